@@ -1,0 +1,1 @@
+"""The command `undiffuse`: thin, it parses, calls and prints."""

@@ -1,0 +1,79 @@
+"""The command's entry: its sub-commands, and what a person sees when something goes wrong."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from undiffuse import __version__
+from undiffuse.cli import evaluate, listing, sample, show, train
+from undiffuse.core.errors import Refused
+
+app = typer.Typer(
+    name="undiffuse",
+    help="Train diffusion models on your own data, sample them, and say how good they are.",
+    epilog="Start with: undiffuse train digits --out runs/digits",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: half the start-up time
+    pretty_exceptions_enable=False,
+)
+for command in (train.train, sample.sample, evaluate.evaluate, listing.list_, show.show):
+    app.command(name=command.__name__.rstrip("_"))(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"undiffuse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 done, 2 the request is refused, 130 interrupted, 1 anything else."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words  # wherever it stands in the line
+    words = [word for word in words if word != "--debug"]
+    try:
+        sys.exit(app(words, prog_name="undiffuse", standalone_mode=False) or 0)
+    except (SystemExit, KeyboardInterrupt) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:
+            raise
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone: `undiffuse list | head`
+        sys.exit(128 + 13)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"error: {said(error)}", file=sys.stderr)
+        sys.exit(2 if blame(error) else 1)
+
+
+def blame(error: Exception) -> bool:
+    """Whether the error lies in what was asked for, and not in this program."""
+    return isinstance(error, (Refused, OSError)) or hasattr(error, "format_message")
+
+
+def said(error: Exception) -> str:
+    """The error in one or two lines."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        hint = "; free some space and ask again" if error.errno == errno.ENOSPC else ""
+        return f"{error.strerror.lower()}{place}{hint}"
+    if hasattr(error, "format_message"):  # the parser's own errors, wherever it keeps their classes in this version
+        return error.format_message()
+    if isinstance(error, Refused):
+        return str(error)
+    return f"{type(error).__name__}: {error}\nthis is a bug in undiffuse; `--debug` shows where it happened"

@@ -1,0 +1,38 @@
+"""The edge of a model: data in their own units on one side, numbers fit for a process on the other."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Codec(ABC):
+    """Encodes data to numbers of about unit scale and decodes them back; all that was fitted is in its fields."""
+
+    @abstractmethod
+    def fit(self, x: np.ndarray) -> Self:
+        """A copy fitted to the items x, (count, *shape)."""
+
+    @abstractmethod
+    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+        """The items x, (count, *shape) in the data's units, as float32 of about unit scale."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """The inverse of `encode`, in the data's own dtype and range: integers are rounded and clipped."""
+
+
+def as_float(x: np.ndarray | Tensor) -> Tensor:
+    """x as a float32 tensor; a tensor stays on its device."""
+    return x.to(torch.float32) if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float32))
+
+
+def as_dtype(x: Tensor, dtype: str) -> Tensor:
+    """x in the dtype of that name; for integers it is rounded and clipped to what the dtype holds."""
+    target = getattr(torch, dtype)
+    if target.is_floating_point:
+        return x.to(target)
+    limits = torch.iinfo(target)
+    return x.round().clamp(limits.min, limits.max).to(target)

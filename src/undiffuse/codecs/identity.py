@@ -1,0 +1,28 @@
+"""Data that are already fit for a process pass unchanged."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+
+from undiffuse.codecs.codec import Codec, as_dtype, as_float
+
+
+@dataclass(frozen=True)
+class Identity(Codec):
+    """z = x; only the dtype changes, and decoding restores it."""
+
+    dtype: str = "float32"
+
+    def fit(self, x: np.ndarray) -> Self:
+        """A copy that decodes to the dtype of x."""
+        return replace(self, dtype=x.dtype.name)
+
+    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+        """x as float32."""
+        return as_float(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z in the data's dtype."""
+        return as_dtype(z, self.dtype)

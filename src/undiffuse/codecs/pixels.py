@@ -1,0 +1,43 @@
+"""Values of a known range, such as pixels, become numbers in [-1, 1]."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from torch import Tensor
+
+from undiffuse.codecs.codec import Codec, as_dtype, as_float
+from undiffuse.core.errors import Refused
+
+
+@dataclass(frozen=True)
+class Pixels(Codec):
+    """z = 2 (x - low) / (high - low) - 1; decoding clips to [low, high]. A range of no width encodes to -1."""
+
+    low: float = 0.0
+    high: float = 255.0
+    dtype: str = "uint8"
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise Refused(f"pixels lie between low and high, and low = {self.low} is not below high = {self.high}")
+
+    def fit(self, x: np.ndarray) -> Self:
+        """A copy for the range of x: all that an integer dtype holds, the least and greatest value of floats."""
+        if np.issubdtype(x.dtype, np.integer):
+            limits = np.iinfo(x.dtype)
+            return replace(self, low=float(limits.min), high=float(limits.max), dtype=x.dtype.name)
+        return replace(self, low=float(x.min()), high=float(x.max()), dtype=x.dtype.name)
+
+    @property
+    def _width(self) -> float:
+        return self.high - self.low or 1.0
+
+    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+        """x as float32 in [-1, 1]."""
+        return (as_float(x) - self.low) * (2 / self._width) - 1
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z in [-1, 1] as values in [low, high]; beyond is clipped."""
+        values = (z.float() + 1) * (self._width / 2) + self.low
+        return as_dtype(values.clamp(self.low, self.high), self.dtype)

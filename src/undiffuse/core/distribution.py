@@ -1,0 +1,184 @@
+"""What a process or a denoiser believes about a batch: normal values, token probabilities, or several named parts."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.random import Random
+
+
+class Distribution(ABC):
+    """A belief about a batch (batch, *shape), independent over samples and elements."""
+
+    mean: Any  # tokens: probabilities
+
+    @abstractmethod
+    def sample(self, random: Random) -> Any:
+        """One draw a sample; depends on the stream and the sample index only."""
+
+    @abstractmethod
+    def log_prob(self, x: Any) -> Tensor:
+        """Log-density (values) or log-probability (tokens) in nats, summed over elements: (batch,)."""
+
+    @abstractmethod
+    def kl(self, other: Self) -> Tensor:
+        """KL(self || other) in nats, summed over elements: (batch,)."""
+
+    @abstractmethod
+    def error(self, x_0: Any) -> Tensor:
+        """The Bregman loss that E[x_0] minimises, summed over elements: squared error or cross-entropy; (batch,)."""
+
+    @abstractmethod
+    def mean_only(self) -> Self:
+        """The belief without its variance, for deterministic samplers; tokens: itself."""
+
+    @abstractmethod
+    def blend(self, other: Self, weight: float | Tensor) -> Self:
+        """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates: guidance is `without.blend(with, weight)`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normal(Distribution):
+    """Independent normals: mean (batch, *shape), var a number or a tensor that broadcasts to it; var = 0 is certainty."""
+
+    mean: Tensor
+    var: Tensor | float = 0.0
+
+    @property
+    def _variance(self) -> Tensor:
+        return torch.as_tensor(self.var, dtype=self.mean.dtype, device=self.mean.device).expand_as(self.mean)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the variance is a scalar zero, as can be seen without waiting for a GPU."""
+        if isinstance(self.var, Tensor) and (self.var.ndim or self.var.device.type != "cpu"):
+            return False
+        return float(self.var) == 0
+
+    def sample(self, random: Random) -> Tensor:
+        """mean + sqrt(var) noise."""
+        if self.certain:
+            return self.mean
+        noise = random.normal(tuple(self.mean.shape), dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + torch.as_tensor(self.var).sqrt().to(self.mean.dtype) * noise
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """-1/2 sum((x - mean)^2 / var + log(2 pi var))."""
+        var = self._variance
+        return _sum(-0.5 * ((x - self.mean) ** 2 / var + (2 * math.pi * var).log()))
+
+    def kl(self, other: Self) -> Tensor:
+        """1/2 sum(log(v'/v) + (v + (m - m')^2) / v' - 1)."""
+        mine, theirs = self._variance, other._variance
+        return _sum(0.5 * ((theirs / mine).log() + (mine + (self.mean - other.mean) ** 2) / theirs - 1))
+
+    def error(self, x_0: Tensor) -> Tensor:
+        """sum((mean - x_0)^2)."""
+        return _sum((self.mean - x_0) ** 2)
+
+    def mean_only(self) -> "Normal":
+        return Normal(self.mean, 0.0)
+
+    def blend(self, other: Self, weight: float | Tensor) -> "Normal":
+        """Precisions mix linearly; with equal variances (or none) this is the mean's lerp, mean + weight (mean' - mean).
+
+        weight: a number, or (batch,). Raises ValueError where an extrapolation leaves a variance that is not positive.
+        """
+        if isinstance(weight, Tensor) and weight.ndim:
+            weight = weight.to(self.mean).reshape(-1, *(1,) * (self.mean.ndim - 1))
+        if self.certain or other.certain:  # a guess without a variance speaks of its mean only
+            return Normal(self.mean + weight * (other.mean - self.mean), 0.0)
+        mine, theirs = self._variance, other._variance
+        precision = (1 - weight) / mine + weight / theirs
+        if not bool((precision > 0).all()):
+            raise ValueError("this blend has no positive variance: guide the means only, with mean_only()")
+        mean = ((1 - weight) * self.mean / mine + weight * other.mean / theirs) / precision
+        return Normal(mean, 1 / precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Distribution):
+    """Independent categories: log_probs (batch, *shape, vocabulary), normalised over the last axis; a sample is int64 (batch, *shape)."""
+
+    log_probs: Tensor
+
+    @property
+    def mean(self) -> Tensor:  # type: ignore[override]
+        """The probabilities, (batch, *shape, vocabulary)."""
+        return self.log_probs.exp()
+
+    def sample(self, random: Random) -> Tensor:
+        """By inverting the cumulative sum in float64: exact to the last digit of the uniform draw."""
+        shape = tuple(self.log_probs.shape[:-1])
+        cumulative = self.log_probs.double().exp().cumsum(-1)
+        u = random.uniform(shape, device=self.log_probs.device) * cumulative[..., -1]
+        return torch.searchsorted(cumulative, u[..., None], right=True)[..., 0].clamp(max=self.log_probs.shape[-1] - 1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """sum(log p(x))."""
+        return _sum(self.log_probs.gather(-1, x[..., None])[..., 0])
+
+    def kl(self, other: Self) -> Tensor:
+        """sum(p (log p - log p')), with 0 log 0 = 0."""
+        p = self.log_probs.exp()
+        return _sum(torch.where(p > 0, p * (self.log_probs - other.log_probs), 0.0).sum(-1))
+
+    def error(self, x_0: Tensor) -> Tensor:
+        """-sum(log p(x_0))."""
+        return -self.log_prob(x_0)
+
+    def mean_only(self) -> "Tokens":
+        return self
+
+    def blend(self, other: Self, weight: float | Tensor) -> "Tokens":
+        """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded; weight: a number, or (batch,)."""
+        if isinstance(weight, Tensor) and weight.ndim:
+            weight = weight.to(self.log_probs).reshape(-1, *(1,) * (self.log_probs.ndim - 1))
+        possible = (self.log_probs > -math.inf) & (other.log_probs > -math.inf)
+        mixed = self.log_probs + weight * (other.log_probs - self.log_probs)
+        return Tokens(torch.where(possible, mixed, -math.inf).log_softmax(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class Joint(Distribution):
+    """Several named parts, independent given what is known; a sample is a dictionary of their samples."""
+
+    parts: Mapping[str, Distribution]
+
+    @property
+    def mean(self) -> dict[str, Any]:  # type: ignore[override]
+        """Each part's mean."""
+        return {name: part.mean for name, part in self.parts.items()}
+
+    def sample(self, random: Random) -> dict[str, Any]:
+        return {name: part.sample(random.fold(i)) for i, (name, part) in enumerate(self.parts.items())}
+
+    def log_prob(self, x: Mapping[str, Any]) -> Tensor:
+        return sum_parts(part.log_prob(x[name]) for name, part in self.parts.items())
+
+    def kl(self, other: Self) -> Tensor:
+        return sum_parts(part.kl(other.parts[name]) for name, part in self.parts.items())
+
+    def error(self, x_0: Mapping[str, Any]) -> Tensor:
+        return sum_parts(part.error(x_0[name]) for name, part in self.parts.items())
+
+    def mean_only(self) -> "Joint":
+        return Joint({name: part.mean_only() for name, part in self.parts.items()})
+
+    def blend(self, other: Self, weight: float | Tensor) -> "Joint":
+        return Joint({name: part.blend(other.parts[name], weight) for name, part in self.parts.items()})
+
+
+def sum_parts(terms: Any) -> Tensor:
+    """The sum of (batch,) terms."""
+    return torch.stack(list(terms)).sum(0)
+
+
+def _sum(elements: Tensor) -> Tensor:
+    """Over everything but the batch: (batch,)."""
+    return elements.flatten(1).sum(1) if elements.ndim > 1 else elements

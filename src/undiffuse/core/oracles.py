@@ -1,0 +1,130 @@
+"""Exact denoisers: what a perfect network would say, in closed form, for data that can be written down."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.categorical import Categorical
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Normal, Tokens
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.random import Random
+from undiffuse.core.schedule import as_time
+
+
+class GaussianOracle(Denoiser):
+    """Data N(mean, cov):  E[x_0 given x_t] = mean + alpha cov (alpha^2 cov + sigma^2)^-1 (x_t - alpha mean); the variance is the posterior's diagonal.
+
+    mean: a number or (d,); cov: a number, (d,) variances or (d, d). Data has shape (batch, d), or any shape for numbers.
+    """
+
+    def __init__(self, process: Gaussian, mean: Tensor | float = 0.0, cov: Tensor | float = 1.0) -> None:
+        self.process = process
+        self.mean = torch.as_tensor(mean, dtype=torch.float64)
+        cov = torch.as_tensor(cov, dtype=torch.float64)
+        self.variances, self.axes = torch.linalg.eigh(cov) if cov.ndim == 2 else (cov, None)
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
+        alpha, sigma = self.process.schedule.at(t, x_t)
+        rest = x_t.double() - alpha * self.mean
+        rest = rest if self.axes is None else rest @ self.axes
+        total = alpha**2 * self.variances + sigma**2
+        shift = torch.where(total > 0, alpha * self.variances / total, 0.0) * rest
+        left = torch.where(total > 0, self.variances * sigma**2 / total, 0.0)
+        if self.axes is not None:
+            shift, left = shift @ self.axes.T, left @ (self.axes**2).T
+        return Normal((self.mean + shift).to(x_t.dtype), left.to(x_t.dtype))
+
+    def draw(self, count: int, random: Random) -> Tensor:
+        """(count, d) samples of the data, in float64."""
+        size = max(self.mean.numel(), self.variances.numel())
+        noise = random.normal((count, size), dtype=torch.float64) * self.variances.sqrt()
+        return self.mean + (noise if self.axes is None else noise @ self.axes.T)
+
+
+class MixtureOracle(Denoiser):
+    """Data sum_k weights_k N(means_k, covs_k): the responsibilities of x_t mix the components' posteriors.
+
+    weights: (k,); means: (k, d); covs: (k,) or (k, d) variances, or (k, d, d). Data has shape (batch, d).
+    """
+
+    def __init__(self, process: Gaussian, weights: Tensor | Sequence[float], means: Tensor, covs: Tensor) -> None:
+        self.process = process
+        self.weights = torch.as_tensor(weights, dtype=torch.float64)
+        self.weights = self.weights / self.weights.sum()
+        self.means = torch.as_tensor(means, dtype=torch.float64)
+        covs = torch.as_tensor(covs, dtype=torch.float64)
+        k, d = self.means.shape
+        if covs.ndim == 3:
+            self.variances, self.axes = torch.linalg.eigh(covs)  # (k, d), (k, d, d)
+        else:
+            self.variances, self.axes = covs.reshape(k, -1).expand(k, d), torch.eye(d, dtype=torch.float64).expand(k, d, d)
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
+        alpha, sigma = self.process.schedule.at(t, x_t)
+        alpha, sigma = (c[..., None] if c.ndim else c for c in (alpha, sigma))  # (batch, 1, 1)
+        total = alpha**2 * self.variances + sigma**2  # (k, d)
+        rest = torch.einsum("bkd,kde->bke", x_t.double()[:, None] - alpha * self.means, self.axes)
+        share = (self.weights.log() - 0.5 * (rest**2 / total + total.log()).sum(-1)).softmax(-1)  # (batch, k)
+        posterior = self.means + torch.einsum("bke,kde->bkd", rest * alpha * self.variances / total, self.axes)
+        mean = torch.einsum("bk,bkd->bd", share, posterior)
+        left = torch.einsum("...ke,kde->...kd", self.variances * sigma**2 / total, self.axes**2)
+        var = torch.einsum("bk,bkd->bd", share, left + (posterior - mean[:, None]) ** 2)
+        return Normal(mean.to(x_t.dtype), var.to(x_t.dtype))
+
+    def draw(self, count: int, random: Random) -> Tensor:
+        """(count, d) samples of the data, in float64."""
+        k = torch.searchsorted(self.weights.cumsum(0), random.fold(0).uniform((count,))).clamp(max=len(self.weights) - 1)
+        noise = random.fold(1).normal((count, self.means.shape[1]), dtype=torch.float64) * self.variances[k].sqrt()
+        return self.means[k] + torch.einsum("be,bde->bd", noise, self.axes[k])
+
+
+class DatasetOracle(Denoiser):
+    """Data uniform on a finite set: the softmax of -|x_t - alpha x_i|^2 / (2 sigma^2) weighs its points x_i, (n, *shape).
+
+    The optimum that a network fitted to this set tends to: sampling it gives back the set.
+    """
+
+    def __init__(self, process: Gaussian, points: Tensor) -> None:
+        self.process = process
+        self.points = points.double()
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
+        alpha, sigma = (c.reshape(-1, 1) for c in self.process.schedule.at(t, x_t))
+        points = self.points.flatten(1)
+        x = x_t.double().flatten(1)
+        distance = (x**2).sum(1, keepdim=True) - 2 * alpha * x @ points.T + alpha**2 * (points**2).sum(1)
+        share = (-distance / (2 * sigma**2).clamp(min=1e-300)).softmax(-1)
+        mean = share @ points
+        var = (share @ points**2 - mean**2).clamp(min=0)
+        return Normal(mean.reshape(x_t.shape).to(x_t.dtype), var.reshape(x_t.shape).to(x_t.dtype))
+
+
+class TokenOracle(Denoiser):
+    """Data from a table of whole sequences: p(x_0 given x_t) by Bayes, position by position, exactly.
+
+    sequences: (n, length) int64; probs: (n,). The posterior of a sequence is its prior times prod_l q(x_t^l given x_0^l).
+    """
+
+    def __init__(self, process: Categorical, sequences: Tensor, probs: Tensor | Sequence[float]) -> None:
+        self.process = process
+        self.sequences = sequences.long()
+        probs = torch.as_tensor(probs, dtype=torch.float64)
+        self.probs = probs / probs.sum()
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tokens:
+        size = len(self.process.noise)
+        noise = torch.tensor(self.process.noise, dtype=torch.float64)
+        alpha = self.process.schedule.alpha(as_time(t)).reshape(-1, 1, 1)
+        same = (x_t[:, None] == self.sequences).double()  # (batch, n, length)
+        likelihood = alpha * same + (1 - alpha) * noise[x_t][:, None]
+        posterior = (self.probs.log() + likelihood.log().sum(-1)).softmax(-1)  # (batch, n)
+        onehot = torch.nn.functional.one_hot(self.sequences, size).double()  # (n, length, vocabulary)
+        return Tokens(torch.einsum("bn,nlv->blv", posterior, onehot).clamp(0, 1).log())
+
+    def draw(self, count: int, random: Random) -> Tensor:
+        """(count, length) samples of the data."""
+        rows = torch.searchsorted(self.probs.cumsum(0), random.uniform((count,))).clamp(max=len(self.probs) - 1)
+        return self.sequences[rows]

@@ -1,0 +1,1 @@
+"""The default plan: which sampler and which grid to take when nobody says."""

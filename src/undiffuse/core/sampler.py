@@ -1,0 +1,27 @@
+"""Which bridge to take: one reverse step as a distribution."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Distribution
+from undiffuse.core.random import Random
+from undiffuse.core.times import Grid
+
+
+class Sampler(ABC):
+    """One reverse step from t to s as a distribution; nothing is mutated, `memory` is what the sampler handed back last time.
+
+    grid and default_steps: the times it takes when nobody says; no grid: the process's own.
+    """
+
+    grid: ClassVar[Grid | None] = None
+    default_steps: ClassVar[int] = 20
+
+    @abstractmethod
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
+    ) -> tuple[Distribution, Any]:
+        """p(x_s given x_t) and the memory for the next step. t > s are scalars in float64 on the CPU; random is this step's own stream."""

@@ -1,0 +1,41 @@
+"""The variance-preserving SDE of score-based models."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.schedule import VariancePreserving
+
+
+def integral(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
+    """The integral of beta(t) = beta_min + t (beta_max - beta_min) from 0 to t."""
+    return beta_min * t + (beta_max - beta_min) * t**2 / 2
+
+
+@dataclass(frozen=True)
+class VP(VariancePreserving):
+    """dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max:  log alpha_bar = -(beta_min t + (beta_max - beta_min) t^2/2).
+
+    Source: arXiv:2011.13456, eq. 32 and 33 (0.1 and 20). The network's time is 999 t, as in the paper's code.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta_min <= self.beta_max:
+            raise Refused(f"vp needs 0 < beta_min <= beta_max, not {self.beta_min:g} and {self.beta_max:g}")
+
+    def log_alpha_bar(self, t: Tensor) -> Tensor:
+        return -integral(t.double(), self.beta_min, self.beta_max)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        area = torch.nn.functional.softplus(-log_snr.double(), threshold=math.inf)  # -log alpha_bar
+        slope = self.beta_max - self.beta_min
+        return (2 * area / (self.beta_min + (self.beta_min**2 + 2 * slope * area).sqrt())).clamp(max=1)
+
+    def index(self, t: Tensor) -> Tensor:
+        return 999 * t.double()

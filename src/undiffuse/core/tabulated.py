@@ -1,0 +1,60 @@
+"""Schedules of T steps: a table of alpha-bars with straight lines between its entries."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.schedule import VariancePreserving
+
+
+class Tabulated(VariancePreserving):
+    """A variance-preserving schedule of T steps at t = i/T; between them alpha_bar is linear in t.
+
+    alpha_bar(i/T) = table()[i - 1];  alpha_bar(0) = 1;  DDPM's index of the step i is i - 1.
+    """
+
+    @abstractmethod
+    def table(self) -> np.ndarray:
+        """The T values of alpha_bar, the cumulative products of 1 - beta, in float64."""
+
+    @cached_property
+    def _knots(self) -> Tensor:
+        table = np.asarray(self.table(), np.float64)
+        if table.ndim != 1 or not len(table) or not np.isfinite(table).all() or (np.diff(table, prepend=1.0) >= 0).any() or table[-1] < 0:
+            raise Refused(f"a table of alpha-bars must fall strictly from below 1 and end at 0 or above; got {table}")
+        return torch.from_numpy(np.concatenate([[1.0], table]))
+
+    def log_alpha_bar(self, t: Tensor) -> Tensor:
+        knots = self._knots.to(t.device)
+        last = len(knots) - 1
+        position = t.double() * last
+        position = torch.where((position - position.round()).abs() < 1e-9, position.round(), position)  # (i/T) T is i
+        left = position.long().clamp(0, last - 1)
+        share = position - left
+        return (knots[left] * (1 - share) + knots[left + 1] * share).log()
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        noise = (1 - self._knots).to(log_snr.device)  # sigma^2 at the knots: rising from 0
+        target = torch.sigmoid(-log_snr.double()).clamp(max=noise[-1])
+        right = torch.searchsorted(noise, target.contiguous()).clamp(1, len(noise) - 1)
+        left = right - 1
+        return (left + (target - noise[left]) / (noise[right] - noise[left])) / (len(noise) - 1)
+
+
+def products(betas: Sequence[float] | np.ndarray) -> np.ndarray:
+    """alpha_bar_i = prod_{j <= i} (1 - beta_j), in float64; raises Refused for a beta outside (0, 1]."""
+    array = np.asarray(betas, np.float64)
+    if array.ndim != 1 or not len(array) or not ((array > 0) & (array <= 1)).all():
+        raise Refused("every beta must lie in (0, 1], in a list of at least one")
+    return np.cumprod(1 - array)
+
+
+def check_steps(steps: int) -> None:
+    """Raises Refused for a table without steps."""
+    if steps < 1:
+        raise Refused(f"a schedule needs at least 1 step, not {steps}")

@@ -1,0 +1,145 @@
+"""Samples from a model, with what they are of and what they cost."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.core.sampler import Sampler
+from undiffuse.model.model import Model
+
+LABEL = "label"  # the condition that counts classes
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to sample; whatever is left out is as the run's recipe says.
+
+    sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own. label: a class, by number or name; None: the
+    classes in turn. batch: at most so many at once, which changes no sample.
+    """
+
+    seed: int = 0
+    sampler: str | None = None
+    settings: Sequence[str] = ()
+    steps: int | None = None
+    guidance: float | None = None
+    label: str | int | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        wrong = next((setting for setting in self.settings if "=" not in setting), None)
+        if wrong is not None:
+            raise Refused(f"cannot read the setting {wrong!r}; write field=value with a field of the sampler, for example eta=0.5")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn.
+
+    x: (n, *shape) in the data's dtype and range. labels: (n,) class numbers, or None. calls: network evaluations a sample.
+    frames: (steps + 1, n, *shape), from noise to x, where they were asked for.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    classes: tuple[str, ...]
+    seed: int
+    calls: float
+    seconds: float
+    frames: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def is_image(self) -> bool:
+        return self.x.ndim == 4
+
+
+def draw(model: Model, n: int, wish: Wish, progress: bool | Callable[[int, int], None] = False) -> Drawn:
+    """n samples; sample i depends on (seed, i) and its class only. Raises Refused for what the model cannot do."""
+    model, asked = _asked(model, n, wish)
+    with _measured(model, n) as cost:
+        x = model.sample(n, **asked, batch=wish.batch, progress=progress).numpy()
+    return Drawn(x, _numbers(model, asked), model.classes, wish.seed, *cost)
+
+
+def unroll(model: Model, n: int, wish: Wish, progress: Callable[[int, int], None] = lambda done, total: None) -> Drawn:
+    """The same n samples with every state on the way from noise; all n are drawn together."""
+    model, asked = _asked(model, n, wish)
+    frames: list[np.ndarray] = []
+    with _measured(model, n) as cost:
+        for frame in model.trajectory(n, **asked):
+            frames.append(frame.numpy())
+            progress(len(frames) - 1, wish.steps or len(frames))
+    return Drawn(frames[-1], _numbers(model, asked), model.classes, wish.seed, *cost, frames=np.stack(frames))
+
+
+def in_turn(n: int, classes: int) -> np.ndarray:
+    """The class of each sample where none was asked for: 0, 1, 2 ... and again, so that it does not depend on n."""
+    return np.arange(n) % classes
+
+
+def by_class(labels: np.ndarray, classes: int, widest: int = 20) -> tuple[list[int | None], int]:
+    """An order with one class a row (more rows where it is wider than `widest`), and the row's length; None is an empty place."""
+    members = [list(map(int, np.flatnonzero(labels == label))) for label in range(classes)]
+    width = min(widest, max(len(m) for m in members))
+    order: list[int | None] = []
+    for group in members:
+        order += group + [None] * (-len(group) % width)
+    return order, width
+
+
+def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
+    """The model with its recipe's sampler changed as wished, and the keywords of `sample`."""
+    if n < 1:
+        raise Refused(f"the number of samples must be at least 1, not {n}")
+    sampler: Sampler | None = None
+    if wish.sampler is not None:
+        sampler = registry.build("samplers", {"name": wish.sampler, **_values(model, wish)})
+    elif wish.settings:
+        if "name" not in model.recipe["sampler"]:
+            raise Refused(f"{wish.settings[0]} sets a field of a sampler, and the run's recipe names none: name one with --sampler")
+        model = replace(model, recipe=model.recipe.override([f"sampler.{setting}" for setting in wish.settings]))
+    asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, "guidance": wish.guidance}
+    if wish.label is not None:
+        asked[LABEL] = wish.label
+    elif LABEL in model.conditions:
+        asked[LABEL] = in_turn(n, len(model.classes))
+    return model, asked
+
+
+def _values(model: Model, wish: Wish) -> dict[str, Any]:
+    """The wish's settings as a table, each value read as a recipe's would be."""
+    return dict(model.recipe.override([f"sampler.{s}" for s in ("name=", *wish.settings)])["sampler"]) | {"name": wish.sampler}
+
+
+def _numbers(model: Model, asked: dict[str, Any]) -> np.ndarray | None:
+    """The class number of every sample."""
+    label = asked.get(LABEL)
+    if label is None or isinstance(label, np.ndarray):
+        return label
+    return np.array([model.classes.index(str(label)) if str(label) in model.classes else int(label)])
+
+
+@contextmanager
+def _measured(model: Model, n: int) -> Iterator[list[float]]:
+    """Fills the yielded list with network calls a sample and seconds, once the work is done."""
+    rows = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal rows
+        rows += len(inputs[0])
+
+    cost: list[float] = []
+    hook = model.denoiser.network.register_forward_pre_hook(count)
+    start = time.perf_counter()
+    try:
+        yield cost
+    finally:
+        hook.remove()
+    cost += [rows / n, time.perf_counter() - start]

@@ -1,0 +1,1 @@
+"""Judging a run or a set of samples, and the report about it."""

@@ -1,0 +1,51 @@
+"""Precision: are samples like real data? Recall: are all kinds of real data among the samples?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from undiffuse.metrics.distances import covered, radii
+from undiffuse.metrics.evidence import Evidence
+from undiffuse.metrics.metric import Metric, verdict
+
+MOST = 5000
+
+
+@dataclass(frozen=True)
+class PrecisionRecall(Metric):
+    """Shares of items within the balls that reach from each item of the other set to its k-th neighbour (neighbours = k).
+
+    Both depend on the count. Higher is better, and the floor is what real data reach. Source: arXiv:1904.06991, eq. 1 and 2.
+    """
+
+    neighbours: int = 3
+
+    def applies(self, evidence: Evidence) -> bool:
+        """Always."""
+        return True
+
+    def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
+        """`precision` and `recall` of samples against held-out data; floor: of training items against the same held-out data."""
+        found = []
+        for draw in evidence.draws(MOST):
+            balls = radii(draw.held_out, self.neighbours)
+            found.append([self._shares(draw.held_out, balls, part) for part in (draw.samples, draw.train)])
+        shares = np.array(found)  # (draws, samples or train, precision or recall)
+        warning = evidence.few(1000, "the balls are wide, so that precision and recall move little")
+        common = {"better": "higher", "count": min(evidence.count, MOST), "seed": evidence.seed, "warning": warning}
+        detail = {"neighbours": self.neighbours, **evidence.features}
+        return {
+            name: verdict(shares[:, 0, i], shares[:, 1, i], **common, **detail) for i, name in enumerate(("precision", "recall"))
+        }
+
+    def _shares(self, real: np.ndarray, balls: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
+        precision = covered(samples, real, balls).mean()
+        recall = covered(real, samples, radii(samples, self.neighbours)).mean()
+        return float(precision), float(recall)
+
+
+def precision_recall(real: np.ndarray, samples: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
+    """Precision and recall of samples against real items, (count, features) each."""
+    real, samples = real.astype(np.float64), samples.astype(np.float64)
+    return PrecisionRecall(neighbours)._shares(real, radii(real, neighbours), samples)

@@ -1,0 +1,162 @@
+"""What a recipe's tables stand for: the components, built and checked together."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from undiffuse.core import registry
+from undiffuse.core.denoiser import Predictor
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.process import Process
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.times import Grid
+from undiffuse.model.recipe import Recipe
+from undiffuse.model.settings import Condition, Train
+
+KIND = {"data": "data", "codec": "codecs", "schedule": "schedules", "network": "networks", "scales": "scales", "objective": "objectives", "sampler": "samplers"}
+INNER = {"times": "times"}  # fields of an objective that are components themselves
+GIVEN = ("channels", "classes", "shape", "size", "features")  # what the data says; a network takes what it has a field for
+PROCESSES: dict[str, Callable[..., Process]] = {"gaussian": Gaussian}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a recipe's [sampler] table says about drawing samples; None where it is silent."""
+
+    sampler: Sampler | None = None
+    steps: int | None = None
+    times: Grid | None = None
+    guidance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise Refused(f"sampler.steps must be at least 1, not {self.steps}")
+
+
+def check(recipe: Recipe) -> Train:
+    """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
+
+    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, wrong types and
+    values, and for parameterizations that are undefined somewhere on the schedule.
+    """
+    settings = training(recipe)
+    conditions(recipe)
+    dynamics = process(recipe)
+    scales = registry.build("scales", recipe["scales"])
+    try:
+        scales.coefficients(*dynamics.schedule.at(1.0, torch.empty(0)))
+    except Refused as error:
+        name = recipe["schedule"]["name"]
+        raise Refused(f"scales {recipe['scales']['name']!r} with schedule {name!r}, whose alpha is 0 at t = 1: {error}") from None
+    for table in ("data", "codec"):
+        registry.build(KIND[table], recipe[table])
+    _known("network", recipe["network"])
+    objective(recipe)
+    sampling(recipe)
+    return settings
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with every field written out, so that a default that changes one day changes no old run."""
+    tables: dict[str, Any] = {"process": recipe["process"] or {"name": "gaussian"}}
+    for table in ("data", "schedule", "network", "scales", "objective", "sampler"):
+        if recipe[table]:
+            tables[table] = _full(KIND[table], recipe[table])
+    tables["conditions"] = {name: _defaults(Condition) | fields for name, fields in recipe["conditions"].items()}
+    tables["train"] = _defaults(Train) | recipe["train"]
+    return recipe.with_tables(**tables)
+
+
+def training(recipe: Recipe) -> Train:
+    """The [train] table; raises Refused for unknown or missing fields and values that make no sense."""
+    values = registry.check(Train, recipe["train"], owner="train")
+    if "steps" not in values:
+        raise Refused("train needs steps: how many optimiser steps to take")
+    return Train(**values)
+
+
+def conditions(recipe: Recipe) -> dict[str, Condition]:
+    """The [conditions.*] tables by name."""
+    found: dict[str, Condition] = {}
+    for name, fields in recipe["conditions"].items():
+        if not isinstance(fields, Mapping):
+            raise Refused(f"conditions.{name} is a table: write [conditions.{name}] and its fields below")
+        found[name] = Condition(**registry.check(Condition, fields, owner=f"conditions.{name}"))
+    return found
+
+
+def process(recipe: Recipe) -> Process:
+    """The [process] table (Gaussian if there is none) on the recipe's schedule."""
+    table = recipe["process"] or {"name": "gaussian"}
+    if table.get("name") not in PROCESSES:
+        raise unknown("processes", str(table.get("name")), PROCESSES)
+    kind = PROCESSES[table["name"]]
+    schedule = registry.build("schedules", recipe["schedule"])
+    fields = {key: value for key, value in table.items() if key != "name"}
+    return kind(schedule, **registry.check(kind, fields, owner=f"process {table['name']!r}"))  # pyright: ignore[reportArgumentType]
+
+
+def objective(recipe: Recipe) -> Any:
+    """The [objective] table; a field that is a component itself is a name or a table."""
+    table = recipe["objective"]
+    for field, kind in INNER.items():
+        if field in table:
+            inner = table[field]
+            table[field] = registry.build(kind, inner if isinstance(inner, Mapping) else {"name": inner})
+    return registry.build("objectives", table)
+
+
+def sampling(recipe: Recipe) -> Sampling:
+    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and guidance."""
+    table = recipe["sampler"]
+    beside = {key: table.pop(key) for key in ("steps", "guidance") if key in table}
+    times = grid(table.pop("times", None))
+    return Sampling(registry.build("samplers", table) if table else None, times=times, **registry.check(Sampling, beside, owner="sampler"))
+
+
+def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
+    """The grid of this name or table; raises Refused for a draw of training times."""
+    if times is None or isinstance(times, Grid):
+        return times
+    table = times if isinstance(times, Mapping) else {"name": times}
+    built = registry.build("times", table)
+    if not isinstance(built, Grid):
+        grids = [name for name in registry.names("times") if issubclass(registry.get("times", name), Grid)]
+        raise Refused(f"times {table['name']!r} is for training; grids to sample on are: {', '.join(grids)}")
+    return built
+
+
+def predictor(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Predictor:
+    """The network for samples of this shape (channels first) and this many classes (0: none), wrapped as a denoiser; weights are random.
+
+    Raises Refused if the network cannot take such samples.
+    """
+    given: dict[str, Any] = {"channels": shape[0], "classes": classes, "shape": shape, "size": shape[-1], "features": shape[0]}
+    network = registry.build("networks", recipe["network"], **{name: given[name] for name in GIVEN})
+    return Predictor(network, process(recipe), registry.build("scales", recipe["scales"]))  # pyright: ignore[reportArgumentType]
+
+
+def _known(table: str, fields: Mapping[str, Any]) -> type:
+    """The component's class, once its fields are known to be its own."""
+    if "name" not in fields:
+        raise Refused(f"the table [{table}] needs a name; there are: {', '.join(registry.names(KIND[table]))}")
+    component = registry.get(KIND[table], str(fields["name"]))
+    own = {key: value for key, value in fields.items() if key != "name"}
+    registry.check(component, own, owner=f"{table} {fields['name']!r}")
+    return component
+
+
+def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table with the fields' defaults filled in, those excepted that the data decides."""
+    defaults = {k: v for k, v in _defaults(registry.get(kind, str(table["name"]))).items() if k not in GIVEN}
+    return {**defaults, **table}
+
+
+def _defaults(component: type) -> dict[str, Any]:
+    """A component's fields that have a plain default."""
+    found = {name: p.default for name, p in registry.fields(component).items() if p.default is not inspect.Parameter.empty}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if isinstance(v, str | int | float | bool | tuple)}

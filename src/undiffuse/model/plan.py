@@ -1,0 +1,82 @@
+"""How to sample: which sampler on which grid, how many at once, and how far it has come."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core import registry
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Distribution
+from undiffuse.core.errors import Refused
+from undiffuse.core.plan import default_grid, default_sampler
+from undiffuse.core.process import Process
+from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.times import Grid
+from undiffuse.model import parts
+from undiffuse.model.recipe import Recipe
+
+STEPS = 20  # where neither the caller nor the recipe says
+MEMORY = 2**28  # bytes for the network's activations
+WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
+
+Progress = bool | Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sampler on a grid. times: (steps + 1,) falling, float64."""
+
+    sampler: Sampler
+    times: Tensor
+
+    @property
+    def steps(self) -> int:
+        return len(self.times) - 1
+
+
+def plan(recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None) -> Plan:
+    """What was asked for, else what the recipe says, else the measured default; the recipe's steps and times go with its own sampler only."""
+    if steps is not None and steps < 1:
+        raise Refused(f"sampling needs at least 1 step, not {steps}")
+    own = parts.sampling(recipe)
+    if sampler is not None:
+        own = parts.Sampling(registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler)
+    grid = parts.grid(times) or own.times or default_grid(process)
+    return Plan(own.sampler or default_sampler(process), grid(process.schedule, steps or own.steps or STEPS))
+
+
+@dataclass(frozen=True)
+class Watched(Sampler):
+    """Another sampler, with a call after every step."""
+
+    sampler: Sampler
+    stepped: Callable[[], None]
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
+    ) -> tuple[Distribution, Any]:
+        belief = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **cond)
+        self.stepped()
+        return belief
+
+
+def batches(shape: tuple[int, ...]) -> int:
+    """How many samples of this shape to draw at once: what fits a modest memory, estimated from the pixels (points are one pixel)."""
+    return max(1, MEMORY // (WIDTH * math.prod(shape[1:])))
+
+
+@contextmanager
+def shown(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields `report(done)`: False shows nothing, True a bar with the time left, a function is called with (done, total)."""
+    if callable(progress):
+        yield lambda done: progress(done, total)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, disable=not progress, bar_format="sampling {percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
+        yield lambda done: bar.update(done - bar.n) and None

@@ -1,0 +1,53 @@
+"""Which number format the network runs in: by what the device can do, so that it is the same for a machine every time."""
+
+import platform
+
+import torch
+from torch import nn
+
+from undiffuse.core.errors import Refused
+
+NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def pick(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
+    """The network's dtype for sampling.
+
+    name: "float32", "bfloat16" or "auto": bfloat16 where the device multiplies it in hardware and the network has convolutions
+    (on a CPU that doubles the speed of a U-Net), else float32. Raises Refused for another name.
+    """
+    if name == "auto":
+        convolves = any(isinstance(part, CONVOLUTIONS) for part in network.modules())
+        return torch.bfloat16 if convolves and has_bfloat16(device) else torch.float32
+    return named(name)
+
+
+def named(name: str) -> torch.dtype:
+    """The dtype of this name; raises Refused naming those there are."""
+    if name not in NAMES:
+        raise Refused(f"precision {name!r} is unknown; it can be auto, {', '.join(NAMES)}")
+    return NAMES[name]
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(_cpu().get("avx512_bf16") or _cpu().get("amx_bf16"))
+
+
+def _cpu() -> dict[str, bool]:
+    """What this processor can do."""
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return {}
+    if hasattr(torch.cpu, "get_capabilities"):
+        return torch.cpu.get_capabilities()
+    return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}
+
+
+def place(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """The module on the device in the dtype, with convolution weights in the memory order that the dtype's kernels want."""
+    module = module.to(device=device, dtype=dtype)
+    two_d = any(isinstance(part, nn.Conv2d) for part in module.modules())
+    return module.to(memory_format=torch.channels_last) if two_d and dtype is torch.bfloat16 else module

@@ -1,0 +1,154 @@
+"""A recipe: every choice of a training run, one TOML table a component."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.model.files import read_text, write_text
+
+FILE = "recipe.toml"
+BUNDLED = Path(__file__).parents[1] / "recipes"
+TABLES = ("data", "codec", "process", "schedule", "network", "scales", "objective", "conditions", "sampler", "train")
+OPTIONAL = {"process", "conditions", "sampler"}
+LIMIT = 2**20  # bytes; a recipe is written by hand
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice of a training run.
+
+    tables: the TOML file's tables: `name` picks a component, the other keys are that component's own fields.
+    name: the file's name without .toml. about: one line for people.
+    """
+
+    name: str
+    tables: Mapping[str, Any]
+    about: str = ""
+
+    @classmethod
+    def find(cls, which: "str | Path | Mapping[str, Any] | Recipe") -> "Recipe":
+        """The recipe of this name, in this file, in this run folder, or made of these tables.
+
+        Raises Refused if there is none (naming the nearest), or if the file is not TOML or has unknown tables.
+        """
+        if isinstance(which, Recipe):
+            return which
+        if isinstance(which, Mapping):
+            return cls.of("run", which)
+        path = Path(which)
+        if path.is_dir() and (path / FILE).exists():
+            return cls.of(path.resolve().name, _parse(path / FILE))
+        if path.suffix == ".toml" or len(path.parts) > 1:
+            return cls.of(path.stem, _parse(path))
+        if str(which) not in names():
+            raise unknown("recipes", str(which), names())
+        return cls.of(str(which), _parse(BUNDLED / f"{which}.toml"))
+
+    @classmethod
+    def of(cls, name: str, content: Mapping[str, Any]) -> "Recipe":
+        """A recipe of these tables; raises Refused for a table that no recipe has, and for one that is missing."""
+        about, tables = content.get("about", ""), {k: v for k, v in content.items() if k != "about"}
+        for table, fields in tables.items():
+            if table not in TABLES:
+                raise unknown("a recipe", table, TABLES)
+            if not isinstance(fields, Mapping):
+                raise Refused(f"{table} is a table of a recipe: write [{table}] and its fields below, not {table} = {fields!r}")
+        missing = [table for table in TABLES if table not in tables and table not in OPTIONAL]
+        if missing:
+            raise Refused(f"recipe {name!r} has no table [{missing[0]}]; it needs {', '.join(t for t in TABLES if t not in OPTIONAL)}")
+        return cls(name, _plain(tables), str(about))
+
+    def __getitem__(self, table: str) -> dict[str, Any]:
+        return dict(self.tables.get(table, {}))
+
+    def override(self, settings: Sequence[str]) -> "Recipe":
+        """The recipe with fields replaced: `train.steps=2000`, `objective.times.mean=-1`, `data.name=folder`.
+
+        A value is read as TOML, else as text. Another `name` drops the fields of the component that was there before.
+        Raises Refused for a setting without `=` or a table, and for an unknown table.
+        """
+        pairs = [_setting(text) for text in settings]
+        tables = _plain(self.tables)
+        for path, value in sorted(pairs, key=lambda pair: pair[0][-1] != "name"):  # names first: they clear their table
+            if path[0] not in TABLES:
+                raise unknown("a recipe", path[0], TABLES)
+            _put(tables, path, value)
+        return Recipe.of(self.name, {"about": self.about, **tables})
+
+    def with_tables(self, **tables: Mapping[str, Any]) -> "Recipe":
+        """The recipe with whole tables replaced."""
+        return Recipe.of(self.name, {"about": self.about, **self.tables, **tables})
+
+    def difference(self, other: "Recipe", but: Sequence[str] = ()) -> tuple[str, Any, Any] | None:
+        """The first field that differs, with its value here and there (None: absent); `but` names fields that may differ."""
+        mine, theirs = dict(_flat(self.tables)), dict(_flat(other.tables))
+        for field in [*mine, *theirs]:
+            if field not in but and mine.get(field) != theirs.get(field):
+                return field, mine.get(field), theirs.get(field)
+        return None
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML file's text."""
+        return tomli_w.dumps({**({"about": self.about} if self.about else {}), **self.tables})
+
+    def save(self, folder: Path) -> None:
+        """Write recipe.toml into a run folder, whole or not at all."""
+        write_text(folder / FILE, self.to_toml())
+
+
+def names() -> list[str]:
+    """The names of the recipes that come with the program."""
+    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text(path, "recipe", LIMIT))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Refused(f"recipe {path} is not TOML: {error}") from error
+
+
+def _setting(text: str) -> tuple[list[str], Any]:
+    """`table.field=value` as (["table", "field"], value)."""
+    left, equals, right = text.partition("=")
+    path = [part.strip() for part in left.split(".")]
+    if not equals or len(path) < 2 or not all(path):
+        raise Refused(f"cannot read the setting {text!r}; write table.field=value, for example train.steps=2000")
+    try:
+        return path, tomllib.loads(f"value = {right}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path, right.strip()
+
+
+def _put(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set one field, in place; a component given by its bare name becomes a table, and a new name empties its table."""
+    inner = tables
+    for key in path[:-1]:
+        below = inner.setdefault(key, {})
+        if not isinstance(below, dict):
+            below = inner[key] = {"name": below}
+        inner = below
+    if path[-1] == "name" and inner.get("name") != value:
+        inner.clear()
+    inner[path[-1]] = value
+
+
+def _plain(value: Any) -> Any:
+    """A copy made of dictionaries, lists and plain values only; fields without a value are left out."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("table.field", value) for every field."""
+    for key, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

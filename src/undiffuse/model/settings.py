@@ -1,0 +1,76 @@
+"""The fields of a recipe's [train] and [conditions.*] tables."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from undiffuse.core.errors import Refused
+from undiffuse.model.precision import NAMES
+
+EMA_GAMMA = 6.94  # width 0.1 of the training time: arXiv:2312.02696, sec. 3.1
+
+
+@dataclass(frozen=True)
+class Train:
+    """How a recipe is trained: AdamW with a linear warm-up, a cosine decay, clipped gradients and averaged weights.
+
+    steps: optimiser steps. batch: samples a step. lr: the highest learning rate, reached after `warmup` steps.
+    decay: "cosine" falls to 0 at the last step, "constant" stays. clip: largest norm of the gradient, 0 = any.
+    ema: gamma of the power-function average of the weights; ema_decay: a constant decay instead (one of the two).
+    precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to start).
+    flip: mirror images left to right, each time with chance 1/2. held_out: share of the data that validates and is never trained on.
+    *_every: in steps, 0 = never (log_every: at least 1). keep: checkpoints that stay on disk, the newest ones. previews: samples in a preview.
+    Raises Refused for values that make no sense.
+    """
+
+    steps: int
+    batch: int = 128
+    lr: float = 1e-3
+    warmup: int = 100
+    decay: Literal["cosine", "constant"] = "cosine"
+    clip: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    ema: float | None = None
+    ema_decay: float | None = None
+    seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    flip: bool = False
+    held_out: float = 0.2
+    log_every: int = 10
+    checkpoint_every: int = 500
+    preview_every: int = 500
+    validate_every: int = 250
+    keep: int = 2
+    previews: int = 20
+
+    def __post_init__(self) -> None:
+        self._require(("steps", "batch", "log_every", "keep", "previews"), lambda v: v >= 1, "at least 1")
+        self._require(("warmup", "checkpoint_every", "preview_every", "validate_every"), lambda v: v >= 0, "0 or more")
+        self._require(("lr",), lambda v: 0 < v < math.inf, "above 0")
+        self._require(("clip", "weight_decay"), lambda v: 0 <= v < math.inf, "0 or more")
+        self._require(("held_out",), lambda v: 0 <= v < 1, "0 or more and below 1")
+        self._require(("betas",), lambda v: all(0 <= b < 1 for b in v), "two numbers of 0 or more and below 1")
+        self._require(("precision",), lambda v: v in {"auto", *NAMES}, f"auto or {' or '.join(NAMES)}")
+        self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")
+        self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
+        if self.ema is not None and self.ema_decay is not None:
+            raise Refused("train has both ema (gamma of the power function) and ema_decay (a constant decay); it needs one of them")
+
+    def _require(self, fields: tuple[str, ...], holds: Callable[[Any], bool], must: str) -> None:
+        for field in fields:
+            if not holds(getattr(self, field)):
+                raise Refused(f"train.{field} must be {must}, not {getattr(self, field)!r}")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition of the data that the network is told. drop: how often it is hidden in training, which guidance needs."""
+
+    drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop <= 1:
+            raise Refused(f"drop is the chance that a condition is hidden: from 0 to 1, not {self.drop:g}")

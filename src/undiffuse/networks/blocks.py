@@ -1,0 +1,142 @@
+"""The parts of a U-Net: residual block, self-attention, halving and doubling of the resolution.
+
+They keep the memory format of what they get (contiguous or channels-last) and copy nothing to change it.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+
+LayerT = TypeVar("LayerT", nn.Conv2d, nn.Linear)
+
+
+def begin(layer: LayerT, scale: float = 1.0) -> LayerT:
+    """The layer with DDPM's first weights: uniform with variance 2 scale^2 / (inputs + outputs), no bias."""
+    nn.init.xavier_uniform_(layer.weight, gain=scale)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def group_count(channels: int, groups: int) -> int:
+    """How many groups a norm of `channels` has: exactly `groups`, or for 0 DDPM's 32, fewer where a group would get less than 4.
+
+    Raises Refused where `groups` does not divide the channels.
+    """
+    if groups == 0:
+        return math.gcd(channels, max(1, min(32, channels // 4)))
+    if groups < 0 or channels % groups:
+        raise Refused(f"groups = {groups} does not divide {channels} channels; groups = 0 chooses for every layer")
+    return groups
+
+
+def normalise(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Group normalisation in x's dtype or float32, whichever is faster: small half-precision maps are slow on a CPU."""
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[-1] * x.shape[-2] < 1024:
+        return F.group_norm(x.float(), norm.num_groups, norm.weight.float(), norm.bias.float(), norm.eps)
+    return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+
+
+def activate(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """SiLU of a tensor nobody else needs: in place where no gradient asks for the input again."""
+    return F.silu(x, inplace=not torch.is_grad_enabled()).to(dtype)
+
+
+class Residual(nn.Module):
+    """DDPM's residual block: x + conv(silu(norm(conv(silu(norm(x))) + shift))); the last convolution starts at zero.
+
+    With `scale_shift` the time also scales: norm(h) * (1 + scale) + shift (arXiv:2102.09672, sec. 3).
+    x: (batch, channels, height, width); time: (batch, out), with scale_shift (batch, 2 out).
+    """
+
+    def __init__(self, channels: int, out: int, groups: int, eps: float, dropout: float, scale_shift: bool) -> None:
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.time_width = out * (2 if scale_shift else 1)
+        self.norm1 = nn.GroupNorm(group_count(channels, groups), channels, eps=eps)
+        self.conv1 = begin(nn.Conv2d(channels, out, 3, padding=1))
+        self.norm2 = nn.GroupNorm(group_count(out, groups), out, eps=eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = begin(nn.Conv2d(out, out, 3, padding=1), scale=0.0)
+        self.shortcut = begin(nn.Conv2d(channels, out, 1)) if channels != out else None
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        time = time[:, :, None, None]
+        h = self.conv1(activate(normalise(x, self.norm1), x.dtype))
+        if self.scale_shift:
+            scale, shift = time.chunk(2, dim=1)
+            h = torch.addcmul(shift, normalise(h, self.norm2), 1 + scale)
+        else:
+            h = normalise(h.add_(time), self.norm2)
+        h = self.conv2(self.dropout(activate(h, x.dtype)))
+        return h.add_(x if self.shortcut is None else self.shortcut(x))
+
+
+class Attention(nn.Module):
+    """x + out(softmax(q k^T / sqrt(d)) v) over the pixels of each image; the output projection starts at zero.
+
+    head_width: channels a head; 0: one head.
+    """
+
+    def __init__(self, channels: int, groups: int, eps: float, head_width: int) -> None:
+        super().__init__()
+        if head_width < 0 or (head_width and channels % head_width):
+            raise Refused(f"head_width = {head_width} does not divide the {channels} channels of an attention layer")
+        self.heads = channels // head_width if head_width else 1
+        self.norm = nn.GroupNorm(group_count(channels, groups), channels, eps=eps)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        nn.init.zeros_(self.qkv.bias)
+        for rows in self.qkv.weight.detach().split(channels):
+            nn.init.xavier_uniform_(rows)
+        self.out = begin(nn.Linear(channels, channels), scale=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        tokens = normalise(x, self.norm).to(x.dtype).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        qkv = self.qkv(tokens).view(batch, height * width, 3, self.heads, channels // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, pixels, channels a head)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)
+        return x + self.out(h).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Halve(nn.Module):
+    """A 3 x 3 convolution with stride 2. padding 0: TensorFlow's 'SAME', a zero row below and right; 1: zeros all round."""
+
+    def __init__(self, channels: int, padding: int) -> None:
+        super().__init__()
+        self.conv = begin(nn.Conv2d(channels, channels, 3, stride=2, padding=padding))
+        self.margin = (0, 1 - padding, 0, 1 - padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, self.margin) if any(self.margin) else x)
+
+
+class Double(nn.Module):
+    """Every pixel repeated 2 x 2, then a 3 x 3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = begin(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution, each followed by its attention if the level has any, and the way to the next level."""
+
+    def __init__(self, residuals: list[Residual], attentions: list[Attention], resample: nn.Module | None) -> None:
+        super().__init__()
+        self.residuals = nn.ModuleList(residuals)
+        self.attentions = nn.ModuleList(attentions)
+        self.resample = resample
+
+    def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+        """Residual block and attention (or None), in order."""
+        for i, residual in enumerate(self.residuals):
+            yield residual, self.attentions[i] if i < len(self.attentions) else None

@@ -1,0 +1,74 @@
+"""What a network is told besides its input: the time as sines and cosines, the class as a vector, the null class as nothing."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+
+
+def positional(c_time: Tensor, width: int, *, shift: int = 1, cos_first: bool = False) -> Tensor:
+    """Sines and cosines of the time at geometric frequencies from 1 to about 1e-4, always in float32.
+
+    f_i = 10000^(-i / (half - shift)), half = width // 2;  [sin(t f), cos(t f)], or cosines first.
+    c_time: (batch,); returns (batch, width), with a zero at the end where width is odd.
+    shift 1, sines first: DDPM's (arXiv:2006.11239); shift 0, cosines first: that of arXiv:2102.09672.
+    """
+    half = width // 2
+    index = torch.arange(half, dtype=torch.float32, device=c_time.device)
+    phase = c_time.float()[:, None] * torch.exp(index * (-math.log(10000.0) / max(half - shift, 1)))
+    parts = [phase.cos(), phase.sin()] if cos_first else [phase.sin(), phase.cos()]
+    return F.pad(torch.cat(parts, dim=1), (0, width % 2))
+
+
+class RawTime(nn.Module):
+    """The time as plain features: f = c_time * scale + shift, and `waves` pairs sin(pi k f), cos(pi k f), k = 1, 2 ...
+
+    The features should span about -1/2 to 1/2. `scale` and `shift` bring there what the scales hand over:
+
+        what c_time is                      from  to      scale    shift
+        a step of a table of 1000 steps     0     999     1/999    -0.5     the lectures' t/(T-1) - 1/2
+        flow time, in thousandths           0     1000    1/1000   -0.5
+        EDM's ln(sigma)/4, 0.002 to 80      -1.6  1.1     0.4      0.1
+
+    One number bends slowly inside a small network: a few waves let it tell neighbouring noise levels apart.
+    """
+
+    def __init__(self, scale: float, shift: float, waves: int) -> None:
+        super().__init__()
+        if waves < 0:
+            raise Refused(f"waves = {waves}: the number of sine and cosine pairs cannot be negative")
+        self.scale, self.shift, self.waves = scale, shift, waves
+        self.width = 1 + 2 * waves
+
+    def forward(self, c_time: Tensor) -> Tensor:
+        f = c_time.float()[:, None] * self.scale + self.shift  # (batch, 1)
+        phase = f * math.pi * torch.arange(1, self.waves + 1, dtype=torch.float32, device=f.device)
+        return torch.cat([f, phase.sin(), phase.cos()], dim=1)  # (batch, width)
+
+
+class Label(nn.Module):
+    """A learned vector a class; the null class is the zero vector, so it needs no row of its own.
+
+    label: (batch,) integers, None: null for all.  drop: (batch,) booleans, True: null for that sample.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        if classes < 0:
+            raise Refused(f"classes = {classes}: give the number of classes, or 0 for none")
+        self.classes = classes
+        self.table = nn.Embedding(classes, width) if classes else None
+
+    def forward(self, like: Tensor, label: Tensor | None, drop: Tensor | None) -> Tensor:
+        """`like` (batch, width) plus the classes' vectors."""
+        if label is None:
+            return like
+        if self.table is None:
+            raise Refused("a label was given, but this network was built without classes (classes = 0)")
+        vector = self.table(label.long()).to(like.dtype)
+        if drop is not None:
+            vector = vector.masked_fill(drop[:, None], 0.0)
+        return like + vector

@@ -1,0 +1,182 @@
+"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution, with skips across (arXiv:2006.11239, app. B)."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+from undiffuse.networks.blocks import Attention, Double, Halve, Level, Residual, activate, begin, group_count, normalise
+from undiffuse.networks.diffusers_format import arguments, config_of, read_folder, weights_from, weights_to, write_folder
+from undiffuse.networks.embeddings import Label, positional
+
+
+class UNet(nn.Module):
+    """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width); at first the output is 0.
+
+    The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
+    multipliers (1, 1, 2, 2, 4, 4) and attention (4,) (113,673,219 parameters).
+
+    channels, out_channels: of the input and the output (0: as the input).
+    classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
+    width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
+    blocks: residual blocks a level (one more on the way up).
+    attention: the levels with attention, so that one network takes any size: attention at resolution r of size s is level
+        log2(s / r). Negative numbers count from the deepest. The middle always has attention.
+    head_width: channels an attention head, 0: one head.  groups: of every norm, 0: 32, but at least 4 channels a group.
+    scale_shift: the time also scales the features (arXiv:2102.09672).  dropout: DDPM used 0.1 on CIFAR-10.
+    downsample_padding: 0 as TensorFlow's 'SAME' (DDPM), 1 symmetric.
+    time_scale: multiplies c_time before its sines and cosines, which resolve differences of about 1. Steps of a table and flow
+        times in thousandths come with 1; EDM's ln(sigma)/4 needs 250 to 1000.
+    frequency_shift, cos_first: see `positional`.
+
+    Raises Refused for sizes that the depth does not divide, for a label without classes, and for numbers that do not fit.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        classes: int = 0,
+        width: int = 128,
+        multipliers: tuple[float, ...] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention: tuple[int, ...] = (1,),
+        head_width: int = 0,
+        groups: int = 0,
+        eps: float = 1e-6,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        downsample_padding: int = 0,
+        time_scale: float = 1.0,
+        frequency_shift: int = 1,
+        cos_first: bool = False,
+        out_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in {"channels": channels, "width": width, "blocks": blocks}.items():
+            if value < 1:
+                raise Refused(f"{name} = {value}: a U-Net needs at least 1")
+        depth = len(multipliers)
+        if not depth or any(round(width * m) < 1 for m in multipliers):
+            raise Refused(f"multipliers = {multipliers}: give one positive number a level")
+        if any(not -depth <= level < depth for level in attention):
+            raise Refused(f"attention = {attention}: this U-Net has the levels 0 to {depth - 1}")
+        if downsample_padding not in (0, 1):
+            raise Refused(f"downsample_padding = {downsample_padding}: it is 0 (below and right) or 1 (all round)")
+        self.channels, self.classes, self.width = channels, classes, width
+        self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
+        self.head_width, self.groups, self.eps, self.dropout = head_width, groups, eps, dropout
+        self.scale_shift, self.downsample_padding, self.time_scale = scale_shift, downsample_padding, time_scale
+        self.frequency_shift, self.cos_first = frequency_shift, cos_first
+        self.out_channels = out_channels or channels
+
+        widths = [round(width * m) for m in multipliers]
+        attended = {level % depth for level in attention}
+
+        def residual(inside: int, out: int) -> Residual:
+            return Residual(inside, out, groups, eps, dropout, scale_shift)
+
+        def attend(level: int, count: int) -> list[Attention]:
+            return [Attention(widths[level], groups, eps, head_width) for _ in range(count if level in attended else 0)]
+
+        self.time = nn.Sequential(begin(nn.Linear(width, 4 * width)), nn.SiLU(), begin(nn.Linear(4 * width, 4 * width)))
+        self.label = Label(classes, 4 * width)
+        self.enter = begin(nn.Conv2d(channels, width, 3, padding=1))
+        self.down = nn.ModuleList()
+        skips, now = [width], width
+        for level, out in enumerate(widths):
+            stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
+            last = level == depth - 1
+            self.down.append(Level(stack, attend(level, blocks), None if last else Halve(out, downsample_padding)))
+            skips += [out] * (blocks if last else blocks + 1)
+            now = out
+        self.middle = Level([residual(now, now), residual(now, now)], [Attention(now, groups, eps, head_width)], None)
+        self.up = nn.ModuleList()
+        for level, out in reversed(list(enumerate(widths))):
+            stack = [residual((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
+            self.up.append(Level(stack, attend(level, blocks + 1), Double(out) if level else None))
+            now = out
+        self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
+        self.leave = begin(nn.Conv2d(now, self.out_channels, 3, padding=1), scale=0.0)
+        # one matrix product gives every block its time; blocks are numbered down, middle, up
+        self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
+        self.time_out = nn.Linear(4 * width, sum(self.time_widths))
+        nn.init.zeros_(self.time_out.bias)
+        for rows in self.time_out.weight.detach().split(self.time_widths):
+            nn.init.xavier_uniform_(rows)
+
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+        self._check(x)
+        times = iter(self.embed(c_time, label, drop).to(x.dtype).split(self.time_widths, dim=1))
+        x = self.enter(x)
+        skips = [x]
+        for level in self.down:
+            for residual, attention in level.steps():
+                x = residual(x, next(times))
+                x = x if attention is None else attention(x)
+                skips.append(x)
+            if level.resample is not None:
+                x = level.resample(x)
+                skips.append(x)
+        for residual, attention in self.middle.steps():
+            x = residual(x, next(times))
+            x = x if attention is None else attention(x)
+        for level in self.up:
+            for residual, attention in level.steps():
+                x = residual(torch.cat([x, skips.pop()], dim=1), next(times))
+                x = x if attention is None else attention(x)
+            x = x if level.resample is None else level.resample(x)
+        return self.leave(activate(normalise(x, self.leave_norm), x.dtype))
+
+    def embed(self, c_time: Tensor, label: Tensor | None, drop: Tensor | None) -> Tensor:
+        """What all blocks are told of the time and the class, (batch, sum of time_widths): in float32 whatever the weights' dtype."""
+        with torch.autocast(c_time.device.type, enabled=False):
+            first, _, second = self.time
+            e = positional(c_time.float() * self.time_scale, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
+            e = F.linear(e, first.weight.float(), first.bias.float())
+            e = F.linear(F.silu(e), second.weight.float(), second.bias.float())
+            e = F.silu(self.label(e, label, drop))
+            return F.linear(e.to(self.time_out.weight.dtype), self.time_out.weight, self.time_out.bias)
+
+    def _check(self, x: Tensor) -> None:
+        divisor = 2 ** (len(self.multipliers) - 1)
+        if x.ndim != 4 or x.shape[1] != self.channels:
+            raise Refused(f"this U-Net takes (batch, {self.channels}, height, width), not {tuple(x.shape)}")
+        if x.shape[2] % divisor or x.shape[3] % divisor:
+            raise Refused(
+                f"a U-Net of {len(self.multipliers)} levels needs a height and a width that {divisor} divides, "
+                f"not {x.shape[2]} x {x.shape[3]}; give it fewer multipliers or pad the images"
+            )
+
+    @classmethod
+    def from_diffusers(cls, folder: str | Path) -> Self:
+        """The network in the folder of a diffusers `UNet2DModel` (or of a pipeline that has one), with equal outputs.
+
+        Where that model has class embeddings, each is a class here; the null class adds none of them.
+        Raises Refused, naming the field, for what this network has not.
+        """
+        config, weights = read_folder(folder)
+        unet = cls(**arguments(config))
+        ours = weights_from(weights, unet.residual_names())
+        wanted = unet.state_dict()
+        for name in wanted.keys() | ours.keys():
+            have, want = (tuple(w[name].shape) if name in w else "nothing" for w in (ours, wanted))
+            if have != want:
+                raise Refused(f"the weights in {folder} do not fit their config: {name} is {have} and should be {want}")
+        unet.load_state_dict(ours)
+        return unet.to(ours["enter.weight"].dtype).eval()
+
+    def to_diffusers(self, folder: str | Path, sample_size: int | tuple[int, int] | None = None) -> None:
+        """Write a folder that diffusers' `UNet2DModel.from_pretrained` reads; sample_size is what its pipelines draw by default.
+
+        Raises Refused, naming the argument, for what a `UNet2DModel` has not. Nothing is written then.
+        """
+        groups = {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}
+        config = config_of(self, groups, sample_size)
+        write_folder(folder, config, weights_to(self.state_dict(), self.residual_names(), self.time_widths))
+
+    def residual_names(self) -> list[str]:
+        """The residual blocks in the order of `time_widths`."""
+        return [name for name, m in self.named_modules() if isinstance(m, Residual)]

@@ -1,0 +1,61 @@
+"""Denoising: noise the data, guess it back, weigh the error by the noise level."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.random import Random
+from undiffuse.core.times import Draw, Uniform
+
+Weighting = Literal["noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one"]
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """loss = w(SNR) |guess - x_0|^2 / d  with x_t drawn from q(x_t given x_0); cross-entropy in place of the square for tokens.
+
+    The weighting is defined once, on the error of x_0, so it gives the same loss under every parameterization:
+    "noise" (uniform on the noise, which is "snr" on the data; arXiv:2006.11239, eq. 14), "data" (1), "min_snr" (min(SNR, gamma), arXiv:2303.09556),
+    "edm" (SNR + 1/data_std^2, arXiv:2206.00364, table 1), "truncated_snr" (max(SNR, 1)) and "snr_plus_one" (the velocity's; both arXiv:2202.00512, sec. 4).
+    times: how the noise levels are drawn. Raises Refused for an unknown weighting and parameters <= 0.
+    """
+
+    weighting: Weighting = "noise"
+    times: Draw = field(default_factory=Uniform)
+    gamma: float = 5.0
+    data_std: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.weighting not in _WEIGHTS:
+            raise unknown("the denoising objective's weighting", self.weighting, _WEIGHTS)
+        if self.gamma <= 0 or self.data_std <= 0:
+            raise Refused(f"denoising needs gamma > 0 and data_std > 0, not {self.gamma:g} and {self.data_std:g}")
+
+    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample, (batch,)."""
+        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
+        return self.at(t, denoiser, x_0, random.fold(1), cond)
+
+    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,): (batch,)."""
+        process = denoiser.process
+        guess = denoiser(process.marginal(x_0, t).sample(random), t, **cond)
+        weight = _WEIGHTS[self.weighting](self, process.schedule.log_snr(t).exp())
+        error = guess.error(x_0)
+        return weight.to(error) * error / max(1, x_0[0].numel())
+
+
+_WEIGHTS: dict[str, Callable[[Denoising, Tensor], Tensor]] = {
+    "noise": lambda _, snr: snr,
+    "snr": lambda _, snr: snr,
+    "data": lambda _, snr: torch.ones_like(snr),
+    "min_snr": lambda objective, snr: snr.clamp(max=objective.gamma),
+    "edm": lambda objective, snr: snr + 1 / objective.data_std**2,
+    "truncated_snr": lambda _, snr: snr.clamp(min=1),
+    "snr_plus_one": lambda _, snr: snr + 1,
+}

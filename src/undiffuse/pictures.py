@@ -1,0 +1,162 @@
+"""Arrays to pictures: grids, strips, animations and scatter plots."""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = np.ndarray
+Span = tuple[float, float]
+
+SIDE = 64  # a picture smaller than this is enlarged by a whole factor, so that 8 x 8 digits can be seen
+DATA, DRAWN = "#94a3b8", "#e4572e"  # colours of real and of drawn points, readable on white
+
+
+def to_uint8(images: Array, span: Span | None = None) -> Array:
+    """Whatever numbers a picture is made of, as 0 ... 255.
+
+    images: (..., channels, height, width) of any dtype; integers use their dtype's whole range.
+    span: the floats that mean black and white; None: [0, 1], or the images' own extent where they leave it.
+    """
+    if images.dtype == np.uint8:
+        return images
+    if np.issubdtype(images.dtype, np.integer):
+        low, high = 0.0, float(np.iinfo(images.dtype).max)
+    else:
+        low, high = span or span_of(images)
+    return (np.clip((images.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1) * 255).round().astype(np.uint8)
+
+
+def span_of(images: Array) -> Span:
+    """The values shown as black and white: [0, 1] if the floats stay inside, else their own extent."""
+    low, high = float(images.min(initial=0.0)), float(images.max(initial=1.0))
+    return (0.0, 1.0) if low >= -1e-6 and high <= 1 + 1e-6 else (low, high)
+
+
+def picture(image: Array) -> Image.Image:
+    """One picture of uint8 (channels, height, width): grey, RGB or RGBA; of any other channels the first one or three are shown."""
+    channels = image.shape[0]
+    if channels not in (1, 3, 4):
+        image = image[: 3 if channels > 4 else 1]
+    return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def grid(images: Array, columns: int | None = None, scale: int | None = None, gap: int | None = None) -> Image.Image:
+    """Many pictures as one, row by row.
+
+    images: (n, channels, height, width) uint8. columns: pictures in a row; None: about as many as rows.
+    scale: whole factor of enlargement; None: at least 64 pixels a side. gap: pixels of background between pictures.
+    """
+    n, channels, height, width = images.shape
+    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    scale = scale or max(1, SIDE // max(height, width))
+    gap = max(1, scale * max(height, width) // 32) if gap is None else gap
+    rows = -(-n // columns)
+    tall, wide = height * scale, width * scale
+    sheet = np.full((channels, rows * (tall + gap) + gap, columns * (wide + gap) + gap), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (tall + gap), gap + (i % columns) * (wide + gap)
+        sheet[:, top : top + tall, left : left + wide] = image.repeat(scale, 1).repeat(scale, 2)
+    return picture(sheet)
+
+
+def strip(frames: Array, columns: int = 10, scale: int | None = None) -> Image.Image:
+    """Pictures over time, left to right: one row a sample; the last column is the last frame.
+
+    frames: (steps, n, channels, height, width) uint8; `columns` of them are shown, evenly chosen.
+    """
+    chosen = frames[evenly(len(frames), columns)]
+    return grid(chosen.swapaxes(0, 1).reshape(-1, *frames.shape[2:]), columns=len(chosen), scale=scale)
+
+
+def evenly(count: int, at_most: int) -> list[int]:
+    """Up to `at_most` indices below `count`, evenly apart, with the first and the last."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, at_most))})
+
+
+def gif(frames: Sequence[Image.Image], seconds: float = 3.0, hold: float = 1.5) -> bytes:
+    """An endless animation that takes `seconds` and then rests on the last frame; returns the file's bytes."""
+    each = max(20, round(seconds * 1000 / len(frames)))
+    file = io.BytesIO()
+    first, *rest = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    durations = [each] * len(rest) + [each + round(hold * 1000)]
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    return file.getvalue()
+
+
+def scatter(points: Array, beside: Array | None = None, extent: Span | None = None, titles: Sequence[str] = ("data", "samples")) -> Image.Image:
+    """Points in the plane, beside real ones on the same axes where `beside` is given; points: (n, 2 or more), the first two are shown."""
+    panels = [points] if beside is None else [beside, points]
+    low, high = extent or extent_of(*panels)
+    figure = _figure(4.2 * len(panels), 4.2)
+    for i, cloud in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        axes.scatter(cloud[:, 0], cloud[:, 1], s=_dot(len(cloud)), c=DATA if cloud is beside else DRAWN, linewidths=0, alpha=0.7)
+        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        axes.tick_params(labelsize=7, colors="#64748b")
+        for side in axes.spines.values():
+            side.set_color("#cbd5e1")
+        if beside is not None:
+            axes.set_title(titles[i], fontsize=10)
+    return _render(figure)
+
+
+def cloud_strip(frames: Array, extent: Span, columns: int = 6, paths: int = 0) -> Image.Image:
+    """Points over time, left to right; frames: (steps, n, 2 or more). A last panel shows the ways of the first `paths` points."""
+    chosen = evenly(len(frames), columns)
+    panels = len(chosen) + bool(paths)
+    figure = _figure(2.2 * panels, 2.2)
+    for column in range(panels):
+        axes = figure.add_subplot(1, panels, column + 1)
+        axes.set(xlim=extent, ylim=extent, aspect="equal", xticks=[], yticks=[])
+        for side in axes.spines.values():
+            side.set_color("#cbd5e1")
+        if column < len(chosen):
+            cloud = frames[chosen[column]]
+            axes.scatter(cloud[:, 0], cloud[:, 1], s=_dot(len(cloud)) / 3, c=DRAWN, linewidths=0, alpha=0.7)
+            continue
+        axes.plot(frames[:, :paths, 0], frames[:, :paths, 1], c=DATA, lw=0.5, alpha=0.6)
+        axes.scatter(frames[-1, :paths, 0], frames[-1, :paths, 1], s=3, c=DRAWN, linewidths=0, zorder=3)
+    return _render(figure)
+
+
+def cloud_frames(frames: Array, extent: Span) -> Iterator[Image.Image]:
+    """One scatter picture a step; frames: (steps, n, 2 or more)."""
+    return (scatter(cloud, extent=extent) for cloud in frames)
+
+
+def extent_of(*clouds: Array) -> Span:
+    """One interval for both axes that holds the middle 99.8 % of every cloud's coordinates, with a margin."""
+    low = min(float(np.quantile(cloud[:, :2], 0.001)) for cloud in clouds)
+    high = max(float(np.quantile(cloud[:, :2], 0.999)) for cloud in clouds)
+    margin = 0.12 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def png(image: Image.Image) -> bytes:
+    """The picture as a PNG file's bytes."""
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _dot(count: int) -> float:
+    return float(np.clip(6000 / max(count, 1), 1.5, 16))
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+
+
+def _render(figure: "Figure") -> Image.Image:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Image.open(file).convert("RGB")

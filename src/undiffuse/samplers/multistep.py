@@ -1,0 +1,61 @@
+"""DPM-Solver++ multistep: the guess, extrapolated from the last ones, one call a step."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
+from undiffuse.samplers.churn import gaussian
+
+
+@dataclass(frozen=True)
+class Multistep(Sampler):
+    """x_s = keep x_t + pull D + fresh noise, D the guess extrapolated in l = log(alpha/sigma) from the last `order` ones.
+
+    order 1: D = D_0 (DDIM);  2: D = D_0 + (D_0 - D_1) h/(2 h_0);  3: the quadratic through D_0, D_1, D_2 integrated against e^l.
+    h = l_s - l_t is this step's length, h_0 the last one's. eta = 0: DPM-Solver++(2M), (3M); 1: SDE-DPM-Solver++.
+    The first steps, and one that lands on sigma = 0, have the order that their history allows.
+    Source: arXiv:2211.01095, alg. 2 and eq. 14; arXiv:2206.00927, app. D for order 3.
+    """
+
+    order: int = 2
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2, 3) or not 0 <= self.eta <= 1:
+            raise Refused(f"multistep has order 1, 2 or 3 and eta in [0, 1], not order {self.order} and eta {self.eta:g}")
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
+    ) -> tuple[Distribution, Any]:
+        process = gaussian(denoiser.process, "multistep")
+        guess: Any = denoiser(x_t, t, **cond)
+        level, target = (process.schedule.log_snr(u) / 2 for u in (t, s))
+        history = ((level, guess.mean), *(memory or ()))[: self.order]
+        ahead = _extrapolate(history, target - level, self.eta) if torch.isfinite(target) else guess.mean
+        return process.bridge(x_t, Normal(ahead, 0.0), s, t, process.keep(s, t, x_t, self.eta)), history
+
+
+def _extrapolate(history: tuple[tuple[Tensor, Tensor], ...], h: Tensor, eta: float) -> Tensor:
+    """The constant D that moves x as the interpolated guess would; history: (l, guess), newest first."""
+    levels, guesses = zip(*history, strict=True)
+    if len(history) == 1:
+        return guesses[0]
+    r_0 = (levels[0] - levels[1]) / h
+    slope_0 = (guesses[0] - guesses[1]) / r_0
+    if len(history) == 2:
+        return guesses[0] + slope_0 / 2
+    r_1 = (levels[1] - levels[2]) / h
+    slope_1 = (guesses[1] - guesses[2]) / r_1
+    slope = slope_0 + r_0 / (r_0 + r_1) * (slope_0 - slope_1) if torch.isfinite(r_1) else slope_0
+    curve = (slope_0 - slope_1) / (r_0 + r_1)
+    z = h * (1 + eta)
+    total = -torch.expm1(-z)
+    linear = 1 - total / z
+    return guesses[0] + linear / total * slope - (linear / z - 0.5) / total * curve

@@ -1,0 +1,27 @@
+"""Renoise: trust the guess, forget where it came from, add fresh noise."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Distribution
+from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
+
+
+@dataclass(frozen=True)
+class Renoise(Sampler):
+    """keep = 0:  x_s = alpha_s guess + sigma_s noise, the multistep sampling of consistency models.
+
+    Exact for a denoiser that draws from p(x_0 given x_t) or maps to the trajectory's end; for a mean it shrinks the data's spread.
+    Source: arXiv:2303.01469, alg. 1.
+    """
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
+    ) -> tuple[Distribution, Any]:
+        process = denoiser.process
+        nothing = 0 * process.keep(s, t, x_t)
+        return process.bridge(x_t, denoiser(x_t, t, **cond), s, t, nothing), None

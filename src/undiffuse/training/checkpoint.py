@@ -1,0 +1,49 @@
+"""All of a run's state in one folder that is whole or absent: checkpoints/00000500/."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.model.files import read_json, read_tensors, sweep, whole, write_json, write_tensors
+
+FOLDER = "checkpoints"
+TENSORS, STATE = "state.safetensors", "state.json"
+
+
+def save(run: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Write a checkpoint: tensors and a JSON object. It gets its name when all of it is on the disk."""
+    path = run / FOLDER / f"{step:08d}"
+    with whole(path) as folder:
+        folder.mkdir()
+        write_tensors(folder / TENSORS, tensors, {"step": step})
+        write_json(folder / STATE, {"step": step, **state})
+    return path
+
+
+def newest(run: Path) -> Path | None:
+    """The last checkpoint of a run, or None."""
+    return max(_all(run), default=None)
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A checkpoint's tensors and JSON object; raises Refused if it is broken. Runs no code from the files."""
+    state = read_json(path / STATE, "checkpoint")
+    tensors, about = read_tensors(path / TENSORS, "checkpoint")
+    if about.get("step") != state.get("step"):
+        raise Refused(f"checkpoint {path} mixes the steps {about.get('step')} and {state.get('step')}: remove it, and the one before is used")
+    return tensors, state
+
+
+def prune(run: Path, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep`, and what killed processes left half-written."""
+    sweep(run / FOLDER)
+    for path in sorted(_all(run))[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _all(run: Path) -> list[Path]:
+    return [path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir() and path.name.isdigit()]

@@ -1,0 +1,38 @@
+"""Averages of the weights over training: what sampling uses."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def power(step: int, gamma: float) -> float:
+    """The decay of the power-function average, beta = (1 - 1/t)^(gamma + 1): weights of step tau count as tau^gamma.
+
+    step: t = 1, 2 ...; the first step is copied. Source: arXiv:2312.02696, eq. 127 (sec. 3.1: gamma 6.94 for a width of 0.1).
+    """
+    return (1 - 1 / step) ** (gamma + 1)
+
+
+class EMA:
+    """A copy of a module whose weights follow the original's average:  average = beta average + (1 - beta) weights.
+
+    gamma: the power function's exponent, or decay: one beta for all steps (the copy then starts at the initial weights).
+    """
+
+    def __init__(self, module: nn.Module, gamma: float | None, decay: float | None) -> None:
+        self.gamma, self.decay = gamma, decay
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self._pairs = [(list(self.module.parameters()), list(module.parameters())), (list(self.module.buffers()), list(module.buffers()))]
+
+    def beta(self, step: int) -> float:
+        """What stays of the average at this step, 1, 2 ..."""
+        return self.decay if self.decay is not None else power(step, self.gamma or 0.0)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after this step, 1, 2 ...; buffers are copied."""
+        (mine, theirs), (my_buffers, their_buffers) = self._pairs
+        torch._foreach_lerp_(mine, theirs, 1 - self.beta(step))
+        if my_buffers:
+            torch._foreach_copy_(my_buffers, their_buffers)

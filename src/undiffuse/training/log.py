@@ -1,0 +1,74 @@
+"""What a run writes down while it trains: metrics.jsonl and TensorBoard."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from undiffuse.core.errors import Refused
+from undiffuse.model.files import read_text, write_text
+
+FILE = "metrics.jsonl"
+BOARD = "tensorboard"
+LIMIT = 2**30
+
+
+class Log:
+    """One line of JSON a time in metrics.jsonl, flushed, and its numbers in TensorBoard.
+
+    folder: None writes nothing. step: where the run begins; what an interrupted run wrote beyond it is cut off.
+    """
+
+    def __init__(self, folder: Path | None, step: int) -> None:
+        self._file = self._board = None
+        if folder is None:
+            return
+        path = folder / FILE
+        if path.exists():
+            kept = [line for line in read_text(path, "metrics", LIMIT).splitlines() if _step(line) <= step]
+            write_text(path, "".join(f"{line}\n" for line in kept))
+        from torch.utils.tensorboard import SummaryWriter
+
+        try:
+            self._file = path.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(folder / BOARD), purge_step=step + 1 if step else None)
+        except OSError as error:
+            raise Refused(f"cannot write {path}: {error.strerror}") from error
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Add one line; numbers in it become TensorBoard scalars, at the line's own step."""
+        if self._file is None or self._board is None:
+            return
+        self._file.write(json.dumps({key: _written(value) for key, value in line.items()}) + "\n")
+        self._file.flush()
+        for key, value in line.items():
+            if isinstance(value, int | float) and key != "step":
+                self._board.add_scalar(key, value, line["step"])
+        self._board.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the files."""
+        if self._file is not None and self._board is not None:
+            self._file.close()
+            self._board.close()
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a last line cut short by a crash is left out."""
+    path = folder / FILE
+    lines = read_text(path, "metrics", LIMIT).splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if _step(line) < math.inf]
+
+
+def _step(line: str) -> float:
+    """The line's step; infinite for a line that is no JSON object."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _written(value: Any) -> Any:
+    """JSON knows no infinity and no NaN: they are written as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

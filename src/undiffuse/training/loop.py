@@ -1,0 +1,173 @@
+"""The training loop: one optimiser step a turn, and every turn's numbers handed out."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from undiffuse.core.errors import Refused
+from undiffuse.model.precision import has_bfloat16, named
+from undiffuse.model.settings import EMA_GAMMA, Train
+from undiffuse.training import checkpoint
+from undiffuse.training.batches import Batches
+from undiffuse.training.ema import EMA
+from undiffuse.training.log import Log
+from undiffuse.training.numbers import Numbers
+from undiffuse.training.rate import rate
+from undiffuse.training.state import restore, tensors
+from undiffuse.training.stop import Stop
+
+NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
+
+
+class Diverged(Refused):
+    """The loss stopped being a number."""
+
+
+class Result(Protocol):
+    """What training makes and a run folder keeps."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+class Training[M: Result]:
+    """Trains a module on an objective; iterate over it, or `run()` it.
+
+    for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, images_per_second, and validation_loss where measured.
+    Ctrl-C and SIGTERM during a turn finish its step, write the checkpoint and the model, and end the iteration; `stopped` then holds the signal.
+    Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit.
+    Raises Diverged where the loss is not a number.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        objective: Callable[..., Tensor],
+        data: Batches,
+        settings: Train,
+        result: Callable[[nn.Module, int], M],
+        *,
+        folder: Path | None = None,
+        validate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        preview: Callable[[M, int], None] | None = None,
+    ) -> None:
+        """result: makes what is saved of the averaged module and the step. folder: where, None writes nothing.
+
+        validate: numbers (and lists of them) about the averaged module. preview: shows what the result can do.
+        """
+        self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        self.objective, self.data = objective, data.to(self.device)
+        self._result, self._validate, self._preview = result, validate, preview
+        self.module = module.to(self.device).train()
+        self.ema = EMA(self.module, *_average(settings))
+        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self._parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=self.device.type in ("cuda", "cpu")
+        )
+        if settings.compile:
+            self.module.compile()
+        self._forward = self.accelerator.prepare_model(self.module) if self.accelerator.num_processes > 1 else self.module
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        if settings.batch % world:
+            raise Refused(f"train.batch = {settings.batch} does not divide among {world} processes")
+        self._rows = slice(rank * settings.batch // world, (rank + 1) * settings.batch // world)
+        self._slots = torch.arange(settings.batch)[self._rows]
+        self._autocast = _half(settings.precision, self.device)
+        self._stop, self._log = Stop(), None
+        self._pending: list[float | Tensor] = []  # losses since the last line of the log
+        self._recent: deque[float] = deque(maxlen=20)  # seconds of the last steps
+
+    @property
+    def stopped(self) -> int | None:
+        """The signal that ended the run before its last step, or None."""
+        return self._stop.signal
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.settings.steps
+
+    @property
+    def result(self) -> M:
+        """What has been made so far, with the averaged weights."""
+        return self._result(self.ema.module, self.step)
+
+    def resume(self) -> Self:
+        """Go on from the newest checkpoint of the folder, if there is one; raises Refused if it is broken or of another model."""
+        path = self.folder and checkpoint.newest(self.folder)
+        if path:
+            held, state = checkpoint.load(path)
+            restore(held, self.module, self.ema.module, self.optimiser, f"checkpoint {path}")
+            self.step, self.seconds, self._pending = int(state["step"]), float(state["seconds"]), list(state["pending"])
+        return self
+
+    def run(self, progress: bool = True) -> M:
+        """Train to the end, or until stopped, behind a bar with rate and time left; returns the result."""
+        from tqdm import tqdm
+
+        with self._stop, tqdm(total=self.settings.steps, initial=self.step, disable=not progress, unit="step", desc="training") as bar:
+            for numbers in self:
+                bar.update()
+                if numbers["step"] % 10 == 0:
+                    bar.set_postfix(loss=f"{numbers['loss']:.4f}", images_s=f"{numbers['images_per_second']:.0f}")
+        return self.result
+
+    def __iter__(self) -> Iterator[Numbers]:
+        return self
+
+    def __next__(self) -> Numbers:
+        if self.finished or self.stopped:
+            if self._log is not None:
+                self._log.close()
+            raise StopIteration
+        if self._log is None:
+            self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
+        with self._stop:
+            started = time.perf_counter()
+            numbers = self._turn()
+            self._recent.append(time.perf_counter() - started)
+            self.seconds += self._recent[-1]
+            return self._after(numbers)
+
+    def _turn(self) -> dict[str, float | Tensor]:
+        """One optimiser step."""
+        settings, random = self.settings, self.data.random
+        x_0, cond = self.data.at(self.step, self._rows)
+        lr = rate(settings, self.step + 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(random.fold(CHANCE, self.step, self.accelerator.process_index).seed)
+            with self._autocast:
+                loss = self.objective(self._forward, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
+        if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked when a line is written
+            self._refuse_nan(loss)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self._parameters, settings.clip or math.inf)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        self.ema.update(self.step)
+        return {"step": self.step, "loss": loss.detach(), "grad_norm": norm if norm is not None else math.nan, "lr": lr}
+
+    def _after(self, numbers: dict[str, float | Tensor]) -> Numbers:
+        """Whatever is due after a step: numbers, validation, a line in the log, a checkpoint, a preview."""
+        settings, last = self.settings, self.finished or self.stopped is not None
+        numbers["images_per_second"] = settings.batch * len(self._recent) / sum(self._recent)
+        self._pending.append(numbers["loss"])
+        measured = self._validate(self.ema.module) if self._validate and self._due(settings.validate_every, self.finished) else {}
+        if measured or self.step % settings.log_every == 0 or self.finished:
+            self._write(numbers, measured)
+        if self.folder and self._due(settings.checkpoint_every, last):
+            self._save()
+        if self._preview and self._due(settings.preview_every, self.finished):
+            self._preview(self.result, self.step)
+        return Numbers({**numbers, **{key: value for key, value in measured.items() if isinstance(value, float)}})

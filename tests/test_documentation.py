@@ -1,0 +1,165 @@
+"""What the documentation shows is what happens: its code runs, its commands parse, its names exist."""
+
+import inspect
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import undiffuse
+from undiffuse.cli.main import app
+from undiffuse.core import registry
+from undiffuse.model import parts
+from undiffuse.model import recipe as recipes
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+FILES = {title: code for text in TEXT.values() for _, title, code in FENCE.findall(text) if title}
+TINY = [
+    "train.steps=2",
+    "train.batch=4",
+    "train.previews=2",
+    "network.width=16",
+    "network.multipliers=[1]",
+    "network.attention=[]",
+    "network.blocks=1",
+]
+
+
+def fences(language: str) -> list:
+    """The code blocks of a language that are no files, each named after its page."""
+    return [
+        pytest.param(code, id=f"{page.stem}-{i}")
+        for page, text in TEXT.items()
+        for i, (fence, title, code) in enumerate(FENCE.findall(text))
+        if fence == language and not title
+    ]
+
+
+def commands() -> list[str]:
+    """Every `undiffuse ...` line that the documentation tells people to type."""
+    lines = [line for param in fences("sh") for line in param.values[0].splitlines()]
+    return sorted({line.partition("  #")[0].strip() for line in lines if line.startswith("undiffuse ")})
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which every file of the documentation was added to (a copy of) the package."""
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for place, code in FILES.items():
+        assert not (ROOT / place).exists(), f"{place} is no example any more: it is there"
+        (copy / place).write_text(code, encoding="utf-8")
+    return {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(words: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("place", FILES)
+def test_a_file_of_the_documentation_is_a_component_as_it_stands(place: str, extended: dict[str, str]):
+    folder, stem = Path(place).parent, Path(place).stem
+    kind = next(kind for kind, package in registry.KINDS.items() if Path("src", *package.split(".")) == folder)
+    assert re.search(rf"\b{stem}\b", run(["-m", "undiffuse", "list", kind], extended))
+    build = f"from undiffuse.core import registry; print(registry.build({kind!r}, {{'name': {stem!r}}}))"
+    assert stem in run(["-W", "error", "-c", build], extended).lower()
+
+
+def test_the_example_sampler_passes_the_laws_of_samplers_without_being_named_in_them(extended: dict[str, str]):
+    laws = run(["-m", "pytest", "-p", "no:cacheprovider", "-q", "-k", "midpoint", "tests/laws"], extended)
+    passed = re.search(r"(\d+) passed", laws)
+    assert passed
+    assert int(passed[1]) >= 2
+
+
+def test_the_example_sampler_is_of_second_order_as_its_page_says(extended: dict[str, str]):
+    script = """
+import torch, undiffuse
+process = undiffuse.Gaussian(undiffuse.schedules.VP())
+c = 0.5
+denoiser = undiffuse.oracles.GaussianOracle(process, cov=c**2)
+std = lambda t: float((process.schedule.alpha(t) ** 2 * c**2 + process.schedule.sigma(t) ** 2).sqrt())
+for steps in (16, 32, 64):
+    times = undiffuse.times.LogSNR()(process.schedule, steps)[:-1]  # without the last step, which lands on the guess
+    x = torch.ones(1, 1, dtype=torch.float64)
+    *_, y = undiffuse.trajectory(denoiser, undiffuse.samplers.Midpoint(), x, times, random=undiffuse.Random(0))
+    print(abs(float(y) - std(times[-1]) / std(times[0])))
+"""
+    errors = [float(line) for line in run(["-W", "error", "-c", script], extended).splitlines()]
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.15)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize("code", fences("python"))
+def test_python_of_the_documentation_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    train = undiffuse.train
+
+    def small(recipe: str, *, overrides: tuple[str, ...] = (), **options):
+        return train(recipe, overrides=[*overrides, *TINY], **options)
+
+    monkeypatch.setattr(undiffuse, "train", small)
+    namespace: dict = {"undiffuse": undiffuse}
+    exec(compile(code, "documentation", "exec"), namespace)  # noqa: S102 - the documentation's own code is what is tested
+    if "digits" in namespace:
+        assert namespace["digits"].shape == (10, 1, 8, 8)
+    if "x" in namespace:
+        assert namespace["x"].std() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_documentation_is_understood(line: str):
+    _, name, *words = shlex.split(line)
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = command.make_context(name, words).params  # raises for an unknown option
+    if name == "train" and not str(options["recipe"]).startswith(("runs/", "my-")):
+        recipe = recipes.Recipe.find(options["recipe"]).override(options.get("set") or options.get("settings") or [])
+        if recipe["data"]["name"] in registry.names("data"):  # the others are files of the documentation
+            parts.check(recipe)
+
+
+def test_every_recipe_is_documented_and_every_documented_recipe_exists():
+    table = TEXT[ROOT / "docs" / "recipes.md"].partition("## The recipes")[2].partition("##")[0]
+    assert sorted(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)) == recipes.names()
+
+
+@pytest.mark.parametrize("kind", ["samplers", "networks"])
+def test_choosing_is_explained_for_every(kind: str):
+    page = TEXT[ROOT / "docs" / "choose.md"]
+    assert [name for name in registry.names(kind) if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in registry.KINDS for name in registry.names(kind)])
+def test_every_component_says_what_it_is(kind: str, name: str):
+    text = inspect.getdoc(registry.get(kind, name)) or ""
+    assert len(text.split()) >= 4
+    assert f"`{name}`" in "".join(TEXT.values()) or re.search(r"arXiv:|doi:", text), "in no page, and names no source"
+
+
+def test_the_commands_at_the_top_of_the_readme_are_targets_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)", TEXT[ROOT / "README.md"] + TEXT[ROOT / "CONTRIBUTING.md"], re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_between_the_pages_of_the_repository_lead_somewhere():
+    dead = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page, text in TEXT.items()
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+        if not link.startswith("http") and not (page.parent / link).exists()
+    ]
+    assert not dead, dead

@@ -1,0 +1,62 @@
+"""Imports run only downward, so that any part can be understood, tested and replaced without what stands on it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
+ROWS = [
+    {"core"},
+    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
+    {"model"},
+    {"data", "metrics", "training", "pictures", "drawing"},
+    {"jobs", "judging"},
+    {"cli"},
+]
+HEIGHT = {part: height for height, row in enumerate(ROWS) for part in row}
+
+
+def parts() -> list[str]:
+    found = {path.relative_to(SOURCE).parts[0].removesuffix(".py") for path in SOURCE.rglob("*.py")}
+    return sorted(found - {"__init__", "__main__"})
+
+
+def imported(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, part) for every import of a part of the package, wherever in the file it stands."""
+    package = ["undiffuse", *file.relative_to(SOURCE).parent.parts]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = package[: len(package) + 1 - node.level] if node.level else []
+            stem = ".".join([*parent, *([node.module] if node.module else [])])
+            targets = [f"{stem}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for words in (target.split(".") for target in targets):
+            if words[0] == "undiffuse" and len(words) > 1:
+                yield node.lineno, words[1]
+
+
+@pytest.mark.parametrize("part", parts())
+def test_imports_run_only_downward(part: str):
+    files = [SOURCE / f"{part}.py"] if (SOURCE / f"{part}.py").exists() else sorted((SOURCE / part).rglob("*.py"))
+    assert part in HEIGHT, f"{part} has no place in the order of imports"
+    wrong = [
+        f"{file.relative_to(SOURCE)}:{line} imports {other}"
+        for file in files
+        for line, other in imported(file)
+        if other != part and HEIGHT.get(other, len(ROWS)) >= HEIGHT[part]
+    ]
+    assert not wrong, wrong
+
+
+def test_a_file_says_what_it_is_in_its_first_line():
+    silent = [
+        str(file.relative_to(SOURCE))
+        for file in SOURCE.rglob("*.py")
+        if not (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").splitlines()[:1]
+    ]
+    assert not silent, silent
