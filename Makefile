@@ -11,7 +11,7 @@ help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.run  ## train on real handwritten digits, sample them, evaluate them: runs/digits
-	$(BIN)/undiffuse train digits --out $(DEMO) $(DEMO_SET)
+	$(BIN)/undiffuse train digits --out $(DEMO) $(DEMO_SET) $(if $(wildcard $(DEMO)/recipe.toml),--resume)
 	$(BIN)/undiffuse evaluate $(DEMO)
 	@echo "Look at $(DEMO)/samples.png, $(DEMO)/denoising.png and $(DEMO)/report.html"
 

@@ -11,7 +11,8 @@ ROWS = [
     {"core"},
     {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
     {"model"},
-    {"data", "metrics", "training", "pictures", "drawing"},
+    {"data", "metrics", "training", "pictures"},
+    {"drawing"},
     {"jobs", "judging"},
     {"cli"},
 ]
@@ -36,7 +37,7 @@ def imported(file: Path) -> Iterator[tuple[int, str]]:
         else:
             continue
         for words in (target.split(".") for target in targets):
-            if words[0] == "undiffuse" and len(words) > 1:
+            if words[0] == "undiffuse" and len(words) > 1 and words[1] != "__version__":
                 yield node.lineno, words[1]
 
 

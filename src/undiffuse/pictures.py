@@ -3,10 +3,13 @@
 import io
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from undiffuse.model.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +43,7 @@ def span_of(images: Array) -> Span:
 
 
 def picture(image: Array) -> Image.Image:
-    """One picture of uint8 (channels, height, width): grey, RGB or RGBA; of any other channels the first one or three are shown."""
+    """One picture of uint8 (channels, height, width): grey, RGB, RGBA; else its first one or three channels."""
     channels = image.shape[0]
     if channels not in (1, 3, 4):
         image = image[: 3 if channels > 4 else 1]
@@ -90,14 +93,18 @@ def gif(frames: Sequence[Image.Image], seconds: float = 3.0, hold: float = 1.5) 
     return file.getvalue()
 
 
-def scatter(points: Array, beside: Array | None = None, extent: Span | None = None, titles: Sequence[str] = ("data", "samples")) -> Image.Image:
-    """Points in the plane, beside real ones on the same axes where `beside` is given; points: (n, 2 or more), the first two are shown."""
+def scatter(
+    points: Array, beside: Array | None = None, extent: Span | None = None, titles: Sequence[str] = ("data", "samples")
+) -> Image.Image:
+    """Points (n, 2 or more) in the plane of their first two numbers; `beside`: real ones, on the same axes."""
     panels = [points] if beside is None else [beside, points]
     low, high = extent or extent_of(*panels)
     figure = _figure(4.2 * len(panels), 4.2)
     for i, cloud in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), i + 1)
-        axes.scatter(cloud[:, 0], cloud[:, 1], s=_dot(len(cloud)), c=DATA if cloud is beside else DRAWN, linewidths=0, alpha=0.7)
+        axes.scatter(
+            cloud[:, 0], cloud[:, 1], s=_dot(len(cloud)), c=DATA if cloud is beside else DRAWN, linewidths=0, alpha=0.7
+        )
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axes.tick_params(labelsize=7, colors="#64748b")
         for side in axes.spines.values():
@@ -108,7 +115,7 @@ def scatter(points: Array, beside: Array | None = None, extent: Span | None = No
 
 
 def cloud_strip(frames: Array, extent: Span, columns: int = 6, paths: int = 0) -> Image.Image:
-    """Points over time, left to right; frames: (steps, n, 2 or more). A last panel shows the ways of the first `paths` points."""
+    """Points over time, left to right; frames: (steps, n, 2 or more). The last panel: the ways of `paths` points."""
     chosen = evenly(len(frames), columns)
     panels = len(chosen) + bool(paths)
     figure = _figure(2.2 * panels, 2.2)
@@ -144,6 +151,12 @@ def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; raises Refused if it cannot be written."""
+    with whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _dot(count: int) -> float:

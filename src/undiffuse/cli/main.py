@@ -1,6 +1,5 @@
 """The command's entry: its sub-commands, and what a person sees when something goes wrong."""
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ import typer
 
 from undiffuse import __version__
 from undiffuse.cli import evaluate, listing, sample, show, train
+from undiffuse.cli.commands import Command
 from undiffuse.core.errors import Refused
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (train.train, sample.sample, evaluate.evaluate, listing.list_, show.show):
-    app.command(name=command.__name__.rstrip("_"))(command)
+    app.command(name=command.__name__.rstrip("_"), cls=Command)(command)
 
 
 def _version(asked: bool) -> None:
@@ -34,25 +34,22 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    pass
+    """Declares the options that every command has; `main` itself reads --debug, since it may stand anywhere."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 2 the request is refused, 130 interrupted, 1 anything else."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words  # wherever it stands in the line
+    debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         sys.exit(app(words, prog_name="undiffuse", standalone_mode=False) or 0)
-    except (SystemExit, KeyboardInterrupt) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 130:
-            raise
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone: `undiffuse list | head`
+    except BrokenPipeError:  # whoever read the output has gone: `undiffuse list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
     except Exception as error:
         if debug:
@@ -70,8 +67,7 @@ def said(error: Exception) -> str:
     """The error in one or two lines."""
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
-        hint = "; free some space and ask again" if error.errno == errno.ENOSPC else ""
-        return f"{error.strerror.lower()}{place}{hint}"
+        return f"{error.strerror.lower()}{place}"
     if hasattr(error, "format_message"):  # the parser's own errors, wherever it keeps their classes in this version
         return error.format_message()
     if isinstance(error, Refused):

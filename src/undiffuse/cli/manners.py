@@ -1,38 +1,31 @@
-"""What every command shares: progress bars and the small words that are printed."""
+"""What every command shares: where it prints, its progress bar, and how long something took."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-class Advance(Protocol):
-    """Tells a progress bar how far the work is; `note` is a short text beside it."""
+def console() -> "Console":
+    """Where to print: text that is piped away is not coloured, and not cut at 80 columns."""
+    from rich.console import Console
 
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=200)
 
 
 @contextmanager
-def progress(title: str, unit: str = "it") -> Iterator[Advance]:
-    """A bar with rate and time to go, on stderr, which appears once there is something to wait for."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields `advance(done, total)`: a bar on stderr with rate and time left, for work of more than a second."""
+    from tqdm import tqdm
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
-        task = bar.add_task(title, total=None, rate="", note="")
+    with tqdm(desc=title, unit=unit, delay=1) as bar:
 
-        def advance(done: int, total: int, note: str = "") -> None:
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=done, total=total, note=note, rate=f"{speed:.3g} {unit}/s" if speed else "")
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
         yield advance
 

@@ -11,15 +11,23 @@ from undiffuse.drawing.forms import Film, Form, choose
 
 def sample(
     run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
-    n: Annotated[int | None, Option("-n", "--count", help="How many. [default: 100; 10 in a strip; 1000 points]")] = None,
+    n: Annotated[
+        int | None, Option("-n", "--count", help="How many. [default: 100; 10 in a strip; 1000 points]")
+    ] = None,
     sampler: Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")] = None,
-    settings: Annotated[list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="Fields of the sampler: eta=0.5")] = None,
+    settings: Annotated[
+        list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="Fields of the sampler: eta=0.5")
+    ] = None,
     steps: Annotated[int | None, Option(help="Sampler steps. [default: the recipe's, else 20]")] = None,
     label: Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")] = None,
-    guidance: Annotated[float | None, Option(help="Weight of the condition; 1 is none. [default: the recipe's]")] = None,
+    guidance: Annotated[
+        float | None, Option(help="Weight of the condition; 1 is none. [default: the recipe's]")
+    ] = None,
     seed: Annotated[int, Option(help="Sample i depends on the seed and on i only, whatever the batch.")] = 0,
     batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
-    form: Annotated[Form | None, Option("--format", help="One picture, a folder of pictures, or arrays. [default: grid]")] = None,
+    form: Annotated[
+        Form | None, Option("--format", help="One picture, a folder of pictures, or arrays. [default: grid]")
+    ] = None,
     trajectory: Annotated[Film | None, Option(help="The way from noise to sample, as one picture or animated.")] = None,
     precision: Annotated[str, Option(help="auto, float32 or bfloat16.")] = "auto",
     out: Annotated[Path | None, Option("-o", "--out", help="Where to write. [default: inside the run folder]")] = None,
@@ -31,7 +39,7 @@ def sample(
     undiffuse sample runs/digits -n 10 --label 3 --sampler ddim --set eta=0.5 --steps 20
     undiffuse sample runs/digits -n 5000 --format npz -o samples.npz
     undiffuse sample runs/digits --trajectory gif -o denoising.gif
-    """  # noqa: D301 - \b keeps the lines apart
+    """
     from undiffuse.drawing.draw import Wish, draw, unroll
     from undiffuse.model.model import load
 

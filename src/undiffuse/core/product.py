@@ -39,11 +39,10 @@ class Product(Process):
         return Joint({name: part.marginal(x_0[name], t) for name, part in self.parts.items()})
 
     def bridge(self, x_t: Mapping[str, Any], x_0: Distribution, s: Tensor | float, t: Tensor | float, keep: Any = None) -> Joint:
-        """Each part's bridge; x_0 is a Joint with the same names, keep None or a dictionary."""
+        """Each part's bridge; x_0 is a Joint with the same names; keep is one for all parts, or a dictionary."""
         guess: Mapping[str, Distribution] = x_0.parts  # type: ignore[attr-defined]
-        return Joint(
-            {name: part.bridge(x_t[name], guess[name], s, t, None if keep is None else keep[name]) for name, part in self.parts.items()}
-        )
+        kept = keep if isinstance(keep, Mapping) else dict.fromkeys(self.parts, keep)
+        return Joint({name: part.bridge(x_t[name], guess[name], s, t, kept[name]) for name, part in self.parts.items()})
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Mapping[str, Any], eta: float = 0.0) -> Any:
         """Each part's keep, in a dictionary."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.plan import default_grid, default_sampler
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -22,7 +23,7 @@ def trajectory(denoiser: Denoiser, sampler: Sampler, x: Any, times: Tensor, *, r
     memory = None
     for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
         stream = random.fold(i)
-        belief, memory = sampler.step(denoiser, x, t, s, memory, random=stream.fold(1), **cond)
+        belief, memory = sampler.step(denoiser, x, t, s, memory, random=stream.fold(-1), **cond)
         x = belief.sample(stream)
         yield x
 
@@ -42,16 +43,15 @@ def sample(
 ) -> Any:
     """Draw a batch of data.
 
-    shape: (batch, *shape), for several parts a dictionary of such. steps: sampler steps (default 20); times: the grid itself instead.
+    shape: (batch, *shape), for several parts a dictionary of such. steps: sampler steps (default: the sampler's own); times: the grid itself.
     No sampler and no times: the measured default plan, one network call a step. start: a noisy batch at times[0] instead of a draw
     from the prior. indices: (batch,) which samples these are; sample i depends on (seed, i) only.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
-    from undiffuse.core.plan import default_grid, default_sampler
-
     sampler = sampler or default_sampler(denoiser.process)
     if times is None:
-        times = default_grid(denoiser.process)(denoiser.process.schedule, 20 if steps is None else steps)
+        grid = sampler.grid or default_grid(denoiser.process)
+        times = grid(denoiser.process.schedule, sampler.default_steps if steps is None else steps)
     elif steps is not None and steps != len(times) - 1:
         raise Refused(f"steps = {steps} and a grid of {len(times) - 1} steps contradict each other; give one of them")
     times = _checked(times)
@@ -62,3 +62,26 @@ def sample(
     for x in trajectory(denoiser, sampler, x, times, random=random, **cond):  # noqa: B007
         pass
     return x
+
+
+def _checked(times: Any) -> Tensor:
+    """A grid in float64 on the CPU; raises Refused unless it falls strictly inside [0, 1] and has at least one step."""
+    times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+    if times.ndim != 1 or len(times) < 2:
+        raise Refused(f"a grid of times needs at least two of them, from noise to data; got shape {tuple(times.shape)}")
+    if not bool((times.diff() < 0).all()) or not 0 <= float(times[-1]) < float(times[0]) <= 1:
+        raise Refused(f"a grid of times must fall strictly inside [0, 1] (1 = noise, 0 = data); got {times.tolist()}")
+    return times
+
+
+def _device(denoiser: Any) -> torch.device:
+    """Where the weights are; a wrapper's are those of the denoiser inside, and without weights it is the CPU."""
+    while not hasattr(denoiser, "parameters") and hasattr(denoiser, "denoiser"):
+        denoiser = denoiser.denoiser
+    weights = denoiser.parameters() if hasattr(denoiser, "parameters") else ()
+    return next((weight.device for weight in weights), torch.device("cpu"))
+
+
+def _to(x: Any, device: torch.device) -> Any:
+    """The batch, or each part of one, on a device."""
+    return {name: _to(part, device) for name, part in x.items()} if isinstance(x, Mapping) else x.to(device)

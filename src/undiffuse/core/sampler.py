@@ -14,7 +14,7 @@ from undiffuse.core.times import Grid
 class Sampler(ABC):
     """One reverse step from t to s as a distribution; nothing is mutated, `memory` is what the sampler handed back last time.
 
-    grid and default_steps: the times it takes when nobody says; no grid: the process's own.
+    grid and default_steps: the times it takes when nobody says; no grid: the default one of the process's family.
     """
 
     grid: ClassVar[Grid | None] = None

@@ -33,7 +33,8 @@ class Tabulated(VariancePreserving):
         knots = self._knots.to(t.device)
         last = len(knots) - 1
         position = t.double() * last
-        position = torch.where((position - position.round()).abs() < 1e-9, position.round(), position)  # (i/T) T is i
+        off = (position.round() - position).detach()
+        position = position + torch.where(off.abs() < 1e-9, off, 0.0)  # (i/T) T is i, and the slope stays
         left = position.long().clamp(0, last - 1)
         share = position - left
         return (knots[left] * (1 - share) + knots[left + 1] * share).log()
@@ -58,3 +59,9 @@ def check_steps(steps: int) -> None:
     """Raises Refused for a table without steps."""
     if steps < 1:
         raise Refused(f"a schedule needs at least 1 step, not {steps}")
+
+
+def check_betas(beta_start: float, beta_end: float) -> None:
+    """Raises Refused for ends of a table of betas outside (0, 1)."""
+    if not (0 < beta_start < 1 and 0 < beta_end < 1):
+        raise Refused(f"betas must satisfy 0 < beta_start, beta_end < 1, not {beta_start:g} and {beta_end:g}")

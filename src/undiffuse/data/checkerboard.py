@@ -9,7 +9,7 @@ from undiffuse.data.plane import Toy
 
 @dataclass(frozen=True)
 class Checkerboard(Toy):
-    """Uniform over the squares of side 1 in [-2, 2]^2 whose column and row add up to an even number; sharp-edged unless noise > 0."""
+    """Uniform over those squares of side 1 in [-2, 2]^2 whose column and row add up to an even number; sharp edges."""
 
     noise: float = 0.0
 

@@ -26,7 +26,10 @@ class Dataset:
         if len(self.x) == 0:
             raise Refused(f"{self.name} has no items")
         if self.x.ndim not in (2, 4) or 0 in self.x.shape:
-            raise Refused(f"{self.name} has shape {self.x.shape}; images are (count, channels, height, width), points (count, features)")
+            raise Refused(
+                f"{self.name} has shape {self.x.shape}; images are (count, channels, height, width), "
+                "points (count, features)"
+            )
         if self.x.dtype not in ((np.uint8, np.uint16, np.float32) if self.is_image else (np.float32,)):
             raise Refused(f"{self.name} has dtype {self.x.dtype}; images are uint8, uint16 or float32, points float32")
         if self.x.dtype == np.float32:
@@ -64,8 +67,9 @@ class Dataset:
     def split(self, held_out: float = 0.2) -> tuple[Self, Self]:
         """Training part and held-out part; an item's bytes alone decide where it goes.
 
-        held out if blake2b(bytes) / 2^64 < held_out: the share is met on average, equal items stay together, and neither the
-        order of the items nor new ones move an old one. If one side stays empty, the item nearest to the bound goes there.
+        held out if blake2b(bytes) / 2^64 < held_out: the share is met on average, equal items stay together, and
+        neither the order of the items nor new ones move an old one. If one side stays empty, the item nearest to the
+        bound goes there.
         Raises Refused for a share that is not between 0 and 1 and for fewer than two different items.
         """
         if not 0 < held_out < 1:
@@ -78,7 +82,7 @@ class Dataset:
         return self.take(~held), self.take(held)
 
     def describe(self) -> dict[str, Any]:
-        """What there is, in JSON's types: counts, shape, range, classes, and a digest that any change of an item changes."""
+        """What there is, in JSON's types: counts, shape, range, classes, and a digest that follows any change."""
         hashes = np.sort(self._hashes())
         described: dict[str, Any] = {
             "name": self.name,
@@ -108,4 +112,7 @@ def refuse_not_finite(x: np.ndarray, name: str) -> None:
     bad = ~np.isfinite(x)
     if bad.any():
         first = np.unravel_index(int(bad.argmax()), x.shape)
-        raise Refused(f"{name} has {int(bad.sum())} numbers that are NaN or infinite; the first is at index {tuple(map(int, first))}")
+        raise Refused(
+            f"{name} has {int(bad.sum())} numbers that are NaN or infinite; "
+            f"the first is at index {tuple(map(int, first))}"
+        )

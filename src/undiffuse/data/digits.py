@@ -10,7 +10,7 @@ from undiffuse.data.source import Source
 
 @dataclass(frozen=True)
 class Digits(Source):
-    """1,797 images of 1 x 8 x 8, uint8, with the labels 0 to 9; the 17 grey levels of the source are spread over 0 to 255.
+    """1,797 images of 1 x 8 x 8, uint8, with labels 0 to 9; the source's 17 grey levels are spread over 0 to 255.
 
     Source: UCI "Optical Recognition of Handwritten Digits", test part, CC BY 4.0 (doi:10.24432/C50P49).
     """

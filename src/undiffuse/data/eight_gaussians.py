@@ -9,7 +9,7 @@ from undiffuse.data.plane import Toy
 
 @dataclass(frozen=True)
 class EightGaussians(Toy):
-    """Equal clusters at radius sqrt(2) (so that each coordinate has variance 1 + noise^2) and every 45 degrees; the label is the cluster."""
+    """Clusters every 45 degrees at radius sqrt(2), so that a coordinate has variance 1 + noise^2; labelled."""
 
     noise: float = 0.1
 

@@ -22,11 +22,11 @@ ARCHIVE, ARRAY = b"PK", b"\x93NUMPY"
 
 @dataclass(frozen=True)
 class File(Source):
-    """Images (count, height, width[, 1, 3 or 4 channels]) or points (count, features), and labels (count,) counted from 0.
+    """Images (count, height, width[, 1, 3 or 4 channels]) or points (count, features), and labels from 0 (count,).
 
-    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0 (or the only array) and the
-    first of labels, label, y, if there is one. An array `classes` of strings names the classes; else they are called 0, 1 ...
-    uint8 and uint16 images keep their dtype, floats and all points become float32. No code in the file is run.
+    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0 (or the only array) and
+    the first of labels, label, y, if there is one. An array `classes` of strings names the classes; else they are
+    called 0, 1 ... uint8 and uint16 images keep their dtype, floats and all points become float32. No code is run.
     """
 
     path: str
@@ -40,7 +40,9 @@ class File(Source):
         name = path.stem
         key = _find(self.key, ITEMS, arrays, self.path) or (next(iter(arrays)) if len(arrays) == 1 else "")
         if not key:
-            raise Refused(f"{self.path} has none of the arrays {', '.join(ITEMS)}; it has: {_listing(arrays)}. Name one with key=")
+            raise Refused(
+                f"{self.path} has none of the arrays {', '.join(ITEMS)}; it has: {_listing(arrays)}. Name one with key="
+            )
         x = _items(self._read(arrays, key), f"{self.path}: {key}")
         label_key = _find(self.labels, LABELS, arrays, self.path)
         if not label_key:
@@ -57,7 +59,9 @@ class File(Source):
     def _open(self, path: Path) -> Mapping[str, np.ndarray]:
         """The arrays by name; those of an .npz are read when they are asked for."""
         if not path.is_file():
-            raise Refused(f"there is no file {self.path}" + (" (a folder: use data.name=folder)" if path.is_dir() else ""))
+            raise Refused(
+                f"there is no file {self.path}" + (" (a folder: use data.name=folder)" if path.is_dir() else "")
+            )
         with path.open("rb") as file:
             start = file.read(6)
         if not start.startswith((ARCHIVE, ARRAY)):
@@ -80,12 +84,14 @@ class File(Source):
             yield
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as error:
             if "allow_pickle" in str(error):
-                raise Refused(f"{self.path} holds Python objects, which are not read: store arrays of numbers") from None
+                raise Refused(
+                    f"{self.path} holds Python objects, which are not read: store arrays of numbers"
+                ) from None
             raise Refused(f"{self.path} is cut short or damaged ({error})") from None
 
 
 def _find(asked: str, usual: tuple[str, ...], arrays: Mapping[str, np.ndarray], path: str) -> str:
-    """The array that was asked for, else the first with a usual name, else nothing; refuses a name that is not there."""
+    """The array asked for, else the first with a usual name, else nothing; refuses a name that is not there."""
     if asked and asked not in arrays:
         raise Refused(f"{path} has no array {asked!r}{near(asked, arrays)}; it has: {_listing(arrays)}")
     return asked or next((name for name in usual if name in arrays), "")
@@ -105,8 +111,8 @@ def _items(x: np.ndarray, where: str) -> np.ndarray:
         x = np.moveaxis(x, 3, 1)
     elif x.ndim not in (2, 4) or (x.ndim == 4 and x.shape[1] not in CHANNELS):
         raise Refused(
-            f"{where} has shape {x.shape}; images are (count, height, width) or (count, height, width, channels) with 1, 3 or 4 "
-            "channels, points are (count, features)"
+            f"{where} has shape {x.shape}; images are (count, height, width) or (count, height, width, channels) "
+            "with 1, 3 or 4 channels, points are (count, features)"
         )
     if not (np.issubdtype(x.dtype, np.floating) or x.dtype in (np.uint8, np.uint16)):
         raise Refused(f"{where} has dtype {x.dtype}; uint8, uint16 and floats are read: convert it with astype")
@@ -126,5 +132,7 @@ def _labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:
     if labels.shape != (count,):
         raise Refused(f"{where} has shape {labels.shape}, and there are {count} items: one label each is needed")
     if labels.min() < 0 or labels.max() >= MOST_CLASSES:
-        raise Refused(f"{where} goes from {labels.min()} to {labels.max()}; classes count from 0 and stay below {MOST_CLASSES}")
+        raise Refused(
+            f"{where} goes from {labels.min()} to {labels.max()}; classes count from 0 and stay below {MOST_CLASSES}"
+        )
     return labels.astype(np.int64)

@@ -37,13 +37,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class Folder(Source):
-    """All png, jpg, jpeg, webp, bmp, gif and tif images below a folder, sorted by their path; hidden files are left out.
+    """All png, jpg, jpeg, webp, bmp, gif and tif images below a folder, sorted by path; hidden files are left out.
 
-    path: if the images lie in its subfolders, the first level's names are the classes, sorted; else there are no labels.
+    path: if the images lie in subfolders, the first level's names are the classes, sorted; else there are no labels.
     size: resize the shorter side to this (antialiased) and cut out the centre; None: all images must have one size.
     channels: 1 grey, 3 RGB (transparent pixels on white), 4 RGBA; None: all images must have the same.
     most_pixels: an image with more is refused before it is unpacked, so that a small file cannot fill the memory.
-    Cameras' orientation tags are followed; of moving pictures the first frame is taken; 16-bit grey stays uint16 if every image is.
+    Cameras' orientation tags are followed; of moving pictures the first frame is taken; 16-bit grey stays uint16 if
+    every image is 16-bit and channels is None.
     """
 
     path: str
@@ -75,16 +76,22 @@ class Folder(Source):
         """The image files below the folder, relative to it, in an order that no file system changes."""
         root = Path(self.path)
         if not root.is_dir():
-            raise Refused(f"there is no folder {self.path}" + (" (a file: use data.name=file)" if root.is_file() else ""))
+            raise Refused(
+                f"there is no folder {self.path}" + (" (a file: use data.name=file)" if root.is_file() else "")
+            )
         everything = [
-            PurePosixPath(Path(folder, name).relative_to(root).as_posix()) for folder, _, names in os.walk(root) for name in names
+            PurePosixPath(Path(folder, name).relative_to(root).as_posix())
+            for folder, _, names in os.walk(root)
+            for name in names
         ]
         visible = [f for f in everything if not any(part.startswith((".", "__MACOSX")) for part in f.parts)]
         files = sorted(f for f in visible if f.suffix.lower() in ENDINGS)
         if not visible:
             raise Refused(f"the folder {self.path} is empty")
         if not files:
-            raise Refused(f"no images in {self.path}: {len(visible)} files, such as {min(visible)}; read are {' '.join(ENDINGS)}")
+            raise Refused(
+                f"no images in {self.path}: {len(visible)} files, such as {min(visible)}; read are {' '.join(ENDINGS)}"
+            )
         return files
 
     def _labels(self, files: list[PurePosixPath]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -93,18 +100,26 @@ class Folder(Source):
         if len(loose) == len(files):
             return {}, ()
         if loose:
-            raise Refused(f"{self.path} has images both loose ({loose[0]}) and in subfolders ({next(f for f in files if f not in loose)});"
-                          " move all into subfolders, one a class, or none")
+            raise Refused(
+                f"{self.path} has images both loose ({loose[0]}) and in subfolders "
+                f"({max(files, key=lambda f: len(f.parts))}); move all into subfolders, one a class, or none"
+            )
         classes = tuple(sorted({file.parts[0] for file in files}))
         return {"label": np.array([classes.index(file.parts[0]) for file in files], np.int64)}, classes
 
     def _refuse_mixed(self, kinds: dict[PurePosixPath, Kind]) -> None:
         if not self.size and len({(kind.width, kind.height) for kind in kinds.values()}) > 1:
             sizes = _tally({file: f"{kind.width}x{kind.height}" for file, kind in kinds.items()})
-            raise Refused(f"the images in {self.path} have different sizes: {sizes}.\nGive size= to resize the shorter side and cut out the centre")
+            raise Refused(
+                f"the images in {self.path} have different sizes: {sizes}.\n"
+                "Give size= to resize the shorter side and cut out the centre"
+            )
         if not self.channels and len({str(kind) for kind in kinds.values()}) > 1:
             modes = _tally({file: str(kind) for file, kind in kinds.items()})
-            raise Refused(f"the images in {self.path} have different channels: {modes}.\nGive channels= 1 (grey), 3 (RGB) or 4 (RGBA)")
+            raise Refused(
+                f"the images in {self.path} have different channels: {modes}.\n"
+                "Give channels= 1 (grey), 3 (RGB) or 4 (RGBA)"
+            )
 
     @contextmanager
     def _open(self, file: PurePosixPath) -> Iterator[Image.Image]:
@@ -115,7 +130,10 @@ class Folder(Source):
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 with Image.open(path) as image:
                     if image.width * image.height > self.most_pixels:
-                        raise Refused(f"{path} has {image.width} x {image.height} pixels, more than most_pixels = {self.most_pixels}")
+                        raise Refused(
+                            f"{path} has {image.width} x {image.height} pixels, "
+                            f"more than most_pixels = {self.most_pixels}"
+                        )
                     yield image
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise Refused(f"{path} has more pixels than most_pixels = {self.most_pixels} ({error})") from None
@@ -131,7 +149,10 @@ class Folder(Source):
                 width, height = height, width
             mode, clear = image.mode, image.has_transparency_data
         if mode == "F" or mode == "I":
-            raise Refused(f"{Path(self.path, file)} has pixels of mode {mode}; 8-bit images and 16-bit grey are read: store it in an .npy")
+            raise Refused(
+                f"{Path(self.path, file)} has pixels of mode {mode}; 8-bit images and 16-bit grey are read: "
+                "store it in an .npy"
+            )
         if mode.startswith("I;16"):
             return Kind(width, height, 1, "uint16")
         return Kind(width, height, 4 if clear else 1 if mode in ("1", "L") else 3, "uint8")
@@ -167,7 +188,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 
 def _tally(words: dict[PurePosixPath, str]) -> str:
-    """The commonest words with how often they occur and an example: "8x8 (10, such as a.png), 9x9 (1, such as b.png)"."""
+    """The commonest words, each with its count and an example: "8x8 (10, such as a.png), 9x9 (1, such as b.png)"."""
     counts = Counter(words.values()).most_common()
     examples = {word: file for file, word in reversed(words.items())}
     shown = [f"{word} ({count}, such as {examples[word]})" for word, count in counts[:4]]

@@ -9,7 +9,7 @@ from undiffuse.data.plane import Toy
 
 @dataclass(frozen=True)
 class Moons(Toy):
-    """Half circles of radius 1, the lower moved by (1, 1/2) before the pair is centred; the label is the half circle."""
+    """Half circles of radius 1, the lower moved by (1, 1/2), and the pair centred; the label is the half circle."""
 
     def draw(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Points on the moons, (count, 2), and which moon."""

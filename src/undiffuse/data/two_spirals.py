@@ -9,7 +9,7 @@ from undiffuse.data.plane import Toy
 
 @dataclass(frozen=True)
 class TwoSpirals(Toy):
-    """+-(a cos a, a sin a) / 2 pi with a = 3 pi sqrt(u), u uniform, so that points lie evenly along an arm; the label is the arm."""
+    """+-(a cos a, a sin a) / 2 pi with a = 3 pi sqrt(u), u uniform: even along an arm; the label is the arm."""
 
     def draw(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Points on the spirals, (count, 2), and which spiral."""

@@ -12,8 +12,10 @@ import torch
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
+from undiffuse.model.conditions import numbers
 from undiffuse.model.model import Model
 
+Progress = bool | Callable[[int, int], None]
 LABEL = "label"  # the condition that counts classes
 
 
@@ -21,8 +23,8 @@ LABEL = "label"  # the condition that counts classes
 class Wish:
     """How to sample; whatever is left out is as the run's recipe says.
 
-    sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own. label: a class, by number or name; None: the
-    classes in turn. batch: at most so many at once, which changes no sample.
+    sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own (`sampler.field=value` too).
+    label: a class, by number or name; None: the classes in turn. batch: at most so many at once; changes no sample.
     """
 
     seed: int = 0
@@ -34,16 +36,19 @@ class Wish:
     batch: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", tuple(s.removeprefix("sampler.") for s in self.settings))
         wrong = next((setting for setting in self.settings if "=" not in setting), None)
         if wrong is not None:
-            raise Refused(f"cannot read the setting {wrong!r}; write field=value with a field of the sampler, for example eta=0.5")
+            raise Refused(
+                f"cannot read the setting {wrong!r}; write field=value with a field of the sampler, for example eta=0.5"
+            )
 
 
 @dataclass(frozen=True)
 class Drawn:
     """What was drawn.
 
-    x: (n, *shape) in the data's dtype and range. labels: (n,) class numbers, or None. calls: network evaluations a sample.
+    x: (n, *shape) in the data's dtype and range. labels: (n,) class numbers, or None. calls: network calls a sample.
     frames: (steps + 1, n, *shape), from noise to x, where they were asked for.
     """
 
@@ -60,12 +65,12 @@ class Drawn:
         return self.x.ndim == 4
 
 
-def draw(model: Model, n: int, wish: Wish, progress: bool | Callable[[int, int], None] = False) -> Drawn:
+def draw(model: Model, n: int, wish: Wish, progress: Progress = False) -> Drawn:
     """n samples; sample i depends on (seed, i) and its class only. Raises Refused for what the model cannot do."""
     model, asked = _asked(model, n, wish)
     with _measured(model, n) as cost:
         x = model.sample(n, **asked, batch=wish.batch, progress=progress).numpy()
-    return Drawn(x, _numbers(model, asked), model.classes, wish.seed, *cost)
+    return Drawn(x, _numbers(model, n, asked), model.classes, wish.seed, *cost)
 
 
 def unroll(model: Model, n: int, wish: Wish, progress: Callable[[int, int], None] = lambda done, total: None) -> Drawn:
@@ -76,7 +81,7 @@ def unroll(model: Model, n: int, wish: Wish, progress: Callable[[int, int], None
         for frame in model.trajectory(n, **asked):
             frames.append(frame.numpy())
             progress(len(frames) - 1, wish.steps or len(frames))
-    return Drawn(frames[-1], _numbers(model, asked), model.classes, wish.seed, *cost, frames=np.stack(frames))
+    return Drawn(frames[-1], _numbers(model, n, asked), model.classes, wish.seed, *cost, frames=np.stack(frames))
 
 
 def in_turn(n: int, classes: int) -> np.ndarray:
@@ -85,7 +90,7 @@ def in_turn(n: int, classes: int) -> np.ndarray:
 
 
 def by_class(labels: np.ndarray, classes: int, widest: int = 20) -> tuple[list[int | None], int]:
-    """An order with one class a row (more rows where it is wider than `widest`), and the row's length; None is an empty place."""
+    """An order with one class a row, or several where it is wider than `widest`, and the width; None: empty."""
     members = [list(map(int, np.flatnonzero(labels == label))) for label in range(classes)]
     width = min(widest, max(len(m) for m in members))
     order: list[int | None] = []
@@ -103,7 +108,9 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
         sampler = registry.build("samplers", {"name": wish.sampler, **_values(model, wish)})
     elif wish.settings:
         if "name" not in model.recipe["sampler"]:
-            raise Refused(f"{wish.settings[0]} sets a field of a sampler, and the run's recipe names none: name one with --sampler")
+            raise Refused(
+                f"{wish.settings[0]} is for a sampler, and the run's recipe names none: name one with --sampler"
+            )
         model = replace(model, recipe=model.recipe.override([f"sampler.{setting}" for setting in wish.settings]))
     asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, "guidance": wish.guidance}
     if wish.label is not None:
@@ -115,15 +122,15 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
 
 def _values(model: Model, wish: Wish) -> dict[str, Any]:
     """The wish's settings as a table, each value read as a recipe's would be."""
-    return dict(model.recipe.override([f"sampler.{s}" for s in ("name=", *wish.settings)])["sampler"]) | {"name": wish.sampler}
+    return dict(model.recipe.override([f"sampler.{s}" for s in ("name=", *wish.settings)])["sampler"]) | {
+        "name": wish.sampler
+    }
 
 
-def _numbers(model: Model, asked: dict[str, Any]) -> np.ndarray | None:
+def _numbers(model: Model, n: int, asked: dict[str, Any]) -> np.ndarray | None:
     """The class number of every sample."""
     label = asked.get(LABEL)
-    if label is None or isinstance(label, np.ndarray):
-        return label
-    return np.array([model.classes.index(str(label)) if str(label) in model.classes else int(label)])
+    return None if label is None else np.array(numbers(label, n, model.classes, LABEL))
 
 
 @contextmanager

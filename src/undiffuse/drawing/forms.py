@@ -38,8 +38,9 @@ class Film(StrEnum):
 class Writer:
     """How one form is written.
 
-    name: of the file (with a suffix) or the folder (without), where none is asked for. usual: how many samples, where it is not
-    said. images, points: make the file's bytes; a folder's many files come by name. moves: it needs the states on the way.
+    name: of the file (with a suffix) or the folder (without), where none is asked for. usual: how many samples, where
+    it is not said. images, points: make the file's bytes; a folder's many files come by name. moves: it needs the
+    states on the way.
     """
 
     name: str
@@ -58,13 +59,14 @@ class Writer:
 
     def write(self, drawn: "Drawn", target: Path) -> None:
         """Write the samples, each file whole or not at all."""
-        from undiffuse.model.files import whole
+        from undiffuse.pictures import write
 
         content = self.images(drawn) if drawn.is_image else self.points(drawn)
-        files = {target / name: data for name, data in content.items()} if isinstance(content, dict) else {target: content}
+        files = (
+            {target / name: data for name, data in content.items()} if isinstance(content, dict) else {target: content}
+        )
         for path, data in files.items():
-            with whole(path) as temporary:
-                temporary.write_bytes(data)
+            write(path, data)
 
 
 def choose(form: Form | None, film: Film | None, out: Path | None) -> Writer:
@@ -117,14 +119,18 @@ def _files(drawn: "Drawn") -> dict[str, bytes]:
 
 
 def _no_files(drawn: "Drawn") -> bytes:
-    raise Refused("points are no pictures of their own; ask for --format grid (a scatter plot) or --format npz (the numbers)")
+    raise Refused(
+        "points are no pictures of their own; ask for --format grid (a scatter plot) or --format npz (the numbers)"
+    )
 
 
 def _arrays(drawn: "Drawn") -> bytes:
     import numpy as np
 
     images = drawn.x[:, 0] if drawn.is_image and drawn.x.shape[1] == 1 else drawn.x
-    content = {"images": np.moveaxis(images, 1, -1) if images.ndim == 4 else images} if drawn.is_image else {"x": drawn.x}
+    content = (
+        {"images": np.moveaxis(images, 1, -1) if images.ndim == 4 else images} if drawn.is_image else {"x": drawn.x}
+    )
     if drawn.labels is not None:
         content |= {"labels": drawn.labels, "classes": np.array(drawn.classes)}
     file = io.BytesIO()

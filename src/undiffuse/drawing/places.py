@@ -7,7 +7,7 @@ from undiffuse.core.errors import Refused
 
 
 def file(asked: Path | None, home: Path, name: str) -> Path:
-    """The file to write: the one asked for, `name` inside it where it is a folder, `name` inside `home` where none was asked for.
+    """The file to write: the one asked for, or `name` inside it if it is a folder, or `name` inside `home`.
 
     Raises Refused for another suffix than `name` has, and if the place cannot be written.
     """
@@ -31,7 +31,7 @@ def folder(asked: Path | None, home: Path, name: str) -> Path:
 
 
 def writable(target: Path) -> None:
-    """Raises Refused unless a file can be made there, or in the nearest folder above that exists; leaves nothing behind."""
+    """Raises Refused unless a file can be made there, or in the nearest folder above; leaves nothing behind."""
     above = next(parent for parent in target.absolute().parents if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=above):

@@ -30,7 +30,9 @@ def page(title: str, lead: str, parts: Iterable[str]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="soft">{escape(lead)}</p>\n' + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
+        f'<h1>{escape(title)}</h1>\n<p class="soft">{escape(lead)}</p>\n'
+        + "\n".join(parts)
+        + "\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -45,15 +47,18 @@ def section(title: str, *inside: str, note: str = "") -> str:
 def cards(shown: Sequence[Card]) -> str:
     """The headline numbers side by side."""
     one = '<div class="card"><span class="label">{}</span><b class="{}">{}</b><span class="why">{}</span></div>'
-    return '<div class="cards">' + "".join(one.format(escape(c.label), c.grade, escape(c.value), escape(c.why)) for c in shown) + "</div>"
+    return (
+        '<div class="cards">'
+        + "".join(one.format(escape(c.label), c.grade, escape(c.value), escape(c.why)) for c in shown)
+        + "</div>"
+    )
 
 
-def image(shown: Image.Image, caption: str, alt: str, width: int | None = None, pixels: bool = True) -> str:
-    """A picture, kept inside the page; `pixels`: shown with hard edges when enlarged."""
+def image(shown: Image.Image, caption: str, alt: str) -> str:
+    """A picture, kept inside the page."""
     data = base64.b64encode(png(shown)).decode("ascii")
-    size = f' width="{width}"' if width else ""
-    look = ' class="pixels"' if pixels else ""
-    return f'<figure><img{look}{size} src="data:image/png;base64,{data}" alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    source = f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
+    return f"<figure>{source}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def drawing(svg: str, caption: str) -> str:
@@ -66,7 +71,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable
     right = set(numbers)
     look = [' class="number"' if i in right else "" for i in range(len(heads))]
     top = "".join(f"<th{look[i]}>{escape(head)}</th>" for i, head in enumerate(heads))
-    body = "".join("<tr>" + "".join(f"<td{look[i]}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td{look[i]}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
+    )
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

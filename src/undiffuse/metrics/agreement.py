@@ -13,7 +13,7 @@ GOOD = 0.97
 
 @dataclass(frozen=True)
 class Agreement(Metric):
-    """The share of samples that the classifier reads as the class asked for; the floor is its accuracy on held-out data."""
+    """The share of samples that are read as the class asked for; the floor is the same for held-out data."""
 
     def applies(self, evidence: Evidence) -> bool:
         """Where the samples were asked for by class and the real data have classes."""
@@ -22,8 +22,8 @@ class Agreement(Metric):
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`agreement`, in detail with its standard error and the share for each class that was asked for."""
-        right = evidence.classifier(evidence.samples) == evidence.labels
-        right_held_out = evidence.classifier(evidence.held_out) == evidence.held_out_labels
+        right = evidence.read == evidence.labels
+        right_held_out = evidence.read_held_out == evidence.held_out_labels
         accuracy = float(right_held_out.mean())
         asked = np.asarray(evidence.labels)
         judged = verdict(

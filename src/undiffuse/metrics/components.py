@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """x -> (x - mean) axes; axes (dimensions, components) are orthonormal; variance is what real data have along each."""
+    """x -> (x - mean) axes; axes (dimensions, components) are orthonormal; variance: of real data along each."""
 
     mean: np.ndarray
     axes: np.ndarray

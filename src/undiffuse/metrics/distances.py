@@ -12,7 +12,7 @@ BLOCK = 2**24  # distances held at once
 def nearest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each row of x the distance to the nearest row of y, and which row that is; (count,) each.
 
-    The search runs in x's dtype; the distance it ends with is computed from the difference, so that a copy has exactly 0.
+    The search runs in x's dtype; its final distance is computed from the difference, so that a copy has exactly 0.
     """
     index = np.concatenate([block.argmin(1).numpy() for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(y))])
     rows = range(0, len(x), 1024)
@@ -30,10 +30,12 @@ def radii(x: np.ndarray, neighbour: int) -> np.ndarray:
 
 
 def covered(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> np.ndarray:
-    """Whether each row of x lies in a ball around any of the centres, (count,); a rounding error outside counts as inside."""
+    """Whether each row of x lies in a ball around any of the centres, (count,); rounding errors count as inside."""
     slack = 1e-12 * float((centres**2).sum(1).max(initial=0.0))
     limits = torch.from_numpy(squared_radii + slack)
-    return np.concatenate([(block <= limits).any(1).numpy() for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(centres))])
+    return np.concatenate(
+        [(block <= limits).any(1).numpy() for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(centres))]
+    )
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:

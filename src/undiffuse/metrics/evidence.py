@@ -1,6 +1,6 @@
 """What metrics look at: samples, held-out and training data in the same units, and fair draws from them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,9 +25,9 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Samples and two real parts as float32 (count, dimensions), pixels in [-1, 1], other numbers with the training data's moments 0 and 1.
+    """Samples and two real parts as float32 (count, dimensions): pixels in [-1, 1], other numbers of about unit scale.
 
-    labels of the samples are the classes that were asked for. Real parts must be independent of each other for a floor to be one.
+    labels: the classes that the samples were asked for. The real parts must share no item, or a floor is none.
     """
 
     samples: np.ndarray
@@ -51,10 +51,10 @@ class Evidence:
 
     @cached_property
     def projection(self) -> Projection:
-        """The features `pixels`: principal components of the training data, at most 64 and at most one for 10 items a side.
+        """The features `pixels`: principal components of the training data, min(64, count / 10) of them.
 
-        So every covariance that is estimated later rests on ten times as many items as it has rows. The held-out items and the
-        samples have no part in the fit, and are therefore on a par.
+        So every covariance that is estimated later rests on ten times as many items as it has rows. The held-out items
+        and the samples have no part in the fit, and are therefore on a par.
         """
         components = max(1, min(MOST_COMPONENTS, self.count // ITEMS_PER_COMPONENT))
         return fit_projection(self._fitted(MOST_FITTED)[0], components)
@@ -66,22 +66,34 @@ class Evidence:
         assert self.train_labels is not None, "a metric asks for the classifier only where there are labels"
         return train_classifier(rows, self.train_labels[chosen])
 
+    @cached_property
+    def read(self) -> np.ndarray:
+        """The class that the classifier reads in each sample, (count,)."""
+        return self.classifier(self.samples)
+
+    @cached_property
+    def read_held_out(self) -> np.ndarray:
+        """The class that the classifier reads in each held-out item, (count,)."""
+        return self.classifier(self.held_out)
+
     def _fitted(self, most: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = np.arange(len(self.train))
         if len(chosen) > most:
             chosen = np.sort(self.random(1).choice(len(chosen), most, replace=False))
         return self.train[chosen], chosen
 
-    def draws(self, most: int = 50_000) -> Iterator[Draw]:
-        """Repeated random subsets in the features, equally many items from each part, without replacement within a draw.
+    def draws(
+        self, most: int = 50_000, total: int = 200_000, features: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Iterator[Draw]:
+        """Repeated random subsets in the features (None: `projection`): equally many items of each part, none twice.
 
-        A single draw tells as much about its own luck as about the samples; 2 to 20 draws are averaged, and where no part has
-        more than `count` items there is one, of everything.
+        A single draw tells as much about its own luck as about the samples: 2 to 20 draws of at most `most` items,
+        about `total` in all, are averaged. Where no part has more than `count` items there is one draw, of all.
         """
         count = min(self.count, most)
-        parts = [self.projection(part) for part in (self.samples, self.held_out, self.train)]
+        parts = [(features or self.projection)(part) for part in (self.samples, self.held_out, self.train)]
         whole = all(len(part) == count for part in parts)
-        for repeat in range(1 if whole else int(np.clip(50_000 // count, 2, 20))):
+        for repeat in range(1 if whole else int(np.clip(total // count, 2, 20))):
             random = self.random(2, repeat)
             yield Draw(*(part[random.permutation(len(part))[:count]] for part in parts))
 

@@ -11,9 +11,10 @@ from undiffuse.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class Frechet(Metric):
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) on the features `pixels`; it shrinks as 1/count even for perfect samples, hence the floor.
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) on the features `pixels`.
 
-    Source: arXiv:1706.08500, eq. 6, with principal components of pixels in place of Inception features: never call it FID.
+    Even perfect samples have a distance that shrinks only as 1/count, hence the floor. Source: arXiv:1706.08500, eq. 6,
+    with principal components of pixels in place of Inception features: never call it FID.
     """
 
     def applies(self, evidence: Evidence) -> bool:
@@ -38,7 +39,7 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
 def frechet_gaussians(mean_1: np.ndarray, cov_1: np.ndarray, mean_2: np.ndarray, cov_2: np.ndarray) -> float:
     """The squared 2-Wasserstein distance between two Gaussians.
 
-    tr (C1 C2)^(1/2) = sum of sqrt(eigenvalues of S C2 S), S = C1^(1/2): symmetric, so that singular covariances do no harm.
+    tr (C1 C2)^(1/2) = sum of sqrt(eigenvalues of S C2 S), S = C1^(1/2): symmetric, so singular covariances do no harm.
     """
     values, vectors = np.linalg.eigh(cov_1)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

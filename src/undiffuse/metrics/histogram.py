@@ -13,8 +13,9 @@ from undiffuse.metrics.metric import Metric, verdict
 class Histogram(Metric):
     """Half the sum of |share of samples read as a class - share it should have|: 0 is perfect, 1 shares nothing.
 
-    The share it should have is that among the classes asked for, or among training data where none were asked for. The floor is the
-    same distance for held-out data, read by the same classifier, against their own labels or the training data's, at the same count.
+    The share it should have is that among the classes asked for, or among training data where none were asked for. The
+    floor is the same distance for held-out data, read by the same classifier, against their own labels or the training
+    data's, at the same count. It is near 0, so there is no ratio.
     """
 
     def applies(self, evidence: Evidence) -> bool:
@@ -23,24 +24,31 @@ class Histogram(Metric):
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`histogram`, in detail with the share of each class among the samples as read and as it should be."""
-        read = evidence.classifier(evidence.samples)
-        read_held_out = evidence.classifier(evidence.held_out)
-        target = evidence.train_labels if evidence.labels is None else evidence.labels
-        true = evidence.train_labels if evidence.labels is None else evidence.held_out_labels
+        read, read_held_out = evidence.read, evidence.read_held_out
+        target = np.asarray(evidence.train_labels if evidence.labels is None else evidence.labels)
+        true = np.asarray(evidence.train_labels if evidence.labels is None else evidence.held_out_labels)
         count = min(len(read), len(read_held_out))
         found = []
         for repeat in range(20):
             random = evidence.random(4, repeat)
             here, there = (random.choice(len(labels), count, replace=False) for labels in (read, read_held_out))
-            wanted, real = (target, true) if evidence.labels is None else (target[here], true[there])  # pyright: ignore[reportOptionalSubscript]
-            found.append((self._distance(read[here], wanted, evidence), self._distance(read_held_out[there], real, evidence)))
+            wanted, real = (target, true) if evidence.labels is None else (target[here], true[there])
+            found.append(
+                (self._distance(read[here], wanted, evidence), self._distance(read_held_out[there], real, evidence))
+            )
         values, floors = np.array(found).T
-        shares = {c: dict(zip(evidence.classes, self._shares(x, evidence).tolist(), strict=True)) for c, x in (("read", read), ("wanted", target))}
-        return {"histogram": verdict(values, floors, better="lower", count=count, seed=evidence.seed, **shares)}
+        judged = verdict(
+            values, floors, better="lower", count=count, seed=evidence.seed,
+            read=self._named(read, evidence), wanted=self._named(target, evidence),
+        )  # fmt: skip
+        return {"histogram": judged | {"ratio": None}}
 
-    def _shares(self, labels: np.ndarray | None, evidence: Evidence) -> np.ndarray:
-        counts = np.bincount(np.asarray(labels), minlength=len(evidence.classes))
+    def _named(self, labels: np.ndarray, evidence: Evidence) -> dict[str, float]:
+        return dict(zip(evidence.classes, self._shares(labels, evidence).tolist(), strict=True))
+
+    def _shares(self, labels: np.ndarray, evidence: Evidence) -> np.ndarray:
+        counts = np.bincount(labels, minlength=len(evidence.classes))
         return counts / counts.sum()
 
-    def _distance(self, read: np.ndarray, target: np.ndarray | None, evidence: Evidence) -> float:
+    def _distance(self, read: np.ndarray, target: np.ndarray, evidence: Evidence) -> float:
         return float(np.abs(self._shares(read, evidence) - self._shares(target, evidence)).sum() / 2)

@@ -15,11 +15,12 @@ HALVINGS = 50
 
 @dataclass(frozen=True)
 class Memorisation(Metric):
-    """The share of samples nearer to their nearest training item than all but the share `rare` of held-out items are to theirs.
+    """The share of samples nearer to their nearest training item than all but `rare` of held-out items are to theirs.
 
-    Distances are Euclidean in all pixels. The floor is the same share for held-out items, the bound drawn from one random half and
-    applied to the other. Detail: `nearer`, the chance that a sample is nearer than a held-out item (1/2 is ideal, 1 is copying),
-    the number of exact copies, the bound, the median distances, and the closest pairs (sample, training item, distance) for a picture.
+    Distances are Euclidean in all pixels. The floor is the same share for held-out items, the bound drawn from one
+    random half and applied to the other. Detail: `nearer`, the chance that a sample is nearer than a held-out item (1/2
+    is ideal, 1 is copying), the number of exact copies, the bound, the median distances, and the closest pairs (sample,
+    training item, distance) for a picture.
     """
 
     rare: float = 0.01
@@ -36,12 +37,16 @@ class Memorisation(Metric):
         distance, index = nearest(evidence.samples[:most], evidence.train)
         bound = float(np.quantile(held_out, self.rare))
         closest = np.argsort(distance, kind="stable")[: self.pairs]
-        rank = np.searchsorted(np.sort(held_out), distance, side="left"), np.searchsorted(np.sort(held_out), distance, side="right")
+        rank = (
+            np.searchsorted(np.sort(held_out), distance, side="left"),
+            np.searchsorted(np.sort(held_out), distance, side="right"),
+        )
         resting = self.rare * len(held_out)
+        rests = f"the bound rests on the {max(1, round(resting))} nearest of {len(held_out)} held-out items"
         judged = verdict(
             float((distance < bound).mean()), self._floor(held_out, evidence.random(3)),
             better="lower", count=len(distance), seed=evidence.seed,
-            warning=f"the bound rests on the {max(1, round(resting))} nearest of {len(held_out)} held-out items" if resting < 10 else "",
+            warning=rests if resting < 10 else "",
             nearer=float(1 - (rank[0] + rank[1]).mean() / (2 * len(held_out))),
             copies=int((distance == 0).sum()), bound=bound, held_out_count=len(held_out),
             median=float(np.median(distance)), held_out_median=float(np.median(held_out)),

@@ -9,7 +9,7 @@ from undiffuse.metrics.evidence import Evidence
 
 
 class Metric(ABC):
-    """Compares samples with held-out data, and as the floor training data with the same held-out data, at the same counts."""
+    """Compares samples with held-out data and, as the floor, training data with them, at the same counts."""
 
     @abstractmethod
     def applies(self, evidence: Evidence) -> bool:
@@ -21,7 +21,14 @@ class Metric(ABC):
 
 
 def verdict(
-    values: np.ndarray | float, floors: np.ndarray | float, *, better: str, count: int, seed: int, warning: str = "", **detail: Any
+    values: np.ndarray | float,
+    floors: np.ndarray | float,
+    *,
+    better: str,
+    count: int,
+    seed: int,
+    warning: str = "",
+    **detail: Any,
 ) -> dict[str, Any]:
     """One number in JSON's types.
 

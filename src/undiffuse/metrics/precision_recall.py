@@ -14,9 +14,10 @@ MOST = 5000
 
 @dataclass(frozen=True)
 class PrecisionRecall(Metric):
-    """Shares of items within the balls that reach from each item of the other set to its k-th neighbour (neighbours = k).
+    """Shares of items within the balls that reach from each item of the other set to its k-th neighbour.
 
-    Both depend on the count. Higher is better, and the floor is what real data reach. Source: arXiv:1904.06991, eq. 1 and 2.
+    Both depend on the count. Higher is better, and the floor is what real data reach.
+    Source: arXiv:1904.06991, eq. 1 and 2.
     """
 
     neighbours: int = 3
@@ -26,9 +27,9 @@ class PrecisionRecall(Metric):
         return True
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`precision` and `recall` of samples against held-out data; floor: of training items against the same held-out data."""
+        """`precision` and `recall` of samples against held-out data; floor: of as many training items."""
         found = []
-        for draw in evidence.draws(MOST):
+        for draw in evidence.draws(MOST, total=20_000):
             balls = radii(draw.held_out, self.neighbours)
             found.append([self._shares(draw.held_out, balls, part) for part in (draw.samples, draw.train)])
         shares = np.array(found)  # (draws, samples or train, precision or recall)
@@ -36,7 +37,8 @@ class PrecisionRecall(Metric):
         common = {"better": "higher", "count": min(evidence.count, MOST), "seed": evidence.seed, "warning": warning}
         detail = {"neighbours": self.neighbours, **evidence.features}
         return {
-            name: verdict(shares[:, 0, i], shares[:, 1, i], **common, **detail) for i, name in enumerate(("precision", "recall"))
+            name: verdict(shares[:, 0, i], shares[:, 1, i], **common, **detail)
+            for i, name in enumerate(("precision", "recall"))
         }
 
     def _shares(self, real: np.ndarray, balls: np.ndarray, samples: np.ndarray) -> tuple[float, float]:

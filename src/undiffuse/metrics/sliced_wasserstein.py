@@ -11,7 +11,7 @@ from undiffuse.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class SlicedWasserstein(Metric):
-    """The root mean square over directions of the 2-Wasserstein distance between projections, in standard deviations of the data.
+    """The root mean square over directions of the projections' 2-Wasserstein distance, in deviations of the data.
 
     Source: Rabin et al. 2011, doi:10.1007/978-3-642-24785-9_37, sec. 2.3.
     """
@@ -23,19 +23,21 @@ class SlicedWasserstein(Metric):
         return not evidence.is_image
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`sliced_wasserstein`: samples to held-out points; floor: as many training points to the same held-out points."""
-        pairs = np.array([
-            [sliced_wasserstein(part, draw.held_out, directions=self.directions, seed=evidence.seed) for part in (draw.samples, draw.train)]
-            for draw in evidence.draws()
-        ])  # fmt: skip
+        """`sliced_wasserstein`: samples to held-out points; floor: as many training points to them."""
+        draws = evidence.draws(features=np.asarray)  # all coordinates, whatever the count
+        pairs = np.array([[self._distance(part, d.held_out) for part in (d.samples, d.train)] for d in draws])
         common = {"better": "lower", "count": evidence.count, "seed": evidence.seed}
         return {"sliced_wasserstein": verdict(pairs[:, 0], pairs[:, 1], **common, directions=self.directions)}
+
+    def _distance(self, x: np.ndarray, y: np.ndarray) -> float:
+        return sliced_wasserstein(x, y, directions=self.directions)
 
 
 def sliced_wasserstein(x: np.ndarray, y: np.ndarray, *, directions: int = 128, seed: int = 0) -> float:
     """sqrt(mean over directions of W_2^2) between x and y, (count, features) each; counts may differ.
 
-    In the plane the directions are evenly spaced, so that points moved by v are exactly |v| / sqrt(2) away; elsewhere they are random.
+    In the plane the directions are evenly spaced, so that points moved by v are exactly
+    |v| / sqrt(2) away; elsewhere they are random.
     """
     if x.shape[1] == 2:
         angles = np.pi * np.arange(directions) / directions

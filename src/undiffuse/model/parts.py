@@ -153,7 +153,7 @@ def _known(table: str, fields: Mapping[str, Any]) -> type:
 def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """A component's table with the fields' defaults filled in, those excepted that the data decides."""
     defaults = {k: v for k, v in _defaults(registry.get(kind, str(table["name"]))).items() if k not in GIVEN}
-    return {**defaults, **table}
+    return {"name": table["name"], **defaults, **table}
 
 
 def _defaults(component: type) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from undiffuse.core.times import Grid
 from undiffuse.model import parts
 from undiffuse.model.recipe import Recipe
 
-STEPS = 20  # where neither the caller nor the recipe says
 MEMORY = 2**28  # bytes for the network's activations
 WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
 
@@ -40,14 +39,15 @@ class Plan:
 
 
 def plan(recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None) -> Plan:
-    """What was asked for, else what the recipe says, else the measured default; the recipe's steps and times go with its own sampler only."""
+    """What was asked for, else what the recipe says, else the sampler's own default; the recipe's steps and times go with its own sampler only."""
     if steps is not None and steps < 1:
         raise Refused(f"sampling needs at least 1 step, not {steps}")
     own = parts.sampling(recipe)
     if sampler is not None:
         own = parts.Sampling(registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler)
-    grid = parts.grid(times) or own.times or default_grid(process)
-    return Plan(own.sampler or default_sampler(process), grid(process.schedule, steps or own.steps or STEPS))
+    chosen = own.sampler or default_sampler(process)
+    grid = parts.grid(times) or own.times or chosen.grid or default_grid(process)
+    return Plan(chosen, grid(process.schedule, steps or own.steps or chosen.default_steps))
 
 
 @dataclass(frozen=True)

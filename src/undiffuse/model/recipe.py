@@ -61,7 +61,7 @@ class Recipe:
         missing = [table for table in TABLES if table not in tables and table not in OPTIONAL]
         if missing:
             raise Refused(f"recipe {name!r} has no table [{missing[0]}]; it needs {', '.join(t for t in TABLES if t not in OPTIONAL)}")
-        return cls(name, _plain(tables), str(about))
+        return cls(name, _plain({table: tables[table] for table in TABLES if table in tables}), str(about))
 
     def __getitem__(self, table: str) -> dict[str, Any]:
         return dict(self.tables.get(table, {}))

@@ -128,7 +128,7 @@ class UNet(nn.Module):
                 x = residual(torch.cat([x, skips.pop()], dim=1), next(times))
                 x = x if attention is None else attention(x)
             x = x if level.resample is None else level.resample(x)
-        return self.leave(activate(normalise(x, self.leave_norm), x.dtype))
+        return self.leave(activate(normalise(x, self.leave_norm)))
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Tensor | None) -> Tensor:
         """What all blocks are told of the time and the class, (batch, sum of time_widths): in float32 whatever the weights' dtype."""

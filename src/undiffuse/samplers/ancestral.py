@@ -12,7 +12,6 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.process import Process
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class Ancestral(Sampler):
 
     variance: Literal["posterior", "beta", "exact"] = "posterior"
 
-    grid: ClassVar[Grid | None] = Even()
     default_steps: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:

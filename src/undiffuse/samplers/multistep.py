@@ -54,8 +54,8 @@ def _extrapolate(history: tuple[tuple[Tensor, Tensor], ...], h: Tensor, eta: flo
     r_1 = (levels[1] - levels[2]) / h
     slope_1 = (guesses[1] - guesses[2]) / r_1
     slope = slope_0 + r_0 / (r_0 + r_1) * (slope_0 - slope_1) if torch.isfinite(r_1) else slope_0
-    curve = (slope_0 - slope_1) / (r_0 + r_1)
+    curve = (slope_0 - slope_1) / (r_0 + r_1)  # half the second derivative, times h^2
     z = h * (1 + eta)
-    total = -torch.expm1(-z)
+    total = -torch.expm1(-z)  # the integral of e^(u - z) over u = 0 ... z; of u/z: linear; of (u/z)^2: 1 - 2 linear / z
     linear = 1 - total / z
-    return guesses[0] + linear / total * slope - (linear / z - 0.5) / total * curve
+    return guesses[0] + linear / total * slope + (1 - 2 * linear / z) / total * curve

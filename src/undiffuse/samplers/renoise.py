@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
@@ -22,6 +23,5 @@ class Renoise(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = denoiser.process
-        nothing = 0 * process.keep(s, t, x_t)
-        return process.bridge(x_t, denoiser(x_t, t, **cond), s, t, nothing), None
+        nothing = torch.zeros((), dtype=torch.float64)
+        return denoiser.process.bridge(x_t, denoiser(x_t, t, **cond), s, t, nothing), None

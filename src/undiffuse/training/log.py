@@ -2,11 +2,11 @@
 
 import json
 import math
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from undiffuse.core.errors import Refused
 from undiffuse.model.files import read_text, write_text
 
 FILE = "metrics.jsonl"
@@ -24,24 +24,20 @@ class Log:
         self._file = self._board = None
         if folder is None:
             return
-        path = folder / FILE
-        if path.exists():
-            kept = [line for line in read_text(path, "metrics", LIMIT).splitlines() if _step(line) <= step]
-            write_text(path, "".join(f"{line}\n" for line in kept))
+        self._file = folder / FILE
+        lines = read_text(self._file, "metrics", LIMIT).splitlines() if self._file.exists() else []
+        write_text(self._file, "".join(f"{line}\n" for line in lines if _step(line) <= step))
         from torch.utils.tensorboard import SummaryWriter
 
-        try:
-            self._file = path.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(folder / BOARD), purge_step=step + 1 if step else None)
-        except OSError as error:
-            raise Refused(f"cannot write {path}: {error.strerror}") from error
+        self._board = SummaryWriter(str(folder / BOARD), purge_step=step + 1 if step else None)
+        weakref.finalize(self, self._board.close)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Add one line; numbers in it become TensorBoard scalars, at the line's own step."""
         if self._file is None or self._board is None:
             return
-        self._file.write(json.dumps({key: _written(value) for key, value in line.items()}) + "\n")
-        self._file.flush()
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({key: _written(value) for key, value in line.items()}) + "\n")
         for key, value in line.items():
             if isinstance(value, int | float) and key != "step":
                 self._board.add_scalar(key, value, line["step"])
@@ -49,8 +45,7 @@ class Log:
 
     def close(self) -> None:
         """Write what is left and close the files."""
-        if self._file is not None and self._board is not None:
-            self._file.close()
+        if self._board is not None:
             self._board.close()
 
 

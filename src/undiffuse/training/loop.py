@@ -1,11 +1,13 @@
 """The training loop: one optimiser step a turn, and every turn's numbers handed out."""
 
+import logging
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -36,11 +38,14 @@ class Result(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
-class Training[M: Result]:
+M = TypeVar("M", bound=Result)
+
+
+class Training(Generic[M]):
     """Trains a module on an objective; iterate over it, or `run()` it.
 
     for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, images_per_second, and validation_loss where measured.
-    Ctrl-C and SIGTERM during a turn finish its step, write the checkpoint and the model, and end the iteration; `stopped` then holds the signal.
+    Ctrl-C and SIGTERM finish the step, write the checkpoint and the model, and end the iteration; `stopped` then holds the signal.
     Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit.
     Raises Diverged where the loss is not a number.
     """
@@ -74,21 +79,21 @@ class Training[M: Result]:
         )
         if settings.compile:
             self.module.compile()
-        self._forward = self.accelerator.prepare_model(self.module) if self.accelerator.num_processes > 1 else self.module
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         if settings.batch % world:
             raise Refused(f"train.batch = {settings.batch} does not divide among {world} processes")
         self._rows = slice(rank * settings.batch // world, (rank + 1) * settings.batch // world)
         self._slots = torch.arange(settings.batch)[self._rows]
         self._autocast = _half(settings.precision, self.device)
-        self._stop, self._log = Stop(), None
+        self.stop, self._log = Stop(), None
+        self._saved, self._told = -1, False
         self._pending: list[float | Tensor] = []  # losses since the last line of the log
         self._recent: deque[float] = deque(maxlen=20)  # seconds of the last steps
 
     @property
     def stopped(self) -> int | None:
         """The signal that ended the run before its last step, or None."""
-        return self._stop.signal
+        return self.stop.signal
 
     @property
     def finished(self) -> bool:
@@ -107,13 +112,14 @@ class Training[M: Result]:
             held, state = checkpoint.load(path)
             restore(held, self.module, self.ema.module, self.optimiser, f"checkpoint {path}")
             self.step, self.seconds, self._pending = int(state["step"]), float(state["seconds"]), list(state["pending"])
+            self._saved = self.step
         return self
 
     def run(self, progress: bool = True) -> M:
         """Train to the end, or until stopped, behind a bar with rate and time left; returns the result."""
         from tqdm import tqdm
 
-        with self._stop, tqdm(total=self.settings.steps, initial=self.step, disable=not progress, unit="step", desc="training") as bar:
+        with tqdm(total=self.settings.steps, initial=self.step, disable=not progress, unit="step", desc="training") as bar:
             for numbers in self:
                 bar.update()
                 if numbers["step"] % 10 == 0:
@@ -121,16 +127,20 @@ class Training[M: Result]:
         return self.result
 
     def __iter__(self) -> Iterator[Numbers]:
-        return self
+        with self.stop:
+            while True:
+                try:
+                    yield next(self)
+                except StopIteration:
+                    return
 
     def __next__(self) -> Numbers:
         if self.finished or self.stopped:
-            if self._log is not None:
-                self._log.close()
+            self._end()
             raise StopIteration
         if self._log is None:
             self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
-        with self._stop:
+        with self.stop:
             started = time.perf_counter()
             numbers = self._turn()
             self._recent.append(time.perf_counter() - started)
@@ -147,27 +157,102 @@ class Training[M: Result]:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(random.fold(CHANCE, self.step, self.accelerator.process_index).seed)
             with self._autocast:
-                loss = self.objective(self._forward, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
+                loss = self.objective(self.module, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
         if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked when a line is written
-            self._refuse_nan(loss)
+            self._refuse_nan(loss.item(), self.step + 1)
         self.accelerator.backward(loss)
+        loss = self._shared(loss.detach())
         norm = self.accelerator.clip_grad_norm_(self._parameters, settings.clip or math.inf)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.step += 1
         self.ema.update(self.step)
-        return {"step": self.step, "loss": loss.detach(), "grad_norm": norm if norm is not None else math.nan, "lr": lr}
+        return {"step": self.step, "loss": loss, "grad_norm": norm, "lr": lr}
 
     def _after(self, numbers: dict[str, float | Tensor]) -> Numbers:
         """Whatever is due after a step: numbers, validation, a line in the log, a checkpoint, a preview."""
-        settings, last = self.settings, self.finished or self.stopped is not None
+        settings = self.settings
         numbers["images_per_second"] = settings.batch * len(self._recent) / sum(self._recent)
         self._pending.append(numbers["loss"])
-        measured = self._validate(self.ema.module) if self._validate and self._due(settings.validate_every, self.finished) else {}
+        measured = self._validate(self.ema.module) if self._validate and self._due(settings.validate_every) else {}
         if measured or self.step % settings.log_every == 0 or self.finished:
             self._write(numbers, measured)
-        if self.folder and self._due(settings.checkpoint_every, last):
-            self._save()
-        if self._preview and self._due(settings.preview_every, self.finished):
+        if self._due(settings.checkpoint_every):
+            self.save()
+        if self._preview and self._due(settings.preview_every) and self.accelerator.is_main_process:
             self._preview(self.result, self.step)
+        if self.stopped:
+            self._end()
         return Numbers({**numbers, **{key: value for key, value in measured.items() if isinstance(value, float)}})
+
+    def _due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and after the last one, happens now; 0 is never."""
+        return every > 0 and (self.finished or self.step % every == 0)
+
+    def _end(self) -> None:
+        """What is left to do when no step follows: the state on disk, the log closed, and word of how to go on."""
+        if self._saved != self.step:
+            self.save()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self.stopped and not self._told:
+            self._told = True
+            there = f"; continue with: undiffuse train {self.folder} --resume" if self.folder else ""
+            logging.getLogger("undiffuse").warning("stopped after step %d of %d%s", self.step, self.settings.steps, there)
+
+    def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
+        """One line of the log; its loss is the mean since the line before."""
+        losses = self._losses()
+        line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds})
+        self._pending = []
+        if self._log is not None:
+            self._log.write({**line, **measured})
+
+    def _losses(self) -> list[float]:
+        """The losses since the last line; raises Diverged if one is no number."""
+        self._pending = torch.stack([torch.as_tensor(loss, dtype=torch.float64, device=self.device) for loss in self._pending]).tolist() if self._pending else []
+        for back, loss in enumerate(reversed(self._pending)):
+            self._refuse_nan(loss, self.step - back)
+        return self._pending
+
+    def save(self) -> None:
+        """Write the checkpoint and the model, and drop old checkpoints."""
+        losses = self._losses()
+        self._saved = self.step
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        held = tensors(self.module, self.ema.module, self.optimiser)
+        checkpoint.save(self.folder, self.step, held, {"seconds": self.seconds, "pending": losses})
+        self.result.save(self.folder)
+        checkpoint.prune(self.folder, self.settings.keep)
+
+    def _shared(self, loss: Tensor) -> Tensor:
+        """Average loss and gradients over the processes of a distributed run, in one message."""
+        if self.accelerator.num_processes == 1:
+            return loss
+        held = [p.grad for p in self._parameters if p.grad is not None]
+        flat = self.accelerator.reduce(torch.cat([loss.reshape(1), *(g.flatten() for g in held)]), "mean")
+        pieces = flat[1:].split([g.numel() for g in held])  # pyright: ignore[reportAttributeAccessIssue]
+        torch._foreach_copy_(held, [piece.view_as(g) for piece, g in zip(pieces, held, strict=True)])
+        return flat[0]  # pyright: ignore[reportIndexIssue]
+
+    def _refuse_nan(self, loss: float | Tensor, step: int) -> None:
+        if math.isfinite(loss):
+            return
+        good = self.folder and checkpoint.newest(self.folder)
+        there = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+        raise Diverged(f"the loss is {float(loss)} at step {step}; {there}. Start anew with a lower train.lr, a longer train.warmup or train.precision=float32")
+
+
+def _average(settings: Train) -> tuple[float | None, float | None]:
+    """gamma and decay of the averaged weights: one of them."""
+    if settings.ema_decay is not None:
+        return None, settings.ema_decay
+    return (EMA_GAMMA if settings.ema is None else settings.ema), None
+
+
+def _half(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Where matrix products run in bfloat16: as named; "auto" on GPUs that have it (on a CPU it pays only in compiled code)."""
+    half = device.type == "cuda" and has_bfloat16(device) if precision == "auto" else named(precision) is torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from undiffuse.core.tabulated import Tabulated, check_steps, products
+from undiffuse.core.tabulated import Tabulated, check_betas, check_steps, products
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class LinearBeta(Tabulated):
 
     def __post_init__(self) -> None:
         check_steps(self.steps)
+        check_betas(self.beta_start, self.beta_end)
 
     def table(self) -> np.ndarray:
         return products(np.linspace(self.beta_start, self.beta_end, self.steps))

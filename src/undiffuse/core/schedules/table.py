@@ -27,6 +27,8 @@ class Table(Tabulated):
         if bool(self.betas) == bool(self.alpha_bars):
             raise Refused("table needs betas or alpha_bars, one of the two")
         object.__setattr__(self, "steps", len(self.betas or self.alpha_bars))
+        if self.zero_terminal_snr and self.steps < 2:
+            raise Refused("zero_terminal_snr needs a table of 2 steps or more")
         _ = self._knots
 
     def table(self) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The variance-preserving SDE of score-based models."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -33,9 +32,10 @@ class VP(VariancePreserving):
         return -integral(t.double(), self.beta_min, self.beta_max)
 
     def time(self, log_snr: Tensor) -> Tensor:
-        area = torch.nn.functional.softplus(-log_snr.double(), threshold=math.inf)  # -log alpha_bar
         slope = self.beta_max - self.beta_min
-        return (2 * area / (self.beta_min + (self.beta_min**2 + 2 * slope * area).sqrt())).clamp(max=1)
+        area = -torch.nn.functional.logsigmoid(log_snr.double())  # -log alpha_bar
+        area = area.clamp(max=self.beta_min + slope / 2)
+        return 2 * area / (self.beta_min + (self.beta_min**2 + 2 * slope * area).sqrt())
 
     def index(self, t: Tensor) -> Tensor:
         return 999 * t.double()

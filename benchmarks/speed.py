@@ -1,0 +1,84 @@
+"""Time of one network evaluation inside our sampling loop, beside diffusers' DDIMPipeline on the same weights.
+
+    python benchmarks/speed.py [--pairs 5] [--steps 4] [--batch 16]
+
+The U-Net is DDPM's for CIFAR-10 (35.7 M parameters, random weights), written as a diffusers folder and read by both sides. Runs alternate;
+medians of the pairs. PSNR is between final images in [0, 1] from the same starting noise. `outside` is the share of our time that is not the network.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import diffusers
+import torch
+
+import undiffuse
+from undiffuse.model.precision import pick, place
+from undiffuse.networks.unet import UNet
+
+
+class Timed(torch.nn.Module):
+    """A network that adds up the time it takes."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network, self.seconds = network, 0.0
+
+    def forward(self, *args: object, **kwargs: object) -> torch.Tensor:
+        start = time.perf_counter()
+        output = self.network(*args, **kwargs)
+        self.seconds += time.perf_counter() - start
+        return output
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=16)
+    options = parser.parse_args()
+    diffusers.logging.set_verbosity_error()
+    schedule = undiffuse.schedules.LinearBeta()
+    shape = (options.batch, 3, 32, 32)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        ours = UNet(channels=3, size=32)
+        for parameter in ours.parameters():  # the zero-initialised outputs too: a network that does something
+            if not bool(parameter.any()):
+                torch.nn.init.normal_(parameter, std=0.02)
+        ours.to_diffusers(Path(folder))
+        peer = diffusers.UNet2DModel.from_pretrained(folder).eval()
+        pipeline = diffusers.DDIMPipeline(peer, diffusers.DDIMScheduler(num_train_timesteps=1000, timestep_spacing="trailing", clip_sample=False))
+        pipeline.set_progress_bar_config(disable=True)
+        for precision in ("auto", "float32"):
+            network = Timed(UNet.from_diffusers(Path(folder)))
+            denoiser = undiffuse.Predictor(network, undiffuse.Gaussian(schedule), undiffuse.scales.Noise()).eval().requires_grad_(False)
+            place(denoiser, pick(precision, torch.device("cpu"), denoiser), torch.device("cpu"))
+            times = undiffuse.times.Trailing()(schedule, options.steps)
+            ratios, shares, mine, theirs = [], [], [], []
+            for pair in range(options.pairs + 1):
+                start = torch.randn(shape, generator=torch.Generator().manual_seed(pair))
+                network.seconds, began = 0.0, time.perf_counter()
+                images = undiffuse.sample(denoiser, shape, sampler=undiffuse.samplers.DDIM(), times=times, start=start)
+                middle = time.perf_counter()
+                reference = pipeline(batch_size=options.batch, generator=torch.Generator().manual_seed(pair), num_inference_steps=options.steps, output_type="np").images
+                end = time.perf_counter()
+                if pair:  # the first is a warm-up
+                    mine.append((middle - began) / options.steps)
+                    theirs.append((end - middle) / options.steps)
+                    ratios.append(theirs[-1] / mine[-1])
+                    shares.append(1 - network.seconds / (middle - began))
+            error = ((images / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1) - torch.from_numpy(reference)).square().mean()
+            dtype = next(denoiser.parameters()).dtype
+            print(
+                f"{precision} ({dtype}): ours {1000 * statistics.median(mine):.0f} ms, DDIMPipeline {1000 * statistics.median(theirs):.0f} ms a call, "
+                f"{statistics.median(ratios):.2f}x faster, PSNR {-10 * torch.log10(error):.1f} dB, outside the network {100 * statistics.median(shares):.2f} %",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

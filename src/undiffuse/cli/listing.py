@@ -1,0 +1,56 @@
+"""`undiffuse list`: what there is to choose from."""
+
+from typing import Annotated
+
+from typer import Argument
+
+from undiffuse.cli.manners import console
+
+
+def list_(
+    kind: Annotated[
+        str | None, Argument(metavar="[KIND]", help="recipes, samplers, schedules ... [default: all, by name]")
+    ] = None,
+) -> None:
+    """Show what there is: recipes and components by kind, with the fields they take."""
+    from rich.table import Table
+
+    from undiffuse.core import registry
+    from undiffuse.core.errors import unknown
+    from undiffuse.model import recipe
+
+    kinds = ["recipes", *registry.KINDS]
+    if kind is None:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for each in kinds:
+            table.add_row(f"[bold]{each}[/]", ", ".join(recipe.names() if each == "recipes" else registry.names(each)))
+        console().print(table)
+        console().print("\n[dim]undiffuse list KIND says what they are and what can be set.[/]")
+        return
+    if kind not in kinds:
+        raise unknown("undiffuse list", kind, kinds)
+    table = Table(box=None, show_header=False, padding=(0, 2, 1, 0))
+    rows = [(n, recipe.Recipe.find(n).about, "") for n in recipe.names()] if kind == "recipes" else _components(kind)
+    for name, about, fields in rows:
+        table.add_row(f"[bold]{name}[/]", about + (f"\n[dim]{fields}[/]" if fields else ""))
+    console().print(table)
+
+
+def _components(kind: str) -> list[tuple[str, str, str]]:
+    """(name, first line of what it is, fields with their defaults) of each component."""
+    import inspect
+
+    from rich.markup import escape
+
+    from undiffuse.core import registry
+
+    found = []
+    for name in registry.names(kind):
+        component = registry.get(kind, name)
+        about = (inspect.getdoc(component) or "").partition("\n")[0]
+        fields = [
+            f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name
+            for p in registry.fields(component).values()
+        ]
+        found.append((name, escape(about), escape(", ".join(fields))))
+    return found

@@ -1,0 +1,57 @@
+"""`undiffuse show`: what a run folder or a recipe holds."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument
+
+from undiffuse.cli.manners import console, count
+
+
+def show(
+    which: Annotated[
+        str, Argument(metavar="RUN|RECIPE", help="A run folder, the name of a recipe, or a recipe's file.")
+    ],
+) -> None:
+    """Show a run (its model, its progress, its numbers) or a recipe (every choice it makes)."""
+    from rich.syntax import Syntax
+
+    from undiffuse.model.recipe import Recipe
+
+    path = Path(which)
+    if path.is_dir():
+        recipe = _run(path)
+    else:
+        recipe = Recipe.find(which)
+    console().print(Syntax(recipe.to_toml().strip(), "toml", theme="ansi_dark", background_color="default"))
+
+
+def _run(path: Path) -> Any:
+    """Print what the run has come to; returns its recipe."""
+    from rich.table import Table
+
+    from undiffuse.judging import wording
+    from undiffuse.judging.record import evaluation, history
+    from undiffuse.model.model import load
+
+    model = load(path, precision="float32")
+    facts = model.describe()
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("run", str(path))
+    table.add_row(
+        "samples", " x ".join(map(str, model.shape)) + (f", {len(model.classes)} classes" if model.classes else "")
+    )
+    table.add_row("parameters", count(facts["parameters"]))
+    for name in ("step", "seed"):
+        if name in facts:
+            table.add_row(name, count(facts[name]))
+    if losses := history(path).get("validation_loss"):
+        table.add_row(
+            "validation loss", f"{losses[1][-1]:.4g} at step {count(losses[0][-1])}, best {min(losses[1]):.4g}"
+        )
+    for name, metric in evaluation(path).get("metrics", {}).items():
+        table.add_row(wording.word(name).title, wording.line(name, metric))
+    table.add_row("versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
+    console().print(table)
+    console().print()
+    return model.recipe

@@ -1,0 +1,157 @@
+"""The jobs of a user, wired together: recipe, data, codec, network, training."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse import pictures
+from undiffuse.core import registry
+from undiffuse.core.denoiser import Predictor
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.data.dataset import Dataset
+from undiffuse.model import parts
+from undiffuse.model import recipe as recipes
+from undiffuse.model.model import Model
+from undiffuse.model.recipe import Recipe
+from undiffuse.model.settings import Condition, Train
+from undiffuse.training import checkpoint
+from undiffuse.training.batches import Batches
+from undiffuse.training.loop import Training
+from undiffuse.training.validation import Validation
+
+RUNS = Path("runs")
+FREE = ("train.steps",)  # what may change between a run and its continuation
+CLOUD = 2000  # points in a preview of points
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+) -> Training[Model]:
+    """Prepare a training run; iterate over what is returned, or call its `run()`.
+
+    recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>.
+    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only train.steps may differ then.
+    Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
+    """
+    chosen = Recipe.find(recipe).override(overrides)
+    settings = parts.check(chosen)
+    inside = isinstance(recipe, str | Path) and Path(recipe).is_dir()
+    folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
+    resolved = parts.resolve(chosen)
+    _refuse(folder, resolved, resume)
+    learned, held_out = data(chosen)
+    conditions = parts.conditions(chosen)
+    _refuse_conditions(conditions, learned)
+    codec = registry.build("codecs", chosen["codec"]).fit(learned.x)
+    told = {name: learned.conditions[name] for name in conditions}
+    drop = max((condition.drop for condition in conditions.values()), default=0.0)
+    batches = Batches.of(learned.x, told, codec, settings.batch, settings.seed, drop=drop, flip=settings.flip)
+    x_0, cond = batches.at(0, slice(2))
+    shape = tuple(x_0.shape[1:])
+    classes = learned.classes if "label" in conditions else ()
+    denoiser = _denoiser(chosen, settings, shape, len(classes), x_0, cond)
+    objective = parts.objective(chosen)
+    facts = {"data": learned.describe(), "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
+    make = partial(_model, codec=codec, shape=shape, recipe=resolved, classes=classes, conditions=conditions, facts=facts)
+    check = None
+    if held_out is not None:
+        unseen = Batches.of(held_out.x, {name: held_out.conditions[name] for name in conditions}, codec, settings.batch, settings.seed)
+        check = partial(_validate, objective, unseen)
+    show = partial(_preview, folder / "previews", settings.previews, learned)
+    training = Training(denoiser, objective, batches, settings, make, folder=folder, validate=check, preview=show)
+    if resume:
+        training.resume()
+    resolved.save(folder)
+    return training
+
+
+def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
+    loaded: Dataset = registry.build("data", recipe["data"]).load()
+    share = parts.training(recipe).held_out
+    return loaded.split(share) if share else (loaded, None)
+
+
+def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Raises Refused where a run would overwrite another, or would go on from what is not there or not the same."""
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder} is a file; choose a folder with --out")
+    full = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if not resume:
+        if full and (folder / recipes.FILE).exists():
+            raise Refused(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
+        if full:
+            raise Refused(f"{folder} is not empty: choose another folder with --out")
+        return
+    if not (folder / recipes.FILE).exists():
+        raise Refused(f"there is no run to resume in {folder}: it has no {recipes.FILE}")
+    if not full:
+        return
+    before = Recipe.find(folder)
+    changed = before.difference(recipe, but=FREE)
+    if changed:
+        field, was, now = changed
+        raise Refused(f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: only train.steps may change on --resume")
+    newest = checkpoint.newest(folder)
+    reached = int(newest.name) if newest else 0
+    if parts.training(recipe).steps < reached:
+        raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {parts.training(recipe).steps}")
+
+
+def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) -> None:
+    """Raises Refused for a condition that the data does not have, and for conditions hidden unequally often."""
+    for name in conditions:
+        if name not in learned.conditions:
+            there = ", ".join(learned.conditions) or "none"
+            raise Refused(f"conditions.{name}: the data {learned.name!r} has no {name!r} (conditions there: {there}); remove [conditions.{name}]")
+    if len({condition.drop for condition in conditions.values()}) > 1:
+        raise Refused("all conditions are hidden together: give every [conditions.*] the same drop")
+
+
+def _denoiser(recipe: Recipe, settings: Train, shape: tuple[int, ...], classes: int, x_0: Tensor, cond: Mapping[str, Any]) -> Predictor:
+    """The denoiser with its first weights, tried on two samples, so that a network that does not fit the data is refused before the start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        denoiser = parts.predictor(recipe, shape, classes)
+        try:
+            with torch.no_grad():
+                parts.objective(recipe)(denoiser, x_0, Random(settings.seed), cond)
+        except RuntimeError as error:
+            raise Refused(f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: {str(error).splitlines()[0]}") from error
+    return denoiser
+
+
+def _model(module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Model:
+    return Model(module, facts={"step": step, **facts}, **fixed)  # pyright: ignore[reportArgumentType]
+
+
+def _validate(objective: Any, unseen: Batches, module: nn.Module) -> dict[str, Any]:
+    """Loss on held-out data, and where on the way from noise to data it lies."""
+    device = next(module.parameters()).device
+    validation = Validation(objective, unseen.to(device))
+    return {"validation_loss": validation(module), "levels": validation.levels(module, objective)}
+
+
+def _preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
+    """A picture of what the averaged weights make of the same noise every time: a grid of images, one class a column, or points."""
+    if not learned.is_image:
+        drawn = model.sample(CLOUD, label=_labels(model, CLOUD)).numpy()
+        picture = pictures.scatter(drawn, beside=learned.x[:CLOUD])
+    else:
+        drawn = model.sample(count, label=_labels(model, count))
+        columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
+        picture = pictures.grid(pictures.to_uint8(drawn.numpy()), columns=columns)
+    pictures.write(folder / f"step_{step:06d}.png", pictures.png(picture))
+
+
+def _labels(model: Model, count: int) -> list[int] | None:
+    return [i % len(model.classes) for i in range(count)] if "label" in model.conditions else None

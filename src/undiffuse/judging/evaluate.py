@@ -1,0 +1,110 @@
+"""What `undiffuse evaluate` does: draw, judge, and write down what came out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from undiffuse import __version__
+from undiffuse.core.errors import Refused
+from undiffuse.drawing.draw import Drawn, Progress, Wish, draw, unroll
+from undiffuse.judging import sources, wording
+from undiffuse.judging.noise import Errors, errors
+from undiffuse.judging.record import EVALUATION
+from undiffuse.judging.sources import Real
+from undiffuse.metrics.judge import judge
+from undiffuse.model.files import write_json
+from undiffuse.model.model import Model
+
+SHOWN = 10  # samples on the strip from noise to data, for points POINTS
+POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was judged, against what, and the verdict of each metric by name."""
+
+    x: np.ndarray
+    real: Real
+    verdicts: Mapping[str, Mapping[str, Any]]
+    about: Mapping[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why to be careful with the numbers."""
+        found = {name: verdict["warning"] for name, verdict in self.verdicts.items() if verdict["warning"]}
+        return [
+            *[self.real.warning] * bool(self.real.warning),
+            *(f"{wording.word(name).title}: {why}" for name, why in found.items()),
+        ]
+
+    def save(self, folder: Path) -> None:
+        """Write evaluation.json."""
+        write_json(folder / EVALUATION, {**self.about, "metrics": self.verdicts})
+
+
+@dataclass(frozen=True)
+class RunEvaluation(Evaluation):
+    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level."""
+
+    model: Model
+    drawn: Drawn
+    path: Drawn
+    noise: Errors
+
+
+def evaluate_samples(path: Path, which: str, seed: int = 0, command: str = "") -> Evaluation:
+    """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
+    real = sources.split(which)
+    samples, labels = sources.open_samples(path, real)
+    started = time.perf_counter()
+    verdicts = judge(samples.x, real.held_out, real.train, labels=labels, seed=seed)
+    about = _about(command, seed, len(samples), started, samples=str(path), against=which)
+    return Evaluation(samples.x, real, verdicts, about)
+
+
+def evaluate_run(
+    model: Model, which: str | None, n: int, wish: Wish, command: str = "", progress: Progress = False
+) -> RunEvaluation:
+    """Draw n samples from a run and judge them against what it held out, or other data that is new to it."""
+    real = sources.against(model, which)
+    if real.train.x.shape[1:] != real.held_out.x.shape[1:]:
+        raise Refused(
+            f"the run makes samples of shape {real.train.shape}, and {which} has items of shape {real.held_out.shape}"
+        )
+    started = time.perf_counter()
+    drawn = draw(model, n, wish, progress)
+    labels = drawn.labels if set(model.classes) <= set(real.held_out.classes) else None
+    verdicts = judge(drawn.x, real.held_out, real.train, labels=labels, seed=wish.seed)
+    path = unroll(model, min(n, SHOWN if drawn.is_image else POINTS), wish)
+    noise = errors(model, (real.held_out.x, real.held_out.labels), (real.train.x, real.train.labels))
+    sampling = {
+        "seed": wish.seed,
+        "sampler": wish.sampler,
+        "set": list(wish.settings),
+        "steps": wish.steps,
+        "guidance": wish.guidance,
+    }
+    cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
+    against = which or f"held-out part of {real.held_out.name}"
+    about = _about(
+        command, wish.seed, n, started, sampling=sampling | cost, against=against, step=model.facts.get("step")
+    )
+    return RunEvaluation(drawn.x, real, verdicts, about, model, drawn, path, noise)
+
+
+def _about(command: str, seed: int, count: int, started: float, **more: Any) -> dict[str, Any]:
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "count": count,
+        "seconds": round(time.perf_counter() - started, 2),
+        **more,
+        "versions": {"undiffuse": __version__, "torch": torch.__version__, "numpy": np.__version__},
+    }

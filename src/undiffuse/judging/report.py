@@ -1,0 +1,209 @@
+"""The report about a run: pictures beside numbers, on one page that needs nothing else."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from undiffuse import pictures
+from undiffuse.drawing.draw import Drawn
+from undiffuse.drawing.forms import sheet
+from undiffuse.judging import page, wording
+from undiffuse.judging.charts import COLOURS, Line, chart, smooth
+from undiffuse.judging.evaluate import RunEvaluation
+from undiffuse.judging.record import Curve, history
+
+ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
+PAIRS = 8
+HEADLINES = ("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation")
+
+
+def samples_picture(evaluation: RunEvaluation) -> Image.Image:
+    """The first samples: one class a row where there are classes; points beside as many held-out ones."""
+    drawn = evaluation.drawn
+    if not drawn.is_image:
+        return pictures.scatter(drawn.x, beside=evaluation.real.held_out.x[: len(drawn.x)])
+    return sheet(first(drawn), columns=10)
+
+
+def denoising_picture(evaluation: RunEvaluation) -> Image.Image:
+    """The way of some samples from noise to data, left to right."""
+    path = evaluation.path
+    if not path.is_image:
+        return pictures.cloud_strip(path.frames, pictures.extent_of(path.frames[0], path.x), paths=60)
+    return pictures.strip(pictures.to_uint8(path.frames))
+
+
+def report(evaluation: RunEvaluation, run: Path) -> str:
+    """The page's HTML. run: its folder, for the curves of its training."""
+    model, real, curves = evaluation.model, evaluation.real, history(run)
+    facts = model.describe()
+    kind = " x ".join(map(str, real.train.shape)) if real.train.is_image else f"{real.train.shape[0]} numbers"
+    classes = f", {len(model.classes)} classes" if model.classes else ""
+    lead = (
+        f"A model of {facts['parameters']:,} parameters after {facts.get('step', 0):,} steps on "
+        f"{len(real.train):,} items of {real.train.name} ({kind}{classes}), judged with {len(evaluation.x):,} samples "
+        f"against {len(real.held_out):,} held-out items."
+    )
+    parts = [
+        page.cards(_headlines(evaluation)),
+        *[f'<p class="note">Take care: {escape(warning)}.</p>' for warning in [evaluation.real.warning] if warning],
+        page.side_by_side(
+            page.section(
+                "Samples", page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
+            ),
+            page.section(
+                "From noise to data",
+                page.image(denoising_picture(evaluation), _way_caption(evaluation), "denoising, step by step"),
+            ),
+        ),
+        page.section("Numbers beside their floors", _table(evaluation), note=wording.FLOOR),
+        page.section(
+            "Does it copy?",
+            _copies(evaluation),
+            note="The samples nearest to a training item. A model that has learnt by heart makes them equal.",
+        ),
+        page.side_by_side(
+            page.section("Loss while training", _losses(curves)),
+            page.section("Error of the guess at each noise level", _noise(evaluation)),
+        ),
+        page.section("Make it again", _commands(evaluation, run)),
+        page.section(
+            "Recipe and versions",
+            page.folded("the recipe, every choice in it", page.code(model.recipe.to_toml())),
+            _versions(evaluation),
+        ),
+    ]
+    return page.page(f"Report on {run.resolve().name}", lead, parts)
+
+
+def first(drawn: Drawn) -> Drawn:
+    """The first samples of each class, or of all."""
+    chosen: Sequence[int] | np.ndarray = np.arange(min(TOGETHER, len(drawn.x)))
+    if drawn.labels is not None:
+        members = [np.flatnonzero(drawn.labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
+        chosen = np.sort(np.concatenate(members))
+    return replace(drawn, x=drawn.x[chosen], labels=None if drawn.labels is None else drawn.labels[chosen])
+
+
+def _samples_caption(evaluation: RunEvaluation) -> str:
+    drawn = evaluation.drawn
+    if not drawn.is_image:
+        return "Held-out data beside samples."
+    order = f"One class a row: {', '.join(drawn.classes[:ROWS])}. " if drawn.labels is not None else ""
+    cost = f"{drawn.calls:g} network calls a sample"
+    return f"{order}Not chosen: the first ones of seed {drawn.seed}. {cost}."
+
+
+def _way_caption(evaluation: RunEvaluation) -> str:
+    if not evaluation.drawn.is_image:
+        return "Time runs from left to right; the last panel shows the ways of some points."
+    states = len(evaluation.path.frames)
+    return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
+
+
+def _headlines(evaluation: RunEvaluation) -> list[page.Card]:
+    shown = []
+    for name in HEADLINES:
+        if name in evaluation.verdicts:
+            verdict, word = evaluation.verdicts[name], wording.word(name)
+            value, floor, ratio = (
+                wording.number(name, verdict["value"]),
+                wording.number(name, verdict["floor"]),
+                wording.ratio(name, verdict),
+            )
+            why = f"its floor: {value} beside {floor}" if ratio else f"floor: {floor}"
+            shown.append(page.Card(word.title, ratio or value, why, wording.grade(verdict)))
+    return shown
+
+
+def _table(evaluation: RunEvaluation) -> str:
+    rows = [
+        [
+            _described(name, verdict["warning"]),
+            f'<span class="{wording.grade(verdict)}">{wording.number(name, verdict["value"])}</span>',
+            wording.number(name, verdict["floor"]),
+            wording.ratio(name, verdict),
+            verdict["better"],
+            f"{verdict['count']:,}",
+        ]
+        for name, verdict in evaluation.verdicts.items()
+    ]
+    return page.table(["metric", "value", "floor", "ratio", "better", "items a side"], rows, numbers=(1, 2, 3, 5))
+
+
+def _described(name: str, warning: str) -> str:
+    said = wording.word(name)
+    careful = f'<small class="fair">{escape(warning)}</small>' if warning else ""
+    return f"{escape(said.title)}<small>{escape(said.says)}</small>{careful}"
+
+
+def _copies(evaluation: RunEvaluation) -> str:
+    """The samples nearest to training items above their nearest ones, for images."""
+    found = evaluation.verdicts.get("memorisation", {}).get("detail", {})
+    pairs = found.get("pairs", [])[:PAIRS]
+    if not pairs or not evaluation.drawn.is_image:
+        return ""
+    samples = evaluation.x[[i for i, _, _ in pairs]]
+    items = evaluation.real.train.x[[j for _, j, _ in pairs]]
+    both = pictures.grid(pictures.to_uint8(np.concatenate([samples, items])), columns=len(pairs))
+    nearer = f"{100 * found['nearer']:.0f} %"
+    said = (
+        f"Above: samples; below: the training item nearest to each. {found['copies']} of {len(evaluation.x):,} "
+        f"samples are exact copies; a sample is nearer to the training data than a held-out item in {nearer} of "
+        "comparisons (50 % is ideal, 100 % is copying)."
+    )
+    return page.image(both, said, "samples and the training items nearest to them")
+
+
+def _losses(curves: dict[str, Curve]) -> str:
+    if "loss" not in curves:
+        return ""
+    (steps, loss), validation = curves["loss"], curves.get("validation_loss")
+    lines = [
+        Line("", steps, loss, COLOURS[0], faint=True),
+        Line("training", steps, smooth(loss, len(loss) // 25), COLOURS[0]),
+    ]
+    if validation:
+        lines.append(Line("held out", *validation, COLOURS[1], dots=len(validation[0]) < 30))
+    caption = (
+        "Held-out items are measured with the averaged weights, which sampling uses. "
+        "Most of the loss is noise that nobody can predict: its floor is not 0."
+    )
+    return page.drawing(chart(lines, "step", "loss", log=min(loss) > 0), caption)
+
+
+def _noise(evaluation: RunEvaluation) -> str:
+    noise = evaluation.noise
+    lines = [
+        Line("best linear guess", noise.log_snr, noise.linear, COLOURS[2], dashed=True),
+        Line("training items", noise.log_snr, noise.train, COLOURS[0]),
+        Line("held out", noise.log_snr, noise.held_out, COLOURS[1]),
+    ]
+    caption = (
+        "Left is pure noise, right is clean data. "
+        "Where training items lie far below held-out ones, the model has learnt them by heart."
+    )
+    return page.drawing(chart(lines, "log-SNR", "squared error of the guess", log=True), caption)
+
+
+def _commands(evaluation: RunEvaluation, run: Path) -> str:
+    train = f"undiffuse train {run / 'recipe.toml'} --out {run}-again"
+    return page.code("\n".join(["# the model", train, "# this report", str(evaluation.about["command"])]))
+
+
+def _versions(evaluation: RunEvaluation) -> str:
+    trained = evaluation.model.facts.get("versions") or evaluation.model.describe()["versions"]
+    now = {**evaluation.about["versions"], "python": platform.python_version()}
+    rows = [
+        [escape(name), escape(str(trained.get(name, "-"))), escape(str(now.get(name, "-")))]
+        for name in sorted({*trained, *now})
+    ]
+    return (
+        page.table(["", "trained with", "judged with"], rows)
+        + f'<p class="note">{escape(str(evaluation.about["date"]))}</p>'
+    )

@@ -1,0 +1,95 @@
+"""Where real data and finished samples come from, as a person names them on the command line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused, near
+from undiffuse.data.dataset import Dataset
+from undiffuse.model import parts
+from undiffuse.model.model import Model
+
+SHARE = 0.2  # held out of data that no run has split
+ARRAYS = (".npz", ".npy")
+
+
+@dataclass(frozen=True)
+class Real:
+    """Real data in two parts: what was trained on and what was held out; warning: why to be careful."""
+
+    train: Dataset
+    held_out: Dataset
+    warning: str = ""
+
+
+def open_data(which: str) -> Dataset:
+    """The data of a folder of images, a file of arrays, or a data component; raises Refused if it is none of them."""
+    path = Path(which)
+    if path.is_dir():
+        return registry.build("data", {"name": "folder", "path": which}).load()
+    if path.suffix in ARRAYS or path.exists():
+        return registry.build("data", {"name": "file", "path": which}).load()
+    known = registry.names("data")
+    if which not in known:
+        components = f"no data component {which!r}{near(which, known)}; there are: {', '.join(known)}"
+        raise Refused(f"there is no data at {which}, and {components}")
+    return registry.build("data", {"name": which}).load()
+
+
+def open_samples(path: Path, real: Real) -> tuple[Dataset, np.ndarray | None]:
+    """Finished samples from a file or a folder, and the classes they stand for, counted as the real data counts them.
+
+    Raises Refused if there are no samples. Classes that the real data does not have are left out.
+    """
+    if not path.exists():
+        raise Refused(f"there is no run and no file of samples at {path}")
+    samples = open_data(str(path))
+    if samples.labels is None or not set(samples.classes) <= set(real.held_out.classes):
+        return samples, None
+    places = np.array([real.held_out.classes.index(name) for name in samples.classes])
+    return samples, places[samples.labels]
+
+
+def split(which: str) -> Real:
+    """Any data in two parts; an item's part depends on the item alone, so that a run's held-out items stay held out."""
+    return Real(*open_data(which).split(SHARE))
+
+
+def of_run(model: Model) -> Real:
+    """The data that a run was trained on, and what it held out. Raises Refused if it held nothing out."""
+    share = parts.training(model.recipe).held_out
+    if not share:
+        raise Refused("the run held nothing out (train.held_out = 0): name data that it has not seen with --against")
+    train, held_out = registry.build("data", model.recipe["data"]).load().split(share)
+    then = model.facts.get("data", {}).get("digest")
+    changed = then is not None and then != train.describe()["digest"]
+    return Real(
+        train,
+        held_out,
+        "the data has changed since the run was trained, so that held-out items may have been trained on"
+        if changed
+        else "",
+    )
+
+
+def against(model: Model, which: str | None) -> Real:
+    """What to judge a run against: the part it held out, or other data, none of whose items it was trained on.
+
+    Raises Refused if nothing of the other data is new to the run.
+    """
+    if which is None:
+        return of_run(model)
+    share = parts.training(model.recipe).held_out
+    learned: Dataset = registry.build("data", model.recipe["data"]).load()
+    learned = learned.split(share)[0] if share else learned
+    other = open_data(which)
+    seen = {item.tobytes() for item in learned.x}
+    new = [i for i, item in enumerate(other.x) if item.tobytes() not in seen]
+    if not new:
+        raise Refused(
+            f"every item of {which} was trained on: leave --against away to judge against the run's held-out part"
+        )
+    warning = f"{len(other) - len(new)} items of {which} were trained on and left out" if len(new) < len(other) else ""
+    return Real(learned, other.take(np.array(new)), warning)

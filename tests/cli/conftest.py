@@ -1,0 +1,96 @@
+"""Tiny trained runs, and the command called as a person would, in this process."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import undiffuse
+from undiffuse.cli.main import main
+
+SMALL = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
+SHORT = [
+    "train.steps=4",
+    "train.batch=8",
+    "train.warmup=0",
+    "train.previews=10",
+    "train.log_every=1",
+    "sampler.steps=3",
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the command came to."""
+
+    status: int
+    out: str
+    err: str
+
+
+Undiffuse = Callable[..., Outcome]
+
+
+@pytest.fixture
+def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Undiffuse:
+    """Calls `undiffuse` with these words, inside an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return Outcome(int(stop.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on digits with their classes."""
+    return trained(tmp_path_factory, "digits", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on digits that was told no classes."""
+    recipe = undiffuse.Recipe.find("digits")
+    tables = {name: table for name, table in recipe.tables.items() if name != "conditions"}
+    tables["sampler"] = {name: value for name, value in recipe["sampler"].items() if name != "guidance"}
+    return trained(tmp_path_factory, undiffuse.Recipe("plain", tables), *SMALL)
+
+
+@pytest.fixture(scope="session")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on points in the plane."""
+    return trained(tmp_path_factory, "toy-2d", "data.count=400")
+
+
+def trained(tmp_path_factory: pytest.TempPathFactory, recipe: str | undiffuse.Recipe, *overrides: str) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / (recipe if isinstance(recipe, str) else recipe.name)
+    for _ in undiffuse.train(recipe, out=folder, overrides=[*SHORT, *overrides]):
+        pass
+    return folder
+
+
+@pytest.fixture
+def unchanged() -> Callable[..., Iterator[None]]:
+    """A context that fails if anything below these folders appears, vanishes or changes."""
+    from contextlib import contextmanager
+
+    def state(folders: tuple[Path, ...]) -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes() if path.is_file() else b""
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+        }
+
+    @contextmanager
+    def watch(*folders: Path) -> Iterator[None]:
+        before = state(folders)
+        yield
+        assert state(folders) == before
+
+    return watch

@@ -1,0 +1,173 @@
+"""`undiffuse sample` writes what was asked for, and the same samples in every form."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from undiffuse.core.errors import Refused
+from undiffuse.drawing.draw import by_class
+
+Undiffuse = Callable[..., Any]
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def tiles(path: Path, columns: int, rows: int) -> np.ndarray:
+    """The pictures of a grid of 8 x 8 digits, (rows, columns, 8, 8)."""
+    sheet = np.asarray(Image.open(path))
+    gap = (sheet.shape[1] - 64 * columns) // (columns + 1)
+    place = [gap + (64 + gap) * i for i in range(max(rows, columns))]
+    return np.array([[sheet[y : y + 64 : 8, x : x + 64 : 8] for x in place[:columns]] for y in place[:rows]])
+
+
+def test_arrays_hold_images_labels_and_seed_and_can_be_trained_on(undiffuse_: Undiffuse, digits: Path):
+    done = undiffuse_("sample", digits, "-n", 12, "--seed", 3, "--format", "npz", "-o", "some.npz")
+    assert done.status == 0
+    found = arrays(Path("some.npz"))
+    assert found["images"].shape == (12, 8, 8)
+    assert found["images"].dtype == np.uint8
+    assert found["labels"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    assert found["seed"] == 3
+    assert found["classes"].tolist() == list("0123456789")
+
+    from undiffuse.data.file import File
+
+    data = File("some.npz").load()
+    assert data.x.shape == (12, 1, 8, 8)
+    assert data.labels is not None
+
+
+def test_what_was_written_is_said_with_network_calls_and_time(undiffuse_: Undiffuse, digits: Path):
+    done = undiffuse_("sample", digits, "-n", 2, "--guidance", 1, "-o", "a.png")
+    assert "a.png: 2 samples, 5 network calls a sample" in done.out  # three Heun steps, the last of first order
+    assert " s, seed 0" in done.out
+
+
+def test_guidance_costs_its_second_call(undiffuse_: Undiffuse, digits: Path):
+    assert "10 network calls" in undiffuse_("sample", digits, "-n", 2, "--guidance", 2, "-o", "a.png").out
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_the_batch_changes_no_sample(undiffuse_: Undiffuse, digits: Path, batch: int):
+    undiffuse_("sample", digits, "-n", 7, "--precision", "float32", "-o", "all.npz")
+    undiffuse_("sample", digits, "-n", 7, "--precision", "float32", "--batch", batch, "-o", "parts.npz")
+    there = arrays(Path("all.npz"))["images"].astype(int), arrays(Path("parts.npz"))["images"].astype(int)
+    assert np.abs(there[0] - there[1]).max() <= 1  # kernels for other batch sizes may round a grey level elsewhere
+
+
+def test_sample_i_does_not_depend_on_how_many_there_are(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 3, "--precision", "float32", "-o", "few.npz")
+    undiffuse_("sample", digits, "-n", 11, "--precision", "float32", "-o", "many.npz")
+    few, many = arrays(Path("few.npz")), arrays(Path("many.npz"))
+    assert np.abs(few["images"].astype(int) - many["images"][:3]).max() <= 1
+    assert few["labels"].tolist() == many["labels"][:3].tolist()
+
+
+def test_another_seed_draws_other_samples(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 2, "-o", "a.npz")
+    undiffuse_("sample", digits, "-n", 2, "--seed", 1, "-o", "b.npz")
+    assert (arrays(Path("a.npz"))["images"] != arrays(Path("b.npz"))["images"]).any()
+
+
+def test_a_grid_has_one_class_a_row(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 23, "-o", "grid.png")
+    undiffuse_("sample", digits, "-n", 23, "-o", "grid.npz")
+    images, shown = arrays(Path("grid.npz"))["images"], tiles(Path("grid.png"), columns=3, rows=10)
+    for label in range(10):
+        members = images[label::10]
+        np.testing.assert_array_equal(shown[label, : len(members)], members)
+        assert (shown[label, len(members) :] == 255).all()
+
+
+def test_a_folder_has_one_numbered_file_an_image(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 3, "-o", "a.npz")
+    undiffuse_("sample", digits, "-n", 3, "--format", "png", "-o", "images")
+    files = sorted(Path("images").iterdir())
+    assert [file.name for file in files] == ["0000.png", "0001.png", "0002.png"]
+    np.testing.assert_array_equal([np.asarray(Image.open(file)) for file in files], arrays(Path("a.npz"))["images"])
+
+
+def test_a_label_may_be_a_name_or_a_number(undiffuse_: Undiffuse, digits: Path):
+    for label in ("3", 3):
+        undiffuse_("sample", digits, "-n", 2, "--label", label, "-o", "a.npz")
+        assert arrays(Path("a.npz"))["labels"].tolist() == [3, 3]
+
+
+def test_without_a_place_the_run_folder_takes_the_picture(undiffuse_: Undiffuse, digits: Path):
+    assert undiffuse_("sample", digits, "-n", 4).out.startswith(str(digits / "samples.png"))
+    assert (digits / "samples.png").exists()
+    assert list(Path().iterdir()) == []
+
+
+def test_inside_a_folder_that_is_there(undiffuse_: Undiffuse, digits: Path):
+    Path("there").mkdir()
+    undiffuse_("sample", digits, "-n", 4, "-o", "there")
+    assert [path.name for path in Path("there").iterdir()] == ["samples.png"]
+
+
+@pytest.mark.parametrize("settings", [["eta=0.5"], ["sampler.eta=0.5"]])
+def test_a_sampler_and_its_fields(undiffuse_: Undiffuse, digits: Path, settings: list[str]):
+    common = ["-n", 2, "--guidance", 1, "--steps", 4]
+    undiffuse_("sample", digits, *common, "--sampler", "ddim", "-o", "a.npz")
+    done = undiffuse_("sample", digits, *common, "--sampler", "ddim", "--set", *settings, "-o", "b.npz")
+    assert "4 network calls" in done.out
+    assert (arrays(Path("a.npz"))["images"] != arrays(Path("b.npz"))["images"]).any()
+
+
+def test_a_field_of_the_recipes_own_sampler(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 2, "-o", "a.npz")
+    assert undiffuse_("sample", digits, "-n", 2, "--set", "churn=20", "-o", "b.npz").status == 0
+    assert (arrays(Path("a.npz"))["images"] != arrays(Path("b.npz"))["images"]).any()
+
+
+def test_a_strip_ends_with_the_samples(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 3, "-o", "a.npz")
+    undiffuse_("sample", digits, "-n", 3, "--trajectory", "strip", "-o", "strip.png")
+    shown = tiles(Path("strip.png"), columns=4, rows=3)  # noise and three steps
+    np.testing.assert_array_equal(shown[:, -1], arrays(Path("a.npz"))["images"])
+    assert (shown[:, 0] != shown[:, -1]).any()
+
+
+def test_an_animation_ends_with_the_samples(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 20, "-o", "grid.png")
+    undiffuse_("sample", digits, "-n", 20, "--trajectory", "gif", "-o", "way.gif")
+    film = Image.open("way.gif")
+    assert film.n_frames == 4
+    film.seek(3)
+    np.testing.assert_array_equal(np.asarray(film.convert("L")), np.asarray(Image.open("grid.png")))
+
+
+def test_points_become_a_scatter_plot_or_numbers(undiffuse_: Undiffuse, points: Path):
+    assert undiffuse_("sample", points, "-n", 50, "-o", "a.png").status == 0
+    assert undiffuse_("sample", points, "-n", 50, "-o", "a.npz").status == 0
+    assert arrays(Path("a.npz"))["x"].shape == (50, 2)
+    assert (np.asarray(Image.open("a.png")) != 255).any()
+    for film, name in (("strip", "b.png"), ("gif", "b.gif")):
+        assert undiffuse_("sample", points, "-n", 50, "--trajectory", film, "-o", name).status == 0
+        Image.open(name).load()
+
+
+def test_points_are_no_pictures_of_their_own(undiffuse_: Undiffuse, points: Path):
+    done = undiffuse_("sample", points, "-n", 5, "--format", "png", "-o", "folder")
+    assert (done.status, Path("folder").exists()) == (2, False)
+    assert "points are no pictures of their own" in done.err
+
+
+def test_wide_classes_take_several_rows():
+    order, width = by_class(np.repeat([0, 1], [5, 2]), 2, widest=3)
+    assert width == 3
+    assert order == [0, 1, 2, 3, 4, None, 5, 6, None]
+
+
+def test_a_setting_without_a_value_is_refused():
+    from undiffuse.drawing.draw import Wish
+
+    with pytest.raises(Refused, match="cannot read the setting 'eta'"):
+        Wish(settings=["eta"])

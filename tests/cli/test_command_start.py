@@ -1,0 +1,57 @@
+"""Starting is instant: help, version and the package itself leave PyTorch alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+import undiffuse
+
+HELP = """
+import sys
+from undiffuse.cli.main import main
+try: main({words!r})
+except SystemExit as stop: assert not stop.code
+assert 'torch' not in sys.modules
+"""
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["sample", "--help"], ["evaluate", "--help"], ["train", "--help"]]
+)
+def test_help_does_not_import_torch(words: list[str]):
+    assert python(HELP.format(words=words))
+
+
+def test_the_package_does_not_import_torch():
+    python("import sys, undiffuse; assert 'torch' not in sys.modules; undiffuse.Normal; assert 'torch' in sys.modules")
+
+
+def test_every_public_name_is_there():
+    for name in undiffuse.__all__:
+        assert getattr(undiffuse, name) is not None
+    assert sorted(undiffuse.__all__) == undiffuse.__all__ == dir(undiffuse)
+
+
+def test_public_names_are_the_same_things_as_in_their_modules():
+    from undiffuse.core import sample
+    from undiffuse.samplers.ddim import DDIM
+
+    assert undiffuse.samplers.DDIM is DDIM
+    assert undiffuse.sample is sample.sample
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(AttributeError, match=r"has no attribute 'Modle'.*Model"):
+        _ = undiffuse.Modle  # type: ignore[attr-defined]
+
+
+def test_the_command_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "undiffuse", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"undiffuse {undiffuse.__version__}"

@@ -1,0 +1,114 @@
+"""The laws of codecs, over every registered one: back is exact, the scale is about one, the fields are all there is."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from undiffuse.codecs.codec import Codec
+from undiffuse.codecs.identity import Identity
+from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.whiten import Whiten
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+
+
+def integers(dtype: str) -> np.ndarray:
+    every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    return (
+        np.random.default_rng(0).permutation(every)[: 2 * 3 * 32].reshape(2, 3, 8, 4)
+        if dtype == "uint8"
+        else every.reshape(16, 1, 64, 64)
+    )
+
+
+def points() -> np.ndarray:
+    return (np.random.default_rng(1).normal(size=(500, 3)) * [0.1, 1, 30] + [5, 0, -2]).astype(np.float32)
+
+
+FITTED = [(name, x) for name in registry.names("codecs") for x in (integers("uint8"), integers("uint16"), points())]
+
+
+def fitted(name: str, x: np.ndarray) -> Codec:
+    return registry.build("codecs", {"name": name}).fit(x)
+
+
+@pytest.mark.parametrize(("name", "x"), FITTED, ids=lambda v: v if isinstance(v, str) else v.dtype.name)
+def test_decoding_undoes_encoding(name: str, x: np.ndarray):
+    codec = fitted(name, x)
+    back = codec.decode(codec.encode(x)).numpy()
+    assert back.dtype == x.dtype
+    if np.issubdtype(x.dtype, np.integer):
+        np.testing.assert_array_equal(back, x)
+    else:
+        np.testing.assert_allclose(back, x, rtol=0, atol=1e-6 * np.abs(x).max())
+
+
+@pytest.mark.parametrize(("name", "x"), FITTED, ids=lambda v: v if isinstance(v, str) else v.dtype.name)
+def test_the_fields_are_the_whole_state(name: str, x: np.ndarray):
+    codec = fitted(name, x)
+    again = registry.build("codecs", {"name": name, **json.loads(json.dumps(asdict(codec)))})  # pyright: ignore[reportArgumentType]
+    assert again == codec
+    assert torch.equal(again.encode(x), codec.encode(x))
+
+
+@pytest.mark.parametrize("name", registry.names("codecs"))
+def test_a_tensor_and_an_array_encode_alike(name: str):
+    x = integers("uint8")
+    codec = fitted(name, x)
+    encoded = codec.encode(x)
+    assert encoded.dtype == torch.float32
+    assert torch.equal(codec.encode(torch.from_numpy(x)), encoded)
+
+
+@pytest.mark.parametrize("name", registry.names("codecs"))
+def test_features_that_never_change_are_kept(name: str):
+    x = np.stack([np.full(9, 0.1), np.arange(9)], axis=1).astype(np.float32)
+    same = np.full((4, 2), 0.1, np.float32)
+    for data in (x, same):
+        codec = fitted(name, data)
+        encoded = codec.encode(data)
+        assert encoded.isfinite().all()
+        np.testing.assert_allclose(codec.decode(encoded).numpy(), data, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", registry.names("codecs"))
+def test_encoding_does_not_touch_its_argument(name: str):
+    x = points()
+    kept = x.copy()
+    codec = fitted(name, x)
+    codec.encode(x).zero_()
+    np.testing.assert_array_equal(x, kept)
+
+
+def test_pixels_span_minus_one_to_one():
+    assert Pixels().encode(np.array([[0, 255]], np.uint8)).tolist() == [[-1.0, 1.0]]
+    codec = Pixels().fit(np.array([[-3.0, 5.0]], np.float32))
+    assert codec.encode(np.array([[-3.0, 1.0, 5.0]], np.float32)).tolist() == [[-1.0, 0.0, 1.0]]
+
+
+def test_what_lies_beyond_the_range_is_clipped_not_wrapped():
+    assert Pixels().decode(torch.tensor([[-1.3, 1.3]])).tolist() == [[0, 255]]
+    assert Identity("uint8").decode(torch.tensor([[-4.0, 300.0]])).tolist() == [[0, 255]]
+    assert Whiten((100.0,), (50.0,), "uint8").decode(torch.tensor([[-9.0], [9.0]])).tolist() == [[0], [255]]
+
+
+def test_whitened_data_have_mean_zero_and_deviation_one():
+    for x in (points(), integers("uint8")):
+        z = Whiten().fit(x).encode(x).double()
+        others = [0, *range(2, z.ndim)]
+        torch.testing.assert_close(z.mean(others), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+        torch.testing.assert_close(z.std(others, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(Refused, match=r"low = 2.0 is not below high = 1.0"):
+        Pixels(2.0, 1.0)
+    with pytest.raises(Refused, match="not fitted: call fit"):
+        Whiten().encode(points())
+    with pytest.raises(Refused, match=r"fitted to 3 features, and x has shape \(5, 2\)"):
+        Whiten().fit(points()).encode(np.zeros((5, 2), np.float32))
+    with pytest.raises(Refused, match="as many std as mean, all above 0"):
+        Whiten((0.0,), (0.0,))

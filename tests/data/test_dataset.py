@@ -1,0 +1,109 @@
+"""A data set's split depends on the items alone, and what cannot be used is refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.dataset import Dataset
+
+
+def images(count: int = 400, seed: int = 0) -> Dataset:
+    x = np.random.default_rng(seed).integers(0, 256, (count, 1, 4, 4), dtype=np.uint8)
+    return Dataset(x, {"label": np.arange(count) % 3}, ("a", "b", "c"), "noise")
+
+
+def keys(data: Dataset) -> set[bytes]:
+    return {item.tobytes() for item in data.x}
+
+
+def test_the_split_is_a_partition_that_carries_the_labels():
+    data = images()
+    train, held_out = data.split(0.25)
+    assert len(train) + len(held_out) == len(data)
+    assert keys(train) | keys(held_out) == keys(data)
+    label = {item.tobytes(): row for item, row in zip(data.x, data.conditions["label"], strict=True)}
+    for part in (train, held_out):
+        assert [label[item.tobytes()] for item in part.x] == part.conditions["label"].tolist()
+        assert part.classes == data.classes
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_the_share_is_met(share: float):
+    count = 4000
+    deviation = (share * (1 - share) / count) ** 0.5
+    assert abs(len(images(count).split(share)[1]) / count - share) < 4 * deviation
+
+
+def test_order_and_new_items_move_no_item():
+    data = images()
+    held_out = keys(data.split()[1])
+    shuffled = data.take(np.random.default_rng(1).permutation(len(data)))
+    assert keys(shuffled.split()[1]) == held_out
+    fewer = data.take(np.arange(150))
+    assert keys(fewer.split()[1]) == held_out & keys(fewer)
+    assert keys(data.split(0.1)[1]) < held_out  # a smaller share holds out fewer of the same
+
+
+def test_equal_items_fall_on_the_same_side():
+    data = images()
+    twice = data.take(np.tile(np.arange(len(data)), 2))
+    train, held_out = twice.split()
+    assert not keys(train) & keys(held_out)
+
+
+def test_where_an_item_goes_is_fixed_for_good():
+    # blake2b("\x00" * 4, 8 bytes) = b8 ..., little-endian: computed apart from the code, so that no release moves an item
+    from hashlib import blake2b
+
+    x = np.arange(64, dtype=np.uint8).reshape(16, 1, 2, 2)
+    expected = [
+        int.from_bytes(blake2b(bytes(item.ravel().tolist()), digest_size=8).digest(), "little") < 0.3 * 2**64
+        for item in x
+    ]
+    held_out = keys(Dataset(x).split(0.3)[1])
+    assert [item.tobytes() in held_out for item in x] == expected
+
+
+def test_few_items_still_leave_both_sides_something():
+    for seed in range(20):
+        train, held_out = images(2, seed).split(0.01)
+        assert len(train) == len(held_out) == 1
+
+
+def test_byte_order_does_not_matter():
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    swapped = Dataset(x.astype(">f4"))
+    assert keys(Dataset(x).split()[1]) == {item.astype("<f4").tobytes() for item in swapped.split()[1].x}
+
+
+def test_the_description_is_json_and_follows_any_change():
+    data = images()
+    described = data.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert described["classes"] == {"a": 134, "b": 133, "c": 133}
+    assert described["digest"] == data.take(np.arange(len(data))[::-1]).describe()["digest"]
+    changed = data.x.copy()
+    changed[7, 0, 0, 0] ^= 1
+    assert Dataset(changed).describe()["digest"] != described["digest"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dataset(np.zeros((0, 2), np.float32), name="none"), "none has no items"),
+        (lambda: Dataset(np.zeros((3, 4, 4), np.uint8)), r"shape \(3, 4, 4\); images are"),
+        (lambda: Dataset(np.zeros((3, 2), np.uint8)), "dtype uint8; .* points float32"),
+        (lambda: Dataset(np.zeros((3, 1, 2, 2), np.int64)), "dtype int64; images are uint8, uint16 or float32"),
+        (lambda: Dataset(np.array([[0, 1], [np.nan, np.inf]], np.float32)), r"2 numbers .* NaN or infinite; .* index \(1, 0\)"),
+        (lambda: Dataset(np.zeros((3, 2), np.float32), {"label": np.zeros(2, int)}, ("a",)), "3 items and 2 values of 'label'"),
+        (lambda: Dataset(np.zeros((2, 2), np.float32), {"label": np.array([0, 4])}, ("a",)), "labels 0..4 and 1 classes"),
+        (lambda: images().split(0.0), "held_out = 0.0 is not a share between 0 and 1"),
+        (lambda: images().split(1.0), "held_out = 1.0 is not a share"),
+        (lambda: Dataset(np.zeros((5, 2), np.float32)).split(), "5 items that are all the same"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused(make, message: str):
+    with pytest.raises(Refused, match=message):
+        make()

@@ -1,0 +1,211 @@
+"""A folder of images comes back as their pixels, and whatever makes it unusable is refused by name."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.folder import Folder
+
+RANDOM = np.random.default_rng(0)
+
+
+def pixels(height: int = 6, width: int = 6, channels: int = 3) -> np.ndarray:
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return RANDOM.integers(0, 256, shape, dtype=np.uint8)
+
+
+def put(path: Path, array: np.ndarray | None = None, **how: object) -> np.ndarray:
+    array = pixels() if array is None else array
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **how)  # pyright: ignore[reportArgumentType]
+    return array
+
+
+def test_pixels_and_labels_come_back_in_the_order_of_the_paths(tmp_path: Path):
+    names = ["dog/b.PNG", "dog/deep/er/a.bmp", "cat/10.png", "cat/2.TIF", "ant/x.gif"]
+    arrays = {name: put(tmp_path / name, pixels(channels=1)) for name in names}
+    data = Folder(str(tmp_path)).load()
+    order = sorted(names)
+    assert data.classes == ("ant", "cat", "dog")
+    np.testing.assert_array_equal(data.x, np.stack([arrays[name] for name in order])[:, None])
+    np.testing.assert_array_equal(data.labels, [data.classes.index(name.split("/")[0]) for name in order])
+    assert data.name == tmp_path.name
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "webp", "png", "bmp", "tiff"])
+def test_formats(tmp_path: Path, ending: str):
+    array = np.full((8, 8, 3), (250, 130, 10), np.uint8)
+    put(tmp_path / f"a.{ending}", array)
+    data = Folder(str(tmp_path)).load()
+    assert data.x.shape == (1, 3, 8, 8)
+    assert data.labels is None
+    assert np.abs(data.x[0].astype(int) - array.transpose(2, 0, 1)).max() <= 4
+
+
+def test_hidden_and_other_files_are_left_out(tmp_path: Path):
+    put(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".DS_Store").write_bytes(b"\0")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "b.png").write_bytes(b"no image")
+    (tmp_path / "._a.png").write_bytes(b"no image")
+    assert len(Folder(str(tmp_path)).load()) == 1
+
+
+def test_size_cuts_out_the_centre_of_the_shorter_side(tmp_path: Path):
+    array = np.zeros((8, 16, 3), np.uint8)
+    array[:, 4:12] = 200
+    put(tmp_path / "wide.png", array)
+    put(tmp_path / "tall.png", array.transpose(1, 0, 2))
+    assert (Folder(str(tmp_path), size=8).load().x == 200).all()
+
+
+def test_resizing_is_antialiased(tmp_path: Path):
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    put(tmp_path / "board.png", board)
+    small = Folder(str(tmp_path), size=8).load().x.astype(float)
+    assert np.abs(small - 127.5).max() < 10  # picking pixels would give 0 or 255
+
+
+def test_channels_convert_and_lay_what_is_clear_on_white(tmp_path: Path):
+    clear = np.zeros((4, 4, 4), np.uint8)
+    clear[:2] = (255, 0, 0, 255)
+    put(tmp_path / "clear.png", clear)
+    put(tmp_path / "grey.png", np.full((4, 4), 7, np.uint8))
+    rgb = {channels: Folder(str(tmp_path), channels=channels).load().x for channels in (1, 3, 4)}
+    np.testing.assert_array_equal(rgb[3][0, :, 0, 0], [255, 0, 0])
+    np.testing.assert_array_equal(rgb[3][0, :, 3, 0], [255, 255, 255])
+    np.testing.assert_array_equal(rgb[3][1], np.full((3, 4, 4), 7))
+    np.testing.assert_array_equal(rgb[4][0], clear.transpose(2, 0, 1))
+    np.testing.assert_array_equal(rgb[1][1], np.full((1, 4, 4), 7))
+
+
+def test_a_palette_with_a_clear_colour_has_four_channels(tmp_path: Path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 40, 50, 60] + [0] * 762)
+    image.save(tmp_path / "a.png", transparency=0)
+    assert Folder(str(tmp_path)).load().x[0, :, 0, 0].tolist() == [40, 50, 60, 255]
+
+
+def test_sixteen_bits_are_kept_unless_channels_are_asked_for(tmp_path: Path):
+    array = RANDOM.integers(0, 2**16, (5, 5), dtype=np.uint16)
+    put(tmp_path / "deep.png", array)
+    kept = Folder(str(tmp_path)).load().x
+    assert kept.dtype == np.uint16
+    np.testing.assert_array_equal(kept[0, 0], array)
+    reduced = Folder(str(tmp_path), channels=3).load().x
+    np.testing.assert_array_equal(reduced[0], np.stack([array // 257] * 3))
+    assert Folder(str(tmp_path), size=4).load().x.dtype == np.uint16
+
+
+def test_a_cameras_orientation_is_followed(tmp_path: Path):
+    array = np.zeros((16, 8, 3), np.uint8)
+    array[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    put(tmp_path / "a.png", array, exif=exif.tobytes())
+    x = Folder(str(tmp_path)).load().x
+    np.testing.assert_array_equal(x[0], np.rot90(array, -1).transpose(2, 0, 1))
+
+
+def test_of_moving_pictures_the_first_frame_is_taken(tmp_path: Path):
+    frames = [Image.fromarray(np.full((4, 4), level, np.uint8)) for level in (30, 200)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (Folder(str(tmp_path), channels=1).load().x == 30).all()
+
+
+def test_a_bar_appears_only_where_it_takes_long(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch):
+    for i in range(4):
+        put(tmp_path / f"{i}.png")
+    Folder(str(tmp_path)).load()
+    assert capfd.readouterr().err == ""
+    quick = Folder._pixels
+    monkeypatch.setattr(Folder, "_pixels", lambda *args: time.sleep(0.8) or quick(*args))
+    Folder(str(tmp_path)).load()
+    assert "reading" in capfd.readouterr().err
+
+
+def test_mixed_sizes_are_refused_with_the_sizes(tmp_path: Path):
+    for i in range(3):
+        put(tmp_path / f"{i}.png")
+    put(tmp_path / "z.png", pixels(6, 9))
+    with pytest.raises(
+        Refused, match=r"different sizes: 6x6 \(3, such as 0.png\), 9x6 \(1, such as z.png\).\nGive size="
+    ):
+        Folder(str(tmp_path)).load()
+
+
+def test_many_sizes_are_summed_up(tmp_path: Path):
+    for i in range(7):
+        put(tmp_path / f"{i}.png", pixels(6, 6 + i))
+    with pytest.raises(Refused, match="and 3 more"):
+        Folder(str(tmp_path)).load()
+
+
+def test_mixed_channels_are_refused_with_the_channels(tmp_path: Path):
+    put(tmp_path / "a.png")
+    put(tmp_path / "b.png", pixels(channels=1))
+    put(tmp_path / "c.png", pixels(channels=1).astype(np.uint16))
+    found = r"3 channels \(1, such as a.png\), 1 channel \(1, such as b.png\), 1 channel of 16 bit \(1, such as c.png\)"
+    with pytest.raises(Refused, match=f"different channels: {found}.\nGive channels="):
+        Folder(str(tmp_path)).load()
+
+
+def test_a_broken_image_is_named(tmp_path: Path):
+    put(tmp_path / "a.png", pixels(64, 64))
+    put(tmp_path / "b.png", pixels(64, 64))
+    whole = (tmp_path / "b.png").read_bytes()
+    for content in (whole[: len(whole) // 2], b"no image", b"", whole[:20]):
+        (tmp_path / "b.png").write_bytes(content)
+        with pytest.raises(Refused, match=r"b.png is broken or not an image"):
+            Folder(str(tmp_path)).load()
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_unopened(tmp_path: Path):
+    put(tmp_path / "a.png", np.zeros((100, 100), np.uint8))
+    with pytest.raises(Refused, match="a.png has 100 x 100 pixels, more than most_pixels = 9999"):
+        Folder(str(tmp_path), most_pixels=9999).load()
+
+
+@pytest.mark.parametrize("limit", [5000, 9000])
+def test_pillows_own_limit_is_refused_as_well(tmp_path: Path, limit: int, monkeypatch):
+    put(tmp_path / "a.png", np.zeros((110, 100), np.uint8))  # a warning above the limit, an error above twice the limit
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(Refused, match="a.png has more pixels than most_pixels"):
+        Folder(str(tmp_path)).load()
+
+
+def test_folders_that_are_none_are_refused(tmp_path: Path):
+    with pytest.raises(Refused, match="there is no folder .*missing"):
+        Folder(str(tmp_path / "missing")).load()
+    with pytest.raises(Refused, match="the folder .* is empty"):
+        Folder(str(tmp_path)).load()
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(Refused, match=r"no images in .*: 1 files, such as notes.txt; read are \.png \.jpg"):
+        Folder(str(tmp_path)).load()
+    with pytest.raises(Refused, match=r"there is no folder .* \(a file: use data.name=file\)"):
+        Folder(str(tmp_path / "notes.txt")).load()
+
+
+def test_loose_images_beside_classes_are_refused(tmp_path: Path):
+    put(tmp_path / "a.png")
+    put(tmp_path / "cat" / "b.png")
+    with pytest.raises(Refused, match=r"both loose \(a.png\) and in subfolders \(cat/b.png\)"):
+        Folder(str(tmp_path)).load()
+
+
+def test_pixels_that_are_no_levels_are_refused(tmp_path: Path):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(Refused, match="a.tif has pixels of mode F; 8-bit images and 16-bit grey are read"):
+        Folder(str(tmp_path)).load()
+
+
+def test_impossible_wishes_are_refused():
+    with pytest.raises(Refused, match="size = 0: the side of an image has at least 1 pixel"):
+        Folder(".", size=0)
+    with pytest.raises(Refused, match=r"channels = 2: images have 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)"):
+        Folder(".", channels=2)

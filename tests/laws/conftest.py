@@ -1,0 +1,69 @@
+"""A law that asks for `schedule`, `table`, `scales`, `grid`, `draw` or `sampler` runs on every registered one, so a new component is tested by existing."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from undiffuse.core import registry
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.scales import Scales
+from undiffuse.core.schedule import Schedule
+from undiffuse.core.tabulated import Tabulated
+from undiffuse.core.times import Draw, Grid
+
+# What a component that cannot be made from nothing is made of, and settings besides the defaults.
+NEEDED: dict[str, dict[str, Any]] = {"table": {"betas": (0.05, 0.1, 0.2, 0.4)}}
+MORE: dict[str, list[dict[str, Any]]] = {
+    "schedules": [
+        {"name": "table", "betas": (0.05, 0.1, 0.2, 0.4), "zero_terminal_snr": True},
+        {"name": "table", "alpha_bars": (0.9, 0.3, 0.01)},
+        {"name": "linear_beta", "steps": 50, "beta_start": 0.002, "beta_end": 0.3},
+        {"name": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0195},
+        {"name": "cosine", "steps": 20},
+        {"name": "edm", "sigma_max": 3.0},
+    ],
+    "scales": [{"name": "edm", "data_std": 1.5}, {"name": "consistency", "sigma_min": 0.01}],
+    "samplers": [
+        {"name": "ancestral", "variance": "beta"},
+        {"name": "ancestral", "variance": "exact"},
+        {"name": "ddim", "eta": 0.5},
+        {"name": "ddim", "eta": 1.0},
+        {"name": "euler", "churn": 0.1},
+        {"name": "heun", "churn": 0.1},
+        {"name": "multistep", "order": 1},
+        {"name": "multistep", "order": 3},
+        {"name": "multistep", "eta": 1.0},
+        {"name": "multistep", "order": 3, "eta": 0.5},
+    ],
+}
+FIXTURES = {
+    "schedule": ("schedules", Schedule),
+    "table": ("schedules", Tabulated),
+    "scales": ("scales", Scales),
+    "grid": ("times", Grid),
+    "draw": ("times", Draw),
+    "sampler": ("samplers", Sampler),
+}
+
+
+def every(kind: str, interface: type) -> list[Any]:
+    """Every registered component of a kind that has this interface, with its defaults and with the settings above."""
+    tables = [{"name": name, **NEEDED.get(name, {})} for name in registry.names(kind)] + MORE.get(kind, [])
+    return [registry.build(kind, t) for t in tables if issubclass(registry.get(kind, t["name"]), interface)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    asked = set(inspect.signature(metafunc.function).parameters)
+    for mark in metafunc.definition.iter_markers("parametrize"):  # a test may name its own
+        asked -= {name.strip() for name in mark.args[0].split(",")} if isinstance(mark.args[0], str) else set(mark.args[0])
+    for fixture, (kind, interface) in FIXTURES.items():
+        if fixture in asked:
+            components = every(kind, interface)
+            metafunc.parametrize(fixture, components, ids=[short(c) for c in components])
+
+
+def short(component: Any) -> str:
+    return repr(component).replace(" ", "")[:60]
+
+

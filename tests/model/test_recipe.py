@@ -1,0 +1,143 @@
+"""Recipes are checked field by field before anything is loaded or written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from undiffuse.core.errors import Refused
+from undiffuse.model import parts, recipe
+from undiffuse.model.recipe import Recipe
+
+MINIMAL: dict[str, Any] = {
+    "data": {"name": "digits"},
+    "codec": {"name": "pixels"},
+    "schedule": {"name": "edm"},
+    "network": {"name": "unet", "width": 8},
+    "scales": {"name": "edm"},
+    "objective": {"name": "denoising"},
+    "train": {"steps": 5},
+}
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_bundled_recipe_is_sound_and_complete_on_paper(name: str):
+    found = Recipe.find(name)
+    assert found.about
+    settings = parts.check(found)
+    resolved = parts.resolve(found)
+    assert parts.check(resolved) == settings
+    assert parts.resolve(resolved).tables == resolved.tables
+    assert resolved.tables["network"].keys() >= {"name"}
+
+
+def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
+    resolved = parts.resolve(Recipe.find("digits"))
+    resolved.save(tmp_path)
+    again = Recipe.find(tmp_path)
+    assert again.tables == resolved.tables
+    assert again.about == resolved.about
+    assert again.difference(resolved) is None
+
+
+def test_recipes_are_found_by_name_file_folder_and_tables(tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(Recipe.of("mine", MINIMAL).to_toml())
+    assert Recipe.find(tmp_path / "mine.toml").tables == Recipe.find(MINIMAL).tables
+    with pytest.raises(Refused, match=r"recipes has no 'digit' \(did you mean 'digits'\?\); it has: .*toy-2d"):
+        Recipe.find("digit")
+    with pytest.raises(Refused, match="cannot read recipe .*absent.toml: No such file"):
+        Recipe.find(tmp_path / "absent.toml")
+    (tmp_path / "bad.toml").write_text("[train\nsteps = 1")
+    with pytest.raises(Refused, match="is not TOML"):
+        Recipe.find(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trian": {}}, r"a recipe has no 'trian' \(did you mean 'train'\?\); it has: codec"),
+        ({"train": 5}, r"train is a table of a recipe: write \[train\]"),
+        ({"codec": None}, r"recipe 'run' has no table \[codec\]; it needs data, codec"),
+    ],
+)
+def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: str):
+    tables = {key: value for key, value in {**MINIMAL, **change}.items() if value is not None}
+    with pytest.raises(Refused, match=message):
+        Recipe.find(tables)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.stpes=3", r"train has no 'stpes' \(did you mean 'steps'\?\); it has: batch, "),
+        ("train.steps=many", "train: steps = 'many' does not fit int"),
+        ("train.steps=0", "train.steps must be at least 1, not 0"),
+        ("train.batch=-1", "train.batch must be at least 1"),
+        ("train.lr=0", "train.lr must be above 0"),
+        ("train.lr=nan", "train.lr must be above 0"),
+        ("train.warmup=-1", "train.warmup must be 0 or more"),
+        ("train.held_out=1.0", "train.held_out must be 0 or more and below 1"),
+        ("train.betas=[0.9, 1.0]", "train.betas must be two numbers"),
+        ("train.decay=linear", "train: decay = 'linear' does not fit"),
+        ("train.precision=float8", "train.precision must be auto or float32 or bfloat16"),
+        ("train.ema=-1", "train.ema must be 0 or more"),
+        ("train.ema_decay=1.0", "train.ema_decay must be 0 or more and below 1"),
+        ("train.keep=0", "train.keep must be at least 1"),
+        ("network.widht=3", r"network 'unet' has no 'widht' \(did you mean 'width'\?\)"),
+        ("network.width=wide", "network 'unet': width = 'wide' does not fit int"),
+        ("network.name=unett", r"networks has no 'unett' \(did you mean 'unet'\?\)"),
+        ("schedule.name=edn", r"schedules has no 'edn' \(did you mean 'edm'\?\)"),
+        ("process.name=gausian", r"processes has no 'gausian' \(did you mean 'gaussian'\?\)"),
+        ("objective.times=lognormal2", "times has no 'lognormal2'"),
+        ("objective.times.man=1", "times 'uniform' has no 'man'"),
+        ("sampler.name=huen", r"samplers has no 'huen' \(did you mean 'heun'\?\)"),
+        ("sampler.steps=0", "sampler.steps must be at least 1"),
+        ("sampler.guidance=much", "sampler: guidance = 'much' does not fit"),
+        ("sampler.times=uniform", "times 'uniform' is for training; grids to sample on are: "),
+        ("conditions.label.dorp=0.1", r"conditions.label has no 'dorp' \(did you mean 'drop'\?\)"),
+        ("conditions.label.drop=2", "from 0 to 1, not 2"),
+        ("conditions.label=0.1", r"conditions.label is a table: write \[conditions.label\]"),
+        ("data.name=digitz", r"data has no 'digitz' \(did you mean 'digits'\?\)"),
+        ("train=5", "cannot read the setting 'train=5'; write table.field=value"),
+        ("train.steps", "cannot read the setting"),
+        ("trains.steps=3", r"a recipe has no 'trains' \(did you mean 'train'\?\)"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(setting: str, message: str):
+    given = Recipe.find({**MINIMAL, "objective": {"name": "denoising", "times": "uniform"}, "sampler": {"name": "heun"}})
+    with pytest.raises(Refused, match=message):
+        parts.check(given.override([setting]))
+
+
+def test_both_averages_and_no_steps_are_refused():
+    with pytest.raises(Refused, match="train has both ema .* and ema_decay"):
+        parts.check(Recipe.find(MINIMAL).override(["train.ema=6.94", "train.ema_decay=0.99"]))
+    with pytest.raises(Refused, match="train needs steps"):
+        parts.check(Recipe.find({**MINIMAL, "train": {}}))
+    with pytest.raises(Refused, match=r"\[network\] needs a name"):
+        parts.check(Recipe.find({**MINIMAL, "network": {}}))
+
+
+def test_noise_prediction_without_signal_is_refused_by_name():
+    flow = Recipe.find(MINIMAL).override(["schedule.name=flow", "scales.name=noise"])
+    with pytest.raises(Refused, match=r"scales 'noise' with schedule 'flow', whose alpha is 0 at t = 1: .*use velocity or data"):
+        parts.check(flow)
+    parts.check(flow.override(["scales.name=velocity"]))
+
+
+def test_settings_are_toml_else_text_and_a_new_name_clears_its_table():
+    given = Recipe.find({**MINIMAL, "data": {"name": "swiss_roll", "count": 9}})
+    changed = given.override(["data.path=some folder/x.npz", "data.name=file", "train.betas=[0.8, 0.9]", "train.flip=true", "train.lr=1e-4"])
+    assert changed["data"] == {"name": "file", "path": "some folder/x.npz"}
+    assert changed["train"] == {"steps": 5, "betas": [0.8, 0.9], "flip": True, "lr": 1e-4}
+    assert given.override(["data.name=swiss_roll"])["data"] == {"name": "swiss_roll", "count": 9}
+    inner = Recipe.find({**MINIMAL, "objective": {"name": "denoising", "times": "log_normal"}}).override(["objective.times.mean=-2"])
+    assert inner["objective"]["times"] == {"name": "log_normal", "mean": -2}
+    assert parts.objective(inner).times.mean == -2.0
+
+
+def test_the_first_difference_is_named():
+    one, other = Recipe.find(MINIMAL), Recipe.find(MINIMAL).override(["train.lr=0.5", "train.steps=6"])
+    assert one.difference(other) == ("train.steps", 5, 6)
+    assert one.difference(other, but=["train.steps"]) == ("train.lr", None, 0.5)
+    assert one.difference(one) is None

@@ -1,0 +1,140 @@
+"""A resumed run is the uninterrupted run, bit for bit, however it was stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_run as tiny
+from undiffuse.core.errors import Refused
+from undiffuse.jobs import train
+from undiffuse.training import checkpoint
+
+SCRIPT = """
+import sys
+import torch
+torch.set_num_threads(1)
+from tiny_run import TABLES
+from undiffuse.jobs import train
+training = train(TABLES, out=sys.argv[1])
+for numbers in training:
+    print(numbers["step"], flush=True)
+sys.exit(128 + training.stopped if training.stopped else 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert [numbers["step"] for numbers in train(tiny.TABLES, out=run)] == list(range(1, 13))
+    return run
+
+
+@pytest.mark.parametrize("stop", [5, 8])
+def test_stopped_and_resumed_equals_uninterrupted(whole: Path, tmp_path: Path, stop: int):
+    first = train(tiny.TABLES, out=tmp_path / "run")
+    before = signal.getsignal(signal.SIGTERM)
+    for numbers in first:
+        if numbers["step"] == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert first.stopped == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    second = train(tiny.TABLES, out=tmp_path / "run", resume=True)
+    assert second.step == stop
+    assert len(list(second)) == 12 - stop
+    tiny.same(whole, tmp_path / "run")
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(whole: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    settings = ["train.checkpoint_every=3"]
+    for _ in islice(train(tiny.TABLES, out=run, overrides=settings), 8):  # noqa: B007
+        pass  # and then nothing more is written: steps 7 and 8 are lost, their line in the log is cut off
+    assert tiny.metrics(run)[-1]["step"] == 8
+    (run / "checkpoints" / ".partial-1-00000009").mkdir()
+    resumed = train(run, resume=True)
+    assert resumed.step == 6
+    resumed.run(progress=False)
+    tiny.same(whole, run)
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["00000009", "00000012"]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(whole: Path, tmp_path: Path):
+    next(train(tiny.TABLES, out=tmp_path / "run"))
+    resumed = train(tmp_path / "run", resume=True)
+    assert resumed.step == 0
+    resumed.run(progress=False)
+    tiny.same(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(whole: Path, tmp_path: Path, number: signal.Signals):
+    run = tmp_path / "run"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == "4":
+                process.send_signal(number)
+                break
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, said
+    reached = int(json.loads((checkpoint.newest(run) / "state.json").read_text())["step"])  # type: ignore[operator]
+    assert 4 <= reached < 12
+    assert f"stopped after step {reached} of 12; continue with: undiffuse train {run} --resume" in said
+    train(run, resume=True).run(progress=False)
+    tiny.same(whole, run)
+
+
+def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    train({**tiny.TABLES, "train": {**tiny.TABLES["train"], "steps": 2}}, out=run).run(progress=False)
+    with pytest.raises(Refused, match=r"was trained with train.lr = 0.01, and this is train.lr = 0.5: only train.steps may change"):
+        train(run, resume=True, overrides=["train.lr=0.5"])
+    with pytest.raises(Refused, match="has come to step 2: train.steps may be raised, not lowered to 1"):
+        train(run, resume=True, overrides=["train.steps=1"])
+    longer = train(run, resume=True, overrides=["train.steps=3"])
+    assert [numbers["step"] for numbers in longer] == [3]
+
+
+def test_an_existing_run_is_not_overwritten_by_mistake(tmp_path: Path):
+    next(train(tiny.TABLES, out=tmp_path / "run"))
+    with pytest.raises(Refused, match="already holds a run: continue it with --resume, or choose another folder with --out"):
+        train(tiny.TABLES, out=tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("")
+    with pytest.raises(Refused, match="other is not empty"):
+        train(tiny.TABLES, out=tmp_path / "other")
+    with pytest.raises(Refused, match="thesis.txt is a file"):
+        train(tiny.TABLES, out=tmp_path / "other" / "thesis.txt")
+    with pytest.raises(Refused, match="there is no run to resume in .*other"):
+        train(tiny.TABLES, out=tmp_path / "other", resume=True)
+    assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.txt"]
+
+
+def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path):
+    run = tmp_path / "run"
+    train({**tiny.TABLES, "train": {**tiny.TABLES["train"], "steps": 1}}, out=run).run(progress=False)
+    path = checkpoint.newest(run)
+    assert path is not None
+    held, state = checkpoint.load(path)
+    (path / "state.json").unlink()
+    with pytest.raises(Refused, match="cannot read checkpoint .*state.json"):
+        train(run, resume=True)
+    checkpoint.save(run, 1, {name: value for name, value in held.items() if name != "optimiser.exp_avg.network.leave.bias"}, state)
+    with pytest.raises(Refused, match="lacks 'exp_avg'"):
+        train(run, resume=True)
+    checkpoint.save(run, 1, {**held, "weights.network.leave.bias": torch.zeros(3)}, state)
+    with pytest.raises(Refused, match=r"'network.leave.bias' is \(3,\), the model's is \(1,\)"):
+        train(run, resume=True)
+    checkpoint.save(run, 1, held, {**state, "step": 2})
+    with pytest.raises(Refused, match="mixes the steps 1 and 2"):
+        train(run, resume=True)
