@@ -62,7 +62,13 @@ def peers(calls: int) -> Iterator[tuple[str, Any, int]]:
         for order in (2, 3):
             for grid in ({}, {"use_karras_sigmas": True}, {"use_lu_lambdas": True}, {"use_exponential_sigmas": True}):
                 for last in ("zero", "sigma_min"):
-                    settings = {**BETAS, **grid, "solver_order": order, "final_sigmas_type": last, "timestep_spacing": spacing}
+                    settings = {
+                        **BETAS,
+                        **grid,
+                        "solver_order": order,
+                        "final_sigmas_type": last,
+                        "timestep_spacing": spacing,
+                    }
                     for final in (True, False):
                         scheduler = diffusers.DPMSolverMultistepScheduler(**settings, lower_order_final=final)
                         yield f"DPM-Solver++({order}M)", scheduler, calls
@@ -71,7 +77,11 @@ def peers(calls: int) -> Iterator[tuple[str, Any, int]]:
                     yield f"DEIS-{order}", diffusers.DEISMultistepScheduler(**settings), calls
                     yield f"UniPC-{order}", diffusers.UniPCMultistepScheduler(**settings), calls
         for karras in (False, True):
-            yield "Heun", diffusers.HeunDiscreteScheduler(**BETAS, use_karras_sigmas=karras, timestep_spacing=spacing), (calls + 1) // 2
+            yield (
+                "Heun",
+                diffusers.HeunDiscreteScheduler(**BETAS, use_karras_sigmas=karras, timestep_spacing=spacing),
+                (calls + 1) // 2,
+            )
         yield "PNDM", diffusers.PNDMScheduler(**BETAS, skip_prk_steps=True, timestep_spacing=spacing), calls - 1
 
 
@@ -84,7 +94,11 @@ def run(scheduler: Any, steps: int, guess: Callable[[Tensor, Tensor, Tensor], Te
     exploding = isinstance(scheduler, diffusers.HeunDiscreteScheduler)  # its states are x / alpha
     for i, t in enumerate(scheduler.timesteps):
         index = scheduler.step_index if getattr(scheduler, "step_index", None) is not None else i
-        sigma = sigmas[index].double() if sigmas is not None and len(sigmas) > len(scheduler.timesteps) - 1 else table[int(t)]
+        sigma = (
+            sigmas[index].double()
+            if sigmas is not None and len(sigmas) > len(scheduler.timesteps) - 1
+            else table[int(t)]
+        )
         alpha = torch.ones(()) if exploding else 1 / (1 + sigma**2).sqrt()
         data = guess(x / alpha, sigma, t)
         x, calls = scheduler.step((x - alpha * data) / (alpha * sigma), t, x).prev_sample, calls + 1
@@ -123,7 +137,10 @@ def main() -> None:
                     best[name] = min(best.get(name, math.inf), value)
             name, peer = min(best.items(), key=lambda item: item[1])
             row = "  ".join(f"{k} {v:.4f}" for k, v in sorted(best.items(), key=lambda item: item[1]))
-            print(f"mixture {seed}, {calls} calls: undiffuse {ours:.4f}, best peer {peer:.4f} ({name}), ratio {ours / peer:.2f} | {row}", flush=True)
+            print(
+                f"mixture {seed}, {calls} calls: undiffuse {ours:.4f}, best peer {peer:.4f} ({name}), ratio {ours / peer:.2f} | {row}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

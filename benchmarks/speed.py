@@ -51,11 +51,17 @@ def main() -> None:
                 torch.nn.init.normal_(parameter, std=0.02)
         ours.to_diffusers(Path(folder))
         peer = diffusers.UNet2DModel.from_pretrained(folder).eval()
-        pipeline = diffusers.DDIMPipeline(peer, diffusers.DDIMScheduler(num_train_timesteps=1000, timestep_spacing="trailing", clip_sample=False))
+        pipeline = diffusers.DDIMPipeline(
+            peer, diffusers.DDIMScheduler(num_train_timesteps=1000, timestep_spacing="trailing", clip_sample=False)
+        )
         pipeline.set_progress_bar_config(disable=True)
         for precision in ("auto", "float32"):
             network = Timed(UNet.from_diffusers(Path(folder)))
-            denoiser = undiffuse.Predictor(network, undiffuse.Gaussian(schedule), undiffuse.scales.Noise()).eval().requires_grad_(False)
+            denoiser = (
+                undiffuse.Predictor(network, undiffuse.Gaussian(schedule), undiffuse.scales.Noise())
+                .eval()
+                .requires_grad_(False)
+            )
             place(denoiser, pick(precision, torch.device("cpu"), denoiser), torch.device("cpu"))
             times = undiffuse.times.Trailing()(schedule, options.steps)
             ratios, shares, mine, theirs = [], [], [], []
@@ -64,7 +70,12 @@ def main() -> None:
                 network.seconds, began = 0.0, time.perf_counter()
                 images = undiffuse.sample(denoiser, shape, sampler=undiffuse.samplers.DDIM(), times=times, start=start)
                 middle = time.perf_counter()
-                reference = pipeline(batch_size=options.batch, generator=torch.Generator().manual_seed(pair), num_inference_steps=options.steps, output_type="np").images
+                reference = pipeline(
+                    batch_size=options.batch,
+                    generator=torch.Generator().manual_seed(pair),
+                    num_inference_steps=options.steps,
+                    output_type="np",
+                ).images
                 end = time.perf_counter()
                 if pair:  # the first is a warm-up
                     mine.append((middle - began) / options.steps)

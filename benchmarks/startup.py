@@ -28,11 +28,15 @@ def main() -> None:
     seconds(*command)
     helps = [seconds(*command) for _ in range(runs)]
     print(f"undiffuse --help: {statistics.median(helps):.2f} s (median of {runs})")
-    loaded = subprocess.run([python, "-X", "importtime", *command[1:]], check=True, capture_output=True, text=True).stderr
+    loaded = subprocess.run(
+        [python, "-X", "importtime", *command[1:]], check=True, capture_output=True, text=True
+    ).stderr
     print(f"torch imported by --help: {any(line.endswith('| torch') for line in loaded.splitlines())}")
     both = "import torch, undiffuse; undiffuse.sample, undiffuse.Gaussian, undiffuse.schedules.LinearBeta, undiffuse.samplers.DDIM"
     pairs = [(seconds(python, "-c", "import torch"), seconds(python, "-c", both)) for _ in range(runs + 1)][1:]
-    print(f"import undiffuse, its core and a sampler, beyond import torch: {statistics.median(b - a for a, b in pairs):.2f} s (median of {runs} pairs)")
+    print(
+        f"import undiffuse, its core and a sampler, beyond import torch: {statistics.median(b - a for a, b in pairs):.2f} s (median of {runs} pairs)"
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 ROWS = [
     {"core"},
+    {"oracles", "scales", "schedules", "times"},  # the core's, under the names that people import
     {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
     {"model"},
     {"data", "metrics", "training", "pictures"},

@@ -61,10 +61,14 @@ def train(
     denoiser = _denoiser(chosen, settings, shape, len(classes), x_0, cond)
     objective = parts.objective(chosen)
     facts = {"data": learned.describe(), "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
-    make = partial(_model, codec=codec, shape=shape, recipe=resolved, classes=classes, conditions=conditions, facts=facts)
+    make = partial(
+        _model, codec=codec, shape=shape, recipe=resolved, classes=classes, conditions=conditions, facts=facts
+    )
     check = None
     if held_out is not None:
-        unseen = Batches.of(held_out.x, {name: held_out.conditions[name] for name in conditions}, codec, settings.batch, settings.seed)
+        unseen = Batches.of(
+            held_out.x, {name: held_out.conditions[name] for name in conditions}, codec, settings.batch, settings.seed
+        )
         check = partial(_validate, objective, unseen)
     show = partial(_preview, folder / "previews", settings.previews, learned)
     training = Training(denoiser, objective, batches, settings, make, folder=folder, validate=check, preview=show)
@@ -88,7 +92,9 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
     full = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
     if not resume:
         if full and (folder / recipes.FILE).exists():
-            raise Refused(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
+            raise Refused(
+                f"{folder} already holds a run: continue it with --resume, or choose another folder with --out"
+            )
         if full:
             raise Refused(f"{folder} is not empty: choose another folder with --out")
         return
@@ -100,11 +106,15 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
     changed = before.difference(recipe, but=FREE)
     if changed:
         field, was, now = changed
-        raise Refused(f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: only train.steps may change on --resume")
+        raise Refused(
+            f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: only train.steps may change on --resume"
+        )
     newest = checkpoint.newest(folder)
     reached = int(newest.name) if newest else 0
     if parts.training(recipe).steps < reached:
-        raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {parts.training(recipe).steps}")
+        raise Refused(
+            f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {parts.training(recipe).steps}"
+        )
 
 
 def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) -> None:
@@ -112,12 +122,16 @@ def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) ->
     for name in conditions:
         if name not in learned.conditions:
             there = ", ".join(learned.conditions) or "none"
-            raise Refused(f"conditions.{name}: the data {learned.name!r} has no {name!r} (conditions there: {there}); remove [conditions.{name}]")
+            raise Refused(
+                f"conditions.{name}: the data {learned.name!r} has no {name!r} (conditions there: {there}); remove [conditions.{name}]"
+            )
     if len({condition.drop for condition in conditions.values()}) > 1:
         raise Refused("all conditions are hidden together: give every [conditions.*] the same drop")
 
 
-def _denoiser(recipe: Recipe, settings: Train, shape: tuple[int, ...], classes: int, x_0: Tensor, cond: Mapping[str, Any]) -> Predictor:
+def _denoiser(
+    recipe: Recipe, settings: Train, shape: tuple[int, ...], classes: int, x_0: Tensor, cond: Mapping[str, Any]
+) -> Predictor:
     """The denoiser with its first weights, tried on two samples, so that a network that does not fit the data is refused before the start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -126,7 +140,9 @@ def _denoiser(recipe: Recipe, settings: Train, shape: tuple[int, ...], classes: 
             with torch.no_grad():
                 parts.objective(recipe)(denoiser, x_0, Random(settings.seed), cond)
         except RuntimeError as error:
-            raise Refused(f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: {str(error).splitlines()[0]}") from error
+            raise Refused(
+                f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: {str(error).splitlines()[0]}"
+            ) from error
     return denoiser
 
 

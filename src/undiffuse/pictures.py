@@ -57,14 +57,14 @@ def grid(images: Array, columns: int | None = None, scale: int | None = None, ga
     scale: whole factor of enlargement; None: at least 64 pixels a side. gap: pixels of background between pictures.
     """
     n, channels, height, width = images.shape
-    columns = min(n, columns or math.ceil(math.sqrt(n)))
+    across = min(n, columns or math.ceil(math.sqrt(n)))
     scale = scale or max(1, SIDE // max(height, width))
-    gap = max(1, scale * max(height, width) // 32) if gap is None else gap
-    rows = -(-n // columns)
+    between = max(1, scale * max(height, width) // 32) if gap is None else gap
+    rows = -(-n // across)
     tall, wide = height * scale, width * scale
-    sheet = np.full((channels, rows * (tall + gap) + gap, columns * (wide + gap) + gap), 255, np.uint8)
+    sheet = np.full((channels, rows * (tall + between) + between, across * (wide + between) + between), 255, np.uint8)
     for i, image in enumerate(images):
-        top, left = gap + (i // columns) * (tall + gap), gap + (i % columns) * (wide + gap)
+        top, left = between + (i // across) * (tall + between), between + (i % across) * (wide + between)
         sheet[:, top : top + tall, left : left + wide] = image.repeat(scale, 1).repeat(scale, 2)
     return picture(sheet)
 

@@ -1,6 +1,7 @@
 """Tiny trained runs, and the command called as a person would, in this process."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, recipe: str | undiffuse.Re
 
 
 @pytest.fixture
-def unchanged() -> Callable[..., Iterator[None]]:
+def unchanged() -> Callable[..., AbstractContextManager[None]]:
     """A context that fails if anything below these folders appears, vanishes or changes."""
-    from contextlib import contextmanager
 
     def state(folders: tuple[Path, ...]) -> dict[Path, bytes]:
         return {

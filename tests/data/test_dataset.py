@@ -1,12 +1,15 @@
 """A data set's split depends on the items alone, and what cannot be used is refused by name."""
 
 import json
+from hashlib import blake2b
 
 import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
+
+POINTS = np.zeros((3, 2), np.float32)
 
 
 def images(count: int = 400, seed: int = 0) -> Dataset:
@@ -54,28 +57,16 @@ def test_equal_items_fall_on_the_same_side():
 
 
 def test_where_an_item_goes_is_fixed_for_good():
-    # blake2b("\x00" * 4, 8 bytes) = b8 ..., little-endian: computed apart from the code, so that no release moves an item
-    from hashlib import blake2b
-
     x = np.arange(64, dtype=np.uint8).reshape(16, 1, 2, 2)
-    expected = [
-        int.from_bytes(blake2b(bytes(item.ravel().tolist()), digest_size=8).digest(), "little") < 0.3 * 2**64
-        for item in x
-    ]
+    places = [int.from_bytes(blake2b(bytes(item.ravel().tolist()), digest_size=8).digest(), "little") for item in x]
     held_out = keys(Dataset(x).split(0.3)[1])
-    assert [item.tobytes() in held_out for item in x] == expected
+    assert [item.tobytes() in held_out for item in x] == [place < 0.3 * 2**64 for place in places]
 
 
 def test_few_items_still_leave_both_sides_something():
     for seed in range(20):
         train, held_out = images(2, seed).split(0.01)
         assert len(train) == len(held_out) == 1
-
-
-def test_byte_order_does_not_matter():
-    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
-    swapped = Dataset(x.astype(">f4"))
-    assert keys(Dataset(x).split()[1]) == {item.astype("<f4").tobytes() for item in swapped.split()[1].x}
 
 
 def test_the_description_is_json_and_follows_any_change():
@@ -96,9 +87,9 @@ def test_the_description_is_json_and_follows_any_change():
         (lambda: Dataset(np.zeros((3, 4, 4), np.uint8)), r"shape \(3, 4, 4\); images are"),
         (lambda: Dataset(np.zeros((3, 2), np.uint8)), "dtype uint8; .* points float32"),
         (lambda: Dataset(np.zeros((3, 1, 2, 2), np.int64)), "dtype int64; images are uint8, uint16 or float32"),
-        (lambda: Dataset(np.array([[0, 1], [np.nan, np.inf]], np.float32)), r"2 numbers .* NaN or infinite; .* index \(1, 0\)"),
-        (lambda: Dataset(np.zeros((3, 2), np.float32), {"label": np.zeros(2, int)}, ("a",)), "3 items and 2 values of 'label'"),
-        (lambda: Dataset(np.zeros((2, 2), np.float32), {"label": np.array([0, 4])}, ("a",)), "labels 0..4 and 1 classes"),
+        (lambda: Dataset(np.array([[0, 1], [np.nan, np.inf]], np.float32)), r"2 numbers .*;.* index \(1, 0\)"),
+        (lambda: Dataset(POINTS, {"label": np.zeros(2, int)}, ("a",)), "3 items and 2 values of 'label'"),
+        (lambda: Dataset(POINTS, {"label": np.array([0, 0, 4])}, ("a",)), r"labels 0\.\.4 and 1 classes"),
         (lambda: images().split(0.0), "held_out = 0.0 is not a share between 0 and 1"),
         (lambda: images().split(1.0), "held_out = 1.0 is not a share"),
         (lambda: Dataset(np.zeros((5, 2), np.float32)).split(), "5 items that are all the same"),

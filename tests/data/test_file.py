@@ -10,8 +10,8 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.file import File
 
 RANDOM = np.random.default_rng(0)
-GREY = RANDOM.integers(0, 256, (6, 5, 4), dtype=np.uint8)
-COLOUR = RANDOM.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+GREY = RANDOM.integers(0, 256, (6, 5, 7), dtype=np.uint8)
+COLOUR = RANDOM.integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 1, 0, 2], np.uint8)
 
 
@@ -85,10 +85,10 @@ NAN[2, 1, 0] = NAN[3] = np.nan
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": NAN}, r"set.npz: images has 10 numbers that are NaN or infinite; the first is at index \(2, 0, 1, 0\)"),
-        ({"x": np.array([[1e300, 0.0]])}, r"1 numbers that are NaN or infinite; the first is at index \(0, 0\)"),
+        ({"images": NAN}, r"set.npz: images has 10 numbers .* first is at index \(2, 0, 1, 0\)"),
+        ({"x": np.array([[1e300, 0.0]])}, r"1 numbers that are NaN or infinite"),
         ({"images": np.zeros((0, 4, 4))}, r"is empty: shape \(0, 4, 4\)"),
-        ({"images": np.zeros((2, 4, 4, 2), np.uint8)}, r"shape \(2, 4, 4, 2\); images are .* with 1, 3 or 4 channels"),
+        ({"images": np.zeros((2, 5, 4, 2), np.uint8)}, r"shape \(2, 5, 4, 2\); images are .* with 1, 3 or 4 channels"),
         ({"images": np.zeros(7)}, r"shape \(7,\); images are"),
         ({"images": np.zeros((2, 4, 4), np.int64)}, "dtype int64; uint8, uint16 and floats are read"),
         ({"images": np.zeros((2, 4, 4), np.complex64)}, "dtype complex64"),
@@ -96,8 +96,8 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": GREY, "labels": LABELS / 2}, "must be integers that count classes from 0; its dtype is float64"),
         ({"images": GREY, "labels": np.array(list("abcabc"))}, "must be integers .* its dtype is <U1"),
         ({"images": GREY, "labels": LABELS.astype(int) - 1}, "goes from -1 to 1; classes count from 0"),
-        ({"images": GREY, "labels": LABELS * 10**6}, "goes from 0 to .*; classes count from 0 and stay below 10000"),
-        ({"images": GREY, "labels": LABELS, "classes": np.array(["a"])}, "names 1 classes, and the labels go up to 2"),
+        ({"images": GREY, "labels": LABELS * np.uint32(10**6)}, "goes from 0 to .*; classes count from 0 and stay below 10000"),
+        ({"images": GREY, "labels": LABELS, "classes": np.array(["a"])}, "names 1 classes, and .* up to 2"),
         ({"foo": GREY, "bar": GREY}, "none of the arrays images, x, data, arr_0; it has: foo, bar. Name one with key="),
         ({"images": np.array([None, 1])}, "holds Python objects, which are not read"),
         ({}, "holds no arrays"),
@@ -105,27 +105,25 @@ NAN[2, 1, 0] = NAN[3] = np.nan
 )  # fmt: skip
 def test_arrays_that_cannot_be_used_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], message: str):
     with pytest.raises(Refused, match=message):
-        File(
-            stored(tmp_path, **{k: v.astype(int) if k == "labels" and v.max() == 0 else v for k, v in arrays.items()})
-        ).load()
+        load(tmp_path, **arrays)
 
 
 def test_a_wrong_name_shows_the_names_there_are(tmp_path: Path):
     path = stored(tmp_path, images=GREY, labels=LABELS)
     with pytest.raises(Refused, match=r"no array 'image' \(did you mean 'images'\?\); it has: images, labels"):
         File(path, key="image").load()
-    with pytest.raises(Refused, match="no array 'targets'.*; it has: images, labels"):
+    with pytest.raises(Refused, match=r"no array 'targets'.*; it has: images, labels"):
         File(path, labels="targets").load()
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path):
-    with pytest.raises(Refused, match="there is no file .*missing.npz"):
+    with pytest.raises(Refused, match=r"there is no file .*missing.npz"):
         File(str(tmp_path / "missing.npz")).load()
     with pytest.raises(Refused, match=r"there is no file .* \(a folder: use data.name=folder\)"):
         File(str(tmp_path)).load()
     text = tmp_path / "text.npz"
     text.write_text("hello, world")
-    with pytest.raises(Refused, match="is not an .npz or .npy file: it starts with b'hello,'"):
+    with pytest.raises(Refused, match=r"is not an .npz or .npy file: it starts with b'hello,'"):
         File(str(text)).load()
 
 
@@ -145,7 +143,7 @@ def test_a_damaged_array_inside_a_whole_archive_is_refused(tmp_path: Path):
     content = bytearray(path.read_bytes())
     content[300:340] = bytes(40)
     path.write_bytes(content)
-    with pytest.raises(Refused, match="set.npz is cut short or damaged"):
+    with pytest.raises(Refused, match=r"set.npz is cut short or damaged"):
         File(str(path)).load()
 
 

@@ -26,7 +26,7 @@ def put(path: Path, array: np.ndarray | None = None, **how: object) -> np.ndarra
 
 
 def test_pixels_and_labels_come_back_in_the_order_of_the_paths(tmp_path: Path):
-    names = ["dog/b.PNG", "dog/deep/er/a.bmp", "cat/10.png", "cat/2.TIF", "ant/x.gif"]
+    names = ["dog/b.PNG", "dog/deep/er/a.bmp", "cat/10.png", "cat/2.TIF", "ant/x.png"]
     arrays = {name: put(tmp_path / name, pixels(channels=1)) for name in names}
     data = Folder(str(tmp_path)).load()
     order = sorted(names)
@@ -142,7 +142,7 @@ def test_mixed_sizes_are_refused_with_the_sizes(tmp_path: Path):
 def test_many_sizes_are_summed_up(tmp_path: Path):
     for i in range(7):
         put(tmp_path / f"{i}.png", pixels(6, 6 + i))
-    with pytest.raises(Refused, match="and 3 more"):
+    with pytest.raises(Refused, match=r"and 3 more"):
         Folder(str(tmp_path)).load()
 
 
@@ -167,7 +167,7 @@ def test_a_broken_image_is_named(tmp_path: Path):
 
 def test_an_image_that_would_fill_the_memory_is_refused_unopened(tmp_path: Path):
     put(tmp_path / "a.png", np.zeros((100, 100), np.uint8))
-    with pytest.raises(Refused, match="a.png has 100 x 100 pixels, more than most_pixels = 9999"):
+    with pytest.raises(Refused, match=r"a.png has 100 x 100 pixels, more than most_pixels = 9999"):
         Folder(str(tmp_path), most_pixels=9999).load()
 
 
@@ -175,14 +175,14 @@ def test_an_image_that_would_fill_the_memory_is_refused_unopened(tmp_path: Path)
 def test_pillows_own_limit_is_refused_as_well(tmp_path: Path, limit: int, monkeypatch):
     put(tmp_path / "a.png", np.zeros((110, 100), np.uint8))  # a warning above the limit, an error above twice the limit
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(Refused, match="a.png has more pixels than most_pixels"):
+    with pytest.raises(Refused, match=r"a.png has more pixels than most_pixels"):
         Folder(str(tmp_path)).load()
 
 
 def test_folders_that_are_none_are_refused(tmp_path: Path):
-    with pytest.raises(Refused, match="there is no folder .*missing"):
+    with pytest.raises(Refused, match=r"there is no folder .*missing"):
         Folder(str(tmp_path / "missing")).load()
-    with pytest.raises(Refused, match="the folder .* is empty"):
+    with pytest.raises(Refused, match=r"the folder .* is empty"):
         Folder(str(tmp_path)).load()
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(Refused, match=r"no images in .*: 1 files, such as notes.txt; read are \.png \.jpg"):
@@ -200,12 +200,12 @@ def test_loose_images_beside_classes_are_refused(tmp_path: Path):
 
 def test_pixels_that_are_no_levels_are_refused(tmp_path: Path):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(Refused, match="a.tif has pixels of mode F; 8-bit images and 16-bit grey are read"):
+    with pytest.raises(Refused, match=r"a.tif has pixels of mode F; 8-bit images and 16-bit grey are read"):
         Folder(str(tmp_path)).load()
 
 
 def test_impossible_wishes_are_refused():
-    with pytest.raises(Refused, match="size = 0: the side of an image has at least 1 pixel"):
+    with pytest.raises(Refused, match=r"size = 0: the side of an image has at least 1 pixel"):
         Folder(".", size=0)
     with pytest.raises(Refused, match=r"channels = 2: images have 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)"):
         Folder(".", channels=2)

@@ -56,7 +56,9 @@ def every(kind: str, interface: type) -> list[Any]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = set(inspect.signature(metafunc.function).parameters)
     for mark in metafunc.definition.iter_markers("parametrize"):  # a test may name its own
-        asked -= {name.strip() for name in mark.args[0].split(",")} if isinstance(mark.args[0], str) else set(mark.args[0])
+        asked -= (
+            {name.strip() for name in mark.args[0].split(",")} if isinstance(mark.args[0], str) else set(mark.args[0])
+        )
     for fixture, (kind, interface) in FIXTURES.items():
         if fixture in asked:
             components = every(kind, interface)
@@ -65,5 +67,3 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def short(component: Any) -> str:
     return repr(component).replace(" ", "")[:60]
-
-

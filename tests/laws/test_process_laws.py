@@ -17,7 +17,12 @@ from undiffuse.core.schedule import Schedule
 from undiffuse.core.schedules import EDM, VE, VP, ContinuousCosine, Flow, LinearBeta, LogLinear, Table
 
 TIMES = [(0.1, 0.6), (0.35, 0.4), (0.5, 1.0), (0.0, 0.3), (0.0, 1.0)]  # s < t
-NOISES = {"uniform": uniform(4), "mask": mask(4), "arbitrary": (0.1, 0.2, 0.3, 0.4), "with a hole": (0.5, 0.0, 0.0, 0.5)}
+NOISES = {
+    "uniform": uniform(4),
+    "mask": mask(4),
+    "arbitrary": (0.1, 0.2, 0.3, 0.4),
+    "with a hole": (0.5, 0.0, 0.0, 0.5),
+}
 KEEPS = ["markov", "all", "half", "eta 0.3", "eta 1", "nothing"]
 
 
@@ -32,9 +37,17 @@ def keep_of(process: Any, name: str, s: Any, t: Any, like: Any) -> Any:
     }[name]()
 
 
-def affine(process: Gaussian, x_0: float, s: float, t: float, keep: Tensor | None, var: float = 0.0) -> tuple[float, float, float]:
+def affine(
+    process: Gaussian, x_0: float, s: float, t: float, keep: Tensor | None, var: float = 0.0
+) -> tuple[float, float, float]:
     """The bridge is N(a + b x_t, v): a, b, v read off two values of x_t."""
-    belief = process.bridge(torch.tensor([[0.0], [1.0]], dtype=torch.float64), Normal(torch.full((2, 1), x_0, dtype=torch.float64), var), s, t, keep)
+    belief = process.bridge(
+        torch.tensor([[0.0], [1.0]], dtype=torch.float64),
+        Normal(torch.full((2, 1), x_0, dtype=torch.float64), var),
+        s,
+        t,
+        keep,
+    )
     v = torch.as_tensor(belief.var).expand(2, 1)
     assert float(v[0]) == float(v[1])
     return float(belief.mean[0]), float(belief.mean[1] - belief.mean[0]), float(v[0])
@@ -55,7 +68,7 @@ def test_gaussian_bridge_keeps_the_marginals(schedule: Schedule, name: str):
 def test_forward_kernels_compose(schedule: Schedule):
     """keep = alpha_t / alpha_s on the way to noise: q(x_t given x_s), which after q(x_s given x_0) gives q(x_t given x_0)."""
     process, x_0, s, t = Gaussian(schedule), 0.7, 0.3, 0.8
-    like = torch.zeros(2, 1)
+    like = torch.zeros(2, 1, dtype=torch.float64)
     (alpha_t, sigma_t), (alpha_s, sigma_s) = (schedule.at(u, like) for u in (t, s))
     a, b, v = affine(process, 123.0, t, s, alpha_t / alpha_s)  # going from s to t; x_0 is not looked at
     assert a == pytest.approx(0, abs=1e-9)
@@ -72,7 +85,9 @@ def test_markov_bridge_is_bayes_rule(schedule: Schedule):
     (alpha_t, _), (alpha_s, _) = (schedule.at(u, x_0) for u in (t, s))
     forward = Normal(alpha_t / alpha_s * x_s, process.kernel_variance(s, t, x_s))
     wanted = forward.log_prob(x_t) + process.marginal(x_0, s).log_prob(x_s) - process.marginal(x_0, t).log_prob(x_t)
-    torch.testing.assert_close(process.bridge(x_t, process.point(x_0), s, t).log_prob(x_s), wanted, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(
+        process.bridge(x_t, process.point(x_0), s, t).log_prob(x_s), wanted, rtol=1e-7, atol=1e-7
+    )
 
 
 def test_a_belief_with_a_variance_widens_the_bridge_by_its_pull(schedule: Schedule):
@@ -88,7 +103,9 @@ def test_a_belief_with_a_variance_widens_the_bridge_by_its_pull(schedule: Schedu
 
 def test_eta_runs_from_no_noise_to_the_markov_reverse(schedule: Schedule):
     process = Gaussian(schedule)
-    fresh = [affine(process, 0.7, 0.3, 0.6, process.keep(0.3, 0.6, torch.zeros(2, 1), eta))[2] for eta in (0.0, 0.5, 1.0)]
+    fresh = [
+        affine(process, 0.7, 0.3, 0.6, process.keep(0.3, 0.6, torch.zeros(2, 1), eta))[2] for eta in (0.0, 0.5, 1.0)
+    ]
     markov = affine(process, 0.7, 0.3, 0.6, None)[2]
     assert fresh[0] == 0
     assert fresh[1] == pytest.approx(markov / 4, rel=1e-9)  # the paper's eta multiplies the standard deviation
@@ -126,9 +143,16 @@ def test_times_may_differ_between_the_samples_of_a_batch(schedule: Schedule):
         together = process.bridge(x_t, Normal(guess), s, t, keep_of(process, name, s, t, x_t))
         for i in range(3):
             row = slice(i, i + 1)
-            alone = process.bridge(x_t[row], Normal(guess[row]), s[i], t[i], keep_of(process, name, s[i], t[i], x_t[row]))
+            alone = process.bridge(
+                x_t[row], Normal(guess[row]), s[i], t[i], keep_of(process, name, s[i], t[i], x_t[row])
+            )
             torch.testing.assert_close(together.mean[row], alone.mean, rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(torch.as_tensor(together.var)[row].flatten(), torch.as_tensor(alone.var).flatten(), rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(
+                torch.as_tensor(together.var)[row].flatten(),
+                torch.as_tensor(alone.var).flatten(),
+                rtol=1e-9,
+                atol=1e-12,
+            )
 
 
 def test_float32_samples_stay_float32(schedule: Schedule):
@@ -142,7 +166,10 @@ def test_float32_samples_stay_float32(schedule: Schedule):
 def test_velocity_is_the_slope_of_the_path(schedule: Schedule):
     """d/dt (alpha x_0 + sigma noise), by differences."""
     process = Gaussian(schedule)
-    x_0, noise = torch.tensor([[0.7, -0.3]] * 2, dtype=torch.float64), torch.tensor([[0.2, 1.4]] * 2, dtype=torch.float64)
+    x_0, noise = (
+        torch.tensor([[0.7, -0.3]] * 2, dtype=torch.float64),
+        torch.tensor([[0.2, 1.4]] * 2, dtype=torch.float64),
+    )
     t, step = torch.tensor([0.25, 0.61], dtype=torch.float64), 1e-7
 
     def path(u: Tensor) -> Tensor:
@@ -152,12 +179,16 @@ def test_velocity_is_the_slope_of_the_path(schedule: Schedule):
     wanted = (path(t + step) - path(t)) / step
     torch.testing.assert_close(process.velocity(path(t), Normal(x_0), t), wanted, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
-        torch.testing.assert_close(process.velocity(path(t)[:1], Normal(x_0[:1]), t[0]), wanted[:1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            process.velocity(path(t)[:1], Normal(x_0[:1]), t[0]), wanted[:1], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_too_large_a_keep_is_refused():
     x = torch.zeros(2, 1)
-    with pytest.raises(ValueError, match="keep is larger than sigma_s/sigma_t: the bridge would need a negative variance"):
+    with pytest.raises(
+        ValueError, match="keep is larger than sigma_s/sigma_t: the bridge would need a negative variance"
+    ):
         Gaussian(VP()).bridge(x, Normal(x), 0.2, 0.5, torch.tensor(0.9))
     tokens = torch.zeros(2, 1, dtype=torch.long)
     process = Categorical(Flow(), uniform(2))
@@ -166,7 +197,13 @@ def test_too_large_a_keep_is_refused():
 
 
 def test_the_prior_is_drawn_in_float32_with_the_schedules_width():
-    for schedule, t, std in ((VP(), 1.0, 1.0), (EDM(), 1.0, 80.0), (EDM(), 0.5, 40.0), (Flow(), 1.0, 1.0), (VE(), 1.0, 50.0)):
+    for schedule, t, std in (
+        (VP(), 1.0, 1.0),
+        (EDM(), 1.0, 80.0),
+        (EDM(), 0.5, 40.0),
+        (Flow(), 1.0, 1.0),
+        (VE(), 1.0, 50.0),
+    ):
         draws = Gaussian(schedule).prior((200, 50), t).sample(Random(0))
         assert draws.dtype == torch.float32
         assert float(draws.std()) == pytest.approx(std, rel=0.03)
@@ -181,7 +218,11 @@ def every_token(size: int) -> Tensor:
 
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
-@pytest.mark.parametrize("schedule", [Flow(), LogLinear(), LinearBeta(), ContinuousCosine(), Table(betas=(0.1, 0.3, 0.9))], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "schedule",
+    [Flow(), LogLinear(), LinearBeta(), ContinuousCosine(), Table(betas=(0.1, 0.3, 0.9))],
+    ids=lambda s: type(s).__name__,
+)
 @pytest.mark.parametrize("name", KEEPS)
 def test_categorical_bridge_keeps_the_marginals(noise: tuple[float, ...], schedule: Schedule, name: str):
     process, size = Categorical(schedule, noise), 4
@@ -199,7 +240,7 @@ def test_categorical_bridge_keeps_the_marginals(noise: tuple[float, ...], schedu
 def test_the_markov_bridge_of_tokens_is_bayes_rule(noise: tuple[float, ...]):
     """Over all (x_s, x_t): q(x_t given x_s) q(x_s given x_0) / q(x_t given x_0), and averaged over a belief about x_0."""
     process, size, s, t = Categorical(LogLinear(), noise), 4, 0.3, 0.8
-    alpha_s, alpha_t = (float(process.schedule.alpha(torch.tensor(u))) for u in (s, t))
+    alpha_s, alpha_t = (float(process.schedule.alpha(torch.tensor(u, dtype=torch.float64))) for u in (s, t))
     eye, vector = torch.eye(size, dtype=torch.float64), torch.tensor(noise, dtype=torch.float64)
     kernel = alpha_t / alpha_s * eye + (1 - alpha_t / alpha_s) * vector  # (x_s, x_t)
     at_s, at_t = (a * eye + (1 - a) * vector for a in (alpha_s, alpha_t))  # (x_0, .)
@@ -209,7 +250,9 @@ def test_the_markov_bridge_of_tokens_is_bayes_rule(noise: tuple[float, ...]):
         if not bool(possible.sum() > 0):
             continue
         possible = possible / possible.sum()
-        posterior = torch.where(at_t[:, x_t, None] > 0, kernel[None, :, x_t] * at_s / at_t[:, x_t, None], 0.0)  # (x_0, x_s)
+        posterior = torch.where(
+            at_t[:, x_t, None] > 0, kernel[None, :, x_t] * at_s / at_t[:, x_t, None], 0.0
+        )  # (x_0, x_s)
         got = process.bridge(torch.tensor([[x_t]]), Tokens(belief.log()[None, None]), s, t).mean[0, 0]
         weighed = (belief / at_t[:, x_t].clamp(min=1e-300) * (at_t[:, x_t] > 0)) @ (kernel[None, :, x_t] * at_s)
         torch.testing.assert_close(got, weighed / weighed.sum(), rtol=0, atol=1e-12)
@@ -239,19 +282,36 @@ def test_times_may_differ_between_sequences():
         together = process.bridge(x_t, Tokens(guess), s, t, keep_of(process, name, s, t, x_t))
         for i in range(3):
             row = slice(i, i + 1)
-            alone = process.bridge(x_t[row], Tokens(guess[row]), s[i], t[i], keep_of(process, name, s[i], t[i], x_t[row]))
+            alone = process.bridge(
+                x_t[row], Tokens(guess[row]), s[i], t[i], keep_of(process, name, s[i], t[i], x_t[row])
+            )
             torch.testing.assert_close(together.mean[row], alone.mean, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Categorical(Flow(), (0.5, 0.6)), "a noise vector needs 2 or more probabilities that sum to 1; these 2 sum to 1.1"),
+        (
+            lambda: Categorical(Flow(), (0.5, 0.6)),
+            "a noise vector needs 2 or more probabilities that sum to 1; these 2 sum to 1.1",
+        ),
         (lambda: Categorical(Flow(), (1.5, -0.5)), "a noise vector needs 2 or more probabilities that sum to 1"),
-        (lambda: Categorical(Flow(), (1.0,)), "a noise vector needs 2 or more probabilities that sum to 1; these 1 sum to 1"),
-        (lambda: Categorical(EDM(), uniform(2)), r"EDM\(sigma_max=80.0\) keeps the signal; tokens need a schedule whose alpha falls"),
-        (lambda: Categorical(Flow(), uniform(2)).point(torch.tensor([[2]])), r"tokens must be integers 0 ... 1; got torch.int64 from 2 to 2"),
-        (lambda: Categorical(Flow(), uniform(2)).point(torch.tensor([[0.5]])), r"tokens must be integers 0 ... 1; got torch.float32 from 0.5 to 0.5"),
+        (
+            lambda: Categorical(Flow(), (1.0,)),
+            "a noise vector needs 2 or more probabilities that sum to 1; these 1 sum to 1",
+        ),
+        (
+            lambda: Categorical(EDM(), uniform(2)),
+            r"EDM\(sigma_max=80.0\) keeps the signal; tokens need a schedule whose alpha falls",
+        ),
+        (
+            lambda: Categorical(Flow(), uniform(2)).point(torch.tensor([[2]])),
+            r"tokens must be integers 0 ... 1; got torch.int64 from 2 to 2",
+        ),
+        (
+            lambda: Categorical(Flow(), uniform(2)).point(torch.tensor([[0.5]])),
+            r"tokens must be integers 0 ... 1; got torch.float32 from 0.5 to 0.5",
+        ),
         (lambda: Product({}), "a product needs at least one named part"),
     ],
 )
@@ -267,7 +327,10 @@ def test_a_product_is_its_parts():
     """Every method is the part's own, by name; so each part's marginals are kept, and s and t may be batched."""
     parts = {"position": Gaussian(VP()), "kind": Categorical(LogLinear(), uniform(3))}
     process = Product(parts)
-    x: dict[str, Tensor] = {"position": Random(0).normal((2, 3), dtype=torch.float64), "kind": Random(1).integers(3, (2, 4))}
+    x: dict[str, Tensor] = {
+        "position": Random(0).normal((2, 3), dtype=torch.float64),
+        "kind": Random(1).integers(3, (2, 4)),
+    }
     guess = {"position": Random(2).normal((2, 3), dtype=torch.float64), "kind": Random(3).integers(3, (2, 4))}
     s, t = torch.tensor([0.1, 0.2]), torch.tensor([0.5, 0.9])
     assert process.schedule == VP()
@@ -280,14 +343,18 @@ def test_a_product_is_its_parts():
             torch.testing.assert_close(joint.mean[name], alone.mean, rtol=0, atol=0)
     for name, part in parts.items():
         torch.testing.assert_close(process.marginal(x, t).mean[name], part.marginal(x[name], t).mean)
-        torch.testing.assert_close(process.prior({"position": (2, 3), "kind": (2, 4)}).mean[name], part.prior(tuple(x[name].shape)).mean)
+        torch.testing.assert_close(
+            process.prior({"position": (2, 3), "kind": (2, 4)}).mean[name], part.prior(tuple(x[name].shape)).mean
+        )
 
 
 def test_a_joint_adds_what_its_parts_say_and_draws_them_independently():
     normal, tokens = Normal(torch.zeros(500, 2), 1.0), Tokens(torch.full((500, 2, 2), 0.5).log())
     joint = Joint({"a": normal, "b": tokens, "c": normal})
     x = joint.sample(Random(0))
-    torch.testing.assert_close(joint.log_prob(x), normal.log_prob(x["a"]) + tokens.log_prob(x["b"]) + normal.log_prob(x["c"]))
+    torch.testing.assert_close(
+        joint.log_prob(x), normal.log_prob(x["a"]) + tokens.log_prob(x["b"]) + normal.log_prob(x["c"])
+    )
     assert abs(float(torch.corrcoef(torch.stack([x["a"].flatten(), x["c"].flatten()]))[0, 1])) < 0.15
     shifted = Joint({"a": Normal(torch.ones(500, 2), 1.0), "b": tokens, "c": normal})
     torch.testing.assert_close(joint.kl(shifted), torch.ones(500))

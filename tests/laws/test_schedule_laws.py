@@ -42,7 +42,9 @@ def test_signal_over_noise_falls_strictly(schedule: Schedule):
 
 def test_log_snr_is_the_ratio_of_alpha_and_sigma(schedule: Schedule):
     t = INSIDE[schedule.alpha(INSIDE) > 0]
-    torch.testing.assert_close(schedule.log_snr(t).exp(), (schedule.alpha(t) / schedule.sigma(t)) ** 2, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        schedule.log_snr(t).exp(), (schedule.alpha(t) / schedule.sigma(t)) ** 2, rtol=1e-9, atol=0
+    )
 
 
 def test_time_inverts_log_snr(schedule: Schedule):
@@ -52,7 +54,9 @@ def test_time_inverts_log_snr(schedule: Schedule):
 
 def test_time_outside_the_range_is_the_nearest_end(schedule: Schedule):
     levels = torch.tensor([-math.inf, -1e4, 1e4, math.inf], dtype=torch.float64)
-    torch.testing.assert_close(schedule.time(levels), torch.tensor([1.0, 1, 0, 0], dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        schedule.time(levels), torch.tensor([1.0, 1, 0, 0], dtype=torch.float64), rtol=0, atol=1e-9
+    )
 
 
 def test_the_own_inverse_equals_the_bisection(schedule: Schedule):
@@ -120,7 +124,9 @@ def test_a_table_is_hit_exactly_at_its_own_times(table: Tabulated):
 
 
 def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(schedule: Schedule):
-    t = torch.tensor([0.25, 0.50037, 0.75], dtype=torch.float64, requires_grad=True)  # 0.25 and 0.75 are times of most tables
+    t = torch.tensor(
+        [0.25, 0.50037, 0.75], dtype=torch.float64, requires_grad=True
+    )  # 0.25 and 0.75 are times of most tables
     (slope,) = torch.autograd.grad((schedule.sigma(t)).sum(), t)
     step = 1e-7
     ahead = (schedule.sigma(t.detach() + step) - schedule.sigma(t.detach())) / step
@@ -132,7 +138,10 @@ def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(sch
     [
         (lambda: LinearBeta(steps=0), "a schedule needs at least 1 step, not 0"),
         (lambda: LinearBeta(beta_end=1.5), r"betas must satisfy 0 < beta_start, beta_end < 1, not 0.0001 and 1.5"),
-        (lambda: ScaledLinearBeta(beta_start=-1.0), r"betas must satisfy 0 < beta_start, beta_end < 1, not -1 and 0.012"),
+        (
+            lambda: ScaledLinearBeta(beta_start=-1.0),
+            r"betas must satisfy 0 < beta_start, beta_end < 1, not -1 and 0.012",
+        ),
         (lambda: Sigmoid(beta_end=0.0), r"betas must satisfy 0 < beta_start, beta_end < 1, not 1e-07 and 0"),
         (lambda: Cosine(offset=-1.0), r"cosine needs offset >= 0 and max_beta in \(0, 1\), not -1 and 0.999"),
         (lambda: Sqrt(max_beta=1.0), r"sqrt needs an offset in \[0, 1\) and max_beta in \(0, 1\), not 0.0001 and 1"),
@@ -145,7 +154,10 @@ def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(sch
         (lambda: Table(), "table needs betas or alpha_bars, one of the two"),
         (lambda: Table(betas=(0.1,), alpha_bars=(0.9,)), "table needs betas or alpha_bars, one of the two"),
         (lambda: Table(betas=(0.1, 1.5)), r"every beta must lie in \(0, 1\]"),
-        (lambda: Table(alpha_bars=(0.9, 0.95)), "a table of alpha-bars must fall strictly from below 1 and end at 0 or above"),
+        (
+            lambda: Table(alpha_bars=(0.9, 0.95)),
+            "a table of alpha-bars must fall strictly from below 1 and end at 0 or above",
+        ),
         (lambda: Table(alpha_bars=(0.9, math.nan)), "a table of alpha-bars must fall strictly"),
         (lambda: Table(betas=(0.1,), zero_terminal_snr=True), "zero_terminal_snr needs a table of 2 steps or more"),
     ],

@@ -104,7 +104,9 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
     ],
 )
 def test_a_bad_setting_is_refused_by_name(setting: str, message: str):
-    given = Recipe.find({**MINIMAL, "objective": {"name": "denoising", "times": "uniform"}, "sampler": {"name": "heun"}})
+    given = Recipe.find(
+        {**MINIMAL, "objective": {"name": "denoising", "times": "uniform"}, "sampler": {"name": "heun"}}
+    )
     with pytest.raises(Refused, match=message):
         parts.check(given.override([setting]))
 
@@ -120,18 +122,24 @@ def test_both_averages_and_no_steps_are_refused():
 
 def test_noise_prediction_without_signal_is_refused_by_name():
     flow = Recipe.find(MINIMAL).override(["schedule.name=flow", "scales.name=noise"])
-    with pytest.raises(Refused, match=r"scales 'noise' with schedule 'flow', whose alpha is 0 at t = 1: .*use velocity or data"):
+    with pytest.raises(
+        Refused, match=r"scales 'noise' with schedule 'flow', whose alpha is 0 at t = 1: .*use velocity or data"
+    ):
         parts.check(flow)
     parts.check(flow.override(["scales.name=velocity"]))
 
 
 def test_settings_are_toml_else_text_and_a_new_name_clears_its_table():
     given = Recipe.find({**MINIMAL, "data": {"name": "swiss_roll", "count": 9}})
-    changed = given.override(["data.path=some folder/x.npz", "data.name=file", "train.betas=[0.8, 0.9]", "train.flip=true", "train.lr=1e-4"])
+    changed = given.override(
+        ["data.path=some folder/x.npz", "data.name=file", "train.betas=[0.8, 0.9]", "train.flip=true", "train.lr=1e-4"]
+    )
     assert changed["data"] == {"name": "file", "path": "some folder/x.npz"}
     assert changed["train"] == {"steps": 5, "betas": [0.8, 0.9], "flip": True, "lr": 1e-4}
     assert given.override(["data.name=swiss_roll"])["data"] == {"name": "swiss_roll", "count": 9}
-    inner = Recipe.find({**MINIMAL, "objective": {"name": "denoising", "times": "log_normal"}}).override(["objective.times.mean=-2"])
+    inner = Recipe.find({**MINIMAL, "objective": {"name": "denoising", "times": "log_normal"}}).override(
+        ["objective.times.mean=-2"]
+    )
     assert inner["objective"]["times"] == {"name": "log_normal", "mean": -2}
     assert parts.objective(inner).times.mean == -2.0
 

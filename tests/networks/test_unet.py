@@ -22,12 +22,18 @@ def trained(**arguments) -> UNet:
 
 def batch(count: int = 4, channels: int = 2, height: int = 8, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, channels, height, width, generator=generator), torch.tensor([3.0, 250.0, 500.5, 999.0])[:count]
+    return torch.randn(count, channels, height, width, generator=generator), torch.tensor([3.0, 250.0, 500.5, 999.0])[
+        :count
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "count"),
-    [({}, 35_746_307), ({"multipliers": (1, 1, 2, 2, 4, 4), "attention": (4,)}, 113_673_219), ({"attention": (-3,)}, 35_746_307)],
+    [
+        ({}, 35_746_307),
+        ({"multipliers": (1, 1, 2, 2, 4, 4), "attention": (4,)}, 113_673_219),
+        ({"attention": (-3,)}, 35_746_307),
+    ],
     ids=["CIFAR-10", "256 x 256", "levels count from the deepest too"],
 )
 def test_parameter_counts_are_ddpms(arguments, count):
@@ -68,7 +74,9 @@ def test_attention_is_softmax_attention():
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"scale_shift": True, "head_width": 8, "downsample_padding": 1, "blocks": 2, "attention": (0, 1)}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"scale_shift": True, "head_width": 8, "downsample_padding": 1, "blocks": 2, "attention": (0, 1)}]
+)
 def test_a_gradient_reaches_every_parameter(settings):
     unet = trained(**settings, classes=3)
     x, t = batch(3)
@@ -110,7 +118,9 @@ def test_samples_do_not_see_each_other():
     label = torch.tensor([0, 1, 2, 1])
     together = unet(x, t, label=label)
     apart = torch.cat([unet(x[i : i + 1], t[i : i + 1], label=label[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+    x[1:], label[1:] = 7.0, 0
+    assert torch.equal(unet(x, t, label=label)[0], together[0])
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 12), (2, 2), (28, 6)])
@@ -146,7 +156,7 @@ def test_bfloat16_is_close_to_float32(layout):
     label = torch.tensor([0, 1, 2, 1])
     with torch.inference_mode():
         exact = unet(x, t, label=label)
-        unet = unet.to(torch.bfloat16, memory_format=layout)
+        unet = unet.to(dtype=torch.bfloat16, memory_format=layout)  # pyright: ignore[reportCallIssue]
         half = unet(x.to(torch.bfloat16, memory_format=layout), t, label=label)
     assert half.dtype == torch.bfloat16
     assert (half.float() - exact).pow(2).mean().sqrt() < 0.02 * exact.pow(2).mean().sqrt()
@@ -156,7 +166,8 @@ def test_channels_last_gives_the_same_numbers():
     unet = trained()
     x, t = batch()
     expected = unet(x, t)
-    output = unet.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), t)
+    last = unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    output = last(x.contiguous(memory_format=torch.channels_last), t)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
     assert output.is_contiguous(memory_format=torch.channels_last)
 
@@ -166,7 +177,9 @@ def test_the_norm_does_not_depend_on_the_layout():
     norm = torch.nn.GroupNorm(4, 16)
     x = torch.randn(3, 16, 8, 8) * 3 + 2
     exact = norm(x)
-    torch.testing.assert_close(normalise(x.contiguous(memory_format=torch.channels_last), norm), exact, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        normalise(x.contiguous(memory_format=torch.channels_last), norm), exact, rtol=1e-4, atol=1e-5
+    )
     half = normalise(x.bfloat16().contiguous(memory_format=torch.channels_last), norm.bfloat16())
     assert (half.float() - exact).abs().max() < 0.06
 

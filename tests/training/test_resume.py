@@ -79,7 +79,9 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(whole: Path, tmp
     run = tmp_path / "run"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-W", "error", "-c", SCRIPT, str(run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip() == "4":
@@ -97,7 +99,9 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(whole: Path, tmp
 def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
     run = tmp_path / "run"
     train({**tiny.TABLES, "train": {**tiny.TABLES["train"], "steps": 2}}, out=run).run(progress=False)
-    with pytest.raises(Refused, match=r"was trained with train.lr = 0.01, and this is train.lr = 0.5: only train.steps may change"):
+    with pytest.raises(
+        Refused, match=r"was trained with train.lr = 0.01, and this is train.lr = 0.5: only train.steps may change"
+    ):
         train(run, resume=True, overrides=["train.lr=0.5"])
     with pytest.raises(Refused, match="has come to step 2: train.steps may be raised, not lowered to 1"):
         train(run, resume=True, overrides=["train.steps=1"])
@@ -107,7 +111,9 @@ def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
 
 def test_an_existing_run_is_not_overwritten_by_mistake(tmp_path: Path):
     next(train(tiny.TABLES, out=tmp_path / "run"))
-    with pytest.raises(Refused, match="already holds a run: continue it with --resume, or choose another folder with --out"):
+    with pytest.raises(
+        Refused, match="already holds a run: continue it with --resume, or choose another folder with --out"
+    ):
         train(tiny.TABLES, out=tmp_path / "run")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("")
@@ -129,7 +135,9 @@ def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path):
     (path / "state.json").unlink()
     with pytest.raises(Refused, match="cannot read checkpoint .*state.json"):
         train(run, resume=True)
-    checkpoint.save(run, 1, {name: value for name, value in held.items() if name != "optimiser.exp_avg.network.leave.bias"}, state)
+    checkpoint.save(
+        run, 1, {name: value for name, value in held.items() if name != "optimiser.exp_avg.network.leave.bias"}, state
+    )
     with pytest.raises(Refused, match="lacks 'exp_avg'"):
         train(run, resume=True)
     checkpoint.save(run, 1, {**held, "weights.network.leave.bias": torch.zeros(3)}, state)

@@ -43,7 +43,9 @@ def tensors(run: Path) -> dict[str, Tensor]:
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The log, without what depends on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines
+    ]
 
 
 def same(one: Path, other: Path) -> None:

@@ -68,8 +68,11 @@ def said(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror.lower()}{place}"
-    if hasattr(error, "format_message"):  # the parser's own errors, wherever it keeps their classes in this version
-        return error.format_message()
+    parser_says = getattr(
+        error, "format_message", None
+    )  # its own errors, wherever it keeps their classes in this version
+    if parser_says is not None:
+        return parser_says()
     if isinstance(error, Refused):
         return str(error)
     return f"{type(error).__name__}: {error}\nthis is a bug in undiffuse; `--debug` shows where it happened"

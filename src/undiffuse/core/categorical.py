@@ -37,9 +37,13 @@ class Categorical(Process):
     def __post_init__(self) -> None:
         noise = torch.as_tensor(self.noise, dtype=torch.float64)
         if noise.ndim != 1 or len(noise) < 2 or bool((noise < 0).any()) or abs(float(noise.sum()) - 1) > 1e-6:
-            raise Refused(f"a noise vector needs 2 or more probabilities that sum to 1; these {noise.numel()} sum to {float(noise.sum()):g}")
+            raise Refused(
+                f"a noise vector needs 2 or more probabilities that sum to 1; these {noise.numel()} sum to {float(noise.sum()):g}"
+            )
         if float(self.schedule.alpha(torch.tensor(1.0))) > 0.5:
-            raise Refused(f"{self.schedule!r} keeps the signal; tokens need a schedule whose alpha falls, such as log_linear or cosine")
+            raise Refused(
+                f"{self.schedule!r} keeps the signal; tokens need a schedule whose alpha falls, such as log_linear or cosine"
+            )
         object.__setattr__(self, "noise", tuple(noise.tolist()))
 
     def point(self, x_0: Tensor) -> Tokens:
@@ -54,7 +58,9 @@ class Categorical(Process):
         alpha, sigma = self._chances(t, x_0)
         return Tokens((alpha * self._onehot(x_0) + sigma * self._noise(x_0)).log())
 
-    def bridge(self, x_t: Tensor, x_0: Tokens, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None) -> Tokens:  # type: ignore[override]
+    def bridge(
+        self, x_t: Tensor, x_0: Tokens, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
+    ) -> Tokens:  # type: ignore[override]
         """keep onehot(x_t) + pull p(x_0) + fresh noise; keep = None: Bayes' posterior averaged over p(x_0), exactly.
 
         Averaging posteriors is not the same as plugging p(x_0) into the posterior's formula (arXiv:2102.05379, eq. 13),
@@ -90,7 +96,9 @@ class Categorical(Process):
         forward = alpha_t / alpha_s
         likelihood = alpha_t * here + sigma_t * chance_here  # q(x_t given x_0 = k), over k
         weight = torch.where(likelihood > 0, x_0.mean.double() / likelihood, 0.0)
-        probs = (forward * here + (1 - forward) * chance_here) * (alpha_s * weight + sigma_s * noise * weight.sum(-1, keepdim=True))
+        probs = (forward * here + (1 - forward) * chance_here) * (
+            alpha_s * weight + sigma_s * noise * weight.sum(-1, keepdim=True)
+        )
         total = probs.sum(-1, keepdim=True)
         return Tokens(torch.where(total > 0, probs / total, here).log())
 
@@ -101,7 +109,9 @@ class Categorical(Process):
 
     def _onehot(self, x: Tensor) -> Tensor:
         size = len(self.noise)
-        if x.is_floating_point() or (x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < size):
+        if x.is_floating_point() or (
+            x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < size
+        ):
             raise Refused(f"tokens must be integers 0 ... {size - 1}; got {x.dtype} from {x.min():g} to {x.max():g}")
         return torch.nn.functional.one_hot(x.long(), size).double()
 

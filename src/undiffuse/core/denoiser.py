@@ -45,7 +45,9 @@ class Predictor(nn.Module, Denoiser):
         t = as_time(t)
         alpha, sigma = self.process.schedule.at(t, x_t)
         c_skip, c_out, c_in = (c.to(x_t.dtype) for c in self.scales.coefficients(alpha, sigma))
-        c_time = self.scales.time(self.process.schedule, t).to(device=x_t.device, dtype=torch.float32).expand(x_t.shape[0])
+        c_time = (
+            self.scales.time(self.process.schedule, t).to(device=x_t.device, dtype=torch.float32).expand(x_t.shape[0])
+        )
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
         output: Tensor = self.network((c_in * x_t).to(dtype), c_time, **cond)
         return Normal(c_skip * x_t + c_out * output.to(x_t.dtype), 0.0)

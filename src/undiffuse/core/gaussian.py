@@ -29,7 +29,9 @@ class Gaussian(Process):
         alpha, sigma = self.schedule.at(t, x_0)
         return Normal(_cast(alpha, x_0) * x_0, _cast(sigma**2, x_0))
 
-    def bridge(self, x_t: Tensor, x_0: Normal, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None) -> Normal:  # type: ignore[override]
+    def bridge(
+        self, x_t: Tensor, x_0: Normal, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
+    ) -> Normal:  # type: ignore[override]
         """N(keep x_t + pull mean, fresh^2 + pull^2 var).
 
         Source: keep = None gives arXiv:2006.11239, eq. 6 and 7; sigma_s/sigma_t arXiv:2010.02502, eq. 12 without noise.
@@ -68,14 +70,19 @@ class Gaussian(Process):
     def velocity(self, x_t: Tensor, guess: Normal, t: Tensor | float) -> Tensor:
         """dx/dt of the probability-flow ODE: alpha'(t) mean + sigma'(t) noise (arXiv:2011.13456, eq. 13, in the terms of the guess)."""
         rates = self._rates(as_time(t))
-        alpha_rate, sigma_rate = (r if r.ndim == 0 else r.to(x_t.device).reshape(-1, *(1,) * (x_t.ndim - 1)) for r in rates)
+        alpha_rate, sigma_rate = (
+            r if r.ndim == 0 else r.to(x_t.device).reshape(-1, *(1,) * (x_t.ndim - 1)) for r in rates
+        )
         return _cast(alpha_rate, x_t) * guess.mean + _cast(sigma_rate, x_t) * self.noise(x_t, guess, t)
 
     def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t) by automatic differentiation."""
         with torch.enable_grad():
             t = t.detach().requires_grad_()
-            alpha, sigma = self.schedule.alpha(t) + 0 * t, self.schedule.sigma(t)  # an alpha that never changes has no graph
+            alpha, sigma = (
+                self.schedule.alpha(t) + 0 * t,
+                self.schedule.sigma(t),
+            )  # an alpha that never changes has no graph
             return torch.autograd.grad(alpha.sum(), t)[0], torch.autograd.grad(sigma.sum(), t)[0]
 
 

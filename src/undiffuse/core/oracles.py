@@ -60,7 +60,10 @@ class MixtureOracle(Denoiser):
         if covs.ndim == 3:
             self.variances, self.axes = torch.linalg.eigh(covs)  # (k, d), (k, d, d)
         else:
-            self.variances, self.axes = covs.reshape(k, -1).expand(k, d), torch.eye(d, dtype=torch.float64).expand(k, d, d)
+            self.variances, self.axes = (
+                covs.reshape(k, -1).expand(k, d),
+                torch.eye(d, dtype=torch.float64).expand(k, d, d),
+            )
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         alpha, sigma = self.process.schedule.at(t, x_t)
@@ -76,7 +79,9 @@ class MixtureOracle(Denoiser):
 
     def draw(self, count: int, random: Random) -> Tensor:
         """(count, d) samples of the data, in float64."""
-        k = torch.searchsorted(self.weights.cumsum(0), random.fold(0).uniform((count,))).clamp(max=len(self.weights) - 1)
+        k = torch.searchsorted(self.weights.cumsum(0), random.fold(0).uniform((count,))).clamp(
+            max=len(self.weights) - 1
+        )
         noise = random.fold(1).normal((count, self.means.shape[1]), dtype=torch.float64) * self.variances[k].sqrt()
         return self.means[k] + torch.einsum("be,bde->bd", noise, self.axes[k])
 

@@ -31,7 +31,9 @@ class Process(ABC):
         """q(x_t given x_0)."""
 
     @abstractmethod
-    def bridge(self, x_t: Any, x_0: Distribution, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None) -> Distribution:
+    def bridge(
+        self, x_t: Any, x_0: Distribution, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
+    ) -> Distribution:
         """q(x_s given x_t, x_0), averaged over the belief x_0. keep = None is the Markov process reversed."""
 
     @abstractmethod

@@ -38,7 +38,9 @@ class Product(Process):
     def marginal(self, x_0: Mapping[str, Any], t: Tensor | float) -> Joint:
         return Joint({name: part.marginal(x_0[name], t) for name, part in self.parts.items()})
 
-    def bridge(self, x_t: Mapping[str, Any], x_0: Distribution, s: Tensor | float, t: Tensor | float, keep: Any = None) -> Joint:
+    def bridge(
+        self, x_t: Mapping[str, Any], x_0: Distribution, s: Tensor | float, t: Tensor | float, keep: Any = None
+    ) -> Joint:
         """Each part's bridge; x_0 is a Joint with the same names; keep is one for all parts, or a dictionary."""
         guess: Mapping[str, Distribution] = x_0.parts  # type: ignore[attr-defined]
         kept = keep if isinstance(keep, Mapping) else dict.fromkeys(self.parts, keep)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,8 +10,11 @@ from torch import Tensor
 _MASK = 0xFFFFFFFF
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Four 32-bit words from a 128-bit counter and a 64-bit key, in int64 tensors: Philox4x32-10 (Salmon et al. 2011, table 2)."""
+Word = TypeVar("Word", int, Tensor)
+
+
+def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Word, Word, Word, Word]:
+    """Four 32-bit words from a 128-bit counter and a 64-bit key, in int64 tensors or Python integers: Philox4x32-10 (Salmon et al. 2011, table 2)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -36,9 +40,11 @@ class Random:
         """An independent stream for each path of integers: `random.fold(step)`, `random.fold(step, 1)`."""
         key = self.seed
         for part in path:
-            words = [torch.tensor(w) for w in (part & _MASK, part >> 32 & _MASK, 0x464F4C44, 1)]
-            low, high, *_ = philox((words[0], words[1], words[2], words[3]), (key & _MASK, key >> 32 & _MASK))
-            key = int(low) | int(high) << 32
+            counter = (part & _MASK, part >> 32 & _MASK, 0x464F4C44, 1)
+            low, high, _, _ = philox(
+                counter, (key & _MASK, key >> 32 & _MASK)
+            )  # in Python: 20 times faster than 0-d tensors
+            key = low | high << 32
         return replace(self, seed=key)
 
     def at(self, indices: Tensor) -> "Random":
@@ -49,9 +55,15 @@ class Random:
         """Integers of 32 uniform bits in int64, of the given shape (batch, *rest)."""
         batch, size = shape[0], math.prod(shape[1:])
         blocks = -(-size // 4)
-        indices = torch.arange(batch, device=device) if self.indices is None else self.indices.to(device=device, dtype=torch.int64)
+        indices = (
+            torch.arange(batch, device=device)
+            if self.indices is None
+            else self.indices.to(device=device, dtype=torch.int64)
+        )
         if indices.shape != (batch,):
-            raise ValueError(f"Random was told of {tuple(indices.shape)} sample indices and asked for a batch of {batch}")
+            raise ValueError(
+                f"Random was told of {tuple(indices.shape)} sample indices and asked for a batch of {batch}"
+            )
         block = torch.arange(blocks, device=device).expand(batch, blocks)
         sample = indices[:, None].expand(batch, blocks)
         counter = (block & _MASK, block >> 32, sample & _MASK, sample >> 32 & _MASK)
@@ -62,7 +74,9 @@ class Random:
         """Uniform on the open interval (0, 1), in float64: u = (bits + 1/2) / 2^32."""
         return (self.bits(shape, device).double() + 0.5) / 2**32
 
-    def normal(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Tensor:
+    def normal(
+        self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    ) -> Tensor:
         """Standard normal by Box-Muller in float64: sqrt(-2 log u) (cos, sin)(2 pi v)."""
         batch, size = shape[0], math.prod(shape[1:])
         u, v = self.uniform((batch, size + size % 2), device=device).unflatten(1, (-1, 2)).unbind(-1)

@@ -109,7 +109,11 @@ def _components(package: str) -> dict[str, Callable[[], type]]:
     module = importlib.import_module(package)
     if not hasattr(module, "__path__"):
         own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == package]
-        return {_snake(c.__name__): (lambda c=c: c) for c in own if not inspect.isabstract(c) and not c.__name__.startswith("_")}
+        return {
+            _snake(c.__name__): (lambda c=c: c)
+            for c in own
+            if not inspect.isabstract(c) and not c.__name__.startswith("_")
+        }
     found: dict[str, Callable[[], type]] = {}
     for info in pkgutil.iter_modules(module.__path__):
         if _declares(Path(module.__path__[0]) / f"{info.name}.py", info.name):
@@ -144,4 +148,3 @@ def _snake(name: str) -> str:
 
 def _type_name(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-

@@ -13,7 +13,9 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
 
-def trajectory(denoiser: Denoiser, sampler: Sampler, x: Any, times: Tensor, *, random: Random, **cond: Any) -> Iterator[Any]:
+def trajectory(
+    denoiser: Denoiser, sampler: Sampler, x: Any, times: Tensor, *, random: Random, **cond: Any
+) -> Iterator[Any]:
     """The states after each step, from the noisy batch x at times[0] down to times[-1].
 
     x: (batch, *shape). times: (steps + 1,), strictly falling, in float64. Step i draws from random.fold(i), and nothing is kept

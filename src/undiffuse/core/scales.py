@@ -39,7 +39,9 @@ class Noise(Scales):
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
-            raise Refused("noise prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data, or start at a t where alpha > 0")
+            raise Refused(
+                "noise prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data, or start at a t where alpha > 0"
+            )
         return 1 / alpha, -sigma / alpha, torch.ones_like(alpha)
 
 
@@ -69,7 +71,9 @@ class Score(Scales):
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
-            raise Refused("score prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data, or start at a t where alpha > 0")
+            raise Refused(
+                "score prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data, or start at a t where alpha > 0"
+            )
         return 1 / alpha, sigma / alpha, torch.ones_like(alpha)
 
 
@@ -114,7 +118,11 @@ class Consistency(Scales):
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         over = (sigma - self.sigma_min * alpha).clamp(min=0)  # alpha (s - sigma_min)
         total = ((alpha * self.data_std) ** 2 + sigma**2).sqrt()
-        return alpha * self.data_std**2 / (over**2 + (alpha * self.data_std) ** 2), over * self.data_std / total, 1 / total
+        return (
+            alpha * self.data_std**2 / (over**2 + (alpha * self.data_std) ** 2),
+            over * self.data_std / total,
+            1 / total,
+        )
 
     def time(self, schedule: Schedule, t: Tensor) -> Tensor:
         return (-125 * schedule.log_snr(t)).clamp(-10000, 10000)

@@ -25,7 +25,13 @@ class Tabulated(VariancePreserving):
     @cached_property
     def _knots(self) -> Tensor:
         table = np.asarray(self.table(), np.float64)
-        if table.ndim != 1 or not len(table) or not np.isfinite(table).all() or (np.diff(table, prepend=1.0) >= 0).any() or table[-1] < 0:
+        if (
+            table.ndim != 1
+            or not len(table)
+            or not np.isfinite(table).all()
+            or (np.diff(table, prepend=1.0) >= 0).any()
+            or table[-1] < 0
+        ):
             raise Refused(f"a table of alpha-bars must fall strictly from below 1 and end at 0 or above; got {table}")
         return torch.from_numpy(np.concatenate([[1.0], table]))
 

@@ -42,7 +42,9 @@ class Trailing(Grid):
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         length = schedule.steps or 1000
-        return _distinct((length - torch.arange(_positive(steps) + 1, dtype=torch.float64) * length / steps).round(), length)
+        return _distinct(
+            (length - torch.arange(_positive(steps) + 1, dtype=torch.float64) * length / steps).round(), length
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Leading(Grid):
         length = schedule.steps or 1000
         if _positive(steps) > length:
             raise Refused(f"leading has at most {length} steps here, not {steps}")
+        _more_than_one("leading", steps)
         indices = torch.arange(steps, dtype=torch.float64).flip(0) * (length // steps)
         return _distinct(torch.cat([indices + 1, torch.zeros(1, dtype=torch.float64)]), length)
 
@@ -76,7 +79,8 @@ class Quadratic(Grid):
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         length = schedule.steps or 1000
-        indices = (torch.linspace(0, math.sqrt(0.8 * length), _positive(steps), dtype=torch.float64) ** 2).floor().flip(0)
+        _more_than_one("quadratic", _positive(steps))
+        indices = (torch.linspace(0, math.sqrt(0.8 * length), steps, dtype=torch.float64) ** 2).floor().flip(0)
         return _distinct(torch.cat([indices + 1, torch.zeros(1, dtype=torch.float64)]), length)
 
 
@@ -177,6 +181,12 @@ def _positive(steps: int) -> int:
     return steps
 
 
+def _more_than_one(grid: str, steps: int) -> None:
+    """Raises Refused for a single step of a grid that counts from the clean end."""
+    if steps == 1:
+        raise Refused(f"{grid} with 1 step would see the cleanest step only; take trailing")
+
+
 def _line(start: Tensor, end: Tensor, points: int) -> Tensor:
     """`points` even numbers from start to end; a single one is the start."""
     return start + (end - start) * torch.arange(points, dtype=torch.float64) / max(points - 1, 1)
@@ -193,5 +203,7 @@ def _ends(times: Tensor, start: float | None = None) -> Tensor:
 def _distinct(indices: Tensor, length: int) -> Tensor:
     """The table's times i/T; raises Refused if a step would be visited twice."""
     if bool((indices.diff() >= 0).any()):
-        raise Refused(f"{len(indices) - 1} steps on a table of {length} would visit a step twice; take fewer, or another grid")
+        raise Refused(
+            f"{len(indices) - 1} steps on a table of {length} would visit a step twice; take fewer, or another grid"
+        )
     return indices / length

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -36,13 +37,30 @@ class File(Source):
     def load(self) -> Dataset:
         """All items; raises Refused, naming the file, for whatever makes it unusable."""
         path = Path(self.path)
-        arrays = self._open(path)
-        name = path.stem
+        if not path.is_file():
+            hint = " (a folder: use data.name=folder)" if path.is_dir() else ""
+            raise Refused(f"there is no file {self.path}{hint}")
+        with path.open("rb") as file:
+            return self._load(self._open(file, path.stem), path.stem)
+
+    def _open(self, file: BinaryIO, name: str) -> Mapping[str, np.ndarray]:
+        """The arrays by name; those of an .npz are read when they are asked for."""
+        start = file.read(6)
+        if not start.startswith((ARCHIVE, ARRAY)):
+            raise Refused(f"{self.path} is not an .npz or .npy file: it starts with {start!r}")
+        file.seek(0)
+        with self._refusing():
+            loaded = np.load(file, allow_pickle=False)
+        arrays: Mapping[str, np.ndarray] = loaded if start.startswith(ARCHIVE) else {name: loaded}
+        if not arrays:
+            raise Refused(f"{self.path} holds no arrays")
+        return arrays
+
+    def _load(self, arrays: Mapping[str, np.ndarray], name: str) -> Dataset:
         key = _find(self.key, ITEMS, arrays, self.path) or (next(iter(arrays)) if len(arrays) == 1 else "")
         if not key:
-            raise Refused(
-                f"{self.path} has none of the arrays {', '.join(ITEMS)}; it has: {_listing(arrays)}. Name one with key="
-            )
+            has = f"it has: {', '.join(arrays)}. Name one with key="
+            raise Refused(f"{self.path} has none of the arrays {', '.join(ITEMS)}; {has}")
         x = _items(self._read(arrays, key), f"{self.path}: {key}")
         label_key = _find(self.labels, LABELS, arrays, self.path)
         if not label_key:
@@ -55,23 +73,6 @@ class File(Source):
             if len(classes) < count:
                 raise Refused(f"{self.path}: classes names {len(classes)} classes, and the labels go up to {count - 1}")
         return Dataset(x, {"label": labels}, classes, name)
-
-    def _open(self, path: Path) -> Mapping[str, np.ndarray]:
-        """The arrays by name; those of an .npz are read when they are asked for."""
-        if not path.is_file():
-            raise Refused(
-                f"there is no file {self.path}" + (" (a folder: use data.name=folder)" if path.is_dir() else "")
-            )
-        with path.open("rb") as file:
-            start = file.read(6)
-        if not start.startswith((ARCHIVE, ARRAY)):
-            raise Refused(f"{self.path} is not an .npz or .npy file: it starts with {start!r}")
-        with self._refusing():
-            loaded = np.load(path, allow_pickle=False)
-        arrays: Mapping[str, np.ndarray] = loaded if start.startswith(ARCHIVE) else {path.stem: loaded}
-        if not arrays:
-            raise Refused(f"{self.path} holds no arrays")
-        return arrays
 
     def _read(self, arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray:
         with self._refusing():
@@ -93,12 +94,8 @@ class File(Source):
 def _find(asked: str, usual: tuple[str, ...], arrays: Mapping[str, np.ndarray], path: str) -> str:
     """The array asked for, else the first with a usual name, else nothing; refuses a name that is not there."""
     if asked and asked not in arrays:
-        raise Refused(f"{path} has no array {asked!r}{near(asked, arrays)}; it has: {_listing(arrays)}")
+        raise Refused(f"{path} has no array {asked!r}{near(asked, arrays)}; it has: {', '.join(arrays)}")
     return asked or next((name for name in usual if name in arrays), "")
-
-
-def _listing(arrays: Mapping[str, np.ndarray]) -> str:
-    return ", ".join(arrays)
 
 
 def _items(x: np.ndarray, where: str) -> np.ndarray:
@@ -114,13 +111,15 @@ def _items(x: np.ndarray, where: str) -> np.ndarray:
             f"{where} has shape {x.shape}; images are (count, height, width) or (count, height, width, channels) "
             "with 1, 3 or 4 channels, points are (count, features)"
         )
-    if not (np.issubdtype(x.dtype, np.floating) or x.dtype in (np.uint8, np.uint16)):
+    native = x.dtype.newbyteorder("=")
+    if not (np.issubdtype(native, np.floating) or native in (np.uint8, np.uint16)):
         raise Refused(f"{where} has dtype {x.dtype}; uint8, uint16 and floats are read: convert it with astype")
     if x.ndim == 2 or np.issubdtype(x.dtype, np.floating):
         refuse_not_finite(x, where)
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which Dataset refuses
             x = x.astype(np.float32)
-    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
+        native = x.dtype
+    return np.ascontiguousarray(x, dtype=native)
 
 
 def _labels(labels: np.ndarray, count: int, where: str) -> np.ndarray:

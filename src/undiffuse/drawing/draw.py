@@ -14,6 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.model.conditions import numbers
 from undiffuse.model.model import Model
+from undiffuse.model.plan import plan
 
 Progress = bool | Callable[[int, int], None]
 LABEL = "label"  # the condition that counts classes
@@ -70,18 +71,19 @@ def draw(model: Model, n: int, wish: Wish, progress: Progress = False) -> Drawn:
     model, asked = _asked(model, n, wish)
     with _measured(model, n) as cost:
         x = model.sample(n, **asked, batch=wish.batch, progress=progress).numpy()
-    return Drawn(x, _numbers(model, n, asked), model.classes, wish.seed, *cost)
+    return Drawn(x, _numbers(model, n, asked), model.classes, wish.seed, cost[0], cost[1])
 
 
 def unroll(model: Model, n: int, wish: Wish, progress: Callable[[int, int], None] = lambda done, total: None) -> Drawn:
     """The same n samples with every state on the way from noise; all n are drawn together."""
     model, asked = _asked(model, n, wish)
+    steps = plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None).steps
     frames: list[np.ndarray] = []
     with _measured(model, n) as cost:
         for frame in model.trajectory(n, **asked):
             frames.append(frame.numpy())
-            progress(len(frames) - 1, wish.steps or len(frames))
-    return Drawn(frames[-1], _numbers(model, n, asked), model.classes, wish.seed, *cost, frames=np.stack(frames))
+            progress(len(frames) - 1, steps)
+    return Drawn(frames[-1], _numbers(model, n, asked), model.classes, wish.seed, cost[0], cost[1], np.stack(frames))
 
 
 def in_turn(n: int, classes: int) -> np.ndarray:

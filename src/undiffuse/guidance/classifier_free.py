@@ -46,5 +46,8 @@ class ClassifierFree(Denoiser):
 def halves(belief: Any, n: int) -> tuple[Any, Any]:
     """A belief about 2n samples as two beliefs about n."""
     fields = {name: getattr(belief, name) for name in belief.__dataclass_fields__}
-    parts = [{k: v[part] if isinstance(v, Tensor) and v.ndim else v for k, v in fields.items()} for part in (slice(n), slice(n, None))]
+    parts = [
+        {k: v[part] if isinstance(v, Tensor) and v.ndim else v for k, v in fields.items()}
+        for part in (slice(n), slice(n, None))
+    ]
     return type(belief)(**parts[0]), type(belief)(**parts[1])

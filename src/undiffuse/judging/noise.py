@@ -44,29 +44,28 @@ def errors(
         (model.codec.encode(x[:count]), None if labels is None else torch.from_numpy(labels[:count]))
         for x, labels in (held_out, train)
     ]
-    found = [[_error(model, x, labels, float(t)) for t in times] for x, labels in parts]
-    return Errors(levels.tolist(), *found, linear(model.codec.encode(train[0][:2000]), levels))
+    unseen, learned = ([_error(model, x, labels, float(t)) for t in times] for x, labels in parts)
+    return Errors(levels.tolist(), unseen, learned, linear(model.codec.encode(train[0][:2000]), levels))
 
 
 def linear(x: Tensor, log_snr: Tensor) -> list[float]:
     """The error of the best linear guess: the mean of lambda / (1 + lambda SNR) over the principal variances lambda."""
     flat = x.flatten(1).double()
     centred = flat - flat.mean(0)
-    small = (
-        centred @ centred.T if len(flat) < flat.shape[1] else centred.T @ centred
-    )  # the same variances from the smaller matrix
-    variances = torch.linalg.eigvalsh(small / len(flat)).clamp(min=0)
+    thin = centred if len(flat) > flat.shape[1] else centred.T  # either way the same variances: take the smaller matrix
+    variances = torch.linalg.eigvalsh(thin.T @ thin / len(flat)).clamp(min=0)
     return [float((variances / (1 + variances * snr)).sum() / flat.shape[1]) for snr in log_snr.exp()]
 
 
 @torch.no_grad()
 def _error(model: Model, x_0: Tensor, labels: Tensor | None, t: float) -> float:
     model.denoiser.eval()
-    told = labels is not None and LABEL in model.conditions
+    told = labels if LABEL in model.conditions else None
     total = 0.0
     for rows in torch.arange(len(x_0)).split(batches(model.shape)):
         part = x_0[rows].to(model.device)
         x_t = model.denoiser.process.marginal(part, t).sample(Random(0, rows))
-        guess = model.denoiser(x_t, t, **({LABEL: labels[rows].to(model.device)} if told else {})).mean
+        cond = {} if told is None else {LABEL: told[rows].to(model.device)}
+        guess = model.denoiser(x_t, t, **cond).mean
         total += float((guess - part).double().square().sum())
     return total / x_0.numel()

@@ -86,7 +86,7 @@ def collect(
 
 
 def _labels(items: Items, train: Items) -> np.ndarray | None:
-    """x as float32 (count, dimensions): integers in [-1, 1], floats by the moments of train."""
+    """The items' classes, numbered as the training data's of the same names; None without any or with unknown ones."""
     if items.labels is None or not set(items.classes) <= set(train.classes):
         return None
     return np.array([train.classes.index(name) for name in items.classes])[items.labels]

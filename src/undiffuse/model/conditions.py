@@ -25,7 +25,9 @@ def requested(model: "Model", n: int, cond: Mapping[str, Any]) -> dict[str, Tens
         if value is None:
             continue
         if not model.conditions:
-            raise Refused(f"the model is unconditional: it was trained without {name!r} (its recipe has no [conditions.{name}])")
+            raise Refused(
+                f"the model is unconditional: it was trained without {name!r} (its recipe has no [conditions.{name}])"
+            )
         if name not in model.conditions:
             raise unknown("the model's conditions", name, model.conditions)
         given[name] = torch.tensor(numbers(value, n, model.classes, name), device=model.device)
@@ -67,7 +69,9 @@ def guide(model: "Model", weight: float | None, given: Mapping[str, Tensor]) -> 
     hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
     if not hidden:
         name = next(iter(model.conditions))
-        raise Refused(f"guidance = {asked:g} needs a model that was trained with its condition hidden now and then (conditions.{name}.drop is 0)")
+        raise Refused(
+            f"guidance = {asked:g} needs a model that was trained with its condition hidden now and then (conditions.{name}.drop is 0)"
+        )
     if not given:
         raise Refused(f"guidance = {asked:g} needs {hidden[0]!r}: what to guide to")
     return ClassifierFree(model.denoiser, weight=float(asked))

@@ -122,7 +122,9 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, An
             about = (file.metadata() or {}).get("about", "{}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or ("no such file" if not path.exists() else f"it is incomplete or broken ({error})")
+        reason = getattr(error, "strerror", None) or (
+            "no such file" if not path.exists() else f"it is incomplete or broken ({error})"
+        )
         raise Refused(f"cannot read {what} {path}: {reason}") from error
     return tensors, parse_json(about, f"{what} {path}")
 
@@ -131,7 +133,9 @@ def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str
     """The tensors, once it is sure that their names, shapes and dtypes are the expected ones; raises Refused naming what differs."""
     missing, extra = [n for n in expected if n not in tensors], [n for n in tensors if n not in expected]
     if missing:
-        raise Refused(f"{what} lacks {_some(missing)}" + (f"; it has {extra[0]!r}{near(extra[0], missing)}" if extra else ""))
+        raise Refused(
+            f"{what} lacks {_some(missing)}" + (f"; it has {extra[0]!r}{near(extra[0], missing)}" if extra else "")
+        )
     if extra:
         raise Refused(f"{what} holds {_some(extra)}, which the model does not have")
     for name, tensor in tensors.items():

@@ -22,7 +22,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model import parts
 from undiffuse.model.conditions import guide, requested
-from undiffuse.model.files import fit, read_tensors, write_json, write_tensors
+from undiffuse.model.files import finite, fit, read_tensors, write_json, write_tensors
 from undiffuse.model.plan import Plan, Progress, Watched, batches, plan, shown
 from undiffuse.model.precision import pick, place
 from undiffuse.model.recipe import Recipe
@@ -83,7 +83,11 @@ class Model:
                 rows = slice(done, done + size)
                 part = {name: value[rows] for name, value in given.items()}
                 try:
-                    drawn.append(self._draw(guided, chosen, which[rows], seed, part, partial(_report, report, done * chosen.steps)))
+                    drawn.append(
+                        self._draw(
+                            guided, chosen, which[rows], seed, part, partial(_report, report, done * chosen.steps)
+                        )
+                    )
                 except RuntimeError as error:
                     if size == 1 or not out_of_memory(error):
                         raise
@@ -133,7 +137,9 @@ class Model:
         folder, weights = Path(folder), self.denoiser.state_dict()
         rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         if rounded:
-            raise Refused(f"the weights were rounded to half precision ({rounded[0]}); load with precision='float32' to save")
+            raise Refused(
+                f"the weights were rounded to half precision ({rounded[0]}); load with precision='float32' to save"
+            )
         about = self.describe()
         write_tensors(folder / FILE, weights, about)
         write_json(folder / SUMMARY, about)
@@ -152,10 +158,20 @@ class Model:
             **self.facts,
         }
 
-    def _draw(self, guided: Denoiser, chosen: Plan, which: Tensor, seed: int, given: Mapping[str, Tensor], stepped: Callable[[int], None]) -> Tensor:
+    def _draw(
+        self,
+        guided: Denoiser,
+        chosen: Plan,
+        which: Tensor,
+        seed: int,
+        given: Mapping[str, Tensor],
+        stepped: Callable[[int], None],
+    ) -> Tensor:
         """One batch, decoded; `stepped` hears how many steps of one sample are done after each step."""
         watched = Watched(chosen.sampler, partial(_count, stepped, len(which), count(1)))
-        z = sample(guided, (len(which), *self.shape), sampler=watched, times=chosen.times, seed=seed, indices=which, **given)
+        z = sample(
+            guided, (len(which), *self.shape), sampler=watched, times=chosen.times, seed=seed, indices=which, **given
+        )
         return self.codec.decode(z).cpu()
 
     def _indices(self, n: int, indices: Sequence[int] | Tensor | None) -> Tensor:
@@ -178,11 +194,15 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
     if not path.exists():
         raise Refused(f"there is no run at {path}")
     if not file.exists():
-        raise Refused(f"{path} holds no model ({FILE}): training has not reached its first checkpoint, or this is no run folder")
+        raise Refused(
+            f"{path} holds no model ({FILE}): training has not reached its first checkpoint, or this is no run folder"
+        )
     weights, about = read_tensors(file, "model")
     try:
         if about["format"] > FORMAT:
-            raise Refused(f"{file} has format {about['format']} and this version reads up to {FORMAT}: update undiffuse")
+            raise Refused(
+                f"{file} has format {about['format']} and this version reads up to {FORMAT}: update undiffuse"
+            )
         recipe = Recipe.of(about["recipe"]["name"], {"about": about["recipe"]["about"], **about["recipe"]["tables"]})
         conditions = {name: Condition(**fields) for name, fields in about["conditions"].items()}
         shape, classes = tuple(map(int, about["shape"])), tuple(map(str, about["classes"]))
@@ -191,7 +211,9 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
         raise Refused(f"model {file} is broken: its description lacks or spoils {error}") from error
     with torch.random.fork_rng(devices=[]):
         denoiser = parts.predictor(recipe, shape, len(classes) if conditions else 0)
-    denoiser.load_state_dict(fit(weights, denoiser.state_dict(), f"model {file}"))
+    weights = fit(weights, denoiser.state_dict(), f"model {file}")
+    finite(weights, f"model {file}")
+    denoiser.load_state_dict(weights)
     known = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions"}
     facts = {key: value for key, value in about.items() if key not in known}
     model = Model(denoiser.eval().requires_grad_(False), codec, shape, recipe, classes, conditions, facts)
@@ -207,7 +229,11 @@ def best_device() -> torch.device:
 
 def out_of_memory(error: Exception) -> bool:
     """Whether this is PyTorch's way to say that memory ran out, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "not enough memory" in str(error)
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _report(report: Callable[[int], None], before: int, done: int) -> None:

@@ -17,9 +17,23 @@ from undiffuse.core.times import Grid
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 
-KIND = {"data": "data", "codec": "codecs", "schedule": "schedules", "network": "networks", "scales": "scales", "objective": "objectives", "sampler": "samplers"}
+KIND = {
+    "data": "data",
+    "codec": "codecs",
+    "schedule": "schedules",
+    "network": "networks",
+    "scales": "scales",
+    "objective": "objectives",
+    "sampler": "samplers",
+}
 INNER = {"times": "times"}  # fields of an objective that are components themselves
-GIVEN = ("channels", "classes", "shape", "size", "features")  # what the data says; a network takes what it has a field for
+GIVEN = (
+    "channels",
+    "classes",
+    "shape",
+    "size",
+    "features",
+)  # what the data says; a network takes what it has a field for
 PROCESSES: dict[str, Callable[..., Process]] = {"gaussian": Gaussian}
 
 
@@ -51,7 +65,9 @@ def check(recipe: Recipe) -> Train:
         scales.coefficients(*dynamics.schedule.at(1.0, torch.empty(0)))
     except Refused as error:
         name = recipe["schedule"]["name"]
-        raise Refused(f"scales {recipe['scales']['name']!r} with schedule {name!r}, whose alpha is 0 at t = 1: {error}") from None
+        raise Refused(
+            f"scales {recipe['scales']['name']!r} with schedule {name!r}, whose alpha is 0 at t = 1: {error}"
+        ) from None
     for table in ("data", "codec"):
         registry.build(KIND[table], recipe[table])
     _known("network", recipe["network"])
@@ -115,7 +131,11 @@ def sampling(recipe: Recipe) -> Sampling:
     table = recipe["sampler"]
     beside = {key: table.pop(key) for key in ("steps", "guidance") if key in table}
     times = grid(table.pop("times", None))
-    return Sampling(registry.build("samplers", table) if table else None, times=times, **registry.check(Sampling, beside, owner="sampler"))
+    return Sampling(
+        registry.build("samplers", table) if table else None,
+        times=times,
+        **registry.check(Sampling, beside, owner="sampler"),
+    )
 
 
 def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
@@ -135,7 +155,13 @@ def predictor(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Predictor
 
     Raises Refused if the network cannot take such samples.
     """
-    given: dict[str, Any] = {"channels": shape[0], "classes": classes, "shape": shape, "size": shape[-1], "features": shape[0]}
+    given: dict[str, Any] = {
+        "channels": shape[0],
+        "classes": classes,
+        "shape": shape,
+        "size": shape[-1],
+        "features": shape[0],
+    }
     network = registry.build("networks", recipe["network"], **{name: given[name] for name in GIVEN})
     return Predictor(network, process(recipe), registry.build("scales", recipe["scales"]))  # pyright: ignore[reportArgumentType]
 
@@ -158,5 +184,11 @@ def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _defaults(component: type) -> dict[str, Any]:
     """A component's fields that have a plain default."""
-    found = {name: p.default for name, p in registry.fields(component).items() if p.default is not inspect.Parameter.empty}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if isinstance(v, str | int | float | bool | tuple)}
+    found = {
+        name: p.default for name, p in registry.fields(component).items() if p.default is not inspect.Parameter.empty
+    }
+    return {
+        name: list(v) if isinstance(v, tuple) else v
+        for name, v in found.items()
+        if isinstance(v, str | int | float | bool | tuple)
+    }

@@ -38,7 +38,9 @@ class Plan:
         return len(self.times) - 1
 
 
-def plan(recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None) -> Plan:
+def plan(
+    recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None
+) -> Plan:
     """What was asked for, else what the recipe says, else the sampler's own default; the recipe's steps and times go with its own sampler only."""
     if steps is not None and steps < 1:
         raise Refused(f"sampling needs at least 1 step, not {steps}")
@@ -78,5 +80,7 @@ def shown(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, disable=not progress, bar_format="sampling {percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
+    with tqdm(
+        total=total, disable=not progress, bar_format="sampling {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    ) as bar:
         yield lambda done: bar.update(done - bar.n) and None

@@ -57,10 +57,14 @@ class Recipe:
             if table not in TABLES:
                 raise unknown("a recipe", table, TABLES)
             if not isinstance(fields, Mapping):
-                raise Refused(f"{table} is a table of a recipe: write [{table}] and its fields below, not {table} = {fields!r}")
+                raise Refused(
+                    f"{table} is a table of a recipe: write [{table}] and its fields below, not {table} = {fields!r}"
+                )
         missing = [table for table in TABLES if table not in tables and table not in OPTIONAL]
         if missing:
-            raise Refused(f"recipe {name!r} has no table [{missing[0]}]; it needs {', '.join(t for t in TABLES if t not in OPTIONAL)}")
+            raise Refused(
+                f"recipe {name!r} has no table [{missing[0]}]; it needs {', '.join(t for t in TABLES if t not in OPTIONAL)}"
+            )
         return cls(name, _plain({table: tables[table] for table in TABLES if table in tables}), str(about))
 
     def __getitem__(self, table: str) -> dict[str, Any]:

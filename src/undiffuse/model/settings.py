@@ -57,7 +57,9 @@ class Train:
         self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")
         self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
         if self.ema is not None and self.ema_decay is not None:
-            raise Refused("train has both ema (gamma of the power function) and ema_decay (a constant decay); it needs one of them")
+            raise Refused(
+                "train has both ema (gamma of the power function) and ema_decay (a constant decay); it needs one of them"
+            )
 
     def _require(self, fields: tuple[str, ...], holds: Callable[[Any], bool], must: str) -> None:
         for field in fields:

@@ -24,7 +24,7 @@ def begin(layer: LayerT, scale: float = 1.0) -> LayerT:
 
 
 def group_count(channels: int, groups: int) -> int:
-    """How many groups a norm of `channels` has: exactly `groups`, or for 0 DDPM's 32, fewer where a group would get less than 4.
+    """How many groups a norm of `channels` has: exactly `groups`, or for 0 DDPM's 32, fewer if a group got less than 4.
 
     Raises Refused where `groups` does not divide the channels.
     """
@@ -36,9 +36,13 @@ def group_count(channels: int, groups: int) -> int:
 
 
 def normalise(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Group normalisation of x. Where torch's channels-last kernel crawls (small maps, few channels a group), a contiguous copy pays twice over."""
-    slow = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[-2] * x.shape[-1] < 1024
-    if slow and x.shape[1] < 16 * norm.num_groups:
+    """Group normalisation of x.
+
+    On a CPU torch's channels-last kernel crawls for small half-precision maps with few channels a group: there a
+    contiguous copy, made and undone, takes less than half the time.
+    """
+    small = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[-2] * x.shape[-1] < 1024
+    if small and x.shape[1] < 16 * norm.num_groups:
         x = x.contiguous()
     return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
@@ -106,7 +110,7 @@ class Attention(nn.Module):
 
 
 class Halve(nn.Module):
-    """A 3 x 3 convolution with stride 2. padding 0: TensorFlow's 'SAME', a zero row below and right; 1: zeros all round."""
+    """A 3 x 3 convolution with stride 2. padding 0: TensorFlow's 'SAME', zeros below and right; 1: zeros all round."""
 
     def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
@@ -135,16 +139,46 @@ class Double(nn.Module):
         return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
 
 
-class Level(nn.Module):
-    """The residual blocks of one resolution, each followed by its attention if the level has any, and the way to the next level."""
+class Down(nn.Module):
+    """A level on the way down: residual blocks, each with its attention (or Identity), then the way to the next level.
 
-    def __init__(self, residuals: list[Residual], attentions: list[Attention], resample: nn.Module | None) -> None:
+    Returns what the way up will need: the output of every part; the last is also the next level's input.
+    """
+
+    def __init__(self, residuals: list[Residual], attentions: list[nn.Module], resample: nn.Module | None) -> None:
         super().__init__()
-        self.residuals = nn.ModuleList(residuals)
-        self.attentions = nn.ModuleList(attentions)
+        self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
 
-    def steps(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-        """Residual block and attention (or None), in order."""
-        for i, residual in enumerate(self.residuals):
-            yield residual, self.attentions[i] if i < len(self.attentions) else None
+    def forward(self, x: Tensor, times: Iterator[Tensor]) -> list[Tensor]:
+        outputs: list[Tensor] = []
+        for residual, attention in zip(self.residuals, self.attentions, strict=True):
+            x = attention(residual(x, next(times)))
+            outputs.append(x)
+        return outputs if self.resample is None else [*outputs, self.resample(x)]
+
+
+class Middle(nn.Module):
+    """Residual block, attention, residual block at the lowest resolution."""
+
+    def __init__(self, residuals: list[Residual], attention: Attention) -> None:
+        super().__init__()
+        self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList([attention])
+
+    def forward(self, x: Tensor, times: Iterator[Tensor]) -> Tensor:
+        (first, second), (attention,) = self.residuals, self.attentions
+        return second(attention(first(x, next(times))), next(times))
+
+
+class Up(nn.Module):
+    """A level on the way up: every residual block also gets the last of `skips`, which is taken away."""
+
+    def __init__(self, residuals: list[Residual], attentions: list[nn.Module], resample: nn.Module | None) -> None:
+        super().__init__()
+        self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
+        self.resample = resample
+
+    def forward(self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor]) -> Tensor:
+        for residual, attention in zip(self.residuals, self.attentions, strict=True):
+            x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)))
+        return x if self.resample is None else self.resample(x)

@@ -8,12 +8,13 @@ from undiffuse.networks.embeddings import Label, RawTime
 
 
 class ConvNet(nn.Module):
-    """x (batch, channels, height, width), c_time (batch,) -> x's shape: `depth` convolutions with ReLU between, time as constant channels.
+    """x (batch, channels, height, width), c_time (batch,) -> x's shape: a stack of convolutions with ReLU between.
 
-    The defaults are the lectures': seven 5 x 5 convolutions with 64 channels. It sees 1 + depth * (kernel - 1) pixels across and takes any size.
-    classes: number of classes, 0 for none; a class adds a learned vector after the first convolution, the null class adds nothing.
-    time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's ln(sigma)/4
-        use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
+    The time comes in as constant channels. The defaults are the lectures': seven 5 x 5 convolutions with 64 channels.
+    An output sees 1 + depth * (kernel - 1) pixels across; any size goes.
+    classes: number of classes, 0 for none; a class adds a learned vector after the first convolution, null nothing.
+    time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's
+        ln(sigma)/4 use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
 
     Raises Refused for inputs with other channels, for an even kernel, and for a label without classes.
     """
@@ -30,7 +31,12 @@ class ConvNet(nn.Module):
         waves: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (("channels", channels, 1), ("width", width, 1), ("depth", depth, 2), ("kernel", kernel, 1)):
+        for name, value, least in (
+            ("channels", channels, 1),
+            ("width", width, 1),
+            ("depth", depth, 2),
+            ("kernel", kernel, 1),
+        ):
             if value < least:
                 raise Refused(f"{name} = {value}: a ConvNet needs at least {least}")
         if kernel % 2 == 0:

@@ -1,4 +1,4 @@
-"""The folder of a diffusers UNet2DModel, config.json and diffusion_pytorch_model.safetensors, read and written without diffusers."""
+"""The folder of a diffusers UNet2DModel (config.json and safetensors), read and written without diffusers."""
 
 import json
 import os
@@ -53,8 +53,8 @@ NAMES = [
     (".conv_in.", ".enter."),
     (".conv_norm_out.", ".leave_norm."),
     (".conv_out.", ".leave."),
-    (".time_embedding.linear_1.", ".time.0."),
-    (".time_embedding.linear_2.", ".time.2."),
+    (".time_embedding.linear_1.", ".time_in."),
+    (".time_embedding.linear_2.", ".time_hidden."),
     (".class_embedding.", ".label.table."),
     (".down_blocks.", ".down."),
     (".mid_block.", ".middle."),
@@ -102,15 +102,26 @@ def arguments(config: dict[str, Any]) -> dict[str, Any]:
     down, up = ([kind.removeprefix("UNetRes") for kind in c[f"{way}_block_types"]] for way in ("down", "up"))
     for kind in (*down, *up):
         if kind not in ("DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"):
-            raise Refused(f"this UNet2DModel has a {kind}; a UNet has only DownBlock2D, AttnDownBlock2D, UpBlock2D and AttnUpBlock2D")
+            raise Refused(
+                f"this UNet2DModel has a {kind}; "
+                "a UNet has only DownBlock2D, AttnDownBlock2D, UpBlock2D and AttnUpBlock2D"
+            )
     attention = tuple(i for i, kind in enumerate(down) if kind == "AttnDownBlock2D")
     if attention != tuple(i for i, kind in enumerate(reversed(up)) if kind == "AttnUpBlock2D"):
-        raise Refused(f"down_block_types {down} and up_block_types {up} have attention at different levels; a UNet has it on both ways")
+        raise Refused(
+            f"down_block_types {down} and up_block_types {up} have attention at different levels; "
+            "a UNet has it on both ways"
+        )
     if c["resnet_time_scale_shift"] not in ("default", "scale_shift"):
-        raise Refused(f"resnet_time_scale_shift = {c['resnet_time_scale_shift']!r}: a UNet has only 'default' and 'scale_shift'")
+        raise Refused(
+            f"resnet_time_scale_shift = {c['resnet_time_scale_shift']!r}: a UNet has only 'default' and 'scale_shift'"
+        )
     scale_shift = c["resnet_time_scale_shift"] == "scale_shift"
     if c["attn_norm_num_groups"] != c["norm_num_groups"] and (scale_shift or c["attn_norm_num_groups"] is not None):
-        raise Refused(f"attn_norm_num_groups = {c['attn_norm_num_groups']}: a UNet's middle attention is normed like the rest, in {c['norm_num_groups']} groups")
+        raise Refused(
+            f"attn_norm_num_groups = {c['attn_norm_num_groups']}: "
+            f"a UNet's middle attention is normed like the rest, in {c['norm_num_groups']} groups"
+        )
     widths = list(c["block_out_channels"])
     if c["time_embedding_dim"] not in (None, 4 * widths[0]):
         raise Refused(f"time_embedding_dim = {c['time_embedding_dim']}: a UNet has only 4 * {widths[0]}")
@@ -138,10 +149,10 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
     widths = [round(unet.width * m) for m in unet.multipliers]
     if unet.time_scale != 1.0:
         raise Refused(f"time_scale = {unet.time_scale}: a UNet2DModel takes its time as it is (time_scale = 1)")
+    if widths[0] != unet.width:
+        raise Refused(f"multipliers = {unet.multipliers}: a UNet2DModel needs a first multiplier of 1")
     if len(groups) > 1:
         raise Refused(f"the norms have {sorted(groups)} groups: a UNet2DModel has one number for all; set groups")
-    if widths[0] != unet.width:
-        raise Refused(f"multipliers = {unet.multipliers}: a UNet2DModel's first level has the width itself (a first multiplier of 1)")
     attended = [level % len(widths) in {a % len(widths) for a in unet.attention} for level in range(len(widths))]
     return {
         "_class_name": "UNet2DModel",
@@ -178,9 +189,13 @@ def weights_from(theirs: dict[str, Tensor], blocks: list[str]) -> dict[str, Tens
         for old, new in [*LEGACY, *NAMES]:
             name = name.replace(old, new)
         name = name.replace(".downsamplers.0.", ".resample.").replace(".upsamplers.0.", ".resample.")
-        ours[name[1:]] = weight.flatten(1) if ".attentions." in name and weight.ndim > 2 else weight  # once 1 x 1 convolutions
+        ours[name[1:]] = (
+            weight.flatten(1) if ".attentions." in name and weight.ndim > 2 else weight
+        )  # once 1 x 1 convolutions
     for kind in ("weight", "bias"):
-        if times := [ours.pop(f"{block}.time_emb_proj.{kind}") for block in blocks if f"{block}.time_emb_proj.{kind}" in ours]:
+        if times := [
+            ours.pop(f"{block}.time_emb_proj.{kind}") for block in blocks if f"{block}.time_emb_proj.{kind}" in ours
+        ]:
             ours[f"time_out.{kind}"] = torch.cat(times)
         for name in [n for n in ours if n.endswith(f".to_q.{kind}")]:
             stem = name.removesuffix(f"to_q.{kind}")

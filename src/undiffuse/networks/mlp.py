@@ -10,13 +10,13 @@ from undiffuse.networks.embeddings import Label, RawTime
 
 
 class MLP(nn.Module):
-    """x (batch, *shape), c_time (batch,) -> (batch, *shape): `depth` hidden layers of `width` with ReLU over [x, time features].
+    """x (batch, *shape), c_time (batch,) -> (batch, *shape): `depth` hidden layers with ReLU over [x, time features].
 
     Anything is flattened, so points, rows of a table and small images all fit.
     channels: dimensions of a point; used where shape is empty.  shape: the data's shape, e.g. (2,) or (1, 8, 8).
-    classes: number of classes, 0 for none; a class adds a learned vector to the first hidden layer, the null class adds nothing.
-    time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's ln(sigma)/4
-        use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
+    classes: number of classes, 0 for none; a class adds a learned vector to the first hidden layer, null nothing.
+    time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's
+        ln(sigma)/4 use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
 
     Raises Refused for data of another size, and for a label without classes.
     """
@@ -33,7 +33,8 @@ class MLP(nn.Module):
         waves: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"channels": channels, "width": width, "depth": depth, **{f"shape {shape}": min(shape, default=1)}}.items():
+        sizes = {"channels": channels, "width": width, "depth": depth, f"shape {shape}": min(shape, default=1)}
+        for name, value in sizes.items():
             if value < 1:
                 raise Refused(f"{name} = {value}: an MLP needs at least 1")
         self.channels, self.classes, self.shape, self.width, self.depth = channels, classes, tuple(shape), width, depth
@@ -46,7 +47,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         if x[:1].numel() != self.size and len(x):
-            raise Refused(f"this MLP takes {self.size} numbers a sample, not {tuple(x.shape[1:])}; build it with shape = {tuple(x.shape[1:])}")
+            given = tuple(x.shape[1:])
+            raise Refused(f"this MLP takes {self.size} numbers a sample, not {given}; build it with shape = {given}")
         features = self.time(c_time).to(x.dtype)
         h = self.enter(torch.cat([x.flatten(1), features], dim=1))
         h = self.label(h, label, drop)

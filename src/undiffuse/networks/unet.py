@@ -1,4 +1,4 @@
-"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution, with skips across (arXiv:2006.11239, app. B)."""
+"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution, with skips (arXiv:2006.11239, app. B)."""
 
 from pathlib import Path
 from typing import Self
@@ -8,13 +8,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.blocks import Attention, Double, Halve, Level, Residual, activate, begin, group_count, normalise
-from undiffuse.networks.diffusers_format import arguments, config_of, read_folder, weights_from, weights_to, write_folder
+from undiffuse.networks.blocks import (
+    Attention,
+    Double,
+    Down,
+    Halve,
+    Middle,
+    Residual,
+    Up,
+    activate,
+    begin,
+    group_count,
+    normalise,
+)
+from undiffuse.networks.diffusers_format import (
+    arguments,
+    config_of,
+    read_folder,
+    weights_from,
+    weights_to,
+    write_folder,
+)
 from undiffuse.networks.embeddings import Label, positional
 
 
 class UNet(nn.Module):
-    """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width); at first the output is 0.
+    """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
     multipliers (1, 1, 2, 2, 4, 4) and attention (4,) (113,673,219 parameters).
@@ -23,16 +42,17 @@ class UNet(nn.Module):
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
     width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
     blocks: residual blocks a level (one more on the way up).
-    attention: the levels with attention, so that one network takes any size: attention at resolution r of size s is level
+    attention: the levels with attention, so that one network takes any size; resolution r of size s is level
         log2(s / r). Negative numbers count from the deepest. The middle always has attention.
-    head_width: channels an attention head, 0: one head.  groups: of every norm, 0: 32, but at least 4 channels a group.
+    head_width: channels an attention head, 0: one head.
+    groups: of every norm, 0: 32, but at least 4 channels a group.
     scale_shift: the time also scales the features (arXiv:2102.09672).  dropout: DDPM used 0.1 on CIFAR-10.
     downsample_padding: 0 as TensorFlow's 'SAME' (DDPM), 1 symmetric.
-    time_scale: multiplies c_time before its sines and cosines, which resolve differences of about 1. Steps of a table and flow
-        times in thousandths come with 1; EDM's ln(sigma)/4 needs 250 to 1000.
+    time_scale: multiplies c_time before its sines and cosines, which resolve differences of about 1. Steps of a table,
+        flow times in thousandths and 250 ln(sigma) need 1; EDM's ln(sigma)/4 needs 100 to 1000.
     frequency_shift, cos_first: see `positional`.
 
-    Raises Refused for sizes that the depth does not divide, for a label without classes, and for numbers that do not fit.
+    Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
     def __init__(
@@ -78,10 +98,13 @@ class UNet(nn.Module):
         def residual(inside: int, out: int) -> Residual:
             return Residual(inside, out, groups, eps, dropout, scale_shift)
 
-        def attend(level: int, count: int) -> list[Attention]:
-            return [Attention(widths[level], groups, eps, head_width) for _ in range(count if level in attended else 0)]
+        def attend(level: int, count: int) -> list[nn.Module]:
+            if level not in attended:
+                return [nn.Identity() for _ in range(count)]
+            return [Attention(widths[level], groups, eps, head_width) for _ in range(count)]
 
-        self.time = nn.Sequential(begin(nn.Linear(width, 4 * width)), nn.SiLU(), begin(nn.Linear(4 * width, 4 * width)))
+        self.time_in = begin(nn.Linear(width, 4 * width))
+        self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
         self.enter = begin(nn.Conv2d(channels, width, 3, padding=1))
         self.down = nn.ModuleList()
@@ -89,14 +112,14 @@ class UNet(nn.Module):
         for level, out in enumerate(widths):
             stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
             last = level == depth - 1
-            self.down.append(Level(stack, attend(level, blocks), None if last else Halve(out, downsample_padding)))
+            self.down.append(Down(stack, attend(level, blocks), None if last else Halve(out, downsample_padding)))
             skips += [out] * (blocks if last else blocks + 1)
             now = out
-        self.middle = Level([residual(now, now), residual(now, now)], [Attention(now, groups, eps, head_width)], None)
+        self.middle = Middle([residual(now, now), residual(now, now)], Attention(now, groups, eps, head_width))
         self.up = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
             stack = [residual((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
-            self.up.append(Level(stack, attend(level, blocks + 1), Double(out) if level else None))
+            self.up.append(Up(stack, attend(level, blocks + 1), Double(out) if level else None))
             now = out
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
         self.leave = begin(nn.Conv2d(now, self.out_channels, 3, padding=1), scale=0.0)
@@ -113,32 +136,24 @@ class UNet(nn.Module):
         x = self.enter(x)
         skips = [x]
         for level in self.down:
-            for residual, attention in level.steps():
-                x = residual(x, next(times))
-                x = x if attention is None else attention(x)
-                skips.append(x)
-            if level.resample is not None:
-                x = level.resample(x)
-                skips.append(x)
-        for residual, attention in self.middle.steps():
-            x = residual(x, next(times))
-            x = x if attention is None else attention(x)
+            skips += level(skips[-1], times)
+        x = self.middle(skips[-1], times)
         for level in self.up:
-            for residual, attention in level.steps():
-                x = residual(torch.cat([x, skips.pop()], dim=1), next(times))
-                x = x if attention is None else attention(x)
-            x = x if level.resample is None else level.resample(x)
+            x = level(x, times, skips)
         return self.leave(activate(normalise(x, self.leave_norm)))
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Tensor | None) -> Tensor:
-        """What all blocks are told of the time and the class, (batch, sum of time_widths): in float32 whatever the weights' dtype."""
+        """What all blocks are told of the time and the class, (batch, sum of time_widths).
+
+        The time is embedded in float32 whatever the weights' dtype, also under autocast.
+        """
         with torch.autocast(c_time.device.type, enabled=False):
-            first, _, second = self.time
-            e = positional(c_time.float() * self.time_scale, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
-            e = F.linear(e, first.weight.float(), first.bias.float())
-            e = F.linear(F.silu(e), second.weight.float(), second.bias.float())
+            c_time = c_time.float() * self.time_scale
+            e = positional(c_time, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
+            e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))
+            e = F.linear(e, self.time_hidden.weight.float(), self.time_hidden.bias.float())
             e = F.silu(self.label(e, label, drop))
-            return F.linear(e.to(self.time_out.weight.dtype), self.time_out.weight, self.time_out.bias)
+            return self.time_out(e.to(self.time_out.weight.dtype))
 
     def _check(self, x: Tensor) -> None:
         divisor = 2 ** (len(self.multipliers) - 1)
@@ -161,7 +176,7 @@ class UNet(nn.Module):
         unet = cls(**arguments(config))
         ours = weights_from(weights, unet.residual_names())
         wanted = unet.state_dict()
-        for name in wanted.keys() | ours.keys():
+        for name in sorted(wanted.keys() | ours.keys()):
             have, want = (tuple(w[name].shape) if name in w else "nothing" for w in (ours, wanted))
             if have != want:
                 raise Refused(f"the weights in {folder} do not fit their config: {name} is {have} and should be {want}")
@@ -169,8 +184,9 @@ class UNet(nn.Module):
         return unet.to(ours["enter.weight"].dtype).eval()
 
     def to_diffusers(self, folder: str | Path, sample_size: int | tuple[int, int] | None = None) -> None:
-        """Write a folder that diffusers' `UNet2DModel.from_pretrained` reads; sample_size is what its pipelines draw by default.
+        """Write a folder that diffusers' `UNet2DModel.from_pretrained` reads.
 
+        sample_size: the height and width that diffusers' pipelines draw by default.
         Raises Refused, naming the argument, for what a `UNet2DModel` has not. Nothing is written then.
         """
         groups = {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}

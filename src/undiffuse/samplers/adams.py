@@ -83,7 +83,10 @@ class Adams(Sampler):
 def _lagrange(nodes: np.ndarray, at: np.ndarray) -> list[np.ndarray]:
     """The polynomials that are 1 at one node and 0 at the others, at these points."""
     others = [np.delete(nodes, i) for i in range(len(nodes))]
-    return [np.prod([(at - o) / (node - o) for o in rest], axis=0) * np.ones_like(at) for node, rest in zip(nodes, others, strict=True)]
+    return [
+        np.prod([(at - o) / (node - o) for o in rest], axis=0) * np.ones_like(at)
+        for node, rest in zip(nodes, others, strict=True)
+    ]
 
 
 def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:

@@ -43,7 +43,9 @@ def _posterior(process: Process, x_t: Any, guess: Distribution, s: Tensor, t: Te
 
 def _exact(process: Process, x_t: Any, guess: Distribution, s: Tensor, t: Tensor) -> Distribution:
     if getattr(guess, "certain", False):
-        raise Refused("ancestral with variance 'exact' needs a denoiser that reports its variance; use 'posterior' or 'beta'")
+        raise Refused(
+            "ancestral with variance 'exact' needs a denoiser that reports its variance; use 'posterior' or 'beta'"
+        )
     return process.bridge(x_t, guess, s, t)
 
 

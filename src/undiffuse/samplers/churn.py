@@ -13,7 +13,9 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 
 
-def churn(process: Gaussian, x_t: Tensor, t: Tensor, gamma: float, noise: float, random: Random) -> tuple[Tensor, Tensor]:
+def churn(
+    process: Gaussian, x_t: Tensor, t: Tensor, gamma: float, noise: float, random: Random
+) -> tuple[Tensor, Tensor]:
     """Raise sigma/alpha by the factor 1 + gamma, gamma <= sqrt(2) - 1, with noise of std `noise`: the new batch and its time.
 
     Source: arXiv:2206.00364, alg. 2 (gamma = S_churn / steps). Nothing happens for gamma = 0 or where the schedule has no noisier time.
@@ -30,5 +32,7 @@ def churn(process: Gaussian, x_t: Tensor, t: Tensor, gamma: float, noise: float,
 def gaussian(process: Process, sampler: str) -> Any:
     """The process, if it has a probability-flow ODE; raises Refused by name otherwise."""
     if not hasattr(process, "noise") or not callable(process.noise):
-        raise Refused(f"{sampler} follows the probability-flow ODE of a Gaussian process; {type(process).__name__} has none: use ancestral or ddim")
+        raise Refused(
+            f"{sampler} follows the probability-flow ODE of a Gaussian process; {type(process).__name__} has none: use ancestral or ddim"
+        )
     return process

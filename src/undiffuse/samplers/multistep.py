@@ -29,7 +29,9 @@ class Multistep(Sampler):
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2, 3) or not 0 <= self.eta <= 1:
-            raise Refused(f"multistep has order 1, 2 or 3 and eta in [0, 1], not order {self.order} and eta {self.eta:g}")
+            raise Refused(
+                f"multistep has order 1, 2 or 3 and eta in [0, 1], not order {self.order} and eta {self.eta:g}"
+            )
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

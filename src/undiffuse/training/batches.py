@@ -32,7 +32,9 @@ class Batches:
     flip: bool = False
 
     @classmethod
-    def of(cls, x: np.ndarray, conditions: Mapping[str, np.ndarray], codec: Codec, size: int, seed: int, **options: float) -> Self:
+    def of(
+        cls, x: np.ndarray, conditions: Mapping[str, np.ndarray], codec: Codec, size: int, seed: int, **options: float
+    ) -> Self:
         """Batches of arrays."""
         given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in conditions.items()}
         return cls(tensor(x), given, codec, size, Random(seed), **options)  # pyright: ignore[reportArgumentType]
@@ -42,7 +44,9 @@ class Batches:
 
     def to(self, device: torch.device) -> Self:
         """The same with the data on a device."""
-        return replace(self, x=self.x.to(device), conditions={name: values.to(device) for name, values in self.conditions.items()})
+        return replace(
+            self, x=self.x.to(device), conditions={name: values.to(device) for name, values in self.conditions.items()}
+        )
 
     def indices(self, step: int) -> Tensor:
         """The samples of step 0, 1 ...: positions step * size ... in the endless sequence of permutations; (size,)."""
@@ -65,7 +69,9 @@ class Batches:
     def _told(self, which: Tensor, step: int, slots: Tensor) -> dict[str, Tensor]:
         told = {name: values[which] for name, values in self.conditions.items()}
         if told and self.drop:
-            told["drop"] = self.random.fold(DROP, step).at(slots).uniform((len(slots),), device=which.device) < self.drop
+            told["drop"] = (
+                self.random.fold(DROP, step).at(slots).uniform((len(slots),), device=which.device) < self.drop
+            )
         return told
 
 

@@ -23,7 +23,10 @@ class EMA:
     def __init__(self, module: nn.Module, gamma: float | None, decay: float | None) -> None:
         self.gamma, self.decay = gamma, decay
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
-        self._pairs = [(list(self.module.parameters()), list(module.parameters())), (list(self.module.buffers()), list(module.buffers()))]
+        self._pairs = [
+            (list(self.module.parameters()), list(module.parameters())),
+            (list(self.module.buffers()), list(module.buffers())),
+        ]
 
     def beta(self, step: int) -> float:
         """What stays of the average at this step, 1, 2 ..."""

@@ -75,7 +75,11 @@ class Training(Generic[M]):
         self.ema = EMA(self.module, *_average(settings))
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            self._parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=self.device.type in ("cuda", "cpu")
+            self._parameters,
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=self.device.type in ("cuda", "cpu"),
         )
         if settings.compile:
             self.module.compile()
@@ -119,7 +123,9 @@ class Training(Generic[M]):
         """Train to the end, or until stopped, behind a bar with rate and time left; returns the result."""
         from tqdm import tqdm
 
-        with tqdm(total=self.settings.steps, initial=self.step, disable=not progress, unit="step", desc="training") as bar:
+        with tqdm(
+            total=self.settings.steps, initial=self.step, disable=not progress, unit="step", desc="training"
+        ) as bar:
             for numbers in self:
                 bar.update()
                 if numbers["step"] % 10 == 0:
@@ -158,7 +164,9 @@ class Training(Generic[M]):
             torch.manual_seed(random.fold(CHANCE, self.step, self.accelerator.process_index).seed)
             with self._autocast:
                 loss = self.objective(self.module, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
-        if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked when a line is written
+        if (
+            self.device.type == "cpu"
+        ):  # elsewhere asking would wait for the device: there it is asked when a line is written
             self._refuse_nan(loss.item(), self.step + 1)
         self.accelerator.backward(loss)
         loss = self._shared(loss.detach())
@@ -199,7 +207,9 @@ class Training(Generic[M]):
         if self.stopped and not self._told:
             self._told = True
             there = f"; continue with: undiffuse train {self.folder} --resume" if self.folder else ""
-            logging.getLogger("undiffuse").warning("stopped after step %d of %d%s", self.step, self.settings.steps, there)
+            logging.getLogger("undiffuse").warning(
+                "stopped after step %d of %d%s", self.step, self.settings.steps, there
+            )
 
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
         """One line of the log; its loss is the mean since the line before."""
@@ -211,7 +221,13 @@ class Training(Generic[M]):
 
     def _losses(self) -> list[float]:
         """The losses since the last line; raises Diverged if one is no number."""
-        self._pending = torch.stack([torch.as_tensor(loss, dtype=torch.float64, device=self.device) for loss in self._pending]).tolist() if self._pending else []
+        self._pending = (
+            torch.stack(
+                [torch.as_tensor(loss, dtype=torch.float64, device=self.device) for loss in self._pending]
+            ).tolist()
+            if self._pending
+            else []
+        )
         for back, loss in enumerate(reversed(self._pending)):
             self._refuse_nan(loss, self.step - back)
         return self._pending
@@ -242,7 +258,9 @@ class Training(Generic[M]):
             return
         good = self.folder and checkpoint.newest(self.folder)
         there = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
-        raise Diverged(f"the loss is {float(loss)} at step {step}; {there}. Start anew with a lower train.lr, a longer train.warmup or train.precision=float32")
+        raise Diverged(
+            f"the loss is {float(loss)} at step {step}; {there}. Start anew with a lower train.lr, a longer train.warmup or train.precision=float32"
+        )
 
 
 def _average(settings: Train) -> tuple[float | None, float | None]:

@@ -19,14 +19,20 @@ def tensors(module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimi
     return held
 
 
-def restore(held: Mapping[str, Tensor], module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, what: str) -> None:
+def restore(
+    held: Mapping[str, Tensor], module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, what: str
+) -> None:
     """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or of another shape or type."""
     for target, prefix in ((module, WEIGHTS), (average, AVERAGE)):
         own = {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
         target.load_state_dict(fit(own, target.state_dict(), what))
     moments: dict[int, dict[str, Tensor]] = {}
     for i, (name, parameter) in enumerate(module.named_parameters()):
-        own = {key.split(".")[1]: value for key, value in held.items() if key.startswith(OPTIMISER) and key.split(".", 2)[2] == name}
+        own = {
+            key.split(".")[1]: value
+            for key, value in held.items()
+            if key.startswith(OPTIMISER) and key.split(".", 2)[2] == name
+        }
         expected = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter} if own else {}
         moments[i] = fit(own, expected, f"{what}, optimiser state of {name!r}")
     state = optimiser.state_dict()

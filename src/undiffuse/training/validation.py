@@ -39,7 +39,9 @@ class Validation:
         """The mean loss at noise levels evenly spaced in log-SNR, noisiest first: {"log_snr": [...], "loss": [...]}."""
         schedule = denoiser.process.schedule
         ends = schedule.log_snr(torch.tensor([1.0, 1e-4], dtype=torch.float64)).clamp(-RANGE, RANGE)
-        times = schedule.time(torch.linspace(float(ends[0]), float(ends[1]), LEVELS, dtype=torch.float64)).clamp(min=1e-6)
+        times = schedule.time(torch.linspace(float(ends[0]), float(ends[1]), LEVELS, dtype=torch.float64)).clamp(
+            min=1e-6
+        )
         x_0, random, cond = self._batch(self._chunks[0])
         with torch.no_grad():
             at = [objective.at(t.expand(len(x_0)), denoiser, x_0, random.fold(i), cond) for i, t in enumerate(times)]

@@ -23,4 +23,6 @@ class Sigmoid(Tabulated):
         check_betas(self.beta_start, self.beta_end)
 
     def table(self) -> np.ndarray:
-        return products(self.beta_start + (self.beta_end - self.beta_start) / (1 + np.exp(-np.linspace(-6, 6, self.steps))))
+        return products(
+            self.beta_start + (self.beta_end - self.beta_start) / (1 + np.exp(-np.linspace(-6, 6, self.steps)))
+        )

@@ -22,7 +22,9 @@ class Sqrt(Tabulated):
     def __post_init__(self) -> None:
         check_steps(self.steps)
         if not 0 <= self.offset < 1 or not 0 < self.max_beta < 1:
-            raise Refused(f"sqrt needs an offset in [0, 1) and max_beta in (0, 1), not {self.offset:g} and {self.max_beta:g}")
+            raise Refused(
+                f"sqrt needs an offset in [0, 1) and max_beta in (0, 1), not {self.offset:g} and {self.max_beta:g}"
+            )
 
     def table(self) -> np.ndarray:
         law = np.maximum(1 - np.sqrt(np.arange(self.steps + 1) / self.steps + self.offset), 0)

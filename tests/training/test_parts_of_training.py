@@ -1,0 +1,162 @@
+"""The parts of training that are computed from the step alone: averages, learning rates, batches, numbers, the log."""
+
+import json
+import math
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from undiffuse.codecs.identity import Identity
+from undiffuse.codecs.pixels import Pixels
+from undiffuse.core.errors import Refused
+from undiffuse.model.settings import EMA_GAMMA, Condition, Train
+from undiffuse.training import log
+from undiffuse.training.batches import Batches
+from undiffuse.training.ema import EMA, power
+from undiffuse.training.numbers import Numbers
+from undiffuse.training.rate import rate
+from undiffuse.training.stop import Stop
+
+
+@pytest.mark.parametrize(("gamma", "width"), [(16.9722, 0.05), (6.9372, 0.10), (EMA_GAMMA, 0.10)])
+def test_the_power_function_average_weighs_step_tau_by_tau_to_the_gamma(gamma: float, width: float):
+    """arXiv:2312.02696, eq. 121 and 126: the weights are tau^gamma and their standard deviation is this share of the training time."""
+    steps = 4000
+    weights = np.zeros(steps)
+    for step in range(1, steps + 1):
+        beta = power(step, gamma)
+        weights *= beta
+        weights[step - 1] += 1 - beta
+    assert weights.sum() == pytest.approx(1)
+    tau = np.arange(1, steps + 1) / steps
+    ideal = tau**gamma / (tau**gamma).sum()
+    assert np.abs(weights - ideal).sum() < 0.01
+    mean = (weights * tau).sum()
+    assert math.sqrt((weights * (tau - mean) ** 2).sum()) == pytest.approx(width, rel=0.01)
+
+
+def test_the_average_follows_the_weights_and_copies_buffers():
+    module = nn.BatchNorm1d(2)
+    average = EMA(module, gamma=None, decay=0.9)
+    with torch.no_grad():
+        module.weight.fill_(2.0)
+        module.running_mean.fill_(5.0)  # type: ignore[union-attr]
+    average.update(1)
+    assert average.module.weight.tolist() == pytest.approx([1.1, 1.1])
+    assert average.module.running_mean.tolist() == [5.0, 5.0]  # type: ignore[union-attr]
+    assert not average.module.training
+    assert not any(p.requires_grad for p in average.module.parameters())
+    first = EMA(module, gamma=6.94, decay=None)
+    with torch.no_grad():
+        module.weight.fill_(7.0)
+    first.update(1)
+    assert first.module.weight.tolist() == [7.0, 7.0]
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing():
+    settings = Train(steps=100, lr=2.0, warmup=10)
+    rates = [rate(settings, step) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
+    assert max(rates) == 2.0
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert 0 < rates[-1] < 0.002
+    assert sum(rates[9:]) == pytest.approx(91 * 1.0 + 1, rel=0.001)  # a cosine's mean is one half
+    flat = Train(steps=100, lr=2.0, warmup=0, decay="constant")
+    assert {rate(flat, step) for step in range(1, 101)} == {2.0}
+
+
+def numbered(count: int, size: int, **options: float) -> Batches:
+    """Items that are their own numbers."""
+    x = np.arange(count, dtype=np.float32)[:, None]
+    return Batches.of(x, {"label": np.arange(count)}, Identity(), size, 0, **options)
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 4), (10, 10), (3, 8), (7, 1)])
+def test_every_epoch_sees_every_item_once_in_a_fresh_order(count: int, size: int):
+    data = numbered(count, size)
+    dealt = torch.cat([data.indices(step) for step in range(count * 3)])
+    epochs = dealt[: count * 3].view(3, count)
+    assert all(sorted(epoch.tolist()) == list(range(count)) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(data.indices(2), numbered(count, size).indices(2))
+
+
+def test_a_batch_holds_what_belongs_together_and_the_parts_of_two_processes_make_it_up():
+    data = numbered(50, 8, drop=0.5)
+    x, cond = data.at(3)
+    assert x[:, 0].tolist() == cond["label"].tolist() == data.indices(3).tolist()
+    parts = [data.at(3, rows) for rows in (slice(0, 4), slice(4, 8))]
+    assert torch.equal(torch.cat([part[0] for part in parts]), x)
+    assert torch.equal(torch.cat([part[1]["drop"] for part in parts]), cond["drop"])
+
+
+def test_conditions_are_hidden_as_often_as_asked():
+    hidden = torch.cat([numbered(50, 500, drop=0.3).at(step)[1]["drop"] for step in range(20)]).float()
+    assert float(hidden.mean()) == pytest.approx(0.3, abs=0.02)
+    assert "drop" not in numbered(50, 8).at(0)[1]
+
+
+def test_half_of_the_images_are_mirrored_and_pixels_are_encoded():
+    picture = np.array([[[0, 255]]], dtype=np.uint8)
+    data = Batches.of(np.stack([picture] * 200), {}, Pixels(), 200, 0, flip=True)
+    left = data.at(0)[0][:, 0, 0, 0]
+    assert set(left.tolist()) == {-1.0, 1.0}
+    assert float(left.mean()) == pytest.approx(0, abs=0.2)
+    assert not torch.equal(left, data.at(1)[0][:, 0, 0, 0])
+
+
+def test_sixteen_bit_images_can_be_dealt():
+    data = Batches.of(np.full((3, 1, 2, 2), 65535, np.uint16), {}, Pixels(high=65535.0, dtype="uint16"), 2, 0)
+    assert data.at(0)[0].tolist() == torch.ones(2, 1, 2, 2).tolist()
+
+
+def test_numbers_are_fetched_when_they_are_read():
+    numbers = Numbers({"loss": torch.tensor(0.5), "step": 3})
+    assert numbers["loss"] == 0.5
+    assert isinstance(numbers["loss"], float)
+    assert dict(numbers) == {"loss": 0.5, "step": 3}
+    assert len(numbers) == 2
+
+
+def test_the_log_is_cut_at_the_step_where_a_run_goes_on(tmp_path: Path):
+    first = log.Log(tmp_path, 0)
+    for step in (2, 4, 6):
+        first.write({"step": step, "loss": 1 / step, "levels": {"loss": [1.0]}, "bad": math.nan})
+    first.close()
+    with (tmp_path / log.FILE).open("a") as file:
+        file.write('{"step": 7, "lo')
+    assert [line["step"] for line in log.read(tmp_path)] == [2, 4, 6]
+    second = log.Log(tmp_path, 4)
+    second.write({"step": 5})
+    second.close()
+    lines = [json.loads(line) for line in (tmp_path / log.FILE).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 5]
+    assert lines[0] == {"step": 2, "loss": 0.5, "levels": {"loss": [1.0]}, "bad": None}
+    assert list((tmp_path / log.BOARD).glob("events*"))
+    assert log.read(tmp_path / "absent") == []
+
+
+def test_a_signal_is_noted_a_second_interrupts_and_all_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    stop = Stop()
+    with stop, stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    other = Stop()
+    thread = threading.Thread(target=lambda: other.__enter__().__exit__(None, None, None))
+    thread.start()
+    thread.join()
+    assert other.signal is None
+
+
+def test_a_chance_is_between_0_and_1():
+    with pytest.raises(Refused, match="the chance that a condition is hidden: from 0 to 1, not -0.1"):
+        Condition(drop=-0.1)
