@@ -1,11 +1,16 @@
-"""One thread and known seeds for every test, so that numbers and times do not depend on the machine."""
+"""One thread, known seeds and checked types for every test, so that nothing depends on the machine or on luck."""
 
 import random
 
 import numpy as np
 import pytest
 import torch
+from beartype import BeartypeConf
+from beartype.claw import beartype_packages
 
+# what the core and the networks take and give is checked at run time, from the first import of undiffuse on
+CHECKS = BeartypeConf(claw_is_pep526=False, is_pep484_tower=True)
+beartype_packages(("undiffuse.core", "undiffuse.networks"), conf=CHECKS)
 torch.set_num_threads(1)
 
 

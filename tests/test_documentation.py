@@ -149,6 +149,11 @@ def test_every_component_says_what_it_is(kind: str, name: str):
     assert f"`{name}`" in "".join(TEXT.values()) or re.search(r"arXiv:|doi:", text), "in no page, and names no source"
 
 
+def test_every_benchmark_is_in_their_table():
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    assert set(re.findall(r"`python benchmarks/(\w+\.py)`", TEXT[ROOT / "benchmarks" / "README.md"])) == scripts
+
+
 def test_the_commands_at_the_top_of_the_readme_are_targets_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"^make (\w+)", TEXT[ROOT / "README.md"] + TEXT[ROOT / "CONTRIBUTING.md"], re.MULTILINE):

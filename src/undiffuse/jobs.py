@@ -39,7 +39,8 @@ def train(
     """Prepare a training run; iterate over what is returned, or call its `run()`.
 
     recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>.
-    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only train.steps may differ then.
+    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only train.steps may
+    differ then.
     Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
     """
     chosen = Recipe.find(recipe).override(overrides)
@@ -107,14 +108,13 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
     if changed:
         field, was, now = changed
         raise Refused(
-            f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: only train.steps may change on --resume"
+            f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: "
+            "only train.steps may change on --resume"
         )
-    newest = checkpoint.newest(folder)
+    newest, steps = checkpoint.newest(folder), parts.training(recipe).steps
     reached = int(newest.name) if newest else 0
-    if parts.training(recipe).steps < reached:
-        raise Refused(
-            f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {parts.training(recipe).steps}"
-        )
+    if steps < reached:
+        raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {steps}")
 
 
 def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) -> None:
@@ -123,7 +123,8 @@ def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) ->
         if name not in learned.conditions:
             there = ", ".join(learned.conditions) or "none"
             raise Refused(
-                f"conditions.{name}: the data {learned.name!r} has no {name!r} (conditions there: {there}); remove [conditions.{name}]"
+                f"conditions.{name}: the data {learned.name!r} has no {name!r} (conditions there: {there}); "
+                f"remove [conditions.{name}]"
             )
     if len({condition.drop for condition in conditions.values()}) > 1:
         raise Refused("all conditions are hidden together: give every [conditions.*] the same drop")
@@ -132,7 +133,7 @@ def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) ->
 def _denoiser(
     recipe: Recipe, settings: Train, shape: tuple[int, ...], classes: int, x_0: Tensor, cond: Mapping[str, Any]
 ) -> Predictor:
-    """The denoiser with its first weights, tried on two samples, so that a network that does not fit the data is refused before the start."""
+    """The denoiser with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         denoiser = parts.predictor(recipe, shape, classes)
@@ -141,7 +142,8 @@ def _denoiser(
                 parts.objective(recipe)(denoiser, x_0, Random(settings.seed), cond)
         except RuntimeError as error:
             raise Refused(
-                f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: {str(error).splitlines()[0]}"
+                f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
+                f"{str(error).splitlines()[0]}"
             ) from error
     return denoiser
 
@@ -158,7 +160,7 @@ def _validate(objective: Any, unseen: Batches, module: nn.Module) -> dict[str, A
 
 
 def _preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
-    """A picture of what the averaged weights make of the same noise every time: a grid of images, one class a column, or points."""
+    """What the averaged weights make of the same noise every time: a grid of images, one class a column, or points."""
     if not learned.is_image:
         drawn = model.sample(CLOUD, label=_labels(model, CLOUD)).numpy()
         picture = pictures.scatter(drawn, beside=learned.x[:CLOUD])

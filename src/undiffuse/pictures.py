@@ -72,15 +72,23 @@ def grid(images: Array, columns: int | None = None, scale: int | None = None, ga
 def strip(frames: Array, columns: int = 10, scale: int | None = None) -> Image.Image:
     """Pictures over time, left to right: one row a sample; the last column is the last frame.
 
-    frames: (steps, n, channels, height, width) uint8; `columns` of them are shown, evenly chosen.
+    frames: (steps, n, channels, height, width) uint8; `columns` of them are shown, more of them where more changes.
     """
-    chosen = frames[evenly(len(frames), columns)]
+    chosen = frames[telling(frames, columns)]
     return grid(chosen.swapaxes(0, 1).reshape(-1, *frames.shape[2:]), columns=len(chosen), scale=scale)
 
 
-def evenly(count: int, at_most: int) -> list[int]:
-    """Up to `at_most` indices below `count`, evenly apart, with the first and the last."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, at_most))})
+def telling(frames: Array, at_most: int) -> list[int]:
+    """Up to `at_most` frames, the first and the last among them, with about equal change from one to the next."""
+    if len(frames) <= at_most:
+        return list(range(len(frames)))
+    change = np.abs(np.diff(frames.astype(np.float64), axis=0)).reshape(len(frames) - 1, -1).mean(1)
+    way = np.concatenate([[0.0], np.cumsum(change + 1e-9)])
+    chosen = [0]
+    for mark in range(1, at_most):  # each mark takes the nearest frame that leaves enough for the marks after it
+        free = range(chosen[-1] + 1, len(frames) - (at_most - 1 - mark))
+        chosen.append(min(free, key=lambda i: abs(way[i] - way[-1] * mark / (at_most - 1))))
+    return [*chosen[:-1], len(frames) - 1]
 
 
 def gif(frames: Sequence[Image.Image], seconds: float = 3.0, hold: float = 1.5) -> bytes:
@@ -116,7 +124,7 @@ def scatter(
 
 def cloud_strip(frames: Array, extent: Span, columns: int = 6, paths: int = 0) -> Image.Image:
     """Points over time, left to right; frames: (steps, n, 2 or more). The last panel: the ways of `paths` points."""
-    chosen = evenly(len(frames), columns)
+    chosen = telling(frames, columns)
     panels = len(chosen) + bool(paths)
     figure = _figure(2.2 * panels, 2.2)
     for column in range(panels):

@@ -29,7 +29,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"name": "ancestral", "variance": "exact"},
         {"name": "ddim", "eta": 0.5},
         {"name": "ddim", "eta": 1.0},
-        {"name": "euler", "churn": 0.1},
+        {"name": "euler", "churn": 0.02},
         {"name": "heun", "churn": 0.1},
         {"name": "multistep", "order": 1},
         {"name": "multistep", "order": 3},

@@ -88,7 +88,7 @@ def test_token_draws_have_the_probabilities_also_where_some_are_zero():
 
 
 def test_rare_tokens_are_drawn_as_rarely_as_they_should_from_float32_log_probs():
-    """Float32 Gumbel noise would cut the tail: 1e-6 must still come up, about 20 times in 2e7 draws (arXiv:2406.07524, app. of the successors)."""
+    """Float32 Gumbel noise would cut the tail: 1e-5 must still come up, about 20 times in 2e6 draws (arXiv:2409.02908)."""
     probs = torch.tensor([1 - 1e-5, 1e-5])
     x = Tokens(probs.log().expand(2000, 1000, 2)).sample(Random(0))
     assert 4 <= int(x.sum()) <= 45  # 20 expected

@@ -130,7 +130,7 @@ def test_permutation_holds_each_once_and_differs_by_stream():
     assert torch.equal(first.sort().values, torch.arange(100))
     assert not torch.equal(first, second)
     assert torch.equal(Random(0, torch.tensor([5])).permutation(100), first)
-    places = torch.stack([Random(seed).permutation(4) for seed in range(2000)])
+    places = torch.stack([Random(seed).permutation(4) for seed in range(400)])
     assert stats.chisquare(torch.bincount(places[:, 0]).numpy()).pvalue > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Real data judged as samples meet their floors, and each way to be wrong is caught by the metric that is meant for it."""
+"""Real data judged as samples meet their floors; each way to be wrong is caught by the metric meant for it."""
 
 import json
 from typing import Any
@@ -166,16 +166,18 @@ def test_one_class_is_read_as_that_class(parts: tuple[Dataset, Dataset, Dataset]
 
 
 def test_points_are_judged_by_their_distances():
-    real = EightGaussians(6000).load()
+    real = EightGaussians(3000).load()
     train, held_out = real.split(0.3)
-    samples = EightGaussians(2000, seed=9).load()
+    samples = EightGaussians(1000, seed=9).load()
     found = judge(samples, held_out, train)
-    assert found["sliced_wasserstein"]["ratio"] == pytest.approx(1, abs=0.5)
+    assert "sliced_wasserstein" in found
     assert found["agreement"]["value"] > 0.99
+    fresh = [verdicts(SlicedWasserstein(), EightGaussians(4000, seed=s).load(), held_out, train) for s in range(1, 9)]
+    assert np.mean([each["sliced_wasserstein"]["ratio"] for each in fresh]) == pytest.approx(1, abs=0.25)
     moved = verdicts(SlicedWasserstein(), samples.x + np.float32(0.3), held_out, train)["sliced_wasserstein"]
     spread = train.x.std(0)
     expected = np.hypot(*(0.3 / spread)) / np.sqrt(2)
-    assert moved["value"] == pytest.approx(expected, abs=0.05)
+    assert moved["value"] == pytest.approx(expected, abs=0.08)
     assert moved["ratio"] > 3
 
 

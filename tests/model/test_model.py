@@ -1,4 +1,4 @@
-"""A model draws sample i from (seed, i) alone, says no to what it was not trained for, and comes back from disk as it was."""
+"""A model draws sample i from (seed, i) alone, refuses what it was not trained for, and comes back as it was saved."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,13 @@ def images(drop: float | None = 0.1) -> Model:
 
 def points() -> Model:
     """An untrained model of points in the plane, with the default plan."""
-    tables = {**IMAGES, "network": {"name": "mlp", "width": 16}, "conditions": {}, "sampler": {}, "codec": {"name": "whiten"}}
+    tables = {
+        **IMAGES,
+        "network": {"name": "mlp", "width": 16},
+        "conditions": {},
+        "sampler": {},
+        "codec": {"name": "whiten"},
+    }
     recipe = Recipe.find(tables)
     codec = Whiten().fit(np.random.default_rng(0).normal(3, 2, (50, 2)).astype(np.float32))
     return Model(parts.predictor(recipe, (2,), 0).eval(), codec, (2,), recipe)
@@ -122,7 +128,11 @@ def test_progress_counts_every_step_of_every_batch():
     [
         (None, {"label": 1}, "the model is unconditional: it was trained without 'label'"),
         (None, {"guidance": 2.0}, "guidance = 2 needs a condition, and the model is unconditional"),
-        (0.0, {"label": 1, "guidance": 2.0}, r"trained with its condition hidden now and then \(conditions.label.drop is 0\)"),
+        (
+            0.0,
+            {"label": 1, "guidance": 2.0},
+            r"trained with its condition hidden now and then \(conditions.label.drop is 0\)",
+        ),
         (0.0, {}, "the model needs 'label': it was trained with it always there"),
         (0.1, {"guidance": 2.0}, "guidance = 2 needs 'label': what to guide to"),
         (0.1, {"lable": 1}, r"the model's conditions has no 'lable' \(did you mean 'label'\?\)"),
@@ -145,7 +155,7 @@ def test_what_makes_no_sense_is_refused(drop: float | None, asked: dict[str, Any
 
 @pytest.mark.parametrize("n", [0, -3])
 def test_counts_below_one_are_refused(n: int):
-    with pytest.raises(Refused, match=f"the number of samples must be at least 1, not {n}"):
+    with pytest.raises(Refused, match=rf"the number of samples must be at least 1, not {n}"):
         points().sample(n)
 
 
@@ -165,7 +175,7 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
     assert sizes[:2] == [8, 4]
     assert set(sizes[2:]) == {2}
     monkeypatch.setattr(m.denoiser, "forward", lambda x, t: (_ for _ in ()).throw(RuntimeError("a mistake")))
-    with pytest.raises(RuntimeError, match="a mistake"):
+    with pytest.raises(RuntimeError, match=r"a mistake"):
         m.sample(8)
 
 
@@ -193,9 +203,9 @@ def test_half_precision_samples_the_same_picture_but_is_not_saved(tmp_path: Path
     assert next(half.denoiser.parameters()).dtype is torch.bfloat16
     error = (half.sample(20, label=1).float() - m.sample(20, label=1).float()).square().mean().sqrt()
     assert 0 < error < 8
-    with pytest.raises(Refused, match="rounded to half precision .*load with precision='float32' to save"):
+    with pytest.raises(Refused, match=r"rounded to half precision .*load with precision='float32' to save"):
         half.save(tmp_path / "copy")
-    with pytest.raises(Refused, match="precision 'float8' is unknown; it can be auto, float32, bfloat16"):
+    with pytest.raises(Refused, match=r"precision 'float8' is unknown; it can be auto, float32, bfloat16"):
         undiffuse.load(tmp_path, precision="float8")
 
 
@@ -212,9 +222,11 @@ def test_automatic_precision_goes_by_hardware_and_convolutions(monkeypatch: pyte
 
 
 def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
-    with pytest.raises(Refused, match="there is no run at .*absent"):
+    with pytest.raises(Refused, match=r"there is no run at .*absent"):
         undiffuse.load(tmp_path / "absent")
-    with pytest.raises(Refused, match=r"holds no model \(model.safetensors\): training has not reached its first checkpoint"):
+    with pytest.raises(
+        Refused, match=r"holds no model \(model.safetensors\): training has not reached its first checkpoint"
+    ):
         undiffuse.load(tmp_path)
     m = images()
     m.save(tmp_path)
@@ -231,5 +243,5 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
         with pytest.raises(Refused, match=message):
             undiffuse.load(tmp_path)
     (tmp_path / model.FILE).write_bytes(b"\x80\x04garbage")
-    with pytest.raises(Refused, match="incomplete or broken"):
+    with pytest.raises(Refused, match=r"incomplete or broken"):
         undiffuse.load(tmp_path)

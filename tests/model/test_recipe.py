@@ -45,10 +45,10 @@ def test_recipes_are_found_by_name_file_folder_and_tables(tmp_path: Path):
     assert Recipe.find(tmp_path / "mine.toml").tables == Recipe.find(MINIMAL).tables
     with pytest.raises(Refused, match=r"recipes has no 'digit' \(did you mean 'digits'\?\); it has: .*toy-2d"):
         Recipe.find("digit")
-    with pytest.raises(Refused, match="cannot read recipe .*absent.toml: No such file"):
+    with pytest.raises(Refused, match=r"cannot read recipe .*absent.toml: No such file"):
         Recipe.find(tmp_path / "absent.toml")
     (tmp_path / "bad.toml").write_text("[train\nsteps = 1")
-    with pytest.raises(Refused, match="is not TOML"):
+    with pytest.raises(Refused, match=r"is not TOML"):
         Recipe.find(tmp_path / "bad.toml")
 
 
@@ -112,9 +112,9 @@ def test_a_bad_setting_is_refused_by_name(setting: str, message: str):
 
 
 def test_both_averages_and_no_steps_are_refused():
-    with pytest.raises(Refused, match="train has both ema .* and ema_decay"):
+    with pytest.raises(Refused, match=r"train has both ema .* and ema_decay"):
         parts.check(Recipe.find(MINIMAL).override(["train.ema=6.94", "train.ema_decay=0.99"]))
-    with pytest.raises(Refused, match="train needs steps"):
+    with pytest.raises(Refused, match=r"train needs steps"):
         parts.check(Recipe.find({**MINIMAL, "train": {}}))
     with pytest.raises(Refused, match=r"\[network\] needs a name"):
         parts.check(Recipe.find({**MINIMAL, "network": {}}))

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import tiny_run as tiny
 import torch
 
-import tiny_run as tiny
 from undiffuse.core.errors import Refused
 from undiffuse.jobs import train
 from undiffuse.training import checkpoint
@@ -55,7 +55,7 @@ def test_stopped_and_resumed_equals_uninterrupted(whole: Path, tmp_path: Path, s
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(whole: Path, tmp_path: Path):
     run = tmp_path / "run"
     settings = ["train.checkpoint_every=3"]
-    for _ in islice(train(tiny.TABLES, out=run, overrides=settings), 8):  # noqa: B007
+    for _ in islice(train(tiny.TABLES, out=run, overrides=settings), 8):
         pass  # and then nothing more is written: steps 7 and 8 are lost, their line in the log is cut off
     assert tiny.metrics(run)[-1]["step"] == 8
     (run / "checkpoints" / ".partial-1-00000009").mkdir()
@@ -103,7 +103,7 @@ def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
         Refused, match=r"was trained with train.lr = 0.01, and this is train.lr = 0.5: only train.steps may change"
     ):
         train(run, resume=True, overrides=["train.lr=0.5"])
-    with pytest.raises(Refused, match="has come to step 2: train.steps may be raised, not lowered to 1"):
+    with pytest.raises(Refused, match=r"has come to step 2: train.steps may be raised, not lowered to 1"):
         train(run, resume=True, overrides=["train.steps=1"])
     longer = train(run, resume=True, overrides=["train.steps=3"])
     assert [numbers["step"] for numbers in longer] == [3]
@@ -112,16 +112,16 @@ def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
 def test_an_existing_run_is_not_overwritten_by_mistake(tmp_path: Path):
     next(train(tiny.TABLES, out=tmp_path / "run"))
     with pytest.raises(
-        Refused, match="already holds a run: continue it with --resume, or choose another folder with --out"
+        Refused, match=r"already holds a run: continue it with --resume, or choose another folder with --out"
     ):
         train(tiny.TABLES, out=tmp_path / "run")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("")
-    with pytest.raises(Refused, match="other is not empty"):
+    with pytest.raises(Refused, match=r"other is not empty"):
         train(tiny.TABLES, out=tmp_path / "other")
-    with pytest.raises(Refused, match="thesis.txt is a file"):
+    with pytest.raises(Refused, match=r"thesis.txt is a file"):
         train(tiny.TABLES, out=tmp_path / "other" / "thesis.txt")
-    with pytest.raises(Refused, match="there is no run to resume in .*other"):
+    with pytest.raises(Refused, match=r"there is no run to resume in .*other"):
         train(tiny.TABLES, out=tmp_path / "other", resume=True)
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 
@@ -133,16 +133,16 @@ def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path):
     assert path is not None
     held, state = checkpoint.load(path)
     (path / "state.json").unlink()
-    with pytest.raises(Refused, match="cannot read checkpoint .*state.json"):
+    with pytest.raises(Refused, match=r"cannot read checkpoint .*state.json"):
         train(run, resume=True)
     checkpoint.save(
         run, 1, {name: value for name, value in held.items() if name != "optimiser.exp_avg.network.leave.bias"}, state
     )
-    with pytest.raises(Refused, match="lacks 'exp_avg'"):
+    with pytest.raises(Refused, match=r"lacks 'exp_avg'"):
         train(run, resume=True)
     checkpoint.save(run, 1, {**held, "weights.network.leave.bias": torch.zeros(3)}, state)
     with pytest.raises(Refused, match=r"'network.leave.bias' is \(3,\), the model's is \(1,\)"):
         train(run, resume=True)
     checkpoint.save(run, 1, held, {**state, "step": 2})
-    with pytest.raises(Refused, match="mixes the steps 1 and 2"):
+    with pytest.raises(Refused, match=r"mixes the steps 1 and 2"):
         train(run, resume=True)

@@ -1,4 +1,4 @@
-"""A run that takes a second: digits and a U-Net of a few hundred weights, with everything that could break a resumed run switched on."""
+"""A run that takes a second: digits, a tiny U-Net, and everything that could break a resumed run."""
 
 import json
 from pathlib import Path

@@ -1,24 +1,24 @@
 """`undiffuse evaluate`: say how good a run or a set of samples is."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from undiffuse.cli.commands import TYPED
 from undiffuse.cli.manners import console, progress
 from undiffuse.core.errors import Refused
 from undiffuse.drawing import places
 
 if TYPE_CHECKING:
+    from undiffuse.drawing.draw import Wish
     from undiffuse.judging.evaluate import Evaluation
 
 COUNT = 1000
-FILES = ("samples.png", "denoising.png", "report.html")
 
 
 def evaluate(
+    context: Context,
     what: Annotated[
         Path,
         Argument(metavar="RUN|SAMPLES", help="A run folder, or samples: an .npz or .npy file, or a folder of images."),
@@ -53,44 +53,49 @@ def evaluate(
     undiffuse evaluate runs/digits
     undiffuse evaluate samples.npz --against digits
     """
-    from undiffuse.drawing.draw import Wish
-    from undiffuse.judging.evaluate import evaluate_run, evaluate_samples
-    from undiffuse.judging.record import EVALUATION
     from undiffuse.model import model, recipe
 
-    command = shlex.join(["undiffuse", *sys.argv[1:]])
-    if not what.is_dir() or not any((what / name).exists() for name in (model.FILE, recipe.FILE)):
-        if against is None:
-            raise Refused(
-                f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
-                if what.exists()
-                else f"there is no run at {what}"
-            )
-        _refuse_sampling(what, n=n, sampler=sampler, set=settings, steps=steps, guidance=guidance)
-        if out is not None:
-            places.writable(out / EVALUATION)
-        judged = evaluate_samples(what, against, seed, command)
-        _print(judged)
-        if out is not None:
-            judged.save(out)
-            print(f"written: {out / EVALUATION}")
-        return
-    from undiffuse.judging.report import denoising_picture, report, samples_picture
-    from undiffuse.pictures import png, write
+    command = context.meta[TYPED]
+    if what.is_dir() and any((what / name).exists() for name in (model.FILE, recipe.FILE)):
+        from undiffuse.drawing.draw import Wish
 
-    folder = out or what
-    for name in (*FILES, EVALUATION):
+        wish = Wish(seed, sampler, settings or (), steps, guidance)
+        return _run(what, against, COUNT if n is None else n, wish, precision, out or what, command)
+    if against is None:
+        there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
+        raise Refused(there if what.exists() else f"there is no run at {what}")
+    _refuse_sampling(what, n=n, sampler=sampler, set=settings, steps=steps, guidance=guidance)
+    return _samples(what, against, seed, out, command)
+
+
+def _run(run: Path, against: str | None, n: int, wish: "Wish", precision: str, folder: Path, command: str) -> None:
+    """Draw from a run, judge, print, and write the report and its pictures into the folder."""
+    from undiffuse.judging import report
+    from undiffuse.judging.evaluate import evaluate_run
+    from undiffuse.model.model import load
+
+    for name in report.FILES:
         places.writable(folder / name)
-    wish = Wish(seed, sampler, settings or (), steps, guidance)
-    trained = model.load(what, precision=precision)
-    with progress("sampling", "step") as advance:
-        found = evaluate_run(trained, against, COUNT if n is None else n, wish, command, advance)
-    found.save(folder)
-    contents = (png(samples_picture(found)), png(denoising_picture(found)), report(found, what).encode())
-    for name, content in zip(FILES, contents, strict=True):
-        write(folder / name, content)
+    model = load(run, precision=precision)
+    found = evaluate_run(model, against, n, wish, command, progress)
+    report.save(found, folder, run)
     _print(found)
-    print(f"written to {folder}: {', '.join((*FILES, EVALUATION))}")
+    print(f"written to {folder}: {', '.join(report.FILES)}")
+
+
+def _samples(path: Path, against: str, seed: int, folder: Path | None, command: str) -> None:
+    """Judge finished samples, print, and write the numbers where a folder is named."""
+    from undiffuse.judging.evaluate import evaluate_samples
+    from undiffuse.judging.record import EVALUATION
+
+    if folder is not None:
+        places.writable(folder / EVALUATION)
+    judged = evaluate_samples(path, against, seed, command)
+    if folder is not None:
+        judged.save(folder)
+    _print(judged)
+    if folder is not None:
+        print(f"written: {folder / EVALUATION}")
 
 
 def _refuse_sampling(what: Path, **options: object) -> None:
@@ -105,13 +110,13 @@ def _print(judged: "Evaluation") -> None:
 
     from undiffuse.judging import wording
 
-    colours = {"good": "green", "fair": "yellow", "poor": "red"}
+    colours = {"good": "green", "fair": "yellow", "poor": "red", "": "default"}
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("metric")
     for head in ("value", "floor", "ratio", "items a side"):
         table.add_column(head, justify="right")
     for name, verdict in judged.verdicts.items():
-        value = f"[{colours[wording.grade(verdict)]}]{wording.number(name, verdict['value'])}[/]"
+        value = f"[{colours[wording.grade(name, verdict)]}]{wording.number(name, verdict['value'])}[/]"
         table.add_row(
             wording.word(name).title,
             value,

@@ -111,13 +111,14 @@ class TokenOracle(Denoiser):
     """Data from a table of whole sequences: p(x_0 given x_t) by Bayes, position by position, exactly.
 
     sequences: (n, length) int64; probs: (n,). The posterior of a sequence is its prior times prod_l q(x_t^l given x_0^l).
+    Where no sequence can have become x_t, those with the fewest impossible tokens count: the limit of a little noise on every token.
     """
 
     def __init__(self, process: Categorical, sequences: Tensor, probs: Tensor | Sequence[float]) -> None:
         self.process = process
-        self.sequences = sequences.long()
         probs = torch.as_tensor(probs, dtype=torch.float64)
-        self.probs = probs / probs.sum()
+        self.sequences = sequences.long()[probs > 0]
+        self.probs = probs[probs > 0] / probs.sum()
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tokens:
         size = len(self.process.noise)
@@ -125,7 +126,9 @@ class TokenOracle(Denoiser):
         alpha = self.process.schedule.alpha(as_time(t)).reshape(-1, 1, 1)
         same = (x_t[:, None] == self.sequences).double()  # (batch, n, length)
         likelihood = alpha * same + (1 - alpha) * noise[x_t][:, None]
-        posterior = (self.probs.log() + likelihood.log().sum(-1)).softmax(-1)  # (batch, n)
+        misses = (likelihood == 0).sum(-1)  # (batch, n)
+        score = self.probs.log() + torch.where(likelihood > 0, likelihood, 1.0).log().sum(-1)
+        posterior = torch.where(misses == misses.amin(1, keepdim=True), score, -torch.inf).softmax(-1)  # (batch, n)
         onehot = torch.nn.functional.one_hot(self.sequences, size).double()  # (n, length, vocabulary)
         return Tokens(torch.einsum("bn,nlv->blv", posterior, onehot).clamp(0, 1).log())
 

@@ -122,8 +122,10 @@ def _components(package: str) -> dict[str, Callable[[], type]]:
 
 
 def _declares(file: Path, stem: str) -> bool:
-    """Whether the file has a concrete class of its own name that implements something: an interface is abstract, and a value that
-    a folder's components share (a data set) has neither a base nor a call."""
+    """Whether the file has a concrete class of its own name that implements something.
+
+    An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
+    """
     if stem.startswith("_") or not file.exists():
         return False
     text = file.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from undiffuse.model.conditions import numbers
 from undiffuse.model.model import Model
 from undiffuse.model.plan import plan
 
-Progress = bool | Callable[[int, int], None]
+Advance = Callable[[int, int], None]  # told (done, total)
 LABEL = "label"  # the condition that counts classes
 
 
@@ -37,12 +37,16 @@ class Wish:
     batch: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", tuple(s.removeprefix("sampler.") for s in self.settings))
         wrong = next((setting for setting in self.settings if "=" not in setting), None)
         if wrong is not None:
             raise Refused(
                 f"cannot read the setting {wrong!r}; write field=value with a field of the sampler, for example eta=0.5"
             )
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings as a recipe takes them."""
+        return [f"sampler.{setting.removeprefix('sampler.')}" for setting in self.settings]
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Drawn:
         return self.x.ndim == 4
 
 
-def draw(model: Model, n: int, wish: Wish, progress: Progress = False) -> Drawn:
+def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
     """n samples; sample i depends on (seed, i) and its class only. Raises Refused for what the model cannot do."""
     model, asked = _asked(model, n, wish)
     with _measured(model, n) as cost:
@@ -74,7 +78,7 @@ def draw(model: Model, n: int, wish: Wish, progress: Progress = False) -> Drawn:
     return Drawn(x, _numbers(model, n, asked), model.classes, wish.seed, cost[0], cost[1])
 
 
-def unroll(model: Model, n: int, wish: Wish, progress: Callable[[int, int], None] = lambda done, total: None) -> Drawn:
+def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
     """The same n samples with every state on the way from noise; all n are drawn together."""
     model, asked = _asked(model, n, wish)
     steps = plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None).steps
@@ -107,26 +111,20 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
         raise Refused(f"the number of samples must be at least 1, not {n}")
     sampler: Sampler | None = None
     if wish.sampler is not None:
-        sampler = registry.build("samplers", {"name": wish.sampler, **_values(model, wish)})
+        table = model.recipe.override(["sampler.name=", *wish.overrides])["sampler"]  # another name empties the table
+        sampler = registry.build("samplers", {**table, "name": wish.sampler})
     elif wish.settings:
         if "name" not in model.recipe["sampler"]:
             raise Refused(
                 f"{wish.settings[0]} is for a sampler, and the run's recipe names none: name one with --sampler"
             )
-        model = replace(model, recipe=model.recipe.override([f"sampler.{setting}" for setting in wish.settings]))
+        model = replace(model, recipe=model.recipe.override(wish.overrides))
     asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, "guidance": wish.guidance}
     if wish.label is not None:
         asked[LABEL] = wish.label
     elif LABEL in model.conditions:
         asked[LABEL] = in_turn(n, len(model.classes))
     return model, asked
-
-
-def _values(model: Model, wish: Wish) -> dict[str, Any]:
-    """The wish's settings as a table, each value read as a recipe's would be."""
-    return dict(model.recipe.override([f"sampler.{s}" for s in ("name=", *wish.settings)])["sampler"]) | {
-        "name": wish.sampler
-    }
 
 
 def _numbers(model: Model, n: int, asked: dict[str, Any]) -> np.ndarray | None:

@@ -28,7 +28,7 @@ class Line:
     dots: bool = False
 
 
-def chart(lines: Sequence[Line], x: str, y: str, log: bool = False, width: float = 6.4, height: float = 3.2) -> str:
+def chart(lines: Sequence[Line], x: str, y: str, log: bool = False, width: float = 4.8, height: float = 3.1) -> str:
     """An SVG element of the curves with labelled axes; `log`: logarithmic y."""
     from matplotlib import rc_context  # 0.7 s to import, needed for reports only
     from matplotlib.figure import Figure

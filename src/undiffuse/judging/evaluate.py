@@ -1,7 +1,8 @@
 """What `undiffuse evaluate` does: draw, judge, and write down what came out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from undiffuse import __version__
 from undiffuse.core.errors import Refused
-from undiffuse.drawing.draw import Drawn, Progress, Wish, draw, unroll
+from undiffuse.drawing.draw import Advance, Drawn, Wish, draw, unroll
 from undiffuse.judging import sources, wording
 from undiffuse.judging.noise import Errors, errors
 from undiffuse.judging.record import EVALUATION
@@ -23,6 +24,16 @@ from undiffuse.model.model import Model
 
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
+
+Bar = Callable[
+    [str, str], AbstractContextManager[Advance]
+]  # (what is done, its unit) -> a bar that is told (done, total)
+
+
+@contextmanager
+def silent(title: str, unit: str) -> Iterator[Advance]:
+    """A bar that nobody sees."""
+    yield lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -37,11 +48,12 @@ class Evaluation:
     @property
     def warnings(self) -> list[str]:
         """Why to be careful with the numbers."""
-        found = {name: verdict["warning"] for name, verdict in self.verdicts.items() if verdict["warning"]}
-        return [
-            *[self.real.warning] * bool(self.real.warning),
-            *(f"{wording.word(name).title}: {why}" for name, why in found.items()),
-        ]
+        reasons: dict[str, list[str]] = {}
+        for name, verdict in self.verdicts.items():
+            if verdict["warning"]:
+                reasons.setdefault(verdict["warning"], []).append(wording.word(name).title)
+        general = [self.real.warning] if self.real.warning else []
+        return [*general, *(f"{', '.join(names)}: {why}" for why, names in reasons.items())]
 
     def save(self, folder: Path) -> None:
         """Write evaluation.json."""
@@ -61,28 +73,32 @@ class RunEvaluation(Evaluation):
 def evaluate_samples(path: Path, which: str, seed: int = 0, command: str = "") -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
     real = sources.split(which)
-    samples, labels = sources.open_samples(path, real)
+    samples = sources.open_samples(path, real)
     started = time.perf_counter()
-    verdicts = judge(samples.x, real.held_out, real.train, labels=labels, seed=seed)
+    verdicts = judge(samples, real.held_out, real.train, seed=seed)
     about = _about(command, seed, len(samples), started, samples=str(path), against=which)
     return Evaluation(samples.x, real, verdicts, about)
 
 
 def evaluate_run(
-    model: Model, which: str | None, n: int, wish: Wish, command: str = "", progress: Progress = False
+    model: Model, which: str | None, n: int, wish: Wish, command: str = "", bar: Bar = silent
 ) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it."""
     real = sources.against(model, which)
-    if real.train.x.shape[1:] != real.held_out.x.shape[1:]:
+    if real.train.shape != real.held_out.shape:
         raise Refused(
-            f"the run makes samples of shape {real.train.shape}, and {which} has items of shape {real.held_out.shape}"
+            f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     started = time.perf_counter()
-    drawn = draw(model, n, wish, progress)
-    labels = drawn.labels if set(model.classes) <= set(real.held_out.classes) else None
-    verdicts = judge(drawn.x, real.held_out, real.train, labels=labels, seed=wish.seed)
-    path = unroll(model, min(n, SHOWN if drawn.is_image else POINTS), wish)
-    noise = errors(model, (real.held_out.x, real.held_out.labels), (real.train.x, real.train.labels))
+    with bar("sampling", "step") as advance:
+        drawn = draw(model, n, wish, advance)
+        path = unroll(model, min(n, SHOWN if drawn.is_image else POINTS), wish)
+    with bar("judging", "part") as advance:
+        advance(0, 2)
+        verdicts = judge(drawn.x, real.held_out, real.train, labels=drawn.labels, seed=wish.seed)
+        advance(1, 2)
+        noise = errors(model, (real.held_out.x, real.held_out.labels), (real.train.x, real.train.labels))
+        advance(2, 2)
     sampling = {
         "seed": wish.seed,
         "sampler": wish.sampler,

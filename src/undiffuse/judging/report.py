@@ -15,11 +15,21 @@ from undiffuse.drawing.forms import sheet
 from undiffuse.judging import page, wording
 from undiffuse.judging.charts import COLOURS, Line, chart, smooth
 from undiffuse.judging.evaluate import RunEvaluation
-from undiffuse.judging.record import Curve, history
+from undiffuse.judging.record import EVALUATION, Curve, history
+from undiffuse.pictures import png
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
 PAIRS = 8
+FILES = ("samples.png", "denoising.png", "report.html", EVALUATION)
 HEADLINES = ("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation")
+
+
+def save(evaluation: RunEvaluation, folder: Path, run: Path) -> None:
+    """Write FILES: the two pictures, the page and the numbers. run: its folder, for the curves of its training."""
+    contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
+    for name, content in zip(FILES, contents, strict=False):
+        pictures.write(folder / name, content)
+    evaluation.save(folder)
 
 
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
@@ -117,7 +127,7 @@ def _headlines(evaluation: RunEvaluation) -> list[page.Card]:
                 wording.ratio(name, verdict),
             )
             why = f"its floor: {value} beside {floor}" if ratio else f"floor: {floor}"
-            shown.append(page.Card(word.title, ratio or value, why, wording.grade(verdict)))
+            shown.append(page.Card(word.title, ratio or value, why, wording.grade(name, verdict)))
     return shown
 
 
@@ -125,7 +135,7 @@ def _table(evaluation: RunEvaluation) -> str:
     rows = [
         [
             _described(name, verdict["warning"]),
-            f'<span class="{wording.grade(verdict)}">{wording.number(name, verdict["value"])}</span>',
+            f'<span class="{wording.grade(name, verdict)}">{wording.number(name, verdict["value"])}</span>',
             wording.number(name, verdict["floor"]),
             wording.ratio(name, verdict),
             verdict["better"],

@@ -1,6 +1,6 @@
 """Where real data and finished samples come from, as a person names them on the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.dataset import Dataset
+from undiffuse.drawing.draw import LABEL
 from undiffuse.model import parts
 from undiffuse.model.model import Model
 
@@ -38,18 +39,20 @@ def open_data(which: str) -> Dataset:
     return registry.build("data", {"name": which}).load()
 
 
-def open_samples(path: Path, real: Real) -> tuple[Dataset, np.ndarray | None]:
-    """Finished samples from a file or a folder, and the classes they stand for, counted as the real data counts them.
-
-    Raises Refused if there are no samples. Classes that the real data does not have are left out.
-    """
+def open_samples(path: Path, real: Real) -> Dataset:
+    """Finished samples from a file or a folder, with the classes of the real data; raises Refused if there are none."""
     if not path.exists():
         raise Refused(f"there is no run and no file of samples at {path}")
-    samples = open_data(str(path))
-    if samples.labels is None or not set(samples.classes) <= set(real.held_out.classes):
-        return samples, None
-    places = np.array([real.held_out.classes.index(name) for name in samples.classes])
-    return samples, places[samples.labels]
+    return renumber(open_data(str(path)), real.train.classes)
+
+
+def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The data with its labels counted as in `classes`; without labels if one of its classes is none of them."""
+    others = {name: values for name, values in data.conditions.items() if name != LABEL}
+    if data.labels is None or not set(data.classes) <= set(classes):
+        return replace(data, conditions=others, classes=())
+    places = np.array([classes.index(name) for name in data.classes])
+    return replace(data, conditions={**others, LABEL: places[data.labels]}, classes=classes)
 
 
 def split(which: str) -> Real:
@@ -84,7 +87,7 @@ def against(model: Model, which: str | None) -> Real:
     share = parts.training(model.recipe).held_out
     learned: Dataset = registry.build("data", model.recipe["data"]).load()
     learned = learned.split(share)[0] if share else learned
-    other = open_data(which)
+    other = renumber(open_data(which), learned.classes)
     seen = {item.tobytes() for item in learned.x}
     new = [i for i, item in enumerate(other.x) if item.tobytes() not in seen]
     if not new:

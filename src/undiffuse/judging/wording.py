@@ -65,11 +65,16 @@ def line(name: str, verdict: Mapping[str, Any]) -> str:
     return f"{value}, floor {floor}{beside}, {verdict['count']:,} items a side"
 
 
-def grade(verdict: Mapping[str, Any], fair: float = 1.25, poor: float = 2.0) -> str:
-    """`good`, `fair` or `poor` by how far the value is from its floor; where higher is better, by the missing part."""
-    value, floor = verdict["value"], verdict["floor"]
-    if verdict["better"] == "higher":
-        value, floor = 1.02 - value, 1.02 - floor  # two per cent of slack: a perfect floor must not make 99 % poor
-    if value <= fair * floor:
-        return "good"
-    return "fair" if value <= poor * floor else "poor"
+def grade(name: str, verdict: Mapping[str, Any]) -> str:
+    """`good`, `fair` or `poor`, or nothing where that cannot be said.
+
+    A share may be 3 points worse than its floor to be good, 10 to be fair; a distance 1.5 times and 3 times its floor.
+    """
+    worse = verdict["value"] - verdict["floor"]
+    if word(name).share:
+        worse, good, fair = worse if verdict["better"] == "lower" else -worse, 0.03, 0.10
+    elif verdict["ratio"] is None:
+        return ""
+    else:
+        worse, good, fair = verdict["ratio"], 1.5, 3.0
+    return "good" if worse <= good else "fair" if worse <= fair else "poor"

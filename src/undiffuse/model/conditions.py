@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def requested(model: "Model", n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
     """The conditions of n samples, each a tensor (n,) on the model's device; those given as None are left out.
 
-    Raises Refused for a condition that the model was not trained with, for one that it cannot do without, and for unknown classes.
+    Raises Refused for a condition that the model was not trained with, for one that it cannot do without, and for
+    unknown classes.
     """
     given: dict[str, Tensor] = {}
     for name, value in cond.items():
@@ -70,7 +71,8 @@ def guide(model: "Model", weight: float | None, given: Mapping[str, Tensor]) -> 
     if not hidden:
         name = next(iter(model.conditions))
         raise Refused(
-            f"guidance = {asked:g} needs a model that was trained with its condition hidden now and then (conditions.{name}.drop is 0)"
+            f"guidance = {asked:g} needs a model that was trained with its condition hidden now and then "
+            f"(conditions.{name}.drop is 0)"
         )
     if not given:
         raise Refused(f"guidance = {asked:g} needs {hidden[0]!r}: what to guide to")

@@ -21,7 +21,8 @@ PARTIAL = ".partial-"  # a name with this prefix is unfinished work of a process
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; the file or folder written there takes `path`'s name at the end, or nothing is left.
+    """Yields a temporary name beside `path`; the file or folder written there takes `path`'s name at the end, or
+    nothing is left.
 
     Raises Refused if the folder cannot be written.
     """
@@ -116,7 +117,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a safetensors file and the JSON object about them; raises Refused if the file is missing or broken."""
+    """A safetensors file's tensors and the JSON object about them; raises Refused if it is missing or broken."""
     try:
         with safe_open(path, framework="pt") as file:
             about = (file.metadata() or {}).get("about", "{}")
@@ -130,7 +131,7 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, An
 
 
 def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """The tensors, once it is sure that their names, shapes and dtypes are the expected ones; raises Refused naming what differs."""
+    """The tensors, once their names, shapes and dtypes are the expected ones; raises Refused naming what differs."""
     missing, extra = [n for n in expected if n not in tensors], [n for n in tensors if n not in expected]
     if missing:
         raise Refused(

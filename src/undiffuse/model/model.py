@@ -37,7 +37,8 @@ FORMAT = 1
 class Model:
     """A trained denoiser with its codec: draws samples in the data's own units.
 
-    shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told, by name.
+    shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told,
+    by name.
     facts: the step, the data's summary, library versions ... in JSON's types.
     """
 
@@ -65,11 +66,14 @@ class Model:
     ) -> Tensor:
         """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU.
 
-        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, guidance: as the recipe says, unless given.
-        batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples, default 0 ... n-1.
+        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, guidance: as the recipe says,
+        unless given.
+        batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples,
+        default 0 ... n-1.
         label: a class (number or name), or n of them; left out: samples of any class.
         progress: show a bar, or call progress(done, total), in steps of one sample.
-        Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model was not trained for.
+        Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model
+        was not trained for.
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
         which, given = self._indices(n, indices), requested(self, n, cond)
@@ -107,7 +111,8 @@ class Model:
         indices: Sequence[int] | Tensor | None = None,
         **cond: Any,
     ) -> Iterator[Tensor]:
-        """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step, decoded.
+        """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step,
+        decoded.
 
         States are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
@@ -133,7 +138,7 @@ class Model:
         return self
 
     def save(self, folder: Path | str) -> None:
-        """Write the model into a folder, each file whole or not at all; raises Refused unless the weights are float32."""
+        """Write the model into a folder, each file whole or not at all; raises Refused for rounded weights."""
         folder, weights = Path(folder), self.denoiser.state_dict()
         rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         if rounded:
@@ -169,9 +174,9 @@ class Model:
     ) -> Tensor:
         """One batch, decoded; `stepped` hears how many steps of one sample are done after each step."""
         watched = Watched(chosen.sampler, partial(_count, stepped, len(which), count(1)))
-        z = sample(
-            guided, (len(which), *self.shape), sampler=watched, times=chosen.times, seed=seed, indices=which, **given
-        )
+        told: dict[str, Any] = dict(given)
+        shape = (len(which), *self.shape)
+        z = sample(guided, shape, sampler=watched, times=chosen.times, seed=seed, indices=which, **told)
         return self.codec.decode(z).cpu()
 
     def _indices(self, n: int, indices: Sequence[int] | Tensor | None) -> Tensor:
@@ -186,7 +191,8 @@ class Model:
 def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Model:
     """The model of a run folder, with the averaged weights, ready to sample.
 
-    precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions), "float32" or "bfloat16".
+    precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions), "float32" or
+    "bfloat16".
     device: default a GPU where there is one. Runs no code from the folder. Raises Refused if there is no whole model.
     """
     path = Path(path)

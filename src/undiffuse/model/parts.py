@@ -54,7 +54,8 @@ class Sampling:
 def check(recipe: Recipe) -> Train:
     """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
 
-    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, wrong types and
+    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, wrong types
+    and
     values, and for parameterizations that are undefined somewhere on the schedule.
     """
     settings = training(recipe)
@@ -151,7 +152,8 @@ def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
 
 
 def predictor(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Predictor:
-    """The network for samples of this shape (channels first) and this many classes (0: none), wrapped as a denoiser; weights are random.
+    """The network for samples of this shape (channels first) and this many classes (0: none), wrapped as a denoiser;
+    weights are random.
 
     Raises Refused if the network cannot take such samples.
     """

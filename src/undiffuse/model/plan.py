@@ -41,7 +41,7 @@ class Plan:
 def plan(
     recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None
 ) -> Plan:
-    """What was asked for, else what the recipe says, else the sampler's own default; the recipe's steps and times go with its own sampler only."""
+    """What was asked for, else what the recipe says (of its own sampler only), else the sampler's own default."""
     if steps is not None and steps < 1:
         raise Refused(f"sampling needs at least 1 step, not {steps}")
     own = parts.sampling(recipe)
@@ -68,13 +68,13 @@ class Watched(Sampler):
 
 
 def batches(shape: tuple[int, ...]) -> int:
-    """How many samples of this shape to draw at once: what fits a modest memory, estimated from the pixels (points are one pixel)."""
+    """How many samples of this shape to draw at once: what fits a modest memory; a point counts as one pixel."""
     return max(1, MEMORY // (WIDTH * math.prod(shape[1:])))
 
 
 @contextmanager
 def shown(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields `report(done)`: False shows nothing, True a bar with the time left, a function is called with (done, total)."""
+    """Yields `report(done)`: False shows nothing, True a bar with the time left, a function gets (done, total)."""
     if callable(progress):
         yield lambda done: progress(done, total)
         return
@@ -83,4 +83,8 @@ def shown(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
     with tqdm(
         total=total, disable=not progress, bar_format="sampling {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     ) as bar:
-        yield lambda done: bar.update(done - bar.n) and None
+
+        def report(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield report

@@ -1,6 +1,8 @@
-"""Which number format the network runs in: by what the device can do, so that it is the same for a machine every time."""
+"""Which number format the network runs in: by what the device can do, so it is the same on a machine every time."""
 
 import platform
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +16,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def pick(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
     """The network's dtype for sampling.
 
-    name: "float32", "bfloat16" or "auto": bfloat16 where the device multiplies it in hardware and the network has convolutions
+    name: "float32", "bfloat16" or "auto": bfloat16 where the device multiplies it in hardware and the network has
+    convolutions
     (on a CPU that doubles the speed of a U-Net), else float32. Raises Refused for another name.
     """
     if name == "auto":
@@ -30,6 +33,15 @@ def named(name: str) -> torch.dtype:
     return NAMES[name]
 
 
+def autocast(name: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Where training multiplies in bfloat16, the weights staying float32: as named; "auto": on GPUs that have it.
+
+    On a CPU it gains nothing unless the network is compiled.
+    """
+    half = device.type == "cuda" and has_bfloat16(device) if name == "auto" else named(name) is torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware."""
     if device.type == "cuda":
@@ -42,12 +54,13 @@ def _cpu() -> dict[str, bool]:
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return {}
     if hasattr(torch.cpu, "get_capabilities"):
-        return torch.cpu.get_capabilities()
+        return dict(torch.cpu.get_capabilities())
     return {"avx512_bf16": torch.cpu._is_avx512_bf16_supported()}
 
 
 def place(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """The module on the device in the dtype, with convolution weights in the memory order that the dtype's kernels want."""
+    """The module on the device in the dtype, convolution weights in the memory order that the dtype's kernels want."""
     module = module.to(device=device, dtype=dtype)
-    two_d = any(isinstance(part, nn.Conv2d) for part in module.modules())
-    return module.to(memory_format=torch.channels_last) if two_d and dtype is torch.bfloat16 else module
+    if dtype is torch.bfloat16 and any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return module

@@ -60,11 +60,10 @@ class Recipe:
                 raise Refused(
                     f"{table} is a table of a recipe: write [{table}] and its fields below, not {table} = {fields!r}"
                 )
-        missing = [table for table in TABLES if table not in tables and table not in OPTIONAL]
-        if missing:
-            raise Refused(
-                f"recipe {name!r} has no table [{missing[0]}]; it needs {', '.join(t for t in TABLES if t not in OPTIONAL)}"
-            )
+        needed = [table for table in TABLES if table not in OPTIONAL]
+        for table in needed:
+            if table not in tables:
+                raise Refused(f"recipe {name!r} has no table [{table}]; it needs {', '.join(needed)}")
         return cls(name, _plain({table: tables[table] for table in TABLES if table in tables}), str(about))
 
     def __getitem__(self, table: str) -> dict[str, Any]:
@@ -89,7 +88,7 @@ class Recipe:
         return Recipe.of(self.name, {"about": self.about, **self.tables, **tables})
 
     def difference(self, other: "Recipe", but: Sequence[str] = ()) -> tuple[str, Any, Any] | None:
-        """The first field that differs, with its value here and there (None: absent); `but` names fields that may differ."""
+        """The first field that differs, its value here and there (None: absent); `but` names fields that may."""
         mine, theirs = dict(_flat(self.tables)), dict(_flat(other.tables))
         for field in [*mine, *theirs]:
             if field not in but and mine.get(field) != theirs.get(field):

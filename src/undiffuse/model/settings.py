@@ -18,9 +18,12 @@ class Train:
     steps: optimiser steps. batch: samples a step. lr: the highest learning rate, reached after `warmup` steps.
     decay: "cosine" falls to 0 at the last step, "constant" stays. clip: largest norm of the gradient, 0 = any.
     ema: gamma of the power-function average of the weights; ema_decay: a constant decay instead (one of the two).
-    precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to start).
-    flip: mirror images left to right, each time with chance 1/2. held_out: share of the data that validates and is never trained on.
-    *_every: in steps, 0 = never (log_every: at least 1). keep: checkpoints that stay on disk, the newest ones. previews: samples in a preview.
+    precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to
+    start).
+    flip: mirror images left to right, each time with chance 1/2. held_out: share of the data that validates and is
+    never trained on.
+    *_every: in steps, 0 = never (log_every: at least 1). keep: checkpoints that stay on disk, the newest ones.
+    previews: samples in a preview.
     Raises Refused for values that make no sense.
     """
 
@@ -58,7 +61,7 @@ class Train:
         self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
         if self.ema is not None and self.ema_decay is not None:
             raise Refused(
-                "train has both ema (gamma of the power function) and ema_decay (a constant decay); it needs one of them"
+                "train has both ema (gamma of the power function) and ema_decay (a constant decay): one is needed"
             )
 
     def _require(self, fields: tuple[str, ...], holds: Callable[[Any], bool], must: str) -> None:
@@ -69,7 +72,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of the data that the network is told. drop: how often it is hidden in training, which guidance needs."""
+    """A condition that the network is told. drop: how often it is hidden in training, which guidance needs."""
 
     drop: float = 0.0
 

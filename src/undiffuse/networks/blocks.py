@@ -19,7 +19,8 @@ LayerT = TypeVar("LayerT", nn.Conv2d, nn.Linear)
 def begin(layer: LayerT, scale: float = 1.0) -> LayerT:
     """The layer with DDPM's first weights: uniform with variance 2 scale^2 / (inputs + outputs), no bias."""
     nn.init.xavier_uniform_(layer.weight, gain=scale)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 

@@ -1,4 +1,4 @@
-"""What a network is told besides its input: time as sines and cosines, a class as a vector, the null class as nothing."""
+"""What a network is told besides its input: time as waves, a class as a vector, the null class as nothing."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution, with skips (arXiv:2006.11239, app. B)."""
+"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution (arXiv:2006.11239, app. B)."""
 
 from pathlib import Path
 from typing import Self

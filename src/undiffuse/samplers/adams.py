@@ -31,21 +31,20 @@ class Past(NamedTuple):
 class Adams(Sampler):
     """x_s = (sigma_s/sigma_t) x_t + sigma_s integral of D d(alpha/sigma) from t to s, D the polynomial through the last guesses.
 
-    The polynomial is in u = (v^2 + knee^2)^(power/2), v = sigma/alpha, which is flat near data, as the guesses are: so the step onto sigma = 0 is as
-    good as the others, where a polynomial in log v must fall back to first order.
+    The polynomial is in u = log(v^2 + knee^2), v = sigma/alpha: even in log v in noise, but flat near data, as the guesses are. So the step onto
+    sigma = 0 is as good as the others, where a polynomial in log v must fall back to first order.
     order: how many guesses predict x_s. corrector: how many, the new one among them, correct x_t before the next step, which costs no call
     (arXiv:2302.04867, sec. 3.1); 0 leaves it out. The first steps have the order that their history allows.
     Source: exponential Adams methods as in arXiv:2204.13902, eq. 14; u and the defaults are our own, chosen by measurement (benchmarks/accuracy.py).
     """
 
-    order: int = 3
+    order: int = 4
     corrector: int = 4
-    knee: float = 0.4
-    power: float = 0.5
+    knee: float = 0.7
 
     def __post_init__(self) -> None:
-        if not 1 <= self.order <= 4 or not 0 <= self.corrector <= 5 or self.knee <= 0 or self.power <= 0:
-            raise Refused(f"adams has order 1 to 4, corrector 0 to 5, knee and power > 0; not {self!r}")
+        if not 1 <= self.order <= 4 or not 0 <= self.corrector <= 5 or self.knee <= 0:
+            raise Refused(f"adams has order 1 to 4, corrector 0 to 5 and knee > 0; not {self!r}")
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
@@ -77,7 +76,7 @@ class Adams(Sampler):
 
     def _u(self, v: np.ndarray) -> np.ndarray:
         """The polynomial's variable; pure noise (v infinite) counts as v = 1000."""
-        return (np.minimum(v, 1e3) ** 2 + self.knee**2) ** (self.power / 2)
+        return np.log(np.minimum(v, 1e3) ** 2 + self.knee**2)
 
 
 def _lagrange(nodes: np.ndarray, at: np.ndarray) -> list[np.ndarray]:

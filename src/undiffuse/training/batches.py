@@ -1,4 +1,4 @@
-"""Which samples a step sees: computed from the step alone, so that a resumed run sees what the uninterrupted one would have seen."""
+"""Which samples a step sees: computed from the step alone, so that a resumed run sees what it would have seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,8 @@ class Batches:
     """A data set in memory, dealt out in batches: every epoch is a fresh permutation, and a batch may span two epochs.
 
     x: (count, *shape) in the data's dtype; conditions: (count, ...) each. size: samples a step.
-    drop: the chance that a sample's conditions are hidden (the mask `drop`, left out if 0). flip: mirror left to right with chance 1/2.
+    drop: the chance that a sample's conditions are hidden (the mask `drop`, left out if 0). flip: mirror left to right
+    with chance 1/2.
     """
 
     x: Tensor
@@ -57,7 +58,7 @@ class Batches:
         return dealt[offset : offset + self.size]
 
     def at(self, step: int, rows: slice = slice(None)) -> tuple[Tensor, dict[str, Tensor]]:
-        """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part of it that this process trains on."""
+        """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on."""
         which = self.indices(step)[rows].to(self.x.device)
         slots = torch.arange(self.size)[rows]
         x = self.x[which]

@@ -35,7 +35,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, about = read_tensors(path / TENSORS, "checkpoint")
     if about.get("step") != state.get("step"):
         raise Refused(
-            f"checkpoint {path} mixes the steps {about.get('step')} and {state.get('step')}: remove it, and the one before is used"
+            f"checkpoint {path} mixes the steps {about.get('step')} and {state.get('step')}: "
+            "remove it, and the one before is used"
         )
     return tensors, state
 

@@ -1,15 +1,19 @@
 """Averages of the weights over training: what sampling uses."""
 
 import copy
+from typing import Self
 
 import torch
 from torch import nn
+
+from undiffuse.model.settings import EMA_GAMMA, Train
 
 
 def power(step: int, gamma: float) -> float:
     """The decay of the power-function average, beta = (1 - 1/t)^(gamma + 1): weights of step tau count as tau^gamma.
 
-    step: t = 1, 2 ...; the first step is copied. Source: arXiv:2312.02696, eq. 127 (sec. 3.1: gamma 6.94 for a width of 0.1).
+    step: t = 1, 2 ...; the first step is copied. Source: arXiv:2312.02696, sec. 3.1 (gamma 6.94
+    averages over a tenth of the training time).
     """
     return (1 - 1 / step) ** (gamma + 1)
 
@@ -17,7 +21,8 @@ def power(step: int, gamma: float) -> float:
 class EMA:
     """A copy of a module whose weights follow the original's average:  average = beta average + (1 - beta) weights.
 
-    gamma: the power function's exponent, or decay: one beta for all steps (the copy then starts at the initial weights).
+    gamma: the power function's exponent, or decay: one beta for all steps (the copy then starts at the initial
+    weights).
     """
 
     def __init__(self, module: nn.Module, gamma: float | None, decay: float | None) -> None:
@@ -28,6 +33,13 @@ class EMA:
             (list(self.module.buffers()), list(module.buffers())),
         ]
 
+    @classmethod
+    def of(cls, module: nn.Module, settings: Train) -> Self:
+        """The average that the settings ask for: by default the power function."""
+        if settings.ema_decay is not None:
+            return cls(module, None, settings.ema_decay)
+        return cls(module, EMA_GAMMA if settings.ema is None else settings.ema, None)
+
     def beta(self, step: int) -> float:
         """What stays of the average at this step, 1, 2 ..."""
         return self.decay if self.decay is not None else power(step, self.gamma or 0.0)
@@ -36,6 +48,6 @@ class EMA:
     def update(self, step: int) -> None:
         """Take in the weights after this step, 1, 2 ...; buffers are copied."""
         (mine, theirs), (my_buffers, their_buffers) = self._pairs
-        torch._foreach_lerp_(mine, theirs, 1 - self.beta(step))
+        torch._foreach_lerp_(mine, theirs, 1 - self.beta(step))  # pyright: ignore[reportPrivateImportUsage]
         if my_buffers:
-            torch._foreach_copy_(my_buffers, their_buffers)
+            torch._foreach_copy_(my_buffers, their_buffers)  # pyright: ignore[reportPrivateImportUsage]

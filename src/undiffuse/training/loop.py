@@ -5,7 +5,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -14,13 +13,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.precision import has_bfloat16, named
-from undiffuse.model.settings import EMA_GAMMA, Train
+from undiffuse.model.precision import autocast
+from undiffuse.model.settings import Train
 from undiffuse.training import checkpoint
 from undiffuse.training.batches import Batches
+from undiffuse.training.chance import seeded
 from undiffuse.training.ema import EMA
 from undiffuse.training.log import Log
 from undiffuse.training.numbers import Numbers
+from undiffuse.training.processes import average
 from undiffuse.training.rate import rate
 from undiffuse.training.state import restore, tensors
 from undiffuse.training.stop import Stop
@@ -44,8 +45,10 @@ M = TypeVar("M", bound=Result)
 class Training(Generic[M]):
     """Trains a module on an objective; iterate over it, or `run()` it.
 
-    for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, images_per_second, and validation_loss where measured.
-    Ctrl-C and SIGTERM finish the step, write the checkpoint and the model, and end the iteration; `stopped` then holds the signal.
+    for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, images_per_second, and
+    validation_loss where measured.
+    Ctrl-C and SIGTERM finish the step, write the checkpoint and the model, and end the iteration; `stopped` then holds
+    the signal.
     Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit.
     Raises Diverged where the loss is not a number.
     """
@@ -72,7 +75,7 @@ class Training(Generic[M]):
         self.objective, self.data = objective, data.to(self.device)
         self._result, self._validate, self._preview = result, validate, preview
         self.module = module.to(self.device).train()
-        self.ema = EMA(self.module, *_average(settings))
+        self.ema = EMA.of(self.module, settings)
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self._parameters,
@@ -88,7 +91,7 @@ class Training(Generic[M]):
             raise Refused(f"train.batch = {settings.batch} does not divide among {world} processes")
         self._rows = slice(rank * settings.batch // world, (rank + 1) * settings.batch // world)
         self._slots = torch.arange(settings.batch)[self._rows]
-        self._autocast = _half(settings.precision, self.device)
+        self._autocast = autocast(settings.precision, self.device)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
         self._pending: list[float | Tensor] = []  # losses since the last line of the log
@@ -110,7 +113,7 @@ class Training(Generic[M]):
         return self._result(self.ema.module, self.step)
 
     def resume(self) -> Self:
-        """Go on from the newest checkpoint of the folder, if there is one; raises Refused if it is broken or of another model."""
+        """Go on from the folder's newest checkpoint, if there is one; raises Refused if it is broken."""
         path = self.folder and checkpoint.newest(self.folder)
         if path:
             held, state = checkpoint.load(path)
@@ -160,22 +163,21 @@ class Training(Generic[M]):
         lr = rate(settings, self.step + 1)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(random.fold(CHANCE, self.step, self.accelerator.process_index).seed)
-            with self._autocast:
-                loss = self.objective(self.module, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
+        chance = random.fold(CHANCE, self.step, self.accelerator.process_index).seed
+        with seeded(chance, self.device), self._autocast:
+            loss = self.objective(self.module, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
         if (
             self.device.type == "cpu"
         ):  # elsewhere asking would wait for the device: there it is asked when a line is written
             self._refuse_nan(loss.item(), self.step + 1)
         self.accelerator.backward(loss)
-        loss = self._shared(loss.detach())
+        loss = average(self.accelerator, loss.detach(), self._parameters)
         norm = self.accelerator.clip_grad_norm_(self._parameters, settings.clip or math.inf)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.step += 1
         self.ema.update(self.step)
-        return {"step": self.step, "loss": loss, "grad_norm": norm, "lr": lr}
+        return {"step": self.step, "loss": loss, "grad_norm": torch.as_tensor(norm), "lr": lr}
 
     def _after(self, numbers: dict[str, float | Tensor]) -> Numbers:
         """Whatever is due after a step: numbers, validation, a line in the log, a checkpoint, a preview."""
@@ -221,16 +223,13 @@ class Training(Generic[M]):
 
     def _losses(self) -> list[float]:
         """The losses since the last line; raises Diverged if one is no number."""
-        self._pending = (
-            torch.stack(
-                [torch.as_tensor(loss, dtype=torch.float64, device=self.device) for loss in self._pending]
-            ).tolist()
-            if self._pending
-            else []
-        )
-        for back, loss in enumerate(reversed(self._pending)):
+        if self._pending:
+            held = [torch.as_tensor(loss, dtype=torch.float64, device=self.device) for loss in self._pending]
+            self._pending = torch.stack(held).tolist()
+        losses = [float(loss) for loss in self._pending]
+        for back, loss in enumerate(reversed(losses)):
             self._refuse_nan(loss, self.step - back)
-        return self._pending
+        return losses
 
     def save(self) -> None:
         """Write the checkpoint and the model, and drop old checkpoints."""
@@ -243,34 +242,12 @@ class Training(Generic[M]):
         self.result.save(self.folder)
         checkpoint.prune(self.folder, self.settings.keep)
 
-    def _shared(self, loss: Tensor) -> Tensor:
-        """Average loss and gradients over the processes of a distributed run, in one message."""
-        if self.accelerator.num_processes == 1:
-            return loss
-        held = [p.grad for p in self._parameters if p.grad is not None]
-        flat = self.accelerator.reduce(torch.cat([loss.reshape(1), *(g.flatten() for g in held)]), "mean")
-        pieces = flat[1:].split([g.numel() for g in held])  # pyright: ignore[reportAttributeAccessIssue]
-        torch._foreach_copy_(held, [piece.view_as(g) for piece, g in zip(pieces, held, strict=True)])
-        return flat[0]  # pyright: ignore[reportIndexIssue]
-
-    def _refuse_nan(self, loss: float | Tensor, step: int) -> None:
+    def _refuse_nan(self, loss: float, step: int) -> None:
         if math.isfinite(loss):
             return
         good = self.folder and checkpoint.newest(self.folder)
         there = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
         raise Diverged(
-            f"the loss is {float(loss)} at step {step}; {there}. Start anew with a lower train.lr, a longer train.warmup or train.precision=float32"
+            f"the loss is {loss} at step {step}; {there}. "
+            "Start anew with a lower train.lr, a longer train.warmup or train.precision=float32"
         )
-
-
-def _average(settings: Train) -> tuple[float | None, float | None]:
-    """gamma and decay of the averaged weights: one of them."""
-    if settings.ema_decay is not None:
-        return None, settings.ema_decay
-    return (EMA_GAMMA if settings.ema is None else settings.ema), None
-
-
-def _half(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Where matrix products run in bfloat16: as named; "auto" on GPUs that have it (on a CPU it pays only in compiled code)."""
-    half = device.type == "cuda" and has_bfloat16(device) if precision == "auto" else named(precision) is torch.bfloat16
-    return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()

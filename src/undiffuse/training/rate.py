@@ -6,7 +6,7 @@ from undiffuse.model.settings import Train
 
 
 def rate(settings: Train, step: int) -> float:
-    """lr min(1, step / warmup), times 1/2 (1 + cos(pi (step - warmup) / (steps + 1 - warmup))) where it decays; step = 1, 2 ... steps."""
+    """lr min(1, step / warmup), then lr/2 (1 + cos(pi (step - warmup) / (steps + 1 - warmup))); step = 1 ... steps."""
     if step < settings.warmup:
         return settings.lr * step / settings.warmup
     if settings.decay == "constant":

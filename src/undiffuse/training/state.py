@@ -22,7 +22,7 @@ def tensors(module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimi
 def restore(
     held: Mapping[str, Tensor], module: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, what: str
 ) -> None:
-    """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or of another shape or type."""
+    """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or does not fit."""
     for target, prefix in ((module, WEIGHTS), (average, AVERAGE)):
         own = {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
         target.load_state_dict(fit(own, target.state_dict(), what))

@@ -9,7 +9,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """While entered, Ctrl-C and SIGTERM are noted in `signal` instead of ending the program; a second Ctrl-C interrupts at once.
+    """While entered, Ctrl-C and SIGTERM are noted in `signal` instead of ending the program; a second Ctrl-C
+    interrupts at once.
 
     Entering again inside is free. Outside the main thread, which alone hears signals, nothing changes.
     """

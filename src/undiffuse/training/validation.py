@@ -1,4 +1,4 @@
-"""How well a module does on data it never trained on: always the same items with the same noise, so that the numbers can be compared over time."""
+"""How well a module does on data it never trained on: the same items and noise every time, so that numbers compare."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -21,12 +21,12 @@ class Levelled(Protocol):
 
 
 class Validation:
-    """The objective's mean on held-out items, each with its own fixed noise and noise level; conditions are never hidden."""
+    """The objective's mean on held-out items, each with its own fixed noise level and noise; nothing is hidden."""
 
     def __init__(self, objective: Any, data: Batches) -> None:
         self.objective = objective
         items = torch.arange(min(ITEMS, len(data)))
-        self._chunks = [part for part in items.split(data.size)]
+        self._chunks = list(items.split(data.size))
         self._data, self._random = data, data.random.fold(VALIDATE)
 
     def __call__(self, module: nn.Module) -> float:

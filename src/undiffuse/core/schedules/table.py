@@ -1,8 +1,10 @@
 """A person's own schedule: any array of betas or alpha-bars, if wished with zero terminal signal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.tabulated import Tabulated, products
@@ -17,8 +19,8 @@ class Table(Tabulated):
     Raises Refused if both or none are given, for betas outside (0, 1] and for alpha-bars that do not fall.
     """
 
-    betas: tuple[float, ...] = ()
-    alpha_bars: tuple[float, ...] = ()
+    betas: Sequence[float] | np.ndarray | Tensor = ()
+    alpha_bars: Sequence[float] | np.ndarray | Tensor = ()
     zero_terminal_snr: bool = False
 
     def __post_init__(self) -> None:

@@ -1,0 +1,21 @@
+"""Several processes that train one module: what they tell each other after a backward pass."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+
+def average(accelerator: Accelerator, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Average the gradients, in place, and the loss over all processes, in one message; returns the loss."""
+    if accelerator.num_processes == 1:
+        return loss
+    held = [p.grad for p in parameters if p.grad is not None]
+    sizes = [1, *(gradient.numel() for gradient in held)]
+    message: Any = torch.cat([loss.reshape(1), *(gradient.flatten() for gradient in held)])
+    mean, *pieces = accelerator.reduce(message, "mean").split(sizes)  # pyright: ignore[reportAttributeAccessIssue]
+    for gradient, piece in zip(held, pieces, strict=True):
+        gradient.copy_(piece.view_as(gradient))
+    return mean[0]

@@ -1,0 +1,106 @@
+"""`undiffuse train`, `list` and `show`, as a person would use them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import undiffuse
+from undiffuse.cli.commands import spread
+from undiffuse.model import recipe as recipes
+
+Undiffuse = Callable[..., Any]
+SMALL = ("network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1", "train.batch=8")
+
+
+def test_train_then_go_on(undiffuse_: Undiffuse):
+    done = undiffuse_("train", "digits", "--out", "run", "--set", *SMALL, "train.steps=2", "train.previews=10")
+    assert (done.status, "run: 2 steps" in done.out) == (0, True)
+    done = undiffuse_("train", "run", "--resume", "--set", "train.steps=3")
+    assert (done.status, "run: 3 steps" in done.out) == (0, True)
+    assert undiffuse.load("run").facts["step"] == 3
+
+
+def test_own_images_from_a_file(undiffuse_: Undiffuse):
+    np.savez(
+        "own.npz",
+        images=np.random.default_rng(0).integers(0, 255, (40, 6, 6, 3)).astype(np.uint8),
+        labels=np.arange(40) % 2,
+    )
+    words = [
+        "--set",
+        "data.name=file",
+        "data.path=own.npz",
+        *SMALL,
+        "train.steps=1",
+        "train.previews=2",
+        "sampler.steps=2",
+    ]
+    assert undiffuse_("train", "digits", *words, "--out", "run").status == 0
+    assert undiffuse_("sample", "run", "-n", 2, "-o", "a.npz").status == 0
+    with np.load("a.npz") as found:
+        assert found["images"].shape == (2, 6, 6, 3)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_is_saved_and_says_how_to_go_on(tmp_path: Path):
+    words = ["train", "digits", "--out", "run", "--set", *SMALL, "train.steps=1000000"]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-m", "undiffuse", *words], cwd=tmp_path, env=environment, **pipes)
+    started = time.monotonic()
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() - started < 120:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "stopped and saved at step" in out
+    assert "--resume" in out
+    assert undiffuse.load(tmp_path / "run").facts["step"] >= 1
+
+
+def test_list_names_everything_there_is(undiffuse_: Undiffuse):
+    out = undiffuse_("list").out
+    for kind in undiffuse.registry.KINDS:
+        assert all(name in out for name in [kind, *undiffuse.registry.names(kind)])
+    assert all(name in out for name in recipes.names())
+
+
+@pytest.mark.parametrize("kind", ["recipes", *undiffuse.registry.KINDS])
+def test_list_says_what_each_is_and_what_can_be_set(undiffuse_: Undiffuse, kind: str):
+    done = undiffuse_("list", kind)
+    assert done.status == 0
+    for name in recipes.names() if kind == "recipes" else undiffuse.registry.names(kind):
+        assert name in done.out
+
+
+def test_list_shows_fields_with_their_defaults(undiffuse_: Undiffuse):
+    assert "eta = 0.0" in undiffuse_("list", "samplers").out
+
+
+def test_show_a_recipe_and_a_run(undiffuse_: Undiffuse, digits: Path):
+    assert 'name = "digits"' in undiffuse_("show", "digits").out
+    out = undiffuse_("show", digits).out
+    for words in ("10 classes", "parameters", "validation loss", 'name = "heun"'):
+        assert words in out
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["--set", "a=1", "b=2", "c=3"], ["--set", "a=1", "--set", "b=2", "--set", "c=3"]),
+        (["--set", "a=1", "--set", "b=2"], ["--set", "a=1", "--set", "b=2"]),
+        (["--set", "a=1", "--out", "b=2"], ["--set", "a=1", "--out", "b=2"]),
+        (["x=1", "--set", "a=1", "run"], ["x=1", "--set", "a=1", "run"]),
+    ],
+)
+def test_settings_may_stand_in_a_row(given: list[str], meant: list[str]):
+    assert list(spread(given)) == meant

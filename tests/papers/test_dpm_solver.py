@@ -1,0 +1,127 @@
+"""DPM-Solver++ (arXiv:2211.01095): its multistep and SDE formulas written out, and its errors on a Gaussian."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.random import Random
+from undiffuse.core.sample import trajectory
+from undiffuse.core.schedules import VP
+from undiffuse.samplers import DDIM, Multistep
+
+ORACLE = MixtureOracle(Gaussian(VP()), [0.3, 0.7], torch.tensor([[-0.6], [0.5]]), torch.tensor([0.04, 0.04]))
+TIMES = torch.tensor([1.0, 0.8, 0.55, 0.4, 0.2, 0.15], dtype=torch.float64)
+
+
+def level(t: Tensor) -> float:
+    """lambda = log(alpha / sigma)."""
+    return float(VP().log_snr(t)) / 2
+
+
+def run(sampler: Multistep, x: Tensor) -> list[Any]:
+    """The beliefs after each step, each step started from the last one's mean."""
+    memory, beliefs = None, []
+    for t, s in zip(TIMES[:-1], TIMES[1:], strict=True):
+        belief, memory = sampler.step(ORACLE, x, t, s, memory, random=Random(0))
+        beliefs.append(belief)
+        x = beliefs[-1].mean
+    return beliefs
+
+
+def test_second_order_is_the_papers_algorithm_two():
+    """x_i = sigma_i/sigma_{i-1} x - alpha_i (e^{-h} - 1) D, D = (1 + 1/(2r)) D_i - 1/(2r) D_{i-1}, r = h_{i-1}/h_i; first order first."""
+    x = Random(0).normal((5, 1), dtype=torch.float64)
+    got, last, h_last = run(Multistep(order=2), x), None, 0.0
+    for belief, t, s in zip(got, TIMES[:-1], TIMES[1:], strict=True):
+        h, guess = level(s) - level(t), ORACLE(x, t).mean
+        r = h_last / h
+        mixed = guess if last is None else (1 + 1 / (2 * r)) * guess - last / (2 * r)
+        (alpha_s, sigma_s), (_, sigma_t) = (VP().at(u, x) for u in (s, t))
+        x = sigma_s / sigma_t * x - alpha_s * (math.exp(-h) - 1) * mixed
+        torch.testing.assert_close(belief.mean, x, rtol=0, atol=1e-11)
+        assert float(torch.as_tensor(belief.var)) == 0
+        last, h_last = guess, h
+
+
+def test_the_sde_of_second_order_is_the_papers():
+    """x_i = sigma_i/sigma_{i-1} e^{-h} x + alpha_i (1 - e^{-2h}) D + sigma_i sqrt(1 - e^{-2h}) z."""
+    x = Random(0).normal((5, 1), dtype=torch.float64)
+    got, last, h_last = run(Multistep(order=2, eta=1.0), x), None, 0.0
+    for belief, t, s in zip(got, TIMES[:-1], TIMES[1:], strict=True):
+        h, guess = level(s) - level(t), ORACLE(x, t).mean
+        mixed = guess if last is None else guess + (guess - last) * h / (2 * h_last)
+        (alpha_s, sigma_s), (_, sigma_t) = (VP().at(u, x) for u in (s, t))
+        x = sigma_s / sigma_t * math.exp(-h) * x + alpha_s * (1 - math.exp(-2 * h)) * mixed
+        torch.testing.assert_close(belief.mean, x, rtol=0, atol=1e-11)
+        assert float(torch.as_tensor(belief.var).max()) == pytest.approx(float(sigma_s) ** 2 * (1 - math.exp(-2 * h)), rel=1e-9)
+        last, h_last = guess, h
+
+
+def test_third_order_integrates_the_quadratic_through_three_guesses():
+    """x_s = sigma_s/sigma_t x + sigma_s integral of e^l D(l) dl with D the Lagrange quadratic, by a fine sum.
+
+    The paper's released multistep code halves the second derivative, and is of second order; this is the integral itself.
+    """
+    x = Random(0).normal((5, 1), dtype=torch.float64)
+    got = run(Multistep(order=3), x)
+    nodes: list[float] = []
+    guesses: list[Tensor] = []
+    state = x
+    for i, (belief, t, s) in enumerate(zip(got, TIMES[:-1], TIMES[1:], strict=True)):
+        nodes.append(level(t))
+        guesses.append(ORACLE(state, t).mean)
+        if i >= 2:
+            points, weights = gauss(nodes[-1], level(s))
+            near = nodes[-3:]
+            curve = torch.zeros(len(points), *x.shape, dtype=torch.float64)
+            for j in range(3):
+                basis = torch.ones_like(points)
+                for k in range(3):
+                    if k != j:
+                        basis = basis * (points - near[k]) / (near[j] - near[k])
+                curve = curve + basis[:, None, None] * guesses[-3 + j]
+            integral = (weights * points.exp())[:, None, None].mul(curve).sum(0)
+            sigma_s, sigma_t = (float(VP().sigma(u)) for u in (s, t))
+            torch.testing.assert_close(belief.mean, sigma_s / sigma_t * state + sigma_s * integral, rtol=0, atol=1e-9)
+        state = belief.mean
+
+
+def gauss(low: float, high: float) -> tuple[Tensor, Tensor]:
+    import numpy as np
+
+    points, weights = np.polynomial.legendre.leggauss(40)
+    half = (high - low) / 2
+    return torch.from_numpy((low + high) / 2 + half * points), torch.from_numpy(half * weights)
+
+
+def error(sampler: Any, steps: int, lower_last: bool) -> float:
+    """The final multiplier of x on N(0, .25), less the exact one, on the grid even in log-SNR from t = 1 to 1e-3."""
+    oracle = GaussianOracle(Gaussian(VP()), 0.0, 0.25)
+    ends = VP().log_snr(torch.tensor([1.0, 1e-3], dtype=torch.float64))
+    times = VP().time(torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64))
+    times[0] = 1.0
+    x: Any = torch.ones(1, 1, dtype=torch.float64)
+    if not lower_last:
+        *_, x = trajectory(oracle, sampler, x, times, random=Random(0))
+    else:
+        *_, x = trajectory(oracle, sampler, x, times[:-1], random=Random(0))
+        *_, x = trajectory(oracle, DDIM(), x, times[-2:], random=Random(0))
+    (alpha_1, sigma_1), (alpha_0, sigma_0) = (VP().at(t, torch.zeros(1)) for t in (times[0], times[-1]))
+    exact = math.sqrt((float(alpha_0) ** 2 * 0.25 + float(sigma_0) ** 2) / (float(alpha_1) ** 2 * 0.25 + float(sigma_1) ** 2))
+    assert exact == pytest.approx(0.50009055, abs=1e-8)
+    return float(x) - exact
+
+
+@pytest.mark.parametrize(
+    ("steps", "first", "second", "lowered"),
+    [(5, -0.1831, -0.0192, -0.0736), (10, -0.1064, 0.0164, 0.0112), (20, -0.0564, 0.00651, 0.00638), (40, -0.0291, 0.00175, 0.00174)],
+)
+def test_errors_on_a_gaussian(steps: int, first: float, second: float, lowered: float):
+    """X13: DDIM, 2M, and 2M whose last step is of first order."""
+    for sampler, lower_last, wanted in ((DDIM(), False, first), (Multistep(2), False, second), (Multistep(2), True, lowered)):
+        assert error(sampler, steps, lower_last) == pytest.approx(wanted, abs=6e-5 if abs(wanted) > 0.01 else 6e-6)
