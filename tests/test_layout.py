@@ -1,7 +1,11 @@
 """Imports run only downward, so that any part can be understood, tested and replaced without what stands on it."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -62,3 +66,16 @@ def test_a_file_says_what_it_is_in_its_first_line():
         if not (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").splitlines()[:1]
     ]
     assert not silent, silent
+
+
+def test_what_is_imported_is_what_is_installed():
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in project["dependencies"]}
+    text = "\n".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
+    modules = set(re.findall(r"^\s*(?:from|import) ([a-z]\w*)", text, re.MULTILINE)) - sys.stdlib_module_names
+    owners = packages_distributions()
+    used = {owner.lower() for module in modules if module in owners for owner in owners[module]} - {"undiffuse"}
+    assert used <= declared, f"imported but no dependency: {used - declared}"
+    assert declared - used <= {"tensorboard"}, (
+        f"a dependency that nothing imports: {declared - used}"
+    )  # torch imports it

@@ -75,7 +75,9 @@ def train(
     training = Training(denoiser, objective, batches, settings, make, folder=folder, validate=check, preview=show)
     if resume:
         training.resume()
-    resolved.save(folder)
+    training.accelerator.wait_for_everyone()  # every process has seen the folder as it was
+    if training.accelerator.is_main_process:
+        resolved.save(folder)
     return training
 
 

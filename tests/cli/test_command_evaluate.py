@@ -15,6 +15,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.digits import Digits
 from undiffuse.judging import wording
 from undiffuse.judging.charts import Line, chart, smooth
+from undiffuse.judging.evaluate import usual
 from undiffuse.judging.noise import linear
 from undiffuse.judging.sources import renumber
 from undiffuse.pictures import telling
@@ -140,6 +141,13 @@ def test_the_linear_guess_is_the_posterior_mean_of_a_gaussian(count: int):
         snr = torch.tensor(level).exp()
         posterior = torch.linalg.inv(torch.linalg.inv(covariance) + snr * torch.eye(len(covariance)))
         assert linear(x, torch.tensor([level]))[0] == pytest.approx(float(posterior.trace()) / x.shape[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "classes", "count"), [(351, 10, 360), (8000, 10, 1000), (8000, 3, 1002), (20, 1, 100)]
+)
+def test_as_many_samples_as_held_out_items_and_equally_many_of_each_class(held_out: int, classes: int, count: int):
+    assert usual(held_out, classes) == count
 
 
 def test_a_running_mean_keeps_a_line_and_calms_noise():

@@ -1,4 +1,4 @@
-"""A law that asks for `schedule`, `table`, `scales`, `grid`, `draw` or `sampler` runs on every registered one, so a new component is tested by existing."""
+"""A law that asks for `schedule`, `scales`, `sampler` ... runs on every registered one, and so on each new one."""
 
 import inspect
 from typing import Any

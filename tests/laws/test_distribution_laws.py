@@ -46,7 +46,9 @@ def test_certainty_has_no_divergence_from_itself_and_infinite_from_the_excluded(
 
 
 def test_the_mean_minimises_the_error():
-    """What makes squared error and cross-entropy the losses of a denoiser: E error(guess, x_0) is least at guess = E[x_0]."""
+    """What makes squared error and cross-entropy the losses of a denoiser:
+    E error(guess, x_0) is least at guess = E[x_0].
+    """
     x = Random(0).normal((4000, 1), dtype=torch.float64) + 0.3
     best = float(x.mean())
     losses = [float(Normal(torch.full_like(x, best + d)).error(x).mean()) for d in (-0.1, 0.0, 0.1)]
@@ -88,7 +90,9 @@ def test_token_draws_have_the_probabilities_also_where_some_are_zero():
 
 
 def test_rare_tokens_are_drawn_as_rarely_as_they_should_from_float32_log_probs():
-    """Float32 Gumbel noise would cut the tail: 1e-5 must still come up, about 20 times in 2e6 draws (arXiv:2409.02908)."""
+    """Float32 Gumbel noise would cut the tail: 1e-5 must still come up,
+    about 20 times in 2e6 draws (arXiv:2409.02908).
+    """
     probs = torch.tensor([1 - 1e-5, 1e-5])
     x = Tokens(probs.log().expand(2000, 1000, 2)).sample(Random(0))
     assert 4 <= int(x.sum()) <= 45  # 20 expected

@@ -106,9 +106,13 @@ class TwoLevels(Denoiser):
         return Normal(mean + var / (var + sigma**2) * (x_t - mean))
 
 
-@pytest.mark.parametrize(("weight", "mean", "std"), [(1.0, 0.99375, 0.49999), (2.0, 1.31722, 0.22362), (4.0, 1.39461, 0.04473)])
+@pytest.mark.parametrize(
+    ("weight", "mean", "std"), [(1.0, 0.99375, 0.49999), (2.0, 1.31722, 0.22362), (4.0, 1.39461, 0.04473)]
+)
 def test_guided_gaussians_end_where_the_ode_ends_and_not_at_the_tilted_density(weight: float, mean: float, std: float):
-    """X16: from sigma = 80 with a zero-mean start (the paper's w = weight - 1); the tilted law would be 1/.5, 1.111/.373, 1.176/.271."""
+    """X16: from sigma = 80 with a zero-mean start (the paper's w = weight - 1);
+    the tilted law would be 1/.5, 1.111/.373, 1.176/.271.
+    """
     guided = ClassifierFree(TwoLevels(), weight=weight)
     start = 80 * torch.tensor([[0.0], [1.0]], dtype=torch.float64)  # the map is affine: its value and slope say all
     times = Karras(sigma_min=1e-4)(EDM(), 400)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from undiffuse.core.categorical import Categorical, mask
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused, near, unknown
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
-from undiffuse.core.categorical import Categorical, mask
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.schedules import EDM, VP, ContinuousCosine, LogLinear
@@ -52,7 +52,10 @@ def test_steps_and_times_that_disagree_are_refused():
 def test_noise_prediction_cannot_start_where_nothing_is_left():
     denoiser = Predictor(nn.Identity(), Gaussian(ContinuousCosine()), "noise")
     denoiser.network.forward = lambda x, c_time: x  # type: ignore[method-assign]
-    with pytest.raises(Refused, match="noise prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data"):
+    with pytest.raises(
+        Refused,
+        match="noise prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data",
+    ):
         sample(denoiser, (1, 2), sampler=DDIM(), times=Even()(VP(), 3))
     start = torch.zeros(1, 2)
     assert sample(denoiser, (1, 2), sampler=DDIM(), times=torch.tensor([0.9, 0.4, 0.0]), start=start).shape == (1, 2)
@@ -127,4 +130,7 @@ def test_samples_go_where_the_weights_are():
 def test_the_near_word_is_offered_only_when_it_is_near():
     assert near("dddim", ["ddim", "heun"]) == " (did you mean 'ddim'?)"
     assert near("zzz", ["ddim", "heun"]) == ""
-    assert str(unknown("samplers", "dddim", ["heun", "ddim"])) == "samplers has no 'dddim' (did you mean 'ddim'?); it has: ddim, heun"
+    assert (
+        str(unknown("samplers", "dddim", ["heun", "ddim"]))
+        == "samplers has no 'dddim' (did you mean 'ddim'?); it has: ddim, heun"
+    )

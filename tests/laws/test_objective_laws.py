@@ -55,7 +55,10 @@ def test_the_loss_does_not_depend_on_the_parameterization(weighting: Weighting, 
     if schedule == Flow():
         schedule = LogLinear()  # Flow's path, but some signal is left at t = 1, which noise prediction needs
     process, objective = Gaussian(schedule), Denoising(weighting)
-    losses = [objective.at(T, Predictor(Means(process, s, X_0, 0.3), process, s), X_0, Random(1), {}) for s in (scales, Data())]
+    losses = [
+        objective.at(T, Predictor(Means(process, s, X_0, 0.3), process, s), X_0, Random(1), {})
+        for s in (scales, Data())
+    ]
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-12)
     perfect = objective.at(T, Predictor(Means(process, scales, X_0, 0.0), process, scales), X_0, Random(1), {})
     torch.testing.assert_close(perfect, torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12)
@@ -83,7 +86,9 @@ def test_each_weighting_is_its_papers_function_of_the_snr(weighting: Weighting):
 
 
 def test_the_weightings_are_the_plain_losses_of_their_parameterizations():
-    """noise: |noise - its guess|^2 (arXiv:2006.11239, eq. 14); snr_plus_one: |v - its guess|^2 (arXiv:2202.00512, eq. 14)."""
+    """noise: |noise - its guess|^2 (arXiv:2006.11239, eq. 14); snr_plus_one: |v - its guess|^2 (arXiv:2202.00512, eq.
+    14).
+    """
     process = Gaussian(VP())
     alpha, sigma = process.schedule.at(T, X_0)
     noise = process.marginal(torch.zeros_like(X_0), T).sample(Random(1)) / sigma
@@ -130,7 +135,10 @@ def test_times_come_from_their_draw_and_each_sample_from_its_index():
     assert torch.equal(objective(oracle, x_0[order], Random(4, order), {}), whole[order])
     assert not torch.equal(objective(oracle, x_0, Random(5), {}), whole)
     levels = process.schedule.log_snr(objective.times(process.schedule, Random(4).fold(0), 8))
-    assert torch.equal(objective.at(process.schedule.time(levels), oracle, x_0, Random(4).fold(1), {}).round(decimals=9), whole.round(decimals=9))
+    assert torch.equal(
+        objective.at(process.schedule.time(levels), oracle, x_0, Random(4).fold(1), {}).round(decimals=9),
+        whole.round(decimals=9),
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +180,10 @@ def test_tokens_are_judged_by_cross_entropy():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Denoising("minsnr"), r"the denoising objective's weighting has no 'minsnr' \(did you mean 'min_snr'\?\); it has: data, edm"),  # type: ignore[arg-type]
+        (
+            lambda: Denoising("minsnr"),
+            r"the denoising objective's weighting has no 'minsnr' \(did you mean 'min_snr'\?\); it has: data, edm",
+        ),  # type: ignore[arg-type]
         (lambda: Denoising(gamma=0.0), "denoising needs gamma > 0 and data_std > 0, not 0 and 0.5"),
         (lambda: Denoising(data_std=-1.0), "denoising needs gamma > 0 and data_std > 0, not 5 and -1"),
     ],

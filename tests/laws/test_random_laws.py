@@ -1,4 +1,4 @@
-"""Laws of Random: a draw depends on (seed, folds, sample index, element) and on nothing else, and the numbers are random."""
+"""Laws of Random: a draw depends on (seed, folds, sample, element) and on nothing else, and the numbers are random."""
 
 from typing import Any
 
@@ -97,8 +97,7 @@ def test_folding_is_a_path():
 def test_uniform_is_uniform_and_never_hits_its_ends():
     u = Random(0).uniform((100, 1000))
     assert u.dtype == torch.float64
-    assert 0 < float(u.min())
-    assert float(u.max()) < 1
+    assert bool(((u > 0) & (u < 1)).all())
     assert stats.kstest(u.flatten().numpy(), "uniform").pvalue > 1e-3
     assert stats.kstest(u[:, 0].numpy(), "uniform").pvalue > 1e-3
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from undiffuse.core.schedules import EDM, VE, VP, ContinuousCosine, Flow, Linear
 from undiffuse.core.times import Even, Karras
 from undiffuse.samplers import DDIM, Ancestral, Euler, Heun, Multistep, Renoise
 
-SMOOTH = [VP(), EDM(), LinearBeta(), VE()]
+SCHEDULES = [VP(), EDM(), VE()]
 EXACT_AT_ANY_COUNT = (Ancestral(variance="exact"), Renoise())
 MEAN, STD = 0.3, 0.5
 
@@ -42,10 +43,13 @@ class Recorder(Random):
         return self.drawn[-1]
 
 
-def final_law(sampler: Sampler, schedule: Schedule, times: Tensor, std: float = STD, mean: float = MEAN) -> tuple[float, float]:
+def final_law(
+    sampler: Sampler, schedule: Schedule, times: Tensor, std: float = STD, mean: float = MEAN
+) -> tuple[float, float]:
     """The exact mean and std that the sampler ends with on N(mean, std^2), started from the exact q(x_t).
 
-    Against the exact denoiser a run is affine in its start and in all of its noise, so its variance is the sum of its squared derivatives.
+    Against the exact denoiser a run is affine in its start and in all of its noise,
+    so its variance is the sum of its squared derivatives.
     """
     process = Gaussian(schedule)
     random = Recorder(0)
@@ -57,20 +61,26 @@ def final_law(sampler: Sampler, schedule: Schedule, times: Tensor, std: float = 
     return float(x.detach()), math.sqrt(sum(float((s**2).sum()) for s in slopes if s is not None))
 
 
-@pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_every_sampler_reaches_the_exact_law_of_a_gaussian(sampler: Sampler, schedule: Schedule):
-    coarse, fine = (final_law(sampler, schedule, Karras()(schedule, steps)) for steps in (16, 64))
-    (mean_16, std_16), (mean_64, std_64) = coarse, fine
+    coarse, fine = (final_law(sampler, schedule, Karras()(schedule, steps)) for steps in (12, 48))
+    (mean_12, std_12), (mean_48, std_48) = coarse, fine
     floor = 1e-3 * STD  # VE's lowest noise, 0.01, from which the last step jumps to the guess
-    assert abs(mean_64 - MEAN) < max(0.35 * abs(mean_16 - MEAN), floor)
-    assert abs(std_64 - STD) < max(0.35 * abs(std_16 - STD), floor)  # first order at least: a quarter, but for higher terms
-    assert abs(std_64 - STD) < 0.1 * STD
+    assert abs(mean_48 - MEAN) < max(0.35 * abs(mean_12 - MEAN), floor)
+    assert abs(std_48 - STD) < max(
+        0.35 * abs(std_12 - STD), floor
+    )  # first order at least: a quarter, but for higher terms
+    assert abs(std_48 - STD) < 0.13 * STD
 
 
 @pytest.mark.parametrize("sampler", EXACT_AT_ANY_COUNT, ids=repr)
-@pytest.mark.parametrize("schedule", [VP(), Flow(), EDM(), ContinuousCosine(), LinearBeta()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "schedule", [VP(), Flow(), EDM(), ContinuousCosine(), LinearBeta()], ids=lambda s: type(s).__name__
+)
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_bridges_averaged_over_the_exact_posterior_are_exact_at_any_count(sampler: Sampler, schedule: Schedule, steps: int):
+def test_bridges_averaged_over_the_exact_posterior_are_exact_at_any_count(
+    sampler: Sampler, schedule: Schedule, steps: int
+):
     mean, std = final_law(sampler, schedule, Even()(schedule, steps))
     assert mean == pytest.approx(MEAN, abs=1e-9)
     assert std == pytest.approx(STD, abs=1e-9)
@@ -102,10 +112,11 @@ def mixture(schedule: Schedule) -> MixtureOracle:
     return MixtureOracle(Gaussian(schedule), WEIGHTS, MEANS[:, None], STDS**2)
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM()], ids=lambda s: type(s).__name__)
-def test_every_sampler_reaches_the_exact_law_of_a_mixture(sampler: Sampler, schedule: Schedule):
-    """By the largest distance between distribution functions: chance alone stays below 0.03 with 4000 draws (p = 0.0015), the rest is for 60 steps."""
-    count = 4000
+def test_every_sampler_reaches_the_exact_law_of_a_mixture(sampler: Sampler):
+    """By the largest distance between distribution functions: chance alone stays below 0.03 with 4000 draws (p =
+    0.0015), the rest is for 60 steps.
+    """
+    count, schedule = 4000, VP()
     times = Karras()(schedule, 60)
     quantiles = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     start = mixture_quantile(quantiles, schedule, times[0])[:, None]
@@ -116,7 +127,18 @@ def test_every_sampler_reaches_the_exact_law_of_a_mixture(sampler: Sampler, sche
     assert float((ranks - quantiles).abs().max()) < 0.04
 
 
-@pytest.mark.parametrize(("sampler", "bound"), [(DDIM(), 0.02), (Euler(), 0.02), (Multistep(1), 0.02), (Heun(), 0.002), (Multistep(2), 0.002), (Multistep(3), 0.001)], ids=repr)
+@pytest.mark.parametrize(
+    ("sampler", "bound"),
+    [
+        (DDIM(), 0.02),
+        (Euler(), 0.02),
+        (Multistep(1), 0.02),
+        (Heun(), 0.002),
+        (Multistep(2), 0.002),
+        (Multistep(3), 0.001),
+    ],
+    ids=repr,
+)
 def test_deterministic_samplers_follow_the_exact_map_of_the_ode(sampler: Sampler, bound: float):
     errors: list[float] = []
     quantiles = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
@@ -129,7 +151,7 @@ def test_deterministic_samplers_follow_the_exact_map_of_the_ode(sampler: Sampler
     assert max(errors) < bound, errors
 
 
-# Tokens: a step from each of all sequences gives the transition matrix, so the law a sampler ends with is a product of matrices.
+# Tokens: a step from every sequence gives the transition matrix; the law a sampler ends with is a product of matrices.
 
 
 def all_sequences(size: int, length: int) -> Tensor:
@@ -138,9 +160,10 @@ def all_sequences(size: int, length: int) -> Tensor:
 
 def token_law(sampler: Sampler, oracle: TokenOracle, length: int, times: Tensor) -> Tensor:
     """The exact probability of each sequence at the end of the run."""
-    states = all_sequences(len(oracle.process.noise), length)
+    process: Any = oracle.process
+    states = all_sequences(len(process.noise), length)
     law = oracle.process.prior((len(states), length)).log_prob(states).exp()
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in pairwise(times):
         belief, memory = sampler.step(oracle, states, t, s, random=Random(0))
         assert memory is None
         probs: Tensor = belief.mean  # (from, position, token)
@@ -163,7 +186,9 @@ NOISES = {"uniform": uniform(3), "mask": mask(3), "arbitrary": (0.2, 0.3, 0.5)}
 
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
-def test_samplers_for_tokens_reach_the_exact_law_of_a_token_in_any_number_of_steps(sampler: Sampler, noise: tuple[float, ...]):
+def test_samplers_for_tokens_reach_the_exact_law_of_a_token_in_any_number_of_steps(
+    sampler: Sampler, noise: tuple[float, ...]
+):
     if not is_for_tokens(sampler):
         return
     data = torch.tensor([0.85, 0.15, 0.0], dtype=torch.float64)
@@ -175,7 +200,9 @@ def test_samplers_for_tokens_reach_the_exact_law_of_a_token_in_any_number_of_ste
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
 def test_samplers_for_tokens_reach_the_exact_law_of_a_table_of_sequences(sampler: Sampler, noise: tuple[float, ...]):
-    """Positions are drawn independently in a step, so two correlated tokens need many steps; the distance falls as 1/steps."""
+    """Positions are drawn independently in a step, so two correlated tokens need many steps;
+    the distance falls as 1/steps.
+    """
     if not is_for_tokens(sampler) or isinstance(sampler, Renoise):  # one that forgets x_t never learns what it drew
         return
     oracle = TokenOracle(Categorical(Flow(), noise), torch.tensor([[0, 0], [1, 1], [0, 1]]), [0.5, 0.4, 0.1])
@@ -188,7 +215,9 @@ def test_samplers_for_tokens_reach_the_exact_law_of_a_table_of_sequences(sampler
 
 @pytest.mark.parametrize("sampler", [Ancestral(), DDIM(), DDIM(eta=0.5)], ids=repr)
 def test_drawn_tokens_have_the_frequencies_of_the_table(sampler: Sampler):
-    """Through sample() itself: total variation within what 4000 draws allow (the expected is about 0.018, 5 sigma above it 0.05)."""
+    """Through sample() itself: total variation within what 4000 draws allow (the expected is about 0.018,
+    5 sigma above it 0.05).
+    """
     oracle = TokenOracle(Categorical(LogLinear(), mask(3)), torch.tensor([[0, 0], [1, 1], [0, 1]]), [0.5, 0.4, 0.1])
     drawn = sample(oracle, (4000, 2), sampler=sampler, times=Even()(LogLinear(), 32))
     states = all_sequences(3, 2)
@@ -204,7 +233,7 @@ class Both(Denoiser):
     parts: dict[str, Any]
 
     @property
-    def process(self) -> Product:  # type: ignore[override]
+    def process(self) -> Any:  # type: ignore[override]
         return Product({name: part.process for name, part in self.parts.items()})
 
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
@@ -219,9 +248,9 @@ def test_several_parts_are_sampled_together(sampler: Sampler):
             "token": TokenOracle(Categorical(LogLinear(), mask(3)), torch.tensor([[0], [1]]), [0.3, 0.7]),
         }
     )
-    x = sample(both, {"value": (4000, 1), "token": (4000, 1)}, sampler=sampler, times=Even()(VP(), 60))
+    x = sample(both, {"value": (4000, 1), "token": (4000, 1)}, sampler=sampler, times=Even()(VP(), 40))
     assert float(x["value"].mean()) == pytest.approx(MEAN, abs=0.05)
-    assert float(x["value"].std()) == pytest.approx(STD, rel=0.12)
+    assert float(x["value"].std()) == pytest.approx(STD, rel=0.2)  # posterior: 40 steps leave it 13 % narrow
     assert torch.bincount(x["token"].flatten(), minlength=3).tolist()[2] == 0
     assert float(x["token"].double().mean()) == pytest.approx(0.7, abs=0.04)
     assert abs(float(torch.corrcoef(torch.stack([x["value"][:, 0], x["token"][:, 0].float()]))[0, 1])) < 0.08
@@ -238,7 +267,9 @@ def test_step_by_step_equals_one_call(sampler: Sampler):
     states = list(trajectory(oracle, sampler, x, times, random=Random(5)))
     assert len(states) == 8
     assert torch.equal(states[-1], whole)
-    torch.testing.assert_close(sample(oracle, (6, 1), sampler=sampler, times=times, seed=5, start=x), whole, rtol=0, atol=0)
+    torch.testing.assert_close(
+        sample(oracle, (6, 1), sampler=sampler, times=times, seed=5, start=x), whole, rtol=0, atol=0
+    )
 
 
 def test_a_sample_depends_on_seed_and_index_only(sampler: Sampler):
@@ -278,7 +309,11 @@ def test_the_state_is_not_touched(sampler: Sampler):
         sampler.grid = None  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("sampler", "calls"), [(DDIM(), 9), (Ancestral(), 9), (Euler(), 9), (Multistep(3), 9), (Renoise(), 9), (Heun(), 17)], ids=repr)
+@pytest.mark.parametrize(
+    ("sampler", "calls"),
+    [(DDIM(), 9), (Ancestral(), 9), (Euler(), 9), (Multistep(3), 9), (Renoise(), 9), (Heun(), 17)],
+    ids=repr,
+)
 def test_calls_of_the_network(sampler: Sampler, calls: int):
     """One a step; Heun two, but one in the last: 2 N - 1 (arXiv:2206.00364, alg. 1)."""
     count = 0
@@ -290,7 +325,13 @@ def test_calls_of_the_network(sampler: Sampler, calls: int):
             assert cond == {"label": 3}
             return super().__call__(x_t, t)
 
-    sample(Counted(Gaussian(VP()), WEIGHTS, MEANS[:, None], STDS**2), (2, 1), sampler=sampler, times=Karras()(VP(), 9), label=3)
+    sample(
+        Counted(Gaussian(VP()), WEIGHTS, MEANS[:, None], STDS**2),
+        (2, 1),
+        sampler=sampler,
+        times=Karras()(VP(), 9),
+        label=3,
+    )
     assert count == calls
 
 
@@ -312,10 +353,22 @@ class Sure(GaussianOracle):
         (lambda: Euler(churn=-0.1), "euler needs churn >= 0 and noise > 0, not -0.1 and 1"),
         (lambda: Heun(noise=0.0), "heun needs churn >= 0 and noise > 0, not 0 and 0"),
         (lambda: Ancestral("large"), "ancestral has no variance 'large'; it has: posterior, beta, exact"),  # type: ignore[arg-type]
-        (lambda: sample(TOKENS, (1, 1), sampler=Heun()), "heun follows the probability-flow ODE of a Gaussian process; Categorical has none: use ancestral or ddim"),
-        (lambda: sample(TOKENS, (1, 1), sampler=Euler()), "euler follows the probability-flow ODE of a Gaussian process"),
-        (lambda: sample(TOKENS, (1, 1), sampler=Multistep()), "multistep follows the probability-flow ODE of a Gaussian process"),
-        (lambda: sample(TOKENS, (1, 1), sampler=Ancestral("beta")), "ancestral with variance 'beta' is for a Gaussian process, not Categorical"),
+        (
+            lambda: sample(TOKENS, (1, 1), sampler=Heun()),
+            "heun follows the probability-flow ODE of a Gaussian process; Categorical has none: use ancestral or ddim",
+        ),
+        (
+            lambda: sample(TOKENS, (1, 1), sampler=Euler()),
+            "euler follows the probability-flow ODE of a Gaussian process",
+        ),
+        (
+            lambda: sample(TOKENS, (1, 1), sampler=Multistep()),
+            "multistep follows the probability-flow ODE of a Gaussian process",
+        ),
+        (
+            lambda: sample(TOKENS, (1, 1), sampler=Ancestral("beta")),
+            "ancestral with variance 'beta' is for a Gaussian process, not Categorical",
+        ),
         (
             lambda: sample(Sure(Gaussian(VP())), (1, 1), sampler=Ancestral("exact")),
             "ancestral with variance 'exact' needs a denoiser that reports its variance; use 'posterior' or 'beta'",

@@ -131,7 +131,9 @@ def test_the_network_is_fed_its_own_dtype_a_float32_time_and_the_conditions(scal
 
 
 def test_what_the_network_is_fed_has_unit_variance_under_edm():
-    """arXiv:2206.00364, eq. 114 and 117: with data of std data_std the input and the target have unit variance at every noise level."""
+    """arXiv:2206.00364, eq. 114 and 117: with data of std data_std the input and the target have unit variance at
+    every noise level.
+    """
     t = torch.tensor([1e-4, 1e-3, 0.01, 0.1, 1.0], dtype=torch.float64)
     for schedule in (EDM(), VP(), Flow()):
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)

@@ -28,11 +28,12 @@ from undiffuse.core.times import (
 
 
 def test_a_grid_falls_strictly_from_noise_to_data(grid: Grid, schedule: Schedule):
+    refusals: list[str] = []
     for steps in (1, 2, min(3, schedule.steps or 3), min(18, schedule.steps or 18)):
         try:
             times = grid(schedule, steps)
         except Refused as error:
-            assert "would visit a step twice" in str(error) or "would see the cleanest step only" in str(error)
+            refusals.append(str(error))
             continue
         assert times[0] > 0.4
         assert times.shape == (steps + 1,)
@@ -40,6 +41,7 @@ def test_a_grid_falls_strictly_from_noise_to_data(grid: Grid, schedule: Schedule
         assert (times.diff() < 0).all()
         assert times[-1] == 0
         assert times[0] <= 1
+    assert all("would visit a step twice" in r or "would see the cleanest step only" in r for r in refusals)
 
 
 def test_one_step_that_would_start_at_clean_data_is_refused():

@@ -57,7 +57,9 @@ def test_variances_and_numbers_are_special_cases_of_a_covariance():
 def test_a_number_serves_images_of_any_shape():
     guess = GaussianOracle(Gaussian(VP()), 0.0, 1.0)(torch.ones(2, 3, 4, 4), torch.tensor([0.2, 0.7]))
     alpha, _ = VP().at(torch.tensor([0.2, 0.7]), torch.ones(2))
-    torch.testing.assert_close(guess.mean[:, 0, 0, 0].double(), alpha, rtol=1e-6, atol=0)  # alpha / (alpha^2 + sigma^2) = alpha
+    torch.testing.assert_close(
+        guess.mean[:, 0, 0, 0].double(), alpha, rtol=1e-6, atol=0
+    )  # alpha / (alpha^2 + sigma^2) = alpha
     assert guess.mean.dtype == torch.float32
 
 
@@ -65,7 +67,9 @@ def test_a_number_serves_images_of_any_shape():
 def test_mixture_in_one_dimension_is_the_integral(schedule: Any):
     """E and Var of x_0 given x_t by a fine sum over x_0."""
     weights, means, stds = np.array([0.3, 0.7]), np.array([-0.6, 0.5]), np.array([0.15, 0.3])
-    oracle = MixtureOracle(Gaussian(schedule), torch.tensor(weights), torch.tensor(means)[:, None], torch.tensor(stds**2))
+    oracle = MixtureOracle(
+        Gaussian(schedule), torch.tensor(weights), torch.tensor(means)[:, None], torch.tensor(stds**2)
+    )
     grid = np.linspace(-4, 4, 40001)
     density = sum(w * np.exp(-((grid - m) ** 2) / (2 * s**2)) / s for w, m, s in zip(weights, means, stds, strict=True))
     x_t = torch.tensor([[-1.0], [0.1], [0.7]], dtype=torch.float64)
@@ -88,12 +92,17 @@ def test_mixture_with_full_covariances_is_bayes_over_gaussian_oracles():
     guess = oracle(x, t)
     for i in range(6):
         alpha, sigma = (float(c) for c in process.schedule.at(t[i], x))
-        laws = [torch.distributions.MultivariateNormal(alpha * m, alpha**2 * c + sigma**2 * torch.eye(3)) for m, c in zip(means, covs, strict=True)]
+        laws = [
+            torch.distributions.MultivariateNormal(alpha * m, alpha**2 * c + sigma**2 * torch.eye(3))
+            for m, c in zip(means, covs, strict=True)
+        ]
         share = torch.stack([w * law.log_prob(x[i]).exp() for w, law in zip((0.25, 0.75), laws, strict=True)])
         share = share / share.sum()
         parts = [GaussianOracle(process, m, c)(x[i : i + 1], t[i]) for m, c in zip(means, covs, strict=True)]
         mean = sum(s * p.mean[0] for s, p in zip(share, parts, strict=True))
-        second = sum(s * (torch.as_tensor(p.var).expand(1, 3)[0] + p.mean[0] ** 2) for s, p in zip(share, parts, strict=True))
+        second = sum(
+            s * (torch.as_tensor(p.var).expand(1, 3)[0] + p.mean[0] ** 2) for s, p in zip(share, parts, strict=True)
+        )
         torch.testing.assert_close(guess.mean[i], mean)
         torch.testing.assert_close(torch.as_tensor(guess.var)[i], second - mean**2)
 
@@ -102,7 +111,10 @@ def test_a_data_sets_posterior_is_the_softmax_of_distances():
     points = Random(0).normal((7, 2, 3), dtype=torch.float64)
     for schedule in SCHEDULES:
         oracle = DatasetOracle(Gaussian(schedule), points)
-        x, t = Random(1).normal((4, 2, 3), dtype=torch.float64), torch.tensor([0.05, 0.3, 0.6, 1.0], dtype=torch.float64)
+        x, t = (
+            Random(1).normal((4, 2, 3), dtype=torch.float64),
+            torch.tensor([0.05, 0.3, 0.6, 1.0], dtype=torch.float64),
+        )
         guess = oracle(x, t)
         for i in range(4):
             alpha, sigma = (float(c) for c in schedule.at(t[i], x))
@@ -120,7 +132,10 @@ def test_clean_data_is_recognised():
     points = Random(0).normal((7, 2), dtype=torch.float64)
     guess = DatasetOracle(Gaussian(VP()), points)(points, 0.0)
     torch.testing.assert_close(guess.mean, points)
-    for oracle in (GaussianOracle(Gaussian(VP()), 0.0, 1.0), MixtureOracle(Gaussian(VP()), [1.0, 1.0], points[:2], torch.ones(2))):
+    for oracle in (
+        GaussianOracle(Gaussian(VP()), 0.0, 1.0),
+        MixtureOracle(Gaussian(VP()), [1.0, 1.0], points[:2], torch.ones(2)),
+    ):
         torch.testing.assert_close(oracle(points, 0.0).mean, points)
 
 

@@ -1,6 +1,7 @@
 """DPM-Solver++ (arXiv:2211.01095): its multistep and SDE formulas written out, and its errors on a Gaussian."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def level(t: Tensor) -> float:
 def run(sampler: Multistep, x: Tensor) -> list[Any]:
     """The beliefs after each step, each step started from the last one's mean."""
     memory, beliefs = None, []
-    for t, s in zip(TIMES[:-1], TIMES[1:], strict=True):
+    for t, s in pairwise(TIMES):
         belief, memory = sampler.step(ORACLE, x, t, s, memory, random=Random(0))
         beliefs.append(belief)
         x = beliefs[-1].mean
@@ -34,7 +35,9 @@ def run(sampler: Multistep, x: Tensor) -> list[Any]:
 
 
 def test_second_order_is_the_papers_algorithm_two():
-    """x_i = sigma_i/sigma_{i-1} x - alpha_i (e^{-h} - 1) D, D = (1 + 1/(2r)) D_i - 1/(2r) D_{i-1}, r = h_{i-1}/h_i; first order first."""
+    """x_i = sigma_i/sigma_{i-1} x - alpha_i (e^{-h} - 1) D, D = (1 + 1/(2r)) D_i - 1/(2r) D_{i-1}, r = h_{i-1}/h_i;
+    first order first.
+    """
     x = Random(0).normal((5, 1), dtype=torch.float64)
     got, last, h_last = run(Multistep(order=2), x), None, 0.0
     for belief, t, s in zip(got, TIMES[:-1], TIMES[1:], strict=True):
@@ -58,14 +61,17 @@ def test_the_sde_of_second_order_is_the_papers():
         (alpha_s, sigma_s), (_, sigma_t) = (VP().at(u, x) for u in (s, t))
         x = sigma_s / sigma_t * math.exp(-h) * x + alpha_s * (1 - math.exp(-2 * h)) * mixed
         torch.testing.assert_close(belief.mean, x, rtol=0, atol=1e-11)
-        assert float(torch.as_tensor(belief.var).max()) == pytest.approx(float(sigma_s) ** 2 * (1 - math.exp(-2 * h)), rel=1e-9)
+        assert float(torch.as_tensor(belief.var).max()) == pytest.approx(
+            float(sigma_s) ** 2 * (1 - math.exp(-2 * h)), rel=1e-9
+        )
         last, h_last = guess, h
 
 
 def test_third_order_integrates_the_quadratic_through_three_guesses():
     """x_s = sigma_s/sigma_t x + sigma_s integral of e^l D(l) dl with D the Lagrange quadratic, by a fine sum.
 
-    The paper's released multistep code halves the second derivative, and is of second order; this is the integral itself.
+    The paper's released multistep code halves the second derivative, and is of second order;
+    this is the integral itself.
     """
     x = Random(0).normal((5, 1), dtype=torch.float64)
     got = run(Multistep(order=3), x)
@@ -112,16 +118,27 @@ def error(sampler: Any, steps: int, lower_last: bool) -> float:
         *_, x = trajectory(oracle, sampler, x, times[:-1], random=Random(0))
         *_, x = trajectory(oracle, DDIM(), x, times[-2:], random=Random(0))
     (alpha_1, sigma_1), (alpha_0, sigma_0) = (VP().at(t, torch.zeros(1)) for t in (times[0], times[-1]))
-    exact = math.sqrt((float(alpha_0) ** 2 * 0.25 + float(sigma_0) ** 2) / (float(alpha_1) ** 2 * 0.25 + float(sigma_1) ** 2))
+    exact = math.sqrt(
+        (float(alpha_0) ** 2 * 0.25 + float(sigma_0) ** 2) / (float(alpha_1) ** 2 * 0.25 + float(sigma_1) ** 2)
+    )
     assert exact == pytest.approx(0.50009055, abs=1e-8)
     return float(x) - exact
 
 
 @pytest.mark.parametrize(
     ("steps", "first", "second", "lowered"),
-    [(5, -0.1831, -0.0192, -0.0736), (10, -0.1064, 0.0164, 0.0112), (20, -0.0564, 0.00651, 0.00638), (40, -0.0291, 0.00175, 0.00174)],
+    [
+        (5, -0.1831, -0.0192, -0.0736),
+        (10, -0.1064, 0.0164, 0.0112),
+        (20, -0.0564, 0.00651, 0.00638),
+        (40, -0.0291, 0.00175, 0.00174),
+    ],
 )
 def test_errors_on_a_gaussian(steps: int, first: float, second: float, lowered: float):
     """X13: DDIM, 2M, and 2M whose last step is of first order."""
-    for sampler, lower_last, wanted in ((DDIM(), False, first), (Multistep(2), False, second), (Multistep(2), True, lowered)):
+    for sampler, lower_last, wanted in (
+        (DDIM(), False, first),
+        (Multistep(2), False, second),
+        (Multistep(2), True, lowered),
+    ):
         assert error(sampler, steps, lower_last) == pytest.approx(wanted, abs=6e-5 if abs(wanted) > 0.01 else 6e-6)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from undiffuse.core import scales
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.scales import EDM as Scales
 from undiffuse.core.schedules import EDM, Flow
 from undiffuse.core.times import Karras
 from undiffuse.samplers import Euler, Heun
@@ -34,7 +34,7 @@ def test_the_grid_of_eighteen():
 )
 def test_the_coefficients(sigma: float, skip: float, out: float, into: float, weight: float):
     """X11, table 1, data_std 0.5; the loss weight is 1 / c_out^2."""
-    got = Scales().coefficients(torch.ones((), dtype=torch.float64), torch.tensor(sigma, dtype=torch.float64))
+    got = scales.EDM().coefficients(torch.ones((), dtype=torch.float64), torch.tensor(sigma, dtype=torch.float64))
     for value, wanted in zip(got, (skip, out, into), strict=True):
         assert float(value) == pytest.approx(wanted, rel=2e-6)
     assert 1 / float(got[1]) ** 2 == pytest.approx(weight, rel=1e-6)
@@ -55,7 +55,9 @@ def test_the_final_std_of_a_gaussian(steps: int, euler: float, heun: float):
     """X11: data N(0, .25) started from N(0, 80^2); the exact end is .49999023."""
     oracle = GaussianOracle(Gaussian(EDM()), 0.0, 0.25)
     for sampler, std in ((Euler(), euler), (Heun(), heun)):
-        *_, x = trajectory(oracle, sampler, torch.full((1, 1), 80.0, dtype=torch.float64), Karras()(EDM(), steps), random=Random(0))
+        *_, x = trajectory(
+            oracle, sampler, torch.full((1, 1), 80.0, dtype=torch.float64), Karras()(EDM(), steps), random=Random(0)
+        )
         assert float(x) == pytest.approx(std, abs=1e-8)
 
 
@@ -82,13 +84,17 @@ def test_on_the_straight_path_heun_is_flow_matchings():
     u = (x - oracle(x, t).mean) / t
     euler = x + (s - t) * u
     u_next = (euler - oracle(euler, s).mean) / s
-    torch.testing.assert_close(Heun().step(oracle, x, t, s, random=Random(0))[0].mean, x + (s - t) * (u + u_next) / 2, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        Heun().step(oracle, x, t, s, random=Random(0))[0].mean, x + (s - t) * (u + u_next) / 2, rtol=0, atol=1e-12
+    )
     torch.testing.assert_close(Euler().step(oracle, x, t, s, random=Random(0))[0].mean, euler, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [Euler, Heun])
 def test_churn_is_algorithm_two(kind: type[Sampler]):
-    """The noise level rises by gamma with noise of std S_noise sqrt(sigma_hat^2 - sigma^2), then the step starts there."""
+    """The noise level rises by gamma with noise of std S_noise sqrt(sigma_hat^2 - sigma^2),
+    then the step starts there.
+    """
     oracle, sigma, gamma, width = mixture(EDM()), 3.0, 0.2, 1.003
     x = torch.zeros(4000, 1, dtype=torch.float64)
     t, s = (torch.tensor(v / 80, dtype=torch.float64) for v in (sigma, 1.7))
@@ -108,5 +114,7 @@ def test_churn_stops_where_the_schedule_ends():
     oracle, one = mixture(EDM()), torch.tensor(1.0, dtype=torch.float64)
     x = 80 * Random(0).normal((5, 1), dtype=torch.float64)
     s = torch.tensor(0.5, dtype=torch.float64)
-    churned, plain = (sampler.step(oracle, x, one, s, random=Random(0))[0].mean for sampler in (Euler(churn=0.4), Euler()))
+    churned, plain = (
+        sampler.step(oracle, x, one, s, random=Random(0))[0].mean for sampler in (Euler(churn=0.4), Euler())
+    )
     assert torch.equal(churned, plain)

@@ -1,4 +1,4 @@
-"""Parity with diffusers' schedulers where those follow the papers: the same noise guesses and the same noise give the same states."""
+"""Parity with diffusers' schedulers where those follow the papers: the same guesses and noise give the same states."""
 
 from typing import Any
 
@@ -17,7 +17,9 @@ from undiffuse.samplers import DDIM, Ancestral, Heun, Multistep
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.parity
 # Those schedulers turn tensors into arrays in a way that NumPy 2 deprecates; the warning is theirs.
-OLD_NUMPY = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+OLD_NUMPY = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 PROCESS = Gaussian(LinearBeta())
 WEIGHTS, MEANS, VARIANCES = [0.3, 0.7], torch.tensor([[-0.6, 0.2], [0.5, 0.1]]), torch.tensor([0.04, 0.09])
@@ -36,7 +38,10 @@ def at(index: int) -> Tensor:
 
 
 def test_alpha_bars():
-    for theirs, ours in (("linear", LinearBeta(beta_start=0.0001, beta_end=0.02)), ("scaled_linear", ScaledLinearBeta(beta_start=0.0001, beta_end=0.02))):
+    for theirs, ours in (
+        ("linear", LinearBeta(beta_start=0.0001, beta_end=0.02)),
+        ("scaled_linear", ScaledLinearBeta(beta_start=0.0001, beta_end=0.02)),
+    ):
         table = diffusers.DDPMScheduler(beta_schedule=theirs).alphas_cumprod.double()
         torch.testing.assert_close(torch.from_numpy(ours.table()), table, rtol=3e-5, atol=0)  # theirs is float32
     table = diffusers.DDIMScheduler(rescale_betas_zero_snr=True, beta_schedule="linear").alphas_cumprod.double()
@@ -58,14 +63,18 @@ def test_ddpm_steps(theirs: str, ours: Any, index: int):
 def test_the_last_ddpm_step_adds_no_noise():
     wanted = diffusers.DDPMScheduler(clip_sample=False).step(noise(START, 0), 0, START).prev_sample
     for variance in ("posterior", "beta"):
-        belief: Any = Ancestral(variance).step(ORACLE, START, at(0), torch.tensor(0.0, dtype=torch.float64), random=Random(0))[0]
+        belief: Any = Ancestral(variance).step(
+            ORACLE, START, at(0), torch.tensor(0.0, dtype=torch.float64), random=Random(0)
+        )[0]
         torch.testing.assert_close(belief.sample(Random(0)), wanted, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("steps", [1, 10, 50])
 @pytest.mark.parametrize(("spacing", "grid"), [("leading", Leading()), ("trailing", Trailing())])
 def test_ddim_runs(steps: int, spacing: str, grid: Any):
-    """Only where the steps divide the table: elsewhere their previous time is t - T // steps, which is not the grid's."""
+    """Only where the steps divide the table: elsewhere their previous time is t - T // steps,
+    which is not the grid's.
+    """
     if spacing == "leading" and steps == 1:
         return  # starts at the cleanest step; refused here
     scheduler = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing=spacing, set_alpha_to_one=True)
@@ -92,7 +101,11 @@ def test_ddim_steps_with_noise(eta: float):
 def test_second_order_multistep_runs():
     """DPM-Solver++(2M) on their own timesteps, down to their last one and then onto clean data."""
     scheduler = diffusers.DPMSolverMultistepScheduler(
-        algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint", final_sigmas_type="zero", lower_order_final=True
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        final_sigmas_type="zero",
+        lower_order_final=True,
     )
     scheduler.set_timesteps(12)
     x = START
@@ -105,18 +118,20 @@ def test_second_order_multistep_runs():
 
 @OLD_NUMPY
 def test_heun_runs():
-    """HeunDiscreteScheduler: the trapezoidal rule in x/alpha over sigma/alpha, so on a schedule that only adds noise."""
+    """HeunDiscreteScheduler: the trapezoidal rule in x/alpha over sigma/alpha, as under EDM's schedule."""
     from undiffuse.core.schedules import EDM
 
-    scheduler = diffusers.HeunDiscreteScheduler(beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing="linspace")
+    scheduler = diffusers.HeunDiscreteScheduler(
+        beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing="linspace"
+    )
     scheduler.set_timesteps(15)
     sigmas = torch.cat([scheduler.sigmas[:1], scheduler.sigmas[1::2]]).double()
     x = START * sigmas[0]
     schedule = EDM(sigma_max=float(sigmas[0]))
-    oracle = MixtureOracle(Gaussian(schedule), WEIGHTS, MEANS, VARIANCES)
+    process = Gaussian(schedule)
+    oracle = MixtureOracle(process, WEIGHTS, MEANS, VARIANCES)
     *_, ours = trajectory(oracle, Heun(), x, sigmas / sigmas[0], random=Random(0))
     for i, timestep in enumerate(scheduler.timesteps):
-        sigma = scheduler.sigmas[i if i % 2 == 0 else i].double()
-        t = sigma / sigmas[0]
-        x = scheduler.step(oracle.process.noise(x, oracle(x, t), t), timestep, x).prev_sample
+        t = scheduler.sigmas[i].double() / sigmas[0]
+        x = scheduler.step(process.noise(x, oracle(x, t), t), timestep, x).prev_sample
     torch.testing.assert_close(ours, x, rtol=0, atol=2e-4)

@@ -91,7 +91,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(whole: Path, tmp
     assert process.returncode == 128 + number, said
     reached = int(json.loads((checkpoint.newest(run) / "state.json").read_text())["step"])  # type: ignore[operator]
     assert 4 <= reached < 12
-    assert f"stopped after step {reached} of 12; continue with: undiffuse train {run} --resume" in said
+    assert f"stopped and saved at step {reached} of 12; go on with: undiffuse train {run} --resume" in said
     train(run, resume=True).run(progress=False)
     tiny.same(whole, run)
 

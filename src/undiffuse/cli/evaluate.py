@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from undiffuse.drawing.draw import Wish
     from undiffuse.judging.evaluate import Evaluation
 
-COUNT = 1000
-
 
 def evaluate(
     context: Context,
@@ -28,7 +26,12 @@ def evaluate(
         Option(metavar="DATA", help="A folder, a file or a data component. [default: what the run held out]"),
     ] = None,
     n: Annotated[
-        int | None, Option("-n", "--count", help=f"How many samples to draw from a run. [default: {COUNT}]")
+        int | None,
+        Option(
+            "-n",
+            "--count",
+            help="How many to draw. [default: as many as held-out items, at most 1000]",
+        ),
     ] = None,
     sampler: Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")] = None,
     settings: Annotated[
@@ -47,7 +50,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Judge a run or samples: every metric beside its floor, the same metric between two real parts.
+    """Judge a run or samples. Every metric stands beside its floor, the same metric between two real parts.
 
     \b
     undiffuse evaluate runs/digits
@@ -60,7 +63,7 @@ def evaluate(
         from undiffuse.drawing.draw import Wish
 
         wish = Wish(seed, sampler, settings or (), steps, guidance)
-        return _run(what, against, COUNT if n is None else n, wish, precision, out or what, command)
+        return _run(what, against, n, wish, precision, out or what, command)
     if against is None:
         there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
         raise Refused(there if what.exists() else f"there is no run at {what}")
@@ -68,7 +71,9 @@ def evaluate(
     return _samples(what, against, seed, out, command)
 
 
-def _run(run: Path, against: str | None, n: int, wish: "Wish", precision: str, folder: Path, command: str) -> None:
+def _run(
+    run: Path, against: str | None, n: int | None, wish: "Wish", precision: str, folder: Path, command: str
+) -> None:
     """Draw from a run, judge, print, and write the report and its pictures into the folder."""
     from undiffuse.judging import report
     from undiffuse.judging.evaluate import evaluate_run

@@ -12,7 +12,7 @@ def list_(
         str | None, Argument(metavar="[KIND]", help="recipes, samplers, schedules ... [default: all, by name]")
     ] = None,
 ) -> None:
-    """Show what there is: recipes and components by kind, with the fields they take."""
+    """List recipes and components. With a kind: what each is, and what can be set."""
     from rich.table import Table
 
     from undiffuse.core import registry

@@ -13,7 +13,7 @@ def show(
         str, Argument(metavar="RUN|RECIPE", help="A run folder, the name of a recipe, or a recipe's file.")
     ],
 ) -> None:
-    """Show a run (its model, its progress, its numbers) or a recipe (every choice it makes)."""
+    """Show a run or a recipe. Of a run its model, its progress and its numbers; of a recipe every choice it makes."""
     from rich.syntax import Syntax
 
     from undiffuse.model.recipe import Recipe

@@ -29,9 +29,7 @@ def train(
 
     training = train(recipe, out=out, overrides=settings or (), resume=resume)
     training.run()
-    again = f"undiffuse train {recipe} --out {training.folder} --resume"
-    if training.stopped:
-        print(f"stopped and saved at step {training.step} of {training.settings.steps}; go on with: {again}")
+    if training.stopped:  # training has said how to go on
         raise Exit(128 + training.stopped)  # 130 after Ctrl-C, 143 after SIGTERM
     print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")
     print(f"next: undiffuse sample {training.folder}   or: undiffuse evaluate {training.folder}")

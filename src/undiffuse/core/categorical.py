@@ -38,13 +38,15 @@ class Categorical(Process):
         noise = torch.as_tensor(self.noise, dtype=torch.float64)
         if noise.ndim != 1 or len(noise) < 2 or bool((noise < 0).any()) or abs(float(noise.sum()) - 1) > 1e-6:
             raise Refused(
-                f"a noise vector needs 2 or more probabilities that sum to 1; these {noise.numel()} sum to {float(noise.sum()):g}"
+                "a noise vector needs 2 or more probabilities that sum to 1; "
+                f"these {noise.numel()} sum to {float(noise.sum()):g}"
             )
         if float(self.schedule.alpha(torch.tensor(1.0))) > 0.5:
             raise Refused(
-                f"{self.schedule!r} keeps the signal; tokens need a schedule whose alpha falls, such as log_linear or cosine"
+                f"{self.schedule!r} keeps the signal; "
+                "tokens need a schedule whose alpha falls, such as log_linear or cosine"
             )
-        object.__setattr__(self, "noise", tuple(noise.tolist()))
+        object.__setattr__(self, "noise", tuple(map(float, noise)))
 
     def point(self, x_0: Tensor) -> Tokens:
         return Tokens(self._onehot(x_0).log())
@@ -60,7 +62,7 @@ class Categorical(Process):
 
     def bridge(
         self, x_t: Tensor, x_0: Tokens, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
-    ) -> Tokens:  # type: ignore[override]
+    ) -> Tokens:
         """keep onehot(x_t) + pull p(x_0) + fresh noise; keep = None: Bayes' posterior averaged over p(x_0), exactly.
 
         Averaging posteriors is not the same as plugging p(x_0) into the posterior's formula (arXiv:2102.05379, eq. 13),
@@ -81,15 +83,19 @@ class Categorical(Process):
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
         """sigma_s/sigma_t (1 - eta + eta alpha_t/alpha_s).
 
-        eta = 0: a replaced token is replaced again or revealed, never redrawn (multinomial DDIM, masked ancestral; arXiv:2010.02502, app. A).
-        eta = 1: the chance, given that x_t was replaced, that x_s held the same draw; the exact Markov reverse, which is not one number, is keep = None.
+        eta = 0: a replaced token is replaced again or revealed, never redrawn (multinomial DDIM, masked ancestral;
+        arXiv:2010.02502, app. A).
+        eta = 1: the chance, given that x_t was replaced, that x_s held the same draw;
+        the exact Markov reverse, which is not one number, is keep = None.
         """
         alpha_s, sigma_s = (c[..., 0] for c in self._chances(s, like))
         alpha_t, sigma_t = (c[..., 0] for c in self._chances(t, like))
         return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta + eta * alpha_t / alpha_s), 1.0)
 
     def _reverse(self, x_t: Tensor, x_0: Tokens, at_s: tuple[Tensor, Tensor], at_t: tuple[Tensor, Tensor]) -> Tokens:
-        """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k); a k that could not have become x_t counts for nothing."""
+        """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k);
+        a k that could not have become x_t counts for nothing.
+        """
         (alpha_s, sigma_s), (alpha_t, sigma_t) = at_s, at_t
         here, noise = self._onehot(x_t), self._noise(x_t)
         chance_here = noise[x_t][..., None]  # the noise's probability of the very token x_t

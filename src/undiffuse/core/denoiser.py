@@ -23,7 +23,8 @@ class Denoiser(ABC):
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         """The guess for a batch x_t (batch, *shape) at the time t, () or (batch,).
 
-        cond: keyword tensors (batch, ...). One left out, or dropped for the samples where the boolean `drop` (batch,) is true, is the null condition.
+        cond: keyword tensors (batch, ...). One left out, or dropped for the samples where the boolean `drop` (batch,)
+        is true, is the null condition.
         """
 
 
@@ -58,7 +59,8 @@ class Predictor(nn.Module, Denoiser):
 class Classifier(nn.Module, Denoiser):
     """A network that guesses tokens:  p(x_0) = softmax(network(x_t, c_time)).
 
-    network: called as network(tokens, c_time, **cond) with tokens (batch, *shape) int64, returns logits (batch, *shape, vocabulary).
+    network: called as network(tokens, c_time, **cond) with tokens (batch, *shape) int64, returns logits (batch,
+    *shape, vocabulary).
     The softmax is taken in float32 or better.
     """
 

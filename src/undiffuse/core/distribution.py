@@ -26,7 +26,7 @@ class Distribution(ABC):
         """Log-density (values) or log-probability (tokens) in nats, summed over elements: (batch,)."""
 
     @abstractmethod
-    def kl(self, other: Self) -> Tensor:
+    def kl(self, other: Any) -> Tensor:
         """KL(self || other) in nats, summed over elements: (batch,)."""
 
     @abstractmethod
@@ -38,13 +38,17 @@ class Distribution(ABC):
         """The belief without its variance, for deterministic samplers; tokens: itself."""
 
     @abstractmethod
-    def blend(self, other: Self, weight: float | Tensor) -> Self:
-        """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates: guidance is `without.blend(with, weight)`."""
+    def blend(self, other: Any, weight: float | Tensor) -> Self:
+        """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates:
+        guidance is `without.blend(with, weight)`.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class Normal(Distribution):
-    """Independent normals: mean (batch, *shape), var a number or a tensor that broadcasts to it; var = 0 is certainty."""
+    """Independent normals: mean (batch, *shape), var a number or a tensor that broadcasts to it;
+    var = 0 is certainty.
+    """
 
     mean: Tensor
     var: Tensor | float = 0.0
@@ -85,7 +89,8 @@ class Normal(Distribution):
         return Normal(self.mean, 0.0)
 
     def blend(self, other: Self, weight: float | Tensor) -> "Normal":
-        """Precisions mix linearly; with equal variances (or none) this is the mean's lerp, mean + weight (mean' - mean).
+        """Precisions mix linearly; with equal variances (or none) this is the mean's lerp,
+        mean + weight (mean' - mean).
 
         weight: a number, or (batch,). Raises ValueError where an extrapolation leaves a variance that is not positive.
         """
@@ -103,7 +108,9 @@ class Normal(Distribution):
 
 @dataclass(frozen=True, eq=False)
 class Tokens(Distribution):
-    """Independent categories: log_probs (batch, *shape, vocabulary), normalised over the last axis; a sample is int64 (batch, *shape)."""
+    """Independent categories: log_probs (batch, *shape, vocabulary), normalised over the last axis;
+    a sample is int64 (batch, *shape).
+    """
 
     log_probs: Tensor
 
@@ -136,7 +143,9 @@ class Tokens(Distribution):
         return self
 
     def blend(self, other: Self, weight: float | Tensor) -> "Tokens":
-        """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded; weight: a number, or (batch,)."""
+        """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded;
+        weight: a number, or (batch,).
+        """
         if isinstance(weight, Tensor) and weight.ndim:
             weight = weight.to(self.log_probs).reshape(-1, *(1,) * (self.log_probs.ndim - 1))
         possible = (self.log_probs > -math.inf) & (other.log_probs > -math.inf)

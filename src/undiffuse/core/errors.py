@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class Refused(ValueError):  # noqa: N818 - named after what happens: the request is refused
-    """The request is meaningless or impossible; the message says what was asked, what was given and what is possible."""
+    """The request is meaningless or impossible; the message says what was asked, given and possible."""
 
 
 def near(word: str, words: Iterable[str]) -> str:

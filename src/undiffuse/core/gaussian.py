@@ -12,7 +12,9 @@ from undiffuse.core.schedule import Schedule, as_time
 
 @dataclass(frozen=True)
 class Gaussian(Process):
-    """x_t = alpha x_0 + sigma noise;  x_s = keep x_t + pull x_0 + fresh noise,  fresh^2 = sigma_s^2 - keep^2 sigma_t^2."""
+    """x_t = alpha x_0 + sigma noise;  x_s = keep x_t + pull x_0 + fresh noise,
+    fresh^2 = sigma_s^2 - keep^2 sigma_t^2.
+    """
 
     schedule: Schedule
 
@@ -31,7 +33,7 @@ class Gaussian(Process):
 
     def bridge(
         self, x_t: Tensor, x_0: Normal, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
-    ) -> Normal:  # type: ignore[override]
+    ) -> Normal:
         """N(keep x_t + pull mean, fresh^2 + pull^2 var).
 
         Source: keep = None gives arXiv:2006.11239, eq. 6 and 7; sigma_s/sigma_t arXiv:2010.02502, eq. 12 without noise.
@@ -50,14 +52,18 @@ class Gaussian(Process):
         return Normal(mean, _cast(fresh, x_t) + _cast(pull**2, x_t) * _cast(var, x_t))
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
-        """sqrt(sigma_s^2 - eta^2 v) / sigma_t, v = sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2): DDIM's eta (arXiv:2010.02502, eq. 16)."""
+        """sqrt(sigma_s^2 - eta^2 v) / sigma_t, v = sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2):
+        DDIM's eta (arXiv:2010.02502, eq. 16).
+        """
         alpha_s, sigma_s = self.schedule.at(s, like)
         alpha_t, sigma_t = self.schedule.at(t, like)
         ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)  # 0 ... 1 on the way to data
         return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta**2 * (1 - ratio**2)).sqrt(), 1.0)
 
     def kernel_variance(self, s: Tensor | float, t: Tensor | float, like: Tensor) -> Tensor:
-        """The variance of the forward kernel q(x_t given x_s): sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2; DDPM's beta."""
+        """The variance of the forward kernel q(x_t given x_s): sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2;
+        DDPM's beta.
+        """
         alpha_s, sigma_s = self.schedule.at(s, like)
         alpha_t, sigma_t = self.schedule.at(t, like)
         return _cast(sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2, like)
@@ -68,7 +74,9 @@ class Gaussian(Process):
         return (x_t - _cast(alpha, x_t) * guess.mean) / _cast(sigma, x_t)
 
     def velocity(self, x_t: Tensor, guess: Normal, t: Tensor | float) -> Tensor:
-        """dx/dt of the probability-flow ODE: alpha'(t) mean + sigma'(t) noise (arXiv:2011.13456, eq. 13, in the terms of the guess)."""
+        """dx/dt of the probability-flow ODE: alpha'(t) mean + sigma'(t) noise (arXiv:2011.13456, eq.
+        13, in the terms of the guess).
+        """
         rates = self._rates(as_time(t))
         alpha_rate, sigma_rate = (
             r if r.ndim == 0 else r.to(x_t.device).reshape(-1, *(1,) * (x_t.ndim - 1)) for r in rates

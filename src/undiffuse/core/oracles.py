@@ -15,16 +15,18 @@ from undiffuse.core.schedule import as_time
 
 
 class GaussianOracle(Denoiser):
-    """Data N(mean, cov):  E[x_0 given x_t] = mean + alpha cov (alpha^2 cov + sigma^2)^-1 (x_t - alpha mean); the variance is the posterior's diagonal.
+    """Data N(mean, cov):  E[x_0 given x_t] = mean + alpha cov (alpha^2 cov + sigma^2)^-1 (x_t - alpha mean);
+    the variance is the posterior's diagonal.
 
-    mean: a number or (d,); cov: a number, (d,) variances or (d, d). Data has shape (batch, d), or any shape for numbers.
+    mean: a number or (d,); cov: a number, (d,) variances or (d, d).
+    Data has shape (batch, d), or any shape for numbers.
     """
 
     def __init__(self, process: Gaussian, mean: Tensor | float = 0.0, cov: Tensor | float = 1.0) -> None:
         self.process = process
         self.mean = torch.as_tensor(mean, dtype=torch.float64)
         cov = torch.as_tensor(cov, dtype=torch.float64)
-        self.variances, self.axes = torch.linalg.eigh(cov) if cov.ndim == 2 else (cov, None)
+        self.variances, self.axes = _axes(cov) if cov.ndim == 2 else (cov, None)
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         alpha, sigma = self.process.schedule.at(t, x_t)
@@ -58,7 +60,7 @@ class MixtureOracle(Denoiser):
         covs = torch.as_tensor(covs, dtype=torch.float64)
         k, d = self.means.shape
         if covs.ndim == 3:
-            self.variances, self.axes = torch.linalg.eigh(covs)  # (k, d), (k, d, d)
+            self.variances, self.axes = _axes(covs)  # (k, d), (k, d, d)
         else:
             self.variances, self.axes = (
                 covs.reshape(k, -1).expand(k, d),
@@ -87,7 +89,8 @@ class MixtureOracle(Denoiser):
 
 
 class DatasetOracle(Denoiser):
-    """Data uniform on a finite set: the softmax of -|x_t - alpha x_i|^2 / (2 sigma^2) weighs its points x_i, (n, *shape).
+    """Data uniform on a finite set: the softmax of -|x_t - alpha x_i|^2 / (2 sigma^2) weighs its points x_i, (n,
+    *shape).
 
     The optimum that a network fitted to this set tends to: sampling it gives back the set.
     """
@@ -110,29 +113,36 @@ class DatasetOracle(Denoiser):
 class TokenOracle(Denoiser):
     """Data from a table of whole sequences: p(x_0 given x_t) by Bayes, position by position, exactly.
 
-    sequences: (n, length) int64; probs: (n,). The posterior of a sequence is its prior times prod_l q(x_t^l given x_0^l).
-    Where no sequence can have become x_t, those with the fewest impossible tokens count: the limit of a little noise on every token.
+    sequences: (n, length) int64; probs: (n,). The posterior of a sequence is its prior times prod_l q(x_t^l given
+    x_0^l).
+    Where no sequence can have become x_t, those with the fewest impossible tokens count:
+    the limit of a little noise on every token.
     """
 
     def __init__(self, process: Categorical, sequences: Tensor, probs: Tensor | Sequence[float]) -> None:
         self.process = process
+        self.noise = torch.tensor(process.noise, dtype=torch.float64)
         probs = torch.as_tensor(probs, dtype=torch.float64)
         self.sequences = sequences.long()[probs > 0]
         self.probs = probs[probs > 0] / probs.sum()
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tokens:
-        size = len(self.process.noise)
-        noise = torch.tensor(self.process.noise, dtype=torch.float64)
         alpha = self.process.schedule.alpha(as_time(t)).reshape(-1, 1, 1)
         same = (x_t[:, None] == self.sequences).double()  # (batch, n, length)
-        likelihood = alpha * same + (1 - alpha) * noise[x_t][:, None]
+        likelihood = alpha * same + (1 - alpha) * self.noise[x_t][:, None]
         misses = (likelihood == 0).sum(-1)  # (batch, n)
         score = self.probs.log() + torch.where(likelihood > 0, likelihood, 1.0).log().sum(-1)
         posterior = torch.where(misses == misses.amin(1, keepdim=True), score, -torch.inf).softmax(-1)  # (batch, n)
-        onehot = torch.nn.functional.one_hot(self.sequences, size).double()  # (n, length, vocabulary)
+        onehot = torch.nn.functional.one_hot(self.sequences, len(self.noise)).double()  # (n, length, vocabulary)
         return Tokens(torch.einsum("bn,nlv->blv", posterior, onehot).clamp(0, 1).log())
 
     def draw(self, count: int, random: Random) -> Tensor:
         """(count, length) samples of the data."""
         rows = torch.searchsorted(self.probs.cumsum(0), random.uniform((count,))).clamp(max=len(self.probs) - 1)
         return self.sequences[rows]
+
+
+def _axes(cov: Tensor) -> tuple[Tensor, Tensor]:
+    """The variances and the orthonormal axes of (..., d, d) covariances."""
+    variances, axes = torch.linalg.eigh(cov)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return variances, axes  # pyright: ignore[reportUnknownVariableType]

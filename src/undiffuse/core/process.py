@@ -32,7 +32,7 @@ class Process(ABC):
 
     @abstractmethod
     def bridge(
-        self, x_t: Any, x_0: Distribution, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
+        self, x_t: Any, x_0: Any, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
     ) -> Distribution:
         """q(x_s given x_t, x_0), averaged over the belief x_0. keep = None is the Markov process reversed."""
 

@@ -14,7 +14,8 @@ from undiffuse.core.schedule import Schedule
 
 @dataclass(frozen=True)
 class Product(Process):
-    """Independent noise on each part: q(x_t given x_0) = prod q_i(x_t^i given x_0^i). A batch is a dictionary of the parts' batches.
+    """Independent noise on each part: q(x_t given x_0) = prod q_i(x_t^i given x_0^i).
+    A batch is a dictionary of the parts' batches.
 
     The default grid of times follows the first part's schedule. Raises Refused without parts.
     """
@@ -43,7 +44,7 @@ class Product(Process):
     ) -> Joint:
         """Each part's bridge; x_0 is a Joint with the same names; keep is one for all parts, or a dictionary."""
         guess: Mapping[str, Distribution] = x_0.parts  # type: ignore[attr-defined]
-        kept = keep if isinstance(keep, Mapping) else dict.fromkeys(self.parts, keep)
+        kept: Mapping[str, Any] = keep if isinstance(keep, Mapping) else dict.fromkeys(self.parts, keep)  # pyright: ignore[reportUnknownVariableType]
         return Joint({name: part.bridge(x_t[name], guess[name], s, t, kept[name]) for name, part in self.parts.items()})
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Mapping[str, Any], eta: float = 0.0) -> Any:

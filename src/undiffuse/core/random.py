@@ -14,7 +14,9 @@ Word = TypeVar("Word", int, Tensor)
 
 
 def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tuple[Word, Word, Word, Word]:
-    """Four 32-bit words from a 128-bit counter and a 64-bit key, in int64 tensors or Python integers: Philox4x32-10 (Salmon et al. 2011, table 2)."""
+    """Four 32-bit words from a 128-bit counter and a 64-bit key, in int64 tensors or Python integers:
+    Philox4x32-10 (Salmon et al. 2011, table 2).
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -79,7 +81,7 @@ class Random:
     ) -> Tensor:
         """Standard normal by Box-Muller in float64: sqrt(-2 log u) (cos, sin)(2 pi v)."""
         batch, size = shape[0], math.prod(shape[1:])
-        u, v = self.uniform((batch, size + size % 2), device=device).unflatten(1, (-1, 2)).unbind(-1)
+        u, v = self.uniform((batch, size + size % 2), device=device).reshape(batch, -1, 2).unbind(-1)
         radius, angle = (-2 * u.log()).sqrt(), 2 * math.pi * v
         pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
         return pairs.reshape(batch, -1)[:, :size].reshape(shape).to(dtype)

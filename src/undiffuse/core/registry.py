@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -47,8 +47,10 @@ def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
     """Make the component that a recipe's table describes.
 
     table: `name` picks the class, every other key is one of its constructor's fields and is checked against its type.
-    given: what the program knows (channels, classes ...), passed on where the constructor has such a field and the table is silent.
-    Raises Refused for an unknown name or field (naming the nearest), a wrong type, a missing field or a value the class refuses.
+    given: what the program knows (channels, classes ...), passed on where the constructor has such a field and the
+    table is silent.
+    Raises Refused for an unknown name or field (naming the nearest), a wrong type,
+    a missing field or a value the class refuses.
     """
     if "name" not in table:
         raise Refused(f"the table of {kind} needs a name; it has: {', '.join(names(kind))}")
@@ -64,7 +66,9 @@ def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
 
 
 def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """The values, converted to the types of the component's fields; raises Refused for unknown fields and wrong types."""
+    """The values, converted to the types of the component's fields;
+    raises Refused for unknown fields and wrong types.
+    """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     known = fields(component)
@@ -83,7 +87,9 @@ def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, A
 
 
 def face(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a folder of components, so that `samplers.DDIM` imports its file when it is first used."""
+    """`__getattr__` and `__dir__` of a folder of components, so that `samplers.DDIM` imports its file when it is
+    first used.
+    """
 
     def load(name: str) -> Any:
         for stem, component in _components(package).items():
@@ -117,7 +123,7 @@ def _components(package: str) -> dict[str, Callable[[], type]]:
     found: dict[str, Callable[[], type]] = {}
     for info in pkgutil.iter_modules(module.__path__):
         if _declares(Path(module.__path__[0]) / f"{info.name}.py", info.name):
-            found[info.name] = cache(lambda stem=info.name: _class_of(f"{package}.{stem}", stem))
+            found[info.name] = cache(partial(_class_of, f"{package}.{info.name}", info.name))
     return found
 
 

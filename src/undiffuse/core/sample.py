@@ -1,7 +1,9 @@
 """From noise to data: the only loop."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,12 +20,13 @@ def trajectory(
 ) -> Iterator[Any]:
     """The states after each step, from the noisy batch x at times[0] down to times[-1].
 
-    x: (batch, *shape). times: (steps + 1,), strictly falling, in float64. Step i draws from random.fold(i), and nothing is kept
+    x: (batch, *shape). times: (steps + 1,), strictly falling, in float64.
+    Step i draws from random.fold(i), and nothing is kept
     between steps but the sampler's memory: a progress bar, a film or an early stop live outside.
     """
     times = _checked(times)
     memory = None
-    for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (t, s) in enumerate(pairwise(times)):
         stream = random.fold(i)
         belief, memory = sampler.step(denoiser, x, t, s, memory, random=stream.fold(-1), **cond)
         x = belief.sample(stream)
@@ -45,8 +48,10 @@ def sample(
 ) -> Any:
     """Draw a batch of data.
 
-    shape: (batch, *shape), for several parts a dictionary of such. steps: sampler steps (default: the sampler's own); times: the grid itself.
-    No sampler and no times: the measured default plan, one network call a step. start: a noisy batch at times[0] instead of a draw
+    shape: (batch, *shape), for several parts a dictionary of such. steps: sampler steps (default: the sampler's own);
+    times: the grid itself.
+    No sampler and no times: the measured default plan, one network call a step.
+    start: a noisy batch at times[0] instead of a draw
     from the prior. indices: (batch,) which samples these are; sample i depends on (seed, i) only.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
@@ -58,12 +63,9 @@ def sample(
         raise Refused(f"steps = {steps} and a grid of {len(times) - 1} steps contradict each other; give one of them")
     times = _checked(times)
     random = Random(seed, indices)
-    x = start
-    if x is None:
-        x = _to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
-    for x in trajectory(denoiser, sampler, x, times, random=random, **cond):  # noqa: B007
-        pass
-    return x
+    if start is None:
+        start = _to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
+    return deque(trajectory(denoiser, sampler, start, times, random=random, **cond), maxlen=1).pop()
 
 
 def _checked(times: Any) -> Tensor:
@@ -86,4 +88,7 @@ def _device(denoiser: Any) -> torch.device:
 
 def _to(x: Any, device: torch.device) -> Any:
     """The batch, or each part of one, on a device."""
-    return {name: _to(part, device) for name, part in x.items()} if isinstance(x, Mapping) else x.to(device)
+    if not isinstance(x, Mapping):
+        return x.to(device)
+    parts = cast(Mapping[str, Any], x)
+    return {name: _to(part, device) for name, part in parts.items()}

@@ -12,7 +12,8 @@ from undiffuse.core.times import Grid
 
 
 class Sampler(ABC):
-    """One reverse step from t to s as a distribution; nothing is mutated, `memory` is what the sampler handed back last time.
+    """One reverse step from t to s as a distribution; nothing is mutated,
+    `memory` is what the sampler handed back last time.
 
     grid and default_steps: the times it takes when nobody says; no grid: the default one of the process's family.
     """
@@ -24,4 +25,6 @@ class Sampler(ABC):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        """p(x_s given x_t) and the memory for the next step. t > s are scalars in float64 on the CPU; random is this step's own stream."""
+        """p(x_s given x_t) and the memory for the next step. t > s are scalars in float64 on the CPU;
+        random is this step's own stream.
+        """

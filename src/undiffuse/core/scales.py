@@ -40,7 +40,8 @@ class Noise(Scales):
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
             raise Refused(
-                "noise prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data, or start at a t where alpha > 0"
+                "noise prediction is undefined where alpha = 0: nothing of the data is left; "
+                "use velocity or data, or start at a t where alpha > 0"
             )
         return 1 / alpha, -sigma / alpha, torch.ones_like(alpha)
 
@@ -55,7 +56,9 @@ class Data(Scales):
 
 @dataclass(frozen=True)
 class Velocity(Scales):
-    """F = v = alpha noise - sigma x_0:  x_0 = (alpha x_t - sigma F) / (alpha^2 + sigma^2). Source: arXiv:2202.00512, app. D."""
+    """F = v = alpha noise - sigma x_0:  x_0 = (alpha x_t - sigma F) / (alpha^2 + sigma^2).
+    Source: arXiv:2202.00512, app. D.
+    """
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         total = alpha**2 + sigma**2
@@ -64,7 +67,8 @@ class Velocity(Scales):
 
 @dataclass(frozen=True)
 class Score(Scales):
-    """F = sigma * score, the score of q(x_t):  x_0 = (x_t + sigma F) / alpha, so that F has unit size at every noise level.
+    """F = sigma * score, the score of q(x_t):  x_0 = (x_t + sigma F) / alpha,
+    so that F has unit size at every noise level.
 
     Refused where alpha = 0. Source: arXiv:2006.09011, technique 3 (score = network / sigma).
     """
@@ -72,14 +76,17 @@ class Score(Scales):
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
             raise Refused(
-                "score prediction is undefined where alpha = 0: nothing of the data is left; use velocity or data, or start at a t where alpha > 0"
+                "score prediction is undefined where alpha = 0: nothing of the data is left; "
+                "use velocity or data, or start at a t where alpha > 0"
             )
         return 1 / alpha, sigma / alpha, torch.ones_like(alpha)
 
 
 @dataclass(frozen=True)
 class Flow(Scales):
-    """F = noise - x_0, the velocity of the straight path:  x_0 = (x_t - sigma F) / (alpha + sigma). Source: arXiv:2210.02747, eq. 23."""
+    """F = noise - x_0, the velocity of the straight path:  x_0 = (x_t - sigma F) / (alpha + sigma).
+    Source: arXiv:2210.02747, eq. 23.
+    """
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         total = alpha + sigma
@@ -89,9 +96,11 @@ class Flow(Scales):
 @dataclass(frozen=True)
 class EDM(Scales):
     """EDM's F, whose input and target have unit variance:  with s = sigma/alpha,
-    c_skip = data_std^2 / (s^2 + data_std^2) / alpha, c_out = s data_std / sqrt(s^2 + data_std^2), c_in = 1 / (alpha sqrt(s^2 + data_std^2)), c_time = log(s) / 4.
+    c_skip = data_std^2 / (s^2 + data_std^2) / alpha, c_out = s data_std / sqrt(s^2 + data_std^2),
+    c_in = 1 / (alpha sqrt(s^2 + data_std^2)), c_time = log(s) / 4.
 
-    Source: arXiv:2206.00364, table 1 (data_std 0.5), for any schedule by x_t / alpha = x_0 + s noise. Written so that alpha = 0 needs no division.
+    Source: arXiv:2206.00364, table 1 (data_std 0.5), for any schedule by x_t / alpha = x_0 + s noise.
+    Written so that alpha = 0 needs no division.
     """
 
     data_std: float = 0.5
@@ -106,8 +115,10 @@ class EDM(Scales):
 
 @dataclass(frozen=True)
 class Consistency(Scales):
-    """A consistency function: EDM's F, shifted so that guess = x_t / alpha exactly at s = sigma_min:  with s = sigma/alpha,
-    c_skip = data_std^2 / ((s - sigma_min)^2 + data_std^2) / alpha, c_out = (s - sigma_min) data_std / sqrt(s^2 + data_std^2), c_in as EDM, c_time = 250 log(s).
+    """A consistency function: EDM's F, shifted so that guess = x_t / alpha exactly at s = sigma_min:
+    with s = sigma/alpha,
+    c_skip = data_std^2 / ((s - sigma_min)^2 + data_std^2) / alpha,
+    c_out = (s - sigma_min) data_std / sqrt(s^2 + data_std^2), c_in as EDM, c_time = 250 log(s).
 
     Source: arXiv:2303.01469, app. C, and the released code. Below sigma_min the guess is x_t / alpha.
     """

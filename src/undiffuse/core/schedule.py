@@ -21,7 +21,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
-        """The standard deviation of the noise at t (for tokens: the chance to be replaced), in float64, of t's shape."""
+        """The standard deviation of the noise at t (tokens: the chance to be replaced), in float64, of t's shape."""
 
     @abstractmethod
     def prior_std(self, t: Tensor) -> Tensor:
@@ -32,7 +32,9 @@ class Schedule(ABC):
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """The time at which the log signal-to-noise ratio is this; outside the schedule's range its nearest end. By bisection."""
+        """The time at which the log signal-to-noise ratio is this;
+        outside the schedule's range its nearest end. By bisection.
+        """
         target = log_snr.double()
         low, high = torch.zeros_like(target), torch.ones_like(target)
         for _ in range(80):
@@ -55,12 +57,16 @@ class Schedule(ABC):
         return self.alpha(t).to(like.device).reshape(wide), self.sigma(t).to(like.device).reshape(wide)
 
     def index(self, t: Tensor) -> Tensor:
-        """The step index that networks of the literature are fed: DDPM's index i - 1 of the time t = i/T (T = 1000 if continuous)."""
+        """The step index that networks of the literature are fed:
+        DDPM's index i - 1 of the time t = i/T (T = 1000 if continuous).
+        """
         return (self.steps or 1000) * t.double() - 1
 
 
 class VariancePreserving(Schedule):
-    """alpha^2 + sigma^2 = 1: all that is to say is alpha_bar(t) = alpha(t)^2, the share of the variance that is signal."""
+    """alpha^2 + sigma^2 = 1: all that is to say is alpha_bar(t) = alpha(t)^2,
+    the share of the variance that is signal.
+    """
 
     @abstractmethod
     def log_alpha_bar(self, t: Tensor) -> Tensor:

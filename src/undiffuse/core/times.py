@@ -49,7 +49,9 @@ class Trailing(Grid):
 
 @dataclass(frozen=True)
 class Leading(Grid):
-    """Table indices 0, k, 2k ..., k = T // steps: DDIM's uniform spacing, which never visits the noisiest step (arXiv:2010.02502, released code)."""
+    """Table indices 0, k, 2k ..., k = T // steps: DDIM's uniform spacing,
+    which never visits the noisiest step (arXiv:2010.02502, released code).
+    """
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         length = schedule.steps or 1000
@@ -86,7 +88,9 @@ class Quadratic(Grid):
 
 @dataclass(frozen=True)
 class LogSNR(Grid):
-    """Even in log-SNR from t = 1 to t_min, then 0 (arXiv:2206.00927, sec. 3.3); log-SNR is clipped to +-limit where it is infinite."""
+    """Even in log-SNR from t = 1 to t_min, then 0 (arXiv:2206.00927, sec. 3.3);
+    log-SNR is clipped to +-limit where it is infinite.
+    """
 
     t_min: float = 1e-3
     limit: float = 20.0
@@ -98,7 +102,8 @@ class LogSNR(Grid):
 
 @dataclass(frozen=True)
 class Karras(Grid):
-    """sigma/alpha = (sigma_max^(1/rho) + i/(steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, then 0; clipped to the schedule's range.
+    """sigma/alpha = (sigma_max^(1/rho) + i/(steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho, then 0;
+    clipped to the schedule's range.
 
     Source: arXiv:2206.00364, eq. 5 (0.002, 80, 7).
     """
@@ -116,9 +121,11 @@ class Karras(Grid):
 
 @dataclass(frozen=True)
 class Logistic(Grid):
-    """log(sigma/alpha) at even quantiles of a logistic law:  sigma/alpha = center (q / (1 - q))^spread, q even from t = 1 down to 0.
+    """log(sigma/alpha) at even quantiles of a logistic law:  sigma/alpha = center (q / (1 - q))^spread,
+    q even from t = 1 down to 0.
 
-    Dense around `center`, where data takes shape, with no cut at either end; center = spread = 1 is even in flow matching's t.
+    Dense around `center`, where data takes shape, with no cut at either end;
+    center = spread = 1 is even in flow matching's t.
     As many steps as the schedule's table has: the table itself.
     The defaults are chosen by measurement (benchmarks/accuracy.py); they suit data of about unit spread.
     """
@@ -139,7 +146,9 @@ class Logistic(Grid):
 
 @dataclass(frozen=True)
 class Uniform(Draw):
-    """t uniform on (t_min, 1); on a table of T steps t = i/T, i uniform in 1 ... T (arXiv:2006.11239, alg. 1; t_min arXiv:2011.13456, app. C)."""
+    """t uniform on (t_min, 1); on a table of T steps t = i/T, i uniform in 1 ... T (arXiv:2006.11239, alg. 1;
+    t_min arXiv:2011.13456, app. C).
+    """
 
     t_min: float = 1e-5
 
@@ -149,7 +158,9 @@ class Uniform(Draw):
 
 @dataclass(frozen=True)
 class Stratified(Draw):
-    """One shared offset, one stratum a sample: t_i = frac(u + i/count), so that a batch covers (0, 1) evenly (arXiv:2107.00630, app. I.1)."""
+    """One shared offset, one stratum a sample: t_i = frac(u + i/count), so that a batch covers (0,
+    1) evenly (arXiv:2107.00630, app. I.1).
+    """
 
     t_min: float = 1e-5
 
@@ -160,7 +171,9 @@ class Stratified(Draw):
 
 @dataclass(frozen=True)
 class LogNormal(Draw):
-    """log(sigma/alpha) normal with this mean and std (arXiv:2206.00364, table 1: -1.2 and 1.2), clipped to the schedule's range."""
+    """log(sigma/alpha) normal with this mean and std (arXiv:2206.00364, table 1:
+    -1.2 and 1.2), clipped to the schedule's range.
+    """
 
     mean: float = -1.2
     std: float = 1.2

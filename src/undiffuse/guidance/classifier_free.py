@@ -12,10 +12,13 @@ from undiffuse.core.distribution import Distribution
 
 @dataclass(frozen=True)
 class ClassifierFree(Denoiser):
-    """guess = without.blend(with, weight) = without + weight (with - without): 1 is the plain conditional, 0 the unconditional.
+    """guess = without.blend(with, weight) = without + weight (with - without):
+    1 is the plain conditional, 0 the unconditional.
 
-    The paper counts w = weight - 1. without: another denoiser for the unconditional guess; none: this one with its conditions dropped, both in one call.
-    The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight): see the docs on guidance.
+    The paper counts w = weight - 1. without: another denoiser for the unconditional guess;
+    none: this one with its conditions dropped, both in one call.
+    The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight):
+    see the docs on guidance.
     Source: arXiv:2207.12598, eq. 6.
     """
 

@@ -1,5 +1,6 @@
 """What `undiffuse evaluate` does: draw, judge, and write down what came out."""
 
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +25,7 @@ from undiffuse.model.model import Model
 
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
+FEWEST, MOST = 100, 1000  # samples that are drawn to be judged, where nobody says how many
 
 Bar = Callable[
     [str, str], AbstractContextManager[Advance]
@@ -81,14 +83,18 @@ def evaluate_samples(path: Path, which: str, seed: int = 0, command: str = "") -
 
 
 def evaluate_run(
-    model: Model, which: str | None, n: int, wish: Wish, command: str = "", bar: Bar = silent
+    model: Model, which: str | None, n: int | None, wish: Wish, command: str = "", bar: Bar = silent
 ) -> RunEvaluation:
-    """Draw n samples from a run and judge them against what it held out, or other data that is new to it."""
+    """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
+
+    n: None for as many as there are items to judge against, at most MOST, and equally many of each class.
+    """
     real = sources.against(model, which)
     if real.train.shape != real.held_out.shape:
         raise Refused(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
+    n = usual(len(real.held_out), max(1, len(model.classes))) if n is None else n
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
         drawn = draw(model, n, wish, advance)
@@ -114,6 +120,11 @@ def evaluate_run(
     return RunEvaluation(drawn.x, real, verdicts, about, model, drawn, path, noise)
 
 
+def usual(held_out: int, classes: int) -> int:
+    """As many samples as held-out items, from FEWEST to MOST, rounded up to a multiple of the classes."""
+    return -(-min(max(held_out, FEWEST), MOST) // classes) * classes
+
+
 def _about(command: str, seed: int, count: int, started: float, **more: Any) -> dict[str, Any]:
     return {
         "command": command,
@@ -122,5 +133,5 @@ def _about(command: str, seed: int, count: int, started: float, **more: Any) -> 
         "count": count,
         "seconds": round(time.perf_counter() - started, 2),
         **more,
-        "versions": {"undiffuse": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }

@@ -11,7 +11,7 @@ from undiffuse.drawing.draw import LABEL
 from undiffuse.model.model import Model
 from undiffuse.model.plan import batches
 
-LEVELS, WIDEST = 19, 9.0  # noise levels, and the largest log-SNR shown
+LEVELS, WIDEST = 16, 9.0  # noise levels, and the largest log-SNR shown
 
 
 @dataclass(frozen=True)

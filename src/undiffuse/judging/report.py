@@ -1,6 +1,5 @@
 """The report about a run: pictures beside numbers, on one page that needs nothing else."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -62,15 +61,7 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
     parts = [
         page.cards(_headlines(evaluation)),
         *[f'<p class="note">Take care: {escape(warning)}.</p>' for warning in [evaluation.real.warning] if warning],
-        page.side_by_side(
-            page.section(
-                "Samples", page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
-            ),
-            page.section(
-                "From noise to data",
-                page.image(denoising_picture(evaluation), _way_caption(evaluation), "denoising, step by step"),
-            ),
-        ),
+        _pictures(evaluation),
         page.section("Numbers beside their floors", _table(evaluation), note=wording.FLOOR),
         page.section(
             "Does it copy?",
@@ -98,6 +89,13 @@ def first(drawn: Drawn) -> Drawn:
         members = [np.flatnonzero(drawn.labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
         chosen = np.sort(np.concatenate(members))
     return replace(drawn, x=drawn.x[chosen], labels=None if drawn.labels is None else drawn.labels[chosen])
+
+
+def _pictures(evaluation: RunEvaluation) -> str:
+    samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
+    way = page.image(denoising_picture(evaluation), _way_caption(evaluation), "from noise to data, step by step")
+    both = page.section("Samples", samples), page.section("From noise to data", way)
+    return page.side_by_side(*both) if evaluation.drawn.is_image else "".join(both)
 
 
 def _samples_caption(evaluation: RunEvaluation) -> str:
@@ -208,7 +206,7 @@ def _commands(evaluation: RunEvaluation, run: Path) -> str:
 
 def _versions(evaluation: RunEvaluation) -> str:
     trained = evaluation.model.facts.get("versions") or evaluation.model.describe()["versions"]
-    now = {**evaluation.about["versions"], "python": platform.python_version()}
+    now = evaluation.about["versions"]
     rows = [
         [escape(name), escape(str(trained.get(name, "-"))), escape(str(now.get(name, "-")))]
         for name in sorted({*trained, *now})

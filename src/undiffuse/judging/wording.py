@@ -20,7 +20,7 @@ WORDS = {
     ),
     "frechet": Word(
         "Fréchet distance",
-        "how far the samples' mean and covariance are from real data's, on principal components of pixels (not FID)",
+        "how far the samples' mean and covariance are from real data's, on principal components (not FID)",
     ),
     "histogram": Word(
         "Class histogram", "share of samples that would have to change class for every class to get its due", share=True

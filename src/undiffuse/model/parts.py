@@ -54,9 +54,8 @@ class Sampling:
 def check(recipe: Recipe) -> Train:
     """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
 
-    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, wrong types
-    and
-    values, and for parameterizations that are undefined somewhere on the schedule.
+    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, for wrong
+    types and values, and for parameterizations that are undefined at the schedule's noisy end.
     """
     settings = training(recipe)
     conditions(recipe)
@@ -152,10 +151,9 @@ def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
 
 
 def predictor(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Predictor:
-    """The network for samples of this shape (channels first) and this many classes (0: none), wrapped as a denoiser;
-    weights are random.
+    """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
-    Raises Refused if the network cannot take such samples.
+    classes: how many it can tell apart, 0 for none. Raises Refused if the network cannot be built so.
     """
     given: dict[str, Any] = {
         "channels": shape[0],

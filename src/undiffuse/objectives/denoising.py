@@ -17,11 +17,14 @@ Weighting = Literal["noise", "snr", "data", "min_snr", "edm", "truncated_snr", "
 
 @dataclass(frozen=True)
 class Denoising:
-    """loss = w(SNR) |guess - x_0|^2 / d  with x_t drawn from q(x_t given x_0); cross-entropy in place of the square for tokens.
+    """loss = w(SNR) |guess - x_0|^2 / d  with x_t drawn from q(x_t given x_0);
+    cross-entropy in place of the square for tokens.
 
     The weighting is defined once, on the error of x_0, so it gives the same loss under every parameterization:
-    "noise" (uniform on the noise, which is "snr" on the data; arXiv:2006.11239, eq. 14), "data" (1), "min_snr" (min(SNR, gamma), arXiv:2303.09556),
-    "edm" (SNR + 1/data_std^2, arXiv:2206.00364, table 1), "truncated_snr" (max(SNR, 1)) and "snr_plus_one" (the velocity's; both arXiv:2202.00512, sec. 4).
+    "noise" (uniform on the noise, which is "snr" on the data; arXiv:2006.11239, eq.
+    14), "data" (1), "min_snr" (min(SNR, gamma), arXiv:2303.09556),
+    "edm" (SNR + 1/data_std^2, arXiv:2206.00364, table 1), "truncated_snr" (max(SNR,
+    1)) and "snr_plus_one" (the velocity's; both arXiv:2202.00512, sec. 4).
     times: how the noise levels are drawn. Raises Refused for an unknown weighting and parameters <= 0.
     """
 

@@ -19,7 +19,9 @@ _CLEAN = 1e-12  # below this noise level a time is data
 
 
 class Past(NamedTuple):
-    """What the next step needs of this one: where it started and landed, the last guesses, newest first, and their weights in the prediction."""
+    """What the next step needs of this one: where it started and landed, the last guesses, newest first,
+    and their weights in the prediction.
+    """
 
     start: float
     levels: tuple[float, ...]
@@ -29,13 +31,17 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True)
 class Adams(Sampler):
-    """x_s = (sigma_s/sigma_t) x_t + sigma_s integral of D d(alpha/sigma) from t to s, D the polynomial through the last guesses.
+    """x_s = (sigma_s/sigma_t) x_t + sigma_s integral of D d(alpha/sigma) from t to s,
+    D the polynomial through the last guesses.
 
-    The polynomial is in u = log(v^2 + knee^2), v = sigma/alpha: even in log v in noise, but flat near data, as the guesses are. So the step onto
+    The polynomial is in u = log(v^2 + knee^2), v = sigma/alpha: even in log v in noise, but flat near data,
+    as the guesses are. So the step onto
     sigma = 0 is as good as the others, where a polynomial in log v must fall back to first order.
-    order: how many guesses predict x_s. corrector: how many, the new one among them, correct x_t before the next step, which costs no call
+    order: how many guesses predict x_s. corrector: how many, the new one among them, correct x_t before the next step,
+    which costs no call
     (arXiv:2302.04867, sec. 3.1); 0 leaves it out. The first steps have the order that their history allows.
-    Source: exponential Adams methods as in arXiv:2204.13902, eq. 14; u and the defaults are our own, chosen by measurement (benchmarks/accuracy.py).
+    Source: exponential Adams methods as in arXiv:2204.13902, eq. 14;
+    u and the defaults are our own, chosen by measurement (benchmarks/accuracy.py).
     """
 
     order: int = 4
@@ -66,7 +72,9 @@ class Adams(Sampler):
         return Normal(x_s, 0.0), Past(here, levels[:longest], guesses[:longest], weights)
 
     def _weights(self, levels: Sequence[float], start: float, end: float) -> tuple[float, ...]:
-        """The integral of each guess's Lagrange polynomial over d(1/v) from start to end, or, onto data, its value there."""
+        """The integral of each guess's Lagrange polynomial over d(1/v) from start to end, or, onto data,
+        its value there.
+        """
         nodes = self._u(np.asarray(levels))
         if end <= _CLEAN:
             return tuple(float(value[0]) for value in _lagrange(nodes, self._u(np.zeros(1))))

@@ -18,9 +18,11 @@ from undiffuse.core.sampler import Sampler
 class Ancestral(Sampler):
     """p(x_s given x_t) = q(x_s given x_t, x_0) at the guess, with one of three variances.
 
-    variance: "posterior" is that of q itself (DDPM's small one); "beta" that of the forward kernel (DDPM's large one, and no noise in the
+    variance: "posterior" is that of q itself (DDPM's small one); "beta" that of the forward kernel (DDPM's large one,
+    and no noise in the
     last step); "exact" averages over the guess's own variance, as a denoiser that reports one makes possible.
-    For tokens all is Bayes' posterior averaged over the guess, and "beta" means nothing. Source: arXiv:2006.11239, alg. 2 and sec. 3.2.
+    For tokens all is Bayes' posterior averaged over the guess, and "beta" means nothing.
+    Source: arXiv:2006.11239, alg. 2 and sec. 3.2.
     """
 
     variance: Literal["posterior", "beta", "exact"] = "posterior"

@@ -7,18 +7,20 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.distribution import Normal
+from undiffuse.core.errors import Refused
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.process import Process
-from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 
 
 def churn(
     process: Gaussian, x_t: Tensor, t: Tensor, gamma: float, noise: float, random: Random
 ) -> tuple[Tensor, Tensor]:
-    """Raise sigma/alpha by the factor 1 + gamma, gamma <= sqrt(2) - 1, with noise of std `noise`: the new batch and its time.
+    """Raise sigma/alpha by the factor 1 + gamma, gamma <= sqrt(2) - 1, with noise of std `noise`:
+    the new batch and its time.
 
-    Source: arXiv:2206.00364, alg. 2 (gamma = S_churn / steps). Nothing happens for gamma = 0 or where the schedule has no noisier time.
+    Source: arXiv:2206.00364, alg. 2 (gamma = S_churn / steps). Nothing happens for gamma = 0 or where the schedule has
+    no noisier time.
     """
     schedule = process.schedule
     later = schedule.time(schedule.log_snr(t) - 2 * math.log1p(min(gamma, math.sqrt(2) - 1)))
@@ -31,8 +33,9 @@ def churn(
 
 def gaussian(process: Process, sampler: str) -> Any:
     """The process, if it has a probability-flow ODE; raises Refused by name otherwise."""
-    if not hasattr(process, "noise") or not callable(process.noise):
+    if not callable(getattr(process, "noise", None)):
         raise Refused(
-            f"{sampler} follows the probability-flow ODE of a Gaussian process; {type(process).__name__} has none: use ancestral or ddim"
+            f"{sampler} follows the probability-flow ODE of a Gaussian process; "
+            f"{type(process).__name__} has none: use ancestral or ddim"
         )
     return process

@@ -14,9 +14,11 @@ from undiffuse.core.sampler import Sampler
 
 @dataclass(frozen=True)
 class DDIM(Sampler):
-    """keep = sqrt(sigma_s^2 - eta^2 v) / sigma_t, v the Markov reverse's variance.  eta = 0: deterministic, first order; 1: DDPM.
+    """keep = sqrt(sigma_s^2 - eta^2 v) / sigma_t, v the Markov reverse's variance.
+    eta = 0: deterministic, first order; 1: DDPM.
 
-    Source: arXiv:2010.02502, eq. 12 and 16. For tokens: multinomial DDIM (app. A). Raises Refused for eta outside [0, 1].
+    Source: arXiv:2010.02502, eq. 12 and 16. For tokens: multinomial DDIM (app. A).
+    Raises Refused for eta outside [0, 1].
     """
 
     eta: float = 0.0

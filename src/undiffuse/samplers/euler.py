@@ -15,10 +15,12 @@ from undiffuse.samplers.churn import churn, gaussian
 
 @dataclass(frozen=True)
 class Euler(Sampler):
-    """x_s = (sigma_s/sigma_t) x_t + (alpha_s - alpha_t sigma_s/sigma_t) guess: first order, one call a step, the same map in any linear coordinates
+    """x_s = (sigma_s/sigma_t) x_t + (alpha_s - alpha_t sigma_s/sigma_t) guess:
+    first order, one call a step, the same map in any linear coordinates
     (EDM's x/alpha over sigma/alpha, flow matching's straight path), so it equals DDIM with eta = 0.
 
-    churn: EDM's gamma = S_churn / steps, the relative rise of the noise level before each step, at most sqrt(2) - 1; noise: S_noise.
+    churn: EDM's gamma = S_churn / steps, the relative rise of the noise level before each step, at most sqrt(2) - 1;
+    noise: S_noise.
     Source: arXiv:2206.00364, alg. 2 without the correction; arXiv:2210.02747, sec. 4.
     """
 

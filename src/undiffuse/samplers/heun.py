@@ -15,11 +15,14 @@ from undiffuse.samplers.churn import churn, gaussian
 
 @dataclass(frozen=True)
 class Heun(Sampler):
-    """x_s = c (x_t + (sigma_s/c - sigma_t)(d_t + d_s)/2),  d = noise - k guess,  c = alpha_s + k sigma_s,  k = (1 - alpha_t)/sigma_t.
+    """x_s = c (x_t + (sigma_s/c - sigma_t)(d_t + d_s)/2),  d = noise - k guess,  c = alpha_s + k sigma_s,
+    k = (1 - alpha_t)/sigma_t.
 
-    Second order; two calls a step, one in the last (2 steps - 1 in all). The line through (alpha, sigma) chosen by k makes it EDM's step where alpha = 1 and
+    Second order; two calls a step, one in the last (2 steps - 1 in all).
+    The line through (alpha, sigma) chosen by k makes it EDM's step where alpha = 1 and
     flow matching's where alpha + sigma = 1, and leaves no division by alpha.
-    churn: EDM's gamma = S_churn / steps, the relative rise of the noise level before each step, at most sqrt(2) - 1; noise: S_noise.
+    churn: EDM's gamma = S_churn / steps, the relative rise of the noise level before each step, at most sqrt(2) - 1;
+    noise: S_noise.
     Source: arXiv:2206.00364, alg. 1 and 2.
     """
 

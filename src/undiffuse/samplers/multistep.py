@@ -16,9 +16,11 @@ from undiffuse.samplers.churn import gaussian
 
 @dataclass(frozen=True)
 class Multistep(Sampler):
-    """x_s = keep x_t + pull D + fresh noise, D the guess extrapolated in l = log(alpha/sigma) from the last `order` ones.
+    """x_s = keep x_t + pull D + fresh noise, D the guess extrapolated in l = log(alpha/sigma) from the last `order`
+    ones.
 
-    order 1: D = D_0 (DDIM);  2: D = D_0 + (D_0 - D_1) h/(2 h_0);  3: the quadratic through D_0, D_1, D_2 integrated against e^l.
+    order 1: D = D_0 (DDIM);  2: D = D_0 + (D_0 - D_1) h/(2 h_0);  3:
+    the quadratic through D_0, D_1, D_2 integrated against e^l.
     h = l_s - l_t is this step's length, h_0 the last one's. eta = 0: DPM-Solver++(2M), (3M); 1: SDE-DPM-Solver++.
     The first steps, and one that lands on sigma = 0, have the order that their history allows.
     Source: arXiv:2211.01095, alg. 2 and eq. 14; arXiv:2206.00927, app. D for order 3.

@@ -16,7 +16,8 @@ from undiffuse.core.sampler import Sampler
 class Renoise(Sampler):
     """keep = 0:  x_s = alpha_s guess + sigma_s noise, the multistep sampling of consistency models.
 
-    Exact for a denoiser that draws from p(x_0 given x_t) or maps to the trajectory's end; for a mean it shrinks the data's spread.
+    Exact for a denoiser that draws from p(x_0 given x_t) or maps to the trajectory's end;
+    for a mean it shrinks the data's spread.
     Source: arXiv:2303.01469, alg. 1.
     """
 

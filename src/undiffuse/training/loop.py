@@ -91,7 +91,7 @@ class Training(Generic[M]):
             raise Refused(f"train.batch = {settings.batch} does not divide among {world} processes")
         self._rows = slice(rank * settings.batch // world, (rank + 1) * settings.batch // world)
         self._slots = torch.arange(settings.batch)[self._rows]
-        self._autocast = autocast(settings.precision, self.device)
+        self._autocast = autocast(settings.precision, self.device, self.module)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
         self._pending: list[float | Tensor] = []  # losses since the last line of the log
@@ -208,9 +208,9 @@ class Training(Generic[M]):
             self._log = None
         if self.stopped and not self._told:
             self._told = True
-            there = f"; continue with: undiffuse train {self.folder} --resume" if self.folder else ""
+            again = f"; go on with: undiffuse train {self.folder} --resume" if self.folder else ""
             logging.getLogger("undiffuse").warning(
-                "stopped after step %d of %d%s", self.step, self.settings.steps, there
+                "stopped and saved at step %d of %d%s", self.step, self.settings.steps, again
             )
 
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:

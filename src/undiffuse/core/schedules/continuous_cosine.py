@@ -13,7 +13,8 @@ from undiffuse.core.schedule import VariancePreserving
 class ContinuousCosine(VariancePreserving):
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): nothing of the data is left at t = 1.
 
-    Source: arXiv:2202.00512, sec. 2 (progressive distillation). Predict velocity or data with it: noise says nothing where alpha = 0.
+    Source: arXiv:2202.00512, sec. 2 (progressive distillation). Predict velocity or data with it:
+    noise says nothing where alpha = 0.
     """
 
     def alpha(self, t: Tensor) -> Tensor:

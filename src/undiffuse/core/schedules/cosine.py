@@ -12,7 +12,8 @@ from undiffuse.core.tabulated import Tabulated, check_steps, products
 class Cosine(Tabulated):
     """alpha_bar(t) = f(t) / f(0), f(t) = cos^2(pi/2 (t + offset) / (1 + offset)), with every beta at most max_beta.
 
-    Source: arXiv:2102.09672, eq. 17 (offset 0.008, betas clipped at 0.999). For the law without a table see ContinuousCosine.
+    Source: arXiv:2102.09672, eq. 17 (offset 0.008, betas clipped at 0.999).
+    For the law without a table see ContinuousCosine.
     """
 
     steps: int = 1000

@@ -12,7 +12,8 @@ from undiffuse.core.schedule import VarianceExploding
 
 @dataclass(frozen=True)
 class Geometric(VarianceExploding):
-    """sigma_i = sigma_min (sigma_max / sigma_min)^((i - 1) / (steps - 1)) at t = i/steps, i = 1 ... steps; 0 at t = 0; geometric in between.
+    """sigma_i = sigma_min (sigma_max / sigma_min)^((i - 1) / (steps - 1)) at t = i/steps, i = 1 ... steps; 0 at t = 0;
+    geometric in between.
 
     Source: arXiv:1907.05600, sec. 4.2 (1 to 0.01 in 10 levels; arXiv:2006.11239 counts from the other end).
     """
@@ -24,7 +25,8 @@ class Geometric(VarianceExploding):
     def __post_init__(self) -> None:
         if self.steps < 2 or not 0 < self.sigma_min < self.sigma_max:
             raise Refused(
-                f"geometric needs 2 levels or more and 0 < sigma_min < sigma_max, not {self.steps} levels from {self.sigma_min:g} to {self.sigma_max:g}"
+                "geometric needs 2 levels or more and 0 < sigma_min < sigma_max, "
+                f"not {self.steps} levels from {self.sigma_min:g} to {self.sigma_max:g}"
             )
 
     def sigma(self, t: Tensor) -> Tensor:

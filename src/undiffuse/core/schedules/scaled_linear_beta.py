@@ -1,5 +1,6 @@
 """Latent diffusion's schedule: the square root of beta rises linearly over the steps."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,8 @@ from undiffuse.core.tabulated import Tabulated, check_betas, check_steps, produc
 class ScaledLinearBeta(Tabulated):
     """sqrt(beta_i) = linear from sqrt(beta_start) to sqrt(beta_end);  alpha_bar_i = prod (1 - beta_j).
 
-    Source: arXiv:2112.10752, released configurations (there named "linear": T = 1000, 0.0015 to 0.0195; Stable Diffusion 0.00085 to 0.012).
+    Source: arXiv:2112.10752, released configurations (there named "linear": T = 1000, 0.0015 to 0.0195;
+    Stable Diffusion 0.00085 to 0.012).
     """
 
     steps: int = 1000
@@ -23,4 +25,5 @@ class ScaledLinearBeta(Tabulated):
         check_betas(self.beta_start, self.beta_end)
 
     def table(self) -> np.ndarray:
-        return products(np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps) ** 2)
+        roots = np.linspace(math.sqrt(self.beta_start), math.sqrt(self.beta_end), self.steps)
+        return products(roots**2)

@@ -14,7 +14,8 @@ from undiffuse.core.tabulated import Tabulated, products
 class Table(Tabulated):
     """alpha_bar_i = prod_{j <= i} (1 - beta_j), from either array of T numbers.
 
-    betas or alpha_bars: one of them. zero_terminal_snr: shift and scale sqrt(alpha_bar) so that nothing of the data is left
+    betas or alpha_bars: one of them. zero_terminal_snr: shift and scale sqrt(alpha_bar) so that nothing of the data is
+    left
     at t = 1 while the first step stays as it is (arXiv:2305.08891, alg. 1).
     Raises Refused if both or none are given, for betas outside (0, 1] and for alpha-bars that do not fall.
     """
@@ -34,7 +35,7 @@ class Table(Tabulated):
         _ = self._knots
 
     def table(self) -> np.ndarray:
-        alpha_bars = products(self.betas) if self.betas else np.array(self.alpha_bars)
+        alpha_bars = products(np.array(self.betas)) if self.betas else np.array(self.alpha_bars)
         if not self.zero_terminal_snr:
             return alpha_bars
         root = np.sqrt(alpha_bars)

@@ -12,7 +12,8 @@ from undiffuse.core.schedule import VarianceExploding
 
 @dataclass(frozen=True)
 class VE(VarianceExploding):
-    """sigma = sigma_min (sigma_max / sigma_min)^t for t in (0, 1], jumping to 0 at t = 0: the last step of a grid lands on the clean guess.
+    """sigma = sigma_min (sigma_max / sigma_min)^t for t in (0, 1], jumping to 0 at t = 0:
+    the last step of a grid lands on the clean guess.
 
     Source: arXiv:2011.13456, eq. 31 (0.01 and 50).
     """

@@ -16,7 +16,8 @@ def integral(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
 
 @dataclass(frozen=True)
 class VP(VariancePreserving):
-    """dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max:  log alpha_bar = -(beta_min t + (beta_max - beta_min) t^2/2).
+    """dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max:
+    log alpha_bar = -(beta_min t + (beta_max - beta_min) t^2/2).
 
     Source: arXiv:2011.13456, eq. 32 and 33 (0.1 and 20). The network's time is 999 t, as in the paper's code.
     """
