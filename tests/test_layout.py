@@ -72,7 +72,7 @@ def test_what_is_imported_is_what_is_installed():
     project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in project["dependencies"]}
     text = "\n".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
-    modules = set(re.findall(r"^\s*(?:from|import) ([a-z]\w*)", text, re.MULTILINE)) - sys.stdlib_module_names
+    modules = set(re.findall(r"^\s*(?:from|import) ([A-Za-z]\w*)", text, re.MULTILINE)) - sys.stdlib_module_names
     owners = packages_distributions()
     used = {owner.lower().replace("_", "-") for module in modules for owner in owners.get(module, [])} - {"undiffuse"}
     assert used <= declared, f"imported but no dependency: {used - declared}"
