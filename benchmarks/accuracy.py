@@ -3,21 +3,24 @@
     python benchmarks/accuracy.py [--seeds 3] [--starts 4096]
 
 Data: a 16-D mixture of 6 Gaussians whose score is known; schedule: DDPM's table; start: the same normal batch at t = 1.
-The exact map is the ODE solved in 3,000 Runge-Kutta steps. Error: root mean square over starts and dimensions. Every scheduler runs
-with every grid it offers, at 10 and at 20 network calls; the table shows the best setting of each.
+The exact map is the ODE solved in 3,000 Runge-Kutta steps. Error: root mean square over starts and dimensions.
+Every scheduler runs with every grid it offers, at 10 and at 20 network calls; the table shows the best setting of each.
 """
 
 import argparse
+import importlib
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor
 
 import undiffuse
 from undiffuse.oracles import MixtureOracle
+
+diffusers: Any = importlib.import_module("diffusers")
 
 BETAS = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 
@@ -44,7 +47,7 @@ def exact(oracle: MixtureOracle, x: Tensor, steps: int = 3000) -> Tensor:
         return y - oracle(y * schedule.alpha(t), t).mean
 
     y = x / schedule.alpha(torch.tensor(1.0))
-    for a, b in zip(levels[:-1], levels[1:], strict=True):
+    for a, b in pairwise(levels):
         h = b - a
         k1 = slope(y, a)
         k2 = slope(y + h / 2 * k1, a + h / 2)
@@ -137,10 +140,8 @@ def main() -> None:
                     best[name] = min(best.get(name, math.inf), value)
             name, peer = min(best.items(), key=lambda item: item[1])
             row = "  ".join(f"{k} {v:.4f}" for k, v in sorted(best.items(), key=lambda item: item[1]))
-            print(
-                f"mixture {seed}, {calls} calls: undiffuse {ours:.4f}, best peer {peer:.4f} ({name}), ratio {ours / peer:.2f} | {row}",
-                flush=True,
-            )
+            ratio = f"best peer {peer:.4f} ({name}), ratio {ours / peer:.2f}"
+            print(f"mixture {seed}, {calls} calls: undiffuse {ours:.4f}, {ratio} | {row}", flush=True)
 
 
 if __name__ == "__main__":

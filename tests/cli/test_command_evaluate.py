@@ -143,11 +143,9 @@ def test_the_linear_guess_is_the_posterior_mean_of_a_gaussian(count: int):
         assert linear(x, torch.tensor([level]))[0] == pytest.approx(float(posterior.trace()) / x.shape[1], rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("held_out", "classes", "count"), [(351, 10, 360), (8000, 10, 1000), (8000, 3, 1002), (20, 1, 100)]
-)
-def test_as_many_samples_as_held_out_items_and_equally_many_of_each_class(held_out: int, classes: int, count: int):
-    assert usual(held_out, classes) == count
+@pytest.mark.parametrize(("classes", "count"), [(1, 1000), (10, 1000), (3, 1002)])
+def test_a_thousand_samples_and_equally_many_of_each_class(classes: int, count: int):
+    assert usual(classes) == count
 
 
 def test_a_running_mean_keeps_a_line_and_calms_noise():

@@ -123,7 +123,7 @@ def test_a_sampler_and_its_fields(undiffuse_: Undiffuse, digits: Path, settings:
 
 def test_a_field_of_the_recipes_own_sampler(undiffuse_: Undiffuse, digits: Path):
     undiffuse_("sample", digits, "-n", 2, "-o", "a.npz")
-    assert undiffuse_("sample", digits, "-n", 2, "--set", "churn=20", "-o", "b.npz").status == 0
+    assert undiffuse_("sample", digits, "-n", 2, "--set", "order=1", "-o", "b.npz").status == 0
     assert (arrays(Path("a.npz"))["images"] != arrays(Path("b.npz"))["images"]).any()
 
 

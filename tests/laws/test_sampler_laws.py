@@ -350,8 +350,9 @@ class Sure(GaussianOracle):
         (lambda: DDIM(eta=math.nan), r"ddim needs eta in \[0, 1\], not nan"),
         (lambda: Multistep(order=4), r"multistep has order 1, 2 or 3 and eta in \[0, 1\], not order 4 and eta 0"),
         (lambda: Multistep(eta=-1.0), r"multistep has order 1, 2 or 3 and eta in \[0, 1\], not order 2 and eta -1"),
-        (lambda: Euler(churn=-0.1), "euler needs churn >= 0 and noise > 0, not -0.1 and 1"),
-        (lambda: Heun(noise=0.0), "heun needs churn >= 0 and noise > 0, not 0 and 0"),
+        (lambda: Euler(churn=-0.1), r"churn is EDM's S_churn / steps, from 0 to sqrt\(2\) - 1"),
+        (lambda: Heun(churn=40.0), r"churn is EDM's S_churn / steps, from 0 to sqrt\(2\) - 1"),
+        (lambda: Heun(noise=0.0), r"churn is EDM's S_churn / steps, from 0 to sqrt\(2\) - 1"),
         (lambda: Ancestral("large"), "ancestral has no variance 'large'; it has: posterior, beta, exact"),  # type: ignore[arg-type]
         (
             lambda: sample(TOKENS, (1, 1), sampler=Heun()),

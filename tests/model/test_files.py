@@ -94,3 +94,9 @@ def test_tensors_that_do_not_fit_are_named(held: dict[str, torch.Tensor], messag
 def test_numbers_that_are_not_finite_are_named():
     with pytest.raises(Refused, match=r"'a' holds numbers that are infinite or not numbers"):
         files.finite({"n": torch.tensor(1), "a": torch.tensor([1.0, float("nan")])}, "model")
+
+
+def test_a_model_is_as_readable_as_any_other_file(tmp_path: Path):
+    (tmp_path / "other").write_text("")
+    write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(2)})
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -30,7 +30,7 @@ def evaluate(
         Option(
             "-n",
             "--count",
-            help="How many to draw. [default: as many as held-out items, at most 1000]",
+            help="How many to draw. [default: 1000]",
         ),
     ] = None,
     sampler: Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")] = None,

@@ -12,7 +12,7 @@ from undiffuse.cli import evaluate, listing, sample, show, train
 from undiffuse.cli.commands import Command
 from undiffuse.core.errors import Refused
 
-# Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a training step several times slower.
+# Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a step several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(

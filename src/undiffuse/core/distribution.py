@@ -38,6 +38,10 @@ class Distribution(ABC):
         """The belief without its variance, for deterministic samplers; tokens: itself."""
 
     @abstractmethod
+    def rows(self, part: slice) -> Self:
+        """The belief about some of the samples."""
+
+    @abstractmethod
     def blend(self, other: Any, weight: float | Tensor) -> Self:
         """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates:
         guidance is `without.blend(with, weight)`.
@@ -87,6 +91,10 @@ class Normal(Distribution):
 
     def mean_only(self) -> "Normal":
         return Normal(self.mean, 0.0)
+
+    def rows(self, part: slice) -> "Normal":
+        each = isinstance(self.var, Tensor) and self.var.ndim == self.mean.ndim and len(self.var) == len(self.mean)
+        return Normal(self.mean[part], self.var[part] if isinstance(self.var, Tensor) and each else self.var)
 
     def blend(self, other: Self, weight: float | Tensor) -> "Normal":
         """Precisions mix linearly; with equal variances (or none) this is the mean's lerp,
@@ -142,6 +150,9 @@ class Tokens(Distribution):
     def mean_only(self) -> "Tokens":
         return self
 
+    def rows(self, part: slice) -> "Tokens":
+        return Tokens(self.log_probs[part])
+
     def blend(self, other: Self, weight: float | Tensor) -> "Tokens":
         """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded;
         weight: a number, or (batch,).
@@ -178,6 +189,9 @@ class Joint(Distribution):
 
     def mean_only(self) -> "Joint":
         return Joint({name: part.mean_only() for name, part in self.parts.items()})
+
+    def rows(self, part: slice) -> "Joint":
+        return Joint({name: belief.rows(part) for name, belief in self.parts.items()})
 
     def blend(self, other: Self, weight: float | Tensor) -> "Joint":
         return Joint({name: part.blend(other.parts[name], weight) for name, part in self.parts.items()})

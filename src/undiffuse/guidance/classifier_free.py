@@ -1,5 +1,6 @@
 """Classifier-free guidance: extrapolate from the guess without the condition through the guess with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,22 +36,22 @@ class ClassifierFree(Denoiser):
             return self.denoiser(x_t, t, **cond)
         if self.without is not None:
             return self.without(x_t, t).blend(self.denoiser(x_t, t, **cond), self.weight)
-        n = len(x_t)
-        twice = {name: torch.cat([value, value]) for name, value in cond.items()}
-        dropped = torch.arange(2 * n, device=x_t.device) >= n
+        t = torch.as_tensor(t, dtype=torch.float64)
+        twice = {name: _twice(value) for name, value in cond.items()}
+        x_twice = _twice(x_t)
+        some: Tensor = (
+            next(iter(x_twice.values())) if isinstance(x_twice, dict) else x_twice
+        )  # any part tells the batch
+        n = len(some) // 2
+        dropped = torch.arange(2 * n, device=some.device) >= n
         if "drop" in cond:
             dropped = dropped | twice.pop("drop")
-        t = torch.as_tensor(t, dtype=torch.float64)
-        both: Any = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]) if t.ndim else t, drop=dropped, **twice)
-        conditional, unconditional = halves(both, n)
-        return unconditional.blend(conditional, self.weight)
+        both = self.denoiser(x_twice, _twice(t) if t.ndim else t, drop=dropped, **twice)
+        return both.rows(slice(n, None)).blend(both.rows(slice(n)), self.weight)
 
 
-def halves(belief: Any, n: int) -> tuple[Any, Any]:
-    """A belief about 2n samples as two beliefs about n."""
-    fields = {name: getattr(belief, name) for name in belief.__dataclass_fields__}
-    parts = [
-        {k: v[part] if isinstance(v, Tensor) and v.ndim else v for k, v in fields.items()}
-        for part in (slice(n), slice(n, None))
-    ]
-    return type(belief)(**parts[0]), type(belief)(**parts[1])
+def _twice(batch: Any) -> Any:
+    """A batch, or each part of one, behind itself."""
+    if isinstance(batch, Mapping):
+        return {name: _twice(part) for name, part in batch.items()}
+    return torch.cat([batch, batch])

@@ -25,7 +25,7 @@ from undiffuse.model.model import Model
 
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
-FEWEST, MOST = 100, 1000  # samples that are drawn to be judged, where nobody says how many
+COUNT = 1000  # samples that are drawn to be judged, where nobody says how many
 
 Bar = Callable[
     [str, str], AbstractContextManager[Advance]
@@ -87,14 +87,14 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 
-    n: None for as many as there are items to judge against, at most MOST, and equally many of each class.
+    n: None for COUNT, rounded up to equally many of each class.
     """
     real = sources.against(model, which)
     if real.train.shape != real.held_out.shape:
         raise Refused(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
-    n = usual(len(real.held_out), max(1, len(model.classes))) if n is None else n
+    n = usual(max(1, len(model.classes))) if n is None else n
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
         drawn = draw(model, n, wish, advance)
@@ -120,9 +120,9 @@ def evaluate_run(
     return RunEvaluation(drawn.x, real, verdicts, about, model, drawn, path, noise)
 
 
-def usual(held_out: int, classes: int) -> int:
-    """As many samples as held-out items, from FEWEST to MOST, rounded up to a multiple of the classes."""
-    return -(-min(max(held_out, FEWEST), MOST) // classes) * classes
+def usual(classes: int) -> int:
+    """COUNT samples, rounded up to a multiple of the classes."""
+    return -(-COUNT // classes) * classes
 
 
 def _about(command: str, seed: int, count: int, started: float, **more: Any) -> dict[str, Any]:

@@ -110,10 +110,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """Write tensors and a JSON object about them as one safetensors file, whole or not at all."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with whole(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what a person's other files get; safetensors would lock others out
         try:
             save_file(content, temporary, metadata={"about": json.dumps(about or {}, allow_nan=False)})
         except SafetensorError as error:
             raise Refused(f"cannot write {path}: {error}") from error
+        temporary.chmod(mode)
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

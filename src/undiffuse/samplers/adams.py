@@ -16,6 +16,7 @@ from undiffuse.samplers.churn import gaussian
 
 _POINTS, _SHARES = np.polynomial.legendre.leggauss(20)  # exact for polynomials of degree 39
 _CLEAN = 1e-12  # below this noise level a time is data
+_FAR = 1e3  # about this noise level nothing more can be told apart
 
 
 class Past(NamedTuple):
@@ -83,8 +84,14 @@ class Adams(Sampler):
         return tuple(float(value @ _SHARES * (high - low) / 2) for value in _lagrange(nodes, self._u(1 / points)))
 
     def _u(self, v: np.ndarray) -> np.ndarray:
-        """The polynomial's variable; pure noise (v infinite) counts as v = 1000."""
-        return np.log(np.minimum(v, 1e3) ** 2 + self.knee**2)
+        """The polynomial's variable; bent to stay finite where nothing of the data is left (v infinite)."""
+        noisy, clean = (
+            1 / np.maximum(v, 1),
+            np.minimum(v, 1),
+        )  # each is right on its side of v = 1, and harmless on the other
+        far = (1 + (self.knee * noisy) ** 2) / (noisy**2 + _FAR**-2)
+        near = (clean**2 + self.knee**2) / (1 + (clean / _FAR) ** 2)
+        return np.log(np.where(v > 1, far, near))
 
 
 def _lagrange(nodes: np.ndarray, at: np.ndarray) -> list[np.ndarray]:

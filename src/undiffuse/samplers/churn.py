@@ -1,6 +1,7 @@
 """EDM's churn: a little fresh noise before a deterministic step."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,24 +12,41 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.process import Process
 from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
+
+MOST = math.sqrt(2) - 1  # EDM's bound on gamma
 
 
-def churn(
-    process: Gaussian, x_t: Tensor, t: Tensor, gamma: float, noise: float, random: Random
-) -> tuple[Tensor, Tensor]:
-    """Raise sigma/alpha by the factor 1 + gamma, gamma <= sqrt(2) - 1, with noise of std `noise`:
-    the new batch and its time.
+@dataclass(frozen=True)
+class Churned(Sampler):
+    """Before a step, raise the noise level sigma/alpha by the factor 1 + churn with noise of std `noise` (S_noise),
+    where it lies between `lowest` and `highest` (S_tmin and S_tmax).
 
-    Source: arXiv:2206.00364, alg. 2 (gamma = S_churn / steps). Nothing happens for gamma = 0 or where the schedule has
-    no noisier time.
+    churn: EDM's gamma = S_churn / steps, at most sqrt(2) - 1. Source: arXiv:2206.00364, alg. 2.
     """
-    schedule = process.schedule
-    later = schedule.time(schedule.log_snr(t) - 2 * math.log1p(min(gamma, math.sqrt(2) - 1)))
-    if gamma == 0 or float(later) <= float(t):
-        return x_t, t
-    alpha_t, alpha_later = schedule.alpha(t), schedule.alpha(later)
-    noisier = process.bridge(x_t, process.point(x_t), later, t, keep=alpha_later / alpha_t)
-    return Normal(noisier.mean, torch.as_tensor(noisier.var) * noise**2).sample(random), later
+
+    churn: float = 0.0
+    noise: float = 1.0
+    lowest: float = 0.0
+    highest: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.churn <= MOST + 1e-9 or self.noise <= 0 or not 0 <= self.lowest <= self.highest:
+            raise Refused(
+                "churn is EDM's S_churn / steps, from 0 to sqrt(2) - 1, "
+                f"with noise > 0 and 0 <= lowest <= highest; not {self}"
+            )
+
+    def churned(self, process: Gaussian, x_t: Tensor, t: Tensor, random: Random) -> tuple[Tensor, Tensor]:
+        """The noisier batch and its time; both unchanged without churn and where the schedule has no noisier time."""
+        schedule = process.schedule
+        later = schedule.time(schedule.log_snr(t) - 2 * math.log1p(self.churn))
+        level = float((-schedule.log_snr(t) / 2).exp())
+        if self.churn == 0 or not self.lowest <= level <= self.highest or float(later) <= float(t):
+            return x_t, t
+        alpha_t, alpha_later = schedule.alpha(t), schedule.alpha(later)
+        noisier = process.bridge(x_t, process.point(x_t), later, t, keep=alpha_later / alpha_t)
+        return Normal(noisier.mean, torch.as_tensor(noisier.var) * self.noise**2).sample(random), later
 
 
 def gaussian(process: Process, sampler: str) -> Any:

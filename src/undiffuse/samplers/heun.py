@@ -7,37 +7,27 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution, Normal
-from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import churn, gaussian
+from undiffuse.samplers.churn import Churned, gaussian
 
 
 @dataclass(frozen=True)
-class Heun(Sampler):
+class Heun(Churned):
     """x_s = c (x_t + (sigma_s/c - sigma_t)(d_t + d_s)/2),  d = noise - k guess,  c = alpha_s + k sigma_s,
     k = (1 - alpha_t)/sigma_t.
 
     Second order; two calls a step, one in the last (2 steps - 1 in all).
     The line through (alpha, sigma) chosen by k makes it EDM's step where alpha = 1 and
     flow matching's where alpha + sigma = 1, and leaves no division by alpha.
-    churn: EDM's gamma = S_churn / steps, the relative rise of the noise level before each step, at most sqrt(2) - 1;
-    noise: S_noise.
+    churn, noise, lowest, highest: EDM's fresh noise before each step (S_churn / steps, S_noise, S_tmin, S_tmax).
     Source: arXiv:2206.00364, alg. 1 and 2.
     """
-
-    churn: float = 0.0
-    noise: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.churn < 0 or self.noise <= 0:
-            raise Refused(f"heun needs churn >= 0 and noise > 0, not {self.churn:g} and {self.noise:g}")
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process = gaussian(denoiser.process, "heun")
-        x_t, t = churn(process, x_t, t, self.churn, self.noise, random)
+        x_t, t = self.churned(process, x_t, t, random)
         guess = denoiser(x_t, t, **cond).mean_only()
         euler = process.bridge(x_t, guess, s, t, process.keep(s, t, x_t))
         alpha_t, sigma_t = process.schedule.at(t, x_t)

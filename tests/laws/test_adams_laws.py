@@ -1,0 +1,87 @@
+"""Adams: the order it claims, the corrector that earns its place, and a step onto data as good as the others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.oracles import MixtureOracle
+from undiffuse.core.random import Random
+from undiffuse.core.sample import sample
+from undiffuse.core.schedule import Schedule
+from undiffuse.core.schedules.edm import EDM
+from undiffuse.core.schedules.flow import Flow
+from undiffuse.core.schedules.vp import VP
+from undiffuse.samplers.adams import Adams
+from undiffuse.samplers.ddim import DDIM
+
+
+def mixture(schedule: Schedule) -> MixtureOracle:
+    means = torch.tensor([[-0.6, 0.4], [0.7, -0.5], [0.2, 0.9]], dtype=torch.float64)
+    return MixtureOracle(Gaussian(schedule), [0.3, 0.5, 0.2], means, torch.tensor([0.04, 0.09, 0.06]))
+
+
+def start(oracle: MixtureOracle) -> Tensor:
+    return oracle.process.prior((32, 2)).sample(Random(3)).double()
+
+
+def errors(sampler: Adams, schedule: Schedule, counts: tuple[int, ...]) -> list[float]:
+    oracle = mixture(schedule)
+    x = start(oracle)
+    truth = sample(oracle, (32, 2), sampler=Adams(), steps=240, start=x)
+    return [float((sample(oracle, (32, 2), sampler=sampler, steps=n, start=x) - truth).norm()) for n in counts]
+
+
+@pytest.mark.parametrize("schedule", [VP(), EDM(), Flow()], ids=repr)
+@pytest.mark.parametrize(("order", "corrector", "least"), [(1, 0, 0.8), (2, 0, 1.7), (3, 0, 2.6), (4, 4, 3.3)])
+def test_the_error_falls_with_the_order(schedule: Schedule, order: int, corrector: int, least: float):
+    coarse, fine = errors(Adams(order, corrector), schedule, (30, 60))
+    assert torch.tensor(coarse / fine).log2() > least
+
+
+def test_the_corrector_costs_no_call_and_lowers_the_error():
+    for plain, corrected in zip(errors(Adams(3, 0), VP(), (20, 40)), errors(Adams(3, 4), VP(), (20, 40)), strict=True):
+        assert corrected < plain
+
+
+def test_first_order_is_ddim():
+    oracle = mixture(VP())
+    x = start(oracle)
+    ours, ddim = (sample(oracle, (32, 2), sampler=s, steps=12, start=x) for s in (Adams(1, 0), DDIM()))
+    torch.testing.assert_close(ours, ddim, rtol=1e-9, atol=1e-9)
+
+
+def test_weights_integrate_polynomials_exactly():
+    """A guess that is a cubic in u is followed without error: the weights give the exact integrals of 1 ... u^3."""
+    adams, levels, begin, end = Adams(), (1.0, 1.7, 2.8, 4.0), 1.0, 0.4
+    weights = adams._weights(levels, begin, end)
+    r = torch.linspace(1 / begin, 1 / end, 200_001, dtype=torch.float64)
+    u = torch.from_numpy(adams._u((1 / r).numpy()))
+    nodes = torch.from_numpy(adams._u(np.array(levels)))
+    for degree in range(4):
+        exact = torch.trapezoid(u**degree, r)
+        ours = torch.tensor(weights, dtype=torch.float64) @ nodes**degree
+        torch.testing.assert_close(ours, exact, rtol=1e-8, atol=1e-8)
+
+
+def test_a_state_that_was_changed_between_steps_stays_changed():
+    """The correction is a difference, so what an editor did to x_t survives it."""
+    oracle, schedule = mixture(VP()), VP()
+    times = [torch.tensor(v, dtype=torch.float64) for v in (0.6, 0.5, 0.4)]
+    x = start(oracle)
+    first, memory = Adams().step(oracle, x, times[0], times[1], random=Random(0))
+    shift = 1e-6
+    plain, edited = (
+        Adams().step(oracle, first.mean + d, times[1], times[2], memory, random=Random(0))[0].mean for d in (0.0, shift)
+    )
+    assert schedule.alpha(times[1]) > 0
+    assert float((edited - plain).abs().min()) > shift * 0.1
+
+
+@pytest.mark.parametrize("wrong", [{"order": 0}, {"order": 5}, {"corrector": 6}, {"knee": 0.0}])
+def test_meaningless_fields_are_refused(wrong: dict[str, float]):
+    with pytest.raises(ValueError, match="adams has order 1 to 4, corrector 0 to 5 and knee > 0"):
+        replace(Adams(), **wrong)  # type: ignore[arg-type]
