@@ -89,7 +89,7 @@ def test_list_shows_fields_with_their_defaults(undiffuse_: Undiffuse):
 def test_show_a_recipe_and_a_run(undiffuse_: Undiffuse, digits: Path):
     assert 'name = "digits"' in undiffuse_("show", "digits").out
     out = undiffuse_("show", digits).out
-    for words in ("10 classes", "parameters", "validation loss", 'name = "heun"'):
+    for words in ("10 classes", "parameters", "validation loss", 'name = "adams"'):
         assert words in out
 
 

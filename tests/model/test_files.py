@@ -98,5 +98,5 @@ def test_numbers_that_are_not_finite_are_named():
 
 def test_a_model_is_as_readable_as_any_other_file(tmp_path: Path):
     (tmp_path / "other").write_text("")
-    write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(2)})
+    files.write_tensors(tmp_path / "a.safetensors", {"w": torch.zeros(2)})
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -28,7 +28,7 @@ class Churned(Sampler):
     churn: float = 0.0
     noise: float = 1.0
     lowest: float = 0.0
-    highest: float = math.inf
+    highest: float = 1e9
 
     def __post_init__(self) -> None:
         if not 0 <= self.churn <= MOST + 1e-9 or self.noise <= 0 or not 0 <= self.lowest <= self.highest:
