@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core import registry
 from undiffuse.core import scales as rows
 from undiffuse.core.categorical import Categorical, uniform
 from undiffuse.core.denoiser import Classifier, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.scales import Consistency, Data, Noise, Scales, Score, Velocity, named
+from undiffuse.core.scales import Consistency, Data, Noise, Scales, Score, Velocity
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.schedules import EDM, VP, ContinuousCosine, Flow, LinearBeta
 
@@ -66,7 +67,9 @@ def test_each_row_means_what_its_paper_says():
         "flow": noise - x_0,
     }
     for name, wanted in meaning.items():
-        torch.testing.assert_close(named(name).target(x_0, x_t, alpha, sigma), wanted, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            registry.get("scales", name)().target(x_0, x_t, alpha, sigma), wanted, rtol=0, atol=1e-12
+        )
 
 
 def test_velocity_needs_no_unit_total():
@@ -144,13 +147,13 @@ def test_what_the_network_is_fed_has_unit_variance_under_edm():
 
 
 def test_names_are_known_in_any_case_and_near_ones_are_offered():
-    assert named("noise") == Noise()
-    assert named("EDM") == rows.EDM()
+    assert registry.get("scales", "noise")() == Noise()
+    assert registry.get("scales", "EDM")() == rows.EDM()
     assert isinstance(Predictor(nn.Identity(), Gaussian(VP()), "data").scales, Data)
     with pytest.raises(
         Refused, match=r"scales has no 'velocty' \(did you mean 'velocity'\?\); it has: consistency, data, edm"
     ):
-        named("velocty")
+        registry.get("scales", "velocty")
 
 
 def test_a_classifier_is_the_softmax_of_its_network():

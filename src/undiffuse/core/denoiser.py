@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core import registry
 from undiffuse.core.categorical import Categorical
 from undiffuse.core.distribution import Distribution, Normal, Tokens
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.process import Process
-from undiffuse.core.scales import Scales, named
+from undiffuse.core.scales import Scales
 from undiffuse.core.schedule import as_time
 
 
@@ -40,7 +41,7 @@ class Predictor(nn.Module, Denoiser):
         super().__init__()
         self.network = network
         self.process = process
-        self.scales = named(scales) if isinstance(scales, str) else scales
+        self.scales = registry.get("scales", scales)() if isinstance(scales, str) else scales
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         t = as_time(t)

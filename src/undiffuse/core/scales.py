@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
 
 
@@ -38,11 +38,7 @@ class Noise(Scales):
     """
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
-            raise Refused(
-                "noise prediction is undefined where alpha = 0: nothing of the data is left; "
-                "use velocity or data, or start at a t where alpha > 0"
-            )
+        _needs_signal(alpha, "noise")
         return 1 / alpha, -sigma / alpha, torch.ones_like(alpha)
 
 
@@ -74,11 +70,7 @@ class Score(Scales):
     """
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
-            raise Refused(
-                "score prediction is undefined where alpha = 0: nothing of the data is left; "
-                "use velocity or data, or start at a t where alpha > 0"
-            )
+        _needs_signal(alpha, "score")
         return 1 / alpha, sigma / alpha, torch.ones_like(alpha)
 
 
@@ -139,9 +131,10 @@ class Consistency(Scales):
         return (-125 * schedule.log_snr(t)).clamp(-10000, 10000)
 
 
-def named(name: str) -> Scales:
-    """The parameterization of this name with its defaults; raises Refused with the nearest name."""
-    rows = {row.__name__.lower(): row for row in (Noise, Data, Velocity, Score, Flow, EDM, Consistency)}
-    if name.lower() not in rows:
-        raise unknown("scales", name, rows)
-    return rows[name.lower()]()
+def _needs_signal(alpha: Tensor, what: str) -> None:
+    """Raises Refused where nothing of the data is left, as far as can be seen without waiting for a GPU."""
+    if alpha.device.type == "cpu" and bool((alpha <= 0).any()):
+        raise Refused(
+            f"{what} prediction is undefined where alpha = 0: nothing of the data is left; "
+            "use velocity or data, or start at a t where alpha > 0"
+        )

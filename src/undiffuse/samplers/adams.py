@@ -85,10 +85,7 @@ class Adams(Sampler):
 
     def _u(self, v: np.ndarray) -> np.ndarray:
         """The polynomial's variable; bent to stay finite where nothing of the data is left (v infinite)."""
-        noisy, clean = (
-            1 / np.maximum(v, 1),
-            np.minimum(v, 1),
-        )  # each is right on its side of v = 1, and harmless on the other
+        noisy, clean = 1 / np.maximum(v, 1), np.minimum(v, 1)  # each is right on its own side of v = 1
         far = (1 + (self.knee * noisy) ** 2) / (noisy**2 + _FAR**-2)
         near = (clean**2 + self.knee**2) / (1 + (clean / _FAR) ** 2)
         return np.log(np.where(v > 1, far, near))
