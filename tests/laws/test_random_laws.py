@@ -58,10 +58,10 @@ def test_the_first_elements_do_not_depend_on_how_many_follow(draw: Any):
 
 def test_nothing_depends_on_the_global_seed_or_changes_it():
     before = torch.get_rng_state()
-    draws = [Random(1).normal((4, 4)), Random(1).uniform((4,)), Random(1).permutation(9).double()]
+    draws = [Random(1).normal((4, 4)), Random(1).uniform((4,)), order(Random(1), 9).double()]
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(123)
-    again = [Random(1).normal((4, 4)), Random(1).uniform((4,)), Random(1).permutation(9).double()]
+    again = [Random(1).normal((4, 4)), Random(1).uniform((4,)), order(Random(1), 9).double()]
     assert all(torch.equal(a, b) for a, b in zip(draws, again, strict=True))
 
 
@@ -124,13 +124,45 @@ def test_integers_are_even_over_the_range():
     assert stats.chisquare(counts.numpy()).pvalue > 1e-3
 
 
-def test_permutation_holds_each_once_and_differs_by_stream():
-    first, second = Random(0).permutation(100), Random(1).permutation(100)
-    assert torch.equal(first.sort().values, torch.arange(100))
-    assert not torch.equal(first, second)
-    assert torch.equal(Random(0, torch.tensor([5])).permutation(100), first)
-    places = torch.stack([Random(seed).permutation(4) for seed in range(400)])
-    assert stats.chisquare(torch.bincount(places[:, 0]).numpy()).pvalue > 1e-3
+def order(random: Random, n: int) -> torch.Tensor:
+    return random.permutation(n)(torch.arange(n))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 100, 1000, 4097])
+def test_a_permutation_holds_each_once_and_differs_by_stream(n: int):
+    first, second = order(Random(0), n), order(Random(1), n)
+    assert torch.equal(first.sort().values, torch.arange(n))
+    assert torch.equal(order(Random(0, torch.tensor([5])), n), first)
+    if n >= 16:
+        assert not torch.equal(first, second)
+        assert int((first == torch.arange(n)).sum()) < 12  # about one item stays in its place
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 20])
+def test_every_item_and_every_pair_is_as_likely_anywhere(n: int):
+    orders = torch.stack([order(Random(seed), n) for seed in range(2000)])
+    assert stats.chisquare(torch.bincount(orders[:, 0], minlength=n).numpy()).pvalue > 1e-4
+    assert stats.chisquare(torch.bincount(orders[:, -1], minlength=n).numpy()).pvalue > 1e-4
+    pairs = torch.bincount(orders[:, 0] * n + orders[:, 1], minlength=n * n).view(n, n)
+    assert (pairs.diag() == 0).all()
+    assert stats.chisquare(pairs[~torch.eye(n, dtype=torch.bool)].numpy()).pvalue > 1e-4
+
+
+def test_a_permutation_of_billions_costs_kilobytes():
+    permutation = Random(0).permutation(3_000_000_000)
+    assert permutation.tables.nbytes < 8_000_000
+    some = permutation(torch.arange(1000) * 2_999_999)
+    assert len(some.unique()) == 1000
+    assert float(some.double().mean()) == pytest.approx(1.5e9, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [(3, 1), (5, 7), (2, 64)])
+def test_the_bits_are_the_same_by_the_fast_way_for_processors_and_by_tensors(size: tuple[int, int]):
+    samples, blocks = torch.tensor([0, 7, 2**33 + 1, 5, 6])[: size[0]], -(-size[1] // 4)
+    counter = torch.arange(blocks).expand(len(samples), blocks), samples[:, None].expand(-1, blocks)
+    words = philox((counter[0] & 0xFFFFFFFF, counter[0] >> 32, counter[1] & 0xFFFFFFFF, counter[1] >> 32), (9, 2**31))
+    slow = torch.stack(words, dim=-1).reshape(len(samples), -1)[:, : size[1]]
+    assert torch.equal(Random(9 | 2**31 << 32, samples).bits((len(samples), size[1])), slow)
 
 
 def test_a_batch_that_does_not_fit_the_indices_is_refused():

@@ -1,14 +1,19 @@
 """Random numbers as a value: a draw depends on (seed, folds, sample index, element) and on nothing else."""
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-_MASK = 0xFFFFFFFF
+from undiffuse.core.permutation import ROUNDS, Permutation, halves
 
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
 
 Word = TypeVar("Word", int, Tensor)
 
@@ -24,6 +29,28 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
         c0, c1, c2, c3 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
         k0, k1 = k0 + 0x9E3779B9 & _MASK, k1 + 0xBB67AE85 & _MASK
     return c0, c1, c2, c3
+
+
+def philox_words(samples: NDArray[np.int64], blocks: int, key: tuple[int, int]) -> NDArray[np.uint32]:
+    """The words of `philox` at counters (block, sample) for every sample and block, (samples, blocks * 4): the same bits
+    as in tensors, several times faster on a CPU.
+
+    The first and third word of the counter travel as one array, and so do the second and fourth: a round is one
+    product, whose 64 bits are read as two words without a copy, and two exclusive ors.
+    """
+    even, odd = np.zeros((2, 2, len(samples), blocks), np.uint32)
+    even[0] = np.arange(blocks)
+    even[1], odd[1] = (samples & _MASK)[:, None], (samples >> 32 & _MASK)[:, None]
+    even, odd = even.reshape(2, -1), odd.reshape(2, -1)
+    low, high = (0, 1) if sys.byteorder == "little" else (1, 0)
+    for number in range(10):
+        keys = [[key[0] + number * 0x9E3779B9 & _MASK], [key[1] + number * 0xBB67AE85 & _MASK]]
+        product = np.multiply(even, _MULTIPLIERS, dtype=np.uint64).view(np.uint32).reshape(2, -1, 2)[::-1]
+        even = product[..., high] ^ odd
+        even ^= np.array(keys, np.uint32)
+        odd = product[..., low]
+    words = np.stack([even[0], odd[0], even[1], odd[1]], axis=-1)
+    return words.reshape(len(samples), blocks * 4)
 
 
 @dataclass(frozen=True)
@@ -56,20 +83,20 @@ class Random:
     def bits(self, shape: tuple[int, ...], device: torch.device | str | None = None) -> Tensor:
         """Integers of 32 uniform bits in int64, of the given shape (batch, *rest)."""
         batch, size = shape[0], math.prod(shape[1:])
-        blocks = -(-size // 4)
-        indices = (
-            torch.arange(batch, device=device)
-            if self.indices is None
-            else self.indices.to(device=device, dtype=torch.int64)
-        )
+        blocks, key = -(-size // 4), (self.seed & _MASK, self.seed >> 32 & _MASK)
+        where = torch.device(device or "cpu")
+        indices = torch.arange(batch, device=where) if self.indices is None else self.indices.to(where, torch.int64)
         if indices.shape != (batch,):
             raise ValueError(
                 f"Random was told of {tuple(indices.shape)} sample indices and asked for a batch of {batch}"
             )
-        block = torch.arange(blocks, device=device).expand(batch, blocks)
-        sample = indices[:, None].expand(batch, blocks)
-        counter = (block & _MASK, block >> 32, sample & _MASK, sample >> 32 & _MASK)
-        words = torch.stack(philox(counter, (self.seed & _MASK, self.seed >> 32 & _MASK)), dim=-1)  # (batch, blocks, 4)
+        if where.type == "cpu":
+            words = torch.from_numpy(philox_words(indices.numpy(), blocks, key).astype(np.int64))
+        else:
+            block = torch.arange(blocks, device=where).expand(batch, blocks)
+            sample = indices[:, None].expand(batch, blocks)
+            counter = (block & _MASK, block >> 32, sample & _MASK, sample >> 32 & _MASK)
+            words = torch.stack(philox(counter, key), dim=-1)  # (batch, blocks, 4)
         return words.reshape(batch, blocks * 4)[:, :size].reshape(shape)
 
     def uniform(self, shape: tuple[int, ...], device: torch.device | str | None = None) -> Tensor:
@@ -90,6 +117,8 @@ class Random:
         """Uniform integers 0 ... high-1 in int64, by u * high (bias below high / 2^32)."""
         return (self.bits(shape, device).double() * (high / 2**32)).long()
 
-    def permutation(self, n: int) -> Tensor:
-        """A permutation of 0 ... n-1 in int64 (keyed by the stream, not by the sample indices)."""
-        return replace(self, indices=None).fold(n).uniform((1, n))[0].argsort(stable=True)
+    def permutation(self, n: int) -> Permutation:
+        """A permutation of 0 ... n-1, to be asked for any places (keyed by the stream, not by the sample indices)."""
+        side = 1 << halves(n)
+        words = replace(self, indices=None).fold(n).bits((ROUNDS, side))
+        return Permutation(n, (words & side - 1).numpy())

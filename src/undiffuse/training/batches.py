@@ -78,7 +78,7 @@ class Batches:
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> Tensor:
-    return Random(seed).fold(epoch).permutation(count)
+    return Random(seed).fold(epoch).permutation(count)(torch.arange(count))
 
 
 def tensor(x: np.ndarray) -> Tensor:
