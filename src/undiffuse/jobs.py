@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from undiffuse import pictures
@@ -21,11 +22,21 @@ from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 from undiffuse.training import checkpoint
 from undiffuse.training.batches import Batches
+from undiffuse.training.claim import abandon, claim
 from undiffuse.training.loop import Training
 from undiffuse.training.validation import Validation
 
 RUNS = Path("runs")
-FREE = ("train.steps",)  # what may change between a run and its continuation
+FREE = (  # what may change between a run and its continuation
+    "train.steps",
+    "train.accumulate",
+    "train.checkpoint_every",
+    "train.preview_every",
+    "train.validate_every",
+    "train.keep",
+    "data.path",
+    "data.skip_broken",
+)
 CLOUD = 2000  # points in a preview of points
 
 
@@ -39,8 +50,8 @@ def train(
     """Prepare a training run; iterate over what is returned, or call its `run()`.
 
     recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>.
-    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only train.steps may
-    differ then.
+    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only FREE may differ then,
+    and the data must be the same. The run folder is this process's alone until the run ends.
     Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
     """
     chosen = Recipe.find(recipe).override(overrides)
@@ -61,23 +72,32 @@ def train(
     classes = learned.classes if "label" in conditions else ()
     denoiser = _denoiser(chosen, settings, shape, len(classes), x_0, cond)
     objective = parts.objective(chosen)
-    facts = {"data": learned.describe(), "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
+    described = learned.describe()
+    facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
     make = partial(
         _model, codec=codec, shape=shape, recipe=resolved, classes=classes, conditions=conditions, facts=facts
     )
     check = None
     if held_out is not None:
-        unseen = Batches.of(
-            held_out.x, {name: held_out.conditions[name] for name in conditions}, codec, settings.batch, settings.seed
-        )
+        told = {name: held_out.conditions[name] for name in conditions}
+        unseen = Batches.of(held_out.x, told, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(_validate, objective, unseen)
     show = partial(_preview, folder / "previews", settings.previews, learned)
-    training = Training(denoiser, objective, batches, settings, make, folder=folder, validate=check, preview=show)
-    if resume:
-        training.resume()
-    training.accelerator.wait_for_everyone()  # every process has seen the folder as it was
-    if training.accelerator.is_main_process:
-        resolved.save(folder)
+    kept = {"validate": check, "preview": show, "stamp": described["digest"]}
+    accelerator = Accelerator()
+    lock = claim(folder) if accelerator.is_main_process else None
+    try:
+        _refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
+        training = Training(denoiser, objective, batches, settings, make, folder=folder, lock=lock, **kept)
+        if resume:
+            training.resume()
+        accelerator.wait_for_everyone()  # every process has seen the folder as it was
+        if lock:
+            resolved.save(folder)
+    except BaseException:
+        if lock:
+            abandon(folder, lock)
+        raise
     return training
 
 
@@ -111,7 +131,7 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
         field, was, now = changed
         raise Refused(
             f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: "
-            "only train.steps may change on --resume"
+            f"on --resume only these may change: {', '.join(FREE)}"
         )
     newest, steps = checkpoint.newest(folder), parts.training(recipe).steps
     reached = int(newest.name) if newest else 0
@@ -154,22 +174,24 @@ def _model(module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: A
     return Model(module, facts={"step": step, **facts}, **fixed)  # pyright: ignore[reportArgumentType]
 
 
-def _validate(objective: Any, unseen: Batches, module: nn.Module) -> dict[str, Any]:
-    """Loss on held-out data, and where on the way from noise to data it lies."""
-    device = next(module.parameters()).device
+def _validate(objective: Any, unseen: Batches, averaged: nn.Module, trained: nn.Module) -> dict[str, Any]:
+    """Loss on held-out data, of the averaged and the trained weights, and where on the way to data it lies."""
+    device = next(averaged.parameters()).device
     validation = Validation(objective, unseen.to(device))
-    return {"validation_loss": validation(module), "levels": validation.levels(module, objective)}
+    return {
+        "validation_loss": validation(averaged),
+        "validation_loss_raw": validation(trained.eval()),
+        "levels": validation.levels(averaged, objective),
+    }
 
 
 def _preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
     """What the averaged weights make of the same noise every time: a grid of images, one class a column, or points."""
-    if not learned.is_image:
-        drawn = model.sample(CLOUD, label=_labels(model, CLOUD)).numpy()
-        picture = pictures.scatter(drawn, beside=learned.x[:CLOUD])
-    else:
-        drawn = model.sample(count, label=_labels(model, count))
-        columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
-        picture = pictures.grid(pictures.to_uint8(drawn.numpy()), columns=columns)
+    points = learned.kind == "points"
+    drawn = model.sample(CLOUD if points else count, label=_labels(model, CLOUD if points else count)).numpy()
+    beside = learned.some(CLOUD).x if points else None
+    columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
+    picture = pictures.overview(drawn, beside=beside, columns=columns)
     pictures.write(folder / f"step_{step:06d}.png", pictures.png(picture))
 
 

@@ -15,27 +15,29 @@ from torch import nn
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import Pixels
 from undiffuse.core.errors import Refused
-from undiffuse.model.settings import EMA_GAMMA, Condition, Train
+from undiffuse.model.settings import EMA_STD, Condition, Train
 from undiffuse.training import log
 from undiffuse.training.batches import Batches
-from undiffuse.training.ema import EMA, power
+from undiffuse.training.ema import EMA, gamma, power
 from undiffuse.training.numbers import Numbers
 from undiffuse.training.rate import rate
 from undiffuse.training.stop import Stop
 
+WIDTHS = [(16.9722, 0.05), (6.9372, 0.10), (gamma(EMA_STD), 0.10), (gamma(0.2), 0.2)]
 
-@pytest.mark.parametrize(("gamma", "width"), [(16.9722, 0.05), (6.9372, 0.10), (EMA_GAMMA, 0.10)])
-def test_the_power_function_average_weighs_step_tau_by_tau_to_the_gamma(gamma: float, width: float):
+
+@pytest.mark.parametrize(("exponent", "width"), WIDTHS)
+def test_the_power_function_average_weighs_step_tau_by_tau_to_the_gamma(exponent: float, width: float):
     """arXiv:2312.02696, sec. 3.1: the weights are tau^gamma; their standard deviation is this share of the training."""
     steps = 4000
     weights = np.zeros(steps)
     for step in range(1, steps + 1):
-        beta = power(step, gamma)
+        beta = power(step, exponent)
         weights *= beta
         weights[step - 1] += 1 - beta
     assert weights.sum() == pytest.approx(1)
     tau = np.arange(1, steps + 1) / steps
-    ideal = tau**gamma / (tau**gamma).sum()
+    ideal = tau**exponent / (tau**exponent).sum()
     assert np.abs(weights - ideal).sum() < 0.01
     mean = (weights * tau).sum()
     assert math.sqrt((weights * (tau - mean) ** 2).sum()) == pytest.approx(width, rel=0.01)

@@ -100,7 +100,8 @@ def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
     run = tmp_path / "run"
     train({**tiny.TABLES, "train": {**tiny.TABLES["train"], "steps": 2}}, out=run).run(progress=False)
     with pytest.raises(
-        Refused, match=r"was trained with train.lr = 0.01, and this is train.lr = 0.5: only train.steps may change"
+        Refused,
+        match=r"was trained with train.lr = 0.01, and this is train.lr = 0.5: on --resume only these may change",
     ):
         train(run, resume=True, overrides=["train.lr=0.5"])
     with pytest.raises(Refused, match=r"has come to step 2: train.steps may be raised, not lowered to 1"):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from undiffuse.core.errors import Refused
 from undiffuse.model.precision import NAMES
 
-EMA_GAMMA = 6.94  # width 0.1 of the training time: arXiv:2312.02696, sec. 3.1
+EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,14 @@ class Train:
 
     steps: optimiser steps. batch: samples a step. lr: the highest learning rate, reached after `warmup` steps.
     decay: "cosine" falls to 0 at the last step, "constant" stays. clip: largest norm of the gradient, 0 = any.
-    ema: gamma of the power-function average of the weights; ema_decay: a constant decay instead (one of the two).
+    ema: gamma of the power-function average of the weights (default 6.94, a length of a tenth of the training);
+    ema_decay: a constant decay instead (one of the two).
+    snapshots: how many times two such averages are kept, from which `undiffuse tune RUN ema` makes one of any length.
+    accumulate: parts in which a batch is computed one after the other, for batches that do not fit the memory.
     precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to
     start).
-    flip: mirror images left to right, each time with chance 1/2. held_out: share of the data that validates and is
-    never trained on.
+    flip: mirror items left to right (true), or "vertical" or "both", each time with chance 1/2. held_out: share of the
+    data that validates and is never trained on.
     *_every: in steps, 0 = never (log_every: at least 1). keep: checkpoints that stay on disk, the newest ones.
     previews: samples in a preview.
     Raises Refused for values that make no sense.
@@ -40,18 +43,24 @@ class Train:
     seed: int = 0
     precision: str = "auto"
     compile: bool = False
-    flip: bool = False
+    accumulate: int = 1
+    flip: bool | Literal["horizontal", "vertical", "both"] = False
     held_out: float = 0.2
     log_every: int = 10
     checkpoint_every: int = 500
     preview_every: int = 500
     validate_every: int = 250
     keep: int = 2
+    snapshots: int = 8
     previews: int = 20
 
     def __post_init__(self) -> None:
-        self._require(("steps", "batch", "log_every", "keep", "previews"), lambda v: v >= 1, "at least 1")
-        self._require(("warmup", "checkpoint_every", "preview_every", "validate_every"), lambda v: v >= 0, "0 or more")
+        self._require(("steps", "batch", "accumulate", "log_every", "keep", "previews"), lambda v: v >= 1, "at least 1")
+        self._require(
+            ("warmup", "checkpoint_every", "preview_every", "validate_every", "snapshots"),
+            lambda v: v >= 0,
+            "0 or more",
+        )
         self._require(("lr",), lambda v: 0 < v < math.inf, "above 0")
         self._require(("clip", "weight_decay"), lambda v: 0 <= v < math.inf, "0 or more")
         self._require(("held_out",), lambda v: 0 <= v < 1, "0 or more and below 1")

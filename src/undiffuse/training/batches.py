@@ -1,86 +1,145 @@
 """Which samples a step sees: computed from the step alone, so that a resumed run sees what it would have seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
 
 ORDER, FLIP, DROP = 0, 1, 2  # independent streams of one seed
+CPU = torch.device("cpu")
+SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
+AXES = {False: (), True: (-1,), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}
+
+
+class Items(Protocol):
+    """An array (count, *shape), or rows of one that lies on the disk and are read when they are asked for."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, which: Any, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """A data set in memory, dealt out in batches: every epoch is a fresh permutation, and a batch may span two epochs.
+    """A data set dealt out in batches: every epoch is a fresh permutation, and a batch may span two epochs.
 
-    x: (count, *shape) in the data's dtype; conditions: (count, ...) each. size: samples a step.
-    drop: the chance that a sample's conditions are hidden (the mask `drop`, left out if 0). flip: mirror left to right
-    with chance 1/2.
+    x: (count, *shape) in the data's dtype: a tensor, or rows on a disk. conditions: (count, ...) each. size: samples a
+    step. drop: the chance that a sample's conditions are hidden (the mask `drop`, left out if 0). flip: mirror left to
+    right (True or "horizontal"), top to bottom ("vertical"), or independently both, each with chance 1/2.
     """
 
-    x: Tensor
+    x: Tensor | Items
     conditions: Mapping[str, Tensor]
     codec: Codec
     size: int
     random: Random
     drop: float = 0.0
-    flip: bool = False
+    flip: bool | Literal["horizontal", "vertical", "both"] = False
+    device: torch.device = CPU
 
     @classmethod
     def of(
-        cls, x: np.ndarray, conditions: Mapping[str, np.ndarray], codec: Codec, size: int, seed: int, **options: float
+        cls, x: Items | Tensor, conditions: Mapping[str, np.ndarray], codec: Codec, size: int, seed: int, **options: Any
     ) -> Self:
-        """Batches of arrays."""
+        """Batches of arrays; an array that lies on the disk stays there."""
         given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in conditions.items()}
-        return cls(tensor(x), given, codec, size, Random(seed), **options)  # pyright: ignore[reportArgumentType]
+        if isinstance(x, np.ndarray) and not isinstance(x, np.memmap):
+            x = tensor(x)
+        return cls(x, given, codec, size, Random(seed), **options)
 
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def held(self) -> bool:
+        """Whether the items are in the device's memory, so that a batch costs nothing to fetch."""
+        return isinstance(self.x, Tensor) and self.x.device.type == self.device.type
+
     def to(self, device: torch.device) -> Self:
-        """The same with the data on a device."""
+        """The same for a device, with the items in its memory if they take a small part of it."""
+        x = self.x
+        if isinstance(x, Tensor) and _small(x, device):
+            x = x.to(device)
         return replace(
-            self, x=self.x.to(device), conditions={name: values.to(device) for name, values in self.conditions.items()}
+            self, x=x, device=device, conditions={name: values.to(device) for name, values in self.conditions.items()}
         )
 
     def indices(self, step: int) -> Tensor:
         """The samples of step 0, 1 ...: positions step * size ... in the endless sequence of permutations; (size,)."""
-        first, last = step * self.size, (step + 1) * self.size
-        epochs = range(first // len(self), (last - 1) // len(self) + 1)
-        dealt = torch.cat([_permutation(self.random.fold(ORDER).seed, epoch, len(self)) for epoch in epochs])
-        offset = first - epochs.start * len(self)
-        return dealt[offset : offset + self.size]
+        places = torch.arange(step * self.size, (step + 1) * self.size)
+        epochs, within = places // len(self), places % len(self)
+        seed = self.random.fold(ORDER).seed
+        dealt = [_permutation(seed, epoch, len(self))(within[epochs == epoch]) for epoch in epochs.unique().tolist()]
+        return torch.cat(dealt)
 
-    def at(self, step: int, rows: slice = slice(None)) -> tuple[Tensor, dict[str, Tensor]]:
-        """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on."""
-        which = self.indices(step)[rows].to(self.x.device)
-        slots = torch.arange(self.size)[rows]
-        x = self.x[which]
-        if self.flip:
-            mirrored = self.random.fold(FLIP, step).at(slots).integers(2, (len(slots),), device=x.device) == 1
-            x = torch.where(mirrored.reshape(-1, *(1,) * (x.ndim - 1)), x.flip(-1), x)
-        return self.codec.encode(x), self._told(which, step, slots)
+    def fetch(self, which: Tensor) -> Tensor:
+        """The items at these indices, as they are, on the device."""
+        if isinstance(self.x, Tensor):
+            return self.x[which.to(self.x.device)].to(self.device)
+        return tensor(self.x[which.numpy()]).to(self.device)
+
+    def at(
+        self, step: int, rows: slice = slice(None), fetched: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on.
+
+        fetched: its items as `fetch` gave them, if they are there already.
+        """
+        which, slots = self.indices(step)[rows], torch.arange(self.size)[rows]
+        x = self.fetch(which) if fetched is None else fetched
+        for number, axis in enumerate(AXES[self.flip]):
+            chance = self.random.fold(FLIP, step, *([number] if number else [])).at(slots)
+            mirrored = chance.integers(2, (len(slots),), device=x.device) == 1
+            x = torch.where(mirrored.reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
+        return self.codec.encode(x), self._told(which.to(self.device), step, slots)
 
     def _told(self, which: Tensor, step: int, slots: Tensor) -> dict[str, Tensor]:
         told = {name: values[which] for name, values in self.conditions.items()}
         if told and self.drop:
-            told["drop"] = (
-                self.random.fold(DROP, step).at(slots).uniform((len(slots),), device=which.device) < self.drop
-            )
+            told["drop"] = self.random.fold(DROP, step).at(slots).uniform((len(slots),), self.device) < self.drop
         return told
 
 
+class Ahead:
+    """Fetches the next step's items while this step is computed, where fetching takes time."""
+
+    def __init__(self, data: Batches, rows: slice) -> None:
+        self._data, self._rows = data, rows
+        self._pool = None if data.held else ThreadPoolExecutor(1, thread_name_prefix="undiffuse-data")
+        self._next: dict[int, Future[Tensor]] = {}
+
+    def __call__(self, step: int) -> Tensor:
+        """The items of this step; those of the next are on their way when it returns."""
+        if self._pool is None:
+            return self._fetch(step)
+        future = self._next.pop(step, None)
+        items = future.result() if future else self._fetch(step)
+        self._next = {step + 1: self._pool.submit(self._fetch, step + 1)}
+        return items
+
+    def _fetch(self, step: int) -> Tensor:
+        return self._data.fetch(self._data.indices(step)[self._rows])
+
+
 @lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, count: int) -> Tensor:
-    return Random(seed).fold(epoch).permutation(count)(torch.arange(count))
+def _permutation(seed: int, epoch: int, count: int) -> Permutation:
+    return Random(seed).fold(epoch).permutation(count)
 
 
 def tensor(x: np.ndarray) -> Tensor:
     """The array as a tensor that can be indexed: unsigned 16-bit integers become 32-bit ones."""
     return torch.from_numpy(x.astype(np.int32) if x.dtype == np.uint16 else np.ascontiguousarray(x))
+
+
+def _small(x: Tensor, device: torch.device) -> bool:
+    return device.type != "cuda" or x.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]

@@ -1,7 +1,7 @@
 """All of a run's state in one folder that is whole or absent: checkpoints/00000500/."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,14 @@ from undiffuse.model.files import read_json, read_tensors, sweep, whole, write_j
 
 FOLDER = "checkpoints"
 TENSORS, STATE = "state.safetensors", "state.json"
+FIELDS: dict[str, Callable[[Any], bool]] = {  # what a state holds at least
+    "step": lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0,
+    "seconds": lambda v: _number(v) and v >= 0,
+    "pending": lambda v: (
+        isinstance(v, list) and all(isinstance(p, list) and len(p) == 2 and all(map(_number, p)) for p in v)
+    ),
+    "stamp": lambda v: isinstance(v, str),
+}
 
 
 def save(run: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
@@ -32,6 +40,9 @@ def newest(run: Path) -> Path | None:
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """A checkpoint's tensors and JSON object; raises Refused if it is broken. Runs no code from the files."""
     state = read_json(path / STATE, "checkpoint")
+    for key, fits in FIELDS.items():
+        if not fits(state.get(key)):
+            raise Refused(f"checkpoint {path} is broken: its {STATE} lacks or spoils {key!r}")
     tensors, about = read_tensors(path / TENSORS, "checkpoint")
     if about.get("step") != state.get("step"):
         raise Refused(
@@ -49,4 +60,10 @@ def prune(run: Path, keep: int) -> None:
 
 
 def _all(run: Path) -> list[Path]:
-    return [path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir() and path.name.isdigit()]
+    return [
+        path for path in (run / FOLDER).glob("[0-9]*") if path.is_dir() and path.name.isascii() and path.name.isdigit()
+    ]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,12 +1,15 @@
 """Averages of the weights over training: what sampling uses."""
 
 import copy
+from functools import cache
 from typing import Self
 
+import numpy as np
 import torch
 from torch import nn
 
-from undiffuse.model.settings import EMA_GAMMA, Train
+from undiffuse.core.errors import Refused
+from undiffuse.model.settings import EMA_STD, Train
 
 
 def power(step: int, gamma: float) -> float:
@@ -16,6 +19,17 @@ def power(step: int, gamma: float) -> float:
     averages over a tenth of the training time).
     """
     return (1 - 1 / step) ** (gamma + 1)
+
+
+@cache
+def gamma(std: float) -> float:
+    """The exponent of the power function whose weights have this standard deviation, as a share of the training.
+
+    std = (gamma + 1)^(1/2) (gamma + 2)^(-1) (gamma + 3)^(-1/2). Source: arXiv:2312.02696, sec. 3.1.
+    """
+    if not 0 < std < 12**-0.5:
+        raise Refused(f"the length of an average is a share of the training between 0 and 0.288, not {std:g}")
+    return float(np.roots([1, 7, 16 - std**-2, 12 - std**-2]).real.max())
 
 
 class EMA:
@@ -38,7 +52,7 @@ class EMA:
         """The average that the settings ask for: by default the power function."""
         if settings.ema_decay is not None:
             return cls(module, None, settings.ema_decay)
-        return cls(module, EMA_GAMMA if settings.ema is None else settings.ema, None)
+        return cls(module, gamma(EMA_STD) if settings.ema is None else settings.ema, None)
 
     def beta(self, step: int) -> float:
         """What stays of the average at this step, 1, 2 ..."""

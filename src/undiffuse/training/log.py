@@ -4,9 +4,11 @@ import json
 import math
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from undiffuse.core.errors import Refused
 from undiffuse.model.files import read_text, write_text
 
 FILE = "metrics.jsonl"
@@ -33,20 +35,24 @@ class Log:
         weakref.finalize(self, self._board.close)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Add one line; numbers in it become TensorBoard scalars, at the line's own step."""
+        """Add one line; its numbers become TensorBoard scalars, at its step. Raises Refused if it cannot be written."""
         if self._file is None or self._board is None:
             return
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({key: _written(value) for key, value in line.items()}) + "\n")
-        for key, value in line.items():
-            if isinstance(value, int | float) and key != "step":
-                self._board.add_scalar(key, value, line["step"])
-        self._board.flush()
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({key: _written(value) for key, value in line.items()}) + "\n")
+            for key, value in line.items():
+                if isinstance(value, int | float) and key != "step":
+                    self._board.add_scalar(key, value, line["step"])
+            self._board.flush()
+        except OSError as error:
+            raise Refused(f"cannot write {self._file}: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Write what is left and close the files."""
         if self._board is not None:
-            self._board.close()
+            with suppress(OSError):  # a full disk was reported when it happened
+                self._board.close()
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

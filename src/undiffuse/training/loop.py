@@ -4,39 +4,35 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from accelerate import Accelerator
+from filelock import BaseFileLock
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.precision import autocast
+from undiffuse.model.precision import pick
 from undiffuse.model.settings import Train
-from undiffuse.training import checkpoint
+from undiffuse.training import checkpoint, tracks
 from undiffuse.training.batches import Batches
-from undiffuse.training.chance import seeded
+from undiffuse.training.blame import blame
 from undiffuse.training.ema import EMA
+from undiffuse.training.keeper import Keeper, Result
 from undiffuse.training.log import Log
 from undiffuse.training.numbers import Numbers
-from undiffuse.training.processes import average
-from undiffuse.training.rate import rate
 from undiffuse.training.state import restore, tensors
+from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
 
-NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
+LOSS, NORM = 0, 1  # places in what is remembered of every step until the log is written
+RECENT = 100  # steps whose gradient norms are remembered
 
 
 class Diverged(Refused):
     """The loss stopped being a number."""
-
-
-class Result(Protocol):
-    """What training makes and a run folder keeps."""
-
-    def save(self, folder: Path) -> None: ...
 
 
 M = TypeVar("M", bound=Result)
@@ -49,8 +45,9 @@ class Training(Generic[M]):
     validation_loss where measured.
     Ctrl-C and SIGTERM finish the step, write the checkpoint and the model, and end the iteration; `stopped` then holds
     the signal.
-    Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit.
-    Raises Diverged where the loss is not a number.
+    Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit,
+    and several processes, or a batch in parts, do what one does, to rounding.
+    Raises Diverged where the loss is not a number, and Refused where the disk or the memory is full.
     """
 
     def __init__(
@@ -62,39 +59,33 @@ class Training(Generic[M]):
         result: Callable[[nn.Module, int], M],
         *,
         folder: Path | None = None,
-        validate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        validate: Callable[[nn.Module, nn.Module], Mapping[str, Any]] | None = None,
         preview: Callable[[M, int], None] | None = None,
+        stamp: str = "",
+        lock: BaseFileLock | None = None,
     ) -> None:
         """result: makes what is saved of the averaged module and the step. folder: where, None writes nothing.
 
-        validate: numbers (and lists of them) about the averaged module. preview: shows what the result can do.
+        validate: numbers (and lists of them) about the averaged module and the trained one. preview: shows what the
+        result can do. stamp: what the data are; a run goes on with the same only. lock: released when the run ends.
         """
         self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
         self.accelerator = Accelerator()
         self.device = self.accelerator.device
-        self.objective, self.data = objective, data.to(self.device)
-        self._result, self._validate, self._preview = result, validate, preview
+        self.data = data.to(self.device)
+        self._result, self._validate, self._preview, self._stamp, self._lock = result, validate, preview, stamp, lock
         self.module = module.to(self.device).train()
         self.ema = EMA.of(self.module, settings)
-        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self._parameters,
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=self.device.type in ("cuda", "cpu"),
-        )
+        self._tracks = tracks.tracks(self.module, self.ema) if settings.snapshots else {}
+        self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()
+        self._step = Step(self.accelerator, self.module, objective, self.data, settings)
         if settings.compile:
             self.module.compile()
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        if settings.batch % world:
-            raise Refused(f"train.batch = {settings.batch} does not divide among {world} processes")
-        self._rows = slice(rank * settings.batch // world, (rank + 1) * settings.batch // world)
-        self._slots = torch.arange(settings.batch)[self._rows]
-        self._autocast = autocast(settings.precision, self.device, self.module)
+        self._keeper = Keeper(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
-        self._pending: list[float | Tensor] = []  # losses since the last line of the log
+        self._pending: list[Tensor] = []  # (loss, norm) of the steps since the last line of the log
+        self._norms: deque[float] = deque(maxlen=RECENT)
         self._recent: deque[float] = deque(maxlen=20)  # seconds of the last steps
 
     @property
@@ -108,6 +99,11 @@ class Training(Generic[M]):
         return self.step >= self.settings.steps
 
     @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is still on its way to the disk."""
+        return self._keeper.writing
+
+    @property
     def result(self) -> M:
         """What has been made so far, with the averaged weights."""
         return self._result(self.ema.module, self.step)
@@ -117,18 +113,19 @@ class Training(Generic[M]):
         path = self.folder and checkpoint.newest(self.folder)
         if path:
             held, state = checkpoint.load(path)
-            restore(held, self.module, self.ema.module, self.optimiser, f"checkpoint {path}")
-            self.step, self.seconds, self._pending = int(state["step"]), float(state["seconds"]), list(state["pending"])
-            self._saved = self.step
+            if state["stamp"] != self._stamp:
+                raise Refused(f"the data are not those that {self.folder} was trained on: a run goes on with the same")
+            restore(held, self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, f"checkpoint {path}")
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self._pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
         return self
 
     def run(self, progress: bool = True) -> M:
         """Train to the end, or until stopped, behind a bar with rate and time left; returns the result."""
         from tqdm import tqdm
 
-        with tqdm(
-            total=self.settings.steps, initial=self.step, disable=not progress, unit="step", desc="training"
-        ) as bar:
+        quiet = not progress or not self.accelerator.is_main_process
+        with tqdm(total=self.settings.steps, initial=self.step, disable=quiet, unit="step", desc="training") as bar:
             for numbers in self:
                 bar.update()
                 if numbers["step"] % 10 == 0:
@@ -147,51 +144,52 @@ class Training(Generic[M]):
         if self.finished or self.stopped:
             self._end()
             raise StopIteration
+        begins = self._log is None
         if self._log is None:
             self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
-        with self.stop:
-            started = time.perf_counter()
-            numbers = self._turn()
-            self._recent.append(time.perf_counter() - started)
-            self.seconds += self._recent[-1]
-            return self._after(numbers)
+        try:
+            with self.stop:
+                started = time.perf_counter()
+                numbers = self._turn()
+                self._recent.append(time.perf_counter() - started)
+                self.seconds += self._recent[-1]
+                if begins:
+                    self._keeper.reserve(self._held())
+                return self._after(numbers)
+        except Refused:
+            self._close()
+            raise
 
     def _turn(self) -> dict[str, float | Tensor]:
         """One optimiser step."""
-        settings, random = self.settings, self.data.random
-        x_0, cond = self.data.at(self.step, self._rows)
-        lr = rate(settings, self.step + 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        chance = random.fold(CHANCE, self.step, self.accelerator.process_index).seed
-        with seeded(chance, self.device), self._autocast:
-            loss = self.objective(self.module, x_0, random.fold(NOISE, self.step).at(self._slots), cond).mean()
-        if (
-            self.device.type == "cpu"
-        ):  # elsewhere asking would wait for the device: there it is asked when a line is written
-            self._refuse_nan(loss.item(), self.step + 1)
-        self.accelerator.backward(loss)
-        loss = average(self.accelerator, loss.detach(), self._parameters)
-        norm = self.accelerator.clip_grad_norm_(self._parameters, settings.clip or math.inf)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        seen = self._step.gradient(self.step)
+        if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked for the log
+            self._refuse_nan(seen.tolist(), self.step + 1)
+        lr = self._step.update(self.step)
         self.step += 1
-        self.ema.update(self.step)
-        return {"step": self.step, "loss": loss, "grad_norm": torch.as_tensor(norm), "lr": lr}
+        for each in self._averages:
+            each.update(self.step)
+        self._pending.append(seen)
+        return {"step": self.step, "loss": seen[LOSS], "grad_norm": seen[NORM], "lr": lr}
 
     def _after(self, numbers: dict[str, float | Tensor]) -> Numbers:
         """Whatever is due after a step: numbers, validation, a line in the log, a checkpoint, a preview."""
         settings = self.settings
+        self._keeper.check()
         numbers["images_per_second"] = settings.batch * len(self._recent) / sum(self._recent)
-        self._pending.append(numbers["loss"])
-        measured = self._validate(self.ema.module) if self._validate and self._due(settings.validate_every) else {}
+        measured: Mapping[str, Any] = {}
+        if self._validate and self._due(settings.validate_every):
+            measured = self._validate(self.ema.module, self.module)
+            self.module.train()
         if measured or self.step % settings.log_every == 0 or self.finished:
             self._write(numbers, measured)
+        if tracks.due(self.step, settings.steps, settings.snapshots):
+            self._keeper.snapshot(self.step, self._tracks)
         if self._due(settings.checkpoint_every):
             self.save()
         if self._preview and self._due(settings.preview_every) and self.accelerator.is_main_process:
             self._preview(self.result, self.step)
-        if self.stopped:
+        if self.stopped or self.finished:
             self._end()
         return Numbers({**numbers, **{key: value for key, value in measured.items() if isinstance(value, float)}})
 
@@ -200,12 +198,11 @@ class Training(Generic[M]):
         return every > 0 and (self.finished or self.step % every == 0)
 
     def _end(self) -> None:
-        """What is left to do when no step follows: the state on disk, the log closed, and word of how to go on."""
+        """What is left to do when no step follows: the state on the disk, the log closed, and word of how to go on."""
         if self._saved != self.step:
             self.save()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        self._keeper.wait()
+        self._close()
         if self.stopped and not self._told:
             self._told = True
             again = f"; go on with: undiffuse train {self.folder} --resume" if self.folder else ""
@@ -213,41 +210,45 @@ class Training(Generic[M]):
                 "stopped and saved at step %d of %d%s", self.step, self.settings.steps, again
             )
 
+    def _close(self) -> None:
+        """Give back the log and the run folder."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._lock is not None:
+            self._lock.release()
+
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
         """One line of the log; its loss is the mean since the line before."""
-        losses = self._losses()
+        losses = [pair[LOSS] for pair in self._seen()]
         line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds})
         self._pending = []
         if self._log is not None:
             self._log.write({**line, **measured})
 
-    def _losses(self) -> list[float]:
-        """The losses since the last line; raises Diverged if one is no number."""
-        if self._pending:
-            held = [torch.as_tensor(loss, dtype=torch.float64, device=self.device) for loss in self._pending]
-            self._pending = torch.stack(held).tolist()
-        losses = [float(loss) for loss in self._pending]
-        for back, loss in enumerate(reversed(losses)):
-            self._refuse_nan(loss, self.step - back)
-        return losses
+    def _seen(self) -> list[list[float]]:
+        """Loss and norm of each step since the last line; raises Diverged if one is no number."""
+        pairs = torch.stack(self._pending).tolist() if self._pending else []
+        for back, pair in enumerate(reversed(pairs)):
+            self._refuse_nan(pair, self.step - back)
+        return pairs
 
     def save(self) -> None:
-        """Write the checkpoint and the model, and drop old checkpoints."""
-        losses = self._losses()
+        """Copy the state and have it written: the checkpoint, the model; old checkpoints are dropped."""
+        pending = self._seen()
         self._saved = self.step
-        if self.folder is None or not self.accelerator.is_main_process:
-            return
-        held = tensors(self.module, self.ema.module, self.optimiser)
-        checkpoint.save(self.folder, self.step, held, {"seconds": self.seconds, "pending": losses})
-        self.result.save(self.folder)
-        checkpoint.prune(self.folder, self.settings.keep)
+        state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp}
+        self._keeper.checkpoint(self.step, self._held(), self.ema.module, state)
 
-    def _refuse_nan(self, loss: float, step: int) -> None:
-        if math.isfinite(loss):
+    def _held(self) -> dict[str, Tensor]:
+        """Everything that a step changes, by name."""
+        return tensors(self.module, tracks.named(self.ema, self._tracks), self._step.optimiser)
+
+    def _refuse_nan(self, pair: Sequence[float], step: int) -> None:
+        if all(map(math.isfinite, pair)):
+            self._norms.append(pair[NORM])
             return
-        good = self.folder and checkpoint.newest(self.folder)
-        there = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
-        raise Diverged(
-            f"the loss is {loss} at step {step}; {there}. "
-            "Start anew with a lower train.lr, a longer train.warmup or train.precision=float32"
-        )
+        what = f"the loss is {pair[LOSS]}" if not math.isfinite(pair[LOSS]) else "the gradient is not a number"
+        half = pick(self.settings.precision, self.device, self.module) is torch.bfloat16
+        why = blame(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings.warmup, half)
+        raise Diverged(f"{what} at step {step}; {self._keeper.good()}. {why}")

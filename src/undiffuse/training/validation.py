@@ -50,4 +50,4 @@ class Validation:
     def _batch(self, which: Tensor) -> tuple[Tensor, Any, dict[str, Tensor]]:
         data = self._data
         told = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
-        return data.codec.encode(data.x[which.to(data.x.device)]), self._random.at(which), told
+        return data.codec.encode(data.fetch(which)), self._random.at(which), told

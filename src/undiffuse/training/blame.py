@@ -1,0 +1,30 @@
+"""Why a loss is no number: what can be seen of it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+GROWTH = 10.0
+
+
+def blame(module: nn.Module, x_0: Tensor, norms: Sequence[float], step: int, warmup: int, half: bool) -> str:
+    """The likely cause and what to do about it, in a sentence.
+
+    x_0: the batch as the network saw it. norms: of the gradients of the steps before. half: whether the network
+    computed in bfloat16.
+    """
+    if not bool(torch.isfinite(x_0).all()):
+        return "The data of this batch hold numbers that are infinite or not numbers: look with undiffuse check-data"
+    finite = [norm for norm in norms if math.isfinite(norm)]
+    usual = sorted(finite)[len(finite) // 2] if finite else 0.0
+    lower = "start anew with a lower train.lr" + (" or a longer train.warmup" if step <= 10 * max(warmup, 10) else "")
+    if finite and finite[-1] > GROWTH * usual > 0:
+        return f"The gradient grew to {finite[-1]:.3g}, {finite[-1] / usual:.0f} times its median, just before: {lower}"
+    broken = next((name for name, p in module.named_parameters() if not bool(torch.isfinite(p).all())), None)
+    if broken is not None:
+        return f"The weights {broken!r} are not numbers any more, so that an earlier step was too large: {lower}"
+    if half:
+        return "The numbers may have left bfloat16's range or precision: try train.precision=float32, else " + lower
+    return f"Data and weights are finite, so the objective has no value at some noise level: {lower}"

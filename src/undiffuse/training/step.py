@@ -1,0 +1,120 @@
+"""One optimiser step: the loss of a batch, its gradient over all parts and processes, and new weights."""
+
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from undiffuse.core.errors import Refused
+from undiffuse.model.model import out_of_memory
+from undiffuse.model.precision import autocast
+from undiffuse.model.settings import Train
+from undiffuse.training.batches import Ahead, Batches
+from undiffuse.training.chance import seeded
+from undiffuse.training.memory import largest
+from undiffuse.training.processes import average
+from undiffuse.training.rate import rate
+
+NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
+
+
+class Step:
+    """Computes the steps of a run, which are numbered from 0: first `gradient`, then `update`.
+
+    A batch in parts, or among processes, has the gradient of the whole batch, to rounding: every item's data, noise and
+    time are keyed by its place in the batch.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        module: nn.Module,
+        objective: Callable[..., Tensor],
+        data: Batches,
+        settings: Train,
+    ) -> None:
+        self.accelerator, self.settings = accelerator, settings
+        self.module, self.objective, self.data = module, objective, data
+        self.optimiser = torch.optim.AdamW(
+            [p for p in module.parameters() if p.requires_grad],
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=accelerator.device.type in ("cuda", "cpu"),
+        )
+        self._parameters = self.optimiser.param_groups[0]["params"]
+        self._parts = _parts(settings, accelerator.num_processes, accelerator.process_index)
+        self._rows = slice(self._parts[0].start, self._parts[-1].stop)
+        self._fetch = Ahead(data, self._rows)
+        self._autocast = autocast(settings.precision, accelerator.device, module)
+
+    def gradient(self, step: int) -> Tensor:
+        """Compute the gradient of a step and clip it; returns the loss and the gradient's norm before, (2,).
+
+        Raises Refused where memory runs out, with the part of the batch that fits.
+        """
+        items = self._fetch(step)
+        try:
+            losses = [self._part(step, items, part) for part in self._parts]
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise self._too_large(step, items) from error
+            raise
+        loss = average(self.accelerator, torch.stack(losses).sum(), self._parameters)
+        norm = self.accelerator.clip_grad_norm_(self._parameters, self.settings.clip or torch.inf)
+        return torch.stack([loss, torch.as_tensor(norm)])
+
+    def update(self, step: int) -> float:
+        """Take the step with the gradient there is; returns the learning rate."""
+        lr = rate(self.settings, step + 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return lr
+
+    def encoded(self, step: int) -> Tensor:
+        """What the network saw of the data at a step, before noise."""
+        return self.data.at(step, self._rows)[0]
+
+    def _part(self, step: int, items: Tensor, part: slice) -> Tensor:
+        """Add the gradient of a part of the batch; returns its share of the loss."""
+        random, offset = self.data.random, self._rows.start
+        x_0, cond = self.data.at(step, part, items[part.start - offset : part.stop - offset])
+        path = (self.accelerator.process_index, *([part.start] if len(self._parts) > 1 else []))
+        chance = random.fold(CHANCE, step, *path).seed
+        slots = torch.arange(part.start, part.stop)
+        with seeded(chance, self.accelerator.device), self._autocast:
+            loss = self.objective(self.module, x_0, random.fold(NOISE, step).at(slots), cond).mean()
+        loss = loss / len(self._parts)
+        self.accelerator.backward(loss)
+        return loss.detach().float()
+
+    def _too_large(self, step: int, items: Tensor) -> Refused:
+        """What to say where memory ran out: which part of the batch fits."""
+
+        def attempt(size: int) -> None:
+            self._part(step, items, slice(self._rows.start, self._rows.start + size))
+
+        size, device = len(items) // len(self._parts), self.accelerator.device
+        fits = largest(attempt, size, self.optimiser.zero_grad)
+        if fits is None:
+            return Refused(f"{size} items do not fit the memory of {device}, nor do fewer: take a smaller network")
+        return Refused(
+            f"a batch of {size} does not fit the memory of {device}, and {fits} does: set "
+            f"train.accumulate={self.settings.accumulate * size // fits}, which changes nothing but the time, "
+            f"or train.batch={self.settings.batch * fits // size}"
+        )
+
+
+def _parts(settings: Train, world: int, rank: int) -> list[slice]:
+    """The parts of every batch that a process computes, one after the other; raises Refused if they are not equal."""
+    if settings.batch % (world * settings.accumulate):
+        among = (
+            f"{world} processes with {settings.accumulate} parts each" if world > 1 else f"{settings.accumulate} parts"
+        )
+        raise Refused(f"train.batch = {settings.batch} does not divide into {among} (train.accumulate)")
+    size = settings.batch // (world * settings.accumulate)
+    first = rank * settings.accumulate
+    return [slice(i * size, (i + 1) * size) for i in range(first, first + settings.accumulate)]

@@ -1,0 +1,273 @@
+"""Training that can be left alone: kills, full disks, two processes on one folder, full memory, NaN."""
+
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_run as tiny
+import torch
+from torch import Tensor
+
+import undiffuse
+from undiffuse.core.errors import Refused
+from undiffuse.jobs import train
+from undiffuse.training import checkpoint, tracks
+from undiffuse.training.background import Background, Copies
+from undiffuse.training.loop import Diverged
+from undiffuse.training.memory import largest
+
+ROOT = Path(__file__).parents[2]
+BATCH = [
+    "train.precision=float32",
+    "network.dropout=0.0",
+    "train.steps=3",
+    "train.snapshots=0",
+    "train.validate_every=0",
+]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_the_end_is_bit_equal():
+    """The benchmark itself, with few kills."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bit-equal to the uninterrupted one: 2 of 2" in done.stdout
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file may become larger, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path: Path):
+    run = tmp_path / "run"
+    settings = ["train.checkpoint_every=2", "train.log_every=100", "train.validate_every=0", "train.snapshots=0"]
+    training = train(tiny.TABLES, out=run, overrides=settings)
+    for _ in islice(training, 2):
+        pass
+    while training.writing:
+        pass
+    before = undiffuse.load(run)
+    with (
+        files_up_to(4096),
+        pytest.raises(Refused, match=r"cannot write .*00000004.*training stops after step 4.*0000002"),
+    ):
+        list(training)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
+    assert undiffuse.load(run).facts["step"] == before.facts["step"] == 2
+    assert train(run, resume=True).step == 2  # and the folder is free again
+
+
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path):
+    training = train(tiny.TABLES, out=tmp_path / "run", overrides=["train.log_every=1"])
+    next(training)
+    with files_up_to(16), pytest.raises(Refused, match=r"cannot write .*metrics.jsonl: File too large"):
+        next(training)
+
+
+def test_a_run_folder_belongs_to_one_process(tmp_path: Path):
+    run = tmp_path / "run"
+    training = train(tiny.TABLES, out=run, overrides=["train.steps=2"])
+    with pytest.raises(Refused, match=r"another process is training in .*run"):
+        train(run, resume=True)
+    list(training)
+    assert train(run, resume=True, overrides=["train.steps=3"]).step == 2
+
+
+def test_what_was_refused_leaves_nothing_behind(tmp_path: Path):
+    run = tmp_path / "run"
+    with pytest.raises(Refused, match=r"train\.batch = 160 does not divide into 7 parts"):
+        train(tiny.TABLES, out=run, overrides=["train.accumulate=7"])
+    assert not run.exists()
+
+
+def test_other_data_are_refused_on_resume_and_the_same_elsewhere_are_not(tmp_path: Path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    for name, content in (("here", images), ("there", images), ("other", images[1:])):
+        np.savez(tmp_path / f"{name}.npz", images=content)
+    own = {**tiny.TABLES, "data": {"name": "file", "path": str(tmp_path / "here.npz")}}
+    own["conditions"] = {}
+    train(own, out=tmp_path / "run", overrides=["train.steps=1", "train.batch=10"]).run(progress=False)
+    longer = ["train.steps=2", f"data.path={tmp_path / 'there.npz'}"]
+    assert len(list(train(tmp_path / "run", resume=True, overrides=longer))) == 1
+    with pytest.raises(Refused, match=r"the data are not those that .*run was trained on"):
+        train(tmp_path / "run", resume=True, overrides=["train.steps=3", f"data.path={tmp_path / 'other.npz'}"])
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path):
+    whole = train(tiny.TABLES, out=tmp_path / "whole", overrides=BATCH)
+    parts = train(tiny.TABLES, out=tmp_path / "parts", overrides=[*BATCH, "train.accumulate=4"])
+    for one, other in zip(whole, parts, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
+
+
+def test_two_processes_do_what_one_does(tmp_path: Path):
+    """Data, noise and losses are the same to rounding, also after a resume by another number of processes."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch\ntorch.set_num_threads(1)\nfrom tiny_run import TABLES\nfrom undiffuse.jobs import train\n"
+        "train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)\n"
+        "torch.distributed.destroy_process_group()\n"
+    )
+    settings = [*BATCH, "train.steps=4", "train.log_every=1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {  # what torchrun and accelerate launch tell their processes
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+    }
+    command = [sys.executable, str(script), str(tmp_path / "two"), *settings]
+    ranks = [{**environment, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    both = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for env in ranks]
+    said = [process.communicate(timeout=200)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    list(train(tiny.TABLES, out=tmp_path / "one", overrides=settings))
+    one, two = tiny.metrics(tmp_path / "one"), tiny.metrics(tmp_path / "two")
+    assert [line["step"] for line in two] == [1, 2, 3, 4]
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-4)
+    mine, theirs = tiny.tensors(tmp_path / "one"), tiny.tensors(tmp_path / "two")
+    for name in mine:
+        assert torch.allclose(mine[name], theirs[name], rtol=1e-3, atol=1e-5), name
+    further = train(tmp_path / "two", resume=True, overrides=["train.steps=5"])
+    assert [numbers["step"] for numbers in further] == [5]
+
+
+def test_where_memory_runs_out_what_fits_is_said(tmp_path: Path):
+    training = train(tiny.TABLES, out=tmp_path / "run")
+    inner = training._step.objective
+
+    def small(module: Any, x_0: Tensor, *rest: Any) -> Tensor:
+        if len(x_0) > 20:
+            raise torch.OutOfMemoryError("out of memory")
+        return inner(module, x_0, *rest)
+
+    training._step.objective = small
+    message = "a batch of 160 does not fit the memory of cpu, and 20 does: set train.accumulate=8, .* or train.batch=20"
+    with pytest.raises(Refused, match=message):
+        next(training)
+    assert not any(p.grad is not None for p in training.module.parameters())
+
+
+def test_attempts_at_a_size_end_at_what_cannot_be_halved_and_other_errors_pass():
+    def never(size: int) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    def wrong(size: int) -> None:
+        raise RuntimeError("shapes differ")
+
+    assert largest(never, 12, lambda: None) is None
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        largest(wrong, 12, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        ("weights", "The weights 'network.* are not numbers any more"),
+        ("data", "The data of this batch hold numbers that are infinite or not numbers"),
+        ("objective", "Data and weights are finite, so the objective has no value at some noise level"),
+    ],
+)
+def test_a_loss_that_is_no_number_says_why(tmp_path: Path, spoil: str, why: str):
+    training = train(
+        tiny.TABLES, out=tmp_path / "run", overrides=["train.checkpoint_every=1", "train.precision=float32"]
+    )
+    next(training)
+    if spoil == "weights":
+        with torch.no_grad():
+            list(training.module.parameters())[-1].fill_(torch.inf)
+    elif spoil == "data":
+        training._step._fetch = lambda step: torch.full((160, 1, 8, 8), torch.nan)  # type: ignore[assignment]
+        training._step.encoded = lambda step: torch.full((160, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
+    else:
+        training._step.objective = lambda *given: torch.full((160,), torch.nan, requires_grad=True)
+    with pytest.raises(Diverged, match=rf"at step 2; the last good checkpoint is .*00000001\. {why}"):
+        next(training)
+    assert checkpoint.newest(tmp_path / "run") is not None
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: Path):
+    training = train(tiny.TABLES, out=tmp_path / "run", overrides=["train.precision=float32"])
+    inner = training._step.objective
+
+    class Spoiled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+            return grad * torch.nan
+
+    training._step.objective = lambda *given: Spoiled.apply(inner(*given))
+    with pytest.raises(Diverged, match="the gradient is not a number at step 1"):
+        next(training)
+    assert all(torch.isfinite(p).all() for p in training.module.parameters())
+
+
+def test_what_fails_in_the_background_is_raised_once_and_the_rest_is_given_up():
+    done: list[int] = []
+    files = Background()
+    files.submit(done.append, 1)
+    files.wait()
+    files.submit(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        files.wait()
+    files.submit(done.append, 2)
+    files.wait()
+    files.check()
+    assert done == [1, 2]
+    assert not files.busy
+
+
+def test_copies_are_of_their_moment():
+    copies, tensor = Copies(), torch.tensor([1.0, 2.0])
+    held = copies.of({"a": tensor})
+    tensor.mul_(10)
+    assert held["a"].tolist() == [1.0, 2.0]
+    assert copies.of({"a": tensor})["a"].tolist() == [10.0, 20.0]
+    assert held["a"].tolist() == [10.0, 20.0]  # the same memory
+
+
+def test_snapshots_are_spread_over_the_run_and_hold_both_tracks(tmp_path: Path):
+    assert [step for step in range(1, 21) if tracks.due(step, 20, 4)] == [5, 10, 15, 20]
+    assert [step for step in range(1, 4) if tracks.due(step, 3, 8)] == [1, 2, 3]
+    assert not any(tracks.due(step, 20, 0) for step in range(1, 21))
+    run = tmp_path / "run"
+    train(tiny.TABLES, out=run, overrides=["train.snapshots=3", "train.validate_every=0"]).run(progress=False)
+    assert [path.name for path in sorted((run / "ema").iterdir())] == [f"{s:08d}.safetensors" for s in (4, 8, 12)]
+    from safetensors.torch import load_file
+
+    last, held = load_file(tracks.file(run, 12)), tiny.tensors(run)
+    names = {name.removeprefix("average.") for name in held if name.startswith("average.")}
+    assert last.keys() == {f"{track}.{name}" for track in tracks.LENGTHS for name in names}
+    assert all(torch.equal(last[f"b.{name}"], held[f"average.{name}"]) for name in names)  # one and the same average
+    assert all(torch.equal(last[f"a.{name}"], held[f"track.a.{name}"]) for name in names)
+    assert not re.search(r"track\.b", " ".join(held))
