@@ -40,11 +40,20 @@ def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
     assert again.difference(resolved) is None
 
 
+def test_a_sampler_table_may_set_the_default_sampler_s_steps_alone():
+    found = Recipe.find({**MINIMAL, "sampler": {"steps": 7}})
+    assert parts.resolve(found)["sampler"] == {"steps": 7}
+    assert parts.sampling(found).steps == 7
+
+
 def test_recipes_are_found_by_name_file_folder_and_tables(tmp_path: Path):
     (tmp_path / "mine.toml").write_text(Recipe.of("mine", MINIMAL).to_toml())
     assert Recipe.find(tmp_path / "mine.toml").tables == Recipe.find(MINIMAL).tables
     with pytest.raises(Refused, match=r"recipes has no 'digit' \(did you mean 'digits'\?\); it has: .*toy-2d"):
         Recipe.find("digit")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Refused, match=r"empty is no run folder: it has no recipe\.toml"):
+        Recipe.find(tmp_path / "empty")
     with pytest.raises(Refused, match=r"cannot read recipe .*absent.toml: No such file"):
         Recipe.find(tmp_path / "absent.toml")
     (tmp_path / "bad.toml").write_text("[train\nsteps = 1")
@@ -69,12 +78,12 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.stpes=3", r"train has no 'stpes' \(did you mean 'steps'\?\); it has: batch, "),
+        ("train.stpes=3", r"train has no 'stpes' \(did you mean 'steps'\?\); it has: accumulate, batch, "),
         ("train.steps=many", "train: steps = 'many' does not fit int"),
         ("train.steps=0", "train.steps must be at least 1, not 0"),
         ("train.batch=-1", "train.batch must be at least 1"),
         ("train.lr=0", "train.lr must be above 0"),
-        ("train.lr=nan", "train.lr must be above 0"),
+        ("train.lr=nan", "train.lr = nan: a recipe's numbers are finite"),
         ("train.warmup=-1", "train.warmup must be 0 or more"),
         ("train.held_out=1.0", "train.held_out must be 0 or more and below 1"),
         ("train.betas=[0.9, 1.0]", "train.betas must be two numbers"),

@@ -62,9 +62,11 @@ def products(betas: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def check_steps(steps: int) -> None:
-    """Raises Refused for a table without steps."""
+    """Raises Refused for a table without steps, and for one of more than a million."""
     if steps < 1:
         raise Refused(f"a schedule needs at least 1 step, not {steps}")
+    if steps > 1_000_000:
+        raise Refused(f"a schedule has at most 1,000,000 steps, not {steps:,}")
 
 
 def check_betas(beta_start: float, beta_end: float) -> None:

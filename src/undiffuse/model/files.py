@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from undiffuse.core.errors import Refused, near
+from undiffuse.model.held import HEADER, held, regular
+from undiffuse.model.plain import parse_json
 
 JSON_LIMIT = 64 * 2**20
 PARTIAL = ".partial-"  # a name with this prefix is unfinished work of a process that may have been killed
@@ -24,23 +27,59 @@ def whole(path: Path) -> Iterator[Path]:
     """Yields a temporary name beside `path`; the file or folder written there takes `path`'s name at the end, or
     nothing is left.
 
-    Raises Refused if the folder cannot be written.
+    The name is new and cannot be foreseen, so that no link that lies there leads the writing elsewhere. Until the last
+    moment the old file stays; a link at `path` itself is replaced, not followed. Raises Refused if the folder cannot be
+    written or the disk is full.
     """
-    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         for part in sorted(temporary.rglob("*")) if temporary.is_dir() else []:
             sync(part)
         sync(temporary)
+        old = _beside(path)
         if path.is_dir():
-            shutil.rmtree(path)
+            path.replace(old)  # two renames follow each other at once; removing a folder takes time
         temporary.replace(path)
+        discard(old)
         sync(path.parent)
     except OSError as error:
         raise Refused(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         discard(temporary)
+
+
+def _beside(path: Path) -> Path:
+    """A name beside `path` that is not there yet, with its ending."""
+    return path.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(8)}-{path.name[-40:]}")
+
+
+def own(run: Path) -> None:
+    """Raises Refused, naming it, if the run folder holds a link that leads outside: what is written would follow it.
+
+    The run folder's own path may be a link, and links inside may lead to its own files.
+    """
+    home = os.path.realpath(run)
+    folders = [home] if os.path.isdir(home) else []
+    try:
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        _refuse_outside(entry.path, home)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+    except OSError as error:
+        raise Refused(f"cannot look through {run}: {error.strerror or error}") from error
+
+
+def _refuse_outside(link: str, home: str) -> None:
+    target = os.path.realpath(link)
+    if not Path(target).is_relative_to(home):
+        raise Refused(
+            f"{link} is a link that leads to {target}, outside the run folder: remove it, or put what it leads to there"
+        )
 
 
 def sync(path: Path) -> None:
@@ -56,7 +95,7 @@ def sync(path: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a file or a folder, if there is one and it lets itself be removed."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
@@ -83,11 +122,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def read_text(path: Path, what: str, limit: int = JSON_LIMIT) -> str:
     """A text file's content; raises Refused if it is missing, unreadable, not text or larger than `limit` bytes."""
     try:
-        if path.stat().st_size > limit:
+        with os.fdopen(regular(path), "rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
             raise Refused(f"{what} {path} is larger than {limit} bytes")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or 'it is not text'}") from error
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except OSError as error:
+        raise Refused(f"cannot read {what} {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise Refused(f"cannot read {what} {path}: it is not text") from error
+    except ValueError as error:  # a name that no file can have
+        if isinstance(error, Refused):
+            raise
+        raise Refused(f"cannot read {what} {str(path)!r}: {error}") from error
 
 
 def read_json(path: Path, what: str, limit: int = JSON_LIMIT) -> dict[str, Any]:
@@ -95,42 +142,29 @@ def read_json(path: Path, what: str, limit: int = JSON_LIMIT) -> dict[str, Any]:
     return parse_json(read_text(path, what, limit), f"{what} {path}")
 
 
-def parse_json(text: str, what: str) -> dict[str, Any]:
-    """The JSON object in a text; raises Refused if it is broken or something else."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{what} is broken: {error}") from error
-    if not isinstance(content, dict):
-        raise Refused(f"{what} is broken: it holds no JSON object")
-    return content
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
     """Write tensors and a JSON object about them as one safetensors file, whole or not at all."""
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    said = json.dumps(about or {}, allow_nan=False)
+    if len(said) > HEADER // 2:
+        raise Refused(f"cannot write {path}: what is said about it takes {len(said)} bytes, and {HEADER // 2} fit")
     with whole(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # what a person's other files get; safetensors would lock others out
         try:
-            save_file(content, temporary, metadata={"about": json.dumps(about or {}, allow_nan=False)})
+            save_file(content, temporary, metadata={"about": said})
         except SafetensorError as error:
             raise Refused(f"cannot write {path}: {error}") from error
         temporary.chmod(mode)
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A safetensors file's tensors and the JSON object about them; raises Refused if it is missing or broken."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = (file.metadata() or {}).get("about", "{}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or (
-            "no such file" if not path.exists() else f"it is incomplete or broken ({error})"
-        )
-        raise Refused(f"cannot read {what} {path}: {reason}") from error
-    return tensors, parse_json(about, f"{what} {path}")
+    """A safetensors file's tensors and the JSON object about them; raises Refused if it is missing or broken.
+
+    `held` in held.py reads them one by one, and says what they are before.
+    """
+    with held(path, what) as found:
+        return dict(found), found.about
 
 
 def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
@@ -138,7 +172,8 @@ def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str
     missing, extra = [n for n in expected if n not in tensors], [n for n in tensors if n not in expected]
     if missing:
         raise Refused(
-            f"{what} lacks {_some(missing)}" + (f"; it has {extra[0]!r}{near(extra[0], missing)}" if extra else "")
+            f"{what} lacks {_some(missing)}"
+            + (f"; it has {extra[0]!r}{near(extra[0], missing[:1000])}" if extra else "")
         )
     if extra:
         raise Refused(f"{what} holds {_some(extra)}, which the model does not have")

@@ -1,5 +1,6 @@
 """What a run folder holds: a denoiser, the codec at its edges, and the recipe that made them."""
 
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
@@ -21,8 +21,11 @@ from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model import parts
+from undiffuse.model.blueprint import TENSORS
 from undiffuse.model.conditions import guide, requested
-from undiffuse.model.files import finite, fit, read_tensors, write_json, write_tensors
+from undiffuse.model.description import FORMAT, Description
+from undiffuse.model.files import finite, fit, write_json, write_tensors
+from undiffuse.model.held import held
 from undiffuse.model.plan import Plan, Progress, Watched, batches, plan, shown
 from undiffuse.model.precision import pick, place
 from undiffuse.model.recipe import Recipe
@@ -30,7 +33,6 @@ from undiffuse.model.settings import Condition
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
-FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,36 +195,32 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
 
     precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions), "float32" or
     "bfloat16".
-    device: default a GPU where there is one. Runs no code from the folder. Raises Refused if there is no whole model.
+    device: default a GPU where there is one. Runs no code from the folder, and takes memory only once the file is known
+    to hold what its recipe's network needs. Raises Refused if there is no whole model.
     """
     path = Path(path)
-    file = path / FILE if path.is_dir() else path
-    if not path.exists():
+    file = path / FILE if os.path.isdir(path) else path  # os.path, since a Path raises for names that no file has
+    if not os.path.exists(path):
         raise Refused(f"there is no run at {path}")
-    if not file.exists():
+    if not os.path.exists(file):
         raise Refused(
             f"{path} holds no model ({FILE}): training has not reached its first checkpoint, or this is no run folder"
         )
-    weights, about = read_tensors(file, "model")
-    try:
-        if about["format"] > FORMAT:
-            raise Refused(
-                f"{file} has format {about['format']} and this version reads up to {FORMAT}: update undiffuse"
-            )
-        recipe = Recipe.of(about["recipe"]["name"], {"about": about["recipe"]["about"], **about["recipe"]["tables"]})
-        conditions = {name: Condition(**fields) for name, fields in about["conditions"].items()}
-        shape, classes = tuple(map(int, about["shape"])), tuple(map(str, about["classes"]))
-        codec = registry.build("codecs", about["codec"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Refused(f"model {file} is broken: its description lacks or spoils {error}") from error
-    with torch.random.fork_rng(devices=[]):
-        denoiser = parts.predictor(recipe, shape, len(classes) if conditions else 0)
-    weights = fit(weights, denoiser.state_dict(), f"model {file}")
-    finite(weights, f"model {file}")
+    what = f"model {file}"
+    with held(file, "model") as found:
+        said = Description.of(found.about, what)
+        classes = len(said.classes) if said.conditions else 0
+        most = (
+            min(len(found) + 1000, TENSORS),
+            found.nbytes + 2**30,
+        )  # a network may have more than it saves, but not much
+        fit(found.like, parts.blueprint(said.recipe, said.shape, classes, *most), what)
+        with torch.random.fork_rng(devices=[]):
+            denoiser = parts.predictor(said.recipe, said.shape, classes)
+        weights = dict(found)
+    finite(weights, what)
     denoiser.load_state_dict(weights)
-    known = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions"}
-    facts = {key: value for key, value in about.items() if key not in known}
-    model = Model(denoiser.eval().requires_grad_(False), codec, shape, recipe, classes, conditions, facts)
+    model = Model(denoiser.eval().requires_grad_(False), **vars(said))
     return model.to(precision, device or best_device())
 
 

@@ -3,9 +3,11 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
@@ -14,6 +16,7 @@ from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.process import Process
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
+from undiffuse.model import blueprint as plans
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 
@@ -33,7 +36,9 @@ GIVEN = (
     "shape",
     "size",
     "features",
+    "dimensions",
 )  # what the data says; a network takes what it has a field for
+MOST = 1_000_000  # steps of a sampler
 PROCESSES: dict[str, Callable[..., Process]] = {"gaussian": Gaussian}
 
 
@@ -47,8 +52,8 @@ class Sampling:
     guidance: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise Refused(f"sampler.steps must be at least 1, not {self.steps}")
+        if self.steps is not None and not 1 <= self.steps <= MOST:
+            raise Refused(f"sampler.steps must be at least 1 and at most {MOST:,}, not {self.steps}")
 
 
 def check(recipe: Recipe) -> Train:
@@ -108,12 +113,13 @@ def conditions(recipe: Recipe) -> dict[str, Condition]:
 def process(recipe: Recipe) -> Process:
     """The [process] table (Gaussian if there is none) on the recipe's schedule."""
     table = recipe["process"] or {"name": "gaussian"}
-    if table.get("name") not in PROCESSES:
-        raise unknown("processes", str(table.get("name")), PROCESSES)
-    kind = PROCESSES[table["name"]]
+    name = str(table.get("name"))
+    if name not in PROCESSES:
+        raise unknown("processes", name, PROCESSES)
+    kind = PROCESSES[name]
     schedule = registry.build("schedules", recipe["schedule"])
     fields = {key: value for key, value in table.items() if key != "name"}
-    return kind(schedule, **registry.check(kind, fields, owner=f"process {table['name']!r}"))  # pyright: ignore[reportArgumentType]
+    return kind(schedule, **registry.check(kind, fields, owner=f"process {name!r}"))  # pyright: ignore[reportArgumentType]
 
 
 def objective(recipe: Recipe) -> Any:
@@ -153,17 +159,36 @@ def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
 def predictor(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Predictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
-    classes: how many it can tell apart, 0 for none. Raises Refused if the network cannot be built so.
+    classes: how many it can tell apart, 0 for none. Raises Refused if the network cannot be built so, or if it is too
+    large for this machine's memory.
     """
+    blueprint(recipe, shape, classes)
+    network = _network(recipe, shape, classes)
+    return Predictor(network, process(recipe), registry.build("scales", recipe["scales"]))  # pyright: ignore[reportArgumentType]
+
+
+def blueprint(
+    recipe: Recipe, shape: tuple[int, ...], classes: int, tensors: int = plans.TENSORS, size: int | None = None
+) -> dict[str, Tensor]:
+    """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
+
+    Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
+    """
+    what = f"network {str(recipe['network'].get('name'))!r}"
+    network = plans.blueprint(partial(_network, recipe, shape, classes), what, tensors, size)
+    return {f"network.{name}": tensor for name, tensor in network.items()}
+
+
+def _network(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Module:
     given: dict[str, Any] = {
         "channels": shape[0],
         "classes": classes,
         "shape": shape,
         "size": shape[-1],
         "features": shape[0],
+        "dimensions": len(shape) - 1,
     }
-    network = registry.build("networks", recipe["network"], **{name: given[name] for name in GIVEN})
-    return Predictor(network, process(recipe), registry.build("scales", recipe["scales"]))  # pyright: ignore[reportArgumentType]
+    return registry.build("networks", recipe["network"], **{name: given[name] for name in GIVEN})
 
 
 def _known(table: str, fields: Mapping[str, Any]) -> type:
@@ -178,6 +203,8 @@ def _known(table: str, fields: Mapping[str, Any]) -> type:
 
 def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """A component's table with the fields' defaults filled in, those excepted that the data decides."""
+    if "name" not in table:
+        return dict(table)  # a sampler's steps and guidance, the sampler itself being the default
     defaults = {k: v for k, v in _defaults(registry.get(kind, str(table["name"]))).items() if k not in GIVEN}
     return {"name": table["name"], **defaults, **table}
 

@@ -11,6 +11,7 @@ from undiffuse.core.errors import Refused
 
 NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+ORDERS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}  # what bfloat16 kernels want
 
 
 def pick(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
@@ -57,6 +58,8 @@ def _cpu() -> dict[str, bool]:
 def place(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
     """The module on the device in the dtype, convolution weights in the memory order that the dtype's kernels want."""
     module = module.to(device=device, dtype=dtype)
-    if dtype is torch.bfloat16 and any(isinstance(part, nn.Conv2d) for part in module.modules()):
-        return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    kinds = {type(part) for part in module.modules()}
+    for kind, order in ORDERS.items():
+        if dtype is torch.bfloat16 and kind in kinds:
+            module = module.to(memory_format=order)  # pyright: ignore[reportCallIssue]
     return module

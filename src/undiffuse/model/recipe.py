@@ -1,5 +1,8 @@
 """A recipe: every choice of a training run, one TOML table a component."""
 
+import math
+import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +13,16 @@ import tomli_w
 
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.model.files import read_text, write_text
+from undiffuse.model.plain import refuse_deep
 
 FILE = "recipe.toml"
 BUNDLED = Path(__file__).parents[1] / "recipes"
 TABLES = ("data", "codec", "process", "schedule", "network", "scales", "objective", "conditions", "sampler", "train")
 OPTIONAL = {"process", "conditions", "sampler"}
 LIMIT = 2**20  # bytes; a recipe is written by hand
+CHAIN = re.compile(
+    r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){32}"""
+)  # a.b.c ...: takes a TOML parser quadratic time
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,10 @@ class Recipe:
         if isinstance(which, Mapping):
             return cls.of("run", which)
         path = Path(which)
-        if path.is_dir() and (path / FILE).exists():
+        if os.path.isdir(path) and os.path.exists(path / FILE):  # a Path would raise for names that no file has
             return cls.of(path.resolve().name, _parse(path / FILE))
+        if os.path.isdir(path) and str(which) not in names():
+            raise Refused(f"{path} is no run folder: it has no {FILE}")
         if path.suffix == ".toml" or len(path.parts) > 1:
             return cls.of(path.stem, _parse(path))
         if str(which) not in names():
@@ -51,11 +60,17 @@ class Recipe:
 
     @classmethod
     def of(cls, name: str, content: Mapping[str, Any]) -> "Recipe":
-        """A recipe of these tables; raises Refused for a table that no recipe has, and for one that is missing."""
+        """A recipe of these tables.
+
+        Raises Refused for a table that no recipe has, for one that is missing, for a name that is no file's, and for
+        values that TOML and JSON do not share or that are nested too deep.
+        """
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise Refused(f"a recipe is named as a file could be, without a folder: not {name!r}")
         about, tables = content.get("about", ""), {k: v for k, v in content.items() if k != "about"}
         for table, fields in tables.items():
             if table not in TABLES:
-                raise unknown("a recipe", table, TABLES)
+                raise unknown("a recipe", str(table), TABLES)
             if not isinstance(fields, Mapping):
                 raise Refused(
                     f"{table} is a table of a recipe: write [{table}] and its fields below, not {table} = {fields!r}"
@@ -64,6 +79,10 @@ class Recipe:
         for table in needed:
             if table not in tables:
                 raise Refused(f"recipe {name!r} has no table [{table}]; it needs {', '.join(needed)}")
+        try:
+            refuse_deep([content])
+        except ValueError as error:
+            raise Refused(f"recipe {name!r} cannot be read: {error}") from None
         return cls(name, _plain({table: tables[table] for table in TABLES if table in tables}), str(about))
 
     def __getitem__(self, table: str) -> dict[str, Any]:
@@ -111,9 +130,18 @@ def names() -> list[str]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_text(path, "recipe", LIMIT))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return _toml(read_text(path, "recipe", LIMIT))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, Refused):
+            raise
         raise Refused(f"recipe {path} is not TOML: {error}") from error
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text; raises ValueError or RecursionError if it is none."""
+    if CHAIN.search(text):
+        raise ValueError("it has a name of more than 32 parts")
+    return tomllib.loads(text)
 
 
 def _setting(text: str) -> tuple[list[str], Any]:
@@ -123,8 +151,8 @@ def _setting(text: str) -> tuple[list[str], Any]:
     if not equals or len(path) < 2 or not all(path):
         raise Refused(f"cannot read the setting {text!r}; write table.field=value, for example train.steps=2000")
     try:
-        return path, tomllib.loads(f"value = {right}")["value"]
-    except tomllib.TOMLDecodeError:
+        return path, _toml(f"value = {right}")["value"]
+    except (ValueError, RecursionError):
         return path, right.strip()
 
 
@@ -141,11 +169,25 @@ def _put(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
     inner[path[-1]] = value
 
 
-def _plain(value: Any) -> Any:
-    """A copy made of dictionaries, lists and plain values only; fields without a value are left out."""
+def _plain(value: Any, where: str = "") -> Any:
+    """A copy made of dictionaries, lists and plain values only; fields without a value are left out.
+
+    Raises Refused for what TOML and JSON do not share: dates, numbers that are not finite, integers beyond 64 bits.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+        inside = {str(key): inner for key, inner in value.items() if inner is not None}
+        return {key: _plain(inner, f"{where}.{key}" if where else key) for key, inner in inside.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, where) for inner in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if not isinstance(value, str | int | float):
+        raise Refused(f"{where} = {value}: a recipe holds texts, numbers, true and false, lists and tables")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused(f"{where} = {value}: a recipe's numbers are finite")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise Refused(f"{where} has {value.bit_length()} bits, and 64 are the most")
+    return value
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

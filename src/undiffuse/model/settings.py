@@ -51,7 +51,7 @@ class Train:
     preview_every: int = 500
     validate_every: int = 250
     keep: int = 2
-    snapshots: int = 8
+    snapshots: int = 16
     previews: int = 20
 
     def __post_init__(self) -> None:

@@ -1,10 +1,11 @@
-"""The parts of a U-Net: residual block, self-attention, halving and doubling of the resolution.
+"""The parts of a U-Net: residual block, self-attention, halving and doubling of the resolution, along 1 to 3 axes.
 
 They keep the memory format of what they get (contiguous or channels-last) and copy nothing to change it.
 """
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 from typing import TypeVar
 
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.axes import Convolution, convolution, everywhere
 
-LayerT = TypeVar("LayerT", nn.Conv2d, nn.Linear)
+LayerT = TypeVar("LayerT", bound=Convolution | nn.Linear)
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 def begin(layer: LayerT, scale: float = 1.0) -> LayerT:
@@ -42,7 +45,7 @@ def normalise(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     On a CPU torch's channels-last kernel crawls for small half-precision maps with few channels a group: there a
     contiguous copy, made and undone, takes less than half the time.
     """
-    small = x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[-2] * x.shape[-1] < 1024
+    small = x.dtype == torch.bfloat16 and x.device.type == "cpu" and math.prod(x.shape[2:]) < 1024
     if small and x.shape[1] < 16 * norm.num_groups:
         x = x.contiguous()
     return F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
@@ -57,22 +60,31 @@ class Residual(nn.Module):
     """DDPM's residual block: x + conv(silu(norm(conv(silu(norm(x))) + shift))); the last convolution starts at zero.
 
     With `scale_shift` the time also scales: norm(h) * (1 + scale) + shift (arXiv:2102.09672, sec. 3).
-    x: (batch, channels, height, width); time: (batch, out), with scale_shift (batch, 2 out).
+    x: (batch, channels, one size an axis); time: (batch, out), with scale_shift (batch, 2 out).
     """
 
-    def __init__(self, channels: int, out: int, groups: int, eps: float, dropout: float, scale_shift: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        groups: int,
+        eps: float,
+        dropout: float,
+        scale_shift: bool,
+        dimensions: int = 2,
+    ) -> None:
         super().__init__()
         self.scale_shift = scale_shift
         self.time_width = out * (2 if scale_shift else 1)
         self.norm1 = nn.GroupNorm(group_count(channels, groups), channels, eps=eps)
-        self.conv1 = begin(nn.Conv2d(channels, out, 3, padding=1))
+        self.conv1 = begin(convolution(dimensions, channels, out, 3, padding=1))
         self.norm2 = nn.GroupNorm(group_count(out, groups), out, eps=eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = begin(nn.Conv2d(out, out, 3, padding=1), scale=0.0)
-        self.shortcut = begin(nn.Conv2d(channels, out, 1)) if channels != out else None
+        self.conv2 = begin(convolution(dimensions, out, out, 3, padding=1), scale=0.0)
+        self.shortcut = begin(convolution(dimensions, channels, out, 1)) if channels != out else None
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        time = time[:, :, None, None]
+        time = everywhere(time, x)
         h = self.conv1(activate(normalise(x, self.norm1)))
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)
@@ -84,7 +96,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + out(softmax(q k^T / sqrt(d)) v) over the pixels of each image; the output projection starts at zero.
+    """x + out(softmax(q k^T / sqrt(d)) v) over the places of each sample; the output projection starts at zero.
 
     head_width: channels a head; 0: one head.
     """
@@ -102,42 +114,44 @@ class Attention(nn.Module):
         self.out = begin(nn.Linear(channels, channels), scale=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        tokens = normalise(x, self.norm).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        qkv = self.qkv(tokens).view(batch, height * width, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, pixels, channels a head)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height * width, channels)
-        return x + self.out(h).view(batch, height, width, channels).permute(0, 3, 1, 2)
+        tokens = normalise(x, self.norm).flatten(2).mT  # (batch, places, channels)
+        batch, places, channels = tokens.shape
+        qkv = self.qkv(tokens).view(batch, places, 3, self.heads, channels // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, places, channels a head)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, places, channels)
+        return x + self.out(h).mT.unflatten(2, x.shape[2:])
 
 
 class Halve(nn.Module):
-    """A 3 x 3 convolution with stride 2. padding 0: TensorFlow's 'SAME', zeros below and right; 1: zeros all round."""
+    """A convolution of width 3 with stride 2. padding 0: TensorFlow's 'SAME', zeros at the end; 1: zeros all round."""
 
-    def __init__(self, channels: int, padding: int) -> None:
+    def __init__(self, channels: int, padding: int, dimensions: int = 2) -> None:
         super().__init__()
-        self.conv = begin(nn.Conv2d(channels, channels, 3, stride=2, padding=padding))
-        self.margin = (0, 1 - padding, 0, 1 - padding)
+        self.conv = begin(convolution(dimensions, channels, channels, 3, stride=2, padding=padding))
+        self.margin = (0, 1 - padding) * dimensions
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, self.margin) if any(self.margin) else x)
 
 
 class Double(nn.Module):
-    """Every pixel repeated 2 x 2, then a 3 x 3 convolution: together one transposed convolution with 16/36 of the work.
+    """Every place repeated along each axis, then a convolution of width 3: together one transposed convolution.
 
-    Its 4 x 4 kernel spreads the 3 x 3 one:  K[2-k] and K[3-k] receive w[k], in each direction.
+    Its kernel of width 4 spreads the one of width 3:  K[2-k] and K[3-k] receive w[k], along each axis. It takes 4/6 of
+    the work on a sequence, 16/36 on an image, 64/216 on a volume.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, dimensions: int = 2) -> None:
         super().__init__()
-        self.conv = begin(nn.Conv2d(channels, channels, 3, padding=1))
+        self.dimensions = dimensions
+        self.conv = begin(convolution(dimensions, channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.conv.weight
         spread = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=weight.dtype, device=weight.device)
-        kernel = weight.reshape(-1, 9) @ torch.kron(spread, spread).T
-        kernel = kernel.view(*weight.shape[:2], 4, 4).transpose(0, 1)  # (in, out, 4, 4)
-        return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
+        kernel = weight.flatten(2).flatten(0, 1) @ reduce(torch.kron, [spread] * self.dimensions).T
+        kernel = kernel.view(*weight.shape[:2], *(4,) * self.dimensions).transpose(0, 1)  # (in, out, 4 an axis)
+        return TRANSPOSED[self.dimensions](x, kernel, self.conv.bias, stride=2, padding=1)
 
 
 class Down(nn.Module):

@@ -1,9 +1,12 @@
-"""The lectures' network for images: a stack of convolutions at full resolution, the time appended as a channel."""
+"""The lectures' network for images, here for sequences and volumes too: convolutions at full resolution."""
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.axes import convolution, everywhere, refuse_dimensions, refuse_shape
 from undiffuse.networks.embeddings import Label, RawTime
 
 
@@ -12,6 +15,7 @@ class ConvNet(nn.Module):
 
     The time comes in as constant channels. The defaults are the lectures': seven 5 x 5 convolutions with 64 channels.
     An output sees 1 + depth * (kernel - 1) pixels across; any size goes.
+    dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes; given by the data.
     classes: number of classes, 0 for none; a class adds a learned vector after the first convolution, null nothing.
     time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's
         ln(sigma)/4 use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
@@ -29,8 +33,10 @@ class ConvNet(nn.Module):
         time_scale: float = 1 / 999,
         time_shift: float = -0.5,
         waves: int = 0,
+        dimensions: int = 2,
     ) -> None:
         super().__init__()
+        refuse_dimensions(dimensions, "a ConvNet")
         for name, value, least in (
             ("channels", channels, 1),
             ("width", width, 1),
@@ -42,18 +48,20 @@ class ConvNet(nn.Module):
         if kernel % 2 == 0:
             raise Refused(f"kernel = {kernel}: it must be odd, so that the output has the input's size")
         self.channels, self.classes, self.width, self.depth, self.kernel = channels, classes, width, depth, kernel
+        self.dimensions = dimensions
         self.time = RawTime(time_scale, time_shift, waves)
         self.label = Label(classes, width)
-        self.enter = nn.Conv2d(channels + self.time.width, width, kernel, padding=kernel // 2)
-        self.hidden = nn.ModuleList([nn.Conv2d(width, width, kernel, padding=kernel // 2) for _ in range(depth - 2)])
-        self.leave = nn.Conv2d(width, channels, kernel, padding=kernel // 2)
+        widths = [channels + self.time.width, *[width] * (depth - 1), channels]
+        enter, *hidden, leave = [
+            convolution(dimensions, inside, out, kernel, padding=kernel // 2) for inside, out in pairwise(widths)
+        ]
+        self.enter, self.hidden, self.leave = enter, nn.ModuleList(hidden), leave
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.channels:
-            raise Refused(f"this ConvNet takes (batch, {self.channels}, height, width), not {tuple(x.shape)}")
-        features = self.time(c_time).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        refuse_shape(x, self.channels, self.dimensions, "this ConvNet")
+        features = everywhere(self.time(c_time).to(x.dtype), x).expand(-1, -1, *x.shape[2:])
         h = self.enter(torch.cat([x, features], dim=1))
-        h = h + self.label(h.new_zeros(len(x), self.width), label, drop)[:, :, None, None]
+        h = h + everywhere(self.label(h.new_zeros(len(x), self.width), label, drop), h)
         for layer in self.hidden:
             h = layer(h.relu())
         return self.leave(h.relu())

@@ -147,6 +147,8 @@ def arguments(config: dict[str, Any]) -> dict[str, Any]:
 def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | None) -> dict[str, Any]:
     """The config of the UNet2DModel that computes what `unet` computes; raises Refused naming what it could not."""
     widths = [round(unet.width * m) for m in unet.multipliers]
+    if unet.dimensions != 2:
+        raise Refused(f"dimensions = {unet.dimensions}: a UNet2DModel is for images (dimensions = 2)")
     if unet.time_scale != 1.0:
         raise Refused(f"time_scale = {unet.time_scale}: a UNet2DModel takes its time as it is (time_scale = 1)")
     if widths[0] != unet.width:

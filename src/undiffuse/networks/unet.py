@@ -1,4 +1,7 @@
-"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution (arXiv:2006.11239, app. B)."""
+"""DDPM's U-Net: residual blocks and attention at falling, then rising resolution (arXiv:2006.11239, app. B).
+
+DDPM's is for images; the same runs along one axis (sequences) or three (volumes).
+"""
 
 from pathlib import Path
 from typing import Self
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.axes import convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import (
     Attention,
     Double,
@@ -39,6 +43,8 @@ class UNet(nn.Module):
     multipliers (1, 1, 2, 2, 4, 4) and attention (4,) (113,673,219 parameters).
 
     channels, out_channels: of the input and the output (0: as the input).
+    dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
+        width); given by the data.
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
     width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
     blocks: residual blocks a level (one more on the way up).
@@ -73,8 +79,10 @@ class UNet(nn.Module):
         frequency_shift: int = 1,
         cos_first: bool = False,
         out_channels: int = 0,
+        dimensions: int = 2,
     ) -> None:
         super().__init__()
+        refuse_dimensions(dimensions, "a U-Net")
         for name, value in {"channels": channels, "width": width, "blocks": blocks}.items():
             if value < 1:
                 raise Refused(f"{name} = {value}: a U-Net needs at least 1")
@@ -90,13 +98,13 @@ class UNet(nn.Module):
         self.head_width, self.groups, self.eps, self.dropout = head_width, groups, eps, dropout
         self.scale_shift, self.downsample_padding, self.time_scale = scale_shift, downsample_padding, time_scale
         self.frequency_shift, self.cos_first = frequency_shift, cos_first
-        self.out_channels = out_channels or channels
+        self.out_channels, self.dimensions = out_channels or channels, dimensions
 
         widths = [round(width * m) for m in multipliers]
         attended = {level % depth for level in attention}
 
         def residual(inside: int, out: int) -> Residual:
-            return Residual(inside, out, groups, eps, dropout, scale_shift)
+            return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions)
 
         def attend(level: int, count: int) -> list[nn.Module]:
             if level not in attended:
@@ -106,23 +114,25 @@ class UNet(nn.Module):
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
-        self.enter = begin(nn.Conv2d(channels, width, 3, padding=1))
+        self.enter = begin(convolution(dimensions, channels, width, 3, padding=1))
         self.down = nn.ModuleList()
         skips, now = [width], width
         for level, out in enumerate(widths):
             stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
             last = level == depth - 1
-            self.down.append(Down(stack, attend(level, blocks), None if last else Halve(out, downsample_padding)))
+            attentions = attend(level, blocks)
+            halve = None if last else Halve(out, downsample_padding, dimensions)
+            self.down.append(Down(stack, attentions, halve))
             skips += [out] * (blocks if last else blocks + 1)
             now = out
         self.middle = Middle([residual(now, now), residual(now, now)], Attention(now, groups, eps, head_width))
         self.up = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
             stack = [residual((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
-            self.up.append(Up(stack, attend(level, blocks + 1), Double(out) if level else None))
+            self.up.append(Up(stack, attend(level, blocks + 1), Double(out, dimensions) if level else None))
             now = out
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
-        self.leave = begin(nn.Conv2d(now, self.out_channels, 3, padding=1), scale=0.0)
+        self.leave = begin(convolution(dimensions, now, self.out_channels, 3, padding=1), scale=0.0)
         # one matrix product gives every block its time; blocks are numbered down, middle, up
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
         self.time_out = nn.Linear(4 * width, sum(self.time_widths))
@@ -156,14 +166,8 @@ class UNet(nn.Module):
             return self.time_out(e.to(self.time_out.weight.dtype))
 
     def _check(self, x: Tensor) -> None:
-        divisor = 2 ** (len(self.multipliers) - 1)
-        if x.ndim != 4 or x.shape[1] != self.channels:
-            raise Refused(f"this U-Net takes (batch, {self.channels}, height, width), not {tuple(x.shape)}")
-        if x.shape[2] % divisor or x.shape[3] % divisor:
-            raise Refused(
-                f"a U-Net of {len(self.multipliers)} levels needs a height and a width that {divisor} divides, "
-                f"not {x.shape[2]} x {x.shape[3]}; give it fewer multipliers or pad the images"
-            )
+        refuse_shape(x, self.channels, self.dimensions, "this U-Net")
+        refuse_sizes(x, 2 ** (len(self.multipliers) - 1), f"a U-Net of {len(self.multipliers)} levels")
 
     @classmethod
     def from_diffusers(cls, folder: str | Path) -> Self:

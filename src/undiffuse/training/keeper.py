@@ -81,8 +81,8 @@ class Keeper:
     def _write(self, step: int, held: Mapping[str, Tensor], average: nn.Module, state: Mapping[str, Any]) -> None:
         assert self.folder is not None
         try:
+            self._result(self._module(average, held), step).save(self.folder)  # first: no checkpoint without its model
             checkpoint.save(self.folder, step, held, state)
-            self._result(self._module(average, held), step).save(self.folder)
         except Refused as error:
             raise Refused(f"{error}; training stops after step {step} or soon after, and {self.good()}") from error
         checkpoint.prune(self.folder, self.keep)

@@ -118,6 +118,7 @@ class Training(Generic[M]):
             restore(held, self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, f"checkpoint {path}")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self._pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
+            self._saved = self.step  # the model too: it is written before its checkpoint
         return self
 
     def run(self, progress: bool = True) -> M:

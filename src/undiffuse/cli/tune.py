@@ -1,0 +1,96 @@
+"""`undiffuse tune`: improve a finished run without training it again."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from undiffuse.cli.manners import console, progress
+from undiffuse.core.errors import Refused
+
+if TYPE_CHECKING:
+    from undiffuse.tuning import Trial
+
+
+class What(StrEnum):
+    """What can be tuned."""
+
+    EMA = "ema"
+
+
+class By(StrEnum):
+    """What the best is chosen by."""
+
+    VALIDATION = "validation"
+    FRECHET = "frechet"
+
+
+def tune(
+    run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
+    what: Annotated[What, Argument(help="ema: the length of the averaged weights.")],
+    lengths: Annotated[
+        str | None,
+        Option(metavar="0.02,0.05,...", help="Shares of the training to average over. [default: 0.02 to 0.25]"),
+    ] = None,
+    metric: Annotated[
+        By, Option(help="validation: the loss on held-out data; frechet: the distance of samples to it.")
+    ] = By.VALIDATION,
+    n: Annotated[int, Option("-n", "--count", help="How many samples, for frechet.")] = 500,
+    keep: Annotated[bool, Option("--keep", help="Make the best the run's model.")] = False,
+) -> None:
+    """Find the length of the averaged weights that does best on held-out data.
+
+    \b
+    undiffuse tune runs/digits ema
+    undiffuse tune runs/digits ema --lengths 0.03,0.06,0.12 --metric frechet --keep
+    """
+    chosen = _numbers(lengths)
+    from undiffuse import tuning
+
+    if n < 10:
+        raise Refused(f"{n} samples are too few for a distance: at least 10 are needed")
+    with progress("tuning", "average") as advance:
+        found = tuning.ema(
+            run,
+            tuning.LENGTHS if chosen is None else chosen,
+            metric=metric.value,
+            count=n,
+            keep=keep,
+            advance=advance,
+        )
+    _print(found, tuning.best(found))
+    print(f"written to {run / tuning.FOLDER}: {tuning.TABLE}, {tuning.CURVE}")
+    if keep:
+        print(f"{run} now holds the best; the model from before is {tuning.BEFORE}")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    """`0.02,0.05` as numbers; raises Refused for anything else."""
+    try:
+        return None if text is None else [float(word) for word in text.split(",")]
+    except ValueError:
+        raise Refused(f"--lengths takes numbers between 0 and 0.288 with commas between, not {text!r}") from None
+
+
+def _print(found: "list[Trial]", best: "Trial") -> None:
+    from rich.table import Table
+
+    measured = any(trial.distance is not None for trial in found)
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("weights")
+    for head in ("length", "gamma", "residual", "validation loss", *(["distance"] if measured else [])):
+        table.add_column(head, justify="right")
+    for trial in found:
+        name = trial.name if trial.length is not None else f"{trial.name}, step {trial.step}"
+        cells = [
+            *(f"{v:.4g}" if v is not None else "-" for v in (trial.length, trial.gamma)),
+            "-" if trial.residual is None else f"{100 * trial.residual:.2f} %",
+            f"{trial.validation_loss:.5g}",
+            *([f"{trial.distance:.4g}"] if trial.distance is not None else []),
+        ]
+        table.add_row(name, *cells, style="green" if trial == best else None)
+    console().print(table)
+    console().print(
+        "[dim]residual: how much of that average's profile the kept snapshots cannot make: more of them, less[/]"
+    )

@@ -1,0 +1,68 @@
+"""What a network is made of, found out before it takes any memory."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+
+from undiffuse.core.errors import Refused
+
+TENSORS = 20_000  # no network here has a tenth of it; putting more together would take long, even without memory
+UNKNOWN = 2**40  # bytes, where the machine does not tell its memory
+
+
+def blueprint(
+    build: Callable[[], nn.Module], what: str, tensors: int = TENSORS, size: int | None = None
+) -> dict[str, Tensor]:
+    """The state dict of the module that `build` makes, as tensors without memory (device "meta").
+
+    Stops as soon as it is known to have more than `tensors` tensors or more than `size` bytes (None: this machine's
+    memory). Leaves the random number generators as they are. Raises Refused then, and where it cannot be built.
+    """
+    most = memory() if size is None else size
+    try:
+        with torch.device("meta"), _counted(what, tensors, most):
+            return dict(build().state_dict())
+    except Refused:
+        raise
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        raise Refused(f"{what} cannot be built: {str(error).partition(chr(10))[0]}") from error
+
+
+def memory() -> int:
+    """The bytes of memory of this machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return UNKNOWN
+
+
+@contextmanager
+def _counted(what: str, tensors: int, size: int) -> Iterator[None]:
+    """Inside, every parameter and buffer that this thread gives to a module is counted."""
+    here, count, total = threading.get_ident(), 0, 0
+
+    def note(module: nn.Module, name: str, tensor: Any) -> None:
+        nonlocal count, total
+        if threading.get_ident() != here or not isinstance(tensor, Tensor):
+            return
+        count, total = count + 1, total + tensor.numel() * tensor.element_size()
+        if count > tensors:
+            raise Refused(f"{what} has more than {tensors:,} tensors")
+        if total > size:
+            raise Refused(f"{what} takes more than {size / 2**30:.3g} GB")
+
+    registered = [
+        hooks.register_module_parameter_registration_hook(note),
+        hooks.register_module_buffer_registration_hook(note),
+    ]
+    try:
+        yield
+    finally:
+        for hook in registered:
+            hook.remove()

@@ -1,0 +1,49 @@
+"""Sequences, images and volumes: how many axes they have, what these are called, and convolutions along all of them."""
+
+from torch import Tensor, nn
+
+from undiffuse.core.errors import Refused
+
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+def convolution(
+    dimensions: int, channels: int, out: int, kernel: int, *, stride: int = 1, padding: int = 0
+) -> Convolution:
+    """A convolution along that many axes, its kernel equally long along each."""
+    return KINDS[dimensions](channels, out, kernel, stride=stride, padding=padding)
+
+
+def everywhere(features: Tensor, like: Tensor) -> Tensor:
+    """features (batch, width) as (batch, width, 1 ...), to stand at every place of `like`, (batch, channels, ...)."""
+    return features.reshape(*features.shape, *(1,) * (like.ndim - 2))
+
+
+def refuse_dimensions(dimensions: int, owner: str) -> None:
+    """Raises Refused for anything but one to three axes: points and rows of a table have none to convolve along."""
+    if dimensions not in AXES:
+        raise Refused(
+            f"dimensions = {dimensions}: {owner} takes sequences (1), images (2) and volumes (3); "
+            "for points and tables there is network.name=mlp"
+        )
+
+
+def refuse_shape(x: Tensor, channels: int, dimensions: int, owner: str) -> None:
+    """Raises Refused unless x is (batch, channels, one size an axis)."""
+    if x.ndim != dimensions + 2 or x.shape[1] != channels:
+        wanted = ", ".join(AXES[dimensions])
+        raise Refused(f"{owner} takes (batch, {channels}, {wanted}), not {tuple(x.shape)}")
+
+
+def refuse_sizes(x: Tensor, divisor: int, owner: str) -> None:
+    """Raises Refused, naming the axis and the nearest sizes that go, for a size that `divisor` does not divide."""
+    for axis, size in zip(AXES[x.ndim - 2], x.shape[2:], strict=True):
+        if size % divisor:
+            below, above = size // divisor * divisor, (size // divisor + 1) * divisor
+            fit = f"{below} or {above}" if below else str(above)
+            raise Refused(
+                f"{owner} needs a {axis} that {divisor} divides, not {size}: {fit} fits; "
+                f"bring the data to that size (data.size={above}) or give it fewer network.multipliers"
+            )

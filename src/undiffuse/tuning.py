@@ -1,0 +1,205 @@
+"""The best length of a run's averaged weights, found after training on data that it never trained on."""
+
+import io
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.data.dataset import Dataset
+from undiffuse.metrics.frechet import frechet
+from undiffuse.metrics.sliced_wasserstein import sliced_wasserstein
+from undiffuse.model import parts
+from undiffuse.model.files import finite, fit, own, whole, write_json
+from undiffuse.model.held import held
+from undiffuse.model.model import FILE, Model, load
+from undiffuse.training import checkpoint
+from undiffuse.training.batches import Batches
+from undiffuse.training.claim import claim
+from undiffuse.training.ema import gamma
+from undiffuse.training.posthoc import reconstruct, snapshots
+from undiffuse.training.state import AVERAGE, WEIGHTS
+from undiffuse.training.validation import Validation
+
+LENGTHS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25)
+FOLDER, TABLE, CURVE = "tuning", "ema.json", "ema.png"
+BEFORE = "model-before-tuning.safetensors"
+COUNT = 500  # samples, where samples are judged
+
+Metric = Literal["validation", "frechet"]
+Measure = Callable[[Model], float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of weights and how it does: the loss on held-out data, and the samples' distance to it where asked for.
+
+    length, gamma, residual: of an average that was made; None for the weights of the checkpoint itself.
+    """
+
+    name: str
+    step: int
+    validation_loss: float
+    distance: float | None = None
+    length: float | None = None
+    gamma: float | None = None
+    residual: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What tuning lowers: the distance where it was measured, else the loss."""
+        return self.validation_loss if self.distance is None else self.distance
+
+
+def ema(
+    run: Path,
+    lengths: Sequence[float] = LENGTHS,
+    *,
+    metric: Metric = "validation",
+    count: int = COUNT,
+    keep: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Trial]:
+    """Averages of these lengths beside the checkpoint's averaged and raw weights, each measured; the ladder by length.
+
+    metric: what the best is chosen by: "validation", the loss that training reports, or "frechet", the distance of
+    `count` samples to held-out items (of points: sliced Wasserstein). keep: the best becomes the run's model.
+    Writes tuning/ema.json and tuning/ema.png when all is measured; nothing before. Raises Refused for a run without
+    snapshots or held-out data, and while another process has the run.
+    """
+    own(run)
+    if not lengths:
+        raise Refused("give at least one length to try, for example --lengths 0.05,0.1,0.2")
+    snapshots(run)
+    model = load(run, precision="float32")
+    loss, distance = _measures(model, metric, count)
+    lock = claim(run)
+    try:
+        found, best = [], None
+        extra = _checkpoint(run)
+        total = len(extra) + len(lengths)
+        advance(0, total)
+        for name, (step, weights) in extra.items():
+            found.append(_trial(_with(model, weights), name, step, loss, distance))
+            advance(len(found), total)
+        for length in sorted(lengths):
+            weights, mixture = reconstruct(run, length)
+            made = _with(model, weights)
+            profile = {"length": length, "gamma": gamma(length), "residual": mixture.residual}
+            trial = replace(_trial(made, "post-hoc", snapshots(run)[-1].profile.step, loss, distance), **profile)
+            if best is None or trial.score < best[0].score:
+                best = trial, weights
+            found.append(trial)
+            advance(len(found), total)
+        assert best is not None
+        _write(run, found, best[0], metric)
+        if keep:
+            _keep(run, _with(model, best[1]), best[0])
+    finally:
+        lock.release()
+    return found
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The average of the ladder with the lowest score."""
+    return min((trial for trial in trials if trial.length is not None), key=lambda trial: trial.score)
+
+
+def _measures(model: Model, metric: Metric, count: int) -> tuple[Measure, Measure | None]:
+    """The loss that training reports, and the distance of samples where it is asked for."""
+    settings = parts.training(model.recipe)
+    if not settings.held_out:
+        raise Refused("the run held nothing out (train.held_out = 0): there is nothing to choose a length by")
+    loaded: Dataset = registry.build("data", model.recipe["data"]).load()
+    held_out = loaded.split(settings.held_out)[1]
+    told = {name: held_out.conditions[name] for name in model.conditions}
+    batch = settings.batch // settings.accumulate
+    unseen = Batches.of(held_out.x, told, model.codec, batch, settings.seed).to(model.device)
+    validation = Validation(parts.objective(model.recipe), unseen)
+
+    def loss(model: Model) -> float:
+        return validation(model.denoiser)
+
+    return loss, _distance(held_out, count) if metric == "frechet" else None
+
+
+def _distance(held_out: Dataset, count: int) -> Measure:
+    """How far samples are from held-out items: the same noise for every model."""
+    real = np.asarray(held_out.some(max(count, 1000)).x)
+
+    def distance(model: Model) -> float:
+        classes = [i % len(model.classes) for i in range(count)] if "label" in model.conditions else None
+        drawn = model.sample(count, label=classes)
+        x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
+        return sliced_wasserstein(x, y) if len(model.shape) == 1 else frechet(x, y)
+
+    return distance
+
+
+def _checkpoint(run: Path) -> dict[str, tuple[int, dict[str, Tensor]]]:
+    """The averaged and the raw weights of the newest checkpoint, with its step; nothing if there is none."""
+    path = checkpoint.newest(run)
+    if path is None:
+        return {}
+    with held(path / checkpoint.TENSORS, "checkpoint") as file:
+        return {
+            name: (int(path.name), {n.removeprefix(prefix): file[n] for n in file if n.startswith(prefix)})
+            for name, prefix in (("ordinary", AVERAGE), ("raw", WEIGHTS))
+        }
+
+
+def _with(model: Model, weights: dict[str, Tensor]) -> Model:
+    """The model with other weights, in place."""
+    state = model.denoiser.state_dict()
+    finite(weights, "averaged weights")
+    model.denoiser.load_state_dict(fit(weights, state, "averaged weights"))
+    return model
+
+
+def _trial(model: Model, name: str, step: float, loss: Measure, distance: Measure | None) -> Trial:
+    measured = loss(model)
+    if not math.isfinite(measured):
+        raise Refused(f"the loss of the {name} weights is {measured}: the run has diverged")
+    return Trial(name, int(step), measured, distance(model) if distance else None)
+
+
+def _write(run: Path, found: Sequence[Trial], chosen: Trial, metric: Metric) -> None:
+    content: dict[str, Any] = {"metric": metric, "best": asdict(chosen), "trials": [asdict(trial) for trial in found]}
+    picture = _curve(found, metric)
+    write_json(run / FOLDER / TABLE, content)
+    with whole(run / FOLDER / CURVE) as temporary:
+        temporary.write_bytes(picture)
+
+
+def _curve(found: Sequence[Trial], metric: Metric) -> bytes:
+    """The score against the length as a PNG file, with the checkpoint's own weights as level lines."""
+    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
+
+    ladder = [trial for trial in found if trial.length is not None]
+    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.plot([t.length or 0.0 for t in ladder], [t.score for t in ladder], "o-", color="#2f81f7", label="post-hoc")
+    for trial, colour in zip([t for t in found if t.length is None], ("#e4572e", "#8b949e"), strict=False):
+        axes.axhline(trial.score, color=colour, ls="--", lw=1, label=f"{trial.name}, step {trial.step}")
+    axes.set(xlabel="length of the average, share of the training", ylabel=f"{metric} on held-out data")
+    axes.legend(frameon=False)
+    axes.grid(color="#e2e8f0", lw=0.6)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _keep(run: Path, model: Model, chosen: Trial) -> None:
+    """Make the chosen average the run's model; what training left is kept beside it."""
+    if not (run / BEFORE).exists():
+        with whole(run / BEFORE) as temporary:
+            shutil.copyfile(run / FILE, temporary)
+    facts = {**model.facts, "step": chosen.step, "ema": {k: v for k, v in asdict(chosen).items() if v is not None}}
+    replace(model, facts=facts).save(run)

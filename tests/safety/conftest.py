@@ -1,0 +1,36 @@
+"""A small model that was saved, and a limit on time."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from strange import TABLES
+
+from undiffuse.codecs.identity import Identity
+from undiffuse.model import parts
+from undiffuse.model.model import Model
+from undiffuse.model.recipe import Recipe
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A folder with a whole model."""
+    recipe = Recipe.find(TABLES)
+    facts = {"step": 5, "data": {"name": "moons"}}
+    Model(parts.predictor(recipe, (2,), 0), Identity(), (2,), recipe, facts=facts).save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture(autouse=True)
+def _soon() -> Iterator[None]:
+    """Whatever a file says, it is refused within seconds: without that a test would take hours."""
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError("a file kept the program busy for 20 seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
