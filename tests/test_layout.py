@@ -16,9 +16,11 @@ ROWS = [
     {"oracles", "scales", "schedules", "times"},  # the core's, under the names that people import
     {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
     {"model"},
+    {"features"},
     {"data", "metrics", "training", "pictures"},
     {"drawing"},
-    {"jobs", "judging"},
+    {"judging"},
+    {"jobs", "tuning"},
     {"cli"},
 ]
 HEIGHT = {part: height for height, row in enumerate(ROWS) for part in row}
@@ -71,9 +73,14 @@ def test_a_file_says_what_it_is_in_its_first_line():
 def test_what_is_imported_is_what_is_installed():
     project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in project["dependencies"]}
+    extras = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
+    optional = {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in extras}
     text = "\n".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
     modules = set(re.findall(r"^\s*(?:from|import) ([A-Za-z]\w*)", text, re.MULTILINE)) - sys.stdlib_module_names
     owners = packages_distributions()
     used = {owner.lower().replace("_", "-") for module in modules for owner in owners.get(module, [])} - {"undiffuse"}
-    assert used <= declared, f"imported but no dependency: {used - declared}"
+    assert used <= declared | optional, f"imported but no dependency: {used - declared - optional}"
     assert declared - used == {"tensorboard"}  # torch imports it
+    first = set(re.findall(r"^(?:from|import) ([A-Za-z]\w*)", text, re.MULTILINE))
+    always = {owner.lower().replace("_", "-") for module in first for owner in owners.get(module, [])}
+    assert not always & (optional - declared), "what is optional is imported where it is used"

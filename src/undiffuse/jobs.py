@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from undiffuse import pictures
@@ -15,8 +15,10 @@ from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
+from undiffuse.judging import training_page
 from undiffuse.model import parts
 from undiffuse.model import recipe as recipes
+from undiffuse.model.files import own
 from undiffuse.model.model import Model
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
@@ -24,6 +26,7 @@ from undiffuse.training import checkpoint
 from undiffuse.training.batches import Batches
 from undiffuse.training.claim import abandon, claim
 from undiffuse.training.loop import Training
+from undiffuse.training.processes import accelerator
 from undiffuse.training.validation import Validation
 
 RUNS = Path("runs")
@@ -82,16 +85,17 @@ def train(
         told = {name: held_out.conditions[name] for name in conditions}
         unseen = Batches.of(held_out.x, told, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(_validate, objective, unseen)
-    show = partial(_preview, folder / "previews", settings.previews, learned)
+    show = partial(_preview, folder, settings.previews, learned)
     kept = {"validate": check, "preview": show, "stamp": described["digest"]}
-    accelerator = Accelerator()
-    lock = claim(folder) if accelerator.is_main_process else None
+    processes = accelerator()
+    own(folder)
+    lock = claim(folder) if processes.is_main_process else None
     try:
         _refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
         training = Training(denoiser, objective, batches, settings, make, folder=folder, lock=lock, **kept)
         if resume:
             training.resume()
-        accelerator.wait_for_everyone()  # every process has seen the folder as it was
+        processes.wait_for_everyone()  # every process has seen the folder as it was
         if lock:
             resolved.save(folder)
     except BaseException:
@@ -125,7 +129,7 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
         raise Refused(f"there is no run to resume in {folder}: it has no {recipes.FILE}")
     if not full:
         return
-    before = Recipe.find(folder)
+    before = parts.resolve(Recipe.find(folder))
     changed = before.difference(recipe, but=FREE)
     if changed:
         field, was, now = changed
@@ -186,13 +190,14 @@ def _validate(objective: Any, unseen: Batches, averaged: nn.Module, trained: nn.
 
 
 def _preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
-    """What the averaged weights make of the same noise every time: a grid of images, one class a column, or points."""
+    """What the averaged weights make of the same noise every time, one class a column, and the page on the training."""
     points = learned.kind == "points"
     drawn = model.sample(CLOUD if points else count, label=_labels(model, CLOUD if points else count)).numpy()
-    beside = learned.some(CLOUD).x if points else None
+    beside = np.asarray(learned.some(CLOUD).x) if points else None
     columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
-    picture = pictures.overview(drawn, beside=beside, columns=columns)
-    pictures.write(folder / f"step_{step:06d}.png", pictures.png(picture))
+    picture = pictures.overview(drawn, beside=beside, columns=columns, names=learned.columns)
+    pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
+    training_page.write(folder)
 
 
 def _labels(model: Model, count: int) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""Arrays to pictures: grids, strips, animations and scatter plots."""
+"""Arrays of any shape to pictures: grids, strips, animations, scatter plots and histograms."""
 
 import io
 import math
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from undiffuse.model.files import whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = np.ndarray
@@ -19,6 +20,42 @@ Span = tuple[float, float]
 
 SIDE = 64  # a picture smaller than this is enlarged by a whole factor, so that 8 x 8 digits can be seen
 DATA, DRAWN = "#94a3b8", "#e4572e"  # colours of real and of drawn points, readable on white
+LINES = (DRAWN, "#2563eb", "#16a34a", "#9333ea", "#ca8a04", "#0891b2")  # of a sequence's channels, in turn
+PLOT = (64, 128)  # height and width of a drawn sequence
+PANELS = 16  # histograms in a picture
+
+
+def overview(
+    x: Array, beside: Array | None = None, columns: int | None = None, names: Sequence[str] = ()
+) -> Image.Image:
+    """Items of any kind at a glance; `beside`: real ones, drawn next to them or under them.
+
+    x: (n, features) as a scatter plot, or histograms of each column (called `names`) where there are not two;
+    (n, channels, length) as lines; (n, channels, height, width) as a grid, `columns` in a row; of (n, channels, depth,
+    height, width) the middle slice.
+    """
+    if x.ndim == 2:
+        return scatter(x, beside) if x.shape[1] == 2 else histograms(x, beside, names)
+    if beside is None:
+        return grid(as_images(x), columns)
+    span = span_of(np.concatenate([x.reshape(-1), beside.reshape(-1)])) if x.dtype.kind == "f" else None
+    real, drawn = (grid(as_images(part, span), columns) for part in (beside, x))
+    gap = max(8, drawn.width // 32)
+    sheet = Image.new(drawn.mode, (real.width + gap + drawn.width, max(real.height, drawn.height)), "white")
+    sheet.paste(real, (0, 0))
+    sheet.paste(drawn, (real.width + gap, 0))
+    return sheet
+
+
+def as_images(x: Array, span: Span | None = None) -> Array:
+    """Items (n, channels, ...) as uint8 pictures (n, channels, height, width): lines, pixels, or a volume's middle.
+
+    span: the floats at the two ends; None: what `span_of` says of all items.
+    """
+    if x.ndim == 3:
+        low, high = span or (float(x.min()), float(x.max()))
+        return np.stack([_lines((item - low) / ((high - low) or 1.0)) for item in x.astype(np.float64)])
+    return to_uint8(x[:, :, x.shape[2] // 2] if x.ndim == 5 else x, span)
 
 
 def to_uint8(images: Array, span: Span | None = None) -> Array:
@@ -114,11 +151,29 @@ def scatter(
             cloud[:, 0], cloud[:, 1], s=_dot(len(cloud)), c=DATA if cloud is beside else DRAWN, linewidths=0, alpha=0.7
         )
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        axes.tick_params(labelsize=7, colors="#64748b")
-        for side in axes.spines.values():
-            side.set_color("#cbd5e1")
+        _quiet(axes, 7)
         if beside is not None:
             axes.set_title(titles[i], fontsize=10)
+    return _render(figure)
+
+
+def histograms(points: Array, beside: Array | None = None, names: Sequence[str] = ()) -> Image.Image:
+    """How the numbers of each column spread, (n, features); the first 16 columns, `beside` filled in grey."""
+    shown = min(points.shape[1], PANELS)
+    across = min(shown, 4)
+    down = -(-shown // across)
+    figure = _figure(2.4 * across, 1.9 * down)
+    for i in range(shown):
+        axes = figure.add_subplot(down, across, i + 1)
+        parts = [points[:, i]] if beside is None else [points[:, i], beside[:, i]]
+        low, high = min(float(np.quantile(p, 0.001)) for p in parts), max(float(np.quantile(p, 0.999)) for p in parts)
+        bins = np.linspace(low, high if high > low else low + 1, 41).tolist()
+        if beside is not None:
+            axes.hist(beside[:, i], bins, density=True, color=DATA, alpha=0.6)
+        axes.hist(points[:, i], bins, density=True, histtype="step", color=DRAWN)
+        axes.set_title(names[i] if i < len(names) else f"column {i}", fontsize=8)
+        axes.set_yticks([])
+        _quiet(axes, 6)
     return _render(figure)
 
 
@@ -130,8 +185,7 @@ def cloud_strip(frames: Array, extent: Span, columns: int = 6, paths: int = 0) -
     for column in range(panels):
         axes = figure.add_subplot(1, panels, column + 1)
         axes.set(xlim=extent, ylim=extent, aspect="equal", xticks=[], yticks=[])
-        for side in axes.spines.values():
-            side.set_color("#cbd5e1")
+        _quiet(axes, 7)
         if column < len(chosen):
             cloud = frames[chosen[column]]
             axes.scatter(cloud[:, 0], cloud[:, 1], s=_dot(len(cloud)) / 3, c=DRAWN, linewidths=0, alpha=0.7)
@@ -167,6 +221,20 @@ def write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def _lines(channels: Array) -> Array:
+    """A sequence (channels, length) of numbers from 0 to 1 as a picture of its lines, (3, height, width) uint8."""
+    fine = 3  # drawn larger and made smaller, which smooths the lines
+    height, width = PLOT[0] * fine, PLOT[1] * fine
+    image = Image.new("RGB", (width, height), "#f1f5f9")
+    draw = ImageDraw.Draw(image)
+    across = np.linspace(0, width - 1, channels.shape[1])
+    for i, line in reversed(list(enumerate(channels))):
+        up = (1 - 0.06 - 0.88 * np.clip(line, 0, 1)) * (height - 1)
+        points = list(zip(across.tolist(), up.tolist(), strict=True)) * (2 if len(across) == 1 else 1)
+        draw.line(points, fill=LINES[i % len(LINES)], width=4)
+    return np.asarray(image.resize((PLOT[1], PLOT[0]), Image.Resampling.BOX)).transpose(2, 0, 1)
+
+
 def _dot(count: int) -> float:
     return float(np.clip(6000 / max(count, 1), 1.5, 16))
 
@@ -175,6 +243,13 @@ def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+
+
+def _quiet(axes: "Axes", size: int) -> None:
+    """Grey frames and small numbers, so that the points are what is seen."""
+    axes.tick_params(labelsize=size, colors="#64748b")
+    for side in axes.spines.values():
+        side.set_color("#cbd5e1")
 
 
 def _render(figure: "Figure") -> Image.Image:

@@ -40,7 +40,7 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_gets_its_pictures_its_page_and_its_numbers(judged: Path):
-    names = ["denoising.png", "evaluation.json", "report.html", "samples.png"]
+    names = ["closest.png", "denoising.png", "evaluation.json", "report.html", "samples.png"]
     assert sorted(path.name for path in judged.iterdir()) == names
     found = metrics(judged)
     assert {"agreement", "frechet", "kernel", "memorisation", "precision", "recall"} <= set(found)
@@ -81,6 +81,121 @@ def test_real_data_reach_their_floor_and_copies_are_called_copies(undiffuse_: Un
     assert real["memorisation"]["value"] < 0.05
     assert copies["memorisation"]["value"] > 0.99
     assert copies["memorisation"]["detail"]["copies"] == 300
+
+
+def test_finished_samples_come_with_their_closest_pairs(undiffuse_: Undiffuse):
+    train = Digits().load().split()[0]
+    np.savez("copies.npz", images=train.x[:40, 0])
+    first = undiffuse_("evaluate", "copies.npz", "--against", "digits", "--metrics", "memorisation", "-o", "there")
+    assert "written to there: evaluation.json, closest.png\n" in first.out
+    with Image.open("there/closest.png") as picture:
+        pixels = np.asarray(picture)
+    np.testing.assert_array_equal(pixels[2:66], pixels[68:132])  # a copy above, its original below; 2 pixels between
+    again = undiffuse_("evaluate", "copies.npz", "--against", "digits", "--metrics", "memorisation", "-o", "there")
+    assert "closest.png (over the last ones)" in again.out
+
+
+def test_everything_is_in_one_file(judged: Path):
+    content = json.loads((judged / "evaluation.json").read_text())
+    assert {"command", "seed", "count", "features", "resize", "warnings", "metrics", "versions"} <= set(content)
+    assert content["features"]["features"] == "pixels"
+    for name in ("frechet", "kernel", "precision", "density", "c2st"):
+        verdict = content["metrics"][name]
+        assert {"floor", "count", "seed", "spread", "warning"} <= set(verdict)
+        assert verdict["detail"]["features"] == "pixels"
+        assert verdict["detail"]["resize"] is None
+
+
+def images(folder: str, x: np.ndarray, side: int) -> None:
+    Path(folder).mkdir()
+    for i, image in enumerate(x):
+        Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST).save(f"{folder}/{i:03d}.png")
+
+
+def test_two_folders_of_different_sizes_are_compared_at_one(undiffuse_: Undiffuse):
+    x = Digits().load().x[:, 0]
+    images("a", x[:60], 8)
+    images("b", x[60:260], 16)
+    refused = undiffuse_("evaluate", "a", "--against", "b")
+    assert refused.status == 2
+    assert "bring both to one size with --resize N" in refused.err
+    done = undiffuse_("evaluate", "a", "--against", "b", "--resize", 8, "-o", "there")
+    assert done.status == 0
+    content = json.loads(Path("there/evaluation.json").read_text())
+    assert (content["resize"], content["resize_filter"]) == (8, "bicubic, antialiased")
+    assert content["metrics"]["frechet"]["detail"]["resize"] == 8
+    assert content["metrics"]["frechet"]["ratio"] < 2
+    assert "images brought to 8 x 8 before" in done.out
+
+
+def test_a_network_of_ones_own_judges(undiffuse_: Undiffuse):
+    np.savez("a.npz", images=Digits().load().x[:50, 0])
+    Path("my_features_of_digits.py").write_text("def net(x):\n    return x.flatten(1)[:, ::3]\n")
+    words = ("evaluate", "a.npz", "--against", "digits", "--metrics", "frechet,kernel")
+    done = undiffuse_(*words, "--features", "module:my_features_of_digits:net", "-o", "there")
+    assert done.status == 0
+    assert set(metrics(Path("there"))) == {"frechet", "kernel"}
+    assert metrics(Path("there"))["frechet"]["detail"]["dimensions"] == 22
+    assert "FID" not in done.out
+
+
+def test_the_reference_is_kept_unless_it_is_not_wanted(
+    undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path / "kept"))
+    np.savez("a.npz", images=Digits().load().x[:50, 0])
+    words = ("evaluate", "a.npz", "--against", "digits", "--metrics", "frechet,memorisation")
+    undiffuse_(*words, "--no-cache", "-o", "plain")
+    assert not Path("kept").exists()
+    undiffuse_(*words, "-o", "first")
+    assert len(list(Path("kept/reference").iterdir())) == 2
+    for path in Path("kept/reference").iterdir():
+        path.write_bytes(b"broken")
+    undiffuse_(*words, "-o", "mended")
+    undiffuse_(*words, "-o", "again")
+    assert metrics(Path("plain")) == metrics(Path("first")) == metrics(Path("mended")) == metrics(Path("again"))
+
+
+def test_a_table_names_its_worst_column(undiffuse_: Undiffuse):
+    random = np.random.default_rng(0)
+
+    def write(name: str, count: int, move: float) -> None:
+        rows = random.normal(size=(count, 3)) * [1, 50, 1] + [0, 50 * move, 0]
+        np.savetxt(name, rows, delimiter=",", header="age,income,size", comments="")
+
+    write("real.csv", 400, 0)
+    write("made.csv", 200, 1)
+    done = undiffuse_("evaluate", "made.csv", "--against", "real.csv", "-o", "there")
+    assert done.status == 0, done.err
+    found = metrics(Path("there"))
+    assert next(iter(found["columns"]["detail"]["columns"])) == "income"
+    assert {"energy", "sliced_wasserstein", "columns"} <= set(found)
+    assert re.search(r"Columns.*\n\s+income: 0.9|Columns.*\n\s+income: 1", done.out)
+    assert not Path("there/closest.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--features", "pixel"], "features has no 'pixel' (did you mean 'pixels'?)"),
+        (["--features", "inception"], "pip install 'undiffuse[inception]'"),
+        (["--features", "module:nowhere:net"], "cannot import nowhere"),
+        (["--metrics", "frechet,recal"], "metrics has no 'recal'"),
+        (["--metrics", "inception_score"], "it needs --features inception"),
+        (["--metrics", "columns"], "Columns does not apply here: it needs points or a table"),
+        (["--resize", "3"], "--resize 3: images can be brought to 8 ... 2048 pixels a side"),
+        (["-n", "5"], "-n is for drawing them from a run"),
+        (["-o", "a.npz"], "cannot write a.npz"),
+        (["-o", "a.npz/there"], "cannot write a.npz/there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_in_judging_samples(undiffuse_: Undiffuse, options: list[str], message: str):
+    np.savez("a.npz", images=Digits().load().x[:50, 0])
+    done = undiffuse_("evaluate", "a.npz", "--against", "digits", *options)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+    assert [path.name for path in Path().iterdir() if path.suffix != ".pyc"] == ["a.npz"]
 
 
 def test_nothing_is_written_for_samples_unless_asked(undiffuse_: Undiffuse):

@@ -45,7 +45,7 @@ def refused(undiffuse_: Undiffuse, unchanged: Unchanged, tmp_path: Path) -> Call
         (["train", "digits", "--set", "scales.name=noise", "schedule.name=flow"], r"alpha = 0.*velocity"),
         (["train", "digits", "--resume", "--out", "nowhere"], r"no run to resume in nowhere"),
         (["trian"], r"No such command 'trian'"),
-        (["train"], r"Missing argument 'RECIPE'"),
+        (["train"], r"Missing argument 'RECIPE\|DATA'"),
         (["train", "digits", "--stesp", "3"], r"No such option: --stesp"),
         (["list", "sampler"], r"has no 'sampler' \(did you mean 'samplers'\?\)"),
         (["show", "digist"], r"did you mean 'digits'"),

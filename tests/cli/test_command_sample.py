@@ -172,3 +172,93 @@ def test_a_setting_without_a_value_is_refused():
 
     with pytest.raises(Refused, match="cannot read the setting 'eta'"):
         Wish(settings=["eta"])
+
+
+def drawn_by(shape: tuple[int, ...], dtype: str, seed: int = 0, **more: Any) -> Any:
+    """Samples that are noise of this shape."""
+    from undiffuse.drawing.draw import Drawn
+
+    random = np.random.default_rng(seed)
+    high = {"uint8": 256, "uint16": 65536}.get(dtype)
+    x = random.normal(size=shape).astype(dtype) if high is None else random.integers(0, high, shape).astype(dtype)
+    return Drawn(x, None, (), 0, 1.0, 1.0, frames=np.stack([x, x]), **more)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "ending"),
+    [((3, 1, 6, 5), "uint16", ".png"), ((3, 1, 6, 5), "float32", ".tif"), ((3, 4, 6, 5), "uint8", ".png")],
+)
+def test_image_files_lose_nothing(tmp_path: Path, shape: tuple[int, ...], dtype: str, ending: str):
+    from undiffuse.data.folder import Folder
+    from undiffuse.drawing.forms import FORMS, Form
+
+    drawn = drawn_by(shape, dtype)
+    FORMS[Form.PNG].fits(shape[1:], dtype)
+    FORMS[Form.PNG].write(drawn, tmp_path / "images")
+    assert [path.suffix for path in sorted((tmp_path / "images").iterdir())] == [ending] * 3
+    back = Folder(str(tmp_path / "images")).load().x
+    assert back.dtype == drawn.x.dtype
+    np.testing.assert_array_equal(back, drawn.x)
+
+
+@pytest.mark.parametrize(
+    ("form", "shape", "dtype", "message"),
+    [
+        ("png", (3, 8, 8), "uint16", "no image files of 3 channels of uint16; ask for --format npz"),
+        ("png", (2, 8, 8), "uint8", "no image files of 2 channels of uint8"),
+        ("png", (3, 8, 8), "float32", "no image files of 3 channels of float32"),
+        ("png", (2, 8), "float32", "sequences are no pictures of their own"),
+        ("png", (1, 4, 8, 8), "float32", "volumes are no pictures of their own"),
+        ("csv", (1, 8, 8), "uint8", r"samples of shape \(1, 8, 8\) are no lines of a table"),
+    ],
+)
+def test_what_a_form_cannot_hold_is_refused(form: str, shape: tuple[int, ...], dtype: str, message: str):
+    from undiffuse.drawing.forms import FORMS, Form
+
+    with pytest.raises(Refused, match=message):
+        FORMS[Form(form)].fits(shape, dtype)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 5), (4, 2, 16), (4, 3, 8, 8), (4, 1, 4, 8, 8)])
+@pytest.mark.parametrize("name", ["grid", "npz", "strip", "gif"])
+def test_every_shape_has_a_picture_a_film_and_arrays(tmp_path: Path, shape: tuple[int, ...], name: str):
+    from undiffuse.drawing.forms import FILMS, FORMS
+
+    writer = {**FORMS, **FILMS}[name]  # type: ignore[dict-item]
+    target = tmp_path / writer.name
+    drawn = drawn_by(shape, "float32")
+    writer.write(drawn, target)
+    if name == "npz":
+        found = arrays(target)
+        want = drawn.x.transpose(0, 2, 3, 1) if len(shape) == 4 else drawn.x
+        np.testing.assert_array_equal(found["images" if len(shape) == 4 else "x"], want)
+    else:
+        with Image.open(target) as picture:
+            assert len(np.unique(np.asarray(picture.convert("L")))) > 2
+
+
+def test_a_table_comes_back_as_a_table_with_its_names(undiffuse_: Undiffuse):
+    numbers = np.random.default_rng(0).normal(size=(60, 2)) * [1, 100]
+    rows = "".join(f"{a},{b},{'yes' if i % 2 else 'no'}\n" for i, (a, b) in enumerate(numbers.tolist()))
+    Path("set.csv").write_text("small,large,good\n" + rows)
+    settings = ["data.label=good", "train.steps=3", "train.batch=8"]
+    assert undiffuse_("train", "set.csv", "--set", *settings).status == 0
+    done = undiffuse_("sample", "runs/set", "-n", 6)
+    assert done.out.startswith("runs/set/samples.csv: 6 samples")
+    lines = Path("runs/set/samples.csv").read_text().splitlines()
+    assert lines[0] == "small,large,good"
+    assert [line.split(",")[2] for line in lines[1:]] == ["no", "yes"] * 3
+    undiffuse_("sample", "runs/set", "-n", 6, "-o", "a.npz")
+    exact = np.array([line.split(",")[:2] for line in lines[1:]], np.float32)
+    np.testing.assert_array_equal(exact, arrays(Path("a.npz"))["x"])
+
+    from undiffuse.data.table import Table
+
+    assert Table("runs/set/samples.csv", label="good").load().columns == ("small", "large")
+    assert undiffuse_("sample", "runs/set", "-n", 6, "-o", "a.png").status == 0
+
+
+def test_points_without_names_may_become_a_table_too(undiffuse_: Undiffuse, points: Path):
+    assert undiffuse_("sample", points, "-n", 3, "-o", "a.csv").status == 0
+    lines = Path("a.csv").read_text().splitlines()
+    assert (lines[0], len(lines)) == ("x0,x1", 4)

@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from undiffuse.codecs import codec as interface
 from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import Pixels
-from undiffuse.codecs.whiten import Whiten
+from undiffuse.codecs.whiten import Whiten, moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.data.rows import Rows
 
 
 def integers(dtype: str) -> np.ndarray:
@@ -101,6 +104,33 @@ def test_whitened_data_have_mean_zero_and_deviation_one():
         others = [0, *range(2, z.ndim)]
         torch.testing.assert_close(z.mean(others), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
         torch.testing.assert_close(z.std(others, correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", registry.names("codecs"))
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_fitting_in_slices_is_fitting_at_once(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch):
+    x = (np.random.default_rng(0).uniform(size=(50, 3, 4, 5)) * 200).astype(dtype)
+    whole = fitted(name, x)
+    monkeypatch.setattr(interface, "SLICE", 7 * x[0].nbytes)
+    for stored in (x, Rows(x), Rows(np.asfortranarray(x))):
+        part: Any = registry.build("codecs", {"name": name}).fit(stored)
+        for field, value in asdict(whole).items():  # pyright: ignore[reportArgumentType]
+            if field != "dtype":
+                np.testing.assert_allclose(getattr(part, field), value, rtol=1e-11)
+        assert part.dtype == dtype
+        torch.testing.assert_close(part.encode(x), whole.encode(x))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_moments_are_exact_where_the_mean_is_large_and_the_spread_small(dtype: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(interface, "SLICE", 1000)
+    base = {"uint8": 250, "uint16": 65_000, "float32": 1e6}[dtype]
+    x = (base + np.random.default_rng(0).integers(0, 5, (3000, 2))).astype(dtype)
+    exact = x.astype(np.longdouble)
+    mean, std, low, high = moments(x)
+    np.testing.assert_allclose(mean, exact.mean(0).astype(float), rtol=1e-14)
+    np.testing.assert_allclose(std, exact.std(0).astype(float), rtol=1e-11)
+    assert (low.tolist(), high.tolist()) == ([base] * 2, [base + 4] * 2)
 
 
 def test_mistakes_are_named():

@@ -1,13 +1,18 @@
 """A data set's split depends on the items alone, and what cannot be used is refused by name."""
 
 import json
+from dataclasses import replace
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
+from undiffuse.data import dataset
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.rows import Rows
+from undiffuse.data.survey import survey
 
 POINTS = np.zeros((3, 2), np.float32)
 
@@ -75,7 +80,7 @@ def test_the_description_is_json_and_follows_any_change():
     assert json.loads(json.dumps(described)) == described
     assert described["classes"] == {"a": 134, "b": 133, "c": 133}
     assert described["digest"] == data.take(np.arange(len(data))[::-1]).describe()["digest"]
-    changed = data.x.copy()
+    changed = np.array(data.x)
     changed[7, 0, 0, 0] ^= 1
     assert Dataset(changed).describe()["digest"] != described["digest"]
 
@@ -84,17 +89,71 @@ def test_the_description_is_json_and_follows_any_change():
     ("make", "message"),
     [
         (lambda: Dataset(np.zeros((0, 2), np.float32), name="none"), "none has no items"),
-        (lambda: Dataset(np.zeros((3, 4, 4), np.uint8)), r"shape \(3, 4, 4\); images are"),
-        (lambda: Dataset(np.zeros((3, 2), np.uint8)), "dtype uint8; .* points float32"),
-        (lambda: Dataset(np.zeros((3, 1, 2, 2), np.int64)), "dtype int64; images are uint8, uint16 or float32"),
+        (lambda: Dataset(np.zeros(3, np.uint8)), r"shape \(3,\); points are .* volumes \(count, channels, depth"),
+        (lambda: Dataset(np.zeros((3, 2), np.uint8)), "dtype uint8; points are float32"),
+        (lambda: Dataset(np.zeros((3, 1, 2, 2), np.int64)), "dtype int64; .* all else is uint8, uint16 or float32"),
         (lambda: Dataset(np.array([[0, 1], [np.nan, np.inf]], np.float32)), r"2 numbers .*;.* index \(1, 0\)"),
         (lambda: Dataset(POINTS, {"label": np.zeros(2, int)}, ("a",)), "3 items and 2 values of 'label'"),
         (lambda: Dataset(POINTS, {"label": np.array([0, 0, 4])}, ("a",)), r"labels 0\.\.4 and 1 classes"),
         (lambda: images().split(0.0), "held_out = 0.0 is not a share between 0 and 1"),
         (lambda: images().split(1.0), "held_out = 1.0 is not a share"),
-        (lambda: Dataset(np.zeros((5, 2), np.float32)).split(), "5 items that are all the same"),
+        (lambda: Dataset(np.zeros((5, 2), np.float32)).split(), "5 items that are all the same.*train.held_out=0"),
+        (lambda: Dataset(np.zeros((1, 2), np.float32)).split(), "has one item: .*train.held_out=0"),
+        (lambda: Dataset(POINTS, columns=("a",)), "1 names of columns and items of shape"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(make, message: str):
     with pytest.raises(Refused, match=message):
         make()
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (40, 2, 9), (40, 1, 4, 4), (40, 1, 2, 3, 4)])
+def test_mapped_items_are_split_as_those_in_memory_and_stay_on_the_disk(tmp_path: Path, shape: tuple[int, ...]):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    mapped = Dataset(Rows(np.load(tmp_path / "x.npy", mmap_mode="r")), {"label": np.arange(40) % 2}, ("a", "b"))
+    here = Dataset(x, {"label": np.arange(40) % 2}, ("a", "b"))
+    assert mapped.describe() == here.describe()
+    for disk, memory in zip(mapped.split(0.3), here.split(0.3), strict=True):
+        assert isinstance(disk.x, Rows)
+        np.testing.assert_array_equal(np.asarray(disk.x), memory.x)
+        np.testing.assert_array_equal(disk.conditions["label"], memory.conditions["label"])
+        assert disk.describe() == memory.describe()
+
+
+def test_items_are_read_once_however_often_they_are_split_and_described(monkeypatch: pytest.MonkeyPatch):
+    reads = []
+    monkeypatch.setattr(dataset, "survey", lambda x, name: reads.append(name) or survey(x, name))
+    data = images()
+    train, held_out = data.split()
+    for part in (data, train, held_out, *train.split(), replace(train, name="other")):
+        part.describe()
+    assert reads == ["noise"]
+    replace(data, x=data.x[::-1]).describe()  # other items are looked at anew
+    assert len(reads) == 2
+
+
+def test_items_of_one_number_hash_as_all_others_do():
+    x = np.zeros((6, 1, 2, 2), np.float32)
+    x[1], x[2, 0, 0, 1], x[3], x[4] = -0.0, -0.0, 7, 7
+    places = [int.from_bytes(blake2b(item.tobytes(), digest_size=8).digest(), "little") for item in x]
+    assert Dataset(x).survey().hashes.tolist() == places
+
+
+def test_some_are_a_fixed_choice_in_their_order_and_in_memory():
+    data = images()
+    few = data.some(50)
+    rows = [next(i for i, item in enumerate(data.x) if np.array_equal(item, one)) for one in few.x]
+    assert len(few) == 50
+    assert rows == sorted(rows)
+    assert (few.labels == np.array(rows) % 3).all()
+    np.testing.assert_array_equal(few.x, data.some(50).x)
+    assert not np.array_equal(few.x, data.some(50, seed=1).x)
+    assert isinstance(Dataset(Rows(np.asarray(data.x))).some(50).x, np.ndarray)
+    assert isinstance(Dataset(Rows(np.asarray(data.x))).some(5000).x, np.ndarray)
+    assert data.some(5000) is data
+
+
+def test_what_a_table_is_called_is_described():
+    described = Dataset(POINTS, columns=("a", "b"), notes={"resized": "no"}).describe()
+    assert (described["columns"], described["resized"]) == (["a", "b"], "no")

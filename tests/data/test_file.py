@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
+from undiffuse.data import stored
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.file import File
+from undiffuse.data.resize import Resize
+from undiffuse.data.rows import Rows
+from undiffuse.data.source import Glance
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (6, 5, 7), dtype=np.uint8)
@@ -15,14 +19,14 @@ COLOUR = RANDOM.integers(0, 256, (6, 5, 7, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 1, 0, 2], np.uint8)
 
 
-def stored(folder: Path, **arrays: np.ndarray) -> str:
+def stored_(folder: Path, **arrays: np.ndarray) -> str:
     path = folder / "set.npz"
     np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
     return str(path)
 
 
 def load(folder: Path, **arrays: np.ndarray) -> Dataset:
-    return File(stored(folder, **arrays)).load()
+    return File(stored_(folder, **arrays)).load()
 
 
 @pytest.mark.parametrize("key", ["images", "x", "data", "arr_0", "whatever"])
@@ -38,7 +42,7 @@ def test_the_usual_names_are_found(tmp_path: Path, key: str, label_key: str):
 
 
 def test_a_name_that_was_asked_for_goes_first(tmp_path: Path):
-    path = stored(tmp_path, images=GREY, mine=GREY[:3] // 2, labels=LABELS, coarse=LABELS[:3] // 2)
+    path = stored_(tmp_path, images=GREY, mine=GREY[:3] // 2, labels=LABELS, coarse=LABELS[:3] // 2)
     data = File(path, key="mine", labels="coarse").load()
     np.testing.assert_array_equal(data.x[:, 0], GREY[:3] // 2)
     np.testing.assert_array_equal(data.labels, LABELS[:3] // 2)
@@ -88,9 +92,9 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": NAN}, r"set.npz: images has 10 numbers .* first is at index \(2, 0, 1, 0\)"),
         ({"x": np.array([[1e300, 0.0]])}, r"1 numbers that are NaN or infinite"),
         ({"images": np.zeros((0, 4, 4))}, r"is empty: shape \(0, 4, 4\)"),
-        ({"images": np.zeros((2, 5, 4, 2), np.uint8)}, r"shape \(2, 5, 4, 2\); images are .* with 1, 3 or 4 channels"),
-        ({"images": np.zeros(7)}, r"shape \(7,\); images are"),
-        ({"images": np.zeros((2, 4, 4), np.int64)}, "dtype int64; uint8, uint16 and floats are read"),
+        ({"images": np.zeros((2, 5, 6, 7), np.uint8)}, r"shape \(2, 5, 6, 7\): say what the axes are .*one of NCHW"),
+        ({"images": np.zeros(7)}, r"shape \(7,\): say what the axes are"),
+        ({"images": np.zeros((2, 4, 4), np.int64)}, r"dtype int64; .* store it after .astype\('uint8'\) if"),
         ({"images": np.zeros((2, 4, 4), np.complex64)}, "dtype complex64"),
         ({"images": GREY, "labels": LABELS[:4]}, r"labels has shape \(4,\), and there are 6 items"),
         ({"images": GREY, "labels": LABELS / 2}, "must be integers that count classes from 0; its dtype is float64"),
@@ -109,7 +113,7 @@ def test_arrays_that_cannot_be_used_are_refused(tmp_path: Path, arrays: dict[str
 
 
 def test_a_wrong_name_shows_the_names_there_are(tmp_path: Path):
-    path = stored(tmp_path, images=GREY, labels=LABELS)
+    path = stored_(tmp_path, images=GREY, labels=LABELS)
     with pytest.raises(Refused, match=r"no array 'image' \(did you mean 'images'\?\); it has: images, labels"):
         File(path, key="image").load()
     with pytest.raises(Refused, match=r"no array 'targets'.*; it has: images, labels"):
@@ -139,11 +143,135 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, kept: int, ending: str):
 
 
 def test_a_damaged_array_inside_a_whole_archive_is_refused(tmp_path: Path):
-    path = Path(stored(tmp_path, images=RANDOM.integers(0, 256, (20, 8, 8), dtype=np.uint8)))
+    path = Path(stored_(tmp_path, images=RANDOM.integers(0, 256, (20, 8, 8), dtype=np.uint8)))
     content = bytearray(path.read_bytes())
     content[300:340] = bytes(40)
     path.write_bytes(content)
     with pytest.raises(Refused, match=r"set.npz is cut short or damaged"):
+        File(str(path)).load()
+
+
+AXES = {
+    "NL": (6, 5), "NCL": (6, 2, 5), "NLC": (6, 5, 2), "NHW": (6, 5, 4), "NCHW": (6, 7, 5, 4), "NHWC": (6, 5, 4, 7),
+    "NDHW": (6, 3, 5, 4), "NCDHW": (6, 2, 3, 5, 4), "NDHWC": (6, 3, 5, 4, 2), "NF": (6, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("axes", AXES)
+def test_axes_say_what_is_what(tmp_path: Path, axes: str, large: bool, monkeypatch: pytest.MonkeyPatch):
+    x = RANDOM.normal(size=AXES[axes])
+    np.save(tmp_path / "x.npy", x)
+    monkeypatch.setattr(stored, "MAPPED", 0 if large else 2**30)
+    data = File(str(tmp_path / "x.npy"), axes=axes).load()
+    assert isinstance(data.x, Rows) == large
+    moved = np.moveaxis(x, axes.index("C"), 1) if "C" in axes else x if axes == "NF" else x[:, None]
+    np.testing.assert_array_equal(np.asarray(data.x), moved.astype(np.float32))
+    assert File(str(tmp_path / "x.npy"), axes=axes).glance() == Glance(data.shape, False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        ((6, 5, 4, 2), (2, 5, 4)),
+        ((6, 2, 5, 9), (2, 5, 9)),
+        ((6, 5, 5, 5, 1), (1, 5, 5, 5)),
+        ((6, 3, 5, 5, 5), (3, 5, 5, 5)),
+    ],
+)
+def test_a_short_axis_holds_the_channels(tmp_path: Path, shape: tuple[int, ...], found: tuple[int, ...]):
+    assert load(tmp_path, x=np.zeros(shape, np.uint8)).shape == found
+
+
+def test_true_is_white(tmp_path: Path):
+    mask = GREY > 100
+    np.testing.assert_array_equal(load(tmp_path, images=mask).x[:, 0], mask * np.uint8(255))
+    np.testing.assert_array_equal(load(tmp_path, x=mask[0]).x, mask[0].astype(np.float32))
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv"])
+def test_labels_may_lie_in_a_file_of_their_own(tmp_path: Path, ending: str):
+    np.save(tmp_path / "x.npy", GREY)
+    path = tmp_path / f"y.{ending}"
+    np.save(path, LABELS) if ending == "npy" else path.write_text("id,label\n" + "".join(f"a,{i}\n" for i in LABELS))
+    data = File(str(tmp_path / "x.npy"), labels=str(path)).load()
+    np.testing.assert_array_equal(data.labels, LABELS)
+    if ending == "csv":
+        path.write_text("\n".join("bcacba"))
+        data = File(str(tmp_path / "x.npy"), labels=str(path)).load()
+        assert (data.classes, data.labels.tolist()) == (("a", "b", "c"), [1, 2, 0, 2, 1, 0])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0\n1\n", "has 2 labels, and there are 6 items"),
+        ("a,b\n0,1\n", "2 columns and none is called label"),
+        ("label\n" + "0\n" * 5 + "-1", "goes down to -1; classes count from 0"),
+        ("label\n" + "0\n" * 5 + "123456", "goes up to 123456; classes count from 0 and stay below 10000"),
+        ("id,label\n" + "0,1\n" * 5 + "0", "row 6 has 1 cells instead of 2"),
+        ("id,label\n" + "0,a\n" * 5 + "0,", "is empty for 1 of 6 items"),
+        ("", "is empty"),
+    ],
+)  # fmt: skip
+def test_labels_that_cannot_be_used_are_refused(tmp_path: Path, text: str, message: str):
+    np.save(tmp_path / "x.npy", GREY)
+    (tmp_path / "y.csv").write_text(text)
+    with pytest.raises(Refused, match=message):
+        File(str(tmp_path / "x.npy"), labels=str(tmp_path / "y.csv")).load()
+    with pytest.raises(Refused, match=r"there is no file of labels z\.npy"):
+        File(str(tmp_path / "x.npy"), labels="z.npy").load()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_arrays_are_resized_as_images_are(tmp_path: Path, dtype: type, little: None):
+    np.save(tmp_path / "x.npy", COLOUR.astype(dtype))
+    data = File(str(tmp_path / "x.npy"), size=(4, 3), fit="stretch", filter="box").load()
+    want = np.stack([Resize((4, 3), "stretch", "box").apply(i.transpose(2, 0, 1)) for i in COLOUR.astype(dtype)])
+    np.testing.assert_array_equal(np.asarray(data.x), want)
+    assert data.describe()["resized"] == "box to 3x4, stretched"
+    assert isinstance(data.x, Rows)
+
+
+def test_an_npz_that_is_larger_than_memory_is_unpacked_once(tmp_path: Path, little: None, cache: Path):
+    path = stored_(tmp_path, images=COLOUR, labels=LABELS)
+    first, again = File(path).load(), File(path).load()
+    assert isinstance(first.x, Rows)
+    np.testing.assert_array_equal(np.asarray(again.x), COLOUR.transpose(0, 3, 1, 2))
+    assert len(list(cache.iterdir())) == 1
+    assert again.labels is not None
+
+
+def test_items_with_nan_are_left_out_where_that_is_wished(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = stored_(tmp_path, images=NAN, labels=np.array([0, 1, 2, 1]))
+    data = File(path, skip_broken=True).load()
+    assert (len(data), data.conditions["label"].tolist()) == (2, [0, 1])
+    assert data.describe()["broken"]["count"] == 2
+    assert "2 items with NaN or infinity were left out" in caplog.text
+    with pytest.raises(Refused, match="all 2 items have numbers that are NaN"):
+        File(stored_(tmp_path, images=np.full((2, 3, 3), np.nan)), skip_broken=True).load()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"axes": "NWH"}, r"axes = 'NWH' \(did you mean 'NHW'\?\)"),
+        ({"axes": "NCHW"}, "and axes = NCHW has 4 letters"),
+        ({"axes": "NCL", "size": 4}, "size= and crop= are for images, and its axes are NCL"),
+        ({"crop": 6}, "crop = 6 is more than an image of 7x5 has"),
+    ],
+)
+def test_wishes_that_do_not_fit_are_refused(tmp_path: Path, fields: dict, message: str):
+    with pytest.raises(Refused, match=message):
+        File(stored_(tmp_path, images=GREY), **fields).load()
+
+
+def test_a_header_that_promises_more_than_the_file_has_is_refused_before_memory_is_taken(tmp_path: Path):
+    path = tmp_path / "x.npy"
+    np.save(path, GREY)
+    content = path.read_bytes().replace(b"(6, 5, 7)", b"(6,5,7e9)"[:9].replace(b"7e9", b"790"))
+    path.write_bytes(content)
+    with pytest.raises(Refused, match="its header promises an array of shape"):
         File(str(path)).load()
 
 

@@ -1,5 +1,6 @@
 """A folder of images comes back as their pixels, and whatever makes it unusable is refused by name."""
 
+import json
 import time
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
+from undiffuse.data.decode import Images
 from undiffuse.data.folder import Folder
+from undiffuse.data.rows import Rows
+from undiffuse.data.source import Glance
 
 RANDOM = np.random.default_rng(0)
 
@@ -61,13 +65,13 @@ def test_size_cuts_out_the_centre_of_the_shorter_side(tmp_path: Path):
     array[:, 4:12] = 200
     put(tmp_path / "wide.png", array)
     put(tmp_path / "tall.png", array.transpose(1, 0, 2))
-    assert (Folder(str(tmp_path), size=8).load().x == 200).all()
+    assert (np.asarray(Folder(str(tmp_path), size=8).load().x) == 200).all()
 
 
 def test_resizing_is_antialiased(tmp_path: Path):
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
     put(tmp_path / "board.png", board)
-    small = Folder(str(tmp_path), size=8).load().x.astype(float)
+    small = np.asarray(Folder(str(tmp_path), size=8).load().x).astype(float)
     assert np.abs(small - 127.5).max() < 10  # picking pixels would give 0 or 255
 
 
@@ -115,16 +119,17 @@ def test_a_cameras_orientation_is_followed(tmp_path: Path):
 def test_of_moving_pictures_the_first_frame_is_taken(tmp_path: Path):
     frames = [Image.fromarray(np.full((4, 4), level, np.uint8)) for level in (30, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert (Folder(str(tmp_path), channels=1).load().x == 30).all()
+    assert (np.asarray(Folder(str(tmp_path), channels=1).load().x) == 30).all()
 
 
 def test_a_bar_appears_only_where_it_takes_long(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch):
-    for i in range(4):
+    for i in range(2):
         put(tmp_path / f"{i}.png")
     Folder(str(tmp_path)).load()
     assert capfd.readouterr().err == ""
-    quick = Folder._pixels
-    monkeypatch.setattr(Folder, "_pixels", lambda *args: time.sleep(0.8) or quick(*args))
+    quick = Images.pixels
+    monkeypatch.setattr(Images, "pixels", lambda *args: time.sleep(1.1) or quick(*args))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     Folder(str(tmp_path)).load()
     assert "reading" in capfd.readouterr().err
 
@@ -161,21 +166,24 @@ def test_a_broken_image_is_named(tmp_path: Path):
     whole = (tmp_path / "b.png").read_bytes()
     for content in (whole[: len(whole) // 2], b"no image", b"", whole[:20]):
         (tmp_path / "b.png").write_bytes(content)
-        with pytest.raises(Refused, match=r"b.png is broken or not an image"):
+        with pytest.raises(Refused, match=r"1 of 2 images in .* is broken: b.png \(.+\)\n.*--skip-broken"):
             Folder(str(tmp_path)).load()
 
 
 def test_an_image_that_would_fill_the_memory_is_refused_unopened(tmp_path: Path):
     put(tmp_path / "a.png", np.zeros((100, 100), np.uint8))
-    with pytest.raises(Refused, match=r"a.png has 100 x 100 pixels, more than most_pixels = 9999"):
+    with pytest.raises(Refused, match=r"a.png \(100 x 100 pixels, more than most_pixels = 9999\)"):
         Folder(str(tmp_path), most_pixels=9999).load()
+    put(tmp_path / "a.png", np.zeros((1, 40_000), np.uint8))
+    with pytest.raises(Refused, match=r"a.png \(40000 x 1 pixels, a side above most_side = 32768\)"):
+        Folder(str(tmp_path)).load()
 
 
 @pytest.mark.parametrize("limit", [5000, 9000])
 def test_pillows_own_limit_is_refused_as_well(tmp_path: Path, limit: int, monkeypatch):
     put(tmp_path / "a.png", np.zeros((110, 100), np.uint8))  # a warning above the limit, an error above twice the limit
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(Refused, match=r"a.png has more pixels than most_pixels"):
+    with pytest.raises(Refused, match=r"a.png \(more pixels than most_pixels allows"):
         Folder(str(tmp_path)).load()
 
 
@@ -198,10 +206,127 @@ def test_loose_images_beside_classes_are_refused(tmp_path: Path):
         Folder(str(tmp_path)).load()
 
 
-def test_pixels_that_are_no_levels_are_refused(tmp_path: Path):
+@pytest.mark.parametrize("size", [None, 5])
+def test_floats_stay_floats_and_16_bits_16_bits(tmp_path: Path, size: int | None):
+    for dtype, ending in ((np.float32, "tif"), (np.uint16, "png")):
+        array = (RANDOM.uniform(size=(10, 10)) * 3e4).astype(dtype)
+        folder = tmp_path / ending
+        put(folder / f"a.{ending}", array)
+        x = Folder(str(folder), size=size).load().x
+        assert x.dtype == dtype
+        want = array if size is None else np.asarray(
+            Image.fromarray(array.astype(np.float32)).resize((5, 5), Image.Resampling.BICUBIC)
+        )  # fmt: skip
+        np.testing.assert_allclose(x[0, 0], want, atol=0.5 if dtype == np.uint16 else 1e-3)
+
+
+def test_floats_among_others_are_refused(tmp_path: Path):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(Refused, match=r"a.tif has pixels of mode F; 8-bit images and 16-bit grey are read"):
+    put(tmp_path / "b.png", pixels(4, 4, 1))
+    with pytest.raises(Refused, match=r"1 channel of float \(1, such as a.tif\)"):
         Folder(str(tmp_path)).load()
+    with pytest.raises(Refused, match="images of floats, which stay what they are: leave channels= away"):
+        Folder(str(tmp_path), channels=3).load()
+
+
+def test_whole_numbers_of_32_bits_are_refused(tmp_path: Path):
+    Image.fromarray(np.zeros((4, 4), np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(Refused, match=r"a.tif \(pixels of 32-bit integers; 8-bit images"):
+        Folder(str(tmp_path)).load()
+
+
+def test_broken_images_are_counted_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for i in range(20):
+        put(tmp_path / "ab"[i % 2] / f"{i:02d}.png", np.full((64, 64), i, np.uint8))
+    for i in range(0, 14, 2):
+        whole = (tmp_path / "a" / f"{i:02d}.png").read_bytes()
+        (tmp_path / "a" / f"{i:02d}.png").write_bytes(whole[: len(whole) // 2] if i % 4 else b"none")
+    with pytest.raises(Refused, match=r"7 of 20 images in .* are broken: a/00.png .*a/08.png.* and 2 more") as refused:
+        Folder(str(tmp_path)).load()
+    assert "a/10.png" not in str(refused.value)
+    data = Folder(str(tmp_path), skip_broken=True).load()
+    assert data.x[:, 0, 0, 0].tolist() == [14, 16, 18, *range(1, 20, 2)]
+    assert data.conditions["label"].tolist() == [0] * 3 + [1] * 10
+    assert list(data.names) == [f"a/{i}.png" for i in (14, 16, 18)] + [f"b/{i:02d}.png" for i in range(1, 20, 2)]
+    assert data.describe()["broken"]["count"] == 7
+    assert "7 of 20 images" in caplog.text
+
+
+def test_where_all_are_broken_there_is_nothing_to_go_on_with(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"none")
+    with pytest.raises(Refused, match=r"1 of 1 images in .* is broken: a.png \([^)]*\)$"):
+        Folder(str(tmp_path), skip_broken=True).load()
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "json-of-pairs"])
+def test_labels_come_from_a_file(tmp_path: Path, ending: str):
+    for name in ("x/a.png", "x/b.png", "c.png"):
+        put(tmp_path / "images" / name)
+    labels = {"x/a.png": "cat", "c.png": "dog", "x/b.png": "cat", "other.png": "cow"}
+    path = tmp_path / f"labels.{ending[:4].rstrip('-')}"
+    if ending == "csv":
+        path.write_text("label,file\n" + "".join(f"{label},{file}\n" for file, label in labels.items()))
+    else:
+        path.write_text(json.dumps({"labels": list(labels.items())} if "pairs" in ending else labels))
+    data = Folder(str(tmp_path / "images"), labels=str(path)).load()
+    assert (data.classes, data.conditions["label"].tolist()) == (("cat", "dog"), [1, 0, 0])
+    put(tmp_path / "images" / "new.png")
+    with pytest.raises(Refused, match=r"has no label for 1 of 4 images, such as new\.png"):
+        Folder(str(tmp_path / "images"), labels=str(path)).load()
+    assert Folder(str(tmp_path / "images"), labels="none").load().labels is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", "", r"labels = '.*labels.txt': write folders, none, or the path"),
+        ("labels.json", "[1, 2", "labels.json holds no labels"),
+        ("labels.json", "[" * 100_000, "labels.json holds no labels"),
+        ("labels.json", "3", "labels.json holds no labels"),
+        ("labels.csv", "a.png\n", "has one column; it needs two"),
+        ("labels.csv", "file,label\na.png\n", "row 2 has 1 cells instead of 2"),
+        ("none.csv", None, "cannot read labels .*none.csv"),
+    ],
+)  # fmt: skip
+def test_files_of_labels_that_are_none_are_refused(tmp_path: Path, name: str, content: str | None, message: str):
+    put(tmp_path / "images" / "a.png")
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(Refused, match=message):
+        Folder(str(tmp_path / "images"), labels=str(tmp_path / name)).load()
+
+
+def test_what_does_not_fit_the_memory_is_decoded_once(tmp_path: Path, little: None, cache: Path, monkeypatch):
+    for i in range(12):
+        put(tmp_path / "ab"[i % 2] / f"{i}.png", np.full((8, 8), i, np.uint8))
+    (tmp_path / "a" / "2.png").write_bytes(b"none")
+    folder = Folder(str(tmp_path), skip_broken=True)
+    first = folder.load()
+    assert isinstance(first.x, Rows)
+    monkeypatch.setattr(Images, "pixels", lambda *_: pytest.fail("decoded again"))
+    again = folder.load()
+    assert again.describe() == first.describe()
+    assert list(again.names) == list(first.names)
+    assert again.describe()["broken"]["examples"].keys() == {"a/2.png"}
+    np.testing.assert_array_equal(np.asarray(again.x)[:, 0, 0, 0], [0, 10, 4, 6, 8, 1, 11, 3, 5, 7, 9])
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_changed_folder_is_decoded_anew(tmp_path: Path, little: None, cache: Path):
+    put(tmp_path / "a.png", np.full((11, 11), 1, np.uint8))
+    assert Folder(str(tmp_path)).load().x[0].max() == 1
+    put(tmp_path / "a.png", np.full((11, 11), 200, np.uint8), compress_level=0)
+    assert Folder(str(tmp_path)).load().x[0].max() == 200
+    assert Folder(str(tmp_path), size=4).load().shape == (1, 4, 4)
+    assert len(list(cache.iterdir())) == 2  # the small ones fit the memory
+
+
+def test_a_glance_reads_one_image(tmp_path: Path):
+    put(tmp_path / "a" / "a.png", pixels(6, 9))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "b.png").write_bytes(b"none")
+    assert Folder(str(tmp_path)).glance() == Glance((3, 6, 9), True)
+    assert Folder(str(tmp_path), size=4, channels=1, labels="none").glance() == Glance((1, 4, 4), False)
 
 
 def test_impossible_wishes_are_refused():

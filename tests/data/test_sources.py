@@ -12,11 +12,12 @@ from undiffuse.data.moons import Moons
 from undiffuse.data.swiss_roll import SwissRoll
 from undiffuse.data.two_spirals import TwoSpirals
 
+STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table"]
 TOYS = ["checkerboard", "eight_gaussians", "moons", "swiss_roll", "two_spirals"]
 
 
 def test_the_registry_lists_places_that_data_come_from_and_nothing_else():
-    assert registry.names("data") == sorted([*TOYS, "digits", "file", "folder"])
+    assert registry.names("data") == sorted([*TOYS, *STORED])
 
 
 def test_digits_are_the_sources_grey_levels():
@@ -24,9 +25,9 @@ def test_digits_are_the_sources_grey_levels():
 
     levels, target = load_digits(return_X_y=True)
     data = Digits().load()
-    np.testing.assert_array_equal(np.round(data.x.reshape(1797, 64) * (16 / 255)), levels)
+    np.testing.assert_array_equal(np.round(np.asarray(data.x).reshape(1797, 64) * (16 / 255)), levels)
     np.testing.assert_array_equal(data.labels, target)
-    assert (data.x.min(), data.x.max(), data.classes) == (0, 255, tuple("0123456789"))
+    assert (np.min(data.x), np.max(data.x), data.classes) == (0, 255, tuple("0123456789"))
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -42,7 +43,7 @@ def test_a_toy_is_the_same_for_the_same_seed_and_of_unit_scale(name: str):
 
 
 def test_points_without_noise_lie_on_their_shape():
-    roll = SwissRoll(2000, noise=0).load().x
+    roll = np.asarray(SwissRoll(2000, noise=0).load().x)
     radius, angle = np.hypot(*roll.T), np.arctan2(roll[:, 1], roll[:, 0])
     turns = (radius * 3 * np.pi - angle) / (2 * np.pi)
     np.testing.assert_allclose(turns, np.round(turns), atol=1e-4)

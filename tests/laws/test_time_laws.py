@@ -121,6 +121,13 @@ def test_a_draw_depends_on_the_stream_only(draw: Draw):
     assert not torch.equal(draw(VP(), Random(3), 64), draw(VP(), Random(4), 64))
 
 
+def test_a_sample_draws_the_same_in_any_part_of_a_batch(draw: Draw):
+    whole = draw(VP(), Random(3, torch.arange(48)), 48)
+    for rows in (slice(0, 24), slice(24, 48), slice(7, 11)):
+        assert torch.equal(draw(VP(), Random(3, torch.arange(48)[rows]), rows.stop - rows.start), whole[rows])
+    assert torch.equal(draw(VP(), Random(3), 48), whole)
+
+
 def test_uniform_draws_hit_every_step_of_a_table_alike():
     t = Uniform()(Table(betas=(0.1, 0.2, 0.3, 0.4)), Random(0), 20000)
     counts = torch.bincount((t * 4).round().long(), minlength=5)[1:]
@@ -130,7 +137,10 @@ def test_uniform_draws_hit_every_step_of_a_table_alike():
 
 def test_stratified_draws_put_one_in_each_stratum():
     t = Stratified(t_min=0.0)(VP(), Random(5), 64)
-    assert torch.equal((t * 64).floor().long().sort().values, torch.arange(64))
+    for part in (t, t[:32], t[32:], t[16:32]):
+        assert torch.equal((part * len(part)).floor().long().sort().values, torch.arange(len(part)))
+    odd = Stratified(t_min=0.0)(VP(), Random(5), 1000).sort().values
+    assert float(odd.diff().max()) < 2 / 1000
 
 
 def test_log_normal_draws_have_the_papers_law():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from undiffuse.features.components import fit_projection
 from undiffuse.metrics import distances
-from undiffuse.metrics.components import fit_projection
 from undiffuse.metrics.distances import covered, nearest, radii
 from undiffuse.metrics.frechet import frechet, frechet_gaussians
 from undiffuse.metrics.kernel import kernel_distance, mmd_squared

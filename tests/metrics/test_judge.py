@@ -35,13 +35,17 @@ def verdicts(metric: Metric, *parts: Any, **how: Any) -> dict[str, dict[str, Any
 
 
 def test_the_registry_lists_the_metrics_and_nothing_else():
-    expected = {"agreement", "frechet", "histogram", "kernel", "memorisation", "precision_recall", "sliced_wasserstein"}
-    assert set(registry.names("metrics")) == expected
+    images = {"agreement", "c2st", "density_coverage", "frechet", "frechet_infinity", "histogram", "inception_score"}
+    both = {"kernel", "memorisation", "precision_recall"}
+    assert set(registry.names("metrics")) == images | both | {"columns", "energy", "sliced_wasserstein"}
 
 
 def test_real_data_meet_every_floor(parts: tuple[Dataset, Dataset, Dataset]):
     found = judge(*parts)
-    assert set(found) == {"agreement", "frechet", "histogram", "kernel", "memorisation", "precision", "recall"}
+    pairs = {"precision", "recall", "density", "coverage"}
+    assert set(found) == pairs | {
+        *("agreement", "c2st", "frechet", "frechet_infinity", "histogram", "kernel", "memorisation")
+    }
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(found, default=str))  # nothing but JSON's types
     assert found["frechet"]["ratio"] == pytest.approx(1, abs=0.3)
     assert found["precision"]["ratio"] == pytest.approx(1, abs=0.05)
@@ -51,6 +55,10 @@ def test_real_data_meet_every_floor(parts: tuple[Dataset, Dataset, Dataset]):
     assert abs(found["kernel"]["value"]) < 3 * found["kernel"]["detail"]["standard_error"]
     assert found["memorisation"]["value"] < 0.05
     assert found["histogram"]["value"] < 0.05
+    assert found["density"]["ratio"] == pytest.approx(1, abs=0.1)
+    assert found["coverage"]["ratio"] == pytest.approx(1, abs=0.05)
+    assert found["c2st"]["value"] == pytest.approx(0.5, abs=3 * found["c2st"]["detail"]["standard_error"])
+    assert abs(found["frechet_infinity"]["value"]) < 3 * found["frechet_infinity"]["detail"]["standard_error"]
     for verdict in found.values():
         assert {"value", "floor", "ratio", "better", "count", "repeats", "seed", "warning", "detail"} <= set(verdict)
 
@@ -85,7 +93,7 @@ def test_the_same_seed_gives_the_same_verdict(parts: tuple[Dataset, Dataset, Dat
 def test_blurred_noisy_and_faded_samples_are_worse(parts: tuple[Dataset, Dataset, Dataset]):
     samples, held_out, train = parts
     good = verdicts(Frechet(), *parts)["frechet"]["ratio"]
-    x = samples.x.astype(float)
+    x = np.asarray(samples.x, float)
     noisy = np.clip(x + np.random.default_rng(0).normal(0, 60, x.shape), 0, 255)
     faded = x * 0.7
     for bad in (noisy, faded):
@@ -174,8 +182,10 @@ def test_points_are_judged_by_their_distances():
     assert found["agreement"]["value"] > 0.99
     fresh = [verdicts(SlicedWasserstein(), EightGaussians(4000, seed=s).load(), held_out, train) for s in range(1, 9)]
     assert np.mean([each["sliced_wasserstein"]["ratio"] for each in fresh]) == pytest.approx(1, abs=0.25)
-    moved = verdicts(SlicedWasserstein(), samples.x + np.float32(0.3), held_out, train)["sliced_wasserstein"]
-    spread = train.x.std(0)
+    moved = verdicts(SlicedWasserstein(), np.asarray(samples.x) + np.float32(0.3), held_out, train)[
+        "sliced_wasserstein"
+    ]
+    spread = np.asarray(train.x).std(0)
     expected = np.hypot(*(0.3 / spread)) / np.sqrt(2)
     assert moved["value"] == pytest.approx(expected, abs=0.08)
     assert moved["ratio"] > 3
@@ -189,10 +199,10 @@ def test_points_of_unlike_units_weigh_alike():
 
 
 def test_deep_and_float_images_are_judged_as_plain_ones(parts: tuple[Dataset, Dataset, Dataset]):
-    deep = [Dataset(part.x.astype(np.uint16) * 257, part.conditions, part.classes) for part in parts]
+    deep = [Dataset(np.asarray(part.x, np.uint16) * 257, part.conditions, part.classes) for part in parts]
     plain = verdicts(Frechet(), *parts)["frechet"]
     assert verdicts(Frechet(), *deep)["frechet"]["value"] == pytest.approx(plain["value"], rel=1e-3)
-    floats = [Dataset(part.x.astype(np.float32) / 255, part.conditions, part.classes) for part in parts]
+    floats = [Dataset(np.asarray(part.x, np.float32) / 255, part.conditions, part.classes) for part in parts]
     assert verdicts(Frechet(), *floats)["frechet"]["ratio"] == pytest.approx(plain["ratio"], rel=1e-3)
 
 
@@ -220,8 +230,8 @@ DATA = Dataset(
             None,
             "samples of shape .* uint8 cannot be judged .* float32; give both in the data's",
         ),
-        (DATA.x[:9], None, "9 samples are too few to judge: at least 10"),
-        (with_nan(DATA.x), None, "2 of 40 samples have numbers that are NaN or infinite"),
+        (np.asarray(DATA.x)[:9], None, "9 samples are too few to judge: at least 10"),
+        (with_nan(np.asarray(DATA.x)), None, "2 of 40 samples have numbers that are NaN or infinite"),
         (DATA.x, np.zeros(39, int), r"labels have shape \(39,\) and dtype int64; 40 samples need 40 integers"),
         (DATA.x, np.zeros(40), r"dtype float64; 40 samples need 40 integers"),
         (DATA.x, np.full(40, 2), r"labels go from 2 to 2, and there are 2 classes"),
@@ -230,6 +240,37 @@ DATA = Dataset(
 def test_parts_that_do_not_fit_are_refused(samples: np.ndarray, labels: np.ndarray | None, message: str):
     with pytest.raises(Refused, match=message):
         judge(samples, DATA, DATA, labels=labels)
+
+
+def test_images_of_different_sizes_are_refused_with_what_helps():
+    small, large = (Dataset(np.zeros((20, 1, side, side), np.uint8)) for side in (8, 9))
+    with pytest.raises(Refused, match=r"\(1, 8, 8\), uint8 cannot be judged .* \(1, 9, 9\), uint8; .*--resize N"):
+        judge(small, large, large)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (["frechett"], r"metrics has no 'frechett' \(did you mean 'frechet'\?\)"),
+        (["recall"], r"metrics has no 'recall' \(did you mean 'precision_recall'\?\)"),
+        (["inception_score"], "InceptionScore does not apply here: it needs --features inception"),
+    ],
+)
+def test_unknown_and_impossible_metrics_are_refused(metrics: list[str], message: str):
+    with pytest.raises(Refused, match=message):
+        judge(DATA, DATA, DATA, metrics=metrics)
+
+
+def test_only_the_metrics_that_were_asked_for_are_judged():
+    assert set(judge(DATA, DATA, DATA, metrics=["energy", "precision-recall"])) == {"energy", "precision", "recall"}
+
+
+def test_constant_images_are_judged_without_a_warning():
+    flat = Dataset(np.full((40, 1, 8, 8), 7, np.uint8))
+    found = judge(flat, flat, flat)
+    assert found["frechet"]["value"] == pytest.approx(0, abs=1e-9)
+    assert found["c2st"]["value"] == pytest.approx(0.5, abs=0.01)
+    assert all(np.isfinite(verdict["value"]) for verdict in found.values())
 
 
 def test_too_few_real_items_are_refused():

@@ -136,7 +136,6 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     environment = {  # what torchrun and accelerate launch tell their processes
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-        "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,

@@ -36,7 +36,7 @@ def test_a_run_learns_and_leaves_a_model_behind(tmp_path: Path):
     assert np.mean(losses[-50:]) < 0.8 * np.mean(losses[:10])
     model = undiffuse.load(run)
     assert torch.equal(model.sample(50, steps=5), training.result.sample(50, steps=5))
-    drawn, real = model.sample(2000).numpy(), data(Recipe.find(run))[0].x
+    drawn, real = model.sample(2000).numpy(), np.asarray(data(Recipe.find(run))[0].x)
     assert np.abs(drawn.mean(0) - real.mean(0)).max() < 0.15
     assert np.abs(np.cov(drawn.T) - np.cov(real.T)).max() < 0.15
     assert model.facts["step"] == 300

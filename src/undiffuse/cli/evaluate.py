@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Context, Option
 
+from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
 from undiffuse.cli.manners import console, progress
 from undiffuse.core.errors import Refused
@@ -13,6 +14,7 @@ from undiffuse.drawing import places
 if TYPE_CHECKING:
     from undiffuse.drawing.draw import Wish
     from undiffuse.judging.evaluate import Evaluation
+    from undiffuse.judging.judge import Judge
 
 
 def evaluate(
@@ -21,28 +23,18 @@ def evaluate(
         Path,
         Argument(metavar="RUN|SAMPLES", help="A run folder, or samples: an .npz or .npy file, or a folder of images."),
     ],
-    against: Annotated[
-        str | None,
-        Option(metavar="DATA", help="A folder, a file or a data component. [default: what the run held out]"),
-    ] = None,
-    n: Annotated[
-        int | None,
-        Option(
-            "-n",
-            "--count",
-            help="How many to draw. [default: 1000]",
-        ),
-    ] = None,
-    sampler: Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")] = None,
-    settings: Annotated[
-        list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="Fields of the sampler: eta=0.5")
-    ] = None,
-    steps: Annotated[int | None, Option(help="Sampler steps. [default: the recipe's, else 20]")] = None,
-    guidance: Annotated[
-        float | None, Option(help="Weight of the condition; 1 is none. [default: the recipe's]")
-    ] = None,
-    seed: Annotated[int, Option(help="Of the samples and of the metrics' draws.")] = 0,
-    precision: Annotated[str, Option(help="auto, float32 or bfloat16.")] = "auto",
+    against: options.Against = None,
+    features: options.Features = "pixels",
+    metrics: options.Metrics = None,
+    resize: options.Resize = None,
+    n: options.Count = None,
+    sampler: options.Sampler = None,
+    settings: options.Settings = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+    cache: options.Cached = True,
     out: Annotated[
         Path | None,
         Option(
@@ -55,52 +47,85 @@ def evaluate(
     \b
     undiffuse evaluate runs/digits
     undiffuse evaluate samples.npz --against digits
+    undiffuse evaluate samples/ --against photos/ --features efficientnet-lite0 --resize 64 -o judged
     """
     from undiffuse.model import model, recipe
 
     command = context.meta[TYPED]
-    if what.is_dir() and any((what / name).exists() for name in (model.FILE, recipe.FILE)):
-        from undiffuse.drawing.draw import Wish
+    is_run = what.is_dir() and any((what / name).exists() for name in (model.FILE, recipe.FILE))
+    if not is_run:
+        if against is None:
+            there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
+            raise Refused(there if what.exists() else f"there is no run at {what}")
+        _refuse_sampling(what, n=n, sampler=sampler, set=settings, steps=steps, guidance=guidance)
+    how = judge(features, metrics, resize, cache)
+    if not is_run:
+        assert against is not None, "asked for above"
+        return _samples(what, against, seed, out, command, how)
+    from undiffuse.drawing.draw import Wish
 
-        wish = Wish(seed, sampler, settings or (), steps, guidance)
-        return _run(what, against, n, wish, precision, out or what, command)
-    if against is None:
-        there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
-        raise Refused(there if what.exists() else f"there is no run at {what}")
-    _refuse_sampling(what, n=n, sampler=sampler, set=settings, steps=steps, guidance=guidance)
-    return _samples(what, against, seed, out, command)
+    wish = Wish(seed, sampler, settings or (), steps, guidance)
+    return _run(what, against, n, wish, precision, out or what, command, how)
+
+
+def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
+    """How to judge, as it was typed; raises Refused for names that do not exist."""
+    from undiffuse.judging.judge import Judge
+
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
+    return Judge(features, names, resize, cache)
 
 
 def _run(
-    run: Path, against: str | None, n: int | None, wish: "Wish", precision: str, folder: Path, command: str
+    run: Path,
+    against: str | None,
+    n: int | None,
+    wish: "Wish",
+    precision: str,
+    folder: Path,
+    command: str,
+    how: "Judge",
 ) -> None:
     """Draw from a run, judge, print, and write the report and its pictures into the folder."""
     from undiffuse.judging import report
     from undiffuse.judging.evaluate import evaluate_run
+    from undiffuse.model.files import own
     from undiffuse.model.model import load
 
+    own(folder)
     for name in report.FILES:
         places.writable(folder / name)
     model = load(run, precision=precision)
-    found = evaluate_run(model, against, n, wish, command, progress)
-    report.save(found, folder, run)
-    _print(found)
-    print(f"written to {folder}: {', '.join(report.FILES)}")
+    found = evaluate_run(model, against, n, wish, command, progress, how)
+    before = _there(folder)
+    names = report.save(found, folder, run)
+    show(found)
+    print(written(folder, names, before))
 
 
-def _samples(path: Path, against: str, seed: int, folder: Path | None, command: str) -> None:
-    """Judge finished samples, print, and write the numbers where a folder is named."""
+def _samples(path: Path, against: str, seed: int, folder: Path | None, command: str, how: "Judge") -> None:
+    """Judge finished samples, print, and write the numbers and the closest pairs where a folder is named."""
     from undiffuse.judging.evaluate import evaluate_samples
     from undiffuse.judging.record import EVALUATION
 
     if folder is not None:
         places.writable(folder / EVALUATION)
-    judged = evaluate_samples(path, against, seed, command)
+    judged = evaluate_samples(path, against, seed, command, how, progress)
+    before = _there(folder) if folder else set()
+    names = judged.save(folder) if folder else []
+    show(judged)
     if folder is not None:
-        judged.save(folder)
-    _print(judged)
-    if folder is not None:
-        print(f"written: {folder / EVALUATION}")
+        print(written(folder, names, before))
+
+
+def _there(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def written(folder: Path, names: list[str], before: set[str]) -> str:
+    """What was written where, and whether files of these names were there `before`."""
+    over = " (over the last ones)" if before & set(names) else ""
+    return f"written to {folder}: {', '.join(names)}{over}"
 
 
 def _refuse_sampling(what: Path, **options: object) -> None:
@@ -110,26 +135,27 @@ def _refuse_sampling(what: Path, **options: object) -> None:
         raise Refused(f"{what} holds finished samples, and {option} is for drawing them from a run")
 
 
-def _print(judged: "Evaluation") -> None:
+def show(judged: "Evaluation") -> None:
+    """Print one table of all numbers, the worst columns of a table, and every reason to be careful."""
+    from rich.markup import escape
     from rich.table import Table
 
     from undiffuse.judging import wording
 
-    colours = {"good": "green", "fair": "yellow", "poor": "red", "": "default"}
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("metric")
     for head in ("value", "floor", "ratio", "items a side"):
         table.add_column(head, justify="right")
     for name, verdict in judged.verdicts.items():
-        value = f"[{colours[wording.grade(name, verdict)]}]{wording.number(name, verdict['value'])}[/]"
-        table.add_row(
-            wording.word(name).title,
-            value,
-            wording.number(name, verdict["floor"]),
-            wording.ratio(name, verdict),
-            f"{verdict['count']:,}",
-        )
+        value = f"[{COLOURS[wording.grade(name, verdict)]}]{wording.number(name, verdict['value'])}[/]"
+        floor, ratio = wording.number(name, verdict["floor"]), wording.ratio(name, verdict)
+        table.add_row(wording.title(name, verdict), value, floor, ratio, f"{verdict['count']:,}")
+        for column in wording.worst(verdict):
+            table.add_row(f"[dim]  {escape(column)}[/]")
     console().print(table)
-    console().print(f"[dim]{wording.FLOOR}[/]")
+    console().print(f"[dim]{wording.FLOOR} Features: {escape(wording.features(judged.about))}.[/]")
     for warning in judged.warnings:
-        console().print(f"[yellow]take care:[/] {warning}")
+        console().print(f"[yellow]take care:[/] {escape(warning)}")
+
+
+COLOURS = {"good": "green", "fair": "yellow", "poor": "red", "": "default"}

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from undiffuse import __version__
-from undiffuse.cli import evaluate, listing, sample, show, train
+from undiffuse.cli import check_data, compare, evaluate, listing, sample, show, train, tune
 from undiffuse.cli.commands import Command
 from undiffuse.core.errors import Refused
 
@@ -24,8 +24,17 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: half the start-up time
     pretty_exceptions_enable=False,
 )
-for command in (train.train, sample.sample, evaluate.evaluate, listing.list_, show.show):
-    app.command(name=command.__name__.rstrip("_"), cls=Command)(command)
+for command in (
+    train.train,
+    sample.sample,
+    evaluate.evaluate,
+    compare.compare,
+    tune.tune,
+    check_data.check_data,
+    listing.list_,
+    show.show,
+):
+    app.command(name=command.__name__.rstrip("_").replace("_", "-"), cls=Command)(command)
 
 
 def _version(asked: bool) -> None:

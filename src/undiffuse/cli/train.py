@@ -1,20 +1,33 @@
-"""`undiffuse train`: make a model from a recipe."""
+"""`undiffuse train`: make a model from a recipe, or from data alone."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
 from undiffuse.cli.manners import duration
 
+if TYPE_CHECKING:
+    from undiffuse.model.recipe import Recipe
+
 
 def train(
     recipe: Annotated[
-        str, Argument(metavar="RECIPE", help="One of `undiffuse list recipes`, a .toml file, or a run folder.")
+        str,
+        Argument(
+            metavar="RECIPE|DATA",
+            help="One of `undiffuse list recipes`, a .toml file, a run folder, or your data: a folder or a file.",
+        ),
     ],
     settings: Annotated[
         list[str] | None, Option("--set", metavar="TABLE.FIELD=VALUE ...", help="Change the recipe: train.steps=2000")
     ] = None,
+    data: Annotated[
+        str | None, Option(metavar="DATA", help="Train the recipe on this: a folder, a file, hf:NAME, a component.")
+    ] = None,
+    skip_broken: Annotated[
+        bool, Option("--skip-broken", help="Go on without files and lines that are broken.")
+    ] = False,
     out: Annotated[Path | None, Option("-o", "--out", help="The run folder. [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the run folder's newest checkpoint.")] = False,
 ) -> None:
@@ -23,13 +36,35 @@ def train(
     \b
     undiffuse train digits --out runs/digits
     undiffuse train digits --set train.steps=2000 network.width=32 --out runs/larger
-    undiffuse train digits --set data.name=folder data.path=photos data.size=32 --out runs/photos
+    undiffuse train photos --set data.size=32 --out runs/photos
+    undiffuse train flowers.csv --set data.label=species --out runs/flowers
+    undiffuse train digits --data digits.npz --out runs/mine
     """
     from undiffuse.jobs import train
 
-    training = train(recipe, out=out, overrides=settings or (), resume=resume)
+    overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
+    chosen, overrides = _chosen(recipe, data, overrides)
+    training = train(chosen, out=out, overrides=overrides, resume=resume)
     training.run()
     if training.stopped:  # training has said how to go on
         raise Exit(128 + training.stopped)  # 130 after Ctrl-C, 143 after SIGTERM
+    if not training.accelerator.is_main_process:
+        return
     print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")
     print(f"next: undiffuse sample {training.folder}   or: undiffuse evaluate {training.folder}")
+
+
+def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":
+    """The recipe and what changes it: as named, on other data, or the one that fits data without a recipe."""
+    import json
+
+    from undiffuse.data.choice import recipe as fitting
+    from undiffuse.data.door import is_data, table
+    from undiffuse.model.recipe import names
+
+    if data is not None:
+        replaced = [f"data.{field}={json.dumps(value)}" for field, value in table(data).items()]
+        return recipe, [*replaced, *overrides]
+    if recipe in names() or not is_data(recipe):
+        return recipe, overrides
+    return fitting(recipe, overrides), []

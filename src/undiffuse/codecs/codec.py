@@ -1,19 +1,38 @@
 """The edge of a model: data in their own units on one side, numbers fit for a process on the other."""
 
 from abc import ABC, abstractmethod
-from typing import Self
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
+
+SLICE = 2**24  # bytes that are looked at together
+
+
+class Items(Protocol):
+    """An array, or anything that has its shape and dtype and gives an array for a slice, such as rows on a disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> Any: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, which: Any, /) -> Any: ...
 
 
 class Codec(ABC):
     """Encodes data to numbers of about unit scale and decodes them back; all that was fitted is in its fields."""
 
     @abstractmethod
-    def fit(self, x: np.ndarray) -> Self:
-        """A copy fitted to the items x, (count, *shape)."""
+    def fit(self, x: Items) -> Self:
+        """A copy fitted to the items x, (count, *shape); they are read in slices."""
 
     @abstractmethod
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
@@ -22,6 +41,13 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """The inverse of `encode`, in the data's own dtype and range: integers are rounded and clipped."""
+
+
+def slices(x: Items) -> Iterator[np.ndarray]:
+    """The items, (k, *shape) at a time."""
+    step = max(1, SLICE * len(x) // max(1, x.nbytes))
+    starts = tqdm(range(0, len(x), step), desc="measuring", unit="slice", delay=2, leave=False)
+    return (x[i : i + step] for i in starts)
 
 
 def as_float(x: np.ndarray | Tensor) -> Tensor:

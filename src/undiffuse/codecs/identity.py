@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, as_dtype, as_float
+from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Identity(Codec):
 
     dtype: str = "float32"
 
-    def fit(self, x: np.ndarray) -> Self:
+    def fit(self, x: Items) -> Self:
         """A copy that decodes to the dtype of x."""
         return replace(self, dtype=x.dtype.name)
 

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, as_dtype, as_float
+from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float, slices
 from undiffuse.core.errors import Refused
 
 
@@ -22,12 +22,14 @@ class Pixels(Codec):
         if not self.low <= self.high:
             raise Refused(f"pixels lie between low and high, and low = {self.low} is not below high = {self.high}")
 
-    def fit(self, x: np.ndarray) -> Self:
+    def fit(self, x: Items) -> Self:
         """A copy for the range of x: all that an integer dtype holds, the least and greatest value of floats."""
         if np.issubdtype(x.dtype, np.integer):
             limits = np.iinfo(x.dtype)
             return replace(self, low=float(limits.min), high=float(limits.max), dtype=x.dtype.name)
-        return replace(self, low=float(x.min()), high=float(x.max()), dtype=x.dtype.name)
+        ends = [(float(part.min()), float(part.max())) for part in slices(x)]
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        return replace(self, low=low, high=high, dtype=x.dtype.name)
 
     @property
     def _width(self) -> float:

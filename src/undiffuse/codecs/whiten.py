@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, as_dtype, as_float
+from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float, slices
 from undiffuse.core.errors import Refused
 
 
@@ -23,13 +23,10 @@ class Whiten(Codec):
         if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
             raise Refused(f"whiten needs as many std as mean, all above 0: mean = {self.mean}, std = {self.std}")
 
-    def fit(self, x: np.ndarray) -> Self:
+    def fit(self, x: Items) -> Self:
         """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64."""
-        others = (0, *range(2, x.ndim))
-        mean = x.mean(others, dtype=np.float64)
-        std = x.std(others, dtype=np.float64)
-        constant = x.min(others) == x.max(others)
-        std = np.where(constant | (std == 0), 1.0, std)
+        mean, std, low, high = moments(x)
+        std = np.where((low == high) | (std == 0), 1.0, std)
         return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), dtype=x.dtype.name)
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
@@ -51,3 +48,35 @@ class Whiten(Codec):
         shape = (-1, *(1,) * (x.ndim - 2))  # to stand before height and width
         mean, std = (torch.tensor(m, dtype=torch.float32, device=x.device).view(shape) for m in (self.mean, self.std))
         return mean, std
+
+
+def moments(x: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, deviation, least and greatest value of each feature or channel of x in float64, (channels,) each.
+
+    Slices are joined by their means and squared distances, which loses no digits where the mean is large:
+    M = M_a + M_b + (mean_b - mean_a)^2 n_a n_b / (n_a + n_b)   (Chan, Golub, LeVeque 1979, eq. 1.5).
+    """
+    axes = (0, *range(2, x.ndim))
+    count, mean, square = 0, np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    low, high = np.full(x.shape[1], np.inf), np.full(x.shape[1], -np.inf)
+    for part in slices(x):
+        n = part.size // x.shape[1]
+        least, most = part.min(axes).astype(np.float64), part.max(axes).astype(np.float64)
+        part_mean, part_square = (least, 0.0) if (least == most).all() else _of_slice(part, axes, n)
+        apart = part_mean - mean
+        square += part_square + apart**2 * (count * n / (count + n))
+        mean += apart * (n / (count + n))
+        count += n
+        low, high = np.minimum(low, least), np.maximum(high, most)
+    return mean, np.sqrt(square / count), low, high
+
+
+def _of_slice(part: np.ndarray, axes: tuple[int, ...], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and summed squared distance of each channel; of integers through exact sums, which are faster."""
+    if part.dtype not in (np.uint8, np.uint16):
+        return part.mean(axes, dtype=np.float64), part.var(axes, dtype=np.float64) * n
+    wide = np.uint16 if part.dtype == np.uint8 else np.uint32
+    sums = [int(s) for s in part.sum(axes, dtype=np.uint64)]
+    squares = [int(s) for s in np.square(part, dtype=wide).sum(axes, dtype=np.uint64)]
+    spread = [(q * n - s * s) / n for s, q in zip(sums, squares, strict=True)]
+    return np.array([s / n for s in sums]), np.array(spread)

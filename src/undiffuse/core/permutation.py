@@ -30,7 +30,7 @@ class Permutation:
         items = self._round_trip(places.numpy())
         while (beyond := items >= self.n).any():
             items[beyond] = self._round_trip(items[beyond])
-        return torch.from_numpy(items)
+        return torch.as_tensor(items)
 
     def _round_trip(self, places: np.ndarray) -> np.ndarray:
         half = halves(self.n)

@@ -32,8 +32,9 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
 
 
 def philox_words(samples: NDArray[np.int64], blocks: int, key: tuple[int, int]) -> NDArray[np.uint32]:
-    """The words of `philox` at counters (block, sample) for every sample and block, (samples, blocks * 4): the same bits
-    as in tensors, several times faster on a CPU.
+    """The words of `philox` at counters (block, sample) for every sample and block, (samples, blocks * 4).
+
+    The same bits as in tensors, several times faster on a CPU.
 
     The first and third word of the counter travel as one array, and so do the second and fourth: a round is one
     product, whose 64 bits are read as two words without a copy, and two exclusive ors.
@@ -91,7 +92,7 @@ class Random:
                 f"Random was told of {tuple(indices.shape)} sample indices and asked for a batch of {batch}"
             )
         if where.type == "cpu":
-            words = torch.from_numpy(philox_words(indices.numpy(), blocks, key).astype(np.int64))
+            words = torch.as_tensor(philox_words(indices.numpy(), blocks, key).astype(np.int64))
         else:
             block = torch.arange(blocks, device=where).expand(batch, blocks)
             sample = indices[:, None].expand(batch, blocks)

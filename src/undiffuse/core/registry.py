@@ -20,6 +20,7 @@ KINDS = {
     "objectives": "undiffuse.objectives",
     "codecs": "undiffuse.codecs",
     "data": "undiffuse.data",
+    "features": "undiffuse.features",
     "metrics": "undiffuse.metrics",
 }
 

@@ -156,17 +156,25 @@ class Uniform(Draw):
         return _on_table(random.uniform((count,)), schedule, self.t_min)
 
 
+SWAPS = ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF), (16, 0x0000FFFF))
+
+
 @dataclass(frozen=True)
 class Stratified(Draw):
-    """One shared offset, one stratum a sample: t_i = frac(u + i/count), so that a batch covers (0,
-    1) evenly (arXiv:2107.00630, app. I.1).
+    """One shared offset, and the bits of a sample's index in reverse: t_i = frac(u + 0.i_0 i_1 i_2 ...).
+
+    A batch of 2^k covers (0, 1) evenly, as with i/count in place of the bits (arXiv:2107.00630, app. I.1), and so does
+    every half, quarter ... of it, which is why a part of a batch need not know the whole.
     """
 
     t_min: float = 1e-5
 
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
         offset = Random(random.seed).uniform((1,))
-        return _on_table((offset + torch.arange(count, dtype=torch.float64) / count) % 1, schedule, self.t_min)
+        indices = torch.arange(count) if random.indices is None else random.indices.cpu()
+        for shift, mask in SWAPS:  # neighbouring bits, then pairs, fours ... change places
+            indices = (indices >> shift & mask) | (indices & mask) << shift
+        return _on_table((offset + indices.double() / 2**32) % 1, schedule, self.t_min)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Items in memory with their conditions: what training learns from and judging compares with."""
+"""Items with their conditions, in memory or mapped: what training learns from and judging compares with."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Self
@@ -7,39 +8,55 @@ from typing import Any, Self
 import numpy as np
 
 from undiffuse.core.errors import Refused
+from undiffuse.data.rows import Items, mapped, taken
+from undiffuse.data.survey import Survey, survey
+
+KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
+SHAPES = (
+    "points are (count, features), sequences (count, channels, length), images (count, channels, height, width), "
+    "volumes (count, channels, depth, height, width)"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (count, channels, height, width) as uint8, uint16 or float32, or points (count, features) as float32.
+    """Points (count, features) as float32, or sequences (count, channels, length), images (count, channels, height,
+    width) or volumes (count, channels, depth, height, width) as uint8, uint16 or float32.
 
-    conditions: arrays with one row an item; `label` counts classes from 0, and `classes` names them.
+    x: an array, or Rows of one that stays on the disk. conditions: arrays with one row an item; `label` counts classes
+    from 0, and `classes` names them. columns: the features' names, of a table. notes: what `describe` adds, such as how
+    many broken files were left out. names: what the items are called where they come from; a part of them has none.
     Raises Refused for no items, other shapes or dtypes, numbers that are not finite and conditions of another length.
     """
 
-    x: np.ndarray
+    x: Items
     conditions: dict[str, np.ndarray] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     name: str = "data"
+    columns: tuple[str, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    names: Sequence[str] = field(default=(), repr=False)
+    known: Survey | None = field(default=None, repr=False)  # what is known of the items x, and of no others
 
     def __post_init__(self) -> None:
         if len(self.x) == 0:
             raise Refused(f"{self.name} has no items")
-        if self.x.ndim not in (2, 4) or 0 in self.x.shape:
+        if self.x.ndim not in KINDS or 0 in self.x.shape:
+            raise Refused(f"{self.name} has shape {self.x.shape}; {SHAPES}")
+        if self.x.dtype not in ((np.float32,) if self.x.ndim == 2 else (np.uint8, np.uint16, np.float32)):
             raise Refused(
-                f"{self.name} has shape {self.x.shape}; images are (count, channels, height, width), "
-                "points (count, features)"
+                f"{self.name} has dtype {self.x.dtype}; points are float32, all else is uint8, uint16 or float32"
             )
-        if self.x.dtype not in ((np.uint8, np.uint16, np.float32) if self.is_image else (np.float32,)):
-            raise Refused(f"{self.name} has dtype {self.x.dtype}; images are uint8, uint16 or float32, points float32")
-        if self.x.dtype == np.float32:
-            refuse_not_finite(self.x, self.name)
+        if self.columns and (self.x.ndim != 2 or len(self.columns) != self.x.shape[1]):
+            raise Refused(f"{self.name} has {len(self.columns)} names of columns and items of shape {self.shape}")
         for key, values in self.conditions.items():
             if len(values) != len(self.x):
                 raise Refused(f"{self.name} has {len(self.x)} items and {len(values)} values of {key!r}")
         labels = self.conditions.get("label")
         if labels is not None and not (labels.min() >= 0 and labels.max() < len(self.classes)):
             raise Refused(f"{self.name} has labels {labels.min()}..{labels.max()} and {len(self.classes)} classes")
+        if self.x.dtype == np.float32:
+            self.survey()  # refuses what is not finite
 
     def __len__(self) -> int:
         return len(self.x)
@@ -55,14 +72,35 @@ class Dataset:
         return self.x.ndim == 4
 
     @property
+    def kind(self) -> str:
+        """points, sequences, images or volumes."""
+        return KINDS[self.x.ndim]
+
+    @property
     def labels(self) -> np.ndarray | None:
         """The class of each item, (count,), or None."""
         return self.conditions.get("label")
 
+    def survey(self) -> Survey:
+        """Hash, least and greatest number of each item; read once, kept, and handed on by `take` and `split`."""
+        if self.known is None or self.known.x is not self.x:
+            object.__setattr__(self, "known", survey(self.x, self.name))
+        assert self.known is not None
+        return self.known
+
     def take(self, indices: np.ndarray) -> Self:
-        """The items at these indices (or where this mask is true), with their conditions."""
+        """The items at these indices (or where this mask is true), with their conditions; mapped ones stay mapped."""
         conditions = {key: values[indices] for key, values in self.conditions.items()}
-        return type(self)(self.x[indices], conditions, self.classes, self.name)
+        return self._with(taken(self.x, indices), indices, conditions)
+
+    def some(self, most: int, seed: int = 0) -> Self:
+        """At most so many items, in memory: all if they are few, else a choice that the seed fixes, in their order."""
+        if len(self) <= most:
+            return self._with(np.asarray(self.x), np.arange(len(self)), self.conditions) if mapped(self.x) else self
+        random = np.random.Generator(np.random.Philox(seed))
+        indices = np.sort(random.choice(len(self), most, replace=False))
+        conditions = {key: values[indices] for key, values in self.conditions.items()}
+        return self._with(np.asarray(taken(self.x, indices)), indices, conditions)
 
     def split(self, held_out: float = 0.2) -> tuple[Self, Self]:
         """Training part and held-out part; an item's bytes alone decide where it goes.
@@ -74,45 +112,42 @@ class Dataset:
         """
         if not 0 < held_out < 1:
             raise Refused(f"held_out = {held_out} is not a share between 0 and 1; 0.2 holds out every fifth item")
-        place = self._hashes()
+        if len(self) == 1:
+            raise Refused(f"{self.name} has one item: nothing can be held out; train.held_out=0 trains on all of it")
+        place = self.survey().hashes
         if place.min() == place.max():
-            raise Refused(f"{self.name} has {len(self)} items that are all the same: nothing to hold out")
+            raise Refused(
+                f"{self.name} has {len(self)} items that are all the same: nothing to hold out; "
+                "train.held_out=0 trains on all of it"
+            )
         bound = np.uint64(held_out * 2.0**64)
         held = place < np.clip(bound, place.min() + np.uint64(1), place.max())
         return self.take(~held), self.take(held)
 
     def describe(self) -> dict[str, Any]:
         """What there is, in JSON's types: counts, shape, range, classes, and a digest that follows any change."""
-        hashes = np.sort(self._hashes())
+        known = self.survey()
+        hashes = np.sort(known.hashes)
         described: dict[str, Any] = {
             "name": self.name,
             "count": len(self),
-            "distinct": len(np.unique(hashes)),
+            "distinct": 1 + int(np.count_nonzero(hashes[1:] != hashes[:-1])),
             "shape": list(self.shape),
             "dtype": self.x.dtype.name,
-            "low": self.x.min().item(),
-            "high": self.x.max().item(),
+            "low": known.low.min().item(),
+            "high": known.high.max().item(),
             "conditions": sorted(self.conditions),
             "digest": blake2b(hashes.astype("<u8").tobytes(), digest_size=8).hexdigest(),
+            **self.notes,
         }
+        if self.columns:
+            described["columns"] = list(self.columns)
         if self.labels is not None:
             counts = np.bincount(self.labels, minlength=len(self.classes))
             described["classes"] = dict(zip(self.classes, counts.tolist(), strict=True))
         return described
 
-    def _hashes(self) -> np.ndarray:
-        """blake2b of each item's bytes (little-endian), as uint64, (count,)."""
-        little = np.ascontiguousarray(self.x, dtype=self.x.dtype.newbyteorder("<"))
-        digests = (blake2b(item.tobytes(), digest_size=8).digest() for item in little)
-        return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
-
-
-def refuse_not_finite(x: np.ndarray, name: str) -> None:
-    """Raises Refused if x, (count, ...), has NaN or infinite numbers: how many, and where the first one is."""
-    bad = ~np.isfinite(x)
-    if bad.any():
-        first = np.unravel_index(int(bad.argmax()), x.shape)
-        raise Refused(
-            f"{name} has {int(bad.sum())} numbers that are NaN or infinite; "
-            f"the first is at index {tuple(map(int, first))}"
-        )
+    def _with(self, x: Items, indices: np.ndarray, conditions: dict[str, np.ndarray]) -> Self:
+        """The items x, which are those at the indices."""
+        known = self.known and self.known.of(x, indices)
+        return type(self)(x, conditions, self.classes, self.name, self.columns, self.notes, known=known)

@@ -21,4 +21,4 @@ class Digits(Source):
 
         levels, labels = load_digits(return_X_y=True)  # 0 .. 16, (1797, 64)
         x = np.round(levels * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-        return Dataset(x, {"label": labels.astype(np.int64)}, tuple("0123456789"), "digits")
+        return Dataset(x, {"label": np.asarray(labels, np.int64)}, tuple("0123456789"), "digits")

@@ -1,6 +1,7 @@
 """What every place that data come from offers: one call that brings all of them."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from undiffuse.data.dataset import Dataset
 
@@ -10,4 +11,20 @@ class Source(ABC):
 
     @abstractmethod
     def load(self) -> Dataset:
-        """All items in memory; raises Refused, naming the file, where the data cannot be used."""
+        """All items, in memory or mapped; raises Refused, naming the file, where the data cannot be used."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What can be told of stored data without reading all of it: the shape of an item, and whether it has a label."""
+
+    shape: tuple[int, ...]
+    labelled: bool
+
+
+class Stored(Source):
+    """Data in files, which can be looked at before they are read."""
+
+    @abstractmethod
+    def glance(self) -> Glance:
+        """What the first of the data look like; raises Refused as `load` does."""

@@ -54,7 +54,8 @@ class Drawn:
     """What was drawn.
 
     x: (n, *shape) in the data's dtype and range. labels: (n,) class numbers, or None. calls: network calls a sample.
-    frames: (steps + 1, n, *shape), from noise to x, where they were asked for.
+    frames: (steps + 1, n, *shape), from noise to x, where they were asked for. columns: the names of a table's columns,
+    and label: of the one that held the classes.
     """
 
     x: np.ndarray
@@ -64,10 +65,23 @@ class Drawn:
     calls: float
     seconds: float
     frames: np.ndarray = field(default_factory=lambda: np.empty(0))
+    columns: tuple[str, ...] = ()
+    label: str = LABEL
 
     @property
     def is_image(self) -> bool:
         return self.x.ndim == 4
+
+
+def columns(model: Model) -> tuple[str, ...]:
+    """The names of the columns of the table that a model was trained on; nothing if they had none."""
+    names = model.facts.get("data", {}).get("columns", ())
+    return tuple(map(str, names)) if len(model.shape) == 1 and len(names) == model.shape[0] else ()
+
+
+def dtype(model: Model) -> str:
+    """The dtype of the data that a model was trained on, in which its samples come."""
+    return str(model.facts.get("data", {}).get("dtype", "float32"))
 
 
 def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
@@ -75,7 +89,7 @@ def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, tota
     model, asked = _asked(model, n, wish)
     with _measured(model, n) as cost:
         x = model.sample(n, **asked, batch=wish.batch, progress=progress).numpy()
-    return Drawn(x, _numbers(model, n, asked), model.classes, wish.seed, cost[0], cost[1])
+    return _drawn(model, x, _numbers(model, n, asked), wish, cost)
 
 
 def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
@@ -87,7 +101,7 @@ def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, to
         for frame in model.trajectory(n, **asked):
             frames.append(frame.numpy())
             progress(len(frames) - 1, steps)
-    return Drawn(frames[-1], _numbers(model, n, asked), model.classes, wish.seed, cost[0], cost[1], np.stack(frames))
+    return _drawn(model, frames[-1], _numbers(model, n, asked), wish, cost, np.stack(frames))
 
 
 def in_turn(n: int, classes: int) -> np.ndarray:
@@ -125,6 +139,19 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     elif LABEL in model.conditions:
         asked[LABEL] = in_turn(n, len(model.classes))
     return model, asked
+
+
+def _drawn(
+    model: Model,
+    x: np.ndarray,
+    labels: np.ndarray | None,
+    wish: Wish,
+    cost: list[float],
+    frames: np.ndarray | None = None,
+) -> Drawn:
+    named = str(model.recipe["data"].get(LABEL) or LABEL)
+    drawn = Drawn(x, labels, model.classes, wish.seed, cost[0], cost[1], columns=columns(model), label=named)
+    return drawn if frames is None else replace(drawn, frames=frames)
 
 
 def _numbers(model: Model, n: int, asked: dict[str, Any]) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from undiffuse import __version__
+from undiffuse import __version__, pictures
 from undiffuse.core.errors import Refused
 from undiffuse.drawing.draw import Advance, Drawn, Wish, draw, unroll
-from undiffuse.judging import sources, wording
+from undiffuse.judging import closest, sources, wording
+from undiffuse.judging.judge import Judge, Judged
 from undiffuse.judging.noise import Errors, errors
 from undiffuse.judging.record import EVALUATION
 from undiffuse.judging.sources import Real
-from undiffuse.metrics.judge import judge
+from undiffuse.metrics.evidence import Parts
+from undiffuse.metrics.judge import Verdicts
 from undiffuse.model.files import write_json
 from undiffuse.model.model import Model
 
@@ -40,12 +42,21 @@ def silent(title: str, unit: str) -> Iterator[Advance]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was judged, against what, and the verdict of each metric by name."""
+    """What was judged, against what, and what came out; about: everything that evaluation.json says besides."""
 
-    x: np.ndarray
+    judged: Judged
     real: Real
-    verdicts: Mapping[str, Mapping[str, Any]]
-    about: Mapping[str, Any]
+    about: dict[str, Any]
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """The verdict of each number, by name."""
+        return self.judged.verdicts
+
+    @property
+    def items(self) -> Parts:
+        """What was compared."""
+        return self.judged.items
 
     @property
     def warnings(self) -> list[str]:
@@ -53,13 +64,20 @@ class Evaluation:
         reasons: dict[str, list[str]] = {}
         for name, verdict in self.verdicts.items():
             if verdict["warning"]:
-                reasons.setdefault(verdict["warning"], []).append(wording.word(name).title)
+                reasons.setdefault(verdict["warning"], []).append(wording.title(name, verdict))
         general = [self.real.warning] if self.real.warning else []
-        return [*general, *(f"{', '.join(names)}: {why}" for why, names in reasons.items())]
+        return [
+            *general, *self.judged.warnings, *(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+        ]  # fmt: skip
 
-    def save(self, folder: Path) -> None:
-        """Write evaluation.json."""
-        write_json(folder / EVALUATION, {**self.about, "metrics": self.verdicts})
+    def save(self, folder: Path) -> list[str]:
+        """Write evaluation.json and, of images, the closest pairs; returns the names of the files."""
+        write_json(folder / EVALUATION, {**self.about, "warnings": self.warnings, "metrics": self.verdicts})
+        near = closest.picture(self.items, self.verdicts)
+        if near is None:
+            return [EVALUATION]
+        pictures.write(folder / closest.CLOSEST, pictures.png(near))
+        return [EVALUATION, closest.CLOSEST]
 
 
 @dataclass(frozen=True)
@@ -72,23 +90,34 @@ class RunEvaluation(Evaluation):
     noise: Errors
 
 
-def evaluate_samples(path: Path, which: str, seed: int = 0, command: str = "") -> Evaluation:
+def evaluate_samples(
+    path: Path, which: str, seed: int = 0, command: str = "", how: Judge | None = None, bar: Bar = silent
+) -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
-    real = sources.split(which)
-    samples = sources.open_samples(path, real)
+    how = how or Judge()
+    real = sources.split(which, how.resize)
+    samples = sources.open_samples(path, real, how.resize)
     started = time.perf_counter()
-    verdicts = judge(samples, real.held_out, real.train, seed=seed)
-    about = _about(command, seed, len(samples), started, samples=str(path), against=which)
-    return Evaluation(samples.x, real, verdicts, about)
+    with bar("judging", "metric") as advance:
+        judged = how(samples, real, seed, advance=advance)
+    about = describe(command, seed, len(judged.items.samples), started, judged, samples=str(path), against=which)
+    return Evaluation(judged, real, about)
 
 
 def evaluate_run(
-    model: Model, which: str | None, n: int | None, wish: Wish, command: str = "", bar: Bar = silent
+    model: Model,
+    which: str | None,
+    n: int | None,
+    wish: Wish,
+    command: str = "",
+    bar: Bar = silent,
+    how: Judge | None = None,
 ) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 
     n: None for COUNT, rounded up to equally many of each class.
     """
+    how = how or Judge()
     real = sources.against(model, which)
     if real.train.shape != real.held_out.shape:
         raise Refused(
@@ -98,26 +127,28 @@ def evaluate_run(
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
         drawn = draw(model, n, wish, advance)
-        path = unroll(model, min(n, SHOWN if drawn.is_image else POINTS), wish)
-    with bar("judging", "part") as advance:
-        advance(0, 2)
-        verdicts = judge(drawn.x, real.held_out, real.train, labels=drawn.labels, seed=wish.seed)
-        advance(1, 2)
-        noise = errors(model, (real.held_out.x, real.held_out.labels), (real.train.x, real.train.labels))
-        advance(2, 2)
-    sampling = {
-        "seed": wish.seed,
-        "sampler": wish.sampler,
-        "set": list(wish.settings),
-        "steps": wish.steps,
-        "guidance": wish.guidance,
-    }
+        path = unroll(model, min(n, SHOWN if drawn.x.ndim > 2 else POINTS), wish)
+    with bar("judging", "metric") as advance:
+        judged = how(drawn.x, real, wish.seed, drawn.labels, advance)
+    few_held_out, few_learned = (part.some(2000) for part in (real.held_out, real.train))
+    noise = errors(
+        model,
+        (np.asarray(few_held_out.x), few_held_out.labels),
+        (np.asarray(few_learned.x), few_learned.labels),
+    )
     cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
     against = which or f"held-out part of {real.held_out.name}"
-    about = _about(
-        command, wish.seed, n, started, sampling=sampling | cost, against=against, step=model.facts.get("step")
-    )
-    return RunEvaluation(drawn.x, real, verdicts, about, model, drawn, path, noise)
+    about = describe(
+        command, wish.seed, n, started, judged, sampling=sampling(wish) | cost, against=against,
+        step=model.facts.get("step"),
+    )  # fmt: skip
+    return RunEvaluation(judged, real, about, model, drawn, path, noise)
+
+
+def sampling(wish: Wish) -> dict[str, Any]:
+    """How was drawn, in JSON's types."""
+    asked = {"seed": wish.seed, "sampler": wish.sampler, "set": list(wish.settings)}
+    return asked | {"steps": wish.steps, "guidance": wish.guidance}
 
 
 def usual(classes: int) -> int:
@@ -125,13 +156,15 @@ def usual(classes: int) -> int:
     return -(-COUNT // classes) * classes
 
 
-def _about(command: str, seed: int, count: int, started: float, **more: Any) -> dict[str, Any]:
+def describe(command: str, seed: int, count: int, started: float, judged: Judged, **more: Any) -> dict[str, Any]:
+    """What stands in evaluation.json beside the verdicts."""
     return {
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "count": count,
         "seconds": round(time.perf_counter() - started, 2),
+        **judged.about,
         **more,
         "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }

@@ -1,66 +1,69 @@
 """The report about a run: pictures beside numbers, on one page that needs nothing else."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from undiffuse import pictures
+from undiffuse.drawing.content import sheet, strip
 from undiffuse.drawing.draw import Drawn
-from undiffuse.drawing.forms import sheet
-from undiffuse.judging import page, wording
+from undiffuse.judging import closest, page, wording
 from undiffuse.judging.charts import COLOURS, Line, chart, smooth
 from undiffuse.judging.evaluate import RunEvaluation
 from undiffuse.judging.record import EVALUATION, Curve, history
 from undiffuse.pictures import png
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
-PAIRS = 8
 FILES = ("samples.png", "denoising.png", "report.html", EVALUATION)
 HEADLINES = ("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation")
 
 
-def save(evaluation: RunEvaluation, folder: Path, run: Path) -> None:
-    """Write FILES: the two pictures, the page and the numbers. run: its folder, for the curves of its training."""
+def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
+    """Write FILES, and of images the closest pairs; returns the names. run: its folder, for its training's curves."""
     contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
     for name, content in zip(FILES, contents, strict=False):
         pictures.write(folder / name, content)
-    evaluation.save(folder)
+    return [*FILES[:-1], *evaluation.save(folder)]
 
 
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
     """The first samples: one class a row where there are classes; points beside as many held-out ones."""
     drawn = evaluation.drawn
-    if not drawn.is_image:
-        return pictures.scatter(drawn.x, beside=evaluation.real.held_out.x[: len(drawn.x)])
+    if drawn.x.ndim == 2:
+        beside = evaluation.real.held_out.x[: len(drawn.x)]
+        return pictures.overview(drawn.x, beside=np.asarray(beside), names=drawn.columns)
     return sheet(first(drawn), columns=10)
 
 
 def denoising_picture(evaluation: RunEvaluation) -> Image.Image:
     """The way of some samples from noise to data, left to right."""
-    path = evaluation.path
-    if not path.is_image:
-        return pictures.cloud_strip(path.frames, pictures.extent_of(path.frames[0], path.x), paths=60)
-    return pictures.strip(pictures.to_uint8(path.frames))
+    return Image.open(io.BytesIO(strip(evaluation.path)))
 
 
 def report(evaluation: RunEvaluation, run: Path) -> str:
     """The page's HTML. run: its folder, for the curves of its training."""
     model, real, curves = evaluation.model, evaluation.real, history(run)
     facts = model.describe()
-    kind = " x ".join(map(str, real.train.shape)) if real.train.is_image else f"{real.train.shape[0]} numbers"
+    kind = f"{real.train.shape[0]} numbers" if real.train.x.ndim == 2 else " x ".join(map(str, real.train.shape))
     classes = f", {len(model.classes)} classes" if model.classes else ""
     lead = (
         f"A model of {facts['parameters']:,} parameters after {facts.get('step', 0):,} steps on "
-        f"{len(real.train):,} items of {real.train.name} ({kind}{classes}), judged with {len(evaluation.x):,} samples "
-        f"against {len(real.held_out):,} held-out items."
+        f"{len(real.train):,} items of {real.train.name} ({kind}{classes}), judged with "
+        f"{len(evaluation.items.samples):,} samples against {len(real.held_out):,} held-out items."
     )
     parts = [
         page.cards(_headlines(evaluation)),
-        *[f'<p class="note">Take care: {escape(warning)}.</p>' for warning in [evaluation.real.warning] if warning],
+        *[
+            f'<p class="note">Take care: {escape(warning)}.</p>'
+            for warning in [evaluation.real.warning, *evaluation.judged.warnings]
+            if warning
+        ],
         _pictures(evaluation),
         page.section("Numbers beside their floors", _table(evaluation), note=wording.FLOOR),
         page.section(
@@ -95,12 +98,12 @@ def _pictures(evaluation: RunEvaluation) -> str:
     samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
     way = page.image(denoising_picture(evaluation), _way_caption(evaluation), "from noise to data, step by step")
     both = page.section("Samples", samples), page.section("From noise to data", way)
-    return page.side_by_side(*both) if evaluation.drawn.is_image else "".join(both)
+    return page.side_by_side(*both) if evaluation.drawn.x.ndim > 2 else "".join(both)
 
 
 def _samples_caption(evaluation: RunEvaluation) -> str:
     drawn = evaluation.drawn
-    if not drawn.is_image:
+    if drawn.x.ndim == 2:
         return "Held-out data beside samples."
     order = f"One class a row: {', '.join(drawn.classes[:ROWS])}. " if drawn.labels is not None else ""
     cost = f"{drawn.calls:g} network calls a sample"
@@ -108,7 +111,7 @@ def _samples_caption(evaluation: RunEvaluation) -> str:
 
 
 def _way_caption(evaluation: RunEvaluation) -> str:
-    if not evaluation.drawn.is_image:
+    if evaluation.drawn.x.ndim == 2:
         return "Time runs from left to right; the last panel shows the ways of some points."
     states = len(evaluation.path.frames)
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
@@ -118,21 +121,21 @@ def _headlines(evaluation: RunEvaluation) -> list[page.Card]:
     shown = []
     for name in HEADLINES:
         if name in evaluation.verdicts:
-            verdict, word = evaluation.verdicts[name], wording.word(name)
+            verdict = evaluation.verdicts[name]
             value, floor, ratio = (
                 wording.number(name, verdict["value"]),
                 wording.number(name, verdict["floor"]),
                 wording.ratio(name, verdict),
             )
             why = f"its floor: {value} beside {floor}" if ratio else f"floor: {floor}"
-            shown.append(page.Card(word.title, ratio or value, why, wording.grade(name, verdict)))
+            shown.append(page.Card(wording.title(name, verdict), ratio or value, why, wording.grade(name, verdict)))
     return shown
 
 
 def _table(evaluation: RunEvaluation) -> str:
     rows = [
         [
-            _described(name, verdict["warning"]),
+            _described(name, verdict),
             f'<span class="{wording.grade(name, verdict)}">{wording.number(name, verdict["value"])}</span>',
             wording.number(name, verdict["floor"]),
             wording.ratio(name, verdict),
@@ -144,28 +147,18 @@ def _table(evaluation: RunEvaluation) -> str:
     return page.table(["metric", "value", "floor", "ratio", "better", "items a side"], rows, numbers=(1, 2, 3, 5))
 
 
-def _described(name: str, warning: str) -> str:
-    said = wording.word(name)
-    careful = f'<small class="fair">{escape(warning)}</small>' if warning else ""
-    return f"{escape(said.title)}<small>{escape(said.says)}</small>{careful}"
+def _described(name: str, verdict: Mapping[str, Any]) -> str:
+    careful = f'<small class="fair">{escape(verdict["warning"])}</small>' if verdict["warning"] else ""
+    worst = "".join(f"<small>{escape(each)}</small>" for each in wording.worst(verdict))
+    return f"{escape(wording.title(name, verdict))}<small>{escape(wording.word(name).says)}</small>{worst}{careful}"
 
 
 def _copies(evaluation: RunEvaluation) -> str:
     """The samples nearest to training items above their nearest ones, for images."""
-    found = evaluation.verdicts.get("memorisation", {}).get("detail", {})
-    pairs = found.get("pairs", [])[:PAIRS]
-    if not pairs or not evaluation.drawn.is_image:
+    both = closest.picture(evaluation.items, evaluation.verdicts)
+    if both is None:
         return ""
-    samples = evaluation.x[[i for i, _, _ in pairs]]
-    items = evaluation.real.train.x[[j for _, j, _ in pairs]]
-    both = pictures.grid(pictures.to_uint8(np.concatenate([samples, items])), columns=len(pairs))
-    nearer = f"{100 * found['nearer']:.0f} %"
-    said = (
-        f"Above: samples; below: the training item nearest to each. {found['copies']} of {len(evaluation.x):,} "
-        f"samples are exact copies; a sample is nearer to the training data than a held-out item in {nearer} of "
-        "comparisons (50 % is ideal, 100 % is copying)."
-    )
-    return page.image(both, said, "samples and the training items nearest to them")
+    return page.image(both, closest.caption(evaluation.verdicts), "samples and the training items nearest to them")
 
 
 def _losses(curves: dict[str, Curve]) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from undiffuse.core import registry
-from undiffuse.core.errors import Refused, near
+from undiffuse.core.errors import Refused
+from undiffuse.data import door
 from undiffuse.data.dataset import Dataset
 from undiffuse.drawing.draw import LABEL
 from undiffuse.model import parts
 from undiffuse.model.model import Model
 
 SHARE = 0.2  # held out of data that no run has split
-ARRAYS = (".npz", ".npy")
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,20 @@ class Real:
     warning: str = ""
 
 
-def open_data(which: str) -> Dataset:
-    """The data of a folder of images, a file of arrays, or a data component; raises Refused if it is none of them."""
-    path = Path(which)
-    if path.is_dir():
-        return registry.build("data", {"name": "folder", "path": which}).load()
-    if path.suffix in ARRAYS or path.exists():
-        return registry.build("data", {"name": "file", "path": which}).load()
-    known = registry.names("data")
-    if which not in known:
-        components = f"no data component {which!r}{near(which, known)}; there are: {', '.join(known)}"
-        raise Refused(f"there is no data at {which}, and {components}")
-    return registry.build("data", {"name": which}).load()
+def open_data(which: str, resize: int | None = None) -> Dataset:
+    """The data that `door.open` understands; raises Refused if there are none.
+
+    resize: the images of a folder may have different sizes, for they are brought to so many pixels a side.
+    """
+    mixed = door.table(which)["name"] == "folder" and resize is not None
+    return door.open(which, size=resize, fit="stretch") if mixed else door.open(which)
 
 
-def open_samples(path: Path, real: Real) -> Dataset:
+def open_samples(path: Path, real: Real, resize: int | None = None) -> Dataset:
     """Finished samples from a file or a folder, with the classes of the real data; raises Refused if there are none."""
     if not path.exists():
         raise Refused(f"there is no run and no file of samples at {path}")
-    return renumber(open_data(str(path)), real.train.classes)
+    return renumber(open_data(str(path), resize), real.train.classes)
 
 
 def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
@@ -55,9 +50,9 @@ def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
     return replace(data, conditions={**others, LABEL: places[data.labels]}, classes=classes)
 
 
-def split(which: str) -> Real:
+def split(which: str, resize: int | None = None) -> Real:
     """Any data in two parts; an item's part depends on the item alone, so that a run's held-out items stay held out."""
-    return Real(*open_data(which).split(SHARE))
+    return Real(*open_data(which, resize).split(SHARE))
 
 
 def of_run(model: Model) -> Real:
@@ -88,11 +83,10 @@ def against(model: Model, which: str | None) -> Real:
     learned: Dataset = registry.build("data", model.recipe["data"]).load()
     learned = learned.split(share)[0] if share else learned
     other = renumber(open_data(which), learned.classes)
-    seen = {item.tobytes() for item in learned.x}
-    new = [i for i, item in enumerate(other.x) if item.tobytes() not in seen]
-    if not new:
+    new = np.flatnonzero(~np.isin(other.survey().hashes, learned.survey().hashes))
+    if not len(new):
         raise Refused(
             f"every item of {which} was trained on: leave --against away to judge against the run's held-out part"
         )
     warning = f"{len(other) - len(new)} items of {which} were trained on and left out" if len(new) < len(other) else ""
-    return Real(learned, other.take(np.array(new)), warning)
+    return Real(learned, other.take(new), warning)

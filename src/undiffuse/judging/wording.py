@@ -15,16 +15,27 @@ class Word:
 
 
 WORDS = {
+    "c2st": Word(
+        "Two-sample test (C2ST)", "items that a classifier rightly calls real or sample; 50 % is a guess", share=True
+    ),
+    "columns": Word("Columns", "how far a column's values have to travel, in standard deviations, over all columns"),
+    "coverage": Word("Coverage", "real data that have a sample nearby", share=True),
+    "density": Word("Density", "how closely samples lie among real data; above 100 % they crowd", share=True),
+    "energy": Word("Energy distance", "how much farther samples are from real points than these from each other"),
     "agreement": Word(
         "Class agreement", "samples that a classifier, trained on real data, reads as the class asked for", share=True
     ),
     "frechet": Word(
         "Fréchet distance",
-        "how far the samples' mean and covariance are from real data's, on principal components (not FID)",
+        "how far the samples' mean and covariance are from real data's; only with the features inception is it FID",
+    ),
+    "frechet_infinity": Word(
+        "Fréchet, infinite samples", "the same without the bias of few samples; 0 on average for perfect samples"
     ),
     "histogram": Word(
         "Class histogram", "share of samples that would have to change class for every class to get its due", share=True
     ),
+    "inception_score": Word("Inception score", "whether samples are clearly something, and not always the same"),
     "kernel": Word(
         "Kernel distance",
         "the same question without assuming normality; 0 on average where samples and data have one law",
@@ -46,6 +57,11 @@ def word(name: str) -> Word:
     return WORDS.get(name, Word(name.replace("_", " ").capitalize(), ""))
 
 
+def title(name: str, verdict: Mapping[str, Any]) -> str:
+    """What the metric is called in the features it was taken in: the Frechet distance is FID in Inception's."""
+    return verdict["detail"].get("called", {}).get(name) or word(name).title
+
+
 def number(name: str, value: float | None) -> str:
     """A value of the metric: a share in per cent, any other number with three digits."""
     if value is None:
@@ -56,6 +72,12 @@ def number(name: str, value: float | None) -> str:
 def ratio(name: str, verdict: Mapping[str, Any]) -> str:
     """`1.08 x`: how many times its floor a distance is; nothing for shares, which are compared by eye."""
     return "" if word(name).share or verdict.get("ratio") is None else f"{verdict['ratio']:.2f} x"
+
+
+def worst(verdict: Mapping[str, Any], at_most: int = 5) -> list[str]:
+    """`age: 0.35, floor 0.04` of the columns of a table that are farthest above their floors; else nothing."""
+    columns = list(verdict["detail"].get("columns", {}).items())[:at_most]
+    return [f"{name}: {found['value']:.3g}, floor {found['floor']:.3g}" for name, found in columns]
 
 
 def line(name: str, verdict: Mapping[str, Any]) -> str:
@@ -76,5 +98,14 @@ def grade(name: str, verdict: Mapping[str, Any]) -> str:
     elif verdict["ratio"] is None:
         return ""
     else:
-        worse, good, fair = verdict["ratio"], 1.5, 3.0
+        worse = verdict["ratio"] if verdict["better"] == "lower" else verdict["floor"] / verdict["value"]
+        good, fair = 1.5, 3.0
     return "good" if worse <= good else "fair" if worse <= fair else "poor"
+
+
+def features(about: Mapping[str, Any]) -> str:
+    """`efficientnet_lite0 (size 96); images brought to 64 x 64 before`"""
+    known = about["features"]
+    size = f" (size {known['size']})" if "size" in known else ""
+    before = f"; images brought to {about['resize']} x {about['resize']} before" if about["resize"] else ""
+    return f"{known['features']}{size}{before}"

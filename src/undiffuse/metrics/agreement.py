@@ -1,7 +1,7 @@
 """Agreement: does a classifier that has seen only real data read the class that was asked for?"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ GOOD = 0.97
 @dataclass(frozen=True)
 class Agreement(Metric):
     """The share of samples that are read as the class asked for; the floor is the same for held-out data."""
+
+    needs: ClassVar[str] = "classes, of samples and of data"
 
     def applies(self, evidence: Evidence) -> bool:
         """Where the samples were asked for by class and the real data have classes."""

@@ -31,11 +31,21 @@ def radii(x: np.ndarray, neighbour: int) -> np.ndarray:
 
 def covered(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> np.ndarray:
     """Whether each row of x lies in a ball around any of the centres, (count,); rounding errors count as inside."""
-    slack = 1e-12 * float((centres**2).sum(1).max(initial=0.0))
+    slack = 64 * float(np.finfo(x.dtype).eps) * float((centres**2).sum(1).max(initial=0.0))
     limits = torch.from_numpy(squared_radii + slack)
     return np.concatenate(
         [(block <= limits).any(1).numpy() for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(centres))]
     )
+
+
+def inside(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> np.ndarray:
+    """How many rows of x lie in the ball around each centre, (count of centres,); rounding errors count as inside."""
+    slack = 64 * float(np.finfo(x.dtype).eps) * float((centres**2).sum(1).max(initial=0.0))
+    limits = torch.from_numpy(squared_radii + slack)
+    held = torch.zeros(len(centres), dtype=torch.int64)
+    for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(centres)):
+        held += (block <= limits).sum(0)
+    return held.numpy()
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:

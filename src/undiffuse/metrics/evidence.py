@@ -1,22 +1,23 @@
 """What metrics look at: samples, held-out and training data in the same units, and fair draws from them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from undiffuse.metrics.classifier import Classifier, train_classifier
-from undiffuse.metrics.components import Projection, fit_projection
+from undiffuse.features.features import Features
+from undiffuse.features.scale import moments, scaled
+from undiffuse.metrics.cache import Cache, digest
+from undiffuse.metrics.classifier import Reader, train_classifier
 
-MOST_COMPONENTS = 64
-ITEMS_PER_COMPONENT = 10
-MOST_FITTED = 20_000
+MOST_READ = 15_000  # items that the classifier learns from
+USUAL_DIMENSIONS = 64
 
 
-class Draw(NamedTuple):
-    """Equal numbers of items from each part, (count, components)."""
+class Parts(NamedTuple):
+    """Samples, held-out items and training items, in one form or another, (count, ...) each."""
 
     samples: np.ndarray
     held_out: np.ndarray
@@ -25,83 +26,131 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Samples and two real parts as float32 (count, dimensions): pixels in [-1, 1], other numbers of about unit scale.
+    """Samples and two real parts in the data's own units. The real parts must share no item, or a floor is none.
 
-    labels: the classes that the samples were asked for. The real parts must share no item, or a floor is none.
+    labels: the classes that the samples were asked for. columns: the names of a table's features. resize: what all
+    parts were brought to before. cache: keeps what is costly about the real parts.
     """
 
-    samples: np.ndarray
-    held_out: np.ndarray
-    train: np.ndarray
+    items: Parts
     labels: np.ndarray | None
     held_out_labels: np.ndarray | None
     train_labels: np.ndarray | None
     classes: tuple[str, ...]
-    is_image: bool
+    columns: tuple[str, ...]
     seed: int
+    chosen: Features
+    resize: int | None = None
+    cache: Cache = field(default_factory=Cache)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the items are images, sequences or volumes, not points."""
+        return self.items.train.ndim > 2
 
     @property
     def count(self) -> int:
         """How many items a side every comparison has: as many as the smallest part."""
-        return min(len(self.samples), len(self.held_out), len(self.train))
+        return min(len(part) for part in self.items)
 
     def random(self, *stream: int) -> np.random.Generator:
         """The stream of random numbers with this address, the same in every run with this seed."""
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *stream])))
 
     @cached_property
-    def projection(self) -> Projection:
-        """The features `pixels`: principal components of the training data, min(64, count / 10) of them.
-
-        So every covariance that is estimated later rests on ten times as many items as it has rows. The held-out items
-        and the samples have no part in the fit, and are therefore on a par.
-        """
-        components = max(1, min(MOST_COMPONENTS, self.count // ITEMS_PER_COMPONENT))
-        return fit_projection(self._fitted(MOST_FITTED)[0], components)
+    def coordinates(self) -> Parts:
+        """All numbers of the items as float32 (count, dimensions): integers in [-1, 1], floats of about unit scale."""
+        by = moments(self.items.train)
+        return Parts(*(scaled(part, by) for part in self.items))
 
     @cached_property
-    def classifier(self) -> Classifier:
-        """Reads the class of an item; fitted to the training data."""
-        rows, chosen = self._fitted(15_000)
-        assert self.train_labels is not None, "a metric asks for the classifier only where there are labels"
-        return train_classifier(rows, self.train_labels[chosen])
+    def key(self) -> dict[str, str]:
+        """What the real parts are, for the cache."""
+        return {"held_out": digest(self.items.held_out), "train": digest(self.items.train)}
+
+    @cached_property
+    def features(self) -> Features:
+        """The features, fitted to the training items."""
+        return self._real[0]
+
+    @cached_property
+    def vectors(self) -> Parts:
+        """The items in the features, float32 (count, dimensions)."""
+        features, held_out, train = self._real
+        return Parts(features(self.items.samples), held_out, train)
+
+    @cached_property
+    def _real(self) -> tuple[Features, np.ndarray, np.ndarray]:
+        limited = self.chosen.limited(self.count)
+
+        def make() -> dict[str, np.ndarray]:
+            fitted = limited.fit(self.items.train)
+            vectors = {"held_out": fitted(self.items.held_out), "train": fitted(self.items.train)}
+            return {f"fitted.{name}": array for name, array in fitted.fitted.items()} | vectors
+
+        kept = self.cache.arrays({"what": "features", **limited.about, **self.key}, make)
+        fitted = {name.removeprefix("fitted."): array for name, array in kept.items() if name.startswith("fitted.")}
+        return replace(limited, fitted=fitted), kept["held_out"], kept["train"]  # pyright: ignore[reportArgumentType] - all are dataclasses
+
+    @cached_property
+    def probabilities(self) -> Parts | None:
+        """The chance of each class that the features' network sees in each item; None where it has none to say."""
+        found = [self.features.probabilities(part) for part in self.vectors]
+        return None if any(part is None for part in found) else Parts(*found)  # pyright: ignore[reportArgumentType]
+
+    @cached_property
+    def classifier(self) -> Reader:
+        """Reads the class of an item from its coordinates; fitted to the training data."""
+        labels = self.train_labels
+        assert labels is not None, "a metric asks for the classifier only where there are labels"
+        chosen = np.arange(len(labels))
+        if len(chosen) > MOST_READ:
+            chosen = np.sort(self.random(1).choice(len(chosen), MOST_READ, replace=False))
+        key = {"what": "classifier", "version": 1, "seed": self.seed, "train": self.key["train"]}
+        return Reader(
+            self.cache.arrays(
+                {**key, "labels": digest(labels)},
+                lambda: dict(train_classifier(self.coordinates.train[chosen], labels[chosen]).arrays),
+            )
+        )
 
     @cached_property
     def read(self) -> np.ndarray:
         """The class that the classifier reads in each sample, (count,)."""
-        return self.classifier(self.samples)
+        return self.classifier(self.coordinates.samples)
 
     @cached_property
     def read_held_out(self) -> np.ndarray:
         """The class that the classifier reads in each held-out item, (count,)."""
-        return self.classifier(self.held_out)
+        return self.classifier(self.coordinates.held_out)
 
-    def _fitted(self, most: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = np.arange(len(self.train))
-        if len(chosen) > most:
-            chosen = np.sort(self.random(1).choice(len(chosen), most, replace=False))
-        return self.train[chosen], chosen
-
-    def draws(
-        self, most: int = 50_000, total: int = 200_000, features: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> Iterator[Draw]:
-        """Repeated random subsets in the features (None: `projection`): equally many items of each part, none twice.
+    def draws(self, parts: Parts, most: int = 50_000, total: int = 200_000) -> Iterator[Parts]:
+        """Repeated random subsets of these parts: equally many items of each, none twice; float64 up to 64 dimensions.
 
         A single draw tells as much about its own luck as about the samples: 2 to 20 draws of at most `most` items,
-        about `total` in all, are averaged. Where no part has more than `count` items there is one draw, of all.
+        about `total` in all, are averaged; fewer, but one at least, where there are more than 64 dimensions. Where no
+        part has more than `count` items there is one draw, of all.
         """
-        count = min(self.count, most)
-        parts = [(features or self.projection)(part) for part in (self.samples, self.held_out, self.train)]
+        count, dimensions = min(self.count, most), parts.train.shape[1]
         whole = all(len(part) == count for part in parts)
-        for repeat in range(1 if whole else int(np.clip(total // count, 2, 20))):
+        few, dtype = (2, np.float64) if dimensions <= USUAL_DIMENSIONS else (1, np.float32)
+        work = count * max(1, dimensions / USUAL_DIMENSIONS)
+        for repeat in range(1 if whole else int(np.clip(total // work, few, 20))):
             random = self.random(2, repeat)
-            yield Draw(*(part[random.permutation(len(part))[:count]] for part in parts))
+            yield Parts(*(part[random.permutation(len(part))[:count]].astype(dtype) for part in parts))
 
     def few(self, enough: int, why: str) -> str:
         """A warning where the count stays below `enough`."""
-        return f"{self.count} items a side are few: {why}" if self.count < enough else ""
+        return f"{self.count:,} items a side are few: {why}" if self.count < enough else ""
 
     @property
-    def features(self) -> dict[str, Any]:
-        """What the features are, for a verdict's detail."""
-        return {"features": "pixels", "components": self.projection.components, "explained": self.projection.explained}
+    def enough(self) -> int:
+        """From how many items a side on a covariance of the features is known well: 5 for each dimension, 1000 at
+        least.
+        """
+        return max(1000, 5 * self.vectors.train.shape[1])
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the features are and what was resized, for a verdict's detail."""
+        return {**self.features.about, "dimensions": self.vectors.train.shape[1], "resize": self.resize}

@@ -1,7 +1,7 @@
 """Histogram: does every class get its share?"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ class Histogram(Metric):
     floor is the same distance for held-out data, read by the same classifier, against their own labels or the training
     data's, at the same count. It is near 0, so there is no ratio.
     """
+
+    needs: ClassVar[str] = "data with classes"
 
     def applies(self, evidence: Evidence) -> bool:
         """Where the real data have classes."""

@@ -1,22 +1,29 @@
 """All metrics at once: how good are these samples, beside how good real data would look?"""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.metrics.evidence import Evidence
+from undiffuse.features.choice import choose
+from undiffuse.features.features import Features
+from undiffuse.metrics.cache import Cache
+from undiffuse.metrics.evidence import Evidence, Parts
+from undiffuse.metrics.metric import Metric
 
 FEWEST = 10
+
+Verdicts = dict[str, dict[str, Any]]
 
 
 class Items(Protocol):
     """A data set, as far as judging looks at it."""
 
     @property
-    def x(self) -> np.ndarray:
-        """All items, (count, *shape)."""
+    def x(self) -> Any:
+        """All items, (count, *shape), in memory."""
         ...
 
     @property
@@ -29,41 +36,79 @@ class Items(Protocol):
         """The names of the classes."""
         ...
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of a table's features; none for other data."""
+        ...
+
 
 def judge(
-    samples: Items | np.ndarray, held_out: Items, train: Items, *, labels: np.ndarray | None = None, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """The verdict of every metric that applies, by name: value, floor, their ratio, counts, seed and warning.
+    samples: Items | np.ndarray,
+    held_out: Items,
+    train: Items,
+    *,
+    labels: np.ndarray | None = None,
+    seed: int = 0,
+    features: str = "pixels",
+    metrics: Sequence[str] = (),
+) -> Verdicts:
+    """The verdict of every metric that applies, or of those named, by name: value, floor, ratio, counts, warning ...
 
     samples: in the data's own units, (count, *shape); held_out, train: two parts of real data that share no item.
     labels: the classes that were asked for, (count,); None: the samples' own, if they are a data set that has some.
-    The same seed gives the same verdict. Raises Refused where the parts do not fit together or have under 10 items.
+    features: as `features.choice.choose` reads them. The same seed gives the same verdict.
+    Raises Refused where the parts do not fit together or have under 10 items, and for metrics that do not apply.
     """
-    return judge_evidence(collect(samples, held_out, train, labels=labels, seed=seed))
+    evidence = collect(samples, held_out, train, labels=labels, seed=seed, features=choose(features))
+    return judge_evidence(evidence, find(metrics), bool(metrics))
 
 
-def judge_evidence(evidence: Evidence) -> dict[str, dict[str, Any]]:
-    """The verdict of every metric that applies, by name."""
-    metrics = [registry.get("metrics", name)() for name in registry.names("metrics")]
-    verdicts = [metric.judge(evidence) for metric in metrics if metric.applies(evidence)]
-    return {name: verdict for found in verdicts for name, verdict in found.items()}
+def find(names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names, or all; raises Refused for an unknown one, with the nearest."""
+    return [registry.get("metrics", name)() for name in names or registry.names("metrics")]
+
+
+def judge_evidence(
+    evidence: Evidence,
+    metrics: Sequence[Metric] = (),
+    all_asked: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Verdicts:
+    """The verdicts of the metrics that apply, by name; raises Refused if one does not, where `all_asked`."""
+    metrics = metrics or find(())
+    verdicts: Verdicts = {}
+    for i, metric in enumerate(metrics):
+        advance(i, len(metrics))
+        if metric.applies(evidence):
+            verdicts |= metric.judge(evidence)
+        elif all_asked:
+            raise Refused(f"the metric {type(metric).__name__} does not apply here: it needs {metric.needs}")
+    advance(len(metrics), len(metrics))
+    return verdicts
 
 
 def collect(
-    samples: Items | np.ndarray, held_out: Items, train: Items, *, labels: np.ndarray | None = None, seed: int = 0
+    samples: Items | np.ndarray,
+    held_out: Items,
+    train: Items,
+    *,
+    labels: np.ndarray | None = None,
+    seed: int = 0,
+    features: Features | None = None,
+    resize: int | None = None,
+    cache: Cache | None = None,
 ) -> Evidence:
-    """The parts brought to one scale; raises Refused where they do not fit together."""
+    """The parts together; raises Refused where they do not fit.
+
+    features: None for `pixels`; resize: the side of the images that all parts were brought to, to be written down.
+    """
     x = samples if isinstance(samples, np.ndarray) else samples.x
     if labels is not None:
         labels = np.asarray(labels)
     elif not isinstance(samples, np.ndarray):
         labels = _labels(samples, train)
     for name, part in (("samples", x), ("training items", train.x)):
-        if part.shape[1:] != held_out.x.shape[1:] or part.dtype != held_out.x.dtype:
-            raise Refused(
-                f"{name} of shape {part.shape[1:]}, {part.dtype} cannot be judged against held-out data of shape "
-                f"{held_out.x.shape[1:]}, {held_out.x.dtype}; give both in the data's own units"
-            )
+        _refuse_other_kind(name, part, held_out.x)
     for name, part in (("samples", x), ("held-out items", held_out.x), ("training items", train.x)):
         if len(part) < FEWEST:
             raise Refused(f"{len(part)} {name} are too few to judge: at least {FEWEST} are needed")
@@ -73,15 +118,27 @@ def collect(
     if labels is not None:
         _refuse_labels(labels, len(x), train)
     return Evidence(
-        samples=_scaled(x, train.x),
-        held_out=_scaled(held_out.x, train.x),
-        train=_scaled(train.x, train.x),
+        items=Parts(np.asarray(x), np.asarray(held_out.x), np.asarray(train.x)),
         labels=labels,
         held_out_labels=_labels(held_out, train),
         train_labels=train.labels,
         classes=tuple(train.classes),
-        is_image=train.x.ndim > 2,
+        columns=tuple(train.columns),
         seed=seed,
+        chosen=features or choose("pixels"),
+        resize=resize,
+        cache=cache or Cache(),
+    )
+
+
+def _refuse_other_kind(name: str, part: np.ndarray, real: np.ndarray) -> None:
+    if part.shape[1:] == real.shape[1:] and part.dtype == real.dtype:
+        return
+    sizes = part.ndim == real.ndim == 4 and part.shape[2:] != real.shape[2:]
+    advice = "bring both to one size with --resize N" if sizes else "give both in the data's own units"
+    raise Refused(
+        f"{name} of shape {part.shape[1:]}, {part.dtype} cannot be judged against held-out data of shape "
+        f"{real.shape[1:]}, {real.dtype}; {advice}"
     )
 
 
@@ -99,13 +156,3 @@ def _refuse_labels(labels: np.ndarray, count: int, train: Items) -> None:
         )
     if train.labels is not None and not (labels.min() >= 0 and labels.max() < len(train.classes)):
         raise Refused(f"labels go from {labels.min()} to {labels.max()}, and there are {len(train.classes)} classes")
-
-
-def _scaled(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """x as float32 (count, dimensions): integers in [-1, 1], floats by train's moments."""
-    flat = x.reshape(len(x), -1)
-    if np.issubdtype(train.dtype, np.integer):
-        return flat * np.float32(2 / np.iinfo(train.dtype).max) - 1
-    over = None if train.ndim > 2 else 0  # all pixels are of one kind, the features of points need not be
-    centre, spread = train.mean(over, dtype=np.float64), train.std(over, dtype=np.float64)
-    return ((flat - centre) / np.where(spread > 0, spread, 1.0)).astype(np.float32)

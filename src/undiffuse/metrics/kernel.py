@@ -1,7 +1,7 @@
 """Kernel distance: a two-sample statistic that is zero on average where both laws are equal, at any count."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,11 +11,13 @@ from undiffuse.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class Kernel(Metric):
-    """The unbiased MMD^2 with the kernel (<x, y> / features + 1)^3, on `pixels` scaled to a mean variance of 1.
+    """The unbiased MMD^2 with the kernel (<x, y> / features + 1)^3, on features scaled to a mean variance of 1.
 
-    Its floor is about 0 of either sign, so there is no ratio: compare the value with its standard error.
-    Source: arXiv:1801.01401, sec. 4.
+    With the features `inception`, in their own scale, it is KID. Its floor is about 0 of either sign, so there is no
+    ratio: compare the value with its standard error. Source: arXiv:1801.01401, sec. 4.
     """
+
+    needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:
         """Always."""
@@ -23,9 +25,10 @@ class Kernel(Metric):
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`kernel`: samples to held-out data, in detail with the standard errors of the value and the floor."""
-        scale = np.sqrt(evidence.projection.variance.mean()) or 1.0
+        vectors = evidence.vectors
+        scale = 1.0 if evidence.features.natural else float(np.sqrt(vectors.train.var(0).mean())) or 1.0
         found = []
-        for draw in evidence.draws(most=10_000, total=4_000):
+        for draw in evidence.draws(vectors, most=10_000, total=4_000):
             samples, held_out, train = (part / scale for part in draw)
             found.append(
                 (
@@ -40,7 +43,7 @@ class Kernel(Metric):
             better="lower",
             count=min(evidence.count, 10_000),
             seed=evidence.seed,
-            **evidence.features,
+            **evidence.about,
             standard_error=float(errors.mean()),
             floor_standard_error=float(floor_errors.mean()),
         )
@@ -70,8 +73,8 @@ def kernel_distance(
 def mmd_squared(x: np.ndarray, y: np.ndarray) -> float:
     """E k(x, x') + E k(y, y') - 2 E k(x, y) over pairs of different items: unbiased, so it may be negative."""
     within = (_kernel(z, z) for z in (x, y))
-    own = sum((k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in within)
-    return float(own - 2 * _kernel(x, y).mean())
+    own = sum((k.sum(dtype=np.float64) - np.trace(k, dtype=np.float64)) / (len(k) * (len(k) - 1)) for k in within)
+    return float(own - 2 * _kernel(x, y).mean(dtype=np.float64))
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

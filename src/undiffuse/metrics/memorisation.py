@@ -1,7 +1,7 @@
 """Memorisation: do samples lie nearer to training items than new real data do?"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from undiffuse.metrics.distances import nearest
 from undiffuse.metrics.evidence import Evidence
 from undiffuse.metrics.metric import Metric, verdict
 
-MOST_WORK = 1e12  # multiplications in one search
+MOST_WORK = 5e11  # multiplications in one search
 HALVINGS = 50
 
 
@@ -25,6 +25,7 @@ class Memorisation(Metric):
 
     rare: float = 0.01
     pairs: int = 16
+    needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:
         """Always."""
@@ -32,9 +33,13 @@ class Memorisation(Metric):
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`memorisation`: the share of suspiciously near samples."""
-        most = max(100, int(MOST_WORK / evidence.train.size))
-        held_out, _ = nearest(evidence.held_out[:most], evidence.train)
-        distance, index = nearest(evidence.samples[:most], evidence.train)
+        x = evidence.coordinates
+        most = max(100, int(MOST_WORK / x.train.size))
+        held_out = evidence.cache.arrays(
+            {"what": "nearest", "version": 1, "most": most, **evidence.key},
+            lambda: {"distance": nearest(x.held_out[:most], x.train)[0]},
+        )["distance"]
+        distance, index = nearest(x.samples[:most], x.train)
         bound = float(np.quantile(held_out, self.rare))
         closest = np.argsort(distance, kind="stable")[: self.pairs]
         rank = (
@@ -49,7 +54,7 @@ class Memorisation(Metric):
             warning=rests if resting < 10 else "",
             nearer=float(1 - (rank[0] + rank[1]).mean() / (2 * len(held_out))),
             copies=int((distance == 0).sum()), bound=bound, held_out_count=len(held_out),
-            median=float(np.median(distance)), held_out_median=float(np.median(held_out)),
+            features="coordinates", median=float(np.median(distance)), held_out_median=float(np.median(held_out)),
             pairs=[(int(i), int(index[i]), float(distance[i])) for i in closest],
         )  # fmt: skip
         return {"memorisation": judged}

@@ -1,7 +1,7 @@
 """What every metric offers: a judgement of samples beside the same judgement of real data."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,7 +9,12 @@ from undiffuse.metrics.evidence import Evidence
 
 
 class Metric(ABC):
-    """Compares samples with held-out data and, as the floor, training data with them, at the same counts."""
+    """Compares samples with held-out data and, as the floor, training data with them, at the same counts.
+
+    needs: what `applies` asks for, for people.
+    """
+
+    needs: ClassVar[str] = ""
 
     @abstractmethod
     def applies(self, evidence: Evidence) -> bool:

@@ -1,7 +1,7 @@
 """Precision: are samples like real data? Recall: are all kinds of real data among the samples?"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class PrecisionRecall(Metric):
     """
 
     neighbours: int = 3
+    needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:
         """Always."""
@@ -29,13 +30,13 @@ class PrecisionRecall(Metric):
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`precision` and `recall` of samples against held-out data; floor: of as many training items."""
         found = []
-        for draw in evidence.draws(MOST, total=20_000):
+        for draw in evidence.draws(evidence.vectors, MOST, total=20_000):
             balls = radii(draw.held_out, self.neighbours)
             found.append([self._shares(draw.held_out, balls, part) for part in (draw.samples, draw.train)])
         shares = np.array(found)  # (draws, samples or train, precision or recall)
         warning = evidence.few(1000, "the balls are wide, so that precision and recall move little")
         common = {"better": "higher", "count": min(evidence.count, MOST), "seed": evidence.seed, "warning": warning}
-        detail = {"neighbours": self.neighbours, **evidence.features}
+        detail = {"neighbours": self.neighbours, **evidence.about}
         return {
             name: verdict(shares[:, 0, i], shares[:, 1, i], **common, **detail)
             for i, name in enumerate(("precision", "recall"))

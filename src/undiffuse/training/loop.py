@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import torch
-from accelerate import Accelerator
 from filelock import BaseFileLock
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from undiffuse.training.ema import EMA
 from undiffuse.training.keeper import Keeper, Result
 from undiffuse.training.log import Log
 from undiffuse.training.numbers import Numbers
+from undiffuse.training.processes import accelerator
 from undiffuse.training.state import restore, tensors
 from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
@@ -70,7 +70,7 @@ class Training(Generic[M]):
         result can do. stamp: what the data are; a run goes on with the same only. lock: released when the run ends.
         """
         self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
-        self.accelerator = Accelerator()
+        self.accelerator = accelerator()
         self.device = self.accelerator.device
         self.data = data.to(self.device)
         self._result, self._validate, self._preview, self._stamp, self._lock = result, validate, preview, stamp, lock

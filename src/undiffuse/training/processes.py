@@ -8,6 +8,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 
+def accelerator() -> Accelerator:
+    """The processes and the device of this run, as torchrun or accelerate launch set them up.
+
+    On a machine without an accelerator the processes must be told that they share the work of a CPU.
+    """
+    return Accelerator(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
+
+
 def average(accelerator: Accelerator, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """Average the gradients, in place, and the loss over all processes, in one message; returns the loss."""
     if accelerator.num_processes == 1:

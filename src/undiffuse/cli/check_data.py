@@ -1,0 +1,123 @@
+"""`undiffuse check-data`: what data hold, what is wrong with them, and what training would do."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Exit, Option
+
+from undiffuse.cli.manners import console, count
+from undiffuse.drawing import places
+
+if TYPE_CHECKING:
+    from undiffuse.data.check import Checked
+
+MOST = 20  # columns, channels and classes that are shown
+
+
+def check_data(
+    path: Annotated[
+        str, Argument(metavar="DATA", help="A folder of images, a file of arrays or a table, .tar files, or hf:NAME.")
+    ],
+    settings: Annotated[
+        list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="How to read it: size=32 label=species")
+    ] = None,
+    out: Annotated[
+        Path | None, Option("-o", "--out", help="Where the contact sheet goes. [default: ./NAME-contact.png]")
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Look at data before training on it: what there is, what is broken, what training would do; and a contact sheet.
+
+    \b
+    undiffuse check-data photos --set size=32
+    undiffuse check-data flowers.csv --set label=species
+    undiffuse check-data scans.npy --set axes=NDHW -o scans.png
+
+    Exit status 2, with a list of problems, if training would refuse the data.
+    """
+    from undiffuse.data.check import check, contact_name
+
+    target = places.file(out, Path(), contact_name(path))
+    checked = check(path, settings or ())
+    if checked.data is not None:
+        from undiffuse.drawing.contact import contact
+        from undiffuse.pictures import png, write
+
+        write(target, png(contact(checked.data)))
+        checked.facts["contact_sheet"] = str(target)
+    if as_json:
+        print(json.dumps({**checked.facts, "problems": checked.problems, "warnings": checked.warnings}, indent=1))
+    else:
+        _print(checked)
+    if checked.problems:
+        raise Exit(2)
+
+
+def _print(checked: "Checked") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    facts, screen = checked.facts, console()
+    if checked.data is not None:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for name, value in _rows(checked).items():
+            table.add_row(name, escape(value))
+        screen.print(table)
+        screen.print(_numbers(checked))
+        screen.print(f"to train: [bold]{escape(facts['training']['command'])}[/]", soft_wrap=True)
+    for warning in checked.warnings:
+        screen.print(f"[yellow]take care:[/] {escape(warning)}", soft_wrap=True)
+    for problem in checked.problems:
+        screen.print(f"[red]problem:[/] {escape(problem)}", soft_wrap=True)
+
+
+def _rows(checked: "Checked") -> dict[str, str]:
+    facts = checked.facts
+    shape = " x ".join(map(str, facts["shape"]))
+    rows = {
+        "data": f"{facts['path']} ({facts['source']})",
+        "items": f"{count(facts['count'])} {facts['kind']} of {shape}, {facts['dtype']}",
+        "range": f"{facts['low']:.6g} to {facts['high']:.6g}",
+    }
+    if "resized" in facts:
+        rows["resized"] = facts["resized"]
+    if "classes" in facts:
+        listed = [f"{name} ({count(number)})" for name, number in facts["classes"].items()]
+        more = f" and {len(listed) - MOST} more" if len(listed) > MOST else ""
+        rows["labels"] = f"{len(listed)} classes: {', '.join(listed[:MOST])}{more}"
+    else:
+        rows["labels"] = "none"
+    twice = facts["duplicates"]
+    if twice["groups"]:
+        examples = "; ".join(" = ".join(group) for group in twice["examples"][:3])
+        rows["duplicates"] = f"{count(twice['groups'])} groups, {count(twice['items'])} items too many: {examples}"
+    else:
+        rows["duplicates"] = "none"
+    training = facts["training"]
+    if "split" in training:
+        split = training["split"]
+        rows["split"] = f"{count(split['train'])} to train on, {count(split['held_out'])} held out ({split['share']:g})"
+    codec = training["codec"]
+    reach = f", {codec['low']:.6g} to {codec['high']:.6g} become -1 to 1" if "low" in codec else ""
+    rows["codec"] = codec["name"] + reach
+    rows["memory"] = facts["storage"]["said"]
+    rows["contact sheet"] = facts["contact_sheet"]
+    return rows
+
+
+def _numbers(checked: "Checked") -> object:
+    """Mean, deviation and range of each column or channel."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    channels = checked.facts["channels"]
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("column" if checked.facts["kind"] == "points" else "channel")
+    for head in ("mean", "std", "low", "high"):
+        table.add_column(head, justify="right")
+    for channel in channels[:MOST]:
+        table.add_row(escape(channel["name"]), *(f"{channel[key]:.5g}" for key in ("mean", "std", "low", "high")))
+    if len(channels) > MOST:
+        table.add_row(f"and {len(channels) - MOST} more", "", "", "", "")
+    return table

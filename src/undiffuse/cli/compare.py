@@ -1,0 +1,82 @@
+"""`undiffuse compare`: several runs, the same seeds, one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Context, Option
+
+from undiffuse.cli import options
+from undiffuse.cli.commands import TYPED
+from undiffuse.cli.evaluate import COLOURS, judge, written
+from undiffuse.cli.manners import console, progress
+from undiffuse.drawing import places
+
+if TYPE_CHECKING:
+    from undiffuse.judging.compare import Comparison
+
+
+def compare(
+    context: Context,
+    runs: Annotated[list[Path], Argument(metavar="RUN RUN ...", help="Two or more run folders.")],
+    n: Annotated[int, Option("-n", "--count", help="How many to draw from each.")] = 1000,
+    against: options.FirstAgainst = None,
+    features: options.Features = "pixels",
+    metrics: options.Metrics = None,
+    resize: options.Resize = None,
+    sampler: options.Sampler = None,
+    settings: options.Settings = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    seed: options.Seed = 0,
+    precision: options.Precision = "auto",
+    cache: options.Cached = True,
+    out: Annotated[Path, Option("-o", "--out", help="Folder for what is written.")] = Path("comparison"),
+) -> None:
+    """Compare runs: the same seeds from each, judged against the same data, in one table and on one page.
+
+    \b
+    undiffuse compare runs/small runs/large
+    undiffuse compare runs/a runs/b runs/c -n 5000 --features efficientnet-lite0 -o which
+    """
+    from undiffuse.drawing.draw import Wish
+    from undiffuse.judging import compare_page
+    from undiffuse.judging.compare import compare as compare_runs
+
+    for name in compare_page.FILES:
+        places.writable(out / name)
+    how = judge(features, metrics, resize, cache)
+    wish = Wish(seed, sampler, settings or (), steps, guidance)
+    found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how)
+    before = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    names = compare_page.save(found, out)
+    show(found)
+    print(written(out, names, before))
+
+
+def show(comparison: "Comparison") -> None:
+    """Print one row a number, one column a run, the best ones bold."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from undiffuse.judging import wording
+    from undiffuse.judging.compare import best
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("metric")
+    for head in (*(run.name for run in comparison.runs), "floor", "items a side"):
+        table.add_column(escape(head), justify="right")
+    verdicts = [run.judged.verdicts for run in comparison.runs]
+    for name in comparison.names:
+        leading = best(verdicts, name)
+        cells = []
+        for i, each in enumerate(verdicts):
+            value = f"[{COLOURS[wording.grade(name, each[name])]}]{wording.number(name, each[name]['value'])}[/]"
+            cells.append(f"[bold]* {value}[/]" if i in leading else value)
+        first = verdicts[0][name]
+        table.add_row(wording.title(name, first), *cells, wording.number(name, first["floor"]), f"{first['count']:,}")
+    for key in comparison.runs[0].costs:
+        table.add_row(f"[dim]{key.replace('_', ' ')}[/]", *(f"{run.costs[key]:,.6g}" for run in comparison.runs))
+    console().print(table)
+    console().print(f"[dim]* is best. {wording.FLOOR} Features: {escape(wording.features(comparison.about))}.[/]")
+    for warning in comparison.warnings:
+        console().print(f"[yellow]take care:[/] {escape(warning)}")

@@ -1,0 +1,119 @@
+"""Arrays as people store them to items as a data set has them: which axis is what, and in which dtype."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from undiffuse.core.errors import Refused, near
+from undiffuse.data.resize import Resize
+from undiffuse.data.rows import Items, Rows, chunk, mapped, taken
+
+AXES = ("NF", "NL", "NCL", "NLC", "NHW", "NCHW", "NHWC", "NDHW", "NCDHW", "NDHWC")
+FEW = range(1, 5)  # an axis so short holds channels, where nobody says which one does
+GUESSES = {2: "NF", 3: "NHW", 4: "NHWC NCHW", 5: "NDHWC NCDHW"}
+MEANING = "N items, F features, C channels, L length, D depth, H height, W width"
+
+
+def known(axes: str) -> None:
+    """Raises Refused for axes that are none, nor empty."""
+    if axes and axes not in AXES:
+        raise Refused(f"axes = {axes!r}{near(axes, AXES)}: write one of {', '.join(AXES)} ({MEANING})")
+
+
+def layout(shape: Sequence[int], axes: str, where: str) -> str:
+    """What each axis of an array of this shape is: as said, or guessed where it is clear; raises Refused if it is not.
+
+    (count, features), (count, height, width); of four and five axes the channels are last, or second, if that axis
+    has 1 to 4 entries.
+    """
+    if 0 in shape:
+        raise Refused(f"{where} is empty: shape {tuple(shape)}")
+    if axes:
+        if len(axes) != len(shape):
+            raise Refused(f"{where} has shape {tuple(shape)}, and axes = {axes} has {len(axes)} letters")
+        return axes
+    guesses = GUESSES.get(len(shape), "").split()
+    fits = [guess for guess in guesses if "C" not in guess or shape[guess.index("C")] in FEW]
+    if not fits:
+        said = ", ".join(word for word in AXES if len(word) == len(shape)) or f"an array of 2 to 5 axes ({MEANING})"
+        raise Refused(f"{where} has shape {tuple(shape)}: say what the axes are with axes=, one of {said}")
+    return fits[0]
+
+
+def shape_of(shape: Sequence[int], axes: str) -> tuple[int, ...]:
+    """The shape of one item, channels first."""
+    if axes == "NF":
+        return (int(shape[1]),)
+    return (
+        int(shape[axes.index("C")]) if "C" in axes else 1,
+        *(int(shape[axes.index(a)]) for a in "DHWL" if a in axes),
+    )
+
+
+def channels_first(x: np.ndarray, axes: str) -> np.ndarray:
+    """The same numbers with the channels second; nothing is copied."""
+    if axes == "NF":
+        return x
+    return np.moveaxis(x, axes.index("C"), 1) if "C" in axes else x[:, None]
+
+
+def dtype_of(dtype: np.dtype, axes: str, where: str) -> np.dtype:
+    """What this dtype becomes: points and floats float32, images and the like keep uint8 and uint16, bool is uint8."""
+    native = dtype.newbyteorder("=")
+    if native.hasobject:
+        raise Refused(f"{where} holds Python objects, which are not read: store arrays of numbers")
+    if np.issubdtype(native, np.floating) or (axes == "NF" and native.kind in "iub"):
+        return np.dtype(np.float32)
+    if native in (np.uint8, np.uint16):
+        return native
+    if native == np.bool_:
+        return np.dtype(np.uint8)
+    if native.kind in "iu":
+        raise Refused(
+            f"{where} has dtype {dtype}; images have uint8, uint16 or floats: "
+            "store it after .astype('uint8') if it holds 0 to 255, .astype('uint16') up to 65535, else as float32"
+        )
+    raise Refused(f"{where} has dtype {dtype}; uint8, uint16, bool and floats are read: convert it with astype")
+
+
+def converted(x: np.ndarray, dtype: np.dtype, points: bool) -> np.ndarray:
+    """The numbers in that dtype, in memory; of images True is 255."""
+    if x.dtype == np.bool_ and not points:
+        return np.where(x, dtype.type(255), dtype.type(0))
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, which a Dataset refuses
+        return np.ascontiguousarray(x, dtype=dtype)
+
+
+def items(x: Any, axes: str, dtype: np.dtype) -> Items:
+    """An array with its channels second, in that dtype; mapped if it is mapped and needs no more than a cast."""
+    first = channels_first(x, axes)
+    if mapped(first) and first.dtype != np.bool_:
+        return Rows(first, dtype=dtype)
+    return converted(first, dtype, axes == "NF")
+
+
+def blocks(x: Any, axes: str, dtype: np.dtype, resize: Resize) -> Iterator[np.ndarray]:
+    """The items, a few at a time, (k, *shape), resized; x: anything that gives an array for a slice."""
+    step = max(1, 2**24 // max(1, int(np.prod(x.shape[1:])) * x.dtype.itemsize))
+    for start in range(0, x.shape[0], step):
+        part = converted(channels_first(x[start : start + step], axes), dtype, axes == "NF")
+        yield part if resize == Resize() else np.stack([resize.apply(image) for image in part])
+
+
+def finite(x: Items) -> np.ndarray:
+    """Whether all numbers of an item are finite, (count,)."""
+    step = chunk(x)
+    parts = [np.isfinite(x[i : i + step]).reshape(len(x[i : i + step]), -1).all(1) for i in range(0, len(x), step)]
+    return np.concatenate(parts)
+
+
+def without_broken(x: Items, labels: np.ndarray | None, where: str) -> tuple[Items, np.ndarray | None, int]:
+    """The items whose numbers are all finite, with their labels, and how many were left out."""
+    whole = finite(x)
+    count = int((~whole).sum())
+    if not count:
+        return x, labels, 0
+    if count == len(x):
+        raise Refused(f"{where}: all {count} items have numbers that are NaN or infinite")
+    return taken(x, whole), None if labels is None else labels[whole], count

@@ -1,0 +1,172 @@
+"""What a person wants to know of data before training on it, and what training would refuse."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+import numpy as np
+
+from undiffuse.codecs.whiten import moments
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.data.choice import fitting, misfit
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.door import table
+from undiffuse.data.room import budget, bytes_
+from undiffuse.data.rows import mapped
+from undiffuse.model import parts
+from undiffuse.model.recipe import Recipe
+
+EXAMPLES = 5
+FLAT = 4  # pixels; an image with such a side is rather a sequence
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Facts about data in JSON's types, problems for which training refuses them, and things to know.
+
+    data: the items, if they could be read at all.
+    """
+
+    facts: dict[str, Any]
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    data: Dataset | None = None
+
+
+def check(path: str, settings: Sequence[str] = ()) -> Checked:
+    """Reads all of the data as training would, going on where something is broken.
+
+    settings: `field=value` texts for the data's component. Raises Refused if there is no data, or a setting is wrong.
+    """
+    fields = table(path)
+    asked = Recipe.find("images").with_tables(data=fields).override([_setting(text) for text in settings])["data"]
+    source = registry.build("data", asked)
+    facts: dict[str, Any] = {"path": path, "source": asked["name"]}
+    tolerant = "skip_broken" in fields_of(source)
+    try:
+        data = (replace(source, skip_broken=True) if tolerant else source).load()
+        described = data.describe()
+    except Refused as error:
+        return Checked(facts, [str(error)])
+    problems: list[str] = []
+    warnings: list[str] = []
+    facts |= {"kind": data.kind, **described}
+    broken = described.get("broken")
+    if broken:
+        said = ", ".join(f"{name} ({why})" for name, why in broken["examples"].items())
+        text = f"{broken['count']:,} broken: {said}".rstrip(": ")
+        if asked.get("skip_broken"):
+            warnings.append(f"{text}; left out")
+        else:
+            problems.append(f"{text}; --skip-broken goes on without them")
+    facts["channels"] = _channels(data)
+    facts["duplicates"] = _duplicates(data)
+    _labels(data, warnings)
+    flat = [channel["name"] for channel in facts["channels"] if channel["low"] == channel["high"]]
+    if flat:
+        facts["constant"] = flat
+        warnings.append(
+            f"constant {'columns' if data.kind == 'points' else 'channels'}, which teach nothing: {_some(flat)}"
+        )
+    if twice := facts["duplicates"]["items"]:
+        said = "1 item is an exact copy" if twice == 1 else f"{twice:,} items are exact copies"
+        warnings.append(f"{said} of another; copies stay on the same side of the split")
+    if data.kind == "images" and min(data.shape[1:]) <= FLAT and "axes" in fields_of(source) and not asked.get("axes"):
+        warnings.append(f"read as images of {data.shape[1]} x {data.shape[2]}; if they are sequences: --set axes=NCL")
+    facts["storage"] = _storage(data)
+    facts["training"] = _training(path, asked, settings, data, problems)
+    return Checked(facts, problems, warnings, data)
+
+
+def fields_of(source: Any) -> Sequence[str]:
+    """The names of a component's fields."""
+    return list(registry.fields(type(source)))
+
+
+def _training(
+    path: str, asked: dict[str, Any], settings: Sequence[str], data: Dataset, problems: list[str]
+) -> dict[str, Any]:
+    """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type."""
+    chosen = fitting(path, asked, data.shape, data.labels is not None)
+    sets = [_setting(text) for text in settings]
+    if wrong := misfit(chosen, data.shape):
+        problems.append(wrong)
+        sets.append(wrong.rpartition("--set ")[2])
+    share = parts.training(chosen).held_out
+    facts: dict[str, Any] = {"recipe": "table" if data.kind == "points" else "images"}
+    try:
+        train, held_out = data.split(share)
+        facts["split"] = {"share": share, "train": len(train), "held_out": len(held_out)}
+    except Refused as error:
+        problems.append(str(error))
+        train = data
+    codec: Any = registry.build("codecs", chosen["codec"]).fit(train.x)
+    facts["codec"] = {"name": chosen["codec"]["name"]}
+    if hasattr(codec, "low"):
+        facts["codec"] |= {"low": codec.low, "high": codec.high}
+    known = path in registry.names("data")
+    words = ["undiffuse", "train", *([facts["recipe"], "--data", path] if known else [path])]
+    command = [*words, *(["--set", *(word for text in sets for word in text.split())] if sets else [])]
+    facts["command"] = join([*command, "--out", f"runs/{chosen.name}"])
+    return facts
+
+
+def _channels(data: Dataset) -> list[dict[str, Any]]:
+    mean, std, low, high = moments(data.x)
+    names = data.columns or [f"{'column' if data.kind == 'points' else 'channel'} {i}" for i in range(len(mean))]
+    rows = zip(names, *(values.tolist() for values in (mean, std, low, high)), strict=True)
+    return [{"name": name, "mean": m, "std": s, "low": a, "high": b} for name, m, s, a, b in rows]
+
+
+def _duplicates(data: Dataset) -> dict[str, Any]:
+    """Groups of items that are equal in every byte: how many, how many items too many, and the first groups' names."""
+    hashes = data.survey().hashes
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(np.append(starts, len(ordered)))
+    groups = np.flatnonzero(sizes > 1)
+    first = sorted(groups.tolist(), key=lambda g: int(order[starts[g]]))[:EXAMPLES] if len(groups) < 10**6 else []
+    examples = [[_name(data, int(i)) for i in order[starts[g] : starts[g] + min(3, sizes[g])]] for g in first]
+    return {"groups": len(groups), "items": int((sizes[groups] - 1).sum()), "examples": examples}
+
+
+def _labels(data: Dataset, warnings: list[str]) -> None:
+    if data.labels is None:
+        return
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    empty = [name for name, count in zip(data.classes, counts, strict=True) if count == 0]
+    if empty:
+        warnings.append(f"classes without an item: {_some(empty)}")
+    if counts.max() > 0 and counts[counts > 0].min() * 100 < counts.max():
+        rare = data.classes[int(np.where(counts > 0, counts, counts.max()).argmin())]
+        warnings.append(f"class {rare!r} has less than a hundredth of the items of the largest")
+
+
+def _storage(data: Dataset) -> dict[str, Any]:
+    on_disk = mapped(data.x)
+    size = data.x.size * data.x.dtype.itemsize
+    where = "stays on the disk, read as it is needed" if on_disk else "fits the memory"
+    return {"bytes": size, "mapped": on_disk, "said": f"{bytes_(size)}, {where}", "memory_budget": budget()}
+
+
+def _name(data: Dataset, i: int) -> str:
+    return data.names[i] if len(data.names) == len(data) else str(i)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - EXAMPLES
+    return ", ".join(names[:EXAMPLES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _setting(text: str) -> str:
+    """`size=32` and `data.size=32` mean the same."""
+    return text if text.startswith("data.") else f"data.{text}"
+
+
+def contact_name(path: str) -> str:
+    """The contact sheet's file name for the data at a path."""
+    return f"{Path(path.rstrip('/')).name.partition('.')[0] or 'data'}-contact.png"

@@ -1,0 +1,161 @@
+"""Your own arrays in an HDF5 file, read through h5py (the extra `hdf5`)."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from undiffuse.core.errors import Refused, near
+from undiffuse.data.arrays import blocks, dtype_of, known, layout, shape_of, without_broken
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.file import LABELS, USUAL, labels_of
+from undiffuse.data.labels import numbered
+from undiffuse.data.resize import Filter, Fit, Resize, Size
+from undiffuse.data.room import Kept, find, gather, place
+from undiffuse.data.source import Glance, Stored
+from undiffuse.data.stored import refusing
+
+DEPTH = 32  # groups inside groups, and links to links
+
+
+@dataclass(frozen=True)
+class Hdf5(Stored):
+    """A data set of an .h5 file as `file` reads arrays: images, points, sequences or volumes, and labels (count,).
+
+    key, labels: paths of data sets inside the file; left empty, the first of images, x, data, arr_0 (or the only one)
+    and the first of labels, label, y. labels may also be an .npy or .csv file. axes, size, fit, filter, crop,
+    skip_broken: as of `file`. What does not fit the memory is copied to the cache once.
+    Links to other files, and data that lie in other files, are refused.
+    """
+
+    path: str
+    key: str = ""
+    labels: str = ""
+    axes: str = ""
+    size: Size = None
+    fit: Fit = "crop"
+    filter: Filter = "bicubic"
+    crop: int = 0
+    skip_broken: bool = False
+
+    def __post_init__(self) -> None:
+        known(self.axes)
+        _ = self.resize
+
+    @property
+    def resize(self) -> Resize:
+        """How images change their size."""
+        return Resize(self.size, self.fit, self.filter, self.crop)
+
+    def load(self) -> Dataset:
+        """All items; raises Refused, naming the file, for whatever makes it unusable."""
+        with self._open() as (file, names):
+            key = self._key(names)
+            array, where = self._array(file, key), f"{self.path}: {key}"
+            axes = layout(array.shape, self.axes, where)
+            dtype = dtype_of(array.dtype, axes, where)
+            if self.resize != Resize():
+                if axes not in ("NHW", "NHWC", "NCHW"):
+                    raise Refused(f"{self.path}: size= and crop= are for images, and its axes are {axes}")
+                self.resize.shape(*shape_of(array.shape, axes)[1:])
+            there = place((key, axes, self.resize), [Path(self.path)])
+            stream = self._blocks(array, axes, dtype)
+            kept = find(there) or gather(there, stream, array.shape[0], Kept(np.empty(0)))
+            labels, classes = self._labels(file, names, array.shape[0])
+        x = kept.x
+        notes: dict[str, Any] = {"resized": self.resize.describe()} if self.resize != Resize() else {}
+        if self.skip_broken and dtype == np.float32:
+            x, labels, left = without_broken(x, labels, where)
+            if left:
+                logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
+                notes["broken"] = {"count": left, "examples": {}}
+        conditions = {} if labels is None else {"label": labels}
+        return Dataset(x, conditions, classes, Path(self.path).stem, notes=notes)
+
+    def glance(self) -> Glance:
+        """The shape of an item and whether there are labels, from the file's headers."""
+        with self._open() as (file, names):
+            key = self._key(names)
+            array = self._array(file, key)
+            shape = shape_of(array.shape, layout(array.shape, self.axes, f"{self.path}: {key}"))
+            if len(shape) == 3:
+                shape = (shape[0], *self.resize.shape(*shape[1:]))
+            return Glance(shape, bool(self._label_key(names)))
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[Any, list[str]]]:
+        """The file, and the paths of its data sets."""
+        try:
+            import h5py
+        except ImportError:
+            raise Refused("HDF5 files are read through h5py: pip install 'undiffuse[hdf5]'") from None
+        if not Path(self.path).is_file():
+            raise Refused(f"there is no file {self.path}")
+        with refusing(Path(self.path)), h5py.File(self.path, "r") as file:
+            yield file, list(self._names(file, PurePosixPath(), 0))
+
+    def _names(self, group: Any, path: PurePosixPath, depth: int) -> Iterator[str]:
+        """The paths of all data sets that the file itself holds; links are not followed here."""
+        import h5py
+
+        for name in group if depth < DEPTH else ():
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                continue
+            kind = group.get(name, getclass=True)
+            if kind is h5py.Dataset:
+                yield str(path / name)
+            elif kind is h5py.Group:
+                yield from self._names(group[name], path / name, depth + 1)
+
+    def _key(self, names: list[str]) -> str:
+        key = self.key or next((name for name in USUAL if name in names), names[0] if len(names) == 1 else "")
+        if not key:
+            has = f"it has: {', '.join(names[:20])}. Name one with key=" if names else "it holds no data sets"
+            raise Refused(f"{self.path} has none of the data sets {', '.join(USUAL)}; {has}")
+        if key.strip("/") not in names:
+            self._refuse_elsewhere(key)
+            raise Refused(f"{self.path} has no data set {key!r}{near(key, names)}; it has: {', '.join(names[:20])}")
+        return key.strip("/")
+
+    def _refuse_elsewhere(self, key: str) -> None:
+        """Raises Refused if the way to this data set is a link, which may lead to another file."""
+        import h5py
+
+        with h5py.File(self.path, "r") as file:
+            group: Any = file
+            for part in PurePosixPath(key.strip("/")).parts:
+                link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
+                if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+                    raise Refused(f"{self.path}: {key} is a link to {link.path}; links are not followed")
+                group = group.get(part) if link is not None else None
+
+    def _array(self, file: Any, key: str) -> Any:
+        """The data set, once its numbers lie in this file."""
+        array = file[key]
+        if array.is_virtual or array.external:
+            raise Refused(f"{self.path}: {key} lies in other files, which are not read: copy it into one")
+        return array
+
+    def _blocks(self, array: Any, axes: str, dtype: np.dtype) -> Iterator[np.ndarray]:
+        return blocks(array, axes, dtype, self.resize)
+
+    def _label_key(self, names: list[str]) -> str:
+        return self.labels or next((name for name in LABELS if name in names), "")
+
+    def _labels(self, file: Any, names: list[str], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        key = self._label_key(names).strip("/")
+        if not key:
+            return None, ()
+        where = f"{self.path}: {key}"
+        if key not in names:
+            if self.labels.lower().endswith((".npy", ".csv")):
+                return labels_of(self.labels, count)
+            raise Refused(f"{self.path} has no data set {key!r}{near(key, names)}; it has: {', '.join(names[:20])}")
+        array = self._array(file, key)
+        if int(np.prod(array.shape)) != count:
+            raise Refused(f"{where} has shape {array.shape}, and there are {count} items: one label each is needed")
+        return numbered(np.asarray(array[()]).reshape(count), where)

@@ -1,0 +1,165 @@
+"""Your own table: a .csv or .tsv file of numbers, one item a line, with names of its columns if it has them."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from undiffuse.core.errors import Refused, near
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.labels import classify
+from undiffuse.data.lines import Cells, Head, bad_lines, blocks, head
+from undiffuse.data.room import Kept, find, gather, place
+from undiffuse.data.source import Glance, Stored
+
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Table(Stored):
+    """A .csv or .tsv file of numbers, (count, features) as float32; the delimiter is a comma, a semicolon or a tab.
+
+    A first line that holds no numbers names the columns. label: the column with the class of an item, by name (or by
+    number from 0, where there are no names); its values may be words. columns: those to take, in this order; left
+    empty, all but the label. skip_broken: leave out lines with text, empty cells or too few or too many of them.
+    """
+
+    path: str
+    label: str = ""
+    columns: tuple[str, ...] = ()
+    skip_broken: bool = False
+
+    def load(self) -> Dataset:
+        """All lines; raises Refused, showing the first line that holds no numbers, and counting them."""
+        path, top, cells = self._open()
+        there = place(self, [path])
+        kept = find(there) or self._parsed(path, top, cells, there)
+        beside: dict[str, np.ndarray] = {}
+        classes: tuple[str, ...] = ()
+        if self.label:
+            beside["label"], classes = classify([str(name) for name in kept.names], f"{self.path}: {self.label}")
+        names = tuple(top.names[i] for i in cells.numbers) if top.named else ()
+        found = Dataset(kept.x, beside, classes, path.stem, names, notes=kept.about)
+        self._warn_constant(found)
+        return found
+
+    def glance(self) -> Glance:
+        """How many columns of numbers there are, and whether a label is named."""
+        _, _, cells = self._open()
+        return Glance((len(cells.numbers),), bool(self.label))
+
+    def _open(self) -> tuple[Path, Head, Cells]:
+        """The file, its first line, and which columns are numbers and which is the label."""
+        path = Path(self.path)
+        if not path.is_file():
+            raise Refused(f"there is no file {self.path}" + (" (a folder: use data.name=folder)" * path.is_dir()))
+        top = head(path)
+        label = None if not self.label else self._at(top, self.label, "label")
+        if self.columns:
+            numbers = tuple(self._at(top, name, "columns") for name in self.columns)
+            if len(set(numbers)) < len(numbers):
+                raise Refused(f"columns = {', '.join(self.columns)}: each can be taken once")
+        else:
+            numbers = tuple(i for i in range(len(top.names)) if i != label)
+        if label in numbers:
+            raise Refused(f"{self.label!r} is the label, and columns = takes it as a number too")
+        if not numbers:
+            raise Refused(f"{self.path} has no column of numbers beside its label")
+        return path, top, Cells(top.delimiter, len(top.names), numbers, label)
+
+    def _at(self, top: Head, name: str, what: str) -> int:
+        if name not in top.names:
+            called = ", ".join(top.names[:20]) + (", ..." if len(top.names) > 20 else "")
+            raise Refused(f"{self.path} has no column {name!r} for {what}{near(name, top.names)}; it has: {called}")
+        return top.names.index(name)
+
+    def _parsed(self, path: Path, top: Head, cells: Cells, there: Path) -> Kept:
+        """The numbers of all lines; the label's words stand where items have their names."""
+        wrong = _Wrong()
+        words: list[str] = []
+        about: dict[str, object] = {}
+        most = 0
+
+        def parts() -> Iterator[np.ndarray]:
+            with tqdm(
+                total=path.stat().st_size, unit="B", unit_scale=True, desc="reading", delay=2, leave=False
+            ) as bar:
+                for first, lines, size in blocks(path, top.skip):
+                    x, labels = self._numbers(first, lines, cells, wrong)
+                    words.extend(labels)
+                    bar.update(size)
+                    if len(x):
+                        yield x
+            about.update(self._settle(wrong, len(words) if self.label else most))
+
+        with path.open("rb") as file:
+            most = 1 + sum(map(_ends, iter(lambda: file.read(2**24), b"")))
+        kept = gather(there, parts(), most, Kept(np.empty(0), {}, words, about))
+        if not len(kept.x):
+            self._settle(wrong, 0)
+            raise Refused(f"{self.path} has no lines of numbers")
+        return kept
+
+    def _numbers(self, first: int, lines: list[str], cells: Cells, wrong: "_Wrong") -> tuple[np.ndarray, list[str]]:
+        """The numbers and labels of some lines, those left out that have none; first: the number of the first line."""
+        try:
+            return cells.parse(lines)
+        except ValueError:
+            bad = bad_lines(lines, cells)
+            for i, why in bad.items():
+                wrong.add(first + i, lines[i], why)
+            try:
+                return cells.parse([line for i, line in enumerate(lines) if i not in bad])
+            except ValueError as error:
+                raise Refused(f"{self.path} cannot be read from line {first} on: {error}") from None
+
+    def _settle(self, wrong: "_Wrong", count: int) -> dict[str, object]:
+        if not wrong.count:
+            return {}
+        said = f"{self.path} has {wrong.count:,} line{'s' * (wrong.count > 1)} that cannot be read: {wrong.first}"
+        if not self.skip_broken or not count:
+            raise Refused(f"{said}\nMend them, or go on without them: --skip-broken")
+        logging.getLogger("undiffuse").warning("%s; left out", said)
+        return {"broken": {"count": wrong.count, "examples": wrong.examples}}
+
+    def _warn_constant(self, found: Dataset) -> None:
+        flat = [i for i in range(found.shape[0]) if _constant(found, i)]
+        if flat and len(found) > 1:
+            names: Sequence[str] = [found.columns[i] if found.columns else str(i) for i in flat[:NAMED]]
+            more = f" and {len(flat) - NAMED} more" if len(flat) > NAMED else ""
+            logging.getLogger("undiffuse").warning(
+                "%s: constant columns teach nothing: %s%s", self.path, ", ".join(names), more
+            )
+
+
+@dataclass
+class _Wrong:
+    """Lines that cannot be read: how many, and the first of them."""
+
+    count: int = 0
+    first: str = ""
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, number: int, line: str, why: str) -> None:
+        self.count += 1
+        shown = line if len(line) <= 80 else line[:77] + "..."
+        if not self.first:
+            self.first = f"line {number} ({why}): {shown}"
+        if len(self.examples) < NAMED:
+            self.examples[f"line {number}"] = why
+
+
+def _ends(block: bytes) -> int:
+    """How many lines end in this block."""
+    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
+
+
+def _constant(found: Dataset, column: int) -> bool:
+    """Whether a column never changes; nearly all show that they do in their first lines."""
+    value = found.x[0][column]
+    if (found.x[:1000][:, column] != value).any():
+        return False
+    return all((found.x[i : i + 2**16][:, column] == value).all() for i in range(1000, len(found), 2**16))

@@ -1,0 +1,63 @@
+"""Images as networks want them: a span of numbers to [0, 1], grey to RGB, one size for all."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from undiffuse.core.errors import Refused
+
+BATCH = 32
+
+
+def refuse_unless_images(x: np.ndarray, name: str, channels: tuple[int, ...] = (1, 3)) -> None:
+    """Raises Refused unless x is (count, channels, height, width) with as many channels as the features `name` see."""
+    if x.ndim != 4 or (channels and x.shape[1] not in channels):
+        kinds = "images, grey or RGB" if channels else "images"
+        raise Refused(f"features {name} see {kinds}, and the items have shape {x.shape[1:]}; use --features pixels")
+
+
+def span(train: np.ndarray) -> np.ndarray:
+    """The numbers that mean black and white: an integer dtype's range; of floats [0, 1], [-1, 1] or their extent."""
+    if np.issubdtype(train.dtype, np.integer):
+        return np.array([0.0, np.iinfo(train.dtype).max])
+    low, high = float(train.min()), float(train.max())
+    for black, white in ((0.0, 1.0), (-1.0, 1.0)):
+        if low >= black - 1e-6 and high <= white + 1e-6:
+            return np.array([black, white])
+    return np.array([low, high])
+
+
+def unit(x: np.ndarray, by: np.ndarray) -> Tensor:
+    """x as float32 in [0, 1]; what lies outside the span is clipped."""
+    low, high = (float(each) for each in by)
+    return ((torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) - low) / (high - low)).clamp(0, 1)
+
+
+def rgb(x: Tensor) -> Tensor:
+    """Grey repeated three times; RGB as it is."""
+    return x.expand(-1, 3, -1, -1)
+
+
+def resize(x: Tensor, size: int) -> Tensor:
+    """x in [0, 1] as (count, channels, size, size): bicubic, antialiased where it shrinks, clipped to [0, 1]."""
+    if tuple(x.shape[2:]) == (size, size):
+        return x
+    return F.interpolate(x, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+@torch.inference_mode()
+def walk(x: np.ndarray, see: Callable[[np.ndarray], Tensor], name: str, batch: int = BATCH) -> np.ndarray:
+    """`see` applied to a batch at a time, with a progress bar; raises Refused for numbers that are not finite."""
+    found = []
+    with tqdm(total=len(x), desc=f"features {name}", unit="item", delay=2, leave=False) as bar:
+        for i in range(0, len(x), batch):
+            found.append(see(x[i : i + batch]).float().cpu().numpy())
+            bar.update(len(found[-1]))
+    vectors = np.concatenate(found)
+    if not np.isfinite(vectors).all():
+        raise Refused(f"features {name} have numbers that are NaN or infinite")
+    return vectors

@@ -1,0 +1,98 @@
+"""How to judge, as it is asked for once: in which features, by which metrics, at which size."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.resize import Resize
+from undiffuse.drawing.draw import Advance
+from undiffuse.features.choice import choose
+from undiffuse.judging.sources import Real
+from undiffuse.metrics.cache import Cache, usual
+from undiffuse.metrics.evidence import Parts
+from undiffuse.metrics.judge import Verdicts, collect, find, judge_evidence
+
+MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
+SIDES = (8, 2048)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdicts by metric, what was compared (after any resize), facts for evaluation.json and words of caution."""
+
+    verdicts: Verdicts
+    items: Parts
+    about: dict[str, Any]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """features: as `features.choice.choose` reads them; metrics: their names, () for all that apply.
+
+    resize: bring images to so many pixels a side before, bicubic and antialiased; None: leave them. cached: keep what
+    is costly about the real data for the next time.
+    Raises Refused for names that do not exist and a size out of reason, before anything is drawn.
+    """
+
+    features: str = "pixels"
+    metrics: tuple[str, ...] = ()
+    resize: int | None = None
+    cached: bool = True
+
+    def __post_init__(self) -> None:
+        _ = choose(self.features).about  # also asks whether what they need is installed
+        find(self.metrics)
+        if self.resize is not None and not SIDES[0] <= self.resize <= SIDES[1]:
+            raise Refused(f"--resize {self.resize}: images can be brought to {SIDES[0]} ... {SIDES[1]} pixels a side")
+
+    def __call__(
+        self,
+        samples: Dataset | np.ndarray,
+        real: Real,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        advance: Advance = lambda done, total: None,
+    ) -> Judged:
+        """Judge samples, a data set or an array with the labels that were asked for, against the real parts."""
+        kept = usual() if self.cached else Cache()
+        parts = [self._seen(real.held_out), self._seen(real.train)]
+        x = self._seen(samples) if isinstance(samples, Dataset) else self._resized(samples)
+        evidence = collect(
+            x, *parts, labels=labels, seed=seed, features=choose(self.features), resize=self.resize, cache=kept
+        )
+        verdicts = judge_evidence(evidence, find(self.metrics), bool(self.metrics), advance)
+        left = [
+            f"{len(seen):,} of {len(part):,} {name} were looked at"
+            for name, seen, part in zip(
+                ("held-out items", "training items"), parts, (real.held_out, real.train), strict=True
+            )
+            if len(seen) < len(part)
+        ]
+        warnings = [*left, *([kept.problem] if kept.problem else [])]
+        about = {
+            "features": evidence.chosen.limited(evidence.count).about,
+            "resize": self.resize,
+            "resize_filter": self._filter(),
+        }
+        return Judged(verdicts, evidence.items, about, warnings)
+
+    def _seen(self, data: Dataset) -> Dataset:
+        """As much of the data as fits, in memory, resized."""
+        each = int(np.prod(data.shape))
+        data = data.some(max(1000, min(MOST_ITEMS, MOST_NUMBERS // each)))
+        return data if self.resize is None else replace(data, x=self._resized(np.asarray(data.x)))
+
+    def _resized(self, x: np.ndarray) -> np.ndarray:
+        if self.resize is None:
+            return x
+        if x.ndim != 4:
+            raise Refused(f"--resize {self.resize} is for images, and the items have shape {x.shape[1:]}")
+        by = Resize(self.resize, fit="stretch")
+        return np.stack([by.apply(item) for item in x])
+
+    def _filter(self) -> str | None:
+        return None if self.resize is None else "bicubic, antialiased"

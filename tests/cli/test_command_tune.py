@@ -1,0 +1,35 @@
+"""`undiffuse tune` prints the ladder, names what it wrote, and refuses what it cannot do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def run(undiffuse_: Any, tmp_path: Path) -> Path:
+    words = ["data.count=200", "train.steps=8", "train.batch=16", "train.snapshots=4", "train.preview_every=0"]
+    assert undiffuse_("train", "toy-2d", "--out", tmp_path / "run", "--set", *words).status == 0
+    return tmp_path / "run"
+
+
+def test_a_ladder_is_printed_written_and_kept(undiffuse_: Any, run: Path):
+    done = undiffuse_("tune", run, "ema", "--lengths", "0.05,0.1", "--keep")
+    assert done.status == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines()[1:5]] == ["ordinary,", "raw,", "post-hoc", "post-hoc"]
+    assert "16.97" in done.out
+    assert "0.00 %" in done.out
+    assert f"{run} now holds the best; the model from before is model-before-tuning.safetensors" in done.out
+    judged = undiffuse_("tune", run, "ema", "--lengths", "0.05", "--metric", "frechet", "-n", "20")
+    assert "distance" in judged.out.splitlines()[0]
+    assert "now holds" not in judged.out
+    for words, message in (
+        (("--lengths", "a,b"), "--lengths takes numbers between 0 and 0.288 with commas between, not 'a,b'"),
+        (("--lengths", "0.9"), "between 0 and 0.288, not 0.9"),
+        (("-n", "3"), "3 samples are too few"),
+        (("--metric", "beauty"), "beauty"),
+    ):
+        refused = undiffuse_("tune", run, "ema", *words)
+        assert refused.status == 2
+        assert message in refused.err
+    assert undiffuse_("tune", run, "sampler").status == 2

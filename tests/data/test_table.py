@@ -1,0 +1,159 @@
+"""A table of numbers comes back as its numbers, and a line that holds none is shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from undiffuse.core.errors import Refused
+from undiffuse.data import lines
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.rows import Rows
+from undiffuse.data.source import Glance
+from undiffuse.data.table import Table
+
+NUMBERS = np.array([[1, -2.5, 3e4], [0.1, 5, 6], [7, 8, 9.25]], np.float32)
+WORDS = ["cat", "dog", "cat"]
+
+
+def load(folder: Path, text: str | bytes, **fields: Any) -> Dataset:
+    path = folder / "set.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return Table(str(path), **fields).load()
+
+
+def written(delimiter: str = ",", head: bool = True, label: bool = False, end: str = "\n", quote: str = "") -> str:
+    rows = [["a", "b", "c"]] * head + [[f"{value:.9g}" for value in row] for row in NUMBERS]
+    if label:
+        rows = [[*row, word] for row, word in zip(rows, ["kind"] * head + WORDS, strict=True)]
+    return "".join(delimiter.join(f"{quote}{cell}{quote}" for cell in row) + end for row in rows)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("head", [True, False])
+def test_numbers_come_back_whatever_the_dialect(tmp_path: Path, delimiter: str, end: str, quote: str, head: bool):
+    data = load(tmp_path, written(delimiter, head, end=end, quote=quote))
+    np.testing.assert_array_equal(data.x, NUMBERS)
+    assert data.columns == (("a", "b", "c") if head else ())
+    assert (data.name, data.labels) == ("set", None)
+
+
+def test_a_mark_and_empty_lines_and_no_last_line_end_do_no_harm(tmp_path: Path):
+    text = b"\xef\xbb\xbf" + written().replace("\n", "\n\n").rstrip().encode()
+    np.testing.assert_array_equal(load(tmp_path, text).x, NUMBERS)
+    np.testing.assert_array_equal(load(tmp_path, "\n\n1\n2\n").x, [[1], [2]])
+
+
+@pytest.mark.parametrize(("head", "label"), [(True, "kind"), (False, "3")])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_column_of_words_is_the_label(tmp_path: Path, head: bool, label: str, quote: str):
+    data = load(tmp_path, written(head=head, label=True, quote=quote), label=label)
+    np.testing.assert_array_equal(data.x, NUMBERS)
+    assert (data.classes, data.conditions["label"].tolist()) == (("cat", "dog"), [0, 1, 0])
+    assert data.columns == (("a", "b", "c") if head else ())
+    assert Table(str(tmp_path / "set.csv"), label=label).glance() == Glance((3,), True)
+
+
+def test_columns_are_chosen_in_their_order_and_numbers_may_be_labels(tmp_path: Path):
+    data = load(tmp_path, "a,b,c\n1,2,3\n4,0,6\n", columns=("c", "a"), label="b")
+    np.testing.assert_array_equal(data.x, [[3, 1], [6, 4]])
+    assert data.columns == ("c", "a")
+    assert (data.classes, data.conditions["label"].tolist()) == (("0", "1", "2"), [2, 0])
+
+
+def test_a_split_of_a_table_is_that_of_the_array(tmp_path: Path):
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    text = "\n".join(",".join(f"{value:.9g}" for value in row) for row in x)
+    np.testing.assert_array_equal(load(tmp_path, text).split()[1].x, Dataset(x).split()[1].x)
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 10**6])
+def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch, little: None):
+    monkeypatch.setattr(lines, "BLOCK", size)
+    text = "a,b\n" + "".join(f"{i},{-i}\n" + "\n" * (i % 3 == 0) for i in range(200))
+    data = load(tmp_path, text)
+    assert isinstance(data.x, Rows)
+    np.testing.assert_array_equal(np.asarray(data.x), [[i, -i] for i in range(200)])
+    with pytest.raises(Refused, match=r"has 1 line .*: line 8 \('no' is no number\): no,-4"):
+        load(tmp_path, text.replace("\n4,", "\nno,"))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("1,two,3", r"line 3 \('two' is no number\): 1,two,3"),
+        ("1,2", r"line 3 \(2 cells instead of 3\): 1,2"),
+        ("1,2,3,4", r"line 3 \(4 cells instead of 3\)"),
+        ("1,,3", r"line 3 \(cell 2 is empty\)"),
+        ("1,nan,3", r"line 3 \(nan is not finite in float32\)"),
+        ("1,1e60,3", r"line 3 \(1e60 is not finite in float32\)"),
+        ("1,1_0,3", r"line 3 \('1_0' is no number\)"),
+        ("1,\u0661,3", r"line 3 \('\u0661' is no number\)"),
+        ('1,"2,3"', r"line 3 \(2 cells instead of 3\)"),
+        ("x" * 200 + ",1,2", r"line 3 .*: x{77}\.\.\."),
+    ],
+)
+def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
+    tmp_path: Path, line: str, why: str, caplog: pytest.LogCaptureFixture
+):
+    text = f"a,b,c\n1,2,3\n{line}\n4,5,7\n,,\n"
+    with pytest.raises(Refused, match=rf"set.csv has 2 lines that cannot be read: {why}") as refused:
+        load(tmp_path, text)
+    assert "--skip-broken" in str(refused.value)
+    data = load(tmp_path, text, skip_broken=True)
+    np.testing.assert_array_equal(data.x, [[1, 2, 3], [4, 5, 7]])
+    assert data.describe()["broken"]["count"] == 2
+    assert "2 lines" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "message"),
+    [
+        ("", {}, "set.csv is empty"),
+        ("a,b,a\n1,2,3\n", {}, "several columns called 'a'"),
+        ("a,b\n", {}, "has no lines of numbers"),
+        ("a,b\nx,y\n", {"skip_broken": True}, "has 2 lines that cannot be read: line 1"),
+        ("a,b\n1,2\n", {"label": "bb"}, r"no column 'bb' for label \(did you mean 'b'\?\); it has: a, b"),
+        ("a,b\n1,2\n", {"columns": ("c",)}, "no column 'c' for columns"),
+        ("a,b\n1,2\n", {"columns": ("a", "a")}, "each can be taken once"),
+        ("a,b\n1,2\n", {"columns": ("a",), "label": "a"}, "is the label, and columns = takes it"),
+        ("a\n1\n", {"label": "a"}, "no column of numbers beside its label"),
+        ("a,b\n1,\n", {"label": "b"}, r"line 2 \(it has no label\)"),
+        ("a,b\n1,-3\n", {"label": "b"}, "goes down to -3; classes count from 0"),
+        (b"a,b\n1,2\n\xff,3\n", {}, "not UTF-8 text near line 3"),
+        (b"PK\x03\x04\0\0", {}, "is no text: it has zero bytes near line 1"),
+        ("a,b\n" + "".join(f"1,{i}e9\n" for i in range(10_001)), {"label": "b"}, "10001 different.*is it a label"),
+    ],
+)  # fmt: skip
+def test_tables_that_cannot_be_used_are_refused(tmp_path: Path, text: Any, fields: dict[str, Any], message: str):
+    with pytest.raises(Refused, match=message):
+        load(tmp_path, text, **fields)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lines, "BLOCK", 100)
+    monkeypatch.setattr(lines, "LONGEST", 1000)
+    with pytest.raises(Refused, match="more than 1000 bytes in a line near line 1: is it a table"):
+        load(tmp_path, "1," * 5000)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(Refused, match=r"there is no file .*none.csv$"):
+        Table(str(tmp_path / "none.csv")).load()
+    with pytest.raises(Refused, match=r"there is no file .* \(a folder: use data.name=folder\)"):
+        Table(str(tmp_path)).load()
+
+
+def test_constant_columns_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    load(tmp_path, "a,b,c\n1,2,3\n1,3,3\n")
+    assert "constant columns teach nothing: a, c" in caplog.text
+    caplog.clear()
+    load(tmp_path, "a,b\n" + "1,1\n" * 1500 + "1,2\n")
+    assert "constant columns teach nothing: a" in caplog.text
+
+
+def test_a_column_without_a_name_gets_one(tmp_path: Path):
+    assert load(tmp_path, ",b\n0,2\n1,3\n").columns == ("column0", "b")
