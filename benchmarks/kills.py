@@ -22,7 +22,7 @@ import torch.utils.tensorboard  # here, so that the processes that are killed do
 from undiffuse.jobs import train
 from undiffuse.training import checkpoint
 
-STEPS = 15
+STEPS = 10
 TABLES: dict[str, Any] = {
     "data": {"name": "moons", "count": 2000},
     "codec": {"name": "whiten"},

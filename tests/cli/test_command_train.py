@@ -21,7 +21,7 @@ SMALL = ("network.width=16", "network.multipliers=[1]", "network.attention=[]", 
 
 
 def test_train_then_go_on(undiffuse_: Undiffuse):
-    done = undiffuse_("train", "digits", "--out", "run", "--set", *SMALL, "train.steps=2", "train.previews=10")
+    done = undiffuse_("train", "digits", "--out", "run", "--set", *SMALL, "train.steps=2", "train.preview_every=0")
     assert (done.status, "run: 2 steps" in done.out) == (0, True)
     done = undiffuse_("train", "run", "--resume", "--set", "train.steps=3")
     assert (done.status, "run: 3 steps" in done.out) == (0, True)

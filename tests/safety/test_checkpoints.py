@@ -20,7 +20,7 @@ TINY = {
     "data": {"name": "moons", "count": 100},
     "train": {"steps": 4, "batch": 8, "checkpoint_every": 2, "validate_every": 2, "preview_every": 0, "keep": 2},
 }
-ORDER = ("recipe", "metrics", "tensorboard", "ema", "00000002", "00000004", "model.safetensors", "model.json")
+ORDER = ("recipe", "metrics", "tensorboard", "ema", "00000002", "model.safetensors", "model.json", "00000004")
 
 
 @pytest.fixture(scope="module")
