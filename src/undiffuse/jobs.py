@@ -93,6 +93,8 @@ def train(
     try:
         _refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
         training = Training(denoiser, objective, batches, settings, make, folder=folder, lock=lock, **kept)
+        if settings.compile:
+            denoiser.network.compile()  # alone: what stands around it checks its arguments in Python
         if resume:
             training.resume()
         processes.wait_for_everyone()  # every process has seen the folder as it was

@@ -23,6 +23,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.jobs import train
 from undiffuse.training import checkpoint, tracks
 from undiffuse.training.background import Background, Copies
+from undiffuse.training.batches import Dealt
 from undiffuse.training.loop import Diverged
 from undiffuse.training.memory import largest
 
@@ -203,7 +204,7 @@ def test_a_loss_that_is_no_number_says_why(tmp_path: Path, spoil: str, why: str)
         with torch.no_grad():
             list(training.module.parameters())[-1].fill_(torch.inf)
     elif spoil == "data":
-        training._step._fetch = lambda step: torch.full((160, 1, 8, 8), torch.nan)  # type: ignore[assignment]
+        training._step._fetch = lambda step: Dealt(torch.arange(160), torch.full((160, 1, 8, 8), torch.nan))  # type: ignore[assignment]
         training._step.encoded = lambda step: torch.full((160, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
     else:
         training._step.objective = lambda *given: torch.full((160,), torch.nan, requires_grad=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from undiffuse.core.permutation import ROUNDS, Permutation, halves
+from undiffuse.core.permutation import ROUNDS, Permutation, sides
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
@@ -120,6 +120,6 @@ class Random:
 
     def permutation(self, n: int) -> Permutation:
         """A permutation of 0 ... n-1, to be asked for any places (keyed by the stream, not by the sample indices)."""
-        side = 1 << halves(n)
-        words = replace(self, indices=None).fold(n).bits((ROUNDS, side))
-        return Permutation(n, (words & side - 1).numpy())
+        (rows, columns), random = sides(n), replace(self, indices=None).fold(n)
+        f = random.integers(rows, (ROUNDS, columns))
+        return Permutation(n, f.numpy(), random.fold(1).integers(columns, (ROUNDS, rows)).numpy())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -88,15 +88,20 @@ class Batches:
             return self.x[which.to(self.x.device)].to(self.device)
         return tensor(self.x[which.numpy()]).to(self.device)
 
+    def deal(self, step: int, rows: slice = slice(None)) -> "Dealt":
+        """Which items a part of the batch of step 0, 1 ... has, and the items as they are."""
+        which = self.indices(step)[rows]
+        return Dealt(which, self.fetch(which))
+
     def at(
-        self, step: int, rows: slice = slice(None), fetched: Tensor | None = None
+        self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on.
 
-        fetched: its items as `fetch` gave them, if they are there already.
+        dealt: what `deal` gave for these rows, if that is there already.
         """
-        which, slots = self.indices(step)[rows], torch.arange(self.size)[rows]
-        x = self.fetch(which) if fetched is None else fetched
+        which, x = dealt or self.deal(step, rows)
+        slots = torch.arange(self.size)[rows]
         for number, axis in enumerate(AXES[self.flip]):
             chance = self.random.fold(FLIP, step, *([number] if number else [])).at(slots)
             mirrored = chance.integers(2, (len(slots),), device=x.device) == 1
@@ -110,25 +115,33 @@ class Batches:
         return told
 
 
+class Dealt(NamedTuple):
+    """Indices into the data, (k,), and the items at them, (k, *shape), on the device."""
+
+    which: Tensor
+    x: Tensor
+
+    def part(self, rows: slice) -> "Dealt":
+        """Some of them."""
+        return Dealt(self.which[rows], self.x[rows])
+
+
 class Ahead:
     """Fetches the next step's items while this step is computed, where fetching takes time."""
 
     def __init__(self, data: Batches, rows: slice) -> None:
         self._data, self._rows = data, rows
         self._pool = None if data.held else ThreadPoolExecutor(1, thread_name_prefix="undiffuse-data")
-        self._next: dict[int, Future[Tensor]] = {}
+        self._next: dict[int, Future[Dealt]] = {}
 
-    def __call__(self, step: int) -> Tensor:
+    def __call__(self, step: int) -> Dealt:
         """The items of this step; those of the next are on their way when it returns."""
         if self._pool is None:
-            return self._fetch(step)
+            return self._data.deal(step, self._rows)
         future = self._next.pop(step, None)
-        items = future.result() if future else self._fetch(step)
-        self._next = {step + 1: self._pool.submit(self._fetch, step + 1)}
-        return items
-
-    def _fetch(self, step: int) -> Tensor:
-        return self._data.fetch(self._data.indices(step)[self._rows])
+        dealt = future.result() if future else self._data.deal(step, self._rows)
+        self._next = {step + 1: self._pool.submit(self._data.deal, step + 1, self._rows)}
+        return dealt
 
 
 @lru_cache(maxsize=4)

@@ -79,8 +79,6 @@ class Training(Generic[M]):
         self._tracks = tracks.tracks(self.module, self.ema) if settings.snapshots else {}
         self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()
         self._step = Step(self.accelerator, self.module, objective, self.data, settings)
-        if settings.compile:
-            self.module.compile()
         self._keeper = Keeper(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False

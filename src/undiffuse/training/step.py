@@ -10,7 +10,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.model.model import out_of_memory
 from undiffuse.model.precision import autocast
 from undiffuse.model.settings import Train
-from undiffuse.training.batches import Ahead, Batches
+from undiffuse.training.batches import Ahead, Batches, Dealt
 from undiffuse.training.chance import seeded
 from undiffuse.training.memory import largest
 from undiffuse.training.processes import average
@@ -54,12 +54,12 @@ class Step:
 
         Raises Refused where memory runs out, with the part of the batch that fits.
         """
-        items = self._fetch(step)
+        dealt = self._fetch(step)
         try:
-            losses = [self._part(step, items, part) for part in self._parts]
+            losses = [self._part(step, dealt, part) for part in self._parts]
         except RuntimeError as error:
             if out_of_memory(error):
-                raise self._too_large(step, items) from error
+                raise self._too_large(step, dealt) from error
             raise
         loss = average(self.accelerator, torch.stack(losses).sum(), self._parameters)
         norm = self.accelerator.clip_grad_norm_(self._parameters, self.settings.clip or torch.inf)
@@ -78,10 +78,10 @@ class Step:
         """What the network saw of the data at a step, before noise."""
         return self.data.at(step, self._rows)[0]
 
-    def _part(self, step: int, items: Tensor, part: slice) -> Tensor:
+    def _part(self, step: int, dealt: Dealt, part: slice) -> Tensor:
         """Add the gradient of a part of the batch; returns its share of the loss."""
         random, offset = self.data.random, self._rows.start
-        x_0, cond = self.data.at(step, part, items[part.start - offset : part.stop - offset])
+        x_0, cond = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
         path = (self.accelerator.process_index, *([part.start] if len(self._parts) > 1 else []))
         chance = random.fold(CHANCE, step, *path).seed
         slots = torch.arange(part.start, part.stop)
@@ -91,13 +91,13 @@ class Step:
         self.accelerator.backward(loss)
         return loss.detach().float()
 
-    def _too_large(self, step: int, items: Tensor) -> Refused:
+    def _too_large(self, step: int, dealt: Dealt) -> Refused:
         """What to say where memory ran out: which part of the batch fits."""
 
         def attempt(size: int) -> None:
-            self._part(step, items, slice(self._rows.start, self._rows.start + size))
+            self._part(step, dealt, slice(self._rows.start, self._rows.start + size))
 
-        size, device = len(items) // len(self._parts), self.accelerator.device
+        size, device = len(dealt.which) // len(self._parts), self.accelerator.device
         fits = largest(attempt, size, self.optimiser.zero_grad)
         if fits is None:
             return Refused(f"{size} items do not fit the memory of {device}, nor do fewer: take a smaller network")
