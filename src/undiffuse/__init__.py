@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from undiffuse import codecs, data, guidance, networks, objectives, samplers
+    from undiffuse import codecs, data, guidance, likelihood, networks, objectives, samplers
     from undiffuse.core import oracles, registry, scales, schedules, times
     from undiffuse.core.categorical import Categorical
     from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
@@ -46,6 +46,7 @@ __all__ = [
     "codecs",
     "data",
     "guidance",
+    "likelihood",
     "load",
     "networks",
     "objectives",
@@ -81,6 +82,7 @@ _HOME = {
     "codecs": ("codecs", ""),
     "data": ("data", ""),
     "guidance": ("guidance", ""),
+    "likelihood": ("likelihood", ""),
     "load": ("model.model", "load"),
     "networks": ("networks", ""),
     "objectives": ("objectives", ""),

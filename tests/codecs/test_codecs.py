@@ -142,3 +142,14 @@ def test_mistakes_are_named():
         Whiten().fit(points()).encode(np.zeros((5, 2), np.float32))
     with pytest.raises(Refused, match="as many std as mean, all above 0"):
         Whiten((0.0,), (0.0,))
+
+
+@pytest.mark.parametrize("codec", [Identity(), Pixels(), Whiten()], ids=lambda codec: type(codec).__name__)
+def test_the_log_determinant_is_that_of_encoding(codec: Codec):
+    """The derivative of each number, found by moving it."""
+    x = np.random.default_rng(0).uniform(0, 200, (50, 3, 4)).astype(np.float32) * np.array(
+        [[[1.0], [2.0], [0.1]]], np.float32
+    )
+    fitted = codec.fit(x)
+    slopes = (fitted.encode(x[:1] + 16) - fitted.encode(x[:1])) / 16
+    assert fitted.log_det((3, 4)) == pytest.approx(float(slopes.log().sum()), abs=1e-4)

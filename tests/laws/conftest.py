@@ -12,8 +12,11 @@ from undiffuse.core.schedule import Schedule
 from undiffuse.core.tabulated import Tabulated
 from undiffuse.core.times import Draw, Grid
 
-# What a component that cannot be made from nothing is made of, and settings besides the defaults.
-NEEDED: dict[str, dict[str, Any]] = {"table": {"betas": (0.05, 0.1, 0.2, 0.4)}}
+# What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
+NEEDED: dict[str, dict[str, Any]] = {
+    "table": {"betas": (0.05, 0.1, 0.2, 0.4)},
+    "annealed_langevin": {"updates": 12, "step_size": 1.5e-4},
+}
 MORE: dict[str, list[dict[str, Any]]] = {
     "schedules": [
         {"name": "table", "betas": (0.05, 0.1, 0.2, 0.4), "zero_terminal_snr": True},
@@ -35,6 +38,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"name": "multistep", "order": 3},
         {"name": "multistep", "eta": 1.0},
         {"name": "multistep", "order": 3, "eta": 0.5},
+        {"name": "corrector", "predictor": "ancestral", "corrections": 2},
     ],
 }
 FIXTURES = {

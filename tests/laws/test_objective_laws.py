@@ -73,6 +73,7 @@ LAWS: dict[str, Callable[[Tensor], Tensor]] = {
     "edm": lambda snr: (1 + 0.25 * snr) / 0.25,  # (sigma^2 + data_std^2) / (sigma data_std)^2 with sigma^2 = 1/SNR
     "truncated_snr": lambda snr: torch.maximum(snr, torch.tensor(1.0)),
     "snr_plus_one": lambda snr: snr + 1,
+    "likelihood": lambda snr: 40 * snr**1.5,  # -d/dt of 1 / (20 t)^2
 }
 
 

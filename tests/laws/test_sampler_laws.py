@@ -22,7 +22,16 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.schedules import EDM, VE, VP, ContinuousCosine, Flow, LinearBeta, LogLinear
 from undiffuse.core.times import Even, Karras
-from undiffuse.samplers import DDIM, Ancestral, Euler, Heun, Multistep, Renoise
+from undiffuse.samplers import (
+    DDIM,
+    Ancestral,
+    AnnealedLangevin,
+    Euler,
+    Heun,
+    Multistep,
+    ProbabilityFlow,
+    Renoise,
+)
 
 SCHEDULES = [VP(), EDM(), VE()]
 EXACT_AT_ANY_COUNT = (Ancestral(variance="exact"), Renoise())
@@ -289,11 +298,12 @@ def test_a_sample_depends_on_seed_and_index_only(sampler: Sampler):
 
 
 def test_one_step_lands_on_the_guess_and_all_steps_of_a_table_work(sampler: Sampler):
-    """From t = 1 to 0 in one step every bridge ends in the belief itself."""
+    """From t = 1 to 0 in one step every bridge ends in the belief itself; samplers that move within a step do not."""
     oracle = GaussianOracle(Gaussian(VP()), MEAN, STD**2)
     x = Random(0).normal((4, 1), dtype=torch.float64)
     belief, _ = sampler.step(oracle, x, torch.tensor(1.0).double(), torch.tensor(0.0).double(), random=Random(0))
-    torch.testing.assert_close(belief.mean, oracle(x, 1.0).mean, rtol=1e-9, atol=1e-9)
+    if not isinstance(sampler, AnnealedLangevin | ProbabilityFlow):
+        torch.testing.assert_close(belief.mean, oracle(x, 1.0).mean, rtol=1e-9, atol=1e-9)
     schedule = LinearBeta(steps=25, beta_start=0.004, beta_end=0.5)
     mean, std = final_law(sampler, schedule, Even()(schedule, 25))
     assert mean == pytest.approx(MEAN, abs=0.15 * STD)

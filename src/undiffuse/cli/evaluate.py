@@ -140,7 +140,7 @@ def show(judged: "Evaluation") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from undiffuse.judging import wording
+    from undiffuse.judging import nll, wording
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("metric")
@@ -153,6 +153,8 @@ def show(judged: "Evaluation") -> None:
         for column in wording.worst(verdict):
             table.add_row(f"[dim]  {escape(column)}[/]")
     console().print(table)
+    if "likelihood" in judged.about:
+        console().print("\n".join(nll.lines(judged.about["likelihood"])))
     console().print(f"[dim]{wording.FLOOR} Features: {escape(wording.features(judged.about))}.[/]")
     for warning in judged.warnings:
         console().print(f"[yellow]take care:[/] {escape(warning)}")

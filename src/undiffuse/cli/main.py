@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from undiffuse import __version__
-from undiffuse.cli import check_data, compare, evaluate, listing, sample, show, train, tune
+from undiffuse.cli import check_data, compare, evaluate, listing, sample, score, show, train, tune
 from undiffuse.cli.commands import Command
 from undiffuse.core.errors import Refused
 
@@ -29,6 +29,7 @@ for command in (
     sample.sample,
     evaluate.evaluate,
     compare.compare,
+    score.score,
     tune.tune,
     check_data.check_data,
     listing.list_,

@@ -21,7 +21,8 @@ Features = Annotated[
     Option(metavar="NAME", help="pixels, efficientnet-lite0, inception, inception:FILE or module:package.file:name."),
 ]
 Metrics = Annotated[
-    str | None, Option(metavar="A,B,C", help="Some of `undiffuse list metrics`. [default: all that apply]")
+    str | None,
+    Option(metavar="A,B,C", help="Some of `undiffuse list metrics`, and nll of a run. [default: all that apply]"),
 ]
 Resize = Annotated[int | None, Option(metavar="N", help="Bring samples and data to N x N pixels before.")]
 Cached = Annotated[bool, Option("--cache/--no-cache", help="Keep what is costly about the data for the next time.")]

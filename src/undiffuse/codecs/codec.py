@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from undiffuse.core.errors import Refused
+
 SLICE = 2**24  # bytes that are looked at together
 
 
@@ -41,6 +43,13 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """The inverse of `encode`, in the data's own dtype and range: integers are rounded and clipped."""
+
+    def log_det(self, shape: tuple[int, ...]) -> float:
+        """log |det d encode / dx| of an item of this shape in nats, which a density in the data's units needs.
+
+        Raises Refused for a codec that is not affine.
+        """
+        raise Refused(f"{type(self).__name__} is not affine: densities of what it encodes are none of the data")
 
 
 def slices(x: Items) -> Iterator[np.ndarray]:

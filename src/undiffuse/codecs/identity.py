@@ -26,3 +26,7 @@ class Identity(Codec):
     def decode(self, z: Tensor) -> Tensor:
         """z in the data's dtype."""
         return as_dtype(z, self.dtype)
+
+    def log_det(self, shape: tuple[int, ...]) -> float:
+        """0: nothing is scaled."""
+        return 0.0

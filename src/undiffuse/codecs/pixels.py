@@ -1,5 +1,6 @@
 """Values of a known range, such as pixels, become numbers in [-1, 1]."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -43,3 +44,7 @@ class Pixels(Codec):
         """z in [-1, 1] as values in [low, high]; beyond is clipped."""
         values = (z.float() + 1) * (self._width / 2) + self.low
         return as_dtype(values.clamp(self.low, self.high), self.dtype)
+
+    def log_det(self, shape: tuple[int, ...]) -> float:
+        """log(2 / (high - low)) for each number."""
+        return math.prod(shape) * math.log(2 / self._width)

@@ -1,5 +1,6 @@
 """Features of any scale become numbers with mean 0 and standard deviation 1."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -39,6 +40,10 @@ class Whiten(Codec):
         """z in the data's own units."""
         mean, std = self._moments(z)
         return as_dtype(z.float() * std + mean, self.dtype)
+
+    def log_det(self, shape: tuple[int, ...]) -> float:
+        """-log std, for each number of its feature or channel."""
+        return -math.prod(shape[1:]) * sum(map(math.log, self.std))
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.mean:

@@ -28,6 +28,10 @@ class Denoiser(ABC):
         is true, is the null condition.
         """
 
+    def no_density(self) -> str:
+        """Why no probability density belongs to these guesses; "" where one does."""
+        return ""
+
 
 class Predictor(nn.Module, Denoiser):
     """A network that guesses values:  mean = c_skip x_t + c_out network(c_in x_t, c_time).
@@ -53,6 +57,9 @@ class Predictor(nn.Module, Denoiser):
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
         output: Tensor = self.network((c_in * x_t).to(dtype), c_time, **cond)
         return Normal(c_skip * x_t + c_out * output.to(x_t.dtype), 0.0)
+
+    def no_density(self) -> str:
+        return self.scales.no_density()
 
     __call__ = nn.Module.__call__
 

@@ -77,11 +77,30 @@ class Gaussian(Process):
         """dx/dt of the probability-flow ODE: alpha'(t) mean + sigma'(t) noise (arXiv:2011.13456, eq.
         13, in the terms of the guess).
         """
-        rates = self._rates(as_time(t))
-        alpha_rate, sigma_rate = (
-            r if r.ndim == 0 else r.to(x_t.device).reshape(-1, *(1,) * (x_t.ndim - 1)) for r in rates
-        )
+        alpha_rate, sigma_rate = self._rates_at(t, x_t)
         return _cast(alpha_rate, x_t) * guess.mean + _cast(sigma_rate, x_t) * self.noise(x_t, guess, t)
+
+    def score(self, x_t: Tensor, guess: Normal, t: Tensor | float) -> Tensor:
+        """The gradient of log q(x_t) if the guess is E[x_0 given x_t]: (alpha mean - x_t) / sigma^2."""
+        alpha, sigma = self.schedule.at(t, x_t)
+        return (_cast(alpha, x_t) * guess.mean - x_t) / _cast(sigma**2, x_t)
+
+    def drift_and_diffusion(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """f and g^2 of the forward dx = f x dt + g dw, in float64 and shaped to multiply `like`:
+        f = alpha'/alpha, g^2 = (sigma^2)' - 2 f sigma^2 (arXiv:2206.00364, eq. 40; infinite where alpha = 0).
+        """
+        alpha, sigma = self.schedule.at(t, like)
+        alpha_rate, sigma_rate = self._rates_at(t, like)
+        drift = alpha_rate / alpha
+        return drift, 2 * sigma * (sigma_rate - drift * sigma)
+
+    def _rates_at(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha'(t) and sigma'(t), shaped to multiply `like`."""
+        wide = (-1,) + (1,) * (like.ndim - 1)
+        alpha_rate, sigma_rate = self._rates(as_time(t))
+        if alpha_rate.ndim == 0:
+            return alpha_rate, sigma_rate
+        return alpha_rate.to(like.device).reshape(wide), sigma_rate.to(like.device).reshape(wide)
 
     def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t) by automatic differentiation."""

@@ -29,6 +29,10 @@ class Scales(ABC):
         c_skip, c_out, _ = self.coefficients(alpha, sigma)
         return (x_0 - c_skip * x_t) / c_out
 
+    def no_density(self) -> str:
+        """Why no probability density belongs to such guesses; "" where they are means of the data."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Noise(Scales):
@@ -129,6 +133,9 @@ class Consistency(Scales):
 
     def time(self, schedule: Schedule, t: Tensor) -> Tensor:
         return (-125 * schedule.log_snr(t)).clamp(-10000, 10000)
+
+    def no_density(self) -> str:
+        return "a consistency function guesses where a path ends, not the mean of the data"
 
 
 def _needs_signal(alpha: Tensor, what: str) -> None:

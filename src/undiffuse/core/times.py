@@ -191,6 +191,23 @@ class LogNormal(Draw):
         return _on_table(schedule.time(-2 * level), schedule, 0.0).clamp(min=1e-9)
 
 
+@dataclass(frozen=True)
+class LogUniform(Draw):
+    """log(sigma/alpha) uniform between the schedule's noise at t_min and at t = 1, log-SNR clipped to +-limit.
+
+    The density of t is that of -d log SNR/dt, so plain noise weighting becomes the likelihood's, up to the number
+    log SNR(t_min) - log SNR(1) (arXiv:2101.09258, sec. 5).
+    """
+
+    t_min: float = 1e-5
+    limit: float = 20.0
+
+    def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
+        ends = schedule.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(-self.limit, self.limit)
+        t = schedule.time(ends[1] + (ends[0] - ends[1]) * random.uniform((count,)))
+        return _on_table(t, schedule, 0.0).clamp(min=1e-9)
+
+
 def _on_table(t: Tensor, schedule: Schedule, t_min: float) -> Tensor:
     """The table's next noisier time; without a table t in (0, 1) becomes t_min + (1 - t_min) t."""
     return (t * schedule.steps).ceil().clamp(min=1) / schedule.steps if schedule.steps else t_min + (1 - t_min) * t

@@ -31,6 +31,11 @@ class ClassifierFree(Denoiser):
     def process(self) -> Any:  # type: ignore[override]
         return self.denoiser.process
 
+    def no_density(self) -> str:
+        if self.weight == 1:
+            return self.denoiser.no_density()
+        return f"guidance with weight {self.weight:g} moves the guesses away from the means of any one density"
+
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         if self.weight == 1:
             return self.denoiser(x_t, t, **cond)

@@ -15,8 +15,9 @@ import torch
 from undiffuse import __version__, pictures
 from undiffuse.core.errors import Refused
 from undiffuse.drawing.draw import Advance, Drawn, Wish, draw, unroll
-from undiffuse.judging import closest, sources, wording
-from undiffuse.judging.judge import Judge, Judged
+from undiffuse.judging import closest, nll, sources, wording
+from undiffuse.judging.judge import NLL, Judge, Judged
+from undiffuse.judging.nll import Scores
 from undiffuse.judging.noise import Errors, errors
 from undiffuse.judging.record import EVALUATION
 from undiffuse.judging.sources import Real
@@ -88,6 +89,7 @@ class RunEvaluation(Evaluation):
     drawn: Drawn
     path: Drawn
     noise: Errors
+    scores: Scores | None = None
 
 
 def evaluate_samples(
@@ -95,6 +97,8 @@ def evaluate_samples(
 ) -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
     how = how or Judge()
+    if NLL in how.metrics:
+        raise Refused("the metric nll asks a run how likely it finds data; finished samples cannot say")
     real = sources.split(which, how.resize)
     samples = sources.open_samples(path, real, how.resize)
     started = time.perf_counter()
@@ -136,13 +140,16 @@ def evaluate_run(
         (np.asarray(few_held_out.x), few_held_out.labels),
         (np.asarray(few_learned.x), few_learned.labels),
     )
+    scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
     cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
     against = which or f"held-out part of {real.held_out.name}"
     about = describe(
         command, wish.seed, n, started, judged, sampling=sampling(wish) | cost, against=against,
         step=model.facts.get("step"),
     )  # fmt: skip
-    return RunEvaluation(judged, real, about, model, drawn, path, noise)
+    if scores is not None:
+        about["likelihood"] = scores.summary()
+    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores)
 
 
 def sampling(wish: Wish) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from undiffuse.metrics.judge import Verdicts, collect, find, judge_evidence
 
 MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
 SIDES = (8, 2048)
+NLL = "nll"  # asked for like a metric, but of a run and its data: no samples are compared
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class Judge:
 
     def __post_init__(self) -> None:
         _ = choose(self.features).about  # also asks whether what they need is installed
-        find(self.metrics)
+        find(self.compared)
         if self.resize is not None and not SIDES[0] <= self.resize <= SIDES[1]:
             raise Refused(f"--resize {self.resize}: images can be brought to {SIDES[0]} ... {SIDES[1]} pixels a side")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The metrics that compare samples with data."""
+        return tuple(name for name in self.metrics if name != NLL)
 
     def __call__(
         self,
@@ -64,7 +70,8 @@ class Judge:
         evidence = collect(
             x, *parts, labels=labels, seed=seed, features=choose(self.features), resize=self.resize, cache=kept
         )
-        verdicts = judge_evidence(evidence, find(self.metrics), bool(self.metrics), advance)
+        wanted = find(self.compared) if self.metrics != (NLL,) else []
+        verdicts = judge_evidence(evidence, wanted, bool(self.metrics), advance) if wanted else {}
         left = [
             f"{len(seen):,} of {len(part):,} {name} were looked at"
             for name, seen, part in zip(

@@ -13,7 +13,7 @@ from PIL import Image
 from undiffuse import pictures
 from undiffuse.drawing.content import sheet, strip
 from undiffuse.drawing.draw import Drawn
-from undiffuse.judging import closest, page, wording
+from undiffuse.judging import closest, nll, page, wording
 from undiffuse.judging.charts import COLOURS, Line, chart, smooth
 from undiffuse.judging.evaluate import RunEvaluation
 from undiffuse.judging.record import EVALUATION, Curve, history
@@ -75,6 +75,7 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
             page.section("Loss while training", _losses(curves)),
             page.section("Error of the guess at each noise level", _noise(evaluation)),
         ),
+        *_likelihood(evaluation),
         page.section("Make it again", _commands(evaluation, run)),
         page.section(
             "Recipe and versions",
@@ -190,6 +191,18 @@ def _noise(evaluation: RunEvaluation) -> str:
         "Where training items lie far below held-out ones, the model has learnt them by heart."
     )
     return page.drawing(chart(lines, "log-SNR", "squared error of the guess", log=True), caption)
+
+
+def _likelihood(evaluation: RunEvaluation) -> list[str]:
+    """The negative log-likelihood and the terms of its bound, where they were asked for."""
+    scores = evaluation.scores
+    if scores is None or scores.terms is None:
+        return []
+    levels, terms = nll.curve(scores.terms, evaluation.model.denoiser.process.schedule)
+    said = "".join(f"<p>{escape(line)}</p>" for line in nll.lines(scores.summary()))
+    caption = "What the bound pays between two noise levels. Left is pure noise, right is clean data."
+    drawn = chart([Line("bound", levels, terms)], "log-SNR", "bits per dimension", log=min(terms) > 0)
+    return [page.section("How likely held-out data are", said + page.drawing(drawn, caption))]
 
 
 def _commands(evaluation: RunEvaluation, run: Path) -> str:

@@ -1,0 +1,9 @@
+"""Likelihoods: the variational bound, the exact density by the probability-flow ODE, and the discretised decoder."""
+
+from undiffuse.likelihood.bound import Bound
+from undiffuse.likelihood.continuous import continuous
+from undiffuse.likelihood.decoder import Decoder
+from undiffuse.likelihood.elbo import elbo
+from undiffuse.likelihood.ode import Code, Density, decode, encode, ode, round_trip
+
+__all__ = ["Bound", "Code", "Decoder", "Density", "continuous", "decode", "elbo", "encode", "ode", "round_trip"]

@@ -29,7 +29,7 @@ KIND = {
     "objective": "objectives",
     "sampler": "samplers",
 }
-INNER = {"times": "times"}  # fields of an objective that are components themselves
+INNER = {"times": "times", "predictor": "samplers"}  # fields of a component that are components themselves
 GIVEN = (
     "channels",
     "classes",
@@ -124,12 +124,7 @@ def process(recipe: Recipe) -> Process:
 
 def objective(recipe: Recipe) -> Any:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    table = recipe["objective"]
-    for field, kind in INNER.items():
-        if field in table:
-            inner = table[field]
-            table[field] = registry.build(kind, inner if isinstance(inner, Mapping) else {"name": inner})
-    return registry.build("objectives", table)
+    return _nested("objectives", recipe["objective"])
 
 
 def sampling(recipe: Recipe) -> Sampling:
@@ -138,10 +133,20 @@ def sampling(recipe: Recipe) -> Sampling:
     beside = {key: table.pop(key) for key in ("steps", "guidance") if key in table}
     times = grid(table.pop("times", None))
     return Sampling(
-        registry.build("samplers", table) if table else None,
+        _nested("samplers", table) if table else None,
         times=times,
         **registry.check(Sampling, beside, owner="sampler"),
     )
+
+
+def _nested(kind: str, table: Mapping[str, Any]) -> Any:
+    """The component of a table in which fields that are components themselves are names or tables."""
+    inside = {
+        field: registry.build(inner, table[field] if isinstance(table[field], Mapping) else {"name": table[field]})
+        for field, inner in INNER.items()
+        if field in table
+    }
+    return registry.build(kind, {**table, **inside})
 
 
 def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:

@@ -10,9 +10,10 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
+from undiffuse.core.schedule import Schedule
 from undiffuse.core.times import Draw, Uniform
 
-Weighting = Literal["noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one"]
+Weighting = Literal["noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one", "likelihood"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Denoising:
     14), "data" (1), "min_snr" (min(SNR, gamma), arXiv:2303.09556),
     "edm" (SNR + 1/data_std^2, arXiv:2206.00364, table 1), "truncated_snr" (max(SNR,
     1)) and "snr_plus_one" (the velocity's; both arXiv:2202.00512, sec. 4).
+    "likelihood" is g^2 on the score, -dSNR/dt on the data, g the diffusion of the schedule's own equation
+    (arXiv:2101.09258, eq. 7; arXiv:2107.00630, eq. 17): half its mean over t, times d, is the bound in nats, up to what
+    does not depend on the guess. With times "log_uniform" and "noise" instead it is drawn by importance.
     times: how the noise levels are drawn. Raises Refused for an unknown weighting and parameters <= 0.
     """
 
@@ -48,17 +52,29 @@ class Denoising:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process = denoiser.process
         guess = denoiser(process.marginal(x_0, t).sample(random), t, **cond)
-        weight = _WEIGHTS[self.weighting](self, process.schedule.log_snr(t).exp())
+        weight = _WEIGHTS[self.weighting](self, process.schedule, t)
         error = guess.error(x_0)
         return weight.to(error) * error / max(1, x_0[0].numel())
 
 
-_WEIGHTS: dict[str, Callable[[Denoising, Tensor], Tensor]] = {
-    "noise": lambda _, snr: snr,
-    "snr": lambda _, snr: snr,
-    "data": lambda _, snr: torch.ones_like(snr),
-    "min_snr": lambda objective, snr: snr.clamp(max=objective.gamma),
-    "edm": lambda objective, snr: snr + 1 / objective.data_std**2,
-    "truncated_snr": lambda _, snr: snr.clamp(min=1),
-    "snr_plus_one": lambda _, snr: snr + 1,
+def _snr(schedule: Schedule, t: Tensor) -> Tensor:
+    return schedule.log_snr(t).exp()
+
+
+def _falling(schedule: Schedule, t: Tensor) -> Tensor:
+    """-dSNR/dt by automatic differentiation."""
+    with torch.enable_grad():
+        t = t.detach().double().requires_grad_()
+        return -torch.autograd.grad(_snr(schedule, t).sum(), t)[0]
+
+
+_WEIGHTS: dict[str, Callable[[Denoising, Schedule, Tensor], Tensor]] = {
+    "noise": lambda _, schedule, t: _snr(schedule, t),
+    "snr": lambda _, schedule, t: _snr(schedule, t),
+    "data": lambda _, schedule, t: torch.ones_like(t),
+    "min_snr": lambda objective, schedule, t: _snr(schedule, t).clamp(max=objective.gamma),
+    "edm": lambda objective, schedule, t: _snr(schedule, t) + 1 / objective.data_std**2,
+    "truncated_snr": lambda _, schedule, t: _snr(schedule, t).clamp(min=1),
+    "snr_plus_one": lambda _, schedule, t: _snr(schedule, t) + 1,
+    "likelihood": lambda _, schedule, t: _falling(schedule, t),
 }

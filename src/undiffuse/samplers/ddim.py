@@ -1,7 +1,8 @@
 """DDIM: take the noise that is there along, with as much fresh noise as wished."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,13 +18,18 @@ class DDIM(Sampler):
     """keep = sqrt(sigma_s^2 - eta^2 v) / sigma_t, v the Markov reverse's variance.
     eta = 0: deterministic, first order; 1: DDPM.
 
+    variance: "posterior" takes the guess for certain; "exact" averages over the guess's own variance, as a denoiser
+    that reports one makes possible (Analytic-DPM's DDIM, arXiv:2201.06503, with guidance's optimal_variance).
     Source: arXiv:2010.02502, eq. 12 and 16. For tokens: multinomial DDIM (app. A).
     Raises Refused for eta outside [0, 1].
     """
 
     eta: float = 0.0
+    variance: Literal["posterior", "exact"] = "posterior"
 
     def __post_init__(self) -> None:
+        if self.variance not in _GUESSES:
+            raise Refused(f"ddim has no variance {self.variance!r}; it has: {', '.join(_GUESSES)}")
         if not 0 <= self.eta <= 1:
             raise Refused(f"ddim needs eta in [0, 1], not {self.eta:g}")
 
@@ -31,5 +37,17 @@ class DDIM(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process = denoiser.process
-        guess = denoiser(x_t, t, **cond).mean_only()
+        guess = _GUESSES[self.variance](denoiser(x_t, t, **cond))
         return process.bridge(x_t, guess, s, t, process.keep(s, t, x_t, self.eta)), None
+
+
+def _uncertain(guess: Distribution) -> Distribution:
+    if getattr(guess, "certain", False):
+        raise Refused("ddim with variance 'exact' needs a denoiser that reports its variance; use 'posterior'")
+    return guess
+
+
+_GUESSES: dict[str, Callable[[Distribution], Distribution]] = {
+    "posterior": lambda guess: guess.mean_only(),
+    "exact": _uncertain,
+}

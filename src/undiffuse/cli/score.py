@@ -1,0 +1,46 @@
+"""`undiffuse score`: say how likely a run finds each datum."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from undiffuse.cli import options
+from undiffuse.cli.manners import console, progress
+from undiffuse.drawing import places
+
+
+def score(
+    run: Annotated[Path, Argument(metavar="RUN", help="A run folder.")],
+    data: Annotated[str, Argument(metavar="DATA", help="A folder, a file or a data component, as for training.")],
+    out: Annotated[
+        Path | None, Option("-o", "--out", help="A .csv file. [default: scores.csv in the run folder]")
+    ] = None,
+    bound: Annotated[bool, Option("--bound", help="The variational bound as well: slower.")] = False,
+    given: Annotated[bool, Option("--given-label", help="p(item given its label) instead of p(item).")] = False,
+    tolerance: Annotated[float, Option(help="Of the ODE's solver, relative and absolute.")] = 1e-4,
+    seed: options.Seed = 0,
+) -> None:
+    """Write the log-density of each item: low ones are unlike what the run was trained on.
+
+    \b
+    undiffuse score runs/digits others.npz -o scores.csv
+    undiffuse score runs/flowers new-flowers.csv --bound
+
+    Nats and bits per dimension in the data's own units; of integers, such as pixels, the log-probability of the levels.
+    """
+    from undiffuse.judging import nll
+    from undiffuse.judging.sources import open_data
+    from undiffuse.model.model import load
+    from undiffuse.pictures import write
+
+    target = places.file(out, run, "scores.csv")
+    model = load(run, precision="float32")
+    items = open_data(data)
+    with progress("scoring", "item") as density, progress("bounding", "call") as bounding:
+        found = nll.score(
+            model, items, bound=bound, given=given, tolerance=tolerance, seed=seed, density=density, bounding=bounding
+        )
+    write(target, found.table(items).encode())
+    console().print("\n".join(nll.lines(found.summary())))
+    print(f"written to {target}")

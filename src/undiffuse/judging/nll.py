@@ -1,0 +1,171 @@
+"""How likely a run finds data: log-densities and bounds of each item, in the data's own units."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse import likelihood
+from undiffuse.core.errors import Refused
+from undiffuse.data.dataset import Dataset
+from undiffuse.drawing.draw import LABEL, Advance
+from undiffuse.likelihood import Bound, Decoder, Density
+from undiffuse.model.model import Model
+from undiffuse.model.plan import batches
+
+BITS = 1 / math.log(2)
+PICKED = 100  # steps of the bound that each item looks at
+MOST = 512  # items at once: the hardest one decides on the ODE's step for all
+ITEMS = 64  # that `undiffuse evaluate` looks at
+
+Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is told (done, total)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """log p of each item in nats by the ODE, `bound`: the variational bound on it where asked for, both (count,).
+
+    Of integers: log-probabilities of the levels, bounded from below; of other numbers: densities in the data's units.
+    error: what is left of the trace's estimate, nan where unknown. given: the condition they are given, or "".
+    """
+
+    log_prob: np.ndarray
+    error: np.ndarray
+    elements: int
+    convention: str
+    given: str
+    bound: np.ndarray | None = None
+    terms: Bound | None = None
+
+    def bits(self, nats: np.ndarray) -> np.ndarray:
+        """-nats in bits per dimension."""
+        return -nats * (BITS / self.elements)
+
+    def summary(self) -> dict[str, Any]:
+        """Bits per dimension over all items with their standard errors, in JSON's types."""
+        found: dict[str, Any] = {"convention": self.convention, "given": self.given, "items": len(self.log_prob)}
+        for name, nats in (("ode", self.log_prob), ("bound", self.bound)):
+            if nats is not None:
+                bits = self.bits(nats)
+                error = float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else None
+                found[name] = {"bits_per_dim": float(bits.mean()), "standard_error": error}
+        return found
+
+    def table(self, data: Dataset) -> str:
+        """One line an item as CSV: its number, name and label where known, nats and bits per dimension."""
+        columns: dict[str, list[Any]] = {"item": list(range(len(data)))}
+        if len(data.names):
+            columns["name"] = list(data.names)
+        if data.labels is not None:
+            columns["label"] = [data.classes[label] for label in data.labels]
+        columns |= {"log_prob": self.log_prob.tolist(), "bits_per_dim": self.bits(self.log_prob).tolist()}
+        if self.bound is not None:
+            columns |= {"bound": self.bound.tolist(), "bound_bits_per_dim": self.bits(self.bound).tolist()}
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        return file.getvalue()
+
+
+def score(
+    model: Model,
+    data: Dataset,
+    *,
+    bound: bool = False,
+    given: bool = False,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+    density: Advance = lambda done, total: None,
+    bounding: Advance = lambda done, total: None,
+) -> Scores:
+    """log p of each item. bound: the variational bound as well. given: p(item given its label), else p(item).
+
+    Raises Refused for items of another shape, labels that are missing or no classes of the model, a model that needs
+    its condition where it is not given, and integers whose codec has no even levels.
+    """
+    if data.shape != model.shape:
+        raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
+    cond, told = _condition(model, data, given)
+    x = np.asarray(data.x)
+    encoded = model.codec.encode(x)
+    decoder = _decoder(model, x)
+    scale = 0.0 if decoder else model.codec.log_det(model.shape)
+    options: dict[str, Any] = {"decoder": decoder, "seed": seed, "batch": min(MOST, batches(model.shape)), **cond}
+    found: Density = likelihood.ode(
+        model.denoiser, encoded, rtol=tolerance, atol=tolerance, progress=density, **options
+    )
+    terms = None
+    if bound:
+        terms = likelihood.elbo(model.denoiser, encoded, subset=PICKED, progress=bounding, **options)
+    below = None if terms is None else scale - terms.nats.numpy()
+    return Scores(
+        found.log_prob.numpy() + scale,
+        found.probe_error.numpy(),
+        found.elements,
+        found.convention,
+        told,
+        below,
+        terms,
+    )
+
+
+def evaluate(model: Model, held_out: Dataset, seed: int, bar: Bar) -> Scores:
+    """Both numbers for up to ITEMS held-out items, given their labels where the model knows them."""
+    given = LABEL in model.conditions and held_out.labels is not None
+    few = held_out.some(ITEMS)
+    with bar("likelihood", "item") as density, bar("bound", "call") as bounding:
+        return score(model, few, bound=True, given=given, seed=seed, density=density, bounding=bounding)
+
+
+def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], list[float]]:
+    """log-SNR, rising, and the bound's terms there in bits per dimension, summed over neighbouring steps."""
+    levels = schedule.log_snr(terms.times[:-1]).clamp(-20, 20)
+    each = terms.steps.mean(0) * (BITS / terms.elements)
+    chunks = torch.arange(len(levels)).chunk(parts)
+    return [float(levels[c].mean()) for c in chunks], [float(each[c].sum()) for c in chunks]
+
+
+def _condition(model: Model, data: Dataset, given: bool) -> tuple[dict[str, Tensor], str]:
+    """What the denoiser is told about each item, and in words."""
+    needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
+    if not given:
+        if needed:
+            raise Refused(f"the run needs {needed[0]!r}: score with --given-label data that have one")
+        return {}, ""
+    if LABEL not in model.conditions:
+        raise Refused("the run was trained without labels: there is nothing to be given")
+    if data.labels is None or not set(data.classes) <= set(model.classes):
+        raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
+    places = np.array([model.classes.index(name) for name in data.classes])
+    return {LABEL: torch.from_numpy(places[data.labels]).to(model.device)}, LABEL
+
+
+def _decoder(model: Model, x: np.ndarray) -> Decoder | None:
+    """The levels of integers in the codec's units; none for other numbers."""
+    if not np.issubdtype(x.dtype, np.integer):
+        return None
+    limits = np.iinfo(x.dtype)
+    low, high = (model.codec.encode(np.full((1, *x.shape[1:]), end, x.dtype)) for end in (limits.min, limits.max))
+    if not (bool((low == low.flatten()[0]).all()) and bool((high == high.flatten()[0]).all())):
+        raise Refused("the codec scales channels differently, so that integers have no even levels; pixels does not")
+    return Decoder(float(low.flatten()[0]), float(high.flatten()[0]), int(limits.max) - int(limits.min) + 1)
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """The summary for people, one number a line."""
+    titles = {"ode": "negative log-likelihood, ODE", "bound": "negative log-likelihood, bound"}
+    what = summary["convention"] + (f" given the {summary['given']}" if summary["given"] else "")
+    found = [(title, summary[name]) for name, title in titles.items() if name in summary]
+    return [
+        f"{title}: {number['bits_per_dim']:.4f}"
+        + ("" if number["standard_error"] is None else f" +- {number['standard_error']:.4f}")
+        + f" bits per dimension ({what}, {summary['items']:,} items)"
+        for title, number in found
+    ]

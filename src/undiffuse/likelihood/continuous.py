@@ -1,0 +1,64 @@
+"""The variational bound with infinitely many steps: an integral over log-SNR."""
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Normal
+from undiffuse.core.errors import Refused
+from undiffuse.likelihood.bound import Bound, joined
+from undiffuse.likelihood.decoder import Decoder
+from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
+from undiffuse.likelihood.terms import data, prior
+
+
+@torch.no_grad()
+def continuous(
+    denoiser: Denoiser,
+    x_0: Tensor,
+    *,
+    points: int = 100,
+    t_min: float | None = None,
+    decoder: Decoder | None = None,
+    seed: int = 0,
+    indices: Tensor | None = None,
+    batch: int | None = None,
+    progress: Progress = silent,
+    **cond: Tensor,
+) -> Bound:
+    """The bound with infinitely many steps: 1/2 integral |x_0 - guess|^2 d SNR between its prior and reconstruction.
+
+    The integral is taken over log-SNR at `points` random times of each datum, one in each of as many equal strata,
+    which are the result's steps. It starts at t = 1 (where SNR = 0 at log-SNR -20) and ends at t_min (default: the
+    table's first step, else 1e-4), where the reconstruction is N(guess, sigma^2 / alpha^2), in levels with a decoder.
+    Source: arXiv:2107.00630, eq. 17 to 19. Raises Refused as `elbo` does, and for tokens.
+    """
+    x_0, process = data(denoiser, x_0, decoder), denoiser.process
+    if has_tokens(denoiser):
+        raise Refused("the bound in continuous time is for values; tokens have elbo")
+    schedule = process.schedule
+    if points < 1:
+        raise Refused(f"the integral needs at least 1 point, not {points}")
+    last = t_min or (1 / schedule.steps if schedule.steps else 1e-4)
+    ends = schedule.log_snr(torch.tensor([1.0, last], dtype=torch.float64)).clamp(min=-20)
+    edges = torch.linspace(float(ends[0]), float(ends[1]), points + 1, dtype=torch.float64)
+    done, found = 0, list[tuple[Tensor, ...]]()
+    for _, x, random, told in parts(x_0, seed, indices, batch, cond):
+        terms = torch.zeros(len(x), points, dtype=torch.float64, device=x.device)
+        for i in range(points):
+            level = edges[i] + (edges[i + 1] - edges[i]) * random.fold(i, 1).uniform((len(x),))
+            t = schedule.time(level)
+            x_t = process.marginal(x, t).sample(random.fold(i))
+            error = denoiser(x_t, t, **told).error(x).double()
+            terms[:, i] = 0.5 * (edges[i + 1] - edges[i]) * schedule.log_snr(t).exp().to(x.device) * error
+            done += len(x)
+            progress(done, len(x_0) * (points + 1))
+        x_t = process.marginal(x, last).sample(random.fold(-2))
+        alpha, sigma = schedule.at(last, x)
+        belief = Normal(denoiser(x_t, last, **told).mean, (sigma / alpha) ** 2)
+        rebuilt = -(decoder.log_prob(x, belief) if decoder else belief.log_prob(x))
+        done += len(x)
+        progress(done, len(x_0) * (points + 1))
+        end = prior(process, x, torch.tensor(1.0, dtype=torch.float64))
+        found.append((end, terms, rebuilt, torch.full_like(end, torch.nan)))
+    return joined(found, schedule.time(edges), x_0, decoder, denoiser)

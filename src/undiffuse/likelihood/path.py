@@ -1,0 +1,177 @@
+"""The probability-flow ODE as a rotation from data to noise, with the divergence that a density needs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.core.schedule import as_time
+
+Trace = Literal["exact", "rademacher", "gaussian", "sphere"]
+STEPS = 100_000  # of the solver, where it gives up
+
+
+@dataclass(frozen=True)
+class Path:
+    """dz/da = (cos(a) z - guess) / sin(a), z = x_t / sqrt(alpha^2 + sigma^2), the angle a = atan(sigma / alpha).
+
+    The probability-flow ODE of any Gaussian schedule (arXiv:2011.13456, eq. 13; with angles arXiv:2202.00512, app. D):
+    the right side is the guess's velocity, of unit size from data (a = 0) to noise, also where alpha is 0 or sigma 80.
+    t_min, start: where it ends, near data and at noise. rtol, atol: tolerances on each sample's z and on its
+    log-density per dimension; the worst sample of a batch decides on the step.
+    """
+
+    denoiser: Denoiser
+    t_min: float
+    start: float
+    rtol: float
+    atol: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t_min < self.start <= 1:
+            raise Refused(f"an ODE runs between 0 < t_min < start <= 1, not t_min = {self.t_min} and {self.start}")
+        if not (self.rtol > 0 and self.atol > 0):
+            raise Refused(f"tolerances are above 0, not rtol = {self.rtol:g} and atol = {self.atol:g}")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The angles at t_min and at the start."""
+        (clean, little), (signal, noise) = self._at(self.t_min), self._at(self.start)
+        return math.atan2(little, clean), math.atan2(noise, signal)
+
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """sqrt(alpha^2 + sigma^2) at t_min and at the start."""
+        return math.hypot(*self._at(self.t_min)), math.hypot(*self._at(self.start))
+
+    def solve(
+        self,
+        z: Tensor,
+        cond: dict[str, Tensor],
+        probes: Tensor | None = None,
+        exact: bool = False,
+        back: bool = False,
+        moved: Callable[[float], None] = lambda share: None,
+    ) -> tuple[Tensor, Tensor, int]:
+        """z at the other end, the integrals of div(dz/da) by probe (batch, probes), and how often the guess was asked.
+
+        probes: (batch, probes, elements) of unit covariance; exact: the trace itself, as one probe. back: from noise.
+        moved hears the share of the way that is done. Raises Refused if the solver finds no step that is small enough.
+        """
+        n, elements = len(z), z[0].numel()
+        divergence = _trace if exact else None if probes is None else partial(_quadratic, probes=probes)
+        columns = 1 if exact else 0 if probes is None else probes.shape[1]
+        angles = self.ends[::-1] if back else self.ends
+        calls = 0
+
+        def slope(angle: Tensor, state: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            moved(abs(float(angle) - angles[0]) / abs(angles[1] - angles[0]))
+            at = state[:, :elements].reshape(z.shape)
+            if divergence is None:
+                return self.velocity(at, float(angle), cond).flatten(1)
+            with torch.enable_grad():
+                at = at.detach().requires_grad_()
+                v = self.velocity(at, float(angle), cond)
+                div = divergence(v, at)
+            return torch.cat([v.detach().flatten(1), div / elements], dim=1)
+
+        start = torch.cat([z.flatten(1), torch.zeros(n, columns, dtype=z.dtype, device=z.device)], dim=1)
+        times = torch.tensor(angles, dtype=torch.float64, device=z.device)
+        # step_t: the last step ends at the end, where otherwise one beyond it would be interpolated
+        options = {"norm": _Norm(elements), "max_num_steps": STEPS, "step_t": times[1:]}
+        try:
+            states: Any = odeint(slope, start, times, rtol=self.rtol, atol=self.atol, method="dopri5", options=options)
+        except AssertionError as error:
+            raise Refused(
+                f"the ODE cannot be solved to rtol = {self.rtol:g}, atol = {self.atol:g} ({error}): "
+                "allow larger ones, or a larger t_min"
+            ) from None
+        end: Tensor = states[-1]
+        return end[:, :elements].reshape(z.shape), end[:, elements:] * elements, calls
+
+    def velocity(self, z: Tensor, angle: float, cond: dict[str, Tensor]) -> Tensor:
+        """dz/da at an angle, in z's shape."""
+        schedule = self.denoiser.process.schedule
+        angle = min(max(angle, self.ends[0]), self.ends[1])  # the solver's first guess of a step may lie beyond
+        level = torch.tensor(-2 * math.log(math.tan(angle)), dtype=torch.float64)
+        t = schedule.time(level).clamp(self.t_min, self.start)
+        guess: Any = self.denoiser(z * math.hypot(*self._at(t)), t, **cond)
+        return (math.cos(angle) * z - guess.mean) / math.sin(angle)
+
+    def _at(self, t: Tensor | float) -> tuple[float, float]:
+        schedule, t = self.denoiser.process.schedule, as_time(t)
+        return float(schedule.alpha(t)), float(schedule.sigma(t))
+
+
+def draw_probes(kind: str, count: int, like: Tensor, random: Random) -> Tensor:
+    """`count` random vectors v for each sample of `like` with E[v v^T] = 1: (batch, count, elements).
+
+    rademacher: signs, exact for a diagonal Jacobian. gaussian: standard normal. sphere: uniform of length
+    sqrt(elements). Raises Refused for another kind and for none.
+    """
+    if kind not in _PROBES:
+        raise Refused(f"no trace is called {kind!r}; there are: exact, {', '.join(_PROBES)}")
+    if count < 1:
+        raise Refused(f"an estimated trace needs at least 1 probe, not {count}")
+    return _PROBES[kind](random, (len(like), count, like[0].numel()), like.device)
+
+
+def _rademacher(random: Random, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return 2 * random.integers(2, shape, device).double() - 1
+
+
+def _gaussian(random: Random, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return random.normal(shape, torch.float64, device)
+
+
+def _sphere(random: Random, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    v = _gaussian(random, shape, device)
+    return v * (shape[-1] ** 0.5 / v.norm(dim=-1, keepdim=True))
+
+
+_PROBES: dict[str, Callable[[Random, tuple[int, ...], torch.device], Tensor]] = {
+    "rademacher": _rademacher,
+    "gaussian": _gaussian,
+    "sphere": _sphere,
+}
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """The worst sample's: the root mean square of its numbers, or its log-density's error if that is larger."""
+
+    elements: int
+
+    def __call__(self, error: Tensor) -> Tensor:
+        worst = error[:, : self.elements].square().mean(1).sqrt().amax()
+        rest = error[:, self.elements :]
+        return torch.maximum(worst, rest.abs().amax()) if rest.numel() else worst
+
+
+def _trace(v: Tensor, z: Tensor) -> Tensor:
+    """The divergence of v by one derivative an element: (batch, 1)."""
+    flat, total = v.flatten(1), torch.zeros(len(z), 1, dtype=z.dtype, device=z.device)
+    for i in range(flat.shape[1]):
+        (row,) = torch.autograd.grad(flat[:, i].sum(), z, retain_graph=i + 1 < flat.shape[1])
+        total += row.flatten(1)[:, i : i + 1]
+    return total
+
+
+def _quadratic(v: Tensor, z: Tensor, probes: Tensor) -> Tensor:
+    """e^T (dv/dz) e for each probe e: (batch, probes)."""
+    flat, found = v.flatten(1), list[Tensor]()
+    for k in range(probes.shape[1]):
+        e = probes[:, k]
+        (row,) = torch.autograd.grad((flat * e).sum(), z, retain_graph=k + 1 < probes.shape[1])
+        found.append((row.flatten(1) * e).sum(1))
+    return torch.stack(found, dim=1)
