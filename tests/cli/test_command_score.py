@@ -32,7 +32,7 @@ def test_points_are_scored_in_their_own_units(undiffuse_: Any, points: Path):
 
 def test_images_are_scored_as_levels_with_their_labels(undiffuse_: Any, plain: Path):
     digits = door.open("digits").take(np.arange(4))
-    np.savez("few.npz", x=digits.x, label=digits.labels)
+    np.savez("few.npz", x=np.asarray(digits.x), label=np.asarray(digits.labels))
     done = undiffuse_("score", plain, "few.npz", "--bound")
     assert done.status == 0, done.err
     assert "probability of levels" in done.out

@@ -61,6 +61,9 @@ class OptimalVariance(Denoiser):
     def process(self) -> Any:  # type: ignore[override]
         return self.denoiser.process
 
+    def no_density(self) -> str:
+        return self.denoiser.no_density()
+
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         guess: Any = self.denoiser(x_t, t, **cond)
         at = torch.as_tensor(t, dtype=torch.float64)
