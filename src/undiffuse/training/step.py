@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
 from undiffuse.model.model import out_of_memory
-from undiffuse.model.precision import autocast
+from undiffuse.model.precision import autocast, pick
 from undiffuse.model.settings import Train
 from undiffuse.training.batches import Ahead, Batches, Dealt
 from undiffuse.training.chance import seeded
@@ -48,6 +48,8 @@ class Step:
         self._rows = slice(self._parts[0].start, self._parts[-1].stop)
         self._fetch = Ahead(data, self._rows)
         self._autocast = autocast(settings.precision, accelerator.device, module)
+        half = pick(settings.precision, accelerator.device, module) is torch.bfloat16
+        self._channels_last = accelerator.device.type == "cpu" and not half  # a tenth faster there, slower in bfloat16
 
     def gradient(self, step: int) -> Tensor:
         """Compute the gradient of a step and clip it; returns the loss and the gradient's norm before, (2,).
@@ -82,6 +84,8 @@ class Step:
         """Add the gradient of a part of the batch; returns its share of the loss."""
         random, offset = self.data.random, self._rows.start
         x_0, cond = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
+        if self._channels_last and x_0.ndim == 4:
+            x_0 = x_0.contiguous(memory_format=torch.channels_last)
         path = (self.accelerator.process_index, *([part.start] if len(self._parts) > 1 else []))
         chance = random.fold(CHANCE, step, *path).seed
         slots = torch.arange(part.start, part.stop)
