@@ -56,6 +56,12 @@ class Target:
     resize: Resize
 
 
+def known_channels(channels: int | None) -> None:
+    """Raises Refused for a number of channels that no image has; None: as the images are."""
+    if channels is not None and channels not in MODES:
+        raise Refused(f"channels = {channels}: images have 1 (grey), 3 (RGB) or 4 (RGBA)")
+
+
 class Images:
     """Encoded images by name, of one set: what they are, and what they become.
 

@@ -14,7 +14,7 @@ from undiffuse.data.labels import classify, column, numbered
 from undiffuse.data.resize import Filter, Fit, Resize, Size
 from undiffuse.data.room import Kept, find, gather, place
 from undiffuse.data.rows import Items
-from undiffuse.data.source import Glance, Stored
+from undiffuse.data.source import Glance, Resized
 from undiffuse.data.stored import Member, members
 from undiffuse.data.survey import survey
 
@@ -23,7 +23,7 @@ LABELS = ("labels", "label", "y")
 
 
 @dataclass(frozen=True)
-class File(Stored):
+class File(Resized):
     """Points (count, features), images (count, height, width[, channels]) or other items, and labels from 0 (count,).
 
     key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0 (or the only array) and
@@ -48,11 +48,6 @@ class File(Stored):
     def __post_init__(self) -> None:
         known(self.axes)
         _ = self.resize
-
-    @property
-    def resize(self) -> Resize:
-        """How images change their size."""
-        return Resize(self.size, self.fit, self.filter, self.crop)
 
     def load(self) -> Dataset:
         """All items; raises Refused, naming the file, for whatever makes it unusable."""

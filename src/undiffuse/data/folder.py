@@ -9,16 +9,16 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decode import ENDINGS, MODES, Images, Limits
+from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
 from undiffuse.data.encoded import dataset
 from undiffuse.data.labels import classify, of_files
-from undiffuse.data.resize import Filter, Fit, Resize, Size
+from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
-from undiffuse.data.source import Glance, Stored
+from undiffuse.data.source import Glance, Resized
 
 
 @dataclass(frozen=True)
-class Folder(Stored):
+class Folder(Resized):
     """All png, jpg, jpeg, webp, bmp, gif and tif images below a folder, sorted by path; hidden files are left out.
 
     path: if the images lie in subfolders, the first level's names are the classes, sorted; else there are no labels.
@@ -44,13 +44,7 @@ class Folder(Stored):
 
     def __post_init__(self) -> None:
         _ = self.resize
-        if self.channels is not None and self.channels not in MODES:
-            raise Refused(f"channels = {self.channels}: images have 1 (grey), 3 (RGB) or 4 (RGBA)")
-
-    @property
-    def resize(self) -> Resize:
-        """How images change their size."""
-        return Resize(self.size, self.fit, self.filter, self.crop)
+        known_channels(self.channels)
 
     def load(self) -> Dataset:
         """All images, decoded; raises Refused, naming the files, for whatever makes some unusable."""

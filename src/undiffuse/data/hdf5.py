@@ -16,14 +16,14 @@ from undiffuse.data.file import LABELS, USUAL, labels_of
 from undiffuse.data.labels import numbered
 from undiffuse.data.resize import Filter, Fit, Resize, Size
 from undiffuse.data.room import Kept, find, gather, place
-from undiffuse.data.source import Glance, Stored
+from undiffuse.data.source import Glance, Resized
 from undiffuse.data.stored import refusing
 
 DEPTH = 32  # groups inside groups, and links to links
 
 
 @dataclass(frozen=True)
-class Hdf5(Stored):
+class Hdf5(Resized):
     """A data set of an .h5 file as `file` reads arrays: images, points, sequences or volumes, and labels (count,).
 
     key, labels: paths of data sets inside the file; left empty, the first of images, x, data, arr_0 (or the only one)
@@ -45,11 +45,6 @@ class Hdf5(Stored):
     def __post_init__(self) -> None:
         known(self.axes)
         _ = self.resize
-
-    @property
-    def resize(self) -> Resize:
-        """How images change their size."""
-        return Resize(self.size, self.fit, self.filter, self.crop)
 
     def load(self) -> Dataset:
         """All items; raises Refused, naming the file, for whatever makes it unusable."""

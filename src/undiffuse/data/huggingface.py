@@ -11,12 +11,12 @@ import numpy as np
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.broken import Broken
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decode import MODES, Content, Images, Limits, attempt
+from undiffuse.data.decode import Content, Images, Limits, attempt, known_channels
 from undiffuse.data.encoded import dataset
 from undiffuse.data.labels import classify
-from undiffuse.data.resize import Filter, Fit, Resize, Size
+from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import Kept, find, gather, place
-from undiffuse.data.source import Glance, Stored
+from undiffuse.data.source import Glance, Resized
 
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes
 FEW = 10  # images that a glance looks at
@@ -24,7 +24,7 @@ LABELS = ("label", "labels", "class")
 
 
 @dataclass(frozen=True)
-class HuggingFace(Stored):
+class HuggingFace(Resized):
     """A data set of images by its name on the hub, or in a folder written by `save_to_disk`.
 
     path: the name or the folder. split: which part. image, label: the columns; left empty, the first of images and one
@@ -48,13 +48,7 @@ class HuggingFace(Stored):
 
     def __post_init__(self) -> None:
         _ = self.resize
-        if self.channels is not None and self.channels not in MODES:
-            raise Refused(f"channels = {self.channels}: images have 1 (grey), 3 (RGB) or 4 (RGBA)")
-
-    @property
-    def resize(self) -> Resize:
-        """How images change their size."""
-        return Resize(self.size, self.fit, self.filter, self.crop)
+        known_channels(self.channels)
 
     def load(self) -> Dataset:
         """All images, decoded; raises Refused for what cannot be had, and for images that cannot be used."""

@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decode import ENDINGS, MODES, Images, Limits
+from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
 from undiffuse.data.encoded import dataset
 from undiffuse.data.labels import classify
-from undiffuse.data.resize import Filter, Fit, Resize, Size
+from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
-from undiffuse.data.source import Glance, Stored
+from undiffuse.data.source import Glance, Resized
 
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MOST = 100_000  # shards
@@ -52,7 +52,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Shards(Stored):
+class Shards(Resized):
     """Images in .tar files: files of one name up to the first dot are one sample, its image by the ending.
 
     path: a .tar, a folder of them, or a pattern such as data-{000..012}.tar or data-*.tar. The label comes from
@@ -73,15 +73,9 @@ class Shards(Stored):
 
     def __post_init__(self) -> None:
         _ = self.resize
-        if self.channels is not None and self.channels not in MODES:
-            raise Refused(f"channels = {self.channels}: images have 1 (grey), 3 (RGB) or 4 (RGBA)")
+        known_channels(self.channels)
         if self.labels not in ("inside", "none"):
             raise Refused(f"labels = {self.labels!r}: write inside (the .cls or .json of each image) or none")
-
-    @property
-    def resize(self) -> Resize:
-        """How images change their size."""
-        return Resize(self.size, self.fit, self.filter, self.crop)
 
     def load(self) -> Dataset:
         """All images, decoded; raises Refused, naming them, for whatever makes some unusable."""

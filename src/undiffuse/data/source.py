@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.resize import Filter, Fit, Resize, Size
 
 
 class Source(ABC):
@@ -28,3 +29,17 @@ class Stored(Source):
     @abstractmethod
     def glance(self) -> Glance:
         """What the first of the data look like; raises Refused as `load` does."""
+
+
+class Resized(Stored):
+    """Stored images, whose size may change on the way in; a component says these fields with their defaults."""
+
+    size: Size
+    fit: Fit
+    filter: Filter
+    crop: int
+
+    @property
+    def resize(self) -> Resize:
+        """How images change their size."""
+        return Resize(self.size, self.fit, self.filter, self.crop)
