@@ -1,23 +1,23 @@
 """Sliced score matching: the score's divergence by random directions, without knowing the noise in the data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.times import Draw, Uniform
+from undiffuse.objectives.score_matching import ScoreMatching
 
 Projection = Literal["rademacher", "gaussian", "sphere", "unit_sphere"]
 
 
 @dataclass(frozen=True)
-class SlicedScoreMatching:
+class SlicedScoreMatching(ScoreMatching):
     """loss = sigma^2 J / d,  J = v . grad(v . score) + 1/2 |score|^2 at x_t, averaged over `slices` directions v.
 
     projection: "rademacher" (signs), "gaussian", "sphere" (of radius sqrt(d)): E[v v'] = 1, so J's expectation is exact
@@ -43,22 +43,9 @@ class SlicedScoreMatching:
         if self.slices < 1:
             raise Refused(f"sliced_score_matching needs at least 1 slice, not {self.slices}")
 
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample, (batch,)."""
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
-
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
-        x_t = process.marginal(x_0, t).sample(random.fold(0))
-        _, sigma = process.schedule.at(t, x_0)
-
-        def score(x: Tensor) -> Tensor:
-            return process.score(x, denoiser(x, t, **cond), t)
-
-        values = [self.value(score, x_t, random.fold(1, i)) for i in range(self.slices)]
-        return (sigma**2).to(x_t).flatten() * torch.stack(values).mean(0) / x_t[0].numel()
+    def functional(self, score: Callable[[Tensor], Tensor], x: Tensor, random: Random) -> Tensor:
+        """The mean of J over `slices` directions."""
+        return torch.stack([self.value(score, x, random.fold(1, i)) for i in range(self.slices)]).mean(0)
 
     def value(self, score: Callable[[Tensor], Tensor], x: Tensor, random: Random) -> Tensor:
         """J of any score at x along one direction a sample: (batch,), a sum over elements, with a graph to train by."""

@@ -1,0 +1,37 @@
+"""What score matching without targets shares: a loss at drawn noise levels from a functional of the score."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.random import Random
+from undiffuse.core.times import Draw
+
+
+class ScoreMatching(ABC):
+    """loss = sigma^2 J / d for a functional J of the score at x_t; times: how the noise levels are drawn."""
+
+    times: Draw
+
+    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample, (batch,)."""
+        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
+        return self.at(t, denoiser, x_0, random.fold(1), cond)
+
+    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,): (batch,)."""
+        process: Any = denoiser.process
+        x_t = process.marginal(x_0, t).sample(random.fold(0))
+        _, sigma = process.schedule.at(t, x_0)
+
+        def score(x: Tensor) -> Tensor:
+            return process.score(x, denoiser(x, t, **cond), t)
+
+        return (sigma**2).to(x_t).flatten() * self.functional(score, x_t, random) / x_t[0].numel()
+
+    @abstractmethod
+    def functional(self, score: Callable[[Tensor], Tensor], x: Tensor, random: Random) -> Tensor:
+        """J of any score at x: (batch,), a sum over elements, with a graph to train by."""
