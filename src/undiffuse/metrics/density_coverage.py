@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from undiffuse.metrics.balls import in_balls
 from undiffuse.metrics.distances import inside, radii
 from undiffuse.metrics.evidence import Evidence
-from undiffuse.metrics.metric import Metric, verdict
-
-MOST = 5000
+from undiffuse.metrics.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -30,18 +29,7 @@ class DensityCoverage(Metric):
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`density` and `coverage` of samples against held-out data; floor: of as many training items."""
-        found = []
-        for draw in evidence.draws(evidence.vectors, MOST, total=20_000):
-            balls = radii(draw.held_out, self.neighbours)
-            found.append([self._both(draw.held_out, balls, part) for part in (draw.samples, draw.train)])
-        shares = np.array(found)  # (draws, samples or train, density or coverage)
-        warning = evidence.few(1000, "the balls are wide, so that density and coverage move little")
-        common = {"better": "higher", "count": min(evidence.count, MOST), "seed": evidence.seed, "warning": warning}
-        detail = {"neighbours": self.neighbours, **evidence.about}
-        return {
-            name: verdict(shares[:, 0, i], shares[:, 1, i], **common, **detail)
-            for i, name in enumerate(("density", "coverage"))
-        }
+        return in_balls(evidence, self.neighbours, self._both, ("density", "coverage"))
 
     def _both(self, real: np.ndarray, balls: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
         holds = inside(samples, real, balls)
