@@ -52,10 +52,14 @@ class Distribution(ABC):
 class Normal(Distribution):
     """Independent normals: mean (batch, *shape), var a number or a tensor that broadcasts to it;
     var = 0 is certainty.
+
+    fraction: of a guess with a learned range, in mean's shape: where the variance of a reverse step lies between its
+    bounds (see `reverse`). It follows the guess, and the normal law itself does not depend on it.
     """
 
     mean: Tensor
     var: Tensor | float = 0.0
+    fraction: Tensor | None = None
 
     @property
     def _variance(self) -> Tensor:
@@ -94,24 +98,25 @@ class Normal(Distribution):
 
     def rows(self, part: slice) -> "Normal":
         each = isinstance(self.var, Tensor) and self.var.ndim == self.mean.ndim and len(self.var) == len(self.mean)
-        return Normal(self.mean[part], self.var[part] if isinstance(self.var, Tensor) and each else self.var)
+        var = self.var[part] if isinstance(self.var, Tensor) and each else self.var
+        return Normal(self.mean[part], var, None if self.fraction is None else self.fraction[part])
 
     def blend(self, other: Self, weight: float | Tensor) -> "Normal":
         """Precisions mix linearly; with equal variances (or none) this is the mean's lerp,
-        mean + weight (mean' - mean).
+        mean + weight (mean' - mean). The fraction is the other's: that of the guess which is guided to.
 
         weight: a number, or (batch,). Raises ValueError where an extrapolation leaves a variance that is not positive.
         """
         if isinstance(weight, Tensor) and weight.ndim:
             weight = weight.to(self.mean).reshape(-1, *(1,) * (self.mean.ndim - 1))
         if self.certain or other.certain:  # a guess without a variance speaks of its mean only
-            return Normal(self.mean + weight * (other.mean - self.mean), 0.0)
+            return Normal(self.mean + weight * (other.mean - self.mean), 0.0, other.fraction)
         mine, theirs = self._variance, other._variance
         precision = (1 - weight) / mine + weight / theirs
         if not bool((precision > 0).all()):
             raise ValueError("this blend has no positive variance: guide the means only, with mean_only()")
         mean = ((1 - weight) * self.mean / mine + weight * other.mean / theirs) / precision
-        return Normal(mean, 1 / precision)
+        return Normal(mean, 1 / precision, other.fraction)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Classifier-free guidance: extrapolate from the guess without the condition through the guess with it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,38 +10,34 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
+from undiffuse.guidance.extrapolation import Extrapolation, Interval
 
 
 @dataclass(frozen=True)
-class ClassifierFree(Denoiser):
+class ClassifierFree(Extrapolation):
     """guess = without.blend(with, weight) = without + weight (with - without):
     1 is the plain conditional, 0 the unconditional.
 
-    The paper counts w = weight - 1. without: another denoiser for the unconditional guess;
-    none: this one with its conditions dropped, both in one call.
-    The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight):
-    see the docs on guidance.
-    Source: arXiv:2207.12598, eq. 6.
+    The paper counts w = weight - 1. without: another denoiser for the unconditional guess; none: this one with its
+    conditions dropped, both in one call. interval, rescale, parallel, largest: see `Extrapolation`.
+    The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight): see the docs on
+    guidance. Source: arXiv:2207.12598, eq. 6.
     """
 
     denoiser: Denoiser
     without: Denoiser | None = None
     weight: float = 1.0
+    interval: Interval | None = None
+    rescale: float = 0.0
+    parallel: float = 1.0
+    largest: float = math.inf
 
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
+    def __post_init__(self) -> None:
+        self._check()
 
-    def no_density(self) -> str:
-        if self.weight == 1:
-            return self.denoiser.no_density()
-        return f"guidance with weight {self.weight:g} moves the guesses away from the means of any one density"
-
-    def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
-        if self.weight == 1:
-            return self.denoiser(x_t, t, **cond)
+    def pair(self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any]) -> tuple[Distribution, Distribution]:
         if self.without is not None:
-            return self.without(x_t, t).blend(self.denoiser(x_t, t, **cond), self.weight)
+            return self.without(x_t, t), self.denoiser(x_t, t, **cond)
         t = torch.as_tensor(t, dtype=torch.float64)
         twice = {name: _twice(value) for name, value in cond.items()}
         x_twice = _twice(x_t)
@@ -52,7 +49,7 @@ class ClassifierFree(Denoiser):
         if "drop" in cond:
             dropped = dropped | twice.pop("drop")
         both = self.denoiser(x_twice, _twice(t) if t.ndim else t, drop=dropped, **twice)
-        return both.rows(slice(n, None)).blend(both.rows(slice(n)), self.weight)
+        return both.rows(slice(n, None)), both.rows(slice(n))
 
 
 def _twice(batch: Any) -> Any:

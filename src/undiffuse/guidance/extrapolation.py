@@ -1,0 +1,122 @@
+"""Extrapolation: from a worse guess through a better one, at the noise levels where it helps."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Distribution
+from undiffuse.core.errors import Refused
+from undiffuse.core.schedule import Schedule
+
+Interval = tuple[float, float]
+
+
+class Extrapolation(Denoiser):
+    """guess = better + (weight - 1) (better - worse), inside an interval of noise levels; outside, the better guess.
+
+    What its subclasses, dataclasses all, have in common:
+    weight: 1 is the better guess alone (and costs one call), 0 the worse.
+    interval: (low, high], of sigma/alpha, in which to guide; none: everywhere (arXiv:2404.07724).
+    rescale: share of the guess whose standard deviation over a sample is that of the better guess
+    (arXiv:2305.08891, eq. 15 and 16, there on the network's output).
+    parallel: share kept of the difference's part along the better guess; largest: the difference's largest norm. 0 and
+    a number are adaptive projected guidance without momentum (arXiv:2410.02416, sec. 4).
+    """
+
+    denoiser: Denoiser
+    weight: float
+    interval: Interval | None
+    rescale: float
+    parallel: float
+    largest: float
+
+    @property
+    def process(self) -> Any:  # type: ignore[override]
+        return self.denoiser.process
+
+    @abstractmethod
+    def pair(self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any]) -> tuple[Distribution, Distribution]:
+        """The worse and the better guess."""
+
+    def no_density(self) -> str:
+        if self.weight == 1:
+            return self.denoiser.no_density()
+        return f"guidance with weight {self.weight:g} moves the guesses away from the means of any one density"
+
+    def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
+        weight = within(self.interval, self.process.schedule, t, self.weight, otherwise=1.0)
+        if not isinstance(weight, Tensor) and weight == 1:
+            return self.denoiser(x_t, t, **cond)
+        worse, better = self.pair(x_t, t, cond)
+        if self.parallel == 1 and math.isinf(self.largest):
+            guess = worse.blend(better, weight)
+        else:
+            guess = self._projected(worse, better, weight)
+        return self._rescaled(guess, better) if self.rescale else guess
+
+    def _check(self) -> None:
+        """Raises Refused for numbers that do not fit."""
+        check_interval(self.interval)
+        if not 0 <= self.rescale <= 1 or not 0 <= self.parallel <= 1 or not self.largest > 0:
+            raise Refused(
+                "guidance needs rescale and parallel in [0, 1] and largest > 0, "
+                f"not {self.rescale:g}, {self.parallel:g} and {self.largest:g}"
+            )
+
+    def _projected(self, worse: Any, better: Any, weight: float | Tensor) -> Any:
+        _values(better, "parallel and largest")
+        difference = better.mean - worse.mean
+        along = _each(better.mean)
+        size = _each(difference)
+        difference = difference * (self.largest / size.clamp(min=1e-30)).clamp(max=1)
+        unit = better.mean / along.clamp(min=1e-30)
+        part = (difference * unit).flatten(1).sum(1).reshape(size.shape) * unit
+        if isinstance(weight, Tensor):
+            weight = weight.to(difference).reshape(size.shape)
+        return replace(better, mean=better.mean + (weight - 1) * (difference - (1 - self.parallel) * part))
+
+    def _rescaled(self, guess: Any, better: Any) -> Any:
+        _values(better, "rescale")
+        wide = (-1,) + (1,) * (guess.mean.ndim - 1)
+        have, wanted = (each.mean.flatten(1).std(1).reshape(wide) for each in (guess, better))
+        share = self.rescale * wanted / have.clamp(min=1e-30) + 1 - self.rescale
+        return replace(guess, mean=guess.mean * share)
+
+
+def within(
+    interval: Interval | None, schedule: Schedule, t: Tensor | float, inside: float, otherwise: float
+) -> float | Tensor:
+    """One number where sigma/alpha lies in (low, high], another elsewhere; for times t (batch,) a tensor (batch,)."""
+    if interval is None:
+        return inside
+    t = torch.as_tensor(t, dtype=torch.float64)
+    level = (-0.5 * schedule.log_snr(t)).exp()
+    guided = (level > interval[0]) & (level <= interval[1])
+    if t.ndim == 0:
+        return inside if bool(guided) else otherwise
+    return torch.where(guided, inside, otherwise)
+
+
+def check_interval(interval: Interval | None) -> None:
+    """Raises Refused unless 0 <= low < high."""
+    if interval is not None and not 0 <= interval[0] < interval[1]:
+        raise Refused(
+            "a guidance interval is (low, high] in the noise level sigma/alpha, with 0 <= low < high, "
+            f"not {interval[0]:g} to {interval[1]:g}"
+        )
+
+
+def _values(guess: Any, what: str) -> None:
+    if not hasattr(guess, "var"):
+        raise Refused(f"{what}: for guesses of values; tokens have probabilities, which only the weight moves")
+
+
+def _each(x: Tensor) -> Tensor:
+    """Each sample's norm, shaped to multiply it."""
+    return x.flatten(1).norm(dim=1).reshape(-1, *(1,) * (x.ndim - 1))

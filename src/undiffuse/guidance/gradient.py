@@ -1,0 +1,39 @@
+"""What gradient guidance shares: slopes of log-likelihoods, and what they do to a guess."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.distribution import Normal
+from undiffuse.core.errors import Refused
+
+
+def gradient(log_likelihood: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
+    """The gradient at x of a log-likelihood (batch,), which each sample has for itself, in x's dtype.
+
+    Raises Refused, naming `what`, where the value has another shape or no gradient reaches x.
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = log_likelihood(x)
+        if value.shape != x.shape[:1]:
+            raise Refused(f"{what} must give one number a sample, shape ({len(x)},), not {tuple(value.shape)}")
+        if not value.requires_grad:
+            raise Refused(f"{what} is not differentiable: no gradient reaches the sample through it")
+        return torch.autograd.grad(value.sum(), x)[0]
+
+
+def tilt(process: Any, t: Tensor | float, like: Tensor) -> Tensor:
+    """sigma^2/alpha in like's dtype, which turns a score's change into the guess's; 0 where alpha = 0, since x_t knows
+    nothing of x_0 there. Shaped to multiply `like`.
+    """
+    alpha, sigma = process.schedule.at(t, like)
+    return torch.where(alpha > 0, sigma**2 / torch.where(alpha > 0, alpha, 1.0), 0.0).to(like)
+
+
+def moved(guess: Normal, shift: Tensor | float) -> Normal:
+    """The guess with its mean moved; its variance is not that of the guided law, and its fraction stays."""
+    fraction = None if guess.fraction is None else guess.fraction.detach()
+    return Normal(guess.mean.detach() + shift, 0.0, fraction)
