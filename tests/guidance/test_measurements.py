@@ -102,7 +102,7 @@ MEASURED = Measurement(lambda x: x @ A.T.to(x), Y, STD)
 @pytest.mark.parametrize("t", [0.02, 0.3, 0.7, 1.0, torch.tensor([0.1, 0.3, 0.5, 0.9], dtype=torch.float64)])
 def test_mmps_is_exact_for_gaussian_data(t: Any):
     x_t = Random(1).normal((4, 3), dtype=torch.float64)
-    guess: Any = MMPS(GaussianOracle(PROCESS, MEAN, COV), MEASURED)(x_t, t)
+    guess: Any = MMPS(GaussianOracle(PROCESS, MEAN, COV), MEASURED, 5)(x_t, t)
     mean, cov = given_y(MEAN, COV, Y[0])
     wanted: Any = GaussianOracle(PROCESS, mean, cov)(x_t, t)
     torch.testing.assert_close(guess.mean, wanted.mean, atol=1e-9, rtol=0)
@@ -117,7 +117,7 @@ def test_pigdm_is_exact_for_independent_data_of_its_variance_and_not_otherwise(t
     wanted: Any = GaussianOracle(PROCESS, mean, left)(x_t, t)
     torch.testing.assert_close(guess.mean, wanted.mean, atol=1e-9, rtol=0)
     biased: Any = PiGDM(GaussianOracle(PROCESS, MEAN, COV), MEASURED)(x_t, t)
-    exact: Any = MMPS(GaussianOracle(PROCESS, MEAN, COV), MEASURED)(x_t, t)
+    exact: Any = MMPS(GaussianOracle(PROCESS, MEAN, COV), MEASURED, 5)(x_t, t)
     assert float((biased.mean - exact.mean).abs().max()) > 1e-5
 
 
@@ -135,7 +135,7 @@ def test_methods_against_the_exact_gaussian_posterior():
     n = 4000
     error = 4 * (cov.diagonal() / n).sqrt()
     for sampler in (Heun(), Ancestral()):
-        found, spread = posterior_moments(sampler, MMPS(oracle, MEASURED), n, 100)
+        found, spread = posterior_moments(sampler, MMPS(oracle, MEASURED, 5), n, 100)
         assert bool(((found - mean).abs() < error + 0.01).all())
         torch.testing.assert_close(spread, cov, atol=0.03, rtol=0)
     found, _ = posterior_moments(Heun(), PiGDM(oracle, MEASURED), n, 100)

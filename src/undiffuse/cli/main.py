@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from undiffuse import __version__
-from undiffuse.cli import check_data, compare, evaluate, listing, sample, score, show, train, tune
+from undiffuse.cli import check_data, compare, edit, evaluate, listing, sample, score, show, train, tune
 from undiffuse.cli.commands import Command
 from undiffuse.core.errors import Refused
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 for command in (
     train.train,
     sample.sample,
+    edit.edit,
     evaluate.evaluate,
     compare.compare,
     score.score,

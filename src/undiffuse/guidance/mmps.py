@@ -13,14 +13,15 @@ from undiffuse.guidance.posterior import Map, Posterior
 class MMPS(Posterior):
     """guess + C A' (A C A' + std^2)^-1 (y - A guess),  C = sigma^2/alpha J' = Cov(x_0 given x_t).
 
-    Exact for Gaussian data and linear operators. Each iteration of conjugate gradients costs a backward pass through
-    the network; a few are enough where the noise is not much smaller than what is measured.
+    Exact for Gaussian data and linear operators, once the iterations solve the system. Each costs a backward pass
+    through the network. A trained network's Jacobian is symmetric and positive only nearly, and more iterations follow
+    it further where it is neither: one is steady, several are for denoisers that are exact.
     Source: arXiv:2405.13712, eq. 16 to 19.
     """
 
     denoiser: Denoiser
     measurement: Measurement
-    iterations: int = 5
+    iterations: int = 1
 
     def __post_init__(self) -> None:
         self._check()

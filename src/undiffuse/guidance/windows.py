@@ -27,9 +27,7 @@ class Windows(Denoiser):
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1 or not self.size or min(self.size) < 1:
-            raise Refused(
-                f"windows needs sizes >= 1 and an overlap in [0, 1), not {self.size} and {self.overlap:g}"
-            )
+            raise Refused(f"windows needs sizes >= 1 and an overlap in [0, 1), not {self.size} and {self.overlap:g}")
 
     @property
     def process(self) -> Any:  # type: ignore[override]

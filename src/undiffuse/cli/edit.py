@@ -1,0 +1,124 @@
+"""`undiffuse edit`: change a picture that is there already."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from undiffuse.cli import options
+from undiffuse.cli.manners import progress
+from undiffuse.core.errors import Refused
+
+if TYPE_CHECKING:
+    import numpy as np
+
+METHODS = {  # what each task says of itself
+    "mask": "painted by {0}",
+    "strength": "variations",
+    "measurement": "restored by {0}",
+    "denoise": "denoised",
+    "size": "painted around by mmps in windows",
+    "between": "there and back by ddim",
+}
+TASKS = tuple(METHODS)
+
+
+def edit(
+    run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
+    image: Annotated[Path | None, Option(help="The picture (or .npy array) to edit, of the model's size.")] = None,
+    mask: Annotated[Path | None, Option(help="Paint anew where this picture is white, and keep the rest.")] = None,
+    strength: Annotated[
+        float | None, Option(help="Variations: how much to forget, 0 to 1, in shares of the steps.")
+    ] = None,
+    measurement: Annotated[
+        str | None,
+        Option(metavar="NAME[:NUMBER]", help="What the picture is of the original: superresolve:4, blur:1.5 or grey."),
+    ] = None,
+    denoise: Annotated[
+        str | None, Option(metavar="STD|auto", help="Remove noise of this deviation, in grey levels, or estimate it.")
+    ] = None,
+    size: Annotated[str | None, Option(metavar="HxW", help="Paint around the picture up to this size.")] = None,
+    between: Annotated[
+        tuple[Path, Path] | None, Option(metavar="A B", help="The way from one picture to another.")
+    ] = None,
+    frames: Annotated[int, Option(help="Of the way between two pictures.")] = 16,
+    method: Annotated[
+        str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
+    ] = "mmps",
+    noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
+    n: Annotated[int, Option("-n", "--count", help="How many answers.")] = 1,
+    label: Annotated[str | None, Option(help="A class, by number or name. [default: none]")] = None,
+    guidance: options.Guidance = None,
+    sampler: options.Sampler = None,
+    steps: options.Steps = None,
+    seed: Annotated[int, Option(help="Of the answers.")] = 0,
+    out: Annotated[
+        Path | None,
+        Option("-o", "--out", help="A .png (several side by side), .npz or .gif. [default: in the run folder]"),
+    ] = None,
+) -> None:
+    """Edit a picture with a run: paint in or around, vary, restore, or walk to another one.
+
+    \b
+    undiffuse edit runs/digits --image three.png --mask hole.png -n 8 -o filled.png
+    undiffuse edit runs/digits --image three.png --strength 0.5 -n 8 -o variations.png
+    undiffuse edit runs/digits --image small.png --measurement superresolve:4 -o large.png
+    undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
+    undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
+    """
+    values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between), strict=True))
+    tasks = [task for task, value in values.items() if value is not None]
+    if len(tasks) != 1:
+        raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
+    task = tasks[0]
+    if (image is None) != (task == "between"):
+        raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
+    from undiffuse.drawing import places
+    from undiffuse.drawing.draw import dtype
+    from undiffuse.editing.asked import Asked
+    from undiffuse.model.model import load
+
+    suffix = (out.suffix.lower() if out else "") or (".gif" if task == "between" else ".png")
+    if suffix not in FORMS:
+        raise Refused(f"an edit is written as {', '.join(FORMS)}, not {suffix}")
+    target = places.file(out, run, f"edited{suffix}")
+    model = load(run, precision="float32")  # half precision would spoil the gradients
+    with progress("editing", "step") as advance:
+        how = {"seed": seed, "sampler": sampler, "steps": steps, "guidance": guidance, "progress": advance}
+        how |= {} if label is None else {"label": label}
+        said: list[str] = []
+        asked = Asked(model, dtype(model), image, n, method, noise, frames, how, said.append)
+        edited = asked.run(task, values[task])
+    FORMS[suffix](edited, target)
+    shape = "x".join(map(str, edited.shape[1:]))
+    print("\n".join([*said, f"{target}: {len(edited)} of {shape}, {METHODS[task].format(method)}, seed {seed}"]))
+
+
+def _png(x: "np.ndarray", target: Path) -> None:
+    """One picture as it is, several side by side."""
+    from undiffuse.pictures import as_images, grid, picture, png, write
+
+    images = as_images(x)
+    write(target, png(picture(images[0]) if len(images) == 1 else grid(images)))
+
+
+def _npz(x: "np.ndarray", target: Path) -> None:
+    import io
+
+    import numpy as np
+
+    from undiffuse.pictures import write
+
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, x=x)
+    write(target, file.getvalue())
+
+
+def _gif(x: "np.ndarray", target: Path) -> None:
+    from undiffuse.pictures import as_images, gif, grid, write
+
+    images = as_images(x)
+    write(target, gif([grid(images[i : i + 1]) for i in range(len(images))]))
+
+
+FORMS = {".png": _png, ".npz": _npz, ".gif": _gif}

@@ -1,0 +1,52 @@
+"""Outpainting: a larger picture around one of the model's size, by sliding windows."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.editing.measured import STD
+from undiffuse.editing.session import Session
+from undiffuse.guidance.measurement import Measurement
+from undiffuse.guidance.mmps import MMPS
+from undiffuse.guidance.operators import Mask
+from undiffuse.guidance.windows import Windows
+from undiffuse.model.model import Model
+
+
+def outpaint(
+    model: Model,
+    image: np.ndarray | Tensor | None,
+    size: tuple[int, ...],
+    corner: tuple[int, ...] | None = None,
+    overlap: float = 0.5,
+    n: int = 1,
+    **how: Any,
+) -> Tensor:
+    """n samples of another size, (n, channels, *size) in the data's units, with an item of the model's size inside.
+
+    image: None for none. corner: where the item's first corner lies, default in the middle. overlap: of neighbouring
+    windows. Only what a window can see fits together; beyond, a picture drifts. how: as in `Model.sample`.
+    Raises Refused for a size smaller than the model's and for a corner that leaves the item outside.
+    """
+    session = Session.open(model, n, **how)
+    channels, *window = model.shape
+    if len(size) != len(window) or any(s < w for s, w in zip(size, window, strict=False)):
+        raise Refused(f"the size must be at least the model's own, {tuple(window)}, not {tuple(size)}")
+    windows = Windows(session.denoiser, tuple(window), overlap)
+    shape = (channels, *size)
+    if image is None:
+        return session.decoded(session.draw(windows, shape=shape))
+    at = tuple((s - w) // 2 for s, w in zip(size, window, strict=True)) if corner is None else tuple(corner)
+    if len(at) != len(window) or any(not 0 <= a <= s - w for a, s, w in zip(at, size, window, strict=False)):
+        raise Refused(f"an item of {tuple(window)} at {at} is not inside a picture of {tuple(size)}")
+    place = (..., *(slice(a, a + w) for a, w in zip(at, window, strict=True)))
+    x = session.encoded(image)
+    known = torch.zeros(1, *shape, device=x.device, dtype=x.dtype)
+    mask = torch.zeros_like(known)
+    known[place], mask[place] = x, 1.0
+    drawn = session.decoded(session.draw(MMPS(windows, Measurement(Mask(mask), known, STD)), shape=shape))
+    drawn[place] = torch.as_tensor(np.asarray(image)).reshape(1, *model.shape).to(drawn)
+    return drawn

@@ -1,0 +1,106 @@
+"""A session: a model, guided and planned, that draws from whatever denoiser, sampler and start it is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.sample import sample
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.times import Grid
+from undiffuse.model.conditions import guide, requested
+from undiffuse.model.model import Model
+from undiffuse.model.plan import Plan, Progress, Watched, plan, shown
+
+
+@dataclass(frozen=True)
+class Session:
+    """denoiser: the model's, guided. chosen: sampler and times. cond: the conditions of the n samples."""
+
+    model: Model
+    n: int
+    denoiser: Denoiser
+    chosen: Plan
+    cond: Mapping[str, Tensor]
+    seed: int
+    progress: Progress
+
+    @classmethod
+    def open(
+        cls,
+        model: Model,
+        n: int,
+        *,
+        seed: int = 0,
+        sampler: Sampler | str | None = None,
+        steps: int | None = None,
+        times: Grid | str | None = None,
+        guidance: float | None = None,
+        progress: Progress = False,
+        **cond: Any,
+    ) -> "Session":
+        """What `Model.sample` would do with these; raises Refused as it does, and for models of tokens."""
+        if n < 1:
+            raise Refused(f"the number of samples must be at least 1, not {n}")
+        if not hasattr(model.denoiser.process, "kernel_variance"):
+            raise Refused("editing is for models of values; this one is of tokens")
+        chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
+        given = requested(model, n, cond)
+        return cls(model, n, guide(model, guidance, given), chosen, given, seed, progress)
+
+    def encoded(self, x: np.ndarray | Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+        """One item in the data's units, (*shape) or (1, *shape), as the network sees it: (1, *shape).
+
+        Raises Refused, with both shapes, where it is no item of the model's.
+        """
+        wanted = self.model.shape if shape is None else shape
+        x = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+        x = x if x.ndim > len(wanted) else x[None]
+        if tuple(x.shape) != (1, *wanted):
+            raise Refused(f"the model's samples have the shape {wanted}, and this is {tuple(x.shape[1:])}")
+        return self.model.codec.encode(x).to(self.model.device)
+
+    def draw(
+        self,
+        denoiser: Denoiser | None = None,
+        sampler: Sampler | None = None,
+        start: Tensor | None = None,
+        times: Tensor | None = None,
+        shape: tuple[int, ...] | None = None,
+        times_n: int = 1,
+    ) -> Tensor:
+        """n samples, encoded; with another denoiser, sampler, first state, grid or shape where one is given.
+
+        times_n: how many particles make one sample; the first of each group is it.
+        """
+        grid = self.chosen.times if times is None else times
+        n = self.n * times_n
+        cond: dict[str, Any] = {name: value.repeat_interleave(times_n, 0) for name, value in self.cond.items()}
+        with shown(self.progress, len(grid) - 1) as report:
+            done = iter(range(1, len(grid)))
+            watched = Watched(sampler or self.chosen.sampler, lambda: report(next(done)))
+            x = sample(
+                denoiser or self.denoiser,
+                (n, *(shape or self.model.shape)),
+                sampler=watched,
+                times=grid,
+                seed=self.seed,
+                start=None if start is None else start.expand(n, *start.shape[1:]),
+                **cond,
+            )
+        return x[::times_n]
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """Encoded samples in the data's units, on the CPU."""
+        return self.model.codec.decode(z).cpu()
+
+    @property
+    def unit(self) -> float:
+        """How many encoded units one unit of the data is, on average over an item."""
+        ends = [self.model.codec.encode(np.full((1, *self.model.shape), value, np.float32)) for value in (0.0, 1.0)]
+        return float((ends[1] - ends[0]).double().mean())

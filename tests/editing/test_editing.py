@@ -1,0 +1,153 @@
+"""Editing in Python: codes and the way back, noise found and removed, and edits of a tiny trained model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import undiffuse
+from undiffuse import editing
+from undiffuse.core.errors import Refused
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.random import Random
+from undiffuse.core.sample import sample
+from undiffuse.core.schedules import VP
+from undiffuse.editing.between import spherical
+from undiffuse.guidance.operators import Pool
+from undiffuse.samplers import DDIM
+
+
+def test_the_round_trip_of_inversion_falls_as_one_over_the_steps():
+    """From steps with a last level that falls, too: 4 times the steps leave about a quarter of the error."""
+    process = Gaussian(VP())
+    oracle = MixtureOracle(process, (0.4, 0.6), torch.tensor([[-1.0, 0.0], [1.0, 0.5]]), torch.tensor([0.1, 0.2]))
+    x_0 = oracle.draw(64, Random(0))
+    errors = []
+    for steps in (25, 100, 400):
+        times = torch.linspace(0.8, 0, steps + 1, dtype=torch.float64)
+        code = editing.inverted(oracle, x_0, times)
+        back = sample(oracle, (64, 2), sampler=DDIM(), times=times, start=code)
+        errors.append(float((back - x_0).square().mean().sqrt()))
+    assert errors[1] < 0.35 * errors[0]
+    assert errors[2] < 0.35 * errors[1]
+    assert errors[2] < 0.02
+
+
+def test_inversion_finds_the_exact_code_of_a_gaussian():
+    """The probability-flow map of N(0, c^2) is x sqrt(alpha^2 c^2 + sigma^2) / c."""
+    process, c = Gaussian(VP()), 0.5
+    x_0 = Random(1).normal((8, 3), dtype=torch.float64) * c
+    times = torch.linspace(0.7, 0, 401, dtype=torch.float64)
+    code = editing.inverted(GaussianOracle(process, 0.0, c**2), x_0, times)
+    alpha, sigma = process.schedule.at(0.7, x_0)
+    torch.testing.assert_close(code, x_0 * (alpha**2 * c**2 + sigma**2).sqrt() / c, rtol=2e-2, atol=0)
+
+
+def test_points_on_a_great_circle_keep_their_length():
+    a, b = torch.tensor([[3.0, 0.0]], dtype=torch.float64), torch.tensor([[0.0, 3.0]], dtype=torch.float64)
+    way = spherical(a, b, torch.linspace(0, 1, 5, dtype=torch.float64))
+    torch.testing.assert_close(way.norm(dim=1), torch.full((5,), 3.0, dtype=torch.float64))
+    torch.testing.assert_close(way[[0, -1]], torch.cat([a, b]))
+    assert torch.equal(spherical(a, a, torch.tensor([0.3], dtype=torch.float64)), a)
+
+
+def test_the_noise_of_smooth_images_is_estimated():
+    row = torch.linspace(-1, 1, 64, dtype=torch.float64)
+    smooth = (row[:, None] * row[None]).expand(4, 1, 64, 64)
+    for std in (0.05, 0.3):
+        noisy = smooth + std * Random(2).normal((4, 1, 64, 64), dtype=torch.float64)
+        assert editing.noise_level(noisy) == pytest.approx(std, rel=0.06)
+    with pytest.raises(Refused, match="noise of images can be estimated"):
+        editing.noise_level(torch.zeros(1, 5))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> undiffuse.Model:
+    """A tiny model of digits, hardly trained."""
+    small = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
+    short = ["train.steps=4", "train.batch=16", "train.previews=2", "train.warmup=0", "sampler.steps=4"]
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    undiffuse.train("digits", out=run, overrides=[*small, *short]).run()
+    return undiffuse.load(run, precision="float32")
+
+
+IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) * 4
+HALF = (np.arange(8)[:, None] < 4).astype(np.float32) * np.ones((1, 8, 8), np.float32)
+
+
+@pytest.mark.parametrize("method", [*editing.METHODS, "replace", "repaint"])
+def test_every_method_leaves_the_known_part_as_it_was(model: Any, method: str):
+    drawn = editing.inpaint(model, IMAGE, HALF, method, n=2, steps=3, label=3)
+    assert drawn.dtype == torch.uint8
+    assert drawn.shape == (2, 1, 8, 8)
+    assert np.array_equal(drawn[:, :, :4].numpy(), np.repeat(IMAGE[:, :4][None], 2, 0))
+    assert not torch.equal(drawn[0, :, 4:], drawn[1, :, 4:])
+
+
+def test_a_measurement_of_the_right_shape_is_followed(model: Any):
+    low = IMAGE.reshape(1, 4, 2, 4, 2).mean((2, 4)).astype(np.uint8)
+    drawn = editing.restore(model, low, Pool(2), n=3, steps=8)
+    plain = model.sample(3, steps=8, guidance=1)
+    far, before = (float((Pool(2)(x.double()) - torch.from_numpy(low)).abs().mean()) for x in (drawn, plain))
+    assert far < 0.3 * before
+    with pytest.raises(Refused, match=r"have the shape \(1, 4, 4\), and this is \(1, 8, 8\)"):
+        editing.restore(model, IMAGE, Pool(2))
+    with pytest.raises(Refused, match="did you mean 'mmps'"):
+        editing.restore(model, low, Pool(2), method="mpps")
+
+
+def test_strength_is_a_share_of_the_steps(model: Any):
+    near, far = (editing.vary(model, IMAGE, strength, n=8, steps=10).double() for strength in (0.1, 1.0))
+    changed = [float((x - torch.from_numpy(IMAGE)).abs().mean()) for x in (near, far)]
+    assert changed[0] < 0.5 * changed[1]
+    for wrong in (0.0, 1.5):
+        with pytest.raises(Refused, match="strength lies in"):
+            editing.vary(model, IMAGE, wrong)
+
+
+def test_denoising_starts_at_the_noise_that_there_is(model: Any):
+    smooth = np.full((1, 8, 8), 100, np.uint8)
+    drawn = editing.denoise(model, smooth, std=2.0, n=2, steps=10)
+    assert float((drawn.double() - 100).abs().mean()) < 10  # hardly anything to remove: hardly anything changes
+    with pytest.raises(Refused, match="no noise to remove"):
+        editing.denoise(model, smooth)
+    with pytest.raises(Refused, match="beyond the noisiest level"):
+        editing.denoise(model, smooth, std=1e9)
+
+
+def test_the_way_between_two_items_ends_at_both(model: Any):
+    way, error = editing.between(model, IMAGE, 255 - IMAGE, frames=4, steps=60)
+    assert way.shape == (4, 1, 8, 8)
+    off = (way[[0, -1]].double() - torch.from_numpy(np.stack([IMAGE, 255 - IMAGE])).double()).square().mean().sqrt()
+    assert error < 15
+    assert float(off) < error + 1
+    with pytest.raises(Refused, match="at least 2 frames"):
+        editing.between(model, IMAGE, IMAGE, frames=1)
+
+
+def test_painting_around_an_item_keeps_it_where_it_was_put(model: Any):
+    drawn = editing.outpaint(model, IMAGE, (8, 12), corner=(0, 3), n=2, steps=3)
+    assert drawn.shape == (2, 1, 8, 12)
+    assert np.array_equal(drawn[0, :, :, 3:11].numpy(), IMAGE)
+    assert editing.outpaint(model, None, (12, 8), steps=2).shape == (1, 1, 12, 8)
+    with pytest.raises(Refused, match="at least the model's own"):
+        editing.outpaint(model, IMAGE, (8, 7))
+    with pytest.raises(Refused, match="not inside a picture"):
+        editing.outpaint(model, IMAGE, (8, 12), corner=(0, 5))
+
+
+def test_answers_do_not_depend_on_how_many_there_are(model: Any):
+    many = editing.inpaint(model, IMAGE, HALF, n=3, steps=3)
+    assert torch.equal(many[:1], editing.inpaint(model, IMAGE, HALF, n=1, steps=3))
+
+
+def test_other_shapes_and_counts_are_refused(model: Any, tmp_path: Path):
+    with pytest.raises(Refused, match=r"have the shape \(1, 8, 8\), and this is \(1, 9, 8\)"):
+        editing.vary(model, np.zeros((1, 9, 8), np.uint8), 0.5)
+    with pytest.raises(Refused, match=r"a mask of shape \(1, 9, 8\) does not fit samples"):
+        editing.inpaint(model, IMAGE, np.ones((1, 9, 8), np.float32))
+    with pytest.raises(Refused, match="at least 1, not 0"):
+        editing.vary(model, IMAGE, 0.5, n=0)
