@@ -18,7 +18,7 @@ ROWS = [
     {"model"},
     {"features"},
     {"data", "metrics", "training", "pictures"},
-    {"drawing"},
+    {"drawing", "editing"},
     {"judging"},
     {"jobs", "tuning"},
     {"cli"},

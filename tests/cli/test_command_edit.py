@@ -74,7 +74,7 @@ def test_a_way_is_animated_and_says_how_exact_its_ends_are(undiffuse_: Any, digi
         (("--image", "a.png", "--strength", "0.5", "-o", "out.jpg"), "written as .png, .npz, .gif, not .jpg"),
         (
             ("--image", "a.png", "--mask", "mask.png", "--method", "magic"),
-            "dps, mmps, particles, pigdm, repaint, replace",
+            "pigdm, repaint, replace",
         ),
         (("--between", "a.png", "b.png", "--sampler", "heun"), "leave --sampler out"),
     ],

@@ -35,7 +35,8 @@ def denoise(model: Model, image: np.ndarray | Tensor, std: float | None = None, 
     """n guesses of what an item was before noise of deviation `std`, in the data's units, was put on it: (n, *shape).
 
     The item is taken for the state at the noise level sigma/alpha = std and sampled from there by `ancestral`, 100
-    steps of it, unless another sampler is asked for: draws from the model's own posterior. std: None estimates it by `noise_level`.
+    steps of it, unless another sampler is asked for: draws from the model's own posterior. std: None estimates it by
+    `noise_level`.
     Raises Refused for a noise that is not above 0 and for one beyond the schedule's.
     """
     if how.get("sampler") is None:
