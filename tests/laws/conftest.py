@@ -15,6 +15,7 @@ from undiffuse.core.times import Draw, Grid
 # What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
 NEEDED: dict[str, dict[str, Any]] = {
     "table": {"betas": (0.05, 0.1, 0.2, 0.4)},
+    "listed": {"times": (1.0, 0.5, 0.0)},
     "annealed_langevin": {"updates": 12, "step_size": 1.5e-4},
 }
 MORE: dict[str, list[dict[str, Any]]] = {
@@ -25,6 +26,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"name": "scaled_linear_beta", "beta_start": 0.0015, "beta_end": 0.0195},
         {"name": "cosine", "steps": 20},
         {"name": "edm", "sigma_max": 3.0},
+        {"name": "log_linear", "floor": 0.0, "steps": 20},
     ],
     "scales": [{"name": "edm", "data_std": 1.5}, {"name": "consistency", "sigma_min": 0.01}],
     "samplers": [

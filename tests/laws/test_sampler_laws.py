@@ -363,7 +363,7 @@ class Sure(GaussianOracle):
         (lambda: Euler(churn=-0.1), r"churn is EDM's S_churn / steps, from 0 to sqrt\(2\) - 1"),
         (lambda: Heun(churn=40.0), r"churn is EDM's S_churn / steps, from 0 to sqrt\(2\) - 1"),
         (lambda: Heun(noise=0.0), r"churn is EDM's S_churn / steps, from 0 to sqrt\(2\) - 1"),
-        (lambda: Ancestral("large"), "ancestral has no variance 'large'; it has: posterior, beta, exact"),  # type: ignore[arg-type]
+        (lambda: Ancestral("large"), "ancestral has no variance 'large'; it has: posterior, beta, exact, learned"),  # type: ignore[arg-type]
         (
             lambda: sample(TOKENS, (1, 1), sampler=Heun()),
             "heun follows the probability-flow ODE of a Gaussian process; Categorical has none: use ancestral or ddim",

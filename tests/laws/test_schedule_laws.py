@@ -64,6 +64,12 @@ def test_the_own_inverse_equals_the_bisection(schedule: Schedule):
     torch.testing.assert_close(schedule.time(levels), Schedule.time(schedule, levels), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("schedule", [VP(), SubVP(), SubVP(1.0, 1.0)], ids=repr)
+def test_the_inverse_in_closed_form_is_exact_near_the_data_too(schedule: Schedule):
+    t = torch.logspace(-12, 0, 50, dtype=torch.float64)
+    torch.testing.assert_close(schedule.time(schedule.log_snr(t)), t, rtol=1e-13, atol=0)
+
+
 def test_a_schedule_keeps_its_familys_promise(schedule: Schedule):
     alpha, sigma = schedule.alpha(INSIDE), schedule.sigma(INSIDE)
     sums = {VariancePreserving: alpha**2 + sigma**2, VarianceExploding: alpha, Mixing: alpha + sigma}

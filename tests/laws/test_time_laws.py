@@ -41,7 +41,8 @@ def test_a_grid_falls_strictly_from_noise_to_data(grid: Grid, schedule: Schedule
         assert (times.diff() < 0).all()
         assert times[-1] == 0
         assert times[0] <= 1
-    assert all("would visit a step twice" in r or "would see the cleanest step only" in r for r in refusals)
+    known = ("would visit a step twice", "would see the cleanest step only", "steps are listed, not")
+    assert all(any(words in refusal for words in known) for refusal in refusals)
 
 
 def test_one_step_that_would_start_at_clean_data_is_refused():

@@ -12,7 +12,9 @@ from torch import Tensor
 from undiffuse.core.categorical import Categorical, mask, uniform
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle, TokenOracle
+from undiffuse.core.random import Random
 from undiffuse.core.schedules import EDM, VE, VP, Flow, LinearBeta, LogLinear, SubVP, Table
+from undiffuse.guidance import OptimalVariance
 from undiffuse.likelihood import Decoder, continuous, elbo
 from undiffuse.likelihood.terms import Variance, prior, reconstruction, step
 
@@ -70,6 +72,20 @@ def test_the_bound_of_a_mixture_is_that_of_the_catalogue(variance: Variance, wan
     found = expected(MIXTURE, x_0, torch.cat([0.3 * w, 0.7 * w]), GRID, variance, 24)
     assert found == pytest.approx(wanted, abs=1e-5)
     assert found >= 0.132355
+
+
+def test_the_bound_of_a_mixture_with_the_best_single_variance_of_each_step():
+    """X05: .136296, between the best variance of each state, .132459, and beta's, .254466."""
+    x, w = hermite(16)
+    noise, chance = hermite(24)
+    x_0, weights = torch.cat([x * 0.15 - 0.6, x * 0.15 + 0.5])[:, None], torch.cat([0.3 * w, 0.7 * w])
+    many, noises, joint = x_0.repeat_interleave(24, 0), noise.repeat(32)[:, None], (weights[:, None] * chance).flatten()
+    times, variances = GRID[:-1].flip(0), list[float]()
+    for t in times:
+        alpha, sigma = PROCESS.schedule.at(t, many)
+        variances.append(float(joint @ torch.as_tensor(MIXTURE(alpha * many + sigma * noises, t).var)[:, 0]))
+    found = expected(OptimalVariance(MIXTURE, times.tolist(), variances), x_0, weights, GRID, "exact", 24)
+    assert found == pytest.approx(0.136296, abs=1e-5)
 
 
 @pytest.mark.parametrize("variance", ["posterior", "beta", "exact"])
@@ -172,6 +188,17 @@ def test_levels_have_a_bound_on_their_probability():
     assert bool((nats.mean(0) + slack >= -probs.log()).all())
     assert bool((nats.mean(0) - slack <= 0.05 - probs.log()).all())
     assert float(slack.max()) < 0.3
+
+
+@pytest.mark.parametrize("schedule", [VP(), EDM(), Flow()], ids=lambda s: type(s).__name__)
+def test_a_fine_grid_of_a_schedule_without_steps_does_not_make_the_last_step_overconfident(schedule: Any):
+    """With the variance of a short step before it, a guess that errs by the noise that is left costs 25 nats."""
+    x_0 = GaussianOracle(Gaussian(schedule), 0.0, 0.25).draw(500, Random(0))
+    wide = GaussianOracle(Gaussian(schedule), 0.0, 100.0)  # hardly moves what it sees: its error is the noise
+    found = elbo(wide, x_0, subset=1, batch=500)
+    alpha, sigma = schedule.at(found.times[-1], x_0)
+    wanted = 0.5 * math.log(2 * math.pi * math.e) + math.log(float(sigma / alpha))
+    assert float(found.reconstruction.mean()) == pytest.approx(wanted, abs=0.15)
 
 
 def test_units():

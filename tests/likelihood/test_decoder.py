@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from undiffuse.core.decoder import _tanh_cdf
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.likelihood import Decoder
-from undiffuse.likelihood.decoder import _tanh_cdf
 
 LEVELS = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
 

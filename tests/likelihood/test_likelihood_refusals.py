@@ -61,6 +61,7 @@ def test_a_start_before_the_signal_is_gone_is_the_way_out():
     model = Predictor(Nothing(), Gaussian(ContinuousCosine()), "noise")
     assert bool(ode(model, X, start=0.99).log_prob.isfinite().all())
     assert bool(elbo(model, X, torch.linspace(0.99, 0, 20)).nats.isfinite().all())
+    assert bool(continuous(model, X, points=5, start=0.99).nats.isfinite().all())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,10 @@ def test_a_start_before_the_signal_is_gone_is_the_way_out():
         (lambda: ode(TOKENS, torch.tensor([[0, 1]])), "the probability-flow ODE is for values; tokens have the bound"),
         (lambda: continuous(TOKENS, torch.tensor([[0, 1]])), "the bound in continuous time is for values"),
         (lambda: elbo(TOKENS, torch.tensor([[0, 1]]), decoder=Decoder()), "tokens have an exact bound"),
-        (lambda: elbo(TOKENS, torch.tensor([[0, 1]]), variance="beta"), "the variance 'beta' is for values"),
+        (
+            lambda: elbo(TOKENS, torch.tensor([[0, 1]]), variance="beta"),
+            "the bound with variance 'beta' is for a Gaussian process, not Categorical",
+        ),
         (lambda: elbo(TOKENS, torch.tensor([[0.0, 1]])), "needs integers, which its tokens are"),
         (lambda: elbo(ORACLE, torch.zeros(2, 2, dtype=torch.int64)), "needs floating-point numbers"),
         (lambda: elbo(ORACLE, X[:0]), "there are no data to score"),
@@ -85,8 +89,10 @@ def test_a_start_before_the_signal_is_gone_is_the_way_out():
         (lambda: elbo(ORACLE, X, subset=2, chances=torch.ones(3)), "must be 999 positive numbers"),
         (lambda: elbo(ORACLE, X, batch=0), "batch must be at least 1, not 0"),
         (lambda: elbo(ORACLE, X, indices=torch.arange(2)), "3 data need 3 indices, not 2"),
-        (lambda: elbo(ORACLE, X, variance="small"), "no variance 'small'; it has: posterior, beta, exact"),  # type: ignore[arg-type]
+        (lambda: elbo(ORACLE, X, variance="small"), "no variance 'small'; it has: posterior, beta, exact, learned"),  # type: ignore[arg-type]
         (lambda: continuous(ORACLE, X, points=0), "at least 1 point, not 0"),
+        (lambda: continuous(ORACLE, X, t_min=0.0), "0 < t_min < start <= 1, not t_min = 0.0 and 1.0"),
+        (lambda: continuous(ORACLE, X + 2, decoder=Decoder()), r"outside the decoder's range \[-1, 1\]"),
         (lambda: ode(ORACLE, X, draws=0), "at least 1 draw, not 0"),
         (lambda: ode(ORACLE, X, draws=2), "several draws are for levels"),
         (lambda: ode(ORACLE, X, trace="rademacher", probes=0), "at least 1 probe, not 0"),
@@ -101,7 +107,7 @@ def test_refusals(call: Any, message: str):
 
 
 def test_an_exact_variance_needs_a_denoiser_that_tells_one():
-    with pytest.raises(Refused, match="the variance 'exact' needs a denoiser that reports its variance"):
+    with pytest.raises(Refused, match="the bound with variance 'exact' needs a denoiser that reports its variance"):
         elbo(Predictor(Nothing(), Gaussian(VP()), "noise"), X, variance="exact")
 
 

@@ -141,9 +141,9 @@ def test_one_hard_datum_among_many_easy_ones_is_still_solved():
 def test_the_way_there_and_back_ends_where_it_began():
     oracle, _ = mixture()
     x = oracle.draw(20, Random(4))
-    code = round_trip(oracle, x, rtol=1e-8, atol=1e-8, batch=7)
+    code = round_trip(oracle, x, rtol=1e-7, atol=1e-7, batch=7)
     assert float(code.error.max()) < 1e-6
-    torch.testing.assert_close(decode(oracle, code.latent, rtol=1e-8, atol=1e-8), code.decoded, rtol=0, atol=1e-7)
+    torch.testing.assert_close(decode(oracle, code.latent, rtol=1e-7, atol=1e-7), code.decoded, rtol=0, atol=1e-7)
     loose = round_trip(oracle, x, rtol=1e-3, atol=1e-3)
     assert float(loose.error.max()) > float(code.error.max())
 
@@ -153,7 +153,7 @@ def test_levels_have_a_bound_on_their_probability_whose_cost_is_reported():
     decoder = Decoder(low=-2, high=2, levels=5)  # bins as wide as the data's deviation: dequantisation is dear
     x = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
     oracle = GaussianOracle(Gaussian(Flow()), 0.0, 0.36)
-    found = ode(oracle, x, decoder=decoder, draws=60, rtol=1e-3, atol=1e-4)
+    found = ode(oracle, x, decoder=decoder, draws=24, rtol=1e-3, atol=1e-3)
     normal = torch.distributions.Normal(0.0, torch.tensor(0.6, dtype=torch.float64))
     wanted = (normal.cdf(x + 0.5) - normal.cdf(x - 0.5)).log()[:, 0]
     expected = normal.log_prob(x)[:, 0] - 1 / 12 / 2 / 0.36

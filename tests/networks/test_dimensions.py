@@ -14,8 +14,8 @@ from undiffuse.model import parts
 from undiffuse.model.precision import place
 from undiffuse.model.recipe import Recipe
 from undiffuse.networks.axes import KINDS
-from undiffuse.networks.blocks import Double, Halve
 from undiffuse.networks.convnet import ConvNet
+from undiffuse.networks.resampling import Double, Halve
 from undiffuse.networks.unet import UNet
 
 SMALL = {"channels": 2, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (0,), "classes": 2}

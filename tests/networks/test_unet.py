@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.blocks import Attention, Double, Residual, normalise
+from undiffuse.networks.blocks import Attention, Residual, normalise
+from undiffuse.networks.resampling import Double
 from undiffuse.networks.unet import UNet
 
 SMALL = {"channels": 2, "width": 16, "multipliers": (1, 2), "blocks": 1, "attention": (1,)}

@@ -214,3 +214,4 @@ def test_the_vp_sde_has_the_papers_mean_and_std(t: float, alpha: float, sigma: f
     sub: Schedule = SubVP()
     assert float(sub.alpha(time)) == near(alpha, 1e-6)
     assert float(sub.sigma(time)) == near(1 - alpha**2, 1e-4)
+    assert float(sub.sigma(torch.tensor(1.0))) == near(0.99995681, 1e-8)

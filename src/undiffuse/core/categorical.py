@@ -78,7 +78,7 @@ class Categorical(Process):
         if bool((torch.minimum(pull, fresh) < -1e-9).any()):
             raise ValueError("keep is too large: the bridge would need a negative probability")
         probs = keep * self._onehot(x_t) + pull.clamp(min=0) * x_0.mean.double() + fresh.clamp(min=0) * self._noise(x_t)
-        return Tokens(probs.log())
+        return Tokens(_log(probs))
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
         """sigma_s/sigma_t (1 - eta + eta alpha_t/alpha_s).
@@ -92,6 +92,10 @@ class Categorical(Process):
         alpha_t, sigma_t = (c[..., 0] for c in self._chances(t, like))
         return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta + eta * alpha_t / alpha_s), 1.0)
 
+    def score(self, x_t: Tensor, guess: Tokens, t: Tensor | float) -> Tensor:
+        """Raises Refused: the gradient of a density is for values."""
+        raise Refused("tokens have no score: train and sample them by what works with probabilities, such as denoising")
+
     def _reverse(self, x_t: Tensor, x_0: Tokens, at_s: tuple[Tensor, Tensor], at_t: tuple[Tensor, Tensor]) -> Tokens:
         """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k);
         a k that could not have become x_t counts for nothing.
@@ -101,12 +105,12 @@ class Categorical(Process):
         chance_here = noise[x_t][..., None]  # the noise's probability of the very token x_t
         forward = alpha_t / alpha_s
         likelihood = alpha_t * here + sigma_t * chance_here  # q(x_t given x_0 = k), over k
-        weight = torch.where(likelihood > 0, x_0.mean.double() / likelihood, 0.0)
+        weight = _ratio(x_0.mean.double(), likelihood)
         probs = (forward * here + (1 - forward) * chance_here) * (
             alpha_s * weight + sigma_s * noise * weight.sum(-1, keepdim=True)
         )
         total = probs.sum(-1, keepdim=True)
-        return Tokens(torch.where(total > 0, probs / total, here).log())
+        return Tokens(_log(torch.where(total > 0, _ratio(probs, total), here)))
 
     def _chances(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """The chances to be kept and to be replaced, shaped to multiply probabilities."""
@@ -123,3 +127,13 @@ class Categorical(Process):
 
     def _noise(self, like: Tensor | None) -> Tensor:
         return torch.tensor(self.noise, dtype=torch.float64, device=None if like is None else like.device)
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """above / below, and 0 where below is 0, with a gradient that is 0 there."""
+    return torch.where(below > 0, above / torch.where(below > 0, below, 1.0), 0.0)
+
+
+def _log(probs: Tensor) -> Tensor:
+    """The logarithm; where a probability is 0 it has no gradient."""
+    return torch.where(probs > 0, torch.where(probs > 0, probs, 1.0).log(), -torch.inf)

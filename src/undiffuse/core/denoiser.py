@@ -1,14 +1,19 @@
 """What guesses the data behind a noisy batch: the interface, and the two that hold a trained network."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from math import log
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from undiffuse.core import registry
 from undiffuse.core.categorical import Categorical
 from undiffuse.core.distribution import Distribution, Normal, Tokens
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.process import Process
 from undiffuse.core.scales import Scales
@@ -37,15 +42,23 @@ class Predictor(nn.Module, Denoiser):
     """A network that guesses values:  mean = c_skip x_t + c_out network(c_in x_t, c_time).
 
     The four coefficients come from `scales`, in float64; the network works in its own dtype, the guess has x_t's.
-    network: called as network(x, c_time, **cond) with x (batch, *shape) and c_time (batch,) float32, returns x's shape.
+    network: called as network(x, c_time, **cond) with x (batch, *shape) and c_time (batch,) float32, returns x's shape,
+    or twice its channels where it speaks of a variance as well, by v, its second half.
     scales: a Scales, or its name ("noise", "data", "velocity", "score", "flow", "edm", "consistency").
+    variance: "none"; "learned_range": the guess carries fraction = (v + 1)/2, not squashed (arXiv:2102.09672, eq. 15);
+    "second_moment": its var = sigma^2/(alpha^2 + sigma^2) softplus(v)/log 2, which at v = 0 is that of data N(0, 1) and
+    never negative, unlike E[noise^2] less the guess's square (arXiv:2206.07309, sec. 4.1).
+    Raises Refused for an unknown variance, and for a network without the second half.
     """
 
-    def __init__(self, network: nn.Module, process: Gaussian, scales: Scales | str) -> None:
+    def __init__(self, network: nn.Module, process: Gaussian, scales: Scales | str, variance: str = "none") -> None:
         super().__init__()
+        if variance not in ("none", *VARIANCES):
+            raise unknown("the denoiser's variance", variance, ("none", *VARIANCES))
         self.network = network
         self.process = process
         self.scales = registry.get("scales", scales)() if isinstance(scales, str) else scales
+        self.variance = variance
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         t = as_time(t)
@@ -55,8 +68,16 @@ class Predictor(nn.Module, Denoiser):
             self.scales.time(self.process.schedule, t).to(device=x_t.device, dtype=torch.float32).expand(x_t.shape[0])
         )
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
-        output: Tensor = self.network((c_in * x_t).to(dtype), c_time, **cond)
-        return Normal(c_skip * x_t + c_out * output.to(x_t.dtype), 0.0)
+        output: Tensor = self.network((c_in * x_t).to(dtype), c_time, **cond).to(x_t.dtype)
+        if self.variance not in VARIANCES:
+            return Normal(c_skip * x_t + c_out * output)
+        if output.shape[1] != 2 * x_t.shape[1]:
+            raise Refused(
+                f"a denoiser with variance {self.variance!r} needs {2 * x_t.shape[1]} channels from its network, which "
+                f"gives {output.shape[1]}"
+            )
+        mean, v = output.chunk(2, dim=1)
+        return VARIANCES[self.variance](Normal(c_skip * x_t + c_out * mean), v, alpha, sigma)
 
     def no_density(self) -> str:
         return self.scales.no_density()
@@ -64,22 +85,43 @@ class Predictor(nn.Module, Denoiser):
     __call__ = nn.Module.__call__
 
 
+def _learned_range(guess: Normal, v: Tensor, alpha: Tensor, sigma: Tensor) -> Normal:
+    return replace(guess, fraction=(v + 1) / 2)
+
+
+def _second_moment(guess: Normal, v: Tensor, alpha: Tensor, sigma: Tensor) -> Normal:
+    var = (sigma**2 / (alpha**2 + sigma**2)).to(v.dtype) * softplus(v) / log(2)
+    return replace(guess, var=var, learned=True)
+
+
+VARIANCES: dict[str, Callable[[Normal, Tensor, Tensor, Tensor], Normal]] = {
+    "learned_range": _learned_range,
+    "second_moment": _second_moment,
+}
+
+
 class Classifier(nn.Module, Denoiser):
     """A network that guesses tokens:  p(x_0) = softmax(network(x_t, c_time)).
 
     network: called as network(tokens, c_time, **cond) with tokens (batch, *shape) int64, returns logits (batch,
     *shape, vocabulary).
+    symbols: how many of the process's tokens are data (None: all); those behind them, a mask, are guessed never.
     The softmax is taken in float32 or better.
     """
 
-    def __init__(self, network: nn.Module, process: Categorical) -> None:
+    def __init__(self, network: nn.Module, process: Categorical, symbols: int | None = None) -> None:
         super().__init__()
         self.network = network
         self.process = process
+        self.symbols = symbols
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tokens:
         c_time = self.process.schedule.index(as_time(t)).to(device=x_t.device, dtype=torch.float32).expand(x_t.shape[0])
         logits: Tensor = self.network(x_t, c_time, **cond)
-        return Tokens(logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.symbols is not None:
+            beyond = torch.arange(logits.shape[-1], device=logits.device) >= self.symbols
+            logits = logits.masked_fill(beyond, -torch.inf)
+        return Tokens(logits.log_softmax(-1))
 
     __call__ = nn.Module.__call__

@@ -55,11 +55,13 @@ class Normal(Distribution):
 
     fraction: of a guess with a learned range, in mean's shape: where the variance of a reverse step lies between its
     bounds (see `reverse`). It follows the guess, and the normal law itself does not depend on it.
+    learned: var was learned beside the mean, so that a blend moves the mean and keeps the var of the other.
     """
 
     mean: Tensor
     var: Tensor | float = 0.0
     fraction: Tensor | None = None
+    learned: bool = False
 
     @property
     def _variance(self) -> Tensor:
@@ -99,7 +101,8 @@ class Normal(Distribution):
     def rows(self, part: slice) -> "Normal":
         each = isinstance(self.var, Tensor) and self.var.ndim == self.mean.ndim and len(self.var) == len(self.mean)
         var = self.var[part] if isinstance(self.var, Tensor) and each else self.var
-        return Normal(self.mean[part], var, None if self.fraction is None else self.fraction[part])
+        fraction = None if self.fraction is None else self.fraction[part]
+        return Normal(self.mean[part], var, fraction, self.learned)
 
     def blend(self, other: Self, weight: float | Tensor) -> "Normal":
         """Precisions mix linearly; with equal variances (or none) this is the mean's lerp,
@@ -109,8 +112,9 @@ class Normal(Distribution):
         """
         if isinstance(weight, Tensor) and weight.ndim:
             weight = weight.to(self.mean).reshape(-1, *(1,) * (self.mean.ndim - 1))
-        if self.certain or other.certain:  # a guess without a variance speaks of its mean only
-            return Normal(self.mean + weight * (other.mean - self.mean), 0.0, other.fraction)
+        if other.learned or self.certain or other.certain:  # a guess without a variance speaks of its mean only
+            mean = self.mean + weight * (other.mean - self.mean)
+            return Normal(mean, other.var if other.learned else 0.0, other.fraction, other.learned)
         mine, theirs = self._variance, other._variance
         precision = (1 - weight) / mine + weight / theirs
         if not bool((precision > 0).all()):

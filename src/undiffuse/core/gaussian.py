@@ -94,6 +94,11 @@ class Gaussian(Process):
         drift = alpha_rate / alpha
         return drift, 2 * sigma * (sigma_rate - drift * sigma)
 
+    def shown(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        """x_t / sqrt(alpha^2 + sigma^2)."""
+        alpha, sigma = self.schedule.at(t, x_t)
+        return x_t / _cast((alpha**2 + sigma**2).sqrt(), x_t)
+
     def _rates_at(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t), shaped to multiply `like`."""
         wide = (-1,) + (1,) * (like.ndim - 1)

@@ -39,3 +39,7 @@ class Process(ABC):
     @abstractmethod
     def keep(self, s: Tensor | float, t: Tensor | float, like: Any, eta: float = 0.0) -> Tensor:
         """The share of x_t that stays on the way from t to s. eta = 0: no fresh noise; 1: as the Markov reverse."""
+
+    def shown(self, x_t: Any, t: Tensor | float) -> Any:
+        """x_t as bright as data at every t, to be looked at."""
+        return x_t

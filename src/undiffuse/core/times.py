@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -145,6 +146,26 @@ class Logistic(Grid):
 
 
 @dataclass(frozen=True)
+class Listed(Grid):
+    """Given times that fall to 0, such as those that `undiffuse tune RUN variance --steps` finds.
+
+    Raises Refused for times that do not fall inside [0, 1] to 0, and for another number of steps.
+    """
+
+    times: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        falls = all(s < t for t, s in pairwise(self.times))
+        if len(self.times) < 2 or not falls or self.times[0] > 1 or self.times[-1] != 0:
+            raise Refused(f"listed times fall from at most 1 to 0, at least two of them; not {self.times}")
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        if _positive(steps) != len(self.times) - 1:
+            raise Refused(f"{len(self.times) - 1} steps are listed, not {steps}; take another grid for those")
+        return torch.tensor(self.times, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
 class Uniform(Draw):
     """t uniform on (t_min, 1); on a table of T steps t = i/T, i uniform in 1 ... T (arXiv:2006.11239, alg. 1;
     t_min arXiv:2011.13456, app. C).
@@ -154,6 +175,25 @@ class Uniform(Draw):
 
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
         return _on_table(random.uniform((count,)), schedule, self.t_min)
+
+
+@dataclass(frozen=True)
+class Importance(Draw):
+    """t with a chance that follows sqrt(E[loss^2]) over its last `recent` losses, mixed with an even share `uniform`.
+
+    That is training's, which keeps the losses (see `History`); by itself, as in validation, it is uniform.
+    Source: arXiv:2102.09672, eq. 18; 10 and 0.001 from its released code. Raises Refused for numbers out of range.
+    """
+
+    recent: int = 10
+    uniform: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.recent < 1 or not 0 < self.uniform <= 1:
+            raise Refused(f"importance needs recent >= 1 and uniform in (0, 1], not {self.recent} and {self.uniform:g}")
+
+    def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
+        return Uniform()(schedule, random, count)
 
 
 SWAPS = ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF), (16, 0x0000FFFF))

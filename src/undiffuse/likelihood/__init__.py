@@ -1,8 +1,8 @@
 """Likelihoods: the variational bound, the exact density by the probability-flow ODE, and the discretised decoder."""
 
+from undiffuse.core.decoder import Decoder
 from undiffuse.likelihood.bound import Bound
 from undiffuse.likelihood.continuous import continuous
-from undiffuse.likelihood.decoder import Decoder
 from undiffuse.likelihood.elbo import elbo
 from undiffuse.likelihood.ode import Code, Density, decode, encode, ode, round_trip
 

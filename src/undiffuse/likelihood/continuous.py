@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.likelihood.bound import Bound, joined
-from undiffuse.likelihood.decoder import Decoder
 from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
 from undiffuse.likelihood.terms import data, prior
 
@@ -19,6 +19,7 @@ def continuous(
     *,
     points: int = 100,
     t_min: float | None = None,
+    start: float = 1.0,
     decoder: Decoder | None = None,
     seed: int = 0,
     indices: Tensor | None = None,
@@ -29,7 +30,7 @@ def continuous(
     """The bound with infinitely many steps: 1/2 integral |x_0 - guess|^2 d SNR between its prior and reconstruction.
 
     The integral is taken over log-SNR at `points` random times of each datum, one in each of as many equal strata,
-    which are the result's steps. It starts at t = 1 (where SNR = 0 at log-SNR -20) and ends at t_min (default: the
+    which are the result's steps. It runs from `start` (where SNR = 0 from log-SNR -20), and ends at t_min (default: the
     table's first step, else 1e-4), where the reconstruction is N(guess, sigma^2 / alpha^2), in levels with a decoder.
     Source: arXiv:2107.00630, eq. 17 to 19. Raises Refused as `elbo` does, and for tokens.
     """
@@ -39,8 +40,10 @@ def continuous(
     schedule = process.schedule
     if points < 1:
         raise Refused(f"the integral needs at least 1 point, not {points}")
-    last = t_min or (1 / schedule.steps if schedule.steps else 1e-4)
-    ends = schedule.log_snr(torch.tensor([1.0, last], dtype=torch.float64)).clamp(min=-20)
+    last = t_min if t_min is not None else 1 / schedule.steps if schedule.steps else 1e-4
+    if not 0 < last < start <= 1:
+        raise Refused(f"the integral runs between 0 < t_min < start <= 1, not t_min = {last} and {start}")
+    ends = schedule.log_snr(torch.tensor([start, last], dtype=torch.float64)).clamp(min=-20)
     edges = torch.linspace(float(ends[0]), float(ends[1]), points + 1, dtype=torch.float64)
     done, found = 0, list[tuple[Tensor, ...]]()
     for _, x, random, told in parts(x_0, seed, indices, batch, cond):
@@ -59,6 +62,6 @@ def continuous(
         rebuilt = -(decoder.log_prob(x, belief) if decoder else belief.log_prob(x))
         done += len(x)
         progress(done, len(x_0) * (points + 1))
-        end = prior(process, x, torch.tensor(1.0, dtype=torch.float64))
+        end = prior(process, x, torch.tensor(start, dtype=torch.float64))
         found.append((end, terms, rebuilt, torch.full_like(end, torch.nan)))
     return joined(found, schedule.time(edges), x_0, decoder, denoiser)

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.times import Even, LogSNR
 from undiffuse.likelihood.bound import Bound, joined
-from undiffuse.likelihood.decoder import Decoder
 from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
-from undiffuse.likelihood.terms import Variance, data, prior, reconstruction, step
+from undiffuse.likelihood.terms import Last, Variance, data, ending, prior, step
 
 
 @torch.no_grad()
@@ -25,6 +25,7 @@ def elbo(
     *,
     decoder: Decoder | None = None,
     variance: Variance = "posterior",
+    last: Last = "guess",
     seed: int = 0,
     indices: Tensor | None = None,
     draws: int = 1,
@@ -41,17 +42,22 @@ def elbo(
     even in log-SNR (tokens: in t).
     decoder: the data are levels, and the reconstruction is the probability of one; None: a density of values.
     variance: of p, as in Ancestral. In the reconstruction "posterior" and "beta" take the posterior's variance of the
-    step before, as DDPM's code does.
+    step before on a table, as DDPM's code does, else sigma^2 / alpha^2.
+    last: what the last step p(x_0 | x_1) is: the denoiser's guess, or "kernel", the forward kernel q(x_1 | x_0) taken
+    backwards, as in arXiv:1503.03585, app. A. Where the kernel leaves the data's law as it is (values of mean 0 and
+    variance 1, tokens with the noise's frequencies) that is the bound K = -sum KL + H(x_T|x_0) - H(x_1|x_0) - H(x_T)
+    there, which has no model of the last step, and costs -sum log q(x_1 | x_0) in its place: figures of the two
+    conventions do not compare.
     draws: noises for each datum and step. subset: look at so many steps of each datum, drawn with `chances` (default
     even), each counted 1/chance: unbiased, cheaper, noisier.
     Datum i depends on (seed, indices[i]) only. cond: tensors (batch, ...).
     Source: arXiv:2006.11239, eq. 5; arXiv:2107.03006, eq. 1 for tokens.
     Raises Refused for guided denoisers, consistency functions, a guess without a variance where it is needed, times
-    that do not fall, and data outside the decoder's range.
+    that do not fall, data outside the decoder's range, and a kernel that cannot lead back to the data.
     """
     x_0, process = data(denoiser, x_0, decoder), denoiser.process
     grid = _grid(denoiser, times)
-    n = len(grid) - 2
+    n, rebuild = len(grid) - 2, ending(last)
     if draws < 1:
         raise Refused(f"a bound needs at least 1 draw of noise, not {draws}")
     picks = _Picks(n, subset, chances)
@@ -73,14 +79,14 @@ def elbo(
                 progress(done, total)
             x_t = process.marginal(x, grid[-2]).sample(stream.fold(-2))
             guess = denoiser(x_t, grid[-2], **told)
-            terms[:, n] = -reconstruction(process, x, x_t, guess, grid, variance, decoder)
+            terms[:, n] = -rebuild(process, x, x_t, guess, grid, variance, decoder)
             done += len(x)
             progress(done, total)
             runs.append(terms)
         terms = torch.stack(runs)  # (draws, batch, n + 1)
         error = terms.sum(2).std(0) / draws**0.5 if draws > 1 else torch.full_like(end, torch.nan)
         found.append((end, terms.mean(0)[:, :n], terms.mean(0)[:, n], error))
-    return joined(found, grid[:-1], x_0, decoder, denoiser)
+    return joined(found, grid[:-1], x_0, decoder, denoiser, last)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.likelihood.bound import DENSITY, LEVELS
-from undiffuse.likelihood.decoder import Decoder
 from undiffuse.likelihood.path import Path, Trace, draw_probes
 from undiffuse.likelihood.question import BITS, Progress, checked, error_of_mean, has_tokens, parts, silent
 

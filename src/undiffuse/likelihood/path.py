@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.dormand_prince import UnsolvedError, rms, solve
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import as_time
@@ -26,7 +25,7 @@ class Path:
     The probability-flow ODE of any Gaussian schedule (arXiv:2011.13456, eq. 13; with angles arXiv:2202.00512, app. D):
     the right side is the guess's velocity, of unit size from data (a = 0) to noise, also where alpha is 0 or sigma 80.
     t_min, start: where it ends, near data and at noise. rtol, atol: tolerances on each sample's z and on its
-    log-density per dimension; the worst sample of a batch decides on the step.
+    log-density per dimension, which decide on its own steps.
     """
 
     denoiser: Denoiser
@@ -60,53 +59,50 @@ class Path:
         exact: bool = False,
         back: bool = False,
         moved: Callable[[float], None] = lambda share: None,
-    ) -> tuple[Tensor, Tensor, int]:
-        """z at the other end, the integrals of div(dz/da) by probe (batch, probes), and how often the guess was asked.
+    ) -> tuple[Tensor, Tensor, float]:
+        """z at the other end, the integrals of div(dz/da) by probe (batch, probes), and how often the guess was asked
+        about a sample on average.
 
         probes: (batch, probes, elements) of unit covariance; exact: the trace itself, as one probe. back: from noise.
         moved hears the share of the way that is done. Raises Refused if the solver finds no step that is small enough.
         """
-        n, elements = len(z), z[0].numel()
-        divergence = _trace if exact else None if probes is None else partial(_quadratic, probes=probes)
+        n, elements, asked = len(z), z[0].numel(), 0
+        probes = None if exact else probes
         columns = 1 if exact else 0 if probes is None else probes.shape[1]
-        angles = self.ends[::-1] if back else self.ends
-        calls = 0
 
-        def slope(angle: Tensor, state: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            moved(abs(float(angle) - angles[0]) / abs(angles[1] - angles[0]))
-            at = state[:, :elements].reshape(z.shape)
-            if divergence is None:
-                return self.velocity(at, float(angle), cond).flatten(1)
+        def slope(state: Tensor, angles: Tensor, rows: Tensor) -> Tensor:
+            nonlocal asked
+            asked += len(rows)
+            at, which = state[:, :elements].reshape(len(rows), *z.shape[1:]), rows.to(z.device)
+            told = {name: value[which] for name, value in cond.items()}
+            if columns == 0:
+                return self.velocity(at, angles, told).flatten(1)
             with torch.enable_grad():
                 at = at.detach().requires_grad_()
-                v = self.velocity(at, float(angle), cond)
-                div = divergence(v, at)
+                v = self.velocity(at, angles, told)
+                div = _trace(v, at) if probes is None else _quadratic(v, at, probes[which])
             return torch.cat([v.detach().flatten(1), div / elements], dim=1)
 
-        start = torch.cat([z.flatten(1), torch.zeros(n, columns, dtype=z.dtype, device=z.device)], dim=1)
-        times = torch.tensor(angles, dtype=torch.float64, device=z.device)
-        # step_t: the last step ends at the end, where otherwise one beyond it would be interpolated
-        options = {"norm": _Norm(elements), "max_num_steps": STEPS, "step_t": times[1:]}
+        state = torch.cat([z.flatten(1), torch.zeros(n, columns, dtype=z.dtype, device=z.device)], dim=1)
+        ends = self.ends[::-1] if back else self.ends
+        norm = _Norm(elements)
         try:
-            states: Any = odeint(slope, start, times, rtol=self.rtol, atol=self.atol, method="dopri5", options=options)
-        except AssertionError as error:
+            end = solve(slope, state, *ends, rtol=self.rtol, atol=self.atol, most=STEPS, norm=norm, moved=moved)
+        except UnsolvedError as error:
             raise Refused(
                 f"the ODE cannot be solved to rtol = {self.rtol:g}, atol = {self.atol:g} ({error}): "
                 "allow larger ones, or a larger t_min"
             ) from None
-        end: Tensor = states[-1]
-        return end[:, :elements].reshape(z.shape), end[:, elements:] * elements, calls
+        return end[:, :elements].reshape(z.shape), end[:, elements:] * elements, asked / n
 
-    def velocity(self, z: Tensor, angle: float, cond: dict[str, Tensor]) -> Tensor:
-        """dz/da at an angle, in z's shape."""
+    def velocity(self, z: Tensor, angles: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        """dz/da at an angle for each sample, in z's shape; angles: (batch,), float64 on the CPU."""
         schedule = self.denoiser.process.schedule
-        angle = min(max(angle, self.ends[0]), self.ends[1])  # the solver's first guess of a step may lie beyond
-        level = torch.tensor(-2 * math.log(math.tan(angle)), dtype=torch.float64)
-        t = schedule.time(level).clamp(self.t_min, self.start)
-        guess: Any = self.denoiser(z * math.hypot(*self._at(t)), t, **cond)
-        return (math.cos(angle) * z - guess.mean) / math.sin(angle)
+        t = schedule.time(-2 * angles.tan().log()).clamp(self.t_min, self.start)
+        size = torch.hypot(schedule.alpha(t), schedule.sigma(t))
+        cos, sin, size = (c.to(z).reshape(-1, *(1,) * (z.ndim - 1)) for c in (angles.cos(), angles.sin(), size))
+        guess: Any = self.denoiser(z * size, t, **cond)
+        return (cos * z - guess.mean) / sin
 
     def _at(self, t: Tensor | float) -> tuple[float, float]:
         schedule, t = self.denoiser.process.schedule, as_time(t)
@@ -148,14 +144,13 @@ _PROBES: dict[str, Callable[[Random, tuple[int, ...], torch.device], Tensor]] = 
 
 @dataclass(frozen=True)
 class _Norm:
-    """The worst sample's: the root mean square of its numbers, or its log-density's error if that is larger."""
+    """A sample's: the root mean square of its numbers, or its log-density's error if that is larger, (batch,)."""
 
     elements: int
 
     def __call__(self, error: Tensor) -> Tensor:
-        worst = error[:, : self.elements].square().mean(1).sqrt().amax()
-        rest = error[:, self.elements :]
-        return torch.maximum(worst, rest.abs().amax()) if rest.numel() else worst
+        values, rest = rms(error[:, : self.elements]), error[:, self.elements :]
+        return torch.maximum(values, rest.abs().amax(1)) if rest.shape[1] else values
 
 
 def _trace(v: Tensor, z: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution, Normal, Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.process import Process
-from undiffuse.likelihood.decoder import Decoder
+from undiffuse.core.reverse import BOUND, Variance, rebuilt, reverse
 from undiffuse.likelihood.question import checked
 
-Variance = Literal["posterior", "beta", "exact"]
+Last = Literal["guess", "kernel"]
 
 
 def data(denoiser: Denoiser, x_0: Tensor, decoder: Decoder | None) -> Tensor:
@@ -52,7 +53,7 @@ def step(
     variance: Variance = "posterior",
 ) -> Tensor:
     """One term: KL(q(x_s given x_t, x_0) || p(x_s given x_t)) in nats, (batch,); s > 0, and both () or (batch,)."""
-    return process.bridge(x_t, process.point(x_0), s, t).kl(_reverse(process, x_t, guess, s, t, variance))
+    return process.bridge(x_t, process.point(x_0), s, t).kl(reverse(process, x_t, guess, s, t, variance, BOUND))
 
 
 def reconstruction(
@@ -65,45 +66,35 @@ def reconstruction(
     decoder: Decoder | None = None,
 ) -> Tensor:
     """The last term, log p(x_0 given x_t) in nats, (batch,); times: the whole grid down to 0, x_t lies at times[-2]."""
-    belief: Any = _reverse(process, x_t, guess, 0.0, times[-2], "exact" if variance == "exact" else "posterior")
-    if isinstance(belief, Tokens):
-        return belief.log_prob(x_0)
-    if variance != "exact":
-        before: Any = process.bridge(x_t, guess.mean_only(), times[-2], times[-3]) if len(times) > 2 else None
-        alpha, sigma = process.schedule.at(times[-2], x_t)
-        belief = Normal(guess.mean, (sigma / alpha) ** 2 if before is None else before.var)
-    return decoder.log_prob(x_0, belief) if decoder else belief.log_prob(x_0)
+    if isinstance(process.prior((1, 1)), Tokens):
+        return reverse(process, x_t, guess, 0.0, times[-2], "posterior", BOUND).log_prob(x_0)
+    return rebuilt(process, x_0, x_t, guess, times, variance, decoder)
 
 
-def _reverse(
-    process: Process, x_t: Tensor, guess: Distribution, s: Tensor | float, t: Tensor | float, variance: Variance
-) -> Distribution:
-    """p(x_s given x_t)."""
-    if variance not in _VARIANCES:
-        raise Refused(f"the bound has no variance {variance!r}; it has: {', '.join(_VARIANCES)}")
-    return _VARIANCES[variance](process, x_t, guess, s, t)
+def kernel(
+    process: Process,
+    x_0: Tensor,
+    x_t: Tensor,
+    guess: Any,
+    times: Tensor,
+    variance: Variance = "posterior",
+    decoder: Decoder | None = None,
+) -> Tensor:
+    """The same if p(x_0 given x_t) is the forward kernel q(x_t given x_0) taken backwards, whatever the guess."""
+    back: Any = process.marginal(x_t, times[-2])
+    found: Tensor = decoder.log_prob(x_0, back) if decoder else back.log_prob(x_0)
+    if bool(found.isinf().any()):
+        raise Refused(
+            "the bound is infinite: the forward kernel cannot lead from a mask back to the data; last = 'guess'"
+        )
+    return found
 
 
-def _posterior(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any) -> Distribution:
-    return process.bridge(x_t, guess.mean_only(), s, t)
+def ending(last: str) -> Callable[..., Tensor]:
+    """How the last term is computed; raises Refused for an unknown way."""
+    if last not in _ENDINGS:
+        raise Refused(f"the bound has no last step {last!r}; it has: {', '.join(_ENDINGS)}")
+    return _ENDINGS[last]
 
 
-def _exact(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any) -> Distribution:
-    if getattr(guess, "certain", False):
-        raise Refused("the variance 'exact' needs a denoiser that reports its variance; use 'posterior' or 'beta'")
-    return process.bridge(x_t, guess, s, t)
-
-
-def _beta(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any) -> Distribution:
-    kernel = getattr(process, "kernel_variance", None)
-    if kernel is None:
-        raise Refused("the variance 'beta' is for values; tokens have none")
-    bridge: Any = process.bridge(x_t, guess.mean_only(), s, t)
-    return Normal(bridge.mean, kernel(s, t, x_t))
-
-
-_VARIANCES: dict[str, Callable[[Process, Any, Distribution, Any, Any], Distribution]] = {
-    "posterior": _posterior,
-    "beta": _beta,
-    "exact": _exact,
-}
+_ENDINGS: dict[str, Callable[..., Tensor]] = {"guess": reconstruction, "kernel": kernel}

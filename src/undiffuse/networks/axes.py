@@ -1,5 +1,7 @@
 """Sequences, images and volumes: how many axes they have, what these are called, and convolutions along all of them."""
 
+from typing import TypeVar
+
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
@@ -7,13 +9,22 @@ from undiffuse.core.errors import Refused
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+LayerT = TypeVar("LayerT", bound=Convolution | nn.Linear)
 
 
 def convolution(
-    dimensions: int, channels: int, out: int, kernel: int, *, stride: int = 1, padding: int = 0
+    dimensions: int, channels: int, out: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> Convolution:
     """A convolution along that many axes, its kernel equally long along each."""
-    return KINDS[dimensions](channels, out, kernel, stride=stride, padding=padding)
+    return KINDS[dimensions](channels, out, kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+def begin(layer: LayerT, scale: float = 1.0) -> LayerT:
+    """The layer with DDPM's first weights: uniform with variance 2 scale^2 / (inputs + outputs), no bias."""
+    nn.init.xavier_uniform_(layer.weight, gain=scale)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 def everywhere(features: Tensor, like: Tensor) -> Tensor:

@@ -1,30 +1,20 @@
-"""The parts of a U-Net: residual block, self-attention, halving and doubling of the resolution, along 1 to 3 axes.
+"""The parts of a U-Net: residual block, self-attention, and the levels made of them, along 1 to 3 axes.
 
 They keep the memory format of what they get (contiguous or channels-last) and copy nothing to change it.
 """
 
 import math
 from collections.abc import Iterator
-from functools import reduce
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.axes import Convolution, convolution, everywhere
+from undiffuse.networks.axes import begin, convolution, everywhere
+from undiffuse.networks.resampling import Change
 
-LayerT = TypeVar("LayerT", bound=Convolution | nn.Linear)
-TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-
-
-def begin(layer: LayerT, scale: float = 1.0) -> LayerT:
-    """The layer with DDPM's first weights: uniform with variance 2 scale^2 / (inputs + outputs), no bias."""
-    nn.init.xavier_uniform_(layer.weight, gain=scale)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+SQRT_HALF = math.sqrt(0.5)  # of a sum of two parts of equal variance, which keeps that variance
 
 
 def group_count(channels: int, groups: int) -> int:
@@ -60,6 +50,8 @@ class Residual(nn.Module):
     """DDPM's residual block: x + conv(silu(norm(conv(silu(norm(x))) + shift))); the last convolution starts at zero.
 
     With `scale_shift` the time also scales: norm(h) * (1 + scale) + shift (arXiv:2102.09672, sec. 3).
+    With `rescale` the sum is divided by sqrt 2. `change` alters the resolution of x, and of the features before the
+    first convolution (arXiv:2105.05233, sec. 3; arXiv:2011.13456, app. H).
     x: (batch, channels, one size an axis); time: (batch, out), with scale_shift (batch, 2 out).
     """
 
@@ -72,9 +64,11 @@ class Residual(nn.Module):
         dropout: float,
         scale_shift: bool,
         dimensions: int = 2,
+        rescale: bool = False,
+        change: Change | None = None,
     ) -> None:
         super().__init__()
-        self.scale_shift = scale_shift
+        self.scale_shift, self.rescale, self.change = scale_shift, rescale, change
         self.time_width = out * (2 if scale_shift else 1)
         self.norm1 = nn.GroupNorm(group_count(channels, groups), channels, eps=eps)
         self.conv1 = begin(convolution(dimensions, channels, out, 3, padding=1))
@@ -85,24 +79,40 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         time = everywhere(time, x)
-        h = self.conv1(activate(normalise(x, self.norm1)))
+        h = activate(normalise(x, self.norm1))
+        if self.change is not None:
+            x, h = self.change(x), self.change(h)
+        h = self.conv1(h)
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)
             h = torch.addcmul(shift, normalise(h, self.norm2), 1 + scale)
         else:
             h = normalise(h.add_(time), self.norm2)
         h = self.conv2(self.dropout(activate(h)))
-        return h.add_(x if self.shortcut is None else self.shortcut(x))
+        h.add_(x if self.shortcut is None else self.shortcut(x))
+        return h.mul_(SQRT_HALF) if self.rescale else h
+
+
+class Resample(nn.Module):
+    """A residual block as the way from one level to the next, called as the other ways are: with all of the times."""
+
+    def __init__(self, residual: Residual) -> None:
+        super().__init__()
+        self.residual = residual
+
+    def forward(self, x: Tensor, times: Iterator[Tensor]) -> Tensor:
+        return self.residual(x, next(times))
 
 
 class Attention(nn.Module):
     """x + out(softmax(q k^T / sqrt(d)) v) over the places of each sample; the output projection starts at zero.
 
-    head_width: channels a head; 0: one head.
+    head_width: channels a head; 0: one head. With `rescale` the sum is divided by sqrt 2.
     """
 
-    def __init__(self, channels: int, groups: int, eps: float, head_width: int) -> None:
+    def __init__(self, channels: int, groups: int, eps: float, head_width: int, rescale: bool = False) -> None:
         super().__init__()
+        self.rescale = rescale
         if head_width < 0 or (head_width and channels % head_width):
             raise Refused(f"head_width = {head_width} does not divide the {channels} channels of an attention layer")
         self.heads = channels // head_width if head_width else 1
@@ -119,39 +129,8 @@ class Attention(nn.Module):
         qkv = self.qkv(tokens).view(batch, places, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, places, channels a head)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, places, channels)
-        return x + self.out(h).mT.unflatten(2, x.shape[2:])
-
-
-class Halve(nn.Module):
-    """A convolution of width 3 with stride 2. padding 0: TensorFlow's 'SAME', zeros at the end; 1: zeros all round."""
-
-    def __init__(self, channels: int, padding: int, dimensions: int = 2) -> None:
-        super().__init__()
-        self.conv = begin(convolution(dimensions, channels, channels, 3, stride=2, padding=padding))
-        self.margin = (0, 1 - padding) * dimensions
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, self.margin) if any(self.margin) else x)
-
-
-class Double(nn.Module):
-    """Every place repeated along each axis, then a convolution of width 3: together one transposed convolution.
-
-    Its kernel of width 4 spreads the one of width 3:  K[2-k] and K[3-k] receive w[k], along each axis. It takes 4/6 of
-    the work on a sequence, 16/36 on an image, 64/216 on a volume.
-    """
-
-    def __init__(self, channels: int, dimensions: int = 2) -> None:
-        super().__init__()
-        self.dimensions = dimensions
-        self.conv = begin(convolution(dimensions, channels, channels, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.conv.weight
-        spread = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=weight.dtype, device=weight.device)
-        kernel = weight.flatten(2).flatten(0, 1) @ reduce(torch.kron, [spread] * self.dimensions).T
-        kernel = kernel.view(*weight.shape[:2], *(4,) * self.dimensions).transpose(0, 1)  # (in, out, 4 an axis)
-        return TRANSPOSED[self.dimensions](x, kernel, self.conv.bias, stride=2, padding=1)
+        x = x + self.out(h).mT.unflatten(2, x.shape[2:])
+        return x * SQRT_HALF if self.rescale else x
 
 
 class Down(nn.Module):
@@ -170,7 +149,7 @@ class Down(nn.Module):
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
             x = attention(residual(x, next(times)))
             outputs.append(x)
-        return outputs if self.resample is None else [*outputs, self.resample(x)]
+        return outputs if self.resample is None else [*outputs, self.resample(x, times)]
 
 
 class Middle(nn.Module):
@@ -196,4 +175,4 @@ class Up(nn.Module):
     def forward(self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor]) -> Tensor:
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
             x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)))
-        return x if self.resample is None else self.resample(x)
+        return x if self.resample is None else self.resample(x, times)

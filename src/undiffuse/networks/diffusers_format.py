@@ -151,6 +151,9 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
         raise Refused(f"dimensions = {unet.dimensions}: a UNet2DModel is for images (dimensions = 2)")
     if unet.time_scale != 1.0:
         raise Refused(f"time_scale = {unet.time_scale}: a UNet2DModel takes its time as it is (time_scale = 1)")
+    for name, only in (("resample", "conv"), ("rescale", False), ("fourier", 0.0)):
+        if getattr(unet, name) != only:
+            raise Refused(f"{name} = {getattr(unet, name)!r}: a UNet2DModel is written with {name} = {only!r} only")
     if widths[0] != unet.width:
         raise Refused(f"multipliers = {unet.multipliers}: a UNet2DModel needs a first multiplier of 1")
     if len(groups) > 1:

@@ -23,6 +23,19 @@ def positional(c_time: Tensor, width: int, *, shift: int = 1, cos_first: bool = 
     return F.pad(torch.cat(parts, dim=1), (0, width % 2))
 
 
+def fourier_features(c_time: Tensor, width: int, scale: float) -> Tensor:
+    """sin and cos of 2 pi scale w_k c_time, w the midpoint quantiles of the size of a standard normal, in float32.
+
+    Gaussian Fourier features (arXiv:2006.10739, arXiv:2011.13456, app. H) without their chance: a frequency and its
+    negative give the same two features up to sign. c_time: (batch,); returns (batch, width), a zero last if odd.
+    """
+    half = width // 2
+    index = torch.arange(half, dtype=torch.float32, device=c_time.device)
+    w = math.sqrt(2) * torch.erfinv((index + 0.5) / max(half, 1))
+    phase = c_time.float()[:, None] * (2 * math.pi * scale * w)
+    return F.pad(torch.cat([phase.sin(), phase.cos()], dim=1), (0, width % 2))
+
+
 class RawTime(nn.Module):
     """The time as plain features: f = c_time * scale + shift, and `waves` pairs sin(pi k f), cos(pi k f), k = 1, 2 ...
 

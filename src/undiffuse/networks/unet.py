@@ -3,6 +3,7 @@
 DDPM's is for images; the same runs along one axis (sequences) or three (volumes).
 """
 
+import math
 from pathlib import Path
 from typing import Self
 
@@ -10,21 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undiffuse.core.errors import Refused
-from undiffuse.networks.axes import convolution, refuse_dimensions, refuse_shape, refuse_sizes
-from undiffuse.networks.blocks import (
-    Attention,
-    Double,
-    Down,
-    Halve,
-    Middle,
-    Residual,
-    Up,
-    activate,
-    begin,
-    group_count,
-    normalise,
-)
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
+from undiffuse.networks.blocks import Attention, Down, Middle, Resample, Residual, Up, activate, group_count, normalise
 from undiffuse.networks.diffusers_format import (
     arguments,
     config_of,
@@ -33,14 +22,17 @@ from undiffuse.networks.diffusers_format import (
     weights_to,
     write_folder,
 )
-from undiffuse.networks.embeddings import Label, positional
+from undiffuse.networks.embeddings import Label, fourier_features, positional
+from undiffuse.networks.resampling import CHANGES, Change, Double, Halve
 
 
 class UNet(nn.Module):
     """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
-    multipliers (1, 1, 2, 2, 4, 4) and attention (4,) (113,673,219 parameters).
+    multipliers (1, 1, 2, 2, 4, 4) and attention (4,) (113,673,219 parameters). ADM has scale_shift, head_width 64,
+    attention at several levels and resample "residual" (arXiv:2105.05233); NCSN++ has resample "fir", rescale and
+    fourier 16 on ln(sigma) (arXiv:2011.13456).
 
     channels, out_channels: of the input and the output (0: as the input).
     dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
@@ -56,7 +48,10 @@ class UNet(nn.Module):
     downsample_padding: 0 as TensorFlow's 'SAME' (DDPM), 1 symmetric.
     time_scale: multiplies c_time before its sines and cosines, which resolve differences of about 1. Steps of a table,
         flow times in thousandths and 250 ln(sigma) need 1; EDM's ln(sigma)/4 needs 100 to 1000.
-    frequency_shift, cos_first: see `positional`.
+    frequency_shift, cos_first: see `positional`.  fourier: above 0, `fourier_features` of this scale in its place.
+    resample: "conv" convolves between levels; residual blocks do it by averages and repetition ("residual") or by the
+        filter 1, 3, 3, 1 ("fir").
+    rescale: the sums of residual blocks and attention are divided by sqrt 2.
 
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
@@ -80,6 +75,9 @@ class UNet(nn.Module):
         cos_first: bool = False,
         out_channels: int = 0,
         dimensions: int = 2,
+        resample: str = "conv",
+        rescale: bool = False,
+        fourier: float = 0.0,
     ) -> None:
         super().__init__()
         refuse_dimensions(dimensions, "a U-Net")
@@ -93,23 +91,36 @@ class UNet(nn.Module):
             raise Refused(f"attention = {attention}: this U-Net has the levels 0 to {depth - 1}")
         if downsample_padding not in (0, 1):
             raise Refused(f"downsample_padding = {downsample_padding}: it is 0 (below and right) or 1 (all round)")
+        if resample not in CHANGES:
+            raise unknown("a U-Net's resample", resample, CHANGES)
+        if not 0 <= fourier < math.inf:
+            raise Refused(f"fourier = {fourier:g}: the scale of the frequencies is above 0, or 0 for `positional`")
         self.channels, self.classes, self.width = channels, classes, width
         self.multipliers, self.blocks, self.attention = tuple(multipliers), blocks, tuple(attention)
         self.head_width, self.groups, self.eps, self.dropout = head_width, groups, eps, dropout
         self.scale_shift, self.downsample_padding, self.time_scale = scale_shift, downsample_padding, time_scale
         self.frequency_shift, self.cos_first = frequency_shift, cos_first
         self.out_channels, self.dimensions = out_channels or channels, dimensions
+        self.resample, self.rescale, self.fourier = resample, rescale, fourier
 
         widths = [round(width * m) for m in multipliers]
         attended = {level % depth for level in attention}
 
-        def residual(inside: int, out: int) -> Residual:
-            return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions)
+        def residual(inside: int, out: int, change: Change | None = None) -> Residual:
+            return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions, rescale, change)
 
         def attend(level: int, count: int) -> list[nn.Module]:
             if level not in attended:
                 return [nn.Identity() for _ in range(count)]
-            return [Attention(widths[level], groups, eps, head_width) for _ in range(count)]
+            return [Attention(widths[level], groups, eps, head_width, rescale) for _ in range(count)]
+
+        shrink, grow = CHANGES[resample]
+
+        def halve(out: int) -> nn.Module:
+            return Resample(residual(out, out, shrink)) if shrink else Halve(out, downsample_padding, dimensions)
+
+        def double(out: int) -> nn.Module:
+            return Resample(residual(out, out, grow)) if grow else Double(out, dimensions)
 
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
@@ -120,16 +131,15 @@ class UNet(nn.Module):
         for level, out in enumerate(widths):
             stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
             last = level == depth - 1
-            attentions = attend(level, blocks)
-            halve = None if last else Halve(out, downsample_padding, dimensions)
-            self.down.append(Down(stack, attentions, halve))
+            self.down.append(Down(stack, attend(level, blocks), None if last else halve(out)))
             skips += [out] * (blocks if last else blocks + 1)
             now = out
-        self.middle = Middle([residual(now, now), residual(now, now)], Attention(now, groups, eps, head_width))
+        attention_ = Attention(now, groups, eps, head_width, rescale)
+        self.middle = Middle([residual(now, now), residual(now, now)], attention_)
         self.up = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
             stack = [residual((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
-            self.up.append(Up(stack, attend(level, blocks + 1), Double(out, dimensions) if level else None))
+            self.up.append(Up(stack, attend(level, blocks + 1), double(out) if level else None))
             now = out
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
         self.leave = begin(convolution(dimensions, now, self.out_channels, 3, padding=1), scale=0.0)
@@ -159,7 +169,11 @@ class UNet(nn.Module):
         """
         with torch.autocast(c_time.device.type, enabled=False):
             c_time = c_time.float() * self.time_scale
-            e = positional(c_time, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
+            e = (
+                fourier_features(c_time, self.width, self.fourier)
+                if self.fourier
+                else positional(c_time, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
+            )
             e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))
             e = F.linear(e, self.time_hidden.weight.float(), self.time_hidden.bias.float())
             e = F.silu(self.label(e, label, drop))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
@@ -51,8 +52,11 @@ class Denoising:
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process = denoiser.process
-        guess = denoiser(process.marginal(x_0, t).sample(random), t, **cond)
-        weight = _WEIGHTS[self.weighting](self, process.schedule, t)
+        return self.of(denoiser(process.marginal(x_0, t).sample(random), t, **cond), x_0, process.schedule, t)
+
+    def of(self, guess: Distribution, x_0: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
+        """The loss of each guess: (batch,)."""
+        weight = _WEIGHTS[self.weighting](self, schedule, t)
         error = guess.error(x_0)
         return weight.to(error) * error / max(1, x_0[0].numel())
 

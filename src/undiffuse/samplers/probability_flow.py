@@ -9,24 +9,12 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.dormand_prince import UnsolvedError, solve
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.churn import gaussian
-
-# Dormand and Prince's pair of orders 5 and 4: nodes, slopes' weights, and the difference of the two results.
-_NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-_WEIGHTS = (
-    (),
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
 
 @dataclass(frozen=True)
@@ -73,31 +61,14 @@ class ProbabilityFlow(Sampler):
         return denoiser(x * _radius(process, last), last, **cond).mean_only(), None
 
     def _solve(self, slope: "_Flow", y: Tensor, start: float, stop: float) -> Tensor:
-        """y at the angle `stop`, from y at `start`; every sample has its own place u and its own length h of a step."""
-        u = torch.full((len(y),), start, dtype=torch.float64)
-        h = torch.full_like(u, (stop - start) / 20)
-        first = slope(y, u)
-        for _ in range(self.most):
-            left = stop - u
-            if not bool((left < 0).any()):
-                return y
-            h = torch.maximum(h, left)  # both are negative: never beyond the end
-            slopes = [first]
-            for node, weights in zip(_NODES[1:], _WEIGHTS[1:], strict=True):
-                ahead = y + _wide(h, y) * _combined(weights, slopes)
-                slopes.append(slope(ahead, u + node * h))
-            size = self.atol + self.rtol * torch.maximum(y.abs(), ahead.abs())
-            error = (_wide(h, y) * _combined(_ERROR, slopes) / size).flatten(1).double().square().mean(1).sqrt().cpu()
-            good = (error <= 1) & (left < 0)
-            here = good.to(y.device)
-            y = torch.where(_wide(here, y, torch.bool), ahead, y)
-            first = torch.where(_wide(here, y, torch.bool), slopes[-1], first)  # at the end of this step
-            u = torch.where(good & (h == left), stop, torch.where(good, u + h, u))
-            h = h * (0.9 * error.detach().clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
-        raise Refused(
-            f"probability_flow did not reach its end within {self.most} inner steps: the guess is too rough for "
-            f"rtol = {self.rtol:g} and atol = {self.atol:g}; raise them, or `most`"
-        )
+        """y at the angle `stop`, from y at `start`."""
+        try:
+            return solve(slope, y, start, stop, rtol=self.rtol, atol=self.atol, most=self.most, stay=True)
+        except UnsolvedError:
+            raise Refused(
+                f"probability_flow did not reach its end within {self.most} inner steps: the guess is too rough for "
+                f"rtol = {self.rtol:g} and atol = {self.atol:g}; raise them, or `most`"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -107,7 +78,7 @@ class _Flow:
     denoiser: Denoiser
     cond: dict[str, Any]
 
-    def __call__(self, y: Tensor, u: Tensor) -> Tensor:
+    def __call__(self, y: Tensor, u: Tensor, rows: Tensor) -> Tensor:
         process: Any = self.denoiser.process
         t = _time(process, u)
         guess: Any = self.denoiser(y * _wide(_radius(process, t), y), t, **self.cond).mean
@@ -133,13 +104,6 @@ def _radius(process: Any, t: Tensor) -> Tensor:
     return torch.hypot(process.schedule.alpha(t), process.schedule.sigma(t))
 
 
-def _wide(values: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def _wide(values: Tensor, like: Tensor) -> Tensor:
     """One number a sample, shaped to multiply `like`."""
-    return values.to(like.device, dtype or like.dtype).reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def _combined(weights: tuple[float, ...], slopes: list[Tensor]) -> Any:
-    total: Any = 0
-    for weight, slope in zip(weights, slopes, strict=True):
-        total = total + weight * slope if weight else total
-    return total
+    return values.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules.vp import integral
+from undiffuse.core.schedules.vp import integral, integrated
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,13 @@ class SubVP(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return -(-integral(t.double(), self.beta_min, self.beta_max)).expm1()
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        """From alpha = (sqrt(1 + 4 r^2) - 1) / (2 r), the root of r = alpha / (1 - alpha^2), r^2 the ratio."""
+        twice = 2 * (log_snr.double() / 2).exp()
+        root = torch.hypot(torch.ones_like(twice), twice)
+        missing = (1 + 1 / (root + twice)) / (1 + root)  # 1 - alpha, without cancellation near the data
+        return integrated(-2 * (-missing).log1p(), self.beta_min, self.beta_max)
 
     def prior_std(self, t: Tensor) -> Tensor:
         return torch.ones_like(t.double())

@@ -14,6 +14,13 @@ def integral(t: Tensor, beta_min: float, beta_max: float) -> Tensor:
     return beta_min * t + (beta_max - beta_min) * t**2 / 2
 
 
+def integrated(area: Tensor, beta_min: float, beta_max: float) -> Tensor:
+    """The t at which `integral` is this area: 0 for 0, at most 1."""
+    slope = beta_max - beta_min
+    area = area.clamp(max=beta_min + slope / 2)
+    return 2 * area / (beta_min + (beta_min**2 + 2 * slope * area).sqrt())
+
+
 @dataclass(frozen=True)
 class VP(VariancePreserving):
     """dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max:
@@ -33,10 +40,8 @@ class VP(VariancePreserving):
         return -integral(t.double(), self.beta_min, self.beta_max)
 
     def time(self, log_snr: Tensor) -> Tensor:
-        slope = self.beta_max - self.beta_min
         area = -torch.nn.functional.logsigmoid(log_snr.double())  # -log alpha_bar
-        area = area.clamp(max=self.beta_min + slope / 2)
-        return 2 * area / (self.beta_min + (self.beta_min**2 + 2 * slope * area).sqrt())
+        return integrated(area, self.beta_min, self.beta_max)
 
     def index(self, t: Tensor) -> Tensor:
         return 999 * t.double()

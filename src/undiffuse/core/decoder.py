@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Decoder:
     low: float = -1.0
     high: float = 1.0
     levels: int = 256
-    cdf: Literal["erf", "tanh"] = "erf"
+    cdf: str = "erf"
 
     def __post_init__(self) -> None:
         if self.levels < 2 or not self.low < self.high:
@@ -74,12 +74,15 @@ class Decoder:
         return x + self.width * (random.uniform(tuple(x.shape), device=x.device) - 0.5)
 
 
+_special: Any = torch.special
+
+
 def _erf(below: Tensor, above: Tensor) -> Tensor:
     """log(Phi(above) - Phi(below)), taken in the left tail, where both are small and no digits are lost."""
     flip = below + above > 0
     below, above = torch.where(flip, -above, below), torch.where(flip, -below, above)
-    most = torch.special.log_ndtr(above)
-    return most + (-(torch.special.log_ndtr(below) - most).exp()).log1p()
+    most: Tensor = _special.log_ndtr(above)
+    return most + (-(_special.log_ndtr(below) - most).exp()).log1p()
 
 
 def _tanh(below: Tensor, above: Tensor) -> Tensor:

@@ -1,0 +1,49 @@
+"""Variational: the bound on the log-likelihood itself, one of its terms at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.core.reverse import VARIANCES, Variance
+from undiffuse.core.times import Draw, Uniform
+from undiffuse.objectives.chain import bound, decoder, steps
+
+
+@dataclass(frozen=True)
+class Variational:
+    """loss = T L_t in bits per dimension, L_t the bound's term at a step drawn from T: its mean is the bound (L_vlb).
+
+    variance: of p, as in `Ancestral`: "learned" trains a learned range (denoiser.variance = "learned_range").
+    times: how the steps are drawn; "importance" has the least noise (arXiv:2102.09672, sec. 3.3).
+    levels, low, high: of data on even levels, 256 from -1 to 1 for pixels, which the last step then gives probability;
+    levels 0: values with a density. Raises Refused for a schedule without steps, for data outside the levels.
+    Source: arXiv:2006.11239, eq. 5; arXiv:2102.09672, eq. 4 to 8.
+    """
+
+    variance: Variance = "learned"
+    times: Draw = field(default_factory=Uniform)
+    levels: int = 0
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.variance not in VARIANCES:
+            raise Refused(f"variational has no variance {self.variance!r}; it has: {', '.join(VARIANCES)}")
+
+    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample, (batch,)."""
+        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
+        return self.at(t, denoiser, x_0, random.fold(1), cond)
+
+    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
+        process: Any = denoiser.process
+        t = steps(process.schedule, t, "variational")
+        levels = decoder(self.levels, self.low, self.high, x_0)
+        x_t = process.marginal(x_0, t).sample(random)
+        return bound(process, x_0, x_t, denoiser(x_t, t, **cond), t, self.variance, levels)
