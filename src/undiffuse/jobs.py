@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse import pictures
+from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Predictor
+from undiffuse.core.denoiser import Classifier, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
@@ -66,14 +67,14 @@ def train(
     learned, held_out = data(chosen)
     conditions = parts.conditions(chosen)
     _refuse_conditions(conditions, learned)
-    codec = registry.build("codecs", chosen["codec"]).fit(learned.x)
+    codec = _codec(chosen, learned)
     told = {name: learned.conditions[name] for name in conditions}
     drop = max((condition.drop for condition in conditions.values()), default=0.0)
     batches = Batches.of(learned.x, told, codec, settings.batch, settings.seed, drop=drop, flip=settings.flip)
     x_0, cond = batches.at(0, slice(2))
     shape = tuple(x_0.shape[1:])
     classes = learned.classes if "label" in conditions else ()
-    denoiser = _denoiser(chosen, settings, shape, len(classes), x_0, cond)
+    denoiser = _denoiser(chosen, settings, shape, len(classes), codec, x_0, cond)
     objective = parts.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -145,6 +146,18 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
         raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {steps}")
 
 
+def _codec(recipe: Recipe, learned: Dataset) -> Codec:
+    """The recipe's codec, fitted; raises Refused for tokens with a codec for values."""
+    name = str(recipe["codec"]["name"])
+    if learned.vocabulary and "vocabulary" not in registry.fields(registry.get("codecs", name)):
+        raise Refused(
+            f"the data {learned.name!r} are tokens of {learned.vocabulary} symbols, and codec {name!r} is for values: "
+            "write codec.name = 'tokens' and process.name = 'categorical'"
+        )
+    known = {"vocabulary": learned.vocabulary} if learned.vocabulary else {}
+    return registry.build("codecs", recipe["codec"], **known).fit(learned.x)
+
+
 def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) -> None:
     """Raises Refused for a condition that the data does not have, and for conditions hidden unequally often."""
     for name in conditions:
@@ -159,16 +172,25 @@ def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) ->
 
 
 def _denoiser(
-    recipe: Recipe, settings: Train, shape: tuple[int, ...], classes: int, x_0: Tensor, cond: Mapping[str, Any]
-) -> Predictor:
+    recipe: Recipe,
+    settings: Train,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec,
+    x_0: Tensor,
+    cond: Mapping[str, Any],
+) -> Predictor | Classifier:
     """The denoiser with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        denoiser = parts.predictor(recipe, shape, classes)
+        denoiser = parts.predictor(recipe, shape, classes, codec)
         try:
             with torch.no_grad():
                 parts.objective(recipe)(denoiser, x_0, Random(settings.seed), cond)
         except RuntimeError as error:
+            if not x_0.is_floating_point() and "floating point" in str(error):
+                name = recipe["objective"]["name"]
+                raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
             raise Refused(
                 f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
                 f"{str(error).splitlines()[0]}"

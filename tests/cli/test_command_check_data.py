@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,28 @@ def test_what_training_refuses_is_a_problem_and_no_traceback(undiffuse_: Undiffu
 def test_a_built_in_set_is_trained_by_the_recipe(undiffuse_: Undiffuse):
     out = undiffuse_("check-data", "moons", "-o", "a.png").out
     assert "to train: undiffuse train table --data moons --out runs/moons" in out
+
+
+def test_a_ladder_for_the_data_is_a_recipes_tables(undiffuse_: Undiffuse):
+    """In the codec's numbers: 0 and 255 are -1 and 1, so that the farthest of these images are 2 sqrt(64) apart."""
+    x = RANDOM.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    x[0], x[1] = 0, 255
+    np.save("x.npy", x)
+    done = undiffuse_("check-data", "x.npy", "--ladder", "-o", "a.png")
+    assert done.status == 0, done.err
+    tables = tomllib.loads(done.out[done.out.index("# levels") :])
+    assert tables["schedule"]["sigma_max"] == pytest.approx(16)
+    assert tables["schedule"]["steps"] == tables["sampler"]["steps"]
+    facts = json.loads(undiffuse_("check-data", "x.npy", "--ladder", "--json", "-o", "a.png").out)["ladder"]
+    assert facts["sigma_max"] == pytest.approx(16)
+    assert (facts["sigma_min"], facts["steps"]) == (0.01, tables["schedule"]["steps"])
+    np.save("same.npy", np.ones((5, 3)))
+    refused = undiffuse_("check-data", "same.npy", "--ladder", "-o", "a.png")
+    assert refused.status == 2
+    assert "a ladder needs 0 < sigma_min < 0, the data's largest distance" in refused.err
+    Path("none.npy").write_bytes(b"none")
+    refused = undiffuse_("check-data", "none.npy", "--ladder", "-o", "a.png")
+    assert "a ladder of noise is for values that can be read: none.npy has none" in refused.err
 
 
 def test_mistakes_are_refused(undiffuse_: Undiffuse):

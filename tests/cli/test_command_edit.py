@@ -51,7 +51,7 @@ def test_a_way_is_animated_and_says_how_exact_its_ends_are(undiffuse_: Any, digi
     assert done.status == 0, done.err
     assert "come back from their codes with an error of" in done.out
     with Image.open("way.gif") as way:
-        assert way.n_frames == 3
+        assert getattr(way, "n_frames", 1) == 3
 
 
 @pytest.mark.parametrize(

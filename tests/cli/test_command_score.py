@@ -41,6 +41,20 @@ def test_images_are_scored_as_levels_with_their_labels(undiffuse_: Any, plain: P
     assert all(math.isfinite(float(row["bound"])) for row in rows)
 
 
+def test_several_probes_and_draws_have_columns_of_their_own(undiffuse_: Any, plain: Path):
+    np.savez("few.npz", x=np.asarray(door.open("digits").take(np.arange(3)).x))
+    options = ("--probes", 2, "--draws", 2, "--tolerance", 0.1, "--start", 0.9, "-o", "out.csv")
+    done = undiffuse_("score", plain, "few.npz", *options)
+    assert done.status == 0, done.err
+    assert "of these, spreading levels over their bins costs" in done.out
+    rows = list(csv.DictReader(Path("out.csv").read_text(encoding="utf-8").splitlines()))
+    wanted = ["item", "log_prob", "bits_per_dim", "probe_error", "draw_error", "dequantisation"]
+    assert list(rows[0]) == wanted
+    assert all(float(row[name]) >= 0 for row in rows for name in wanted[3:])
+    assert "at least 1 probe, not 0" in undiffuse_("score", plain, "few.npz", "--probes", 0).err
+    assert "0 < t_min < start <= 1" in undiffuse_("score", plain, "few.npz", "--start", 1.5).err
+
+
 def test_evaluate_prints_both_numbers_and_draws_the_terms(
     undiffuse_: Any, plain: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -52,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     denoiser = parts.predictor(chosen, (2,), 0)
     chosen.save(folder)
     Model(denoiser, Identity(), (2,), chosen).save(folder)
-    held = tensors(denoiser, {"average.": copy.deepcopy(denoiser)}, torch.optim.AdamW(denoiser.parameters()))
+    held = tensors(denoiser, {"average.": copy.deepcopy(denoiser)}, torch.optim.AdamW(denoiser.parameters()), {})
     checkpoint.save(folder, 3, held, {"seconds": 1.0, "pending": [], "stamp": "a"})
     for path in [p for p in folder.rglob("*") if p.is_file()]:
         shutil.copy(path, path.with_name(f"good-{path.name}"))
@@ -158,4 +158,4 @@ def test_a_mutated_checkpoint(place: Path, data: st.DataObject):
     with suppress(Refused):
         held, state = checkpoint.load(folder)
         assert state["step"] >= 0
-        restore(held, denoiser, {"average.": denoiser}, torch.optim.AdamW(denoiser.parameters()), "checkpoint")
+        restore(held, denoiser, {"average.": denoiser}, torch.optim.AdamW(denoiser.parameters()), {}, "checkpoint")

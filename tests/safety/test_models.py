@@ -276,7 +276,7 @@ def test_a_blueprint_says_what_there_will_be_and_leaves_everything_as_it_is():
     torch.set_rng_state(state)
     first = parts.predictor(recipe, (1, 8, 8), 10).state_dict()
     torch.set_rng_state(state)
-    network = parts._network(recipe, (1, 8, 8), 10).state_dict()
+    network = parts._network(recipe, (1, 8, 8), 10, parts.process(recipe)).state_dict()
     assert all(torch.equal(first[f"network.{name}"], value) for name, value in network.items())
 
 

@@ -95,6 +95,8 @@ def test_the_optimal_variances_of_a_mixture():
     wanted = [9.957e-5, 1.75179e-3, 5.728506e-2, 0.2323845, 0.2701829, 0.2765969]
     found = exact_mixture_variances(MIXTURE, ALL[indices])
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=3e-5, atol=0)
+    errors = ((ALPHA / SIGMA)[indices] ** 2 * found).tolist()  # of the best noise guess: X06's floor by index
+    assert errors == pytest.approx([0.995596, 0.922775, 0.498979, 0.152626, 0.023044, 1.1e-5], abs=6e-7)
     denoiser = OptimalVariance(MIXTURE, ALL[indices].tolist(), found.tolist())
     for index, best in ((99, 2.055443e-3), (499, 1.003390e-2)):
         assert step_variance(Ancestral("exact"), denoiser, index, index - 1) == pytest.approx(best, rel=1e-6)

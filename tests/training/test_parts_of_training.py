@@ -6,6 +6,7 @@ import signal
 import threading
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,31 @@ def test_the_average_follows_the_weights_and_copies_buffers():
         module.weight.fill_(7.0)
     first.update(1)
     assert first.module.state_dict()["weight"].tolist() == [7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("ramp", "step", "beta"),
+    [("tenth", 1, 2 / 11), ("tenth", 90, 0.91), ("power", 1, 0.4054), ("power", 1000, 0.99438), ("none", 1, 0.9999)],
+)
+def test_a_constant_decay_may_be_reached_by_a_ramp(ramp: Any, step: int, beta: float):
+    """X32; from there on it is the decay, and the gap between the two never comes back."""
+    average = EMA.of(nn.Linear(1, 1), Train(steps=10, ema_decay=0.9999, ema_ramp=ramp))
+    assert average.beta(step) == pytest.approx(beta, abs=5e-6 if beta > 0.99 else 5e-5)
+    assert average.beta(10**8) == 0.9999
+    rising = [average.beta(n) for n in range(1, 2000)]
+    assert rising == sorted(rising)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ema_ramp": "half", "ema_decay": 0.9}, "train.ema_ramp must be one of none, tenth, power, not 'half'"),
+        ({"ema_ramp": "tenth"}, "train.ema_ramp leads up to a constant decay: give train.ema_decay"),
+    ],
+)
+def test_ramps_that_lead_nowhere_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(Refused, match=message):
+        Train(steps=10, **settings)
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing():

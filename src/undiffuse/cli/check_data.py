@@ -1,6 +1,7 @@
 """`undiffuse check-data`: what data hold, what is wrong with them, and what training would do."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,9 @@ def check_data(
     out: Annotated[
         Path | None, Option("-o", "--out", help="Where the contact sheet goes. [default: ./NAME-contact.png]")
     ] = None,
+    ladder: Annotated[
+        bool, Option("--ladder", help="Print a ladder of noise levels for score models, as a recipe's tables.")
+    ] = False,
     as_json: Annotated[bool, Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Look at data before training on it: what there is, what is broken, what training would do; and a contact sheet.
@@ -33,10 +37,11 @@ def check_data(
     undiffuse check-data photos --set size=32
     undiffuse check-data flowers.csv --set label=species
     undiffuse check-data scans.npy --set axes=NDHW -o scans.png
+    undiffuse check-data digits --ladder
 
     Exit status 2, with a list of problems, if training would refuse the data.
     """
-    from undiffuse.data.check import check, contact_name
+    from undiffuse.data.check import check, contact_name, noise_ladder
 
     target = places.file(out, Path(), contact_name(path))
     checked = check(path, settings or ())
@@ -46,10 +51,15 @@ def check_data(
 
         write(target, png(contact(checked.data)))
         checked.facts["contact_sheet"] = str(target)
+    levels = noise_ladder(checked) if ladder else None
+    if levels is not None:
+        checked.facts["ladder"] = asdict(levels)
     if as_json:
         print(json.dumps({**checked.facts, "problems": checked.problems, "warnings": checked.warnings}, indent=1))
     else:
         _print(checked)
+        if levels is not None:
+            print(levels)
     if checked.problems:
         raise Exit(2)
 

@@ -152,10 +152,12 @@ def show(judged: "Evaluation") -> None:
         table.add_row(wording.title(name, verdict), value, floor, ratio, f"{verdict['count']:,}")
         for column in wording.worst(verdict):
             table.add_row(f"[dim]  {escape(column)}[/]")
-    console().print(table)
+    if judged.verdicts:
+        console().print(table)
     if "likelihood" in judged.about:
         console().print("\n".join(nll.lines(judged.about["likelihood"])))
-    console().print(f"[dim]{wording.FLOOR} Features: {escape(wording.features(judged.about))}.[/]")
+    if judged.verdicts:
+        console().print(f"[dim]{wording.FLOOR} Features: {escape(wording.features(judged.about))}.[/]")
     for warning in judged.warnings:
         console().print(f"[yellow]take care:[/] {escape(warning)}")
 

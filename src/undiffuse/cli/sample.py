@@ -38,21 +38,26 @@ def sample(
     undiffuse sample runs/digits -n 5000 --format npz -o samples.npz
     undiffuse sample runs/digits --trajectory gif -o denoising.gif
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
+    undiffuse sample runs/heartbeat -n 5 -o beats.csv
     """
-    from undiffuse.drawing.draw import Wish, columns, draw, dtype, unroll
+    from undiffuse.drawing.content import text
+    from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, unroll
     from undiffuse.model.files import own
     from undiffuse.model.model import load
 
     choose(form, trajectory, out)  # refuses what excludes each other before the model is read
     wish = Wish(seed, sampler, settings or (), steps, guidance, label, batch)
     model = load(run, precision=precision)
-    writer = choose(form, trajectory, out, table=bool(columns(model)))
+    tokens = has_tokens(model)
+    writer = choose(form, trajectory, out, table=bool(columns(model)) or tokens)
     writer.fits(model.shape, dtype(model))
     if out is None:
         own(run)  # where links could lead what is written elsewhere
     target = writer.place(out, run)
-    count = writer.count(points=len(model.shape) == 1) if n is None else n
+    count = writer.count(points=len(model.shape) == 1 and not tokens) if n is None else n
     with progress("sampling", "step") as advance:
         drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
     writer.write(drawn, target)
+    if tokens:
+        print(text(drawn.x))
     print(f"{target}: {count} samples, {drawn.calls:g} network calls a sample, {duration(drawn.seconds)}, seed {seed}")

@@ -19,6 +19,9 @@ def score(
     bound: Annotated[bool, Option("--bound", help="The variational bound as well: slower.")] = False,
     given: Annotated[bool, Option("--given-label", help="p(item given its label) instead of p(item).")] = False,
     tolerance: Annotated[float, Option(help="Of the ODE's solver, relative and absolute.")] = 1e-4,
+    probes: Annotated[int, Option(help="Random directions of the trace; from 2 on a column has their error.")] = 1,
+    draws: Annotated[int, Option(help="Noises that spread levels; from 2 on columns have error and cost.")] = 1,
+    start: Annotated[float, Option(help="The time where the ODE ends; below 1 if noise prediction needs it.")] = 1.0,
     seed: options.Seed = 0,
 ) -> None:
     """Write the log-density of each item: low ones are unlike what the run was trained on.
@@ -39,7 +42,17 @@ def score(
     items = open_data(data)
     with progress("scoring", "item") as density, progress("bounding", "call") as bounding:
         found = nll.score(
-            model, items, bound=bound, given=given, tolerance=tolerance, seed=seed, density=density, bounding=bounding
+            model,
+            items,
+            bound=bound,
+            given=given,
+            tolerance=tolerance,
+            probes=probes,
+            draws=draws,
+            start=start,
+            seed=seed,
+            density=density,
+            bounding=bounding,
         )
     write(target, found.table(items).encode())
     console().print("\n".join(nll.lines(found.summary())))

@@ -7,10 +7,12 @@ from shlex import join
 from typing import Any
 
 import numpy as np
+import torch
 
 from undiffuse.codecs.whiten import moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.core.ladder import Ladder, ladder
 from undiffuse.data.choice import fitting, misfit
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.door import table
@@ -20,6 +22,7 @@ from undiffuse.model import parts
 from undiffuse.model.recipe import Recipe
 
 EXAMPLES = 5
+MANY = 2000  # data whose distances a ladder is chosen by: about a second for small images
 FLAT = 4  # pixels; an image with such a side is rather a sequence
 
 
@@ -27,13 +30,14 @@ FLAT = 4  # pixels; an image with such a side is rather a sequence
 class Checked:
     """Facts about data in JSON's types, problems for which training refuses them, and things to know.
 
-    data: the items, if they could be read at all.
+    data: the items, if they could be read at all. codec: what training would put between them and the network.
     """
 
     facts: dict[str, Any]
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     data: Dataset | None = None
+    codec: Any = None
 
 
 def check(path: str, settings: Sequence[str] = ()) -> Checked:
@@ -77,8 +81,19 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
     if data.kind == "images" and min(data.shape[1:]) <= FLAT and "axes" in fields_of(source) and not asked.get("axes"):
         warnings.append(f"read as images of {data.shape[1]} x {data.shape[2]}; if they are sequences: --set axes=NCL")
     facts["storage"] = _storage(data)
-    facts["training"] = _training(path, asked, settings, data, problems)
-    return Checked(facts, problems, warnings, data)
+    facts["training"], codec = _training(path, asked, settings, data, problems)
+    return Checked(facts, problems, warnings, data, codec)
+
+
+def noise_ladder(checked: Checked) -> Ladder:
+    """NCSNv2's ladder for the data in the numbers that the network would see; of more than 2,000 for a part.
+
+    Raises Refused for data that could not be read, that are tokens, or that have no distance of 0.01 between them.
+    """
+    if checked.data is None or checked.data.vocabulary:
+        raise Refused(f"a ladder of noise is for values that can be read: {checked.facts['path']} has none")
+    x = checked.codec.encode(np.asarray(checked.data.some(MANY).x))
+    return ladder(torch.as_tensor(x))
 
 
 def fields_of(source: Any) -> Sequence[str]:
@@ -88,8 +103,10 @@ def fields_of(source: Any) -> Sequence[str]:
 
 def _training(
     path: str, asked: dict[str, Any], settings: Sequence[str], data: Dataset, problems: list[str]
-) -> dict[str, Any]:
-    """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type."""
+) -> tuple[dict[str, Any], Any]:
+    """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type; and the
+    codec itself.
+    """
     chosen = fitting(path, asked, data.shape, data.labels is not None)
     sets = [_setting(text) for text in settings]
     if wrong := misfit(chosen, data.shape):
@@ -111,7 +128,7 @@ def _training(
     words = ["undiffuse", "train", *([facts["recipe"], "--data", path] if known else [path])]
     command = [*words, *(["--set", *(word for text in sets for word in text.split())] if sets else [])]
     facts["command"] = join([*command, "--out", f"runs/{chosen.name}"])
-    return facts
+    return facts, codec
 
 
 def _channels(data: Dataset) -> list[dict[str, Any]]:

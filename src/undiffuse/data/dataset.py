@@ -12,21 +12,26 @@ from undiffuse.data.rows import Items, mapped, taken
 from undiffuse.data.survey import Survey, survey
 
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
+TOKENS = (np.uint8, np.uint16, np.int64)
 SHAPES = (
-    "points are (count, features), sequences (count, channels, length), images (count, channels, height, width), "
-    "volumes (count, channels, depth, height, width)"
+    "points are (count, features), tokens (count, length), sequences (count, channels, length), "
+    "images (count, channels, height, width), volumes (count, channels, depth, height, width)"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Points (count, features) as float32, or sequences (count, channels, length), images (count, channels, height,
-    width) or volumes (count, channels, depth, height, width) as uint8, uint16 or float32.
+    """Points (count, features) as float32, tokens (count, length) as uint8, uint16 or int64, or sequences (count,
+    channels, length), images (count, channels, height, width) or volumes (count, channels, depth, height, width) as
+    uint8, uint16 or float32.
 
     x: an array, or Rows of one that stays on the disk. conditions: arrays with one row an item; `label` counts classes
     from 0, and `classes` names them. columns: the features' names, of a table. notes: what `describe` adds, such as how
     many broken files were left out. names: what the items are called where they come from; a part of them has none.
-    Raises Refused for no items, other shapes or dtypes, numbers that are not finite and conditions of another length.
+    vocabulary: how many symbols tokens have; 0 for all else. drawn: the items are independent draws of a known law, so
+    that equal ones are no copies.
+    Raises Refused for no items, other shapes or dtypes, numbers that are not finite, tokens outside the vocabulary and
+    conditions of another length.
     """
 
     x: Items
@@ -36,6 +41,8 @@ class Dataset:
     columns: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     names: Sequence[str] = field(default=(), repr=False)
+    vocabulary: int = 0
+    drawn: bool = False
     known: Survey | None = field(default=None, repr=False)  # what is known of the items x, and of no others
 
     def __post_init__(self) -> None:
@@ -43,10 +50,13 @@ class Dataset:
             raise Refused(f"{self.name} has no items")
         if self.x.ndim not in KINDS or 0 in self.x.shape:
             raise Refused(f"{self.name} has shape {self.x.shape}; {SHAPES}")
-        if self.x.dtype not in ((np.float32,) if self.x.ndim == 2 else (np.uint8, np.uint16, np.float32)):
+        if self.x.dtype not in self._dtypes():
             raise Refused(
-                f"{self.name} has dtype {self.x.dtype}; points are float32, all else is uint8, uint16 or float32"
+                f"{self.name} has dtype {self.x.dtype}; points are float32, tokens integers with a vocabulary, all "
+                "else is uint8, uint16 or float32"
             )
+        if self.vocabulary:
+            self._inside()
         if self.columns and (self.x.ndim != 2 or len(self.columns) != self.x.shape[1]):
             raise Refused(f"{self.name} has {len(self.columns)} names of columns and items of shape {self.shape}")
         for key, values in self.conditions.items():
@@ -73,8 +83,8 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """points, sequences, images or volumes."""
-        return KINDS[self.x.ndim]
+        """points, tokens, sequences, images or volumes."""
+        return "tokens" if self.vocabulary else KINDS[self.x.ndim]
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -107,14 +117,14 @@ class Dataset:
 
         held out if blake2b(bytes) / 2^64 < held_out: the share is met on average, equal items stay together, and
         neither the order of the items nor new ones move an old one. If one side stays empty, the item nearest to the
-        bound goes there.
+        bound goes there. Of items that are `drawn` the place decides: equal ones may be on both sides.
         Raises Refused for a share that is not between 0 and 1 and for fewer than two different items.
         """
         if not 0 < held_out < 1:
             raise Refused(f"held_out = {held_out} is not a share between 0 and 1; 0.2 holds out every fifth item")
         if len(self) == 1:
             raise Refused(f"{self.name} has one item: nothing can be held out; train.held_out=0 trains on all of it")
-        place = self.survey().hashes
+        place = _places(len(self)) if self.drawn else self.survey().hashes
         if place.min() == place.max():
             raise Refused(
                 f"{self.name} has {len(self)} items that are all the same: nothing to hold out; "
@@ -140,6 +150,8 @@ class Dataset:
             "digest": blake2b(hashes.astype("<u8").tobytes(), digest_size=8).hexdigest(),
             **self.notes,
         }
+        if self.vocabulary:
+            described["vocabulary"] = self.vocabulary
         if self.columns:
             described["columns"] = list(self.columns)
         if self.labels is not None:
@@ -147,7 +159,39 @@ class Dataset:
             described["classes"] = dict(zip(self.classes, counts.tolist(), strict=True))
         return described
 
+    def _dtypes(self) -> tuple[type, ...]:
+        if self.vocabulary:
+            return TOKENS
+        return (np.float32,) if self.x.ndim == 2 else (np.uint8, np.uint16, np.float32)
+
+    def _inside(self) -> None:
+        """Raises Refused unless these are tokens, (count, length), of the vocabulary."""
+        if self.vocabulary < 2 or self.x.ndim != 2 or self.columns:
+            raise Refused(
+                f"{self.name} has a vocabulary of {self.vocabulary} and items of shape {self.shape}; tokens are "
+                "(count, length) with a vocabulary of 2 or more"
+            )
+        known = self.survey()
+        low, high = int(known.low.min()), int(known.high.max())
+        if low < 0 or high >= self.vocabulary:
+            raise Refused(f"{self.name} has tokens {low} ... {high}; its vocabulary is 0 ... {self.vocabulary - 1}")
+
     def _with(self, x: Items, indices: np.ndarray, conditions: dict[str, np.ndarray]) -> Self:
         """The items x, which are those at the indices."""
         known = self.known and self.known.of(x, indices)
-        return type(self)(x, conditions, self.classes, self.name, self.columns, self.notes, known=known)
+        return type(self)(
+            x,
+            conditions,
+            self.classes,
+            self.name,
+            self.columns,
+            self.notes,
+            known=known,
+            vocabulary=self.vocabulary,
+            drawn=self.drawn,
+        )
+
+
+def _places(count: int) -> np.ndarray:
+    """A random number for each place, always the same ones; (count,) uint64."""
+    return np.random.Generator(np.random.Philox(0)).integers(2**64, size=count, dtype=np.uint64)

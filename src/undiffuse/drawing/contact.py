@@ -13,7 +13,7 @@ POINTS = 5000
 
 def contact(data: Dataset) -> Image.Image:
     """The first items of each class, one class a row under its name; points as a scatter plot or histograms."""
-    if data.kind == "points":
+    if data.kind in ("points", "tokens"):
         return overview(np.asarray(data.some(POINTS).x), names=data.columns)
     if data.labels is None or len(data.classes) < 2:
         count = min(PLAIN, len(data))

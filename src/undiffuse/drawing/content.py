@@ -18,7 +18,8 @@ NPZ = "ask for --format npz (the numbers)"
 def sheet(drawn: "Drawn", columns: int | None = None) -> "Image":
     """The samples as one picture: one class a row where there are classes, else about as wide as high.
 
-    Sequences are drawn as lines, of volumes the middle slice; points as a scatter plot or histograms.
+    Sequences are drawn as lines, tokens as rows of squares, of volumes the middle slice; points as a scatter plot or
+    histograms.
     """
     from undiffuse.drawing.draw import by_class
     from undiffuse.pictures import as_images, grid, overview
@@ -97,12 +98,18 @@ def table(drawn: "Drawn") -> bytes:
     return text.getvalue().encode()
 
 
+def text(x: "np.ndarray", most: int = 10) -> str:
+    """The first token sequences, one a line: digits next to each other where every symbol is one."""
+    between = "" if int(x.max()) < 10 else " "
+    return "\n".join(between.join(map(str, row)) for row in x[:most].reshape(min(most, len(x)), -1).tolist())
+
+
 def strip(drawn: "Drawn") -> bytes:
     """The way from noise to samples as one .png."""
     from undiffuse.pictures import cloud_strip, extent_of, png
     from undiffuse.pictures import strip as side_by_side
 
-    if drawn.x.ndim == 2:
+    if drawn.are_points:
         frames = _plane(drawn.frames)
         return png(cloud_strip(frames, extent_of(frames[0], frames[-1]), paths=60))
     return png(side_by_side(_pictures(drawn)))
@@ -115,10 +122,11 @@ def gif(drawn: "Drawn") -> bytes:
     from undiffuse.pictures import cloud_frames, extent_of
     from undiffuse.pictures import gif as animated
 
-    if drawn.x.ndim == 2:
+    if drawn.are_points:
         frames = _plane(drawn.frames)
         return animated(list(cloud_frames(frames, extent_of(frames[0], frames[-1]))))
-    return animated([sheet(replace(drawn, x=frame)) for frame in _pictures(drawn)])
+    frames = drawn.frames if drawn.x.ndim == 2 else _pictures(drawn)
+    return animated([sheet(replace(drawn, x=frame)) for frame in frames])
 
 
 def _plane(frames: "np.ndarray") -> "np.ndarray":

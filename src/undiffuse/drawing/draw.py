@@ -14,7 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.model.conditions import numbers
 from undiffuse.model.model import Model
-from undiffuse.model.plan import plan
+from undiffuse.model.plan import Plan, plan
 
 Advance = Callable[[int, int], None]  # told (done, total)
 LABEL = "label"  # the condition that counts classes
@@ -72,6 +72,11 @@ class Drawn:
     def is_image(self) -> bool:
         return self.x.ndim == 4
 
+    @property
+    def are_points(self) -> bool:
+        """Whether a sample is a line of numbers; tokens are integers."""
+        return self.x.ndim == 2 and self.x.dtype.kind == "f"
+
 
 def columns(model: Model) -> tuple[str, ...]:
     """The names of the columns of the table that a model was trained on; nothing if they had none."""
@@ -82,6 +87,11 @@ def columns(model: Model) -> tuple[str, ...]:
 def dtype(model: Model) -> str:
     """The dtype of the data that a model was trained on, in which its samples come."""
     return str(model.facts.get("data", {}).get("dtype", "float32"))
+
+
+def has_tokens(model: Model) -> bool:
+    """Whether the model's samples are tokens."""
+    return hasattr(model.codec, "vocabulary")
 
 
 def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
@@ -95,13 +105,19 @@ def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, tota
 def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
     """The same n samples with every state on the way from noise; all n are drawn together."""
     model, asked = _asked(model, n, wish)
-    steps = plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None).steps
+    steps = walked(model, n, wish).steps
     frames: list[np.ndarray] = []
     with _measured(model, n) as cost:
         for frame in model.trajectory(n, **asked):
             frames.append(frame.numpy())
             progress(len(frames) - 1, steps)
     return _drawn(model, frames[-1], _numbers(model, n, asked), wish, cost, np.stack(frames))
+
+
+def walked(model: Model, n: int, wish: Wish) -> Plan:
+    """The sampler and the times that n samples take; `unroll` has a state at each of the times."""
+    model, asked = _asked(model, n, wish)
+    return plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None)
 
 
 def in_turn(n: int, classes: int) -> np.ndarray:

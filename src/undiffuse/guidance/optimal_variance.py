@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -72,10 +72,10 @@ class OptimalVariance(Denoiser):
         var = torch.as_tensor(table, dtype=x_t.dtype, device=x_t.device)
         var = var.expand(len(x_t)).reshape(-1, *(1,) * (x_t.ndim - 1))  # one a sample, even where it is 0
         if self.bounds is None:
-            return Normal(guess.mean, var)
+            return replace(guess, var=var)
         low, high = self.bounds
         mean = guess.mean.clamp(low, high) if self.clip_mean else guess.mean
-        return Normal(mean, var.clamp(max=((high - low) / 2) ** 2))
+        return replace(guess, mean=mean, var=var.clamp(max=((high - low) / 2) ** 2))
 
 
 def estimated(

@@ -14,13 +14,14 @@ import torch
 
 from undiffuse import __version__, pictures
 from undiffuse.core.errors import Refused
-from undiffuse.drawing.draw import Advance, Drawn, Wish, draw, unroll
+from undiffuse.drawing.draw import Advance, Drawn, Wish, draw, unroll, walked
 from undiffuse.judging import closest, nll, sources, wording
 from undiffuse.judging.judge import NLL, Judge, Judged
 from undiffuse.judging.nll import Scores
 from undiffuse.judging.noise import Errors, errors
 from undiffuse.judging.record import EVALUATION
 from undiffuse.judging.sources import Real
+from undiffuse.judging.way import Way, way
 from undiffuse.metrics.evidence import Parts
 from undiffuse.metrics.judge import Verdicts
 from undiffuse.model.files import write_json
@@ -83,13 +84,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunEvaluation(Evaluation):
-    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level."""
+    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level;
+    field: of points in the plane, the process and the learned drift.
+    """
 
     model: Model
     drawn: Drawn
     path: Drawn
     noise: Errors
     scores: Scores | None = None
+    field: Way | None = None
 
 
 def evaluate_samples(
@@ -127,11 +131,12 @@ def evaluate_run(
         raise Refused(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
+    how = how.fitting(real.held_out)
     n = usual(max(1, len(model.classes))) if n is None else n
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
         drawn = draw(model, n, wish, advance)
-        path = unroll(model, min(n, SHOWN if drawn.x.ndim > 2 else POINTS), wish)
+        path = unroll(model, min(n, POINTS if drawn.are_points else SHOWN), wish)
     with bar("judging", "metric") as advance:
         judged = how(drawn.x, real, wish.seed, drawn.labels, advance)
     few_held_out, few_learned = (part.some(2000) for part in (real.held_out, real.train))
@@ -140,6 +145,7 @@ def evaluate_run(
         (np.asarray(few_held_out.x), few_held_out.labels),
         (np.asarray(few_learned.x), few_learned.labels),
     )
+    field = way(model, np.asarray(few_held_out.x)[:POINTS], path, walked(model, len(path.x), wish), wish.seed)
     scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
     cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
     against = which or f"held-out part of {real.held_out.name}"
@@ -149,7 +155,7 @@ def evaluate_run(
     )  # fmt: skip
     if scores is not None:
         about["likelihood"] = scores.summary()
-    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores)
+    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
 
 
 def sampling(wish: Wish) -> dict[str, Any]:

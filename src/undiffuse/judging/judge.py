@@ -55,6 +55,14 @@ class Judge:
         """The metrics that compare samples with data."""
         return tuple(name for name in self.metrics if name != NLL)
 
+    def fitting(self, data: Dataset) -> "Judge":
+        """As asked for; of tokens, which no metric compares, the likelihood. Raises Refused for other metrics then."""
+        if not data.vocabulary:
+            return self
+        if self.compared:
+            raise Refused(f"the metric {self.compared[0]} compares values; for tokens there is: {NLL}")
+        return replace(self, metrics=(NLL,))
+
     def __call__(
         self,
         samples: Dataset | np.ndarray,

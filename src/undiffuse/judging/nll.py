@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,17 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.drawing.draw import LABEL, Advance
 from undiffuse.likelihood import Bound, Decoder, Density
+from undiffuse.likelihood.bound import TOKENS as TOKENS_OF
+from undiffuse.model.conditions import spread
 from undiffuse.model.model import Model
 from undiffuse.model.plan import batches
 
 BITS = 1 / math.log(2)
+OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
 PICKED = 100  # steps of the bound that each item looks at
-MOST = 512  # items at once: the hardest one decides on the ODE's step for all
-ITEMS = 64  # that `undiffuse evaluate` looks at
+MOST = 512  # items at once
+ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
+TOKENS = 2**16
 
 Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is told (done, total)
 
@@ -31,17 +35,22 @@ Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is tol
 class Scores:
     """log p of each item in nats by the ODE, `bound`: the variational bound on it where asked for, both (count,).
 
-    Of integers: log-probabilities of the levels, bounded from below; of other numbers: densities in the data's units.
-    error: what is left of the trace's estimate, nan where unknown. given: the condition they are given, or "".
+    Tokens have a bound only: log_prob is None. Of integers: log-probabilities of the levels, bounded from below; of
+    other numbers: densities in the data's units. error: what is left of the trace's estimate, nan where unknown. given:
+    the condition they are given, or "". variance: of the bound's steps: the model's own where it learned or was tuned
+    to one, else the posterior's. more: the standard errors that several probes and draws leave, and what spreading
+    levels over their bins costs, in nats of each item.
     """
 
-    log_prob: np.ndarray
-    error: np.ndarray
+    log_prob: np.ndarray | None
+    error: np.ndarray | None
     elements: int
     convention: str
     given: str
     bound: np.ndarray | None = None
     terms: Bound | None = None
+    variance: str = ""
+    more: dict[str, np.ndarray] = field(default_factory=dict)
 
     def bits(self, nats: np.ndarray) -> np.ndarray:
         """-nats in bits per dimension."""
@@ -49,12 +58,17 @@ class Scores:
 
     def summary(self) -> dict[str, Any]:
         """Bits per dimension over all items with their standard errors, in JSON's types."""
-        found: dict[str, Any] = {"convention": self.convention, "given": self.given, "items": len(self.log_prob)}
+        found: dict[str, Any] = {"convention": self.convention, "given": self.given, "elements": self.elements}
         for name, nats in (("ode", self.log_prob), ("bound", self.bound)):
             if nats is not None:
                 bits = self.bits(nats)
                 error = float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else None
                 found[name] = {"bits_per_dim": float(bits.mean()), "standard_error": error}
+                found["items"] = len(nats)
+        if self.variance:
+            found["bound"]["variance"] = self.variance
+        if "dequantisation" in self.more:
+            found["dequantisation"] = float(-self.bits(self.more["dequantisation"]).mean())
         return found
 
     def table(self, data: Dataset) -> str:
@@ -64,7 +78,9 @@ class Scores:
             columns["name"] = list(data.names)
         if data.labels is not None:
             columns["label"] = [data.classes[label] for label in data.labels]
-        columns |= {"log_prob": self.log_prob.tolist(), "bits_per_dim": self.bits(self.log_prob).tolist()}
+        if self.log_prob is not None:
+            columns |= {"log_prob": self.log_prob.tolist(), "bits_per_dim": self.bits(self.log_prob).tolist()}
+        columns |= {name: nats.tolist() for name, nats in self.more.items()}
         if self.bound is not None:
             columns |= {"bound": self.bound.tolist(), "bound_bits_per_dim": self.bits(self.bound).tolist()}
         file = io.StringIO()
@@ -81,11 +97,16 @@ def score(
     bound: bool = False,
     given: bool = False,
     tolerance: float = 1e-4,
+    probes: int = 1,
+    draws: int = 1,
+    start: float = 1.0,
     seed: int = 0,
     density: Advance = lambda done, total: None,
     bounding: Advance = lambda done, total: None,
 ) -> Scores:
-    """log p of each item. bound: the variational bound as well. given: p(item given its label), else p(item).
+    """log p of each item. bound: the variational bound as well, which is all there is of tokens. given: p(item given
+    its label), else p(item). probes: random directions of the trace. draws: of the noise that spreads levels over
+    their bins. start: where the ODE ends, below 1 for noise prediction that has no signal left at 1.
 
     Raises Refused for items of another shape, labels that are missing or no classes of the model, a model that needs
     its condition where it is not given, and integers whose codec has no even levels.
@@ -94,16 +115,32 @@ def score(
         raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
     cond, told = _condition(model, data, given)
     x = np.asarray(data.x)
-    encoded = model.codec.encode(x)
-    decoder = _decoder(model, x)
-    scale = 0.0 if decoder else model.codec.log_det(model.shape)
-    options: dict[str, Any] = {"decoder": decoder, "seed": seed, "batch": min(MOST, batches(model.shape)), **cond}
-    found: Density = likelihood.ode(
-        model.denoiser, encoded, rtol=tolerance, atol=tolerance, progress=density, **options
-    )
-    terms = None
-    if bound:
+    encoded = model.codec.encode(x).to(model.device)
+    options: dict[str, Any] = {"seed": seed, "batch": min(MOST, batches(model.shape)), **cond}
+    if not encoded.is_floating_point():
         terms = likelihood.elbo(model.denoiser, encoded, subset=PICKED, progress=bounding, **options)
+        return Scores(None, None, terms.elements, terms.convention, told, -terms.nats.numpy(), terms)
+    decoder = options["decoder"] = _decoder(model, x)
+    scale = 0.0 if decoder else model.codec.log_det(model.shape)
+    found: Density = likelihood.ode(
+        model.denoiser,
+        encoded,
+        rtol=tolerance,
+        atol=tolerance,
+        probes=probes,
+        draws=draws,
+        start=start,
+        progress=density,
+        **options,
+    )
+    more: dict[str, np.ndarray] = {} if probes == 1 else {"probe_error": found.probe_error.numpy()}
+    if draws > 1:
+        more |= {"draw_error": found.draw_error.numpy(), "dequantisation": found.dequantisation.numpy()}
+    terms, variance = None, ""
+    if bound:
+        variance = "exact" if model.variance else OWN.get(getattr(model.denoiser, "variance", ""), "posterior")
+        options |= {"variance": variance, "subset": PICKED, "progress": bounding}
+        terms = likelihood.elbo(spread(model, model.denoiser), encoded, **options)
     below = None if terms is None else scale - terms.nats.numpy()
     return Scores(
         found.log_prob.numpy() + scale,
@@ -113,13 +150,15 @@ def score(
         told,
         below,
         terms,
+        variance,
+        more,
     )
 
 
 def evaluate(model: Model, held_out: Dataset, seed: int, bar: Bar) -> Scores:
     """Both numbers for up to ITEMS held-out items, given their labels where the model knows them."""
     given = LABEL in model.conditions and held_out.labels is not None
-    few = held_out.some(ITEMS)
+    few = held_out.some(max(ITEMS, TOKENS // held_out.shape[0]) if held_out.vocabulary else ITEMS)
     with bar("likelihood", "item") as density, bar("bound", "call") as bounding:
         return score(model, few, bound=True, given=given, seed=seed, density=density, bounding=bounding)
 
@@ -162,10 +201,23 @@ def lines(summary: dict[str, Any]) -> list[str]:
     """The summary for people, one number a line."""
     titles = {"ode": "negative log-likelihood, ODE", "bound": "negative log-likelihood, bound"}
     what = summary["convention"] + (f" given the {summary['given']}" if summary["given"] else "")
+    said = f"({what}, {summary['items']:,} items)"
     found = [(title, summary[name]) for name, title in titles.items() if name in summary]
-    return [
-        f"{title}: {number['bits_per_dim']:.4f}"
-        + ("" if number["standard_error"] is None else f" +- {number['standard_error']:.4f}")
-        + f" bits per dimension ({what}, {summary['items']:,} items)"
-        for title, number in found
-    ]
+    if TOKENS_OF in summary["convention"]:
+        return [f"{title}: {_of_tokens(number, summary['elements'])} {said}" for title, number in found]
+    told = [f"{title}: {_with_error(number, 1, 4)} bits per dimension {said}" for title, number in found]
+    if "dequantisation" in summary:
+        cost = summary["dequantisation"]
+        told.append(f"of these, spreading levels over their bins costs {cost:.4f} or more (as far as the draws see)")
+    return told
+
+
+def _of_tokens(number: dict[str, Any], elements: int) -> str:
+    nats = number["bits_per_dim"] * elements / BITS
+    whole = _with_error(number, elements, 4)
+    return f"{whole} bits a sequence, {nats:.4f} nats, {number['bits_per_dim']:.5f} bits per token"
+
+
+def _with_error(number: dict[str, Any], times: int, digits: int) -> str:
+    error = number["standard_error"]
+    return f"{number['bits_per_dim'] * times:.{digits}f}" + ("" if error is None else f" +- {error * times:.{digits}f}")

@@ -1,6 +1,7 @@
 """How well a model guesses the data at every noise level, beside the best guess that is linear."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +13,21 @@ from undiffuse.model.model import Model
 from undiffuse.model.plan import batches
 
 LEVELS, WIDEST = 16, 9.0  # noise levels, and the largest log-SNR shown
+SYMBOLS = 2048
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean squared errors of the guess, one a noise level, in the codec's units; log_snr rises."""
+    """Mean errors of the guess, one a noise level; log_snr rises. what: squared error in the codec's units, or of
+    tokens cross-entropy in nats. plain: the error of a simple guess, which `simple` names; empty if it is not known.
+    """
 
     log_snr: list[float]
     held_out: list[float]
     train: list[float]
-    linear: list[float]
+    plain: list[float]
+    what: str = "squared error of the guess"
+    simple: str = "best linear guess"
 
 
 def errors(
@@ -30,7 +36,8 @@ def errors(
     train: tuple[np.ndarray, np.ndarray | None],
     count: int = 256,
 ) -> Errors:
-    """E |x_0 - guess(x_t)|^2 a dimension, for `count` held-out and training items (x, labels) with the same noise.
+    """E |x_0 - guess(x_t)|^2 a dimension, of tokens -E log guess(x_0), for `count` held-out and training items (x,
+    labels) with the same noise.
 
     Where training items are guessed much better than held-out ones, the model has learnt them by heart.
     """
@@ -45,7 +52,12 @@ def errors(
         for x, labels in (held_out, train)
     ]
     unseen, learned = ([_error(model, x, labels, float(t)) for t in times] for x, labels in parts)
-    return Errors(levels.tolist(), unseen, learned, linear(model.codec.encode(train[0][:2000]), levels))
+    first = model.codec.encode(train[0][:2000])
+    if first.is_floating_point():
+        return Errors(levels.tolist(), unseen, learned, linear(first, levels))
+    plain = frequent(model.denoiser.process, first, times)
+    what, simple = "cross-entropy of the guess, nats a token", "guess that sees one token"
+    return Errors(levels.tolist(), unseen, learned, plain, what, simple)
 
 
 def linear(x: Tensor, log_snr: Tensor) -> list[float]:
@@ -57,6 +69,19 @@ def linear(x: Tensor, log_snr: Tensor) -> list[float]:
     return [float((variances / (1 + variances * snr)).sum() / flat.shape[1]) for snr in log_snr.exp()]
 
 
+def frequent(process: Any, x: Tensor, times: Tensor) -> list[float]:
+    """H(x_0^i given x_t^i) in nats for tokens as frequent as in x: the error of a guess that sees one token and knows
+    how frequent each is; empty where there are too many symbols.
+    """
+    symbols = len(process.noise)
+    if symbols > SYMBOLS:
+        return []
+    share = torch.bincount(x.flatten().cpu(), minlength=symbols).double() / x.numel()
+    every = torch.arange(symbols)[:, None]
+    both = [share[:, None] * process.marginal(every, t).mean[:, 0] for t in times]  # x_0 by x_t
+    return [float(torch.xlogy(p.sum(0), p.sum(0)).sum() - torch.xlogy(p, p).sum()) for p in both]
+
+
 @torch.no_grad()
 def _error(model: Model, x_0: Tensor, labels: Tensor | None, t: float) -> float:
     model.denoiser.eval()
@@ -66,6 +91,5 @@ def _error(model: Model, x_0: Tensor, labels: Tensor | None, t: float) -> float:
         part = x_0[rows].to(model.device)
         x_t = model.denoiser.process.marginal(part, t).sample(Random(0, rows))
         cond = {} if told is None else {LABEL: told[rows].to(model.device)}
-        guess = model.denoiser(x_t, t, **cond).mean
-        total += float((guess - part).double().square().sum())
+        total += float(model.denoiser(x_t, t, **cond).error(part).double().sum())
     return total / x_0.numel()

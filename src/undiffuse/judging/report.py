@@ -13,13 +13,14 @@ from PIL import Image
 from undiffuse import pictures
 from undiffuse.drawing.content import sheet, strip
 from undiffuse.drawing.draw import Drawn
-from undiffuse.judging import closest, nll, page, wording
+from undiffuse.judging import closest, nll, page, way, wording
 from undiffuse.judging.charts import COLOURS, Line, chart, smooth
 from undiffuse.judging.evaluate import RunEvaluation
 from undiffuse.judging.record import EVALUATION, Curve, history
 from undiffuse.pictures import png
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
+LINES = 40  # of tokens
 FILES = ("samples.png", "denoising.png", "report.html", EVALUATION)
 HEADLINES = ("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation")
 
@@ -29,15 +30,19 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
     for name, content in zip(FILES, contents, strict=False):
         pictures.write(folder / name, content)
-    return [*FILES[:-1], *evaluation.save(folder)]
+    if evaluation.field is not None:
+        pictures.write(folder / way.FILE, png(evaluation.field.picture()))
+    plane = [way.FILE] if evaluation.field is not None else []
+    return [*FILES[:-1], *plane, *evaluation.save(folder)]
 
 
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
     """The first samples: one class a row where there are classes; points beside as many held-out ones."""
     drawn = evaluation.drawn
     if drawn.x.ndim == 2:
-        beside = evaluation.real.held_out.x[: len(drawn.x)]
-        return pictures.overview(drawn.x, beside=np.asarray(beside), names=drawn.columns)
+        x = drawn.x if drawn.are_points else drawn.x[:LINES]
+        beside = evaluation.real.held_out.x[: len(x)]
+        return pictures.overview(x, beside=np.asarray(beside), names=drawn.columns)
     return sheet(first(drawn), columns=10)
 
 
@@ -50,7 +55,8 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
     """The page's HTML. run: its folder, for the curves of its training."""
     model, real, curves = evaluation.model, evaluation.real, history(run)
     facts = model.describe()
-    kind = f"{real.train.shape[0]} numbers" if real.train.x.ndim == 2 else " x ".join(map(str, real.train.shape))
+    unit = "tokens" if real.train.vocabulary else "numbers"
+    kind = f"{real.train.shape[0]} {unit}" if real.train.x.ndim == 2 else " x ".join(map(str, real.train.shape))
     classes = f", {len(model.classes)} classes" if model.classes else ""
     lead = (
         f"A model of {facts['parameters']:,} parameters after {facts.get('step', 0):,} steps on "
@@ -65,6 +71,7 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
             if warning
         ],
         _pictures(evaluation),
+        *_plane(evaluation),
         page.section("Numbers beside their floors", _table(evaluation), note=wording.FLOOR),
         page.section(
             "Does it copy?",
@@ -99,7 +106,7 @@ def _pictures(evaluation: RunEvaluation) -> str:
     samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
     way = page.image(denoising_picture(evaluation), _way_caption(evaluation), "from noise to data, step by step")
     both = page.section("Samples", samples), page.section("From noise to data", way)
-    return page.side_by_side(*both) if evaluation.drawn.x.ndim > 2 else "".join(both)
+    return "".join(both) if evaluation.drawn.x.ndim == 2 else page.side_by_side(*both)
 
 
 def _samples_caption(evaluation: RunEvaluation) -> str:
@@ -112,7 +119,7 @@ def _samples_caption(evaluation: RunEvaluation) -> str:
 
 
 def _way_caption(evaluation: RunEvaluation) -> str:
-    if evaluation.drawn.x.ndim == 2:
+    if evaluation.drawn.are_points:
         return "Time runs from left to right; the last panel shows the ways of some points."
     states = len(evaluation.path.frames)
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
@@ -133,7 +140,20 @@ def _headlines(evaluation: RunEvaluation) -> list[page.Card]:
     return shown
 
 
+def _plane(evaluation: RunEvaluation) -> list[str]:
+    """The process in the plane, for points of two numbers."""
+    if evaluation.field is None:
+        return []
+    caption = (
+        "Data on their way to noise, samples on their way back at the same times, and the mean step back that the "
+        "model has learned. Of a panel's arrows the longer three quarters are cut to one length."
+    )
+    return [page.section("There and back", page.image(evaluation.field.picture(), caption, "process and drift"))]
+
+
 def _table(evaluation: RunEvaluation) -> str:
+    if not evaluation.verdicts:
+        return ""
     rows = [
         [
             _described(name, verdict),
@@ -182,7 +202,7 @@ def _losses(curves: dict[str, Curve]) -> str:
 def _noise(evaluation: RunEvaluation) -> str:
     noise = evaluation.noise
     lines = [
-        Line("best linear guess", noise.log_snr, noise.linear, COLOURS[2], dashed=True),
+        *([Line(noise.simple, noise.log_snr, noise.plain, COLOURS[2], dashed=True)] if noise.plain else []),
         Line("training items", noise.log_snr, noise.train, COLOURS[0]),
         Line("held out", noise.log_snr, noise.held_out, COLOURS[1]),
     ]
@@ -190,7 +210,7 @@ def _noise(evaluation: RunEvaluation) -> str:
         "Left is pure noise, right is clean data. "
         "Where training items lie far below held-out ones, the model has learnt them by heart."
     )
-    return page.drawing(chart(lines, "log-SNR", "squared error of the guess", log=True), caption)
+    return page.drawing(chart(lines, "log-SNR", noise.what, log=True), caption)
 
 
 def _likelihood(evaluation: RunEvaluation) -> list[str]:

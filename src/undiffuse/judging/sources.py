@@ -83,6 +83,8 @@ def against(model: Model, which: str | None) -> Real:
     learned: Dataset = registry.build("data", model.recipe["data"]).load()
     learned = learned.split(share)[0] if share else learned
     other = renumber(open_data(which), learned.classes)
+    if other.drawn:
+        return Real(learned, other)
     new = np.flatnonzero(~np.isin(other.survey().hashes, learned.survey().hashes))
     if not len(new):
         raise Refused(

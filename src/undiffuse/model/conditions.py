@@ -9,6 +9,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.guidance.classifier_free import ClassifierFree
+from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.model import parts
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def guide(model: "Model", weight: float | None, given: Mapping[str, Tensor]) -> 
     asked = weight if weight is not None else parts.sampling(model.recipe).guidance if given else None
     model.denoiser.eval()
     if asked is None or asked == 1:
-        return model.denoiser
+        return spread(model, model.denoiser)
     if not model.conditions:
         raise Refused(f"guidance = {asked:g} needs a condition, and the model is unconditional")
     hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
@@ -76,4 +77,9 @@ def guide(model: "Model", weight: float | None, given: Mapping[str, Tensor]) -> 
         )
     if not given:
         raise Refused(f"guidance = {asked:g} needs {hidden[0]!r}: what to guide to")
-    return ClassifierFree(model.denoiser, weight=float(asked))
+    return spread(model, ClassifierFree(model.denoiser, weight=float(asked)))
+
+
+def spread(model: "Model", denoiser: Denoiser) -> Denoiser:
+    """The denoiser with the variance that was tuned for the model, if one was."""
+    return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

@@ -8,14 +8,15 @@ from typing import Any
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.model import parts
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
 
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
-DTYPES = ("uint8", "uint16", "float32")  # of data; a codec's `dtype` is one of them
-KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions"}
+DTYPES = ("uint8", "uint16", "int64", "float32")  # of data; a codec's `dtype` is one of them
+KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Description:
     conditions: dict[str, Condition]
     codec: Codec
     facts: dict[str, Any]
+    variance: dict[str, Any]
 
     @classmethod
     def of(cls, about: Mapping[str, Any], what: str) -> "Description":
@@ -58,7 +60,21 @@ class Description:
             parts.conditions(recipe.with_tables(**told)),
             registry.build("codecs", codec),
             facts,
+            _variance(about, what),
         )
+
+
+def _variance(about: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The fields of the variance that was tuned, {} where none was; raises Refused if they make none."""
+    if "variance" not in about:
+        return {}
+    said = _field(about, "variance", dict, what)
+    try:
+        fields = registry.check(OptimalVariance, said, owner="its variance")
+        OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
+    except Refused as error:
+        raise Refused(f"{what} is broken: {error}") from None
+    return fields
 
 
 def _field(about: Mapping[str, Any], key: str, kind: type, what: str) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
-from undiffuse.core.denoiser import Denoiser, Predictor
+from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
@@ -42,15 +42,17 @@ class Model:
     shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told,
     by name.
     facts: the step, the data's summary, library versions ... in JSON's types.
+    variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
     """
 
-    denoiser: Predictor
+    denoiser: Predictor | Classifier
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
     classes: tuple[str, ...] = ()
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    variance: Mapping[str, Any] = field(default_factory=dict)
 
     def sample(
         self,
@@ -116,7 +118,7 @@ class Model:
         """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step,
         decoded.
 
-        States are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
+        Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
         which, given = self._indices(n, indices), requested(self, n, cond)
@@ -125,8 +127,7 @@ class Model:
         start = process.prior((n, *self.shape), chosen.times[0]).sample(random.fold(-1)).to(self.device)
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
         for t, x in zip(chosen.times, chain([start], states), strict=True):
-            size = (process.schedule.alpha(t) ** 2 + process.schedule.sigma(t) ** 2).sqrt()
-            yield self.codec.decode(x / float(size)).cpu()
+            yield self.codec.decode(process.shown(x, t)).cpu()
 
     @property
     def device(self) -> torch.device:
@@ -162,6 +163,7 @@ class Model:
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
             "recipe": {"name": self.recipe.name, "about": self.recipe.about, "tables": self.recipe.tables},
             "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            **({"variance": dict(self.variance)} if self.variance else {}),
             **self.facts,
         }
 
@@ -214,9 +216,9 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
             min(len(found) + 1000, TENSORS),
             found.nbytes + 2**30,
         )  # a network may have more than it saves, but not much
-        fit(found.like, parts.blueprint(said.recipe, said.shape, classes, *most), what)
+        fit(found.like, parts.blueprint(said.recipe, said.shape, classes, said.codec, *most), what)
         with torch.random.fork_rng(devices=[]):
-            denoiser = parts.predictor(said.recipe, said.shape, classes)
+            denoiser = parts.predictor(said.recipe, said.shape, classes, said.codec)
         weights = dict(found)
     finite(weights, what)
     denoiser.load_state_dict(weights)

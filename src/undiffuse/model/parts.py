@@ -1,7 +1,7 @@
 """What a recipe's tables stand for: the components, built and checked together."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,16 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Predictor
-from undiffuse.core.errors import Refused, unknown
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.denoiser import Classifier, Predictor
+from undiffuse.core.errors import Refused
 from undiffuse.core.process import Process
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model import blueprint as plans
+from undiffuse.model import processes
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
+from undiffuse.model.spread import network as widened
+from undiffuse.model.spread import spread
 
 KIND = {
     "data": "data",
@@ -37,9 +40,10 @@ GIVEN = (
     "size",
     "features",
     "dimensions",
+    "vocabulary",
+    "noise_levels",
 )  # what the data says; a network takes what it has a field for
 MOST = 1_000_000  # steps of a sampler
-PROCESSES: dict[str, Callable[..., Process]] = {"gaussian": Gaussian}
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,20 @@ def check(recipe: Recipe) -> Train:
     """
     settings = training(recipe)
     conditions(recipe)
+    processes.check(recipe.tables)
     dynamics = process(recipe)
+    if recipe["scales"]:
+        _check_scales(recipe, dynamics)
+    for table in ("data", "codec"):
+        registry.build(KIND[table], recipe[table])
+    _known("network", recipe["network"])
+    spread(recipe)
+    objective(recipe)
+    processes.check_sampler(dynamics, sampling(recipe).sampler)
+    return settings
+
+
+def _check_scales(recipe: Recipe, dynamics: Process) -> None:
     scales = registry.build("scales", recipe["scales"])
     try:
         scales.coefficients(*dynamics.schedule.at(1.0, torch.empty(0)))
@@ -73,17 +90,12 @@ def check(recipe: Recipe) -> Train:
         raise Refused(
             f"scales {recipe['scales']['name']!r} with schedule {name!r}, whose alpha is 0 at t = 1: {error}"
         ) from None
-    for table in ("data", "codec"):
-        registry.build(KIND[table], recipe[table])
-    _known("network", recipe["network"])
-    objective(recipe)
-    sampling(recipe)
-    return settings
 
 
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with every field written out, so that a default that changes one day changes no old run."""
-    tables: dict[str, Any] = {"process": recipe["process"] or {"name": "gaussian"}}
+    name = processes.kind(recipe["process"])
+    tables: dict[str, Any] = {"process": {"name": name, **_defaults(processes.PROCESSES[name]), **recipe["process"]}}
     for table in ("data", "schedule", "network", "scales", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
@@ -110,16 +122,9 @@ def conditions(recipe: Recipe) -> dict[str, Condition]:
     return found
 
 
-def process(recipe: Recipe) -> Process:
-    """The [process] table (Gaussian if there is none) on the recipe's schedule."""
-    table = recipe["process"] or {"name": "gaussian"}
-    name = str(table.get("name"))
-    if name not in PROCESSES:
-        raise unknown("processes", name, PROCESSES)
-    kind = PROCESSES[name]
-    schedule = registry.build("schedules", recipe["schedule"])
-    fields = {key: value for key, value in table.items() if key != "name"}
-    return kind(schedule, **registry.check(kind, fields, owner=f"process {name!r}"))  # pyright: ignore[reportArgumentType]
+def process(recipe: Recipe, codec: Codec | None = None) -> Process:
+    """The [process] table (Gaussian if there is none) on the recipe's schedule; codec: knows the data's vocabulary."""
+    return processes.process(recipe["process"], registry.build("schedules", recipe["schedule"]), codec)
 
 
 def objective(recipe: Recipe) -> Any:
@@ -161,30 +166,44 @@ def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
     return built
 
 
-def predictor(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Predictor:
+def predictor(
+    recipe: Recipe, shape: tuple[int, ...], classes: int, codec: Codec | None = None
+) -> Predictor | Classifier:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
-    classes: how many it can tell apart, 0 for none. Raises Refused if the network cannot be built so, or if it is too
-    large for this machine's memory.
+    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. Raises Refused if
+    the network cannot be built so, or if it is too large for this machine's memory.
     """
-    blueprint(recipe, shape, classes)
-    network = _network(recipe, shape, classes)
-    return Predictor(network, process(recipe), registry.build("scales", recipe["scales"]))  # pyright: ignore[reportArgumentType]
+    processes.check(recipe.tables)
+    blueprint(recipe, shape, classes, codec)
+    dynamics: Any = process(recipe, codec)
+    network = _network(recipe, shape, classes, dynamics)
+    if recipe["scales"]:
+        scales = registry.build("scales", recipe["scales"])
+        return Predictor(network, dynamics, scales, spread(recipe).variance)
+    return Classifier(network, dynamics, getattr(codec, "vocabulary", None))
 
 
 def blueprint(
-    recipe: Recipe, shape: tuple[int, ...], classes: int, tensors: int = plans.TENSORS, size: int | None = None
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec | None = None,
+    tensors: int = plans.TENSORS,
+    size: int | None = None,
 ) -> dict[str, Tensor]:
     """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
 
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    network = plans.blueprint(partial(_network, recipe, shape, classes), what, tensors, size)
+    build = partial(_network, recipe, shape, classes, process(recipe, codec))
+    network = plans.blueprint(build, what, tensors, size)
     return {f"network.{name}": tensor for name, tensor in network.items()}
 
 
-def _network(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Module:
+def _network(recipe: Recipe, shape: tuple[int, ...], classes: int, dynamics: Process) -> nn.Module:
+    vocabulary = 0 if recipe["scales"] else len(getattr(dynamics, "noise", ()))  # values have none
     given: dict[str, Any] = {
         "channels": shape[0],
         "classes": classes,
@@ -192,8 +211,14 @@ def _network(recipe: Recipe, shape: tuple[int, ...], classes: int) -> nn.Module:
         "size": shape[-1],
         "features": shape[0],
         "dimensions": len(shape) - 1,
+        "vocabulary": vocabulary,
+        "noise_levels": dynamics.schedule.steps,
     }
-    return registry.build("networks", recipe["network"], **{name: given[name] for name in GIVEN})
+    name = str(recipe["network"].get("name"))
+    if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
+        takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
+        raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
+    return registry.build("networks", widened(recipe, shape[0]), **{name: given[name] for name in GIVEN})
 
 
 def _known(table: str, fields: Mapping[str, Any]) -> type:

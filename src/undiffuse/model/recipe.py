@@ -17,8 +17,20 @@ from undiffuse.model.plain import refuse_deep
 
 FILE = "recipe.toml"
 BUNDLED = Path(__file__).parents[1] / "recipes"
-TABLES = ("data", "codec", "process", "schedule", "network", "scales", "objective", "conditions", "sampler", "train")
-OPTIONAL = {"process", "conditions", "sampler"}
+TABLES = (
+    "data",
+    "codec",
+    "process",
+    "schedule",
+    "network",
+    "scales",
+    "denoiser",
+    "objective",
+    "conditions",
+    "sampler",
+    "train",
+)
+OPTIONAL = {"process", "scales", "denoiser", "conditions", "sampler"}
 LIMIT = 2**20  # bytes; a recipe is written by hand
 CHAIN = re.compile(
     r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){32}"""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from undiffuse.core.errors import Refused
 from undiffuse.model.precision import NAMES
 
+RAMPS = ("none", "tenth", "power")
 EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
 
@@ -18,7 +19,9 @@ class Train:
     steps: optimiser steps. batch: samples a step. lr: the highest learning rate, reached after `warmup` steps.
     decay: "cosine" falls to 0 at the last step, "constant" stays. clip: largest norm of the gradient, 0 = any.
     ema: gamma of the power-function average of the weights (default 6.94, a length of a tenth of the training);
-    ema_decay: a constant decay instead (one of the two).
+    ema_decay: a constant decay instead (one of the two). ema_ramp: how that decay is reached after n steps, so that the
+    first weights are forgotten: "none", "tenth" with min(decay, (1 + n)/(10 + n)), or "power" with
+    min(decay, 1 - (1 + n)^(-3/4)).
     snapshots: how many times two such averages are kept, from which `undiffuse tune RUN ema` makes one of any length.
     accumulate: parts in which a batch is computed one after the other, for batches that do not fit the memory.
     precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to
@@ -40,6 +43,7 @@ class Train:
     weight_decay: float = 0.0
     ema: float | None = None
     ema_decay: float | None = None
+    ema_ramp: Literal["none", "tenth", "power"] = "none"
     seed: int = 0
     precision: str = "auto"
     compile: bool = False
@@ -68,6 +72,9 @@ class Train:
         self._require(("precision",), lambda v: v in {"auto", *NAMES}, f"auto or {' or '.join(NAMES)}")
         self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")
         self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
+        self._require(("ema_ramp",), lambda v: v in RAMPS, f"one of {', '.join(RAMPS)}")
+        if self.ema_ramp != "none" and self.ema_decay is None:
+            raise Refused("train.ema_ramp leads up to a constant decay: give train.ema_decay, 0.9999 for example")
         if self.ema is not None and self.ema_decay is not None:
             raise Refused(
                 "train has both ema (gamma of the power function) and ema_decay (a constant decay): one is needed"

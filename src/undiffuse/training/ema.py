@@ -1,6 +1,7 @@
 """Averages of the weights over training: what sampling uses."""
 
 import copy
+from collections.abc import Callable
 from functools import cache
 from typing import Self
 
@@ -32,15 +33,28 @@ def gamma(std: float) -> float:
     return float(np.roots([1, 7, 16 - std**-2, 12 - std**-2]).real.max())
 
 
+def tenth(step: int) -> float:
+    """(1 + n) / (10 + n) after n = step steps, 1, 2 ...: the ramp of arXiv:2011.13456's released code."""
+    return (1 + step) / (10 + step)
+
+
+def three_quarters(step: int) -> float:
+    """1 - (1 + n)^(-3/4) after n = step steps, 1, 2 ...: the ramp of arXiv:2303.04137's released code."""
+    return 1 - (1 + step) ** -0.75
+
+
+RAMPS: dict[str, Callable[[int], float]] = {"none": lambda step: 1.0, "tenth": tenth, "power": three_quarters}
+
+
 class EMA:
     """A copy of a module whose weights follow the original's average:  average = beta average + (1 - beta) weights.
 
     gamma: the power function's exponent, or decay: one beta for all steps (the copy then starts at the initial
-    weights).
+    weights), or at most that with a ramp, "tenth" or "power".
     """
 
-    def __init__(self, module: nn.Module, gamma: float | None, decay: float | None) -> None:
-        self.gamma, self.decay = gamma, decay
+    def __init__(self, module: nn.Module, gamma: float | None, decay: float | None, ramp: str = "none") -> None:
+        self.gamma, self.decay, self.ramp = gamma, decay, RAMPS[ramp]
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
         self._pairs = [
             (list(self.module.parameters()), list(module.parameters())),
@@ -51,12 +65,14 @@ class EMA:
     def of(cls, module: nn.Module, settings: Train) -> Self:
         """The average that the settings ask for: by default the power function."""
         if settings.ema_decay is not None:
-            return cls(module, None, settings.ema_decay)
+            return cls(module, None, settings.ema_decay, settings.ema_ramp)
         return cls(module, gamma(EMA_STD) if settings.ema is None else settings.ema, None)
 
     def beta(self, step: int) -> float:
         """What stays of the average at this step, 1, 2 ..."""
-        return self.decay if self.decay is not None else power(step, self.gamma or 0.0)
+        if self.decay is None:
+            return power(step, self.gamma or 0.0)
+        return min(self.decay, self.ramp(step))
 
     @torch.no_grad()
     def update(self, step: int) -> None:

@@ -113,7 +113,7 @@ class Training(Generic[M]):
             held, state = checkpoint.load(path)
             if state["stamp"] != self._stamp:
                 raise Refused(f"the data are not those that {self.folder} was trained on: a run goes on with the same")
-            restore(held, self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, f"checkpoint {path}")
+            restore(held, *self._changing(), what=f"checkpoint {path}")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self._pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
             self._saved = self.step  # the model too: it is written before its checkpoint
@@ -241,7 +241,12 @@ class Training(Generic[M]):
 
     def _held(self) -> dict[str, Tensor]:
         """Everything that a step changes, by name."""
-        return tensors(self.module, tracks.named(self.ema, self._tracks), self._step.optimiser)
+        return tensors(*self._changing())
+
+    def _changing(self) -> tuple[nn.Module, Mapping[str, nn.Module], torch.optim.Optimizer, Mapping[str, Tensor]]:
+        history = self._step.history
+        losses = {} if history is None else {"losses": history.losses, "counts": history.counts}
+        return self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, losses
 
     def _refuse_nan(self, pair: Sequence[float], step: int) -> None:
         if all(map(math.isfinite, pair)):

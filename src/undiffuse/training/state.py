@@ -8,15 +8,18 @@ from torch import Tensor, nn
 from undiffuse.core.errors import Refused
 from undiffuse.model.files import fit
 
-WEIGHTS, AVERAGE, OPTIMISER = "weights.", "average.", "optimiser."
+WEIGHTS, AVERAGE, OPTIMISER, HISTORY = "weights.", "average.", "optimiser.", "history."
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 
 
 def tensors(
-    module: nn.Module, averages: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer
+    module: nn.Module,
+    averages: Mapping[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    history: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Everything that a step changes: `weights.<name>`, `optimiser.<moment>.<name>`, and each average under its own
-    prefix; the one that sampling uses is `average.<name>`.
+    """Everything that a step changes: `weights.<name>`, `optimiser.<moment>.<name>`, each average under its own prefix,
+    of which sampling uses `average.<name>`, and `history.<name>`, what times are drawn by.
     """
     held = {
         f"{prefix}{name}": value
@@ -25,7 +28,7 @@ def tensors(
     }
     for name, parameter in module.named_parameters():
         held |= {f"{OPTIMISER}{moment}.{name}": value for moment, value in optimiser.state[parameter].items()}
-    return held
+    return held | {f"{HISTORY}{name}": value for name, value in history.items()}
 
 
 def restore(
@@ -33,14 +36,21 @@ def restore(
     module: nn.Module,
     averages: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
+    history: Mapping[str, Tensor],
     what: str,
 ) -> None:
     """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or does not fit."""
     for prefix, target in {WEIGHTS: module, **averages}.items():
         own = {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
         target.load_state_dict(fit(own, target.state_dict(), what))
+    past = {name.removeprefix(HISTORY): value for name, value in held.items() if name.startswith(HISTORY)}
+    for name, value in fit(past, history, f"{what}, history of losses").items():
+        if not bool(value.isfinite().all()) or (int(value.min()) < 0 and not value.is_floating_point()):
+            raise Refused(f"{what}, history of losses is broken: {name!r} holds what no training leaves there")
+        history[name].copy_(value)
     known = {f"{moment}.{name}" for name, _ in module.named_parameters() for moment in MOMENTS}
-    stray = [n for n in held if not n.startswith((WEIGHTS, *averages)) and n.removeprefix(OPTIMISER) not in known]
+    elsewhere = (WEIGHTS, HISTORY, *averages)
+    stray = [n for n in held if not n.startswith(elsewhere) and n.removeprefix(OPTIMISER) not in known]
     if stray:
         raise Refused(f"{what} holds {stray[0]!r}, which this run does not have")
     moments: dict[int, dict[str, Tensor]] = {}

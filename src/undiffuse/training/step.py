@@ -1,17 +1,20 @@
 """One optimiser step: the loss of a batch, its gradient over all parts and processes, and new weights."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 from undiffuse.model.model import out_of_memory
 from undiffuse.model.precision import autocast, pick
 from undiffuse.model.settings import Train
 from undiffuse.training.batches import Ahead, Batches, Dealt
 from undiffuse.training.chance import seeded
+from undiffuse.training.history import History
 from undiffuse.training.memory import largest
 from undiffuse.training.processes import average
 from undiffuse.training.rate import rate
@@ -24,6 +27,7 @@ class Step:
 
     A batch in parts, or among processes, has the gradient of the whole batch, to rounding: every item's data, noise and
     time are keyed by its place in the batch.
+    history: the last losses at each time, where the objective's times are drawn by them; else None.
     """
 
     def __init__(
@@ -36,6 +40,8 @@ class Step:
     ) -> None:
         self.accelerator, self.settings = accelerator, settings
         self.module, self.objective, self.data = module, objective, data
+        self.history = History.of(objective, module)
+        self._noted: list[Tensor] = []  # the losses of the parts of this step, unweighted
         self.optimiser = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
             lr=settings.lr,
@@ -57,6 +63,7 @@ class Step:
         Raises Refused where memory runs out, with the part of the batch that fits.
         """
         dealt = self._fetch(step)
+        self._noted = []
         try:
             losses = [self._part(step, dealt, part) for part in self._parts]
         except RuntimeError as error:
@@ -74,6 +81,11 @@ class Step:
             group["lr"] = lr
         self.optimiser.step()
         self.optimiser.zero_grad()
+        if self.history is not None:
+            batch = self.settings.batch
+            random = self.data.random.fold(NOISE, step).at(torch.arange(batch))
+            losses: Any = self.accelerator.gather(torch.cat(self._noted))  # of all processes, by place in the batch
+            self.history.add(self.history(random.fold(0), batch)[0], losses.cpu())
         return lr
 
     def encoded(self, step: int) -> Tensor:
@@ -90,10 +102,20 @@ class Step:
         chance = random.fold(CHANCE, step, *path).seed
         slots = torch.arange(part.start, part.stop)
         with seeded(chance, self.accelerator.device), self._autocast:
-            loss = self.objective(self.module, x_0, random.fold(NOISE, step).at(slots), cond).mean()
+            loss = self._losses(x_0, random.fold(NOISE, step).at(slots), cond).mean()
         loss = loss / len(self._parts)
         self.accelerator.backward(loss)
         return loss.detach().float()
+
+    def _losses(self, x_0: Tensor, random: Random, cond: dict[str, Tensor]) -> Tensor:
+        """The loss of each item, (batch,), weighted where its time was drawn by importance."""
+        if self.history is None:
+            return self.objective(self.module, x_0, random, cond)
+        objective: Any = self.objective
+        t, weight = self.history(random.fold(0), len(x_0))
+        losses: Tensor = objective.at(t, self.module, x_0, random.fold(1), cond)
+        self._noted.append(losses.detach().float())
+        return weight.to(losses) * losses
 
     def _too_large(self, step: int, dealt: Dealt) -> Refused:
         """What to say where memory ran out: which part of the batch fits."""

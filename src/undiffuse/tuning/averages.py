@@ -1,12 +1,10 @@
 """The best length of a run's averaged weights, found after training on data that it never trained on."""
 
-import io
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -17,9 +15,9 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.metrics.frechet import frechet
 from undiffuse.metrics.sliced_wasserstein import sliced_wasserstein
 from undiffuse.model import parts
-from undiffuse.model.files import finite, fit, own, whole, write_json
+from undiffuse.model.files import finite, fit, own, write_json
 from undiffuse.model.held import held
-from undiffuse.model.model import FILE, Model, load
+from undiffuse.model.model import Model, load
 from undiffuse.training import checkpoint
 from undiffuse.training.batches import Batches
 from undiffuse.training.claim import claim
@@ -27,10 +25,14 @@ from undiffuse.training.ema import gamma
 from undiffuse.training.posthoc import reconstruct, snapshots
 from undiffuse.training.state import AVERAGE, WEIGHTS
 from undiffuse.training.validation import Validation
+from undiffuse.tuning.place import FOLDER, draw
+from undiffuse.tuning.place import keep as keep_
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LENGTHS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25)
-FOLDER, TABLE, CURVE = "tuning", "ema.json", "ema.png"
-BEFORE = "model-before-tuning.safetensors"
+TABLE, CURVE = "ema.json", "ema.png"
 COUNT = 500  # samples, where samples are judged
 
 Metric = Literal["validation", "frechet"]
@@ -174,12 +176,11 @@ def _write(run: Path, found: Sequence[Trial], chosen: Trial, metric: Metric) -> 
     content: dict[str, Any] = {"metric": metric, "best": asdict(chosen), "trials": [asdict(trial) for trial in found]}
     picture = _curve(found, metric)
     write_json(run / FOLDER / TABLE, content)
-    with whole(run / FOLDER / CURVE) as temporary:
-        temporary.write_bytes(picture)
+    draw(run / FOLDER / CURVE, picture)
 
 
-def _curve(found: Sequence[Trial], metric: Metric) -> bytes:
-    """The score against the length as a PNG file, with the checkpoint's own weights as level lines."""
+def _curve(found: Sequence[Trial], metric: Metric) -> "Figure":
+    """The score against the length, with the checkpoint's own weights as level lines."""
     from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
 
     ladder = [trial for trial in found if trial.length is not None]
@@ -191,15 +192,10 @@ def _curve(found: Sequence[Trial], metric: Metric) -> bytes:
     axes.set(xlabel="length of the average, share of the training", ylabel=f"{metric} on held-out data")
     axes.legend(frameon=False)
     axes.grid(color="#e2e8f0", lw=0.6)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+    return figure
 
 
 def _keep(run: Path, model: Model, chosen: Trial) -> None:
-    """Make the chosen average the run's model; what training left is kept beside it."""
-    if not (run / BEFORE).exists():
-        with whole(run / BEFORE) as temporary:
-            shutil.copyfile(run / FILE, temporary)
+    """Make the chosen average the run's model; a variance that was tuned belonged to the weights before."""
     facts = {**model.facts, "step": chosen.step, "ema": {k: v for k, v in asdict(chosen).items() if v is not None}}
-    replace(model, facts=facts).save(run)
+    keep_(run, replace(model, facts=facts, variance={}))

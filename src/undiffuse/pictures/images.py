@@ -1,0 +1,124 @@
+"""Arrays of any shape to pictures: grids, strips and animations."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from undiffuse.pictures.tokens import are_tokens, squares
+
+Array = np.ndarray
+Span = tuple[float, float]
+
+SIDE = 64  # a picture smaller than this is enlarged by a whole factor, so that 8 x 8 digits can be seen
+LINES = ("#e4572e", "#2563eb", "#16a34a", "#9333ea", "#ca8a04", "#0891b2")  # of a sequence's channels, in turn
+PLOT = (64, 128)  # height and width of a drawn sequence
+
+
+def as_images(x: Array, span: Span | None = None) -> Array:
+    """Items (n, channels, ...) as uint8 pictures (n, channels, height, width): lines, pixels, or a volume's middle.
+
+    Tokens (n, length) become rows of squares. span: the floats at the two ends; None: what `span_of` says of all items.
+    """
+    if are_tokens(x):
+        return squares(x)
+    if x.ndim == 3:
+        low, high = span or (float(x.min()), float(x.max()))
+        return np.stack([_lines((item - low) / ((high - low) or 1.0)) for item in x.astype(np.float64)])
+    return to_uint8(x[:, :, x.shape[2] // 2] if x.ndim == 5 else x, span)
+
+
+def to_uint8(images: Array, span: Span | None = None) -> Array:
+    """Whatever numbers a picture is made of, as 0 ... 255.
+
+    images: (..., channels, height, width) of any dtype; integers use their dtype's whole range.
+    span: the floats that mean black and white; None: [0, 1], or the images' own extent where they leave it.
+    """
+    if images.dtype == np.uint8:
+        return images
+    if np.issubdtype(images.dtype, np.integer):
+        low, high = 0.0, float(np.iinfo(images.dtype).max)
+    else:
+        low, high = span or span_of(images)
+    return (np.clip((images.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1) * 255).round().astype(np.uint8)
+
+
+def span_of(images: Array) -> Span:
+    """The values shown as black and white: [0, 1] if the floats stay inside, else their own extent."""
+    low, high = float(images.min(initial=0.0)), float(images.max(initial=1.0))
+    return (0.0, 1.0) if low >= -1e-6 and high <= 1 + 1e-6 else (low, high)
+
+
+def picture(image: Array) -> Image.Image:
+    """One picture of uint8 (channels, height, width): grey, RGB, RGBA; else its first one or three channels."""
+    channels = image.shape[0]
+    if channels not in (1, 3, 4):
+        image = image[: 3 if channels > 4 else 1]
+    return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def grid(images: Array, columns: int | None = None, scale: int | None = None, gap: int | None = None) -> Image.Image:
+    """Many pictures as one, row by row.
+
+    images: (n, channels, height, width) uint8. columns: pictures in a row; None: about as many as rows.
+    scale: whole factor of enlargement; None: at least 64 pixels a side. gap: pixels of background between pictures.
+    """
+    n, channels, height, width = images.shape
+    across = min(n, columns or math.ceil(math.sqrt(n)))
+    scale = scale or max(1, SIDE // max(height, width))
+    between = max(1, scale * max(height, width) // 32) if gap is None else gap
+    rows = -(-n // across)
+    tall, wide = height * scale, width * scale
+    sheet = np.full((channels, rows * (tall + between) + between, across * (wide + between) + between), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = between + (i // across) * (tall + between), between + (i % across) * (wide + between)
+        sheet[:, top : top + tall, left : left + wide] = image.repeat(scale, 1).repeat(scale, 2)
+    return picture(sheet)
+
+
+def strip(frames: Array, columns: int = 10, scale: int | None = None) -> Image.Image:
+    """Pictures over time, left to right: one row a sample; the last column is the last frame.
+
+    frames: (steps, n, channels, height, width) uint8; `columns` of them are shown, more of them where more changes.
+    """
+    chosen = frames[telling(frames, columns)]
+    return grid(chosen.swapaxes(0, 1).reshape(-1, *frames.shape[2:]), columns=len(chosen), scale=scale)
+
+
+def telling(frames: Array, at_most: int) -> list[int]:
+    """Up to `at_most` frames, the first and the last among them, with about equal change from one to the next."""
+    if len(frames) <= at_most:
+        return list(range(len(frames)))
+    change = np.abs(np.diff(frames.astype(np.float64), axis=0)).reshape(len(frames) - 1, -1).mean(1)
+    way = np.concatenate([[0.0], np.cumsum(change + 1e-9)])
+    chosen = [0]
+    for mark in range(1, at_most):  # each mark takes the nearest frame that leaves enough for the marks after it
+        free = range(chosen[-1] + 1, len(frames) - (at_most - 1 - mark))
+        chosen.append(min(free, key=lambda i: abs(way[i] - way[-1] * mark / (at_most - 1))))
+    return [*chosen[:-1], len(frames) - 1]
+
+
+def gif(frames: Sequence[Image.Image], seconds: float = 3.0, hold: float = 1.5) -> bytes:
+    """An endless animation that takes `seconds` and then rests on the last frame; returns the file's bytes."""
+    each = max(20, round(seconds * 1000 / len(frames)))
+    file = io.BytesIO()
+    first, *rest = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    durations = [each] * len(rest) + [each + round(hold * 1000)]
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    return file.getvalue()
+
+
+def _lines(channels: Array) -> Array:
+    """A sequence (channels, length) of numbers from 0 to 1 as a picture of its lines, (3, height, width) uint8."""
+    fine = 3  # drawn larger and made smaller, which smooths the lines
+    height, width = PLOT[0] * fine, PLOT[1] * fine
+    image = Image.new("RGB", (width, height), "#f1f5f9")
+    draw = ImageDraw.Draw(image)
+    across = np.linspace(0, width - 1, channels.shape[1])
+    for i, line in reversed(list(enumerate(channels))):
+        up = (1 - 0.06 - 0.88 * np.clip(line, 0, 1)) * (height - 1)
+        points = list(zip(across.tolist(), up.tolist(), strict=True)) * (2 if len(across) == 1 else 1)
+        draw.line(points, fill=LINES[i % len(LINES)], width=4)
+    return np.asarray(image.resize((PLOT[1], PLOT[0]), Image.Resampling.BOX)).transpose(2, 0, 1)

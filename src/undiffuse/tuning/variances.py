@@ -1,0 +1,188 @@
+"""The best reverse variance of a run, estimated on its training data, and the steps that lose least with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.random import Random
+from undiffuse.core.schedule import Schedule
+from undiffuse.data.dataset import Dataset
+from undiffuse.guidance.optimal_steps import optimal_steps
+from undiffuse.guidance.optimal_variance import OptimalVariance, estimated
+from undiffuse.model import parts
+from undiffuse.model.files import own, write_json
+from undiffuse.model.model import Model, load
+from undiffuse.model.plan import batches
+from undiffuse.training.claim import claim
+from undiffuse.tuning.place import FOLDER, draw
+from undiffuse.tuning.place import keep as keep_
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TABLE, CURVE = "variance.json", "variance.png"
+POINTS, COUNT, RANGE = 100, 500, 20.0  # times, data at each, and the largest log-SNR
+STREAM = 6  # its stream of random numbers
+CLIPPING = ("bounds", "clip_mean", "late", "late_std")  # fields of OptimalVariance that a person chooses
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """E Var(x_0 given x_t) at each of the times, which rise; clipping: the other fields of `OptimalVariance`.
+
+    steps: the grid that loses least, falling to 0, where one was asked for.
+    """
+
+    times: tuple[float, ...]
+    variances: tuple[float, ...]
+    log_snr: tuple[float, ...]
+    rule: str
+    count: int
+    clipping: Mapping[str, Any]
+    steps: tuple[float, ...] = ()
+
+
+def variance(
+    run: Path,
+    *,
+    rule: Literal["error", "score"] = "error",
+    points: int = POINTS,
+    count: int = COUNT,
+    settings: Sequence[str] = (),
+    steps: int | None = None,
+    keep: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Estimate:
+    """Estimate the best variance at `points` noise levels, even in log-SNR, with `count` training data at each.
+
+    On a table only its own times are looked at: all of them where there are no more than points. rule: see `estimated`.
+    settings: `field=value` of CLIPPING; bounds are the range of the data looked at, where nobody says. steps: find the
+    sub-sequence of so many of the times as well. keep: store it with the model, for the variance "exact" of samplers
+    and bounds; with steps the model then samples so by itself.
+    Writes tuning/variance.json and tuning/variance.png. Raises Refused for tokens, and while another process has it.
+    """
+    own(run)
+    model = load(run, precision="float32")
+    process: Any = model.denoiser.process
+    if not hasattr(process, "kernel_variance"):
+        raise Refused("tune variance is for values; the steps of tokens have no variance")
+    if points < 2 or count < 1:
+        raise Refused(f"tune variance needs 2 points or more and a count of 1 or more, not {points} and {count}")
+    clipping = _clipping(model, settings)
+    times = levels(process.schedule, points)
+    if steps is not None and not 2 <= steps <= len(times):
+        raise Refused(f"--steps takes 2 to {len(times)} steps over {len(times)} times (--points), not {steps}")
+    lock = claim(run)
+    try:
+        x_0, told = _data(model, count)
+        clipping = {"bounds": (float(x_0.min()), float(x_0.max())), **clipping}
+        low, high = clipping["bounds"]
+        most = ((high - low) / 2) ** 2
+        estimates = _estimate(model, x_0, told, times, rule, advance)
+        found = Estimate(
+            tuple(times.tolist()),
+            tuple(min(value, most) for value in estimates),
+            tuple(process.schedule.log_snr(times).tolist()),
+            rule,
+            len(x_0),
+            clipping,
+        )
+        if steps is not None:
+            grid = optimal_steps(process, times, torch.tensor(found.variances, dtype=torch.float64), steps)
+            found = replace(found, steps=tuple(grid.tolist()))
+        write_json(run / FOLDER / TABLE, asdict(found))
+        draw(run / FOLDER / CURVE, _curve(found))
+        if keep:
+            _keep(run, model, found)
+    finally:
+        lock.release()
+    return found
+
+
+def levels(schedule: Schedule, points: int) -> Tensor:
+    """Rising times, even in log-SNR up to t = 1; on a table its own, (points,) or fewer."""
+    first = 1 / schedule.steps if schedule.steps else 1e-4
+    if schedule.steps and points >= schedule.steps:
+        return torch.arange(1, schedule.steps + 1, dtype=torch.float64) / schedule.steps
+    ends = schedule.log_snr(torch.tensor([first, 1.0], dtype=torch.float64)).clamp(-RANGE, RANGE)
+    times = schedule.time(torch.linspace(float(ends[0]), float(ends[1]), points, dtype=torch.float64)).clamp(min=1e-9)
+    if not schedule.steps:
+        return times
+    return (times * schedule.steps - 1e-6).ceil().clamp(min=1).unique() / schedule.steps
+
+
+def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """At most so many of the data that training saw, encoded, and their conditions."""
+    loaded: Dataset = registry.build("data", model.recipe["data"]).load()
+    settings = parts.training(model.recipe)
+    data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
+    told = {name: torch.as_tensor(np.asarray(data.conditions[name]), device=model.device) for name in model.conditions}
+    return model.codec.encode(np.asarray(data.x)).to(model.device), told
+
+
+def _estimate(
+    model: Model,
+    x_0: Tensor,
+    told: dict[str, Tensor],
+    times: Tensor,
+    rule: Literal["error", "score"],
+    advance: Callable[[int, int], None],
+) -> list[float]:
+    random = Random(parts.training(model.recipe).seed).fold(STREAM)
+    found: list[float] = []
+    advance(0, len(times))
+    for value in estimated(model.denoiser, x_0, times, random, rule, batches(model.shape), **told):
+        found.append(value)
+        advance(len(found), len(times))
+    return found
+
+
+def _clipping(model: Model, settings: Sequence[str]) -> dict[str, Any]:
+    """`field=value` texts as fields of OptimalVariance; raises Refused for others."""
+    named = {text.partition("=")[0].strip() for text in settings}
+    for name in sorted(named - set(CLIPPING)):
+        raise unknown("the clipping of a variance", name, CLIPPING)
+    wrong = next((text for text in settings if "=" not in text), None)
+    if wrong is not None:
+        raise Refused(f"cannot read the setting {wrong!r}; write field=value, for example bounds=[-1,1]")
+    table = model.recipe.override(["sampler.name=none", *(f"sampler.{text}" for text in settings)])["sampler"]
+    read = {name: value for name, value in table.items() if name in CLIPPING}
+    fields = registry.check(OptimalVariance, read, owner="the clipping of a variance")
+    OptimalVariance(None, (1.0,), (0.0,), **fields)  # pyright: ignore[reportArgumentType]
+    return fields
+
+
+def _curve(found: Estimate) -> "Figure":
+    """The variance against log-SNR, below that of x_t/alpha, which any guess could have."""
+    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
+
+    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    level = np.array(found.log_snr)
+    axes.plot(level, found.variances, "-", color="#2f81f7", label="E Var(x_0 given x_t)")
+    top = max(found.variances) or 1.0
+    shown = np.exp(-level) <= 3 * top
+    axes.plot(level[shown], np.exp(-level[shown]), "--", color="#8b949e", lw=1, label="sigma^2 / alpha^2")
+    axes.set(xlabel="log-SNR", ylabel="variance of the guess, encoded units", yscale="log")
+    axes.legend(frameon=False)
+    axes.grid(color="#e2e8f0", lw=0.6)
+    return figure
+
+
+def _keep(run: Path, model: Model, found: Estimate) -> None:
+    """Store it with the model; with steps, as the way the model samples."""
+    variance = {"times": list(found.times), "variances": list(found.variances), **found.clipping}
+    recipe = model.recipe
+    if found.steps:
+        sampler = {key: value for key, value in recipe["sampler"].items() if key == "guidance"}
+        times = {"name": "listed", "times": list(found.steps)}
+        sampler |= {"name": "ancestral", "variance": "exact", "steps": len(found.steps) - 1, "times": times}
+        recipe = recipe.with_tables(sampler=sampler)
+    keep_(run, replace(model, variance=variance, recipe=recipe))
