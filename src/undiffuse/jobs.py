@@ -17,7 +17,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.judging import training_page
-from undiffuse.model import parts
+from undiffuse.model import parts, told
 from undiffuse.model import recipe as recipes
 from undiffuse.model.files import own
 from undiffuse.model.model import Model
@@ -65,16 +65,22 @@ def train(
     resolved = parts.resolve(chosen)
     _refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
-    conditions = parts.conditions(chosen)
-    _refuse_conditions(conditions, learned)
+    conditions = told.fitted(parts.conditions(chosen), learned.conditions, learned.name)
     codec = _codec(chosen, learned)
-    told = {name: learned.conditions[name] for name in conditions}
-    drop = max((condition.drop for condition in conditions.values()), default=0.0)
-    batches = Batches.of(learned.x, told, codec, settings.batch, settings.seed, drop=drop, flip=settings.flip)
+    batches = Batches.of(
+        learned.x,
+        told.tensors(conditions, learned.conditions),
+        codec,
+        settings.batch,
+        settings.seed,
+        drop=_rates(conditions),
+        flip=settings.flip,
+        images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
+    )
     x_0, cond = batches.at(0, slice(2))
     shape = tuple(x_0.shape[1:])
     classes = learned.classes if "label" in conditions else ()
-    denoiser = _denoiser(chosen, settings, shape, len(classes), codec, x_0, cond)
+    denoiser = _denoiser(chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
     objective = parts.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -83,8 +89,8 @@ def train(
     )
     check = None
     if held_out is not None:
-        told = {name: held_out.conditions[name] for name in conditions}
-        unseen = Batches.of(held_out.x, told, codec, settings.batch // settings.accumulate, settings.seed)
+        beside = told.tensors(conditions, held_out.conditions)
+        unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(_validate, objective, unseen)
     show = partial(_preview, folder, settings.previews, learned)
     kept = {"validate": check, "preview": show, "stamp": described["digest"]}
@@ -158,17 +164,10 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     return registry.build("codecs", recipe["codec"], **known).fit(learned.x)
 
 
-def _refuse_conditions(conditions: Mapping[str, Condition], learned: Dataset) -> None:
-    """Raises Refused for a condition that the data does not have, and for conditions hidden unequally often."""
-    for name in conditions:
-        if name not in learned.conditions:
-            there = ", ".join(learned.conditions) or "none"
-            raise Refused(
-                f"conditions.{name}: the data {learned.name!r} has no {name!r} (conditions there: {there}); "
-                f"remove [conditions.{name}]"
-            )
-    if len({condition.drop for condition in conditions.values()}) > 1:
-        raise Refused("all conditions are hidden together: give every [conditions.*] the same drop")
+def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
+    """How often the conditions are hidden: one number where there is one condition, else one by each name."""
+    rates = {name: condition.drop for name, condition in conditions.items()}
+    return rates if len(rates) > 1 else next(iter(rates.values()), 0.0)
 
 
 def _denoiser(
@@ -177,13 +176,14 @@ def _denoiser(
     shape: tuple[int, ...],
     classes: int,
     codec: Codec,
+    conditions: Mapping[str, Condition],
     x_0: Tensor,
     cond: Mapping[str, Any],
 ) -> Predictor | Classifier:
     """The denoiser with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        denoiser = parts.predictor(recipe, shape, classes, codec)
+        denoiser = parts.predictor(recipe, shape, classes, codec, conditions)
         try:
             with torch.no_grad():
                 parts.objective(recipe)(denoiser, x_0, Random(settings.seed), cond)
@@ -216,8 +216,12 @@ def _validate(objective: Any, unseen: Batches, averaged: nn.Module, trained: nn.
 def _preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
     """What the averaged weights make of the same noise every time, one class a column, and the page on the training."""
     points = learned.kind == "points"
-    drawn = model.sample(CLOUD if points else count, label=_labels(model, CLOUD if points else count)).numpy()
-    beside = np.asarray(learned.some(CLOUD).x) if points else None
+    some = learned.some(CLOUD if points else count)
+    count = CLOUD if points else count
+    drawn = model.sample(
+        count, label=_labels(model, count), **told.examples(model.conditions, some.conditions, count)
+    ).numpy()
+    beside = np.asarray(some.x) if points else None
     columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
     picture = pictures.overview(drawn, beside=beside, columns=columns, names=learned.columns)
     pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))

@@ -155,7 +155,7 @@ def test_evaluate_writes_the_bound_and_pictures_of_rows(run: Path, tmp_path: Pat
         "denoising.png",
     }
     assert "cross-entropy of the guess" in (tmp_path / "report.html").read_text()
-    found = errors(undiffuse.load(run), (np.eye(6, dtype=np.uint8), None), (np.eye(6, dtype=np.uint8), None))
+    found = errors(undiffuse.load(run), (np.eye(6, dtype=np.uint8), {}), (np.eye(6, dtype=np.uint8), {}))
     assert len(found.plain) == len(found.held_out)
     assert found.plain == sorted(found.plain, reverse=True)
 

@@ -19,6 +19,15 @@ def sample(
     settings: options.Settings = None,
     steps: options.Steps = None,
     label: Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")] = None,
+    text: Annotated[str | None, Option(help="A caption, of a model that takes texts.")] = None,
+    image: Annotated[
+        str | None, Option(metavar="FILE", help="An image beside the sample, such as a small one.")
+    ] = None,
+    map_: Annotated[str | None, Option("--map", metavar="FILE", help="The same, of the condition `map`.")] = None,
+    vector: Annotated[str | None, Option(metavar="A,B,C", help="Numbers, of a model that takes some.")] = None,
+    condition: Annotated[
+        list[str] | None, Option(metavar="NAME=VALUE", help="Any condition, by the name that `undiffuse show` says.")
+    ] = None,
     guidance: options.Guidance = None,
     seed: Annotated[int, Option(help="Sample i depends on the seed and on i only, whatever the batch.")] = 0,
     batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
@@ -36,17 +45,22 @@ def sample(
     undiffuse sample runs/digits -n 100 -o grid.png
     undiffuse sample runs/digits -n 10 --label 3 --sampler ddim --set eta=0.5 --steps 20
     undiffuse sample runs/digits -n 5000 --format npz -o samples.npz
+    undiffuse sample runs/emoji --text "a red heart" --guidance 3
+    undiffuse sample runs/faces --image small.png --condition style=0.1,0.7
     undiffuse sample runs/digits --trajectory gif -o denoising.gif
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
     """
-    from undiffuse.drawing.content import text
+    from undiffuse.drawing import content
     from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, unroll
     from undiffuse.model.files import own
     from undiffuse.model.model import load
+    from undiffuse.model.words import pairs
 
     choose(form, trajectory, out)  # refuses what excludes each other before the model is read
-    wish = Wish(seed, sampler, settings or (), steps, guidance, label, batch)
+    named = {"text": text, "image": image, "map": map_, "vector": vector}
+    told = [(name, value) for name, value in named.items() if value is not None]
+    wish = Wish(seed, sampler, settings or (), steps, guidance, label, batch, [*told, *pairs(condition or ())])
     model = load(run, precision=precision)
     tokens = has_tokens(model)
     writer = choose(form, trajectory, out, table=bool(columns(model)) or tokens)
@@ -59,5 +73,5 @@ def sample(
         drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
     writer.write(drawn, target)
     if tokens:
-        print(text(drawn.x))
+        print(content.text(drawn.x))
     print(f"{target}: {count} samples, {drawn.calls:g} network calls a sample, {duration(drawn.seconds)}, seed {seed}")

@@ -33,6 +33,7 @@ def _run(path: Path) -> Any:
     from undiffuse.judging import wording
     from undiffuse.judging.record import evaluation, history
     from undiffuse.model.model import load
+    from undiffuse.model.words import needs
 
     model = load(path, precision="float32")
     facts = model.describe()
@@ -41,6 +42,8 @@ def _run(path: Path) -> Any:
     table.add_row(
         "samples", " x ".join(map(str, model.shape)) + (f", {len(model.classes)} classes" if model.classes else "")
     )
+    for i, line in enumerate(needs(model)):
+        table.add_row("" if i else "conditions", line)
     table.add_row("parameters", count(facts["parameters"]))
     for name in ("step", "seed"):
         if name in facts:

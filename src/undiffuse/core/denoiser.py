@@ -29,8 +29,8 @@ class Denoiser(ABC):
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         """The guess for a batch x_t (batch, *shape) at the time t, () or (batch,).
 
-        cond: keyword tensors (batch, ...). One left out, or dropped for the samples where the boolean `drop` (batch,)
-        is true, is the null condition.
+        cond: keyword tensors (batch, ...), one a condition. One left out, or dropped for the samples where `drop` is
+        true, is the null condition. drop: booleans (batch,) for all conditions, or a mapping from names to such.
         """
 
     def no_density(self) -> str:

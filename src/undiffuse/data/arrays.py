@@ -1,6 +1,6 @@
 """Arrays as people store them to items as a data set has them: which axis is what, and in which dtype."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,12 +108,14 @@ def finite(x: Items) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def without_broken(x: Items, labels: np.ndarray | None, where: str) -> tuple[Items, np.ndarray | None, int]:
-    """The items whose numbers are all finite, with their labels, and how many were left out."""
+def without_broken(
+    x: Items, conditions: Mapping[str, np.ndarray], where: str
+) -> tuple[Items, dict[str, np.ndarray], int]:
+    """The items whose numbers are all finite, with their conditions, and how many were left out."""
     whole = finite(x)
     count = int((~whole).sum())
     if not count:
-        return x, labels, 0
+        return x, dict(conditions), 0
     if count == len(x):
         raise Refused(f"{where}: all {count} items have numbers that are NaN or infinite")
-    return taken(x, whole), None if labels is None else labels[whole], count
+    return taken(x, whole), {name: values[whole] for name, values in conditions.items()}, count

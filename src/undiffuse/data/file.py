@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_of, without_broken
+from undiffuse.data.beside import from_arrays, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.labels import classify, column, numbered
 from undiffuse.data.resize import Filter, Fit, Resize, Size
@@ -30,6 +31,8 @@ class File(Resized):
     the first of labels, label, y, if there is one. labels may also be the path of an .npy or .csv file. An array
     `classes` of strings names the classes; else they are called 0, 1 ...
     axes: what each axis is, one of NF NL NCL NLC NHW NCHW NHWC NDHW NCDHW NDHWC; left empty, it is guessed where clear.
+    conditions: what stands beside the items, by name: an array of the .npz, or the path of an .npy or of a .csv of
+    texts. Texts (count,), vectors (count, d) and images (count, height, width[, channels]) are told apart.
     size, fit, filter, crop: how images are resized, see `Resize`. skip_broken: leave out items with NaN or infinity.
     uint8 and uint16 keep their dtype, floats and all points become float32. A large .npy stays on the disk. No code is
     run.
@@ -44,9 +47,11 @@ class File(Resized):
     filter: Filter = "bicubic"
     crop: int = 0
     skip_broken: bool = False
+    conditions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known(self.axes)
+        refuse_label(self.conditions)
         _ = self.resize
 
     def load(self) -> Dataset:
@@ -58,15 +63,17 @@ class File(Resized):
         axes = layout(member.shape, self.axes, where)
         dtype = dtype_of(member.dtype, axes, where)
         labels, classes = self._labels(arrays, member.shape[0])
+        conditions = from_arrays(self.conditions, arrays, member.shape[0], self.path)
+        if labels is not None:
+            conditions = {"label": labels, **conditions}
         x = self._items(member, axes, dtype)
         notes: dict[str, object] = {"resized": self.resize.describe()} if self.resize != Resize() else {}
         if self.skip_broken and dtype == np.float32:
-            x, labels, left = without_broken(x, labels, where)
+            x, conditions, left = without_broken(x, conditions, where)
             if left:
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
                 notes["broken"] = {"count": left, "examples": {}}
         seen = survey(x, where) if dtype == np.float32 else None
-        conditions = {} if labels is None else {"label": labels}
         return Dataset(x, conditions, classes, path.stem, notes=notes, known=seen)
 
     def glance(self) -> Glance:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from undiffuse.core.errors import Refused
+from undiffuse.data.beside import of_images, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
 from undiffuse.data.encoded import dataset
@@ -25,6 +26,8 @@ class Folder(Resized):
     labels: "folders" as said, "none", or a .csv (columns file and label) or .json ({file: label}) that has them.
     size: the side of a square or [height, width]; None: all images must have one size. fit, filter, crop: how they are
     resized, see `Resize`. channels: 1 grey, 3 RGB (transparent pixels on white), 4 RGBA; None: all must have the same.
+    conditions: texts of the images, by name: "beside" reads a .txt with each image's name; else the path of a .csv with
+    the columns file and the condition's name, or of a .json.
     most_pixels, most_side: an image with more is refused by its header, so that a small file cannot fill the memory.
     skip_broken: go on without the images that cannot be read.
     Cameras' orientation tags are followed; of moving pictures the first frame is taken; 16-bit grey and float images
@@ -41,9 +44,11 @@ class Folder(Resized):
     most_pixels: int = 50_000_000
     most_side: int = 32_768
     skip_broken: bool = False
+    conditions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _ = self.resize
+        refuse_label(self.conditions)
         known_channels(self.channels)
 
     def load(self) -> Dataset:
@@ -51,7 +56,9 @@ class Folder(Resized):
         files = self._files()
         values, classes = self._labels(files)
         there = place(self, [Path(self.path, file) for file in files])
-        return dataset(self, self._images(files), values, classes, there, Path(self.path).resolve().name)
+        found = dataset(self, self._images(files), values, classes, there, Path(self.path).resolve().name)
+        texts = of_images(self.conditions, found.names, Path(self.path))
+        return replace(found, conditions={**found.conditions, **texts}) if texts else found
 
     def glance(self) -> Glance:
         """The shape that the first image comes to, and whether the folder says classes."""

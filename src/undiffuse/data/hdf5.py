@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.arrays import blocks, dtype_of, known, layout, shape_of, without_broken
+from undiffuse.data.beside import from_arrays, refuse_label, value
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.file import LABELS, USUAL, labels_of
 from undiffuse.data.labels import numbered
@@ -28,7 +29,7 @@ class Hdf5(Resized):
 
     key, labels: paths of data sets inside the file; left empty, the first of images, x, data, arr_0 (or the only one)
     and the first of labels, label, y. labels may also be an .npy or .csv file. axes, size, fit, filter, crop,
-    skip_broken: as of `file`. What does not fit the memory is copied to the cache once.
+    skip_broken, conditions: as of `file`. What does not fit the memory is copied to the cache once.
     Links to other files, and data that lie in other files, are refused.
     """
 
@@ -41,9 +42,11 @@ class Hdf5(Resized):
     filter: Filter = "bicubic"
     crop: int = 0
     skip_broken: bool = False
+    conditions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known(self.axes)
+        refuse_label(self.conditions)
         _ = self.resize
 
     def load(self) -> Dataset:
@@ -61,14 +64,15 @@ class Hdf5(Resized):
             stream = self._blocks(array, axes, dtype)
             kept = find(there) or gather(there, stream, array.shape[0], Kept(np.empty(0)))
             labels, classes = self._labels(file, names, array.shape[0])
+            told = self._told(file, names, array.shape[0])
         x = kept.x
         notes: dict[str, Any] = {"resized": self.resize.describe()} if self.resize != Resize() else {}
+        conditions = told if labels is None else {"label": labels, **told}
         if self.skip_broken and dtype == np.float32:
-            x, labels, left = without_broken(x, labels, where)
+            x, conditions, left = without_broken(x, conditions, where)
             if left:
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
                 notes["broken"] = {"count": left, "examples": {}}
-        conditions = {} if labels is None else {"label": labels}
         return Dataset(x, conditions, classes, Path(self.path).stem, notes=notes)
 
     def glance(self) -> Glance:
@@ -137,6 +141,18 @@ class Hdf5(Resized):
 
     def _blocks(self, array: Any, axes: str, dtype: np.dtype) -> Iterator[np.ndarray]:
         return blocks(array, axes, dtype, self.resize)
+
+    def _told(self, file: Any, names: list[str], count: int) -> dict[str, np.ndarray]:
+        """The conditions beside the items, by name: data sets of this file, or files of their own."""
+        import h5py
+
+        inside = {name: key.strip("/") for name, key in self.conditions.items() if key.strip("/") in names}
+        found = from_arrays({n: key for n, key in self.conditions.items() if n not in inside}, names, count, self.path)
+        for name, key in inside.items():
+            array = self._array(file, key)
+            texts = h5py.check_string_dtype(array.dtype) is not None
+            found[name] = value(np.array(array.asstr()[()], str) if texts else array[()], count, f"{self.path}: {key}")
+        return found
 
     def _label_key(self, names: list[str]) -> str:
         return self.labels or next((name for name in LABELS if name in names), "")

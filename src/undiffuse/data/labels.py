@@ -47,38 +47,39 @@ def numbered(labels: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...
     return labels.astype(np.int64), tuple(map(str, range(int(labels.max()) + 1)))
 
 
-def of_files(path: str, files: Sequence[str]) -> list[str]:
+def of_files(path: str, files: Sequence[str], what: str = "label") -> list[str]:
     """The label of each file, from a .csv with the columns file and label, or a .json of {file: label}.
 
-    A .json may also hold {"labels": [[file, label], ...]}. Raises Refused for files without a label.
+    A .json may also hold {"labels": [[file, label], ...]}. what: the column's name, and what it holds.
+    Raises Refused for files without a label.
     """
-    pairs = _json_pairs(path) if path.lower().endswith(".json") else _csv_pairs(path)
+    pairs = _json_pairs(path) if path.lower().endswith(".json") else _csv_pairs(path, what)
     missing = [file for file in files if file not in pairs]
     if missing:
-        raise Refused(f"{path} has no label for {len(missing)} of {len(files)} images, such as {missing[0]}")
+        raise Refused(f"{path} has no {what} for {len(missing)} of {len(files)} images, such as {missing[0]}")
     return [pairs[file] for file in files]
 
 
-def column(path: str) -> list[str]:
-    """One label an item, from a .csv of one column, or of several with one that is called label."""
+def column(path: str, what: str = "label") -> list[str]:
+    """One label an item, from a .csv of one column, or of several with one that is called so."""
     rows = _rows(path)
     heads = [head.strip().lower() for head in rows[0]]
-    if "label" in heads:
-        at, rows = heads.index("label"), rows[1:]
+    if what in heads:
+        at, rows = heads.index(what), rows[1:]
     elif len(heads) > 1:
-        raise Refused(f"{path} has {len(heads)} columns and none is called label; it has: {', '.join(rows[0])}")
+        raise Refused(f"{path} has {len(heads)} columns and none is called {what}; it has: {', '.join(rows[0])}")
     else:
         at = 0
     _refuse_ragged(path, rows, len(heads))
     return [row[at].strip() for row in rows]
 
 
-def _csv_pairs(path: str) -> dict[str, str]:
+def _csv_pairs(path: str, what: str) -> dict[str, str]:
     rows = _rows(path)
     heads = [head.strip().lower() for head in rows[0]]
-    at, label = (heads.index("file"), heads.index("label")) if {"file", "label"} <= set(heads) else (0, 1)
+    at, label = (heads.index("file"), heads.index(what)) if {"file", what} <= set(heads) else (0, 1)
     if len(heads) < 2:
-        raise Refused(f"{path} has one column; it needs two: file,label")
+        raise Refused(f"{path} has one column; it needs two: file,{what}")
     _refuse_ragged(path, rows, len(heads))
     return {row[at].strip(): row[label].strip() for row in rows}
 

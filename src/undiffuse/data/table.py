@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from undiffuse.core.errors import Refused, near
+from undiffuse.data.beside import refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.labels import classify
 from undiffuse.data.lines import Cells, Head, bad_lines, blocks, head
@@ -24,13 +25,15 @@ class Table(Stored):
 
     A first line that holds no numbers names the columns. label: the column with the class of an item, by name (or by
     number from 0, where there are no names); its values may be words. columns: those to take, in this order; left
-    empty, all but the label. skip_broken: leave out lines with text, empty cells or too few or too many of them.
+    empty, all but the label. conditions: columns that make a vector beside the items, by its name; they are not among
+    the items' own. skip_broken: leave out lines with text, empty cells or too few or too many of them.
     """
 
     path: str
     label: str = ""
     columns: tuple[str, ...] = ()
     skip_broken: bool = False
+    conditions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self) -> Dataset:
         """All lines; raises Refused, showing the first line that holds no numbers, and counting them."""
@@ -41,15 +44,20 @@ class Table(Stored):
         classes: tuple[str, ...] = ()
         if self.label:
             beside["label"], classes = classify([str(name) for name in kept.names], f"{self.path}: {self.label}")
-        names = tuple(top.names[i] for i in cells.numbers) if top.named else ()
-        found = Dataset(kept.x, beside, classes, path.stem, names, notes=kept.about)
+        own = [i for i, number in enumerate(cells.numbers) if number not in self._beside(top)]
+        names = tuple(top.names[cells.numbers[i]] for i in own) if top.named else ()
+        for name, columns in self.conditions.items():
+            places = [cells.numbers.index(self._at(top, column, name)) for column in columns]
+            beside[name] = np.ascontiguousarray(kept.x[:][:, places])
+        x = np.ascontiguousarray(kept.x[:][:, own]) if self.conditions else kept.x
+        found = Dataset(x, beside, classes, path.stem, names, notes=kept.about)
         self._warn_constant(found)
         return found
 
     def glance(self) -> Glance:
         """How many columns of numbers there are, and whether a label is named."""
-        _, _, cells = self._open()
-        return Glance((len(cells.numbers),), bool(self.label))
+        _, top, cells = self._open()
+        return Glance((len(cells.numbers) - len(self._beside(top)),), bool(self.label))
 
     def _open(self) -> tuple[Path, Head, Cells]:
         """The file, its first line, and which columns are numbers and which is the label."""
@@ -66,9 +74,21 @@ class Table(Stored):
             numbers = tuple(i for i in range(len(top.names)) if i != label)
         if label in numbers:
             raise Refused(f"{self.label!r} is the label, and columns = takes it as a number too")
-        if not numbers:
-            raise Refused(f"{self.path} has no column of numbers beside its label")
+        beside = self._beside(top)
+        numbers = (*(i for i in numbers if i not in beside), *beside)
+        if label in beside:
+            raise Refused(f"{self.label!r} is the label, and conditions = takes it as a number too")
+        if len(numbers) == len(beside):
+            raise Refused(f"{self.path} has no column of numbers beside its label" + " and conditions" * bool(beside))
         return path, top, Cells(top.delimiter, len(top.names), numbers, label)
+
+    def _beside(self, top: Head) -> tuple[int, ...]:
+        """The columns that are conditions; raises Refused for one that is taken twice, and for a second label."""
+        refuse_label(self.conditions)
+        found = [self._at(top, column, name) for name, columns in self.conditions.items() for column in columns]
+        if len(set(found)) < len(found) or not all(self.conditions.values()):
+            raise Refused("conditions = names columns, each of which can be taken once, and at least one a condition")
+        return tuple(found)
 
     def _at(self, top: Head, name: str, what: str) -> int:
         if name not in top.names:

@@ -1,7 +1,7 @@
 """Samples from a model, with what they are of and what they cost."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +15,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.model.conditions import numbers
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, plan
+from undiffuse.model.words import understood
 
 Advance = Callable[[int, int], None]  # told (done, total)
 LABEL = "label"  # the condition that counts classes
@@ -25,7 +26,9 @@ class Wish:
     """How to sample; whatever is left out is as the run's recipe says.
 
     sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own (`sampler.field=value` too).
-    label: a class, by number or name; None: the classes in turn. batch: at most so many at once; changes no sample.
+    label: a class, by number or name; None: the classes in turn. told: other conditions, (name or kind, word), see
+    `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
+    at once; changes no sample.
     """
 
     seed: int = 0
@@ -35,6 +38,8 @@ class Wish:
     guidance: float | None = None
     label: str | int | None = None
     batch: int | None = None
+    told: Sequence[tuple[str, str]] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = next((setting for setting in self.settings if "=" not in setting), None)
@@ -154,7 +159,10 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
         asked[LABEL] = wish.label
     elif LABEL in model.conditions:
         asked[LABEL] = in_turn(n, len(model.classes))
-    return model, asked
+    told = understood(model, wish.told)
+    if LABEL in told and wish.label is not None:
+        raise Refused(f"{LABEL!r} is given twice")
+    return model, {**asked, **wish.given, **told}
 
 
 def _drawn(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
+from undiffuse.core.hidden import hidden
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
 from undiffuse.guidance.gradient import gradient, moved, tilt
 
@@ -51,6 +52,7 @@ class Classifier(Denoiser):
         slope = gradient(lambda x: self.classifier(x, t, **read), x_t, "the classifier")
         if isinstance(weight, Tensor):
             weight = weight.to(x_t).reshape(-1, *(1,) * (x_t.ndim - 1))
-        if "drop" in cond:
-            slope = slope * ~cond["drop"].reshape(-1, *(1,) * (x_t.ndim - 1))
+        for name in read:
+            if (dropped := hidden(cond.get("drop"), name)) is not None:
+                slope = slope * ~dropped.reshape(-1, *(1,) * (x_t.ndim - 1))
         return moved(guess, weight * tilt(self.process, t, x_t) * slope)

@@ -1,7 +1,7 @@
 """Classifier-free guidance: extrapolate from the guess without the condition through the guess with it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
-from undiffuse.guidance.extrapolation import Extrapolation, Interval
+from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import hidden
+from undiffuse.guidance.extrapolation import Extrapolation, Interval, within
 
 
 @dataclass(frozen=True)
@@ -18,42 +20,93 @@ class ClassifierFree(Extrapolation):
     """guess = without.blend(with, weight) = without + weight (with - without):
     1 is the plain conditional, 0 the unconditional.
 
-    The paper counts w = weight - 1. without: another denoiser for the unconditional guess; none: this one with its
-    conditions dropped, both in one call. interval, rescale, parallel, largest: see `Extrapolation`.
+    The paper counts w = weight - 1. weight: or one for each of several conditions, by name (arXiv:2206.01714, eq. 11):
+
+        guess = g(none of them) + sum_c weight_c (g(only c of them) - g(none of them)),
+
+    all in one call. without: another denoiser for the unconditional guess; none: this one with its conditions dropped,
+    both in one call. hide: the conditions that are dropped, none: all; the others stay in every guess.
+    interval, rescale, parallel, largest: see `Extrapolation`; the last three are for one weight.
     The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight): see the docs on
     guidance. Source: arXiv:2207.12598, eq. 6.
     """
 
     denoiser: Denoiser
     without: Denoiser | None = None
-    weight: float = 1.0
+    weight: float | Mapping[str, float] = 1.0  # pyright: ignore[reportIncompatibleVariableOverride]
     interval: Interval | None = None
     rescale: float = 0.0
     parallel: float = 1.0
     largest: float = math.inf
+    hide: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         self._check()
+        if isinstance(self.weight, Mapping):
+            if not self.weight:
+                raise Refused("guidance by several weights needs a condition's name and weight, and there is none")
+            if self.without is not None or self.hide is not None or self.rescale or self.parallel != 1 or self.bounded:
+                raise Refused("several weights guide one denoiser alone, without rescale, parallel, largest and hide")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the difference has a largest norm."""
+        return not math.isinf(self.largest)
+
+    def no_density(self) -> str:
+        if isinstance(self.weight, Mapping):
+            return "guidance by several weights moves the guesses away from the means of any one density"
+        return super().no_density()
+
+    def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
+        if not isinstance(self.weight, Mapping):
+            return super().__call__(x_t, t, **cond)
+        share = within(self.interval, self.process.schedule, t, 1.0, otherwise=0.0)
+        if not isinstance(share, Tensor) and share == 0:
+            return self.denoiser(x_t, t, **cond)
+        for name in self.weight:
+            if name not in cond:
+                raise Refused(f"guidance has a weight for {name!r}, and the conditions given are: {', '.join(cond)}")
+        names = list(self.weight)
+        sets = [set(names), *({*names} - {name} for name in names)]
+        plain = [set()] if isinstance(share, Tensor) else []  # the guess of samples outside the interval
+        none, *alone = self._stacked(x_t, t, cond, [*sets, *plain])
+        total = none
+        for i, (name, only) in enumerate(zip(names, alone, strict=False)):
+            # the mean so far of none + weight (only - none), from which none.blend(mean, count) makes the sum
+            total = total.blend(none.blend(only, self.weight[name]), 1 / (i + 1))
+        guess = none.blend(total, float(len(names)))
+        return alone[-1].blend(guess, share) if isinstance(share, Tensor) else guess
 
     def pair(self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any]) -> tuple[Distribution, Distribution]:
         if self.without is not None:
             return self.without(x_t, t), self.denoiser(x_t, t, **cond)
-        t = torch.as_tensor(t, dtype=torch.float64)
-        twice = {name: _twice(value) for name, value in cond.items()}
-        x_twice = _twice(x_t)
-        some: Tensor = (
-            next(iter(x_twice.values())) if isinstance(x_twice, dict) else x_twice
-        )  # any part tells the batch
-        n = len(some) // 2
-        dropped = torch.arange(2 * n, device=some.device) >= n
-        if "drop" in cond:
-            dropped = dropped | twice.pop("drop")
-        both = self.denoiser(x_twice, _twice(t) if t.ndim else t, drop=dropped, **twice)
-        return both.rows(slice(n, None)), both.rows(slice(n))
+        better, worse = self._stacked(x_t, t, cond, [set(), None if self.hide is None else set(self.hide)])
+        return worse, better
+
+    def _stacked(
+        self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any], dropped: Sequence[set[str] | None]
+    ) -> list[Distribution]:
+        """A guess for each set of conditions to drop (None: all), from one call on so many copies of the batch."""
+        t, k = torch.as_tensor(t, dtype=torch.float64), len(dropped)
+        copies = {name: _copied(value, k) for name, value in cond.items() if name != "drop"}
+        x = _copied(x_t, k)
+        some: Tensor = next(iter(x.values())) if isinstance(x, dict) else x  # any part tells the batch
+        n = len(some) // k
+
+        def drop(name: str | None) -> Tensor:
+            rows = torch.tensor([d is None or name in d for d in dropped], device=some.device).repeat_interleave(n)
+            before = hidden(cond.get("drop"), name or "")
+            return rows if before is None else rows | _copied(before, k)
+
+        together = None in dropped and not isinstance(cond.get("drop"), Mapping)
+        drops = drop(None) if together else {name: drop(name) for name in copies}
+        guesses = self.denoiser(x, _copied(t, k) if t.ndim else t, drop=drops, **copies)
+        return [guesses.rows(slice(i * n, (i + 1) * n)) for i in range(k)]
 
 
-def _twice(batch: Any) -> Any:
-    """A batch, or each part of one, behind itself."""
+def _copied(batch: Any, count: int) -> Any:
+    """A batch, or each part of one, behind itself, so often."""
     if isinstance(batch, Mapping):
-        return {name: _twice(part) for name, part in batch.items()}
-    return torch.cat([batch, batch])
+        return {name: _copied(part, count) for name, part in batch.items()}
+    return torch.cat([batch] * count)

@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from undiffuse.metrics.evidence import Parts
 from undiffuse.metrics.judge import Verdicts
 from undiffuse.model.files import write_json
 from undiffuse.model.model import Model
+from undiffuse.model.told import examples
 
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
@@ -123,7 +124,7 @@ def evaluate_run(
 ) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 
-    n: None for COUNT, rounded up to equally many of each class.
+    n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.
     """
     how = how or Judge()
     real = sources.against(model, which)
@@ -132,18 +133,19 @@ def evaluate_run(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
-    n = usual(max(1, len(model.classes))) if n is None else n
+    n = usual(max(1, len(model.classes)), SHOWN if how.metrics == (NLL,) else COUNT) if n is None else n
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
-        drawn = draw(model, n, wish, advance)
-        path = unroll(model, min(n, POINTS if drawn.are_points else SHOWN), wish)
+        drawn = draw(model, n, _told(model, real, wish, n), advance)
+        few = min(n, POINTS if drawn.are_points else SHOWN)
+        path = unroll(model, few, _told(model, real, wish, few))
     with bar("judging", "metric") as advance:
         judged = how(drawn.x, real, wish.seed, drawn.labels, advance)
     few_held_out, few_learned = (part.some(2000) for part in (real.held_out, real.train))
     noise = errors(
         model,
-        (np.asarray(few_held_out.x), few_held_out.labels),
-        (np.asarray(few_learned.x), few_learned.labels),
+        (np.asarray(few_held_out.x), few_held_out.conditions),
+        (np.asarray(few_learned.x), few_learned.conditions),
     )
     field = way(model, np.asarray(few_held_out.x)[:POINTS], path, walked(model, len(path.x), wish), wish.seed)
     scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
@@ -158,15 +160,20 @@ def evaluate_run(
     return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
 
 
+def _told(model: Model, real: Real, wish: Wish, n: int) -> Wish:
+    """The wish with the conditions of n held-out items, in turn; classes take their turn by themselves."""
+    return replace(wish, given={**examples(model.conditions, real.held_out.conditions, n), **wish.given})
+
+
 def sampling(wish: Wish) -> dict[str, Any]:
     """How was drawn, in JSON's types."""
     asked = {"seed": wish.seed, "sampler": wish.sampler, "set": list(wish.settings)}
     return asked | {"steps": wish.steps, "guidance": wish.guidance}
 
 
-def usual(classes: int) -> int:
-    """COUNT samples, rounded up to a multiple of the classes."""
-    return -(-COUNT // classes) * classes
+def usual(classes: int, count: int = COUNT) -> int:
+    """So many samples, rounded up to a multiple of the classes."""
+    return -(-count // classes) * classes
 
 
 def describe(command: str, seed: int, count: int, started: float, judged: Judged, **more: Any) -> dict[str, Any]:

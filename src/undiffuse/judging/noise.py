@@ -1,5 +1,6 @@
 """How well a model guesses the data at every noise level, beside the best guess that is linear."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,9 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.random import Random
-from undiffuse.drawing.draw import LABEL
 from undiffuse.model.model import Model
 from undiffuse.model.plan import batches
+from undiffuse.model.told import known
 
 LEVELS, WIDEST = 16, 9.0  # noise levels, and the largest log-SNR shown
 SYMBOLS = 2048
@@ -32,12 +33,12 @@ class Errors:
 
 def errors(
     model: Model,
-    held_out: tuple[np.ndarray, np.ndarray | None],
-    train: tuple[np.ndarray, np.ndarray | None],
+    held_out: tuple[np.ndarray, Mapping[str, Any]],
+    train: tuple[np.ndarray, Mapping[str, Any]],
     count: int = 256,
 ) -> Errors:
     """E |x_0 - guess(x_t)|^2 a dimension, of tokens -E log guess(x_0), for `count` held-out and training items (x,
-    labels) with the same noise.
+    conditions) with the same noise.
 
     Where training items are guessed much better than held-out ones, the model has learnt them by heart.
     """
@@ -48,10 +49,10 @@ def errors(
         times = ((times * schedule.steps).round().clamp(min=1) / schedule.steps).unique().flip(0)
     levels = schedule.log_snr(times)
     parts = [
-        (model.codec.encode(x[:count]), None if labels is None else torch.from_numpy(labels[:count]))
-        for x, labels in (held_out, train)
+        (model.codec.encode(x[:count]), known(model.conditions, {name: v[:count] for name, v in told.items()}))
+        for x, told in (held_out, train)
     ]
-    unseen, learned = ([_error(model, x, labels, float(t)) for t in times] for x, labels in parts)
+    unseen, learned = ([_error(model, x, told, float(t)) for t in times] for x, told in parts)
     first = model.codec.encode(train[0][:2000])
     if first.is_floating_point():
         return Errors(levels.tolist(), unseen, learned, linear(first, levels))
@@ -83,13 +84,12 @@ def frequent(process: Any, x: Tensor, times: Tensor) -> list[float]:
 
 
 @torch.no_grad()
-def _error(model: Model, x_0: Tensor, labels: Tensor | None, t: float) -> float:
+def _error(model: Model, x_0: Tensor, told: Mapping[str, Any], t: float) -> float:
     model.denoiser.eval()
-    told = labels if LABEL in model.conditions else None
     total = 0.0
     for rows in torch.arange(len(x_0)).split(batches(model.shape)):
         part = x_0[rows].to(model.device)
         x_t = model.denoiser.process.marginal(part, t).sample(Random(0, rows))
-        cond = {} if told is None else {LABEL: told[rows].to(model.device)}
+        cond = {name: values[rows].to(model.device) for name, values in told.items()}
         total += float(model.denoiser(x_t, t, **cond).error(part).double().sum())
     return total / x_0.numel()

@@ -49,6 +49,10 @@ class Description:
             raise Refused(
                 f"{what}: its codec decodes to {str(codec['dtype'])[:40]!r}, and data are {', '.join(DTYPES)}"
             )
+        conditions = parts.conditions(recipe.with_tables(**told))
+        for name, condition in conditions.items():
+            if condition.kind != "label" and not condition.shape:
+                raise Refused(f"{what} is broken: its condition {name!r} has no shape")
         facts = {key: value for key, value in about.items() if key not in KNOWN}
         for key, kind in (("step", int), ("data", dict)):
             if key in facts:
@@ -57,7 +61,7 @@ class Description:
             recipe,
             shape,
             tuple(_each(about, "classes", str, what)),
-            parts.conditions(recipe.with_tables(**told)),
+            conditions,
             registry.build("codecs", codec),
             facts,
             _variance(about, what),

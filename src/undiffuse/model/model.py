@@ -62,7 +62,7 @@ class Model:
         sampler: Sampler | str | None = None,
         steps: int | None = None,
         times: Grid | str | None = None,
-        guidance: float | None = None,
+        guidance: float | Mapping[str, float] | None = None,
         batch: int | None = None,
         indices: Sequence[int] | Tensor | None = None,
         progress: Progress = False,
@@ -74,7 +74,8 @@ class Model:
         unless given.
         batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples,
         default 0 ... n-1.
-        label: a class (number or name), or n of them; left out: samples of any class.
+        label, and other conditions by their names: a class (number or name), a text, numbers (d,) or an image
+        (channels, height, width) of any size, or n of them; left out: samples of any. guidance: or by name.
         progress: show a bar, or call progress(done, total), in steps of one sample.
         Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model
         was not trained for.
@@ -111,7 +112,7 @@ class Model:
         sampler: Sampler | str | None = None,
         steps: int | None = None,
         times: Grid | str | None = None,
-        guidance: float | None = None,
+        guidance: float | Mapping[str, float] | None = None,
         indices: Sequence[int] | Tensor | None = None,
         **cond: Any,
     ) -> Iterator[Tensor]:
@@ -158,7 +159,7 @@ class Model:
             "format": FORMAT,
             "shape": list(self.shape),
             "classes": list(self.classes),
-            "conditions": {name: asdict(condition) for name, condition in self.conditions.items()},
+            "conditions": {name: condition.described() for name, condition in self.conditions.items()},
             "codec": {"name": self.recipe["codec"]["name"], **asdict(self.codec)},  # pyright: ignore[reportArgumentType]
             "parameters": sum(p.numel() for p in self.denoiser.parameters()),
             "recipe": {"name": self.recipe.name, "about": self.recipe.about, "tables": self.recipe.tables},
@@ -211,14 +212,13 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
     what = f"model {file}"
     with held(file, "model") as found:
         said = Description.of(found.about, what)
-        classes = len(said.classes) if said.conditions else 0
-        most = (
-            min(len(found) + 1000, TENSORS),
-            found.nbytes + 2**30,
-        )  # a network may have more than it saves, but not much
-        fit(found.like, parts.blueprint(said.recipe, said.shape, classes, said.codec, *most), what)
+        classes = len(said.classes) if "label" in said.conditions else 0
+        # a network may have more than it saves, but not much
+        most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
+        of = (said.recipe, said.shape, classes, said.codec)
+        fit(found.like, parts.blueprint(*of, *most, told=said.conditions), what)
         with torch.random.fork_rng(devices=[]):
-            denoiser = parts.predictor(said.recipe, said.shape, classes, said.codec)
+            denoiser = parts.predictor(*of, said.conditions)
         weights = dict(found)
     finite(weights, what)
     denoiser.load_state_dict(weights)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 from undiffuse.model.spread import network as widened
 from undiffuse.model.spread import spread
+from undiffuse.model.told import conditions, refuse_deaf
 
 KIND = {
     "data": "data",
@@ -33,16 +35,9 @@ KIND = {
     "sampler": "samplers",
 }
 INNER = {"times": "times", "predictor": "samplers"}  # fields of a component that are components themselves
-GIVEN = (
-    "channels",
-    "classes",
-    "shape",
-    "size",
-    "features",
-    "dimensions",
-    "vocabulary",
-    "noise_levels",
-)  # what the data says; a network takes what it has a field for
+GIVEN = (  # what the data says; a network takes what it has a field for
+    *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "noise_levels", "conditions"),
+)
 MOST = 1_000_000  # steps of a sampler
 
 
@@ -67,7 +62,7 @@ def check(recipe: Recipe) -> Train:
     types and values, and for parameterizations that are undefined at the schedule's noisy end.
     """
     settings = training(recipe)
-    conditions(recipe)
+    told = conditions(recipe)
     processes.check(recipe.tables)
     dynamics = process(recipe)
     if recipe["scales"]:
@@ -75,6 +70,7 @@ def check(recipe: Recipe) -> Train:
     for table in ("data", "codec"):
         registry.build(KIND[table], recipe[table])
     _known("network", recipe["network"])
+    refuse_deaf(recipe, told)
     spread(recipe)
     objective(recipe)
     processes.check_sampler(dynamics, sampling(recipe).sampler)
@@ -99,7 +95,7 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "schedule", "network", "scales", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    tables["conditions"] = {name: _defaults(Condition) | fields for name, fields in recipe["conditions"].items()}
+    tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
     tables["train"] = _defaults(Train) | recipe["train"]
     return recipe.with_tables(**tables)
 
@@ -110,16 +106,6 @@ def training(recipe: Recipe) -> Train:
     if "steps" not in values:
         raise Refused("train needs steps: how many optimiser steps to take")
     return Train(**values)
-
-
-def conditions(recipe: Recipe) -> dict[str, Condition]:
-    """The [conditions.*] tables by name."""
-    found: dict[str, Condition] = {}
-    for name, fields in recipe["conditions"].items():
-        if not isinstance(fields, Mapping):
-            raise Refused(f"conditions.{name} is a table: write [conditions.{name}] and its fields below")
-        found[name] = Condition(**registry.check(Condition, fields, owner=f"conditions.{name}"))
-    return found
 
 
 def process(recipe: Recipe, codec: Codec | None = None) -> Process:
@@ -167,17 +153,21 @@ def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
 
 
 def predictor(
-    recipe: Recipe, shape: tuple[int, ...], classes: int, codec: Codec | None = None
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec | None = None,
+    told: Mapping[str, Condition] | None = None,
 ) -> Predictor | Classifier:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
-    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. Raises Refused if
-    the network cannot be built so, or if it is too large for this machine's memory.
+    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
+    with their shapes. Raises Refused if the network cannot be built so, or is too large for this machine's memory.
     """
     processes.check(recipe.tables)
-    blueprint(recipe, shape, classes, codec)
+    blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics)
+    network = _network(recipe, shape, classes, dynamics, told or {})
     if recipe["scales"]:
         scales = registry.build("scales", recipe["scales"])
         return Predictor(network, dynamics, scales, spread(recipe).variance)
@@ -191,18 +181,26 @@ def blueprint(
     codec: Codec | None = None,
     tensors: int = plans.TENSORS,
     size: int | None = None,
+    told: Mapping[str, Condition] | None = None,
 ) -> dict[str, Tensor]:
     """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
 
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec))
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), told or {})
     network = plans.blueprint(build, what, tensors, size)
     return {f"network.{name}": tensor for name, tensor in network.items()}
 
 
-def _network(recipe: Recipe, shape: tuple[int, ...], classes: int, dynamics: Process) -> nn.Module:
+def _network(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    dynamics: Process,
+    told: Mapping[str, Condition] = MappingProxyType({}),
+) -> nn.Module:
+    refuse_deaf(recipe, told, shape)
     vocabulary = 0 if recipe["scales"] else len(getattr(dynamics, "noise", ()))  # values have none
     given: dict[str, Any] = {
         "channels": shape[0],
@@ -213,6 +211,7 @@ def _network(recipe: Recipe, shape: tuple[int, ...], classes: int, dynamics: Pro
         "dimensions": len(shape) - 1,
         "vocabulary": vocabulary,
         "noise_levels": dynamics.schedule.steps,
+        "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
     }
     name = str(recipe["network"].get("name"))
     if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):

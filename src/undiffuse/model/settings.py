@@ -9,6 +9,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.model.precision import NAMES
 
 RAMPS = ("none", "tenth", "power")
+AXES = {"label": (), "vector": (1,), "text": (1, 2), "image": (2, 3, 4)}  # of one value of each kind of condition
+LONGEST = 4096  # tokens of a caption
 EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
 
@@ -88,10 +90,34 @@ class Train:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition that the network is told. drop: how often it is hidden in training, which guidance needs."""
+    """A condition that the network is told. drop: how often it is hidden in training, which guidance needs.
+
+    kind: "label", a class; "vector", numbers; "text", a caption; "image", a picture, mask or map of any size.
+    encoder: of captions: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face
+    model. length: at most so many bytes or tokens of a caption. shape: of one value; the data say it.
+    """
 
     drop: float = 0.0
+    kind: Literal["label", "vector", "text", "image"] = "label"
+    encoder: str = "bytes"
+    length: int = 64
+    shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
             raise Refused(f"drop is the chance that a condition is hidden: from 0 to 1, not {self.drop:g}")
+        if not 1 <= self.length <= LONGEST:
+            raise Refused(f"length is the most tokens of a caption: from 1 to {LONGEST}, not {self.length}")
+        if self.shape and (
+            len(self.shape) not in AXES[self.kind] or min(self.shape) < 1 or math.prod(self.shape) > 2**24
+        ):
+            raise Refused(f"a condition of kind {self.kind!r} cannot have the shape {str(self.shape)[:80]}")
+
+    def written(self) -> dict[str, Any]:
+        """The fields that a recipe says of a condition of this kind."""
+        text = {"encoder": self.encoder, "length": self.length} if self.kind == "text" else {}
+        return {"kind": self.kind, "drop": self.drop, **text}
+
+    def described(self) -> dict[str, Any]:
+        """The same with the shape of a value, in JSON's types."""
+        return self.written() | ({"shape": list(self.shape)} if self.shape else {})

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.axes import begin, convolution, everywhere
+from undiffuse.networks.reading import Text
 from undiffuse.networks.resampling import Change
 
 SQRT_HALF = math.sqrt(0.5)  # of a sum of two parts of equal variance, which keeps that variance
@@ -108,9 +109,12 @@ class Attention(nn.Module):
     """x + out(softmax(q k^T / sqrt(d)) v) over the places of each sample; the output projection starts at zero.
 
     head_width: channels a head; 0: one head. With `rescale` the sum is divided by sqrt 2.
+    text_width: of a text's tokens, to which the places attend after that (`Cross`); 0: there is no text.
     """
 
-    def __init__(self, channels: int, groups: int, eps: float, head_width: int, rescale: bool = False) -> None:
+    def __init__(
+        self, channels: int, groups: int, eps: float, head_width: int, rescale: bool = False, text_width: int = 0
+    ) -> None:
         super().__init__()
         self.rescale = rescale
         if head_width < 0 or (head_width and channels % head_width):
@@ -122,19 +126,48 @@ class Attention(nn.Module):
         for rows in self.qkv.weight.detach().split(channels):
             nn.init.xavier_uniform_(rows)
         self.out = begin(nn.Linear(channels, channels), scale=0.0)
+        self.cross = Cross(channels, groups, eps, self.heads, text_width) if text_width else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, text: Text | None = None) -> Tensor:
         tokens = normalise(x, self.norm).flatten(2).mT  # (batch, places, channels)
         batch, places, channels = tokens.shape
         qkv = self.qkv(tokens).view(batch, places, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, places, channels a head)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, places, channels)
         x = x + self.out(h).mT.unflatten(2, x.shape[2:])
-        return x * SQRT_HALF if self.rescale else x
+        x = x * SQRT_HALF if self.rescale else x
+        return x if self.cross is None or text is None else self.cross(x, text)
+
+
+class Cross(nn.Module):
+    """x + out(softmax(q k^T / sqrt(d)) v), queries from the places and keys and values from a text's tokens.
+
+    It starts as the identity.
+    """
+
+    def __init__(self, channels: int, groups: int, eps: float, heads: int, text_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(group_count(channels, groups), channels, eps=eps)
+        self.q, self.kv = nn.Linear(channels, channels), nn.Linear(text_width, 2 * channels)
+        self.out = begin(nn.Linear(channels, channels), scale=0.0)
+
+    def forward(self, x: Tensor, text: Text) -> Tensor:
+        q = self.q(normalise(x, self.norm).flatten(2).mT).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(text.tokens.to(x.dtype)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=text.there[:, None, None])
+        return x + self.out(h.transpose(1, 2).flatten(2)).mT.unflatten(2, x.shape[2:])
+
+
+class Unattended(nn.Module):
+    """No attention: x as it is."""
+
+    def forward(self, x: Tensor, text: Text | None = None) -> Tensor:
+        return x
 
 
 class Down(nn.Module):
-    """A level on the way down: residual blocks, each with its attention (or Identity), then the way to the next level.
+    """A level on the way down: residual blocks, each with its attention (or none), then the way to the next level.
 
     Returns what the way up will need: the output of every part; the last is also the next level's input.
     """
@@ -144,10 +177,10 @@ class Down(nn.Module):
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
 
-    def forward(self, x: Tensor, times: Iterator[Tensor]) -> list[Tensor]:
+    def forward(self, x: Tensor, times: Iterator[Tensor], text: Text | None = None) -> list[Tensor]:
         outputs: list[Tensor] = []
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
-            x = attention(residual(x, next(times)))
+            x = attention(residual(x, next(times)), text)
             outputs.append(x)
         return outputs if self.resample is None else [*outputs, self.resample(x, times)]
 
@@ -159,9 +192,9 @@ class Middle(nn.Module):
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList([attention])
 
-    def forward(self, x: Tensor, times: Iterator[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, times: Iterator[Tensor], text: Text | None = None) -> Tensor:
         (first, second), (attention,) = self.residuals, self.attentions
-        return second(attention(first(x, next(times))), next(times))
+        return second(attention(first(x, next(times)), text), next(times))
 
 
 class Up(nn.Module):
@@ -172,7 +205,7 @@ class Up(nn.Module):
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
 
-    def forward(self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor], text: Text | None = None) -> Tensor:
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
-            x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)))
+            x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)), text)
         return x if self.resample is None else self.resample(x, times)

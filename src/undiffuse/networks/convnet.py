@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import convolution, everywhere, refuse_dimensions, refuse_shape
 from undiffuse.networks.embeddings import Label, RawTime
 
@@ -57,7 +58,7 @@ class ConvNet(nn.Module):
         ]
         self.enter, self.hidden, self.leave = enter, nn.ModuleList(hidden), leave
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this ConvNet")
         features = everywhere(self.time(c_time).to(x.dtype), x).expand(-1, -1, *x.shape[2:])
         h = self.enter(torch.cat([x, features], dim=1))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop, hidden
 
 
 def positional(c_time: Tensor, width: int, *, shift: int = 1, cos_first: bool = False) -> Tensor:
@@ -65,7 +66,7 @@ class RawTime(nn.Module):
 class Label(nn.Module):
     """A learned vector a class; the null class is the zero vector, so it needs no row of its own.
 
-    label: (batch,) integers, None: null for all.  drop: (batch,) booleans, True: null for that sample.
+    label: (batch,) integers, None: null for all.  drop: True: null for that sample, see `hidden`.
     """
 
     def __init__(self, classes: int, width: int) -> None:
@@ -75,13 +76,13 @@ class Label(nn.Module):
         self.classes = classes
         self.table = nn.Embedding(classes, width) if classes else None
 
-    def forward(self, like: Tensor, label: Tensor | None, drop: Tensor | None) -> Tensor:
+    def forward(self, like: Tensor, label: Tensor | None, drop: Drop) -> Tensor:
         """`like` (batch, width) plus the classes' vectors."""
         if label is None:
             return like
         if self.table is None:
             raise Refused("a label was given, but this network was built without classes (classes = 0)")
         vector = self.table(label.long()).to(like.dtype)
-        if drop is not None:
-            vector = vector.masked_fill(drop[:, None], 0.0)
+        if (null := hidden(drop, "label")) is not None:
+            vector = vector.masked_fill(null[:, None], 0.0)
         return like + vector

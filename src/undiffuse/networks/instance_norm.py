@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import everywhere
 from undiffuse.networks.embeddings import Label
 
@@ -51,7 +52,7 @@ class LevelNumbers(nn.Module):
         if self.label.table is not None:
             nn.init.zeros_(self.label.table.weight)
 
-    def forward(self, level: Tensor, label: Tensor | None, drop: Tensor | None) -> list[Tensor]:
+    def forward(self, level: Tensor, label: Tensor | None, drop: Drop) -> list[Tensor]:
         """The numbers of each norm, (batch, 3 width) each."""
         if not self.levels:
             numbers = self.table.expand(len(level), -1)

@@ -1,11 +1,14 @@
 """The lectures' network for points: a few fully connected layers, the time appended to the input."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
+from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.embeddings import Label, RawTime
 
 
@@ -15,10 +18,11 @@ class MLP(nn.Module):
     Anything is flattened, so points, rows of a table and small images all fit.
     channels: dimensions of a point; used where shape is empty.  shape: the data's shape, e.g. (2,) or (1, 8, 8).
     classes: number of classes, 0 for none; a class adds a learned vector to the first hidden layer, null nothing.
+    conditions: the vectors that it is told, a linear layer each; given by the data, see `Told`.
     time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's
         ln(sigma)/4 use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
 
-    Raises Refused for data of another size, and for a label without classes.
+    Raises Refused for data of another size, for a label without classes, and for conditions of other kinds.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class MLP(nn.Module):
         time_scale: float = 1 / 999,
         time_shift: float = -0.5,
         waves: int = 0,
+        conditions: Specs | None = None,
     ) -> None:
         super().__init__()
         sizes = {"channels": channels, "width": width, "depth": depth, f"shape {shape}": min(shape, default=1)}
@@ -41,17 +46,20 @@ class MLP(nn.Module):
         self.size = math.prod(shape) if shape else channels
         self.time = RawTime(time_scale, time_shift, waves)
         self.label = Label(classes, width)
+        self.told = Told(conditions or {}, width, "an MLP", ("vector",))
         self.enter = nn.Linear(self.size + self.time.width, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth - 1)])
         self.leave = nn.Linear(width, self.size)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         if x[:1].numel() != self.size and len(x):
             given = tuple(x.shape[1:])
             raise Refused(f"this MLP takes {self.size} numbers a sample, not {given}; build it with shape = {given}")
         features = self.time(c_time).to(x.dtype)
         h = self.enter(torch.cat([x.flatten(1), features], dim=1))
         h = self.label(h, label, drop)
+        added, _ = self.told.read(len(x), cond, drop)
+        h = h if added is None else h + added.to(h.dtype)
         for layer in self.hidden:
             h = layer(h.relu())
         return self.leave(h.relu()).view(x.shape)

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.instance_norm import LevelNumbers
 from undiffuse.networks.refine import Encode, Norm, RefineBlock
@@ -64,7 +65,7 @@ class NCSN(nn.Module):
         widths = [m.width for m in self.modules() if isinstance(m, Norm)]
         self.numbers = LevelNumbers(widths, levels, classes)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this NCSN")
         refuse_sizes(x, 2, "an NCSN")
         numbers = iter(self.numbers(c_time, label, drop))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
 from undiffuse.networks.embeddings import Label
 from undiffuse.networks.readouts import Readout
 
@@ -44,7 +45,7 @@ class TokenMLP(nn.Module):
         self.label = Label(classes, width)
         self.readout = Readout(width, size * vocabulary, noise_levels, readouts)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         if tuple(x.shape[1:]) != self.shape:
             raise Refused(f"this token_mlp takes items of shape {self.shape}, not {tuple(x.shape[1:])}")
         h = F.one_hot(x, self.vocabulary).flatten(1).to(self.readout.every.weight.dtype)

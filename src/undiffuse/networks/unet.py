@@ -5,15 +5,28 @@ DDPM's is for images; the same runs along one axis (sequences) or three (volumes
 
 import math
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
-from undiffuse.networks.blocks import Attention, Down, Middle, Resample, Residual, Up, activate, group_count, normalise
+from undiffuse.networks.blocks import (
+    Attention,
+    Down,
+    Middle,
+    Resample,
+    Residual,
+    Unattended,
+    Up,
+    activate,
+    group_count,
+    normalise,
+)
+from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.diffusers_format import (
     arguments,
     config_of,
@@ -38,6 +51,8 @@ class UNet(nn.Module):
     dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
         width); given by the data.
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
+    conditions: what it is told besides, by name: vectors, texts and images; given by the data, see `Told`. Texts reach
+        the levels with attention, by tokens of text_width.
     width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
     blocks: residual blocks a level (one more on the way up).
     attention: the levels with attention, so that one network takes any size; resolution r of size s is level
@@ -78,10 +93,12 @@ class UNet(nn.Module):
         resample: str = "conv",
         rescale: bool = False,
         fourier: float = 0.0,
+        text_width: int = 128,
+        conditions: Specs | None = None,
     ) -> None:
         super().__init__()
         refuse_dimensions(dimensions, "a U-Net")
-        for name, value in {"channels": channels, "width": width, "blocks": blocks}.items():
+        for name, value in {"channels": channels, "width": width, "blocks": blocks, "text_width": text_width}.items():
             if value < 1:
                 raise Refused(f"{name} = {value}: a U-Net needs at least 1")
         depth = len(multipliers)
@@ -103,6 +120,8 @@ class UNet(nn.Module):
         self.out_channels, self.dimensions = out_channels or channels, dimensions
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
 
+        self.told = Told(conditions or {}, 4 * width, "a U-Net", ("vector", "text", "image"), text_width)
+        text = text_width if self.told.readers else 0
         widths = [round(width * m) for m in multipliers]
         attended = {level % depth for level in attention}
 
@@ -111,8 +130,8 @@ class UNet(nn.Module):
 
         def attend(level: int, count: int) -> list[nn.Module]:
             if level not in attended:
-                return [nn.Identity() for _ in range(count)]
-            return [Attention(widths[level], groups, eps, head_width, rescale) for _ in range(count)]
+                return [Unattended() for _ in range(count)]
+            return [Attention(widths[level], groups, eps, head_width, rescale, text) for _ in range(count)]
 
         shrink, grow = CHANGES[resample]
 
@@ -125,7 +144,7 @@ class UNet(nn.Module):
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
-        self.enter = begin(convolution(dimensions, channels, width, 3, padding=1))
+        self.enter = begin(convolution(dimensions, channels + self.told.channels, width, 3, padding=1))
         self.down = nn.ModuleList()
         skips, now = [width], width
         for level, out in enumerate(widths):
@@ -134,7 +153,7 @@ class UNet(nn.Module):
             self.down.append(Down(stack, attend(level, blocks), None if last else halve(out)))
             skips += [out] * (blocks if last else blocks + 1)
             now = out
-        attention_ = Attention(now, groups, eps, head_width, rescale)
+        attention_ = Attention(now, groups, eps, head_width, rescale, text)
         self.middle = Middle([residual(now, now), residual(now, now)], attention_)
         self.up = nn.ModuleList()
         for level, out in reversed(list(enumerate(widths))):
@@ -150,20 +169,21 @@ class UNet(nn.Module):
         for rows in self.time_out.weight.detach().split(self.time_widths):
             nn.init.xavier_uniform_(rows)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         self._check(x)
-        times = iter(self.embed(c_time, label, drop).to(x.dtype).split(self.time_widths, dim=1))
-        x = self.enter(x)
+        added, text = self.told.read(len(x), cond, drop)
+        times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
+        x = self.enter(self.told.beside(x, cond, drop))
         skips = [x]
         for level in self.down:
-            skips += level(skips[-1], times)
-        x = self.middle(skips[-1], times)
+            skips += level(skips[-1], times, text)
+        x = self.middle(skips[-1], times, text)
         for level in self.up:
-            x = level(x, times, skips)
+            x = level(x, times, skips, text)
         return self.leave(activate(normalise(x, self.leave_norm)))
 
-    def embed(self, c_time: Tensor, label: Tensor | None, drop: Tensor | None) -> Tensor:
-        """What all blocks are told of the time and the class, (batch, sum of time_widths).
+    def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
+        """What all blocks are told of the time, the class and what `Told` adds to them, (batch, sum of time_widths).
 
         The time is embedded in float32 whatever the weights' dtype, also under autocast.
         """
@@ -176,7 +196,8 @@ class UNet(nn.Module):
             )
             e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))
             e = F.linear(e, self.time_hidden.weight.float(), self.time_hidden.bias.float())
-            e = F.silu(self.label(e, label, drop))
+            e = self.label(e, label, drop)
+            e = F.silu(e if added is None else e + added.float())
             return self.time_out(e.to(self.time_out.weight.dtype))
 
     def _check(self, x: Tensor) -> None:

@@ -13,10 +13,13 @@ from torch import Tensor
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
+from undiffuse.model.text import Captions
+from undiffuse.model.told import tensor
 
 ORDER, FLIP, DROP = 0, 1, 2  # independent streams of one seed
 CPU = torch.device("cpu")
 SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
+Values = Tensor | Captions  # (count, ...), indexed alike
 AXES = {False: (), True: (-1,), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}
 
 
@@ -34,25 +37,30 @@ class Batches:
     """A data set dealt out in batches: every epoch is a fresh permutation, and a batch may span two epochs.
 
     x: (count, *shape) in the data's dtype: a tensor, or rows on a disk. conditions: (count, ...) each. size: samples a
-    step. drop: the chance that a sample's conditions are hidden (the mask `drop`, left out if 0). flip: mirror left to
-    right (True or "horizontal"), top to bottom ("vertical"), or independently both, each with chance 1/2.
+    step. drop: the chance that a sample's conditions are hidden, all together (the mask `drop`, left out if 0), or of
+    each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
+    top to bottom ("vertical"), or independently both, each with chance 1/2. images: the conditions that are mirrored
+    with the items.
     """
 
     x: Tensor | Items
-    conditions: Mapping[str, Tensor]
+    conditions: Mapping[str, Values]
     codec: Codec
     size: int
     random: Random
-    drop: float = 0.0
+    drop: float | Mapping[str, float] = 0.0
     flip: bool | Literal["horizontal", "vertical", "both"] = False
+    images: tuple[str, ...] = ()
     device: torch.device = CPU
 
     @classmethod
     def of(
-        cls, x: Items | Tensor, conditions: Mapping[str, np.ndarray], codec: Codec, size: int, seed: int, **options: Any
+        cls, x: Items | Tensor, conditions: Mapping[str, Any], codec: Codec, size: int, seed: int, **options: Any
     ) -> Self:
-        """Batches of arrays; an array that lies on the disk stays there."""
-        given = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in conditions.items()}
+        """Batches of arrays; one that lies on the disk stays there. conditions: arrays, or what `tensors` gives."""
+        given = {
+            name: tensor(values) if isinstance(values, np.ndarray) else values for name, values in conditions.items()
+        }
         if isinstance(x, np.ndarray) and not isinstance(x, np.memmap):
             x = tensor(x)
         return cls(x, given, codec, size, Random(seed), **options)
@@ -93,26 +101,34 @@ class Batches:
         which = self.indices(step)[rows]
         return Dealt(which, self.fetch(which))
 
-    def at(
-        self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def at(self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None) -> tuple[Tensor, dict[str, Any]]:
         """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on.
 
         dealt: what `deal` gave for these rows, if that is there already.
         """
         which, x = dealt or self.deal(step, rows)
         slots = torch.arange(self.size)[rows]
+        told = {name: values[which.to(self.device)] for name, values in self.conditions.items()}
         for number, axis in enumerate(AXES[self.flip]):
             chance = self.random.fold(FLIP, step, *([number] if number else [])).at(slots)
             mirrored = chance.integers(2, (len(slots),), device=x.device) == 1
-            x = torch.where(mirrored.reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
-        return self.codec.encode(x), self._told(which.to(self.device), step, slots)
+            x = _mirrored(x, mirrored, axis)
+            told |= {name: _mirrored(told[name], mirrored, axis) for name in self.images}
+        return self.codec.encode(x), told | self._hidden(step, slots)
 
-    def _told(self, which: Tensor, step: int, slots: Tensor) -> dict[str, Tensor]:
-        told = {name: values[which] for name, values in self.conditions.items()}
-        if told and self.drop:
-            told["drop"] = self.random.fold(DROP, step).at(slots).uniform((len(slots),), self.device) < self.drop
-        return told
+    def _hidden(self, step: int, slots: Tensor) -> dict[str, Any]:
+        """The masks of what is hidden: from one stream where it is one, else from one a condition."""
+        if not self.conditions or not self.drop:
+            return {}
+        random = self.random.fold(DROP, step)
+        if not isinstance(self.drop, Mapping):
+            return {"drop": self._chosen(random, slots, self.drop)}
+        names = sorted(self.conditions)
+        rates = [(i, name, self.drop.get(name, 0.0)) for i, name in enumerate(names)]
+        return {"drop": {name: self._chosen(random.fold(i), slots, rate) for i, name, rate in rates if rate}}
+
+    def _chosen(self, random: Random, slots: Tensor, rate: float) -> Tensor:
+        return random.at(slots).uniform((len(slots),), self.device) < rate
 
 
 class Dealt(NamedTuple):
@@ -149,9 +165,9 @@ def _permutation(seed: int, epoch: int, count: int) -> Permutation:
     return Random(seed).fold(epoch).permutation(count)
 
 
-def tensor(x: np.ndarray) -> Tensor:
-    """The array as a tensor that can be indexed: unsigned 16-bit integers become 32-bit ones."""
-    return torch.from_numpy(x.astype(np.int32) if x.dtype == np.uint16 else np.ascontiguousarray(x))
+def _mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
+    """x with the items where `which` is true mirrored along an axis."""
+    return torch.where(which.to(x.device).reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
 
 
 def _small(x: Tensor, device: torch.device) -> bool:

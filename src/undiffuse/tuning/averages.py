@@ -18,6 +18,7 @@ from undiffuse.model import parts
 from undiffuse.model.files import finite, fit, own, write_json
 from undiffuse.model.held import held
 from undiffuse.model.model import Model, load
+from undiffuse.model.told import examples, tensors
 from undiffuse.training import checkpoint
 from undiffuse.training.batches import Batches
 from undiffuse.training.claim import claim
@@ -121,7 +122,7 @@ def _measures(model: Model, metric: Metric, count: int) -> tuple[Measure, Measur
         raise Refused("the run held nothing out (train.held_out = 0): there is nothing to choose a length by")
     loaded: Dataset = registry.build("data", model.recipe["data"]).load()
     held_out = loaded.split(settings.held_out)[1]
-    told = {name: held_out.conditions[name] for name in model.conditions}
+    told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
     unseen = Batches.of(held_out.x, told, model.codec, batch, settings.seed).to(model.device)
     validation = Validation(parts.objective(model.recipe), unseen)
@@ -138,7 +139,7 @@ def _distance(held_out: Dataset, count: int) -> Measure:
 
     def distance(model: Model) -> float:
         classes = [i % len(model.classes) for i in range(count)] if "label" in model.conditions else None
-        drawn = model.sample(count, label=classes)
+        drawn = model.sample(count, label=classes, **examples(model.conditions, held_out.conditions, count))
         x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
         return sliced_wasserstein(x, y) if len(model.shape) == 1 else frechet(x, y)
 

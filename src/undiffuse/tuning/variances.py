@@ -20,6 +20,7 @@ from undiffuse.model import parts
 from undiffuse.model.files import own, write_json
 from undiffuse.model.model import Model, load
 from undiffuse.model.plan import batches
+from undiffuse.model.told import tensors
 from undiffuse.training.claim import claim
 from undiffuse.tuning.place import FOLDER, draw
 from undiffuse.tuning.place import keep as keep_
@@ -118,19 +119,19 @@ def levels(schedule: Schedule, points: int) -> Tensor:
     return (times * schedule.steps - 1e-6).ceil().clamp(min=1).unique() / schedule.steps
 
 
-def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Any]]:
     """At most so many of the data that training saw, encoded, and their conditions."""
     loaded: Dataset = registry.build("data", model.recipe["data"]).load()
     settings = parts.training(model.recipe)
     data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
-    told = {name: torch.as_tensor(np.asarray(data.conditions[name]), device=model.device) for name in model.conditions}
+    told = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}
     return model.codec.encode(np.asarray(data.x)).to(model.device), told
 
 
 def _estimate(
     model: Model,
     x_0: Tensor,
-    told: dict[str, Tensor],
+    told: dict[str, Any],
     times: Tensor,
     rule: Literal["error", "score"],
     advance: Callable[[int, int], None],

@@ -1,0 +1,117 @@
+"""What a network is told besides the label: vectors and texts into its features, pictures beside its input."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop, hidden
+from undiffuse.networks.reading import Bytes, Embedded, Text
+
+Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its kind and the shape of one value
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}  # the whitest white of each dtype
+
+
+class Told(nn.Module):
+    """The conditions that a network of this width was built for; no condition, no weights.
+
+    vector (batch, d): through a linear layer.  text, (batch, length) bytes or (batch, length, d) embeddings: tokens for
+    cross-attention behind one that stands for none, and their mean through a linear layer.  image (batch, c, ...): its
+    channels, brought to the input's size, and one that is 1 where it is there. Integers go to [-1, 1] first.
+    A hidden condition adds nothing, has no tokens and zeros for channels, as one left out.
+    Raises Refused for kinds that the owner cannot take, and for conditions of other names and shapes.
+    """
+
+    def __init__(self, conditions: Specs, width: int, owner: str, takes: tuple[str, ...], text_width: int = 0) -> None:
+        super().__init__()
+        for name, (kind, _) in conditions.items():
+            if kind not in takes:
+                raise Refused(
+                    f"{owner} cannot take {name!r}, which is {kind}: it takes {', '.join(('label', *takes))}"
+                    + ("" if "image" in takes else "; a unet takes every kind")
+                )
+        self.conditions, self.owner = dict(conditions), owner
+        vectors, texts, images = (
+            {name: shape for name, (kind, shape) in conditions.items() if kind == wanted}
+            for wanted in ("vector", "text", "image")
+        )
+        self.images = images
+        self.channels = sum(shape[0] + 1 for shape in images.values())
+        self.vectors = nn.ModuleDict({_key(name): nn.Linear(shape[0], width) for name, shape in vectors.items()})
+        self.readers = nn.ModuleDict(
+            {
+                _key(name): Bytes(shape[0], text_width) if len(shape) == 1 else Embedded(shape[1], text_width)
+                for name, shape in texts.items()
+            }
+        )
+        self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in texts})
+        self.null = nn.Parameter(torch.zeros(text_width)) if texts else None
+
+    def read(self, n: int, cond: Mapping[str, Any], drop: Drop) -> tuple[Tensor | None, Text | None]:
+        """What vectors and texts add to the features of n samples, (n, width), and the tokens of all texts."""
+        self._check(cond, n)
+        added: list[Tensor] = []
+        texts: list[Text] = []
+        for name, value in cond.items():
+            null = hidden(drop, name)
+            if _key(name) in self.vectors:
+                layer: Any = self.vectors[_key(name)]
+                vector = layer(value.to(layer.weight.dtype))
+            elif _key(name) in self.readers:
+                text: Text = self.readers[_key(name)](value)
+                there = text.there.unsqueeze(2)
+                vector = self.pools[_key(name)]((text.tokens * there).sum(1) / there.sum(1).clamp(min=1))
+                texts.append(text if null is None else Text(text.tokens, text.there & ~null[:, None]))
+            else:
+                continue
+            added.append(vector if null is None else vector.masked_fill(null[:, None], 0.0))
+        return torch.stack(added).sum(0) if added else None, self._tokens(n, texts)
+
+    def _tokens(self, n: int, texts: list[Text]) -> Text | None:
+        """All tokens behind the one that stands for none; nothing where no condition is a text."""
+        if self.null is None:
+            return None
+        none = self.null.expand(n, 1, -1)
+        always = torch.ones(n, 1, dtype=torch.bool, device=none.device)
+        return Text(
+            torch.cat([none, *(text.tokens.to(none.dtype) for text in texts)], dim=1),
+            torch.cat([always, *(text.there for text in texts)], dim=1),
+        )
+
+    def beside(self, x: Tensor, cond: Mapping[str, Any], drop: Drop) -> Tensor:
+        """x (batch, channels, ...) with the channels of the images behind its own."""
+        parts = [x]
+        for name, shape in self.images.items():
+            if name not in cond:
+                parts.append(x.new_zeros(len(x), shape[0] + 1, *x.shape[2:]))
+                continue
+            image, null = scaled(cond[name]).to(x.dtype), hidden(drop, name)
+            if image.shape[2:] != x.shape[2:]:
+                image = F.interpolate(image, x.shape[2:], mode=MODES[x.ndim - 2], align_corners=False)
+            image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
+            parts.append(image if null is None else image.masked_fill(null.reshape(-1, *(1,) * (x.ndim - 1)), 0.0))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else x
+
+    def _check(self, cond: Mapping[str, Any], n: int) -> None:
+        for name, value in cond.items():
+            if name not in self.conditions:
+                known = ", ".join(self.conditions) or "none but the label"
+                raise Refused(f"{self.owner} was not built for {name!r}; its conditions are: {known}")
+            kind, shape = self.conditions[name]
+            given, wanted = tuple(value.shape), (n, *shape)
+            fits = given[:2] == wanted[:2] and len(given) == len(wanted) if kind == "image" else given == wanted
+            if not fits:
+                raise Refused(f"{self.owner} takes {name!r} of shape {wanted}, not {given}")
+
+
+def scaled(image: Tensor) -> Tensor:
+    """Integers of 0 ... 255 or 0 ... 65535 as -1 ... 1, floats as they are."""
+    return image.float() * (2 / LEVELS[image.dtype]) - 1 if image.dtype in LEVELS else image
+
+
+def _key(name: str) -> str:
+    return f"told_{name}"  # a ModuleDict takes no names that modules have of their own, such as `type`

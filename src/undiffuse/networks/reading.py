@@ -1,0 +1,64 @@
+"""Captions as tokens: bytes read by a small transformer that is trained along, or another encoder's embeddings."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SYMBOLS = 258  # 0 where a caption has ended, 1 to 256 a byte, 257 its start
+LAYERS = 2
+
+
+class Text(NamedTuple):
+    """tokens (batch, length, width), and where there are any, booleans (batch, length)."""
+
+    tokens: Tensor
+    there: Tensor
+
+
+class Bytes(nn.Module):
+    """Numbers (batch, at most length) below SYMBOLS -> Text: embedded with their places, then LAYERS of attention."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Embedding(SYMBOLS, width, padding_idx=0)
+        self.places = nn.Parameter(0.02 * torch.randn(length, width))
+        self.layers = nn.ModuleList([Layer(width) for _ in range(LAYERS)])
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, text: Tensor) -> Text:
+        there = text != 0
+        x = self.enter(text.long()) + self.places[: text.shape[1]]
+        for layer in self.layers:
+            x = layer(x, there)
+        return Text(self.norm(x), there)
+
+
+class Embedded(nn.Module):
+    """Embeddings (batch, length, inside) of another encoder -> Text; one that is all zero is none."""
+
+    def __init__(self, inside: int, width: int) -> None:
+        super().__init__()
+        self.enter, self.norm = nn.Linear(inside, width), nn.LayerNorm(width)
+
+    def forward(self, text: Tensor) -> Text:
+        return Text(self.norm(self.enter(text.to(self.enter.weight.dtype))), (text != 0).any(-1))
+
+
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x)), x (batch, length, width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = math.gcd(width, 4)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=there[:, None, None])
+        x = x + self.out(h.transpose(1, 2).flatten(2))
+        return x + self.narrow(F.gelu(self.wide(self.norm2(x))))
