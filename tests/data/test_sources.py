@@ -17,7 +17,7 @@ TOYS = ["checkerboard", "eight_gaussians", "moons", "swiss_roll", "two_spirals"]
 
 
 def test_the_registry_lists_places_that_data_come_from_and_nothing_else():
-    assert registry.names("data") == sorted([*TOYS, *STORED])
+    assert registry.names("data") == sorted([*TOYS, *STORED, "heartbeat"])
 
 
 def test_digits_are_the_sources_grey_levels():

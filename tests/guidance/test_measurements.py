@@ -204,8 +204,8 @@ def test_replacement_is_biased_and_repaint_less_so():
     slope, variance = slope_and_variance(Inpaint(Ancestral(), known, mask), 1000, known)
     assert slope == pytest.approx(0.4990, abs=0.07)  # standard error 0.018
     assert variance == pytest.approx(0.4953, abs=0.07)
-    some, _ = slope_and_variance(RePaint(Ancestral(), known, mask, jump=2, resample=3), 20, known)
-    more, _ = slope_and_variance(RePaint(Ancestral(), known, mask, jump=2, resample=10), 20, known)
+    some, _ = slope_and_variance(RePaint(Ancestral(), known, mask, jump=2, resample=3), 15, known)
+    more, _ = slope_and_variance(RePaint(Ancestral(), known, mask, jump=2, resample=8), 15, known)
     assert slope + 0.05 < some < more + 0.02
     assert more == pytest.approx(0.8, abs=0.1)
 

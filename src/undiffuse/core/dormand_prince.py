@@ -1,6 +1,7 @@
 """Ordinary differential equations to a tolerance, each sample of a batch with steps of its own."""
 
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -115,4 +116,5 @@ def _chosen(good: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 
 def _combined(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    return torch.stack([weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight]).sum(0)
+    terms = [weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight]
+    return reduce(torch.add, terms)  # one after the other: the order of a sum over a stack depends on the batch
