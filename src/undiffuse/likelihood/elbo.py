@@ -39,7 +39,7 @@ def elbo(
 
     x_0: (batch, *shape), encoded values, or int64 tokens. times: from noise down, in [0, 1]; a 0 is appended where
     there is none, and the last step to it is the reconstruction. Default: the schedule's own table, else 1000 steps,
-    even in log-SNR (tokens: in t).
+    even in log-SNR down to a noise of a quarter of the distance between levels (tokens: in t).
     decoder: the data are levels, and the reconstruction is the probability of one; None: a density of values.
     variance: of p, as in Ancestral. In the reconstruction "posterior" and "beta" take the posterior's variance of the
     step before on a table, as DDPM's code does, else sigma^2 / alpha^2.
@@ -56,7 +56,7 @@ def elbo(
     that do not fall, data outside the decoder's range, and a kernel that cannot lead back to the data.
     """
     x_0, process = data(denoiser, x_0, decoder), denoiser.process
-    grid = _grid(denoiser, times)
+    grid = _grid(denoiser, times, decoder)
     n, rebuild = len(grid) - 2, ending(last)
     if draws < 1:
         raise Refused(f"a bound needs at least 1 draw of noise, not {draws}")
@@ -122,12 +122,19 @@ class _Picks:
             yield which, 1 / (self.subset * p[which])
 
 
-def _grid(denoiser: Denoiser, times: Tensor | None) -> Tensor:
-    """The times down to 0; raises Refused unless they fall."""
+def _grid(denoiser: Denoiser, times: Tensor | None, decoder: Decoder | None) -> Tensor:
+    """The times down to 0; raises Refused unless they fall.
+
+    Below a quarter of the distance between levels noise hides nothing of them: steps there only cost, where the network
+    does not know the levels.
+    """
     schedule = denoiser.process.schedule
+    if times is None and (schedule.steps > 0 or has_tokens(denoiser)):
+        return Even()(schedule, schedule.steps or 1000)
     if times is None:
-        even = schedule.steps > 0 or has_tokens(denoiser)
-        return Even()(schedule, schedule.steps or 1000) if even else LogSNR(t_min=1e-4)(schedule, 1000)
+        quarter = 0.0 if decoder is None else decoder.width / 4
+        log_snr = -2 * torch.tensor(quarter, dtype=torch.float64).clamp(min=1e-9).log()
+        return LogSNR(t_min=max(1e-4, float(schedule.time(log_snr))))(schedule, 1000)
     grid = torch.as_tensor(times, dtype=torch.float64, device="cpu")
     if grid.ndim == 1 and len(grid) and float(grid[-1]) > 0:
         grid = torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
