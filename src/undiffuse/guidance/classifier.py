@@ -11,10 +11,11 @@ from undiffuse.core.distribution import Normal
 from undiffuse.core.hidden import hidden
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
 from undiffuse.guidance.gradient import gradient, moved, tilt
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Classifier(Denoiser):
+class Classifier(Guided):
     """guess + weight sigma^2/alpha grad log p(y given x_t): with weight 1 and the exact p, E[x_0 given x_t, y].
 
     In terms of the noise it is eps - weight sigma grad log p, the form of deterministic samplers; it serves every
@@ -34,10 +35,6 @@ class Classifier(Denoiser):
 
     def __post_init__(self) -> None:
         check_interval(self.interval)
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     def no_density(self) -> str:
         return self.denoiser.no_density() or "a classifier's gradient need not belong to any density"

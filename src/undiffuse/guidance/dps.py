@@ -11,14 +11,14 @@ from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 from undiffuse.guidance.gradient import gradient
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.once import Watched
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True)
-class DPS(Sampler):
+class DPS(Steered):
     """x_s = inner step - weight grad_{x_t} |y - A guess(x_t)|, for any differentiable operator A.
 
     The published heuristic: the step's size does not depend on the noise level, so it neither is the posterior's score
@@ -36,10 +36,6 @@ class DPS(Sampler):
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise Refused(f"dps needs a weight of 0 or more, not {self.weight:g}")
-
-    @property
-    def grid(self) -> Grid | None:  # type: ignore[override]
-        return self.sampler.grid
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

@@ -10,10 +10,11 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
 from undiffuse.guidance.gradient import gradient, moved, tilt
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Energy(Denoiser):
+class Energy(Guided):
     """guess + weight sigma^2/alpha grad_{x_t} score(guess(x_t)): towards guesses that the score likes.
 
     sigma^2/alpha times the guess's Jacobian is Cov(x_0 given x_t), so the guess moves by Cov grad score and not at all
@@ -32,10 +33,6 @@ class Energy(Denoiser):
 
     def __post_init__(self) -> None:
         check_interval(self.interval)
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     def no_density(self) -> str:
         return "a score of the guess moves the guesses away from the means of any one density"

@@ -13,11 +13,12 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
+from undiffuse.guidance.wrapping import Guided
 
 Interval = tuple[float, float]
 
 
-class Extrapolation(Denoiser):
+class Extrapolation(Guided):
     """guess = better + (weight - 1) (better - worse), inside an interval of noise levels; outside, the better guess.
 
     What its subclasses, dataclasses all, have in common:
@@ -35,10 +36,6 @@ class Extrapolation(Denoiser):
     rescale: float
     parallel: float
     largest: float
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     @abstractmethod
     def pair(self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any]) -> tuple[Distribution, Distribution]:

@@ -10,12 +10,12 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 from undiffuse.guidance.operators import fitting
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True, eq=False)
-class Inpaint(Sampler):
+class Inpaint(Steered):
     """x_s = mask x_s^known + (1 - mask) x_s,  x_s^known from q(x_s given known), x_s from the inner sampler's step.
 
     The plain replacement method: quick, and biased, since the unknown part of x_t never learns what the known part's
@@ -30,10 +30,6 @@ class Inpaint(Sampler):
     mask: Tensor
 
     default_steps: ClassVar[int] = 250
-
-    @property
-    def grid(self) -> Grid | None:  # type: ignore[override]
-        return self.sampler.grid
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

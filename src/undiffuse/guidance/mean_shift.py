@@ -11,12 +11,12 @@ from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 from undiffuse.guidance.gradient import gradient
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True)
-class MeanShift(Sampler):
+class MeanShift(Steered):
     """p(x_s given x_t, y) ~ N(mean + weight var grad log p(y given x), var), mean and var those of the inner sampler.
 
     at: where the gradient is taken: "start" is x_t at t (guided diffusion), "mean" is the step's mean at s
@@ -37,10 +37,6 @@ class MeanShift(Sampler):
     def __post_init__(self) -> None:
         if self.at not in ("start", "mean"):
             raise Refused(f"mean_shift takes the gradient at 'start' or at 'mean', not {self.at!r}")
-
-    @property
-    def grid(self) -> Grid | None:  # type: ignore[override]
-        return self.sampler.grid
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

@@ -13,12 +13,13 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
+from undiffuse.guidance.wrapping import Guided
 
 BATCH = 512
 
 
 @dataclass(frozen=True)
-class OptimalVariance(Denoiser):
+class OptimalVariance(Guided):
     """The same guess, with the variance E Var(x_0 given x_t) = sigma^2/alpha^2 (1 - Gamma), one number a time.
 
     Gamma = E|noise guess|^2 / d. A step that averages over a guess's variance ("exact" in ancestral and ddim) then has
@@ -56,10 +57,6 @@ class OptimalVariance(Denoiser):
             )
         if self.clip_mean and self.bounds is None:
             raise Refused("optimal_variance keeps the guess inside the data's bounds, and none are given")
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     def no_density(self) -> str:
         return self.denoiser.no_density()

@@ -12,13 +12,13 @@ from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.once import Watched
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True, eq=False)
-class Particles(Sampler):
+class Particles(Steered):
     """Groups of `count` particles, each weighed by  psi_s(x_s) / psi_t(x_t) p(x_s given x_t) / q(x_s given x_t)  after
     every step and drawn anew in proportion (systematic resampling, where the effective number is below half).
 
@@ -43,10 +43,6 @@ class Particles(Sampler):
             raise Refused(f"particles needs a count of 2 or more, not {self.count}")
         if self.measurement.std == 0:
             raise Refused("particles weighs by the measurement's noise, and its std is 0: give it a small one")
-
-    @property
-    def grid(self) -> Grid | None:  # type: ignore[override]
-        return self.sampler.grid
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

@@ -12,11 +12,12 @@ from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.gradient import moved, tilt
 from undiffuse.guidance.measurement import Measurement
+from undiffuse.guidance.wrapping import Guided
 
 Map = Callable[[Tensor], Tensor]
 
 
-class Posterior(Denoiser):
+class Posterior(Guided):
     """guess + sigma^2/alpha J' A' (A C A' + std^2)^-1 (y - A guess),  J = d guess / d x_t.
 
     The score of p(y given x_t) ~ N(A guess, A C A' + std^2) for a linear operator A; another operator is taken by its
@@ -27,10 +28,6 @@ class Posterior(Denoiser):
     denoiser: Denoiser
     measurement: Measurement
     iterations: int
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     @abstractmethod
     def covariance(self, jacobian: Map, t: Tensor | float, like: Tensor) -> Map:

@@ -9,10 +9,11 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Threshold(Denoiser):
+class Threshold(Guided):
     """static: clip(x_0, low, high);  dynamic: clip(x_0, -s, s) / s with s = max(quantile(|x_0|, percentile), 1).
 
     The formula is for bounds of -1 and 1; others are shifted and scaled to them. The quantile is of each sample over
@@ -35,10 +36,6 @@ class Threshold(Denoiser):
             raise Refused(f"the bounds of the data must rise, not {self.bounds[0]:g} to {self.bounds[1]:g}")
         if self.percentile is not None and not 0 < self.percentile <= 1:
             raise Refused(f"dynamic thresholding needs a percentile in (0, 1], such as 0.995, not {self.percentile:g}")
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     def no_density(self) -> str:
         return "thresholding moves the guesses away from the means of any one density"

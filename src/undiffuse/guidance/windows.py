@@ -10,10 +10,11 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Windows(Denoiser):
+class Windows(Guided):
     """The mean of the guesses of all windows over a place, weighed by how far it lies from each window's edge.
 
     size: of a window along each of the last axes, the model's own; overlap: share of neighbouring windows that both
@@ -28,10 +29,6 @@ class Windows(Denoiser):
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1 or not self.size or min(self.size) < 1:
             raise Refused(f"windows needs sizes >= 1 and an overlap in [0, 1), not {self.size} and {self.overlap:g}")
-
-    @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.denoiser.process
 
     def no_density(self) -> str:
         return "a mean over windows belongs to no one density"

@@ -13,12 +13,13 @@ from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.times import Draw, Uniform
+from undiffuse.objectives.timed import Timed
 
 Weighting = Literal["noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one", "likelihood"]
 
 
 @dataclass(frozen=True)
-class Denoising:
+class Denoising(Timed):
     """loss = w(SNR) |guess - x_0|^2 / d  with x_t drawn from q(x_t given x_0);
     cross-entropy in place of the square for tokens.
 
@@ -43,11 +44,6 @@ class Denoising:
             raise unknown("the denoising objective's weighting", self.weighting, _WEIGHTS)
         if self.gamma <= 0 or self.data_std <= 0:
             raise Refused(f"denoising needs gamma > 0 and data_std > 0, not {self.gamma:g} and {self.data_std:g}")
-
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample, (batch,)."""
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""

@@ -12,10 +12,11 @@ from undiffuse.core.random import Random
 from undiffuse.core.times import Draw, Uniform
 from undiffuse.objectives.chain import bound, decoder, steps
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.timed import Timed
 
 
 @dataclass(frozen=True)
-class Hybrid:
+class Hybrid(Timed):
     """loss = |noise - its guess|^2 / d + weight T L_t, the bound's term L_t at the same step with the mean held fast.
 
     So the gradient of the mean is denoising's alone, and that of the learned range the bound's alone.
@@ -34,11 +35,6 @@ class Hybrid:
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise Refused(f"hybrid needs a weight of 0 or more, not {self.weight:g}")
-
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample, (batch,)."""
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""

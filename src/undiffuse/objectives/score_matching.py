@@ -1,6 +1,6 @@
 """What score matching without targets shares: a loss at drawn noise levels from a functional of the score."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,18 +8,11 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw
+from undiffuse.objectives.timed import Timed
 
 
-class ScoreMatching(ABC):
+class ScoreMatching(Timed):
     """loss = sigma^2 J / d for a functional J of the score at x_t; times: how the noise levels are drawn."""
-
-    times: Draw
-
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample, (batch,)."""
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""

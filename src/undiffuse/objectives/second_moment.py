@@ -11,10 +11,11 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.times import Draw, Uniform
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.timed import Timed
 
 
 @dataclass(frozen=True)
-class SecondMoment:
+class SecondMoment(Timed):
     """loss = |h - noise^2|^2 / d + mean |noise - its guess|^2 / d,  h = SNR var + (noise guess)^2, the guess held fast.
 
     The best h is E[noise^2 given x_t], so that var is Var(x_0 given x_t) of each element, which the variance "exact"
@@ -29,11 +30,6 @@ class SecondMoment:
     def __post_init__(self) -> None:
         if not self.mean >= 0:
             raise Refused(f"second_moment needs a mean of 0 or more, the weight of denoising, not {self.mean:g}")
-
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample, (batch,)."""
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""

@@ -12,10 +12,11 @@ from undiffuse.core.random import Random
 from undiffuse.core.reverse import VARIANCES, Variance
 from undiffuse.core.times import Draw, Uniform
 from undiffuse.objectives.chain import bound, decoder, steps
+from undiffuse.objectives.timed import Timed
 
 
 @dataclass(frozen=True)
-class Variational:
+class Variational(Timed):
     """loss = T L_t in bits per dimension, L_t the bound's term at a step drawn from T: its mean is the bound (L_vlb).
 
     variance: of p, as in `Ancestral`: "learned" trains a learned range (denoiser.variance = "learned_range").
@@ -34,11 +35,6 @@ class Variational:
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:
             raise Refused(f"variational has no variance {self.variance!r}; it has: {', '.join(VARIANCES)}")
-
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
-        """The loss of each sample, (batch,)."""
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""

@@ -1,0 +1,27 @@
+"""What steers by wrapping: a denoiser around a denoiser, or a sampler around a sampler."""
+
+from typing import Any
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.times import Grid
+
+
+class Guided(Denoiser):
+    """A denoiser that changes what another one guesses."""
+
+    denoiser: Denoiser
+
+    @property
+    def process(self) -> Any:  # type: ignore[override]
+        return self.denoiser.process
+
+
+class Steered(Sampler):
+    """A sampler that changes the steps of another one, on its grid."""
+
+    sampler: Sampler
+
+    @property
+    def grid(self) -> Grid | None:  # type: ignore[override]
+        return self.sampler.grid
