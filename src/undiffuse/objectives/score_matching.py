@@ -1,6 +1,6 @@
 """What score matching without targets shares: a loss at drawn noise levels from a functional of the score."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +11,7 @@ from undiffuse.core.random import Random
 from undiffuse.objectives.timed import Timed
 
 
-class ScoreMatching(Timed):
+class ScoreMatching(Timed, ABC):
     """loss = sigma^2 J / d for a functional J of the score at x_t; times: how the noise levels are drawn."""
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
