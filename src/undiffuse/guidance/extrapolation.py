@@ -1,7 +1,7 @@
 """Extrapolation: from a worse guess through a better one, at the noise levels where it helps."""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from undiffuse.guidance.wrapping import Guided
 Interval = tuple[float, float]
 
 
-class Extrapolation(Guided):
+class Extrapolation(Guided, ABC):
     """guess = better + (weight - 1) (better - worse), inside an interval of noise levels; outside, the better guess.
 
     What its subclasses, dataclasses all, have in common:

@@ -1,6 +1,6 @@
 """The guess given a measurement, from a linear solve with some covariance of x_0 given x_t."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +17,7 @@ from undiffuse.guidance.wrapping import Guided
 Map = Callable[[Tensor], Tensor]
 
 
-class Posterior(Guided):
+class Posterior(Guided, ABC):
     """guess + sigma^2/alpha J' A' (A C A' + std^2)^-1 (y - A guess),  J = d guess / d x_t.
 
     The score of p(y given x_t) ~ N(A guess, A C A' + std^2) for a linear operator A; another operator is taken by its
