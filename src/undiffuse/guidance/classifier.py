@@ -10,7 +10,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.hidden import hidden
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
-from undiffuse.guidance.gradient import gradient, moved, tilt
+from undiffuse.guidance.gradient import each, gradient, moved, parted, tilt
 from undiffuse.guidance.wrapping import Guided
 
 
@@ -40,16 +40,13 @@ class Classifier(Guided):
         return self.denoiser.no_density() or "a classifier's gradient need not belong to any density"
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        read = {name: value for name, value in cond.items() if name in self.reads}
-        told = cond if self.tells else {name: value for name, value in cond.items() if name not in self.reads}
+        read, told = parted(cond, self.reads, self.tells)
         guess: Any = self.denoiser(x_t, t, **told)
         weight = within(self.interval, self.process.schedule, t, self.weight, otherwise=0.0)
         if not read or (not isinstance(weight, Tensor) and weight == 0):
             return guess
         slope = gradient(lambda x: self.classifier(x, t, **read), x_t, "the classifier")
-        if isinstance(weight, Tensor):
-            weight = weight.to(x_t).reshape(-1, *(1,) * (x_t.ndim - 1))
         for name in read:
             if (dropped := hidden(cond.get("drop"), name)) is not None:
                 slope = slope * ~dropped.reshape(-1, *(1,) * (x_t.ndim - 1))
-        return moved(guess, weight * tilt(self.process, t, x_t) * slope)
+        return moved(guess, each(weight, x_t) * tilt(self.process, t, x_t) * slope)

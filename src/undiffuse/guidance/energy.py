@@ -9,7 +9,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
-from undiffuse.guidance.gradient import gradient, moved, tilt
+from undiffuse.guidance.gradient import each, gradient, moved, parted, tilt
 from undiffuse.guidance.wrapping import Guided
 
 
@@ -38,8 +38,7 @@ class Energy(Guided):
         return "a score of the guess moves the guesses away from the means of any one density"
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        read = {name: value for name, value in cond.items() if name in self.reads}
-        told = {name: value for name, value in cond.items() if name not in self.reads}
+        read, told = parted(cond, self.reads)
         weight = within(self.interval, self.process.schedule, t, self.weight, otherwise=0.0)
         if not isinstance(weight, Tensor) and weight == 0:
             guess: Any = self.denoiser(x_t, t, **told)
@@ -51,6 +50,4 @@ class Energy(Guided):
             return self.score(seen[0].mean, **read)
 
         slope = gradient(scored, x_t, "the score")
-        if isinstance(weight, Tensor):
-            weight = weight.to(x_t).reshape(-1, *(1,) * (x_t.ndim - 1))
-        return moved(seen[0], weight * tilt(self.process, t, x_t) * slope)
+        return moved(seen[0], each(weight, x_t) * tilt(self.process, t, x_t) * slope)

@@ -1,6 +1,6 @@
 """What gradient guidance shares: slopes of log-likelihoods, and what they do to a guess."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,3 +37,14 @@ def moved(guess: Normal, shift: Tensor | float) -> Normal:
     """The guess with its mean moved; its variance is not that of the guided law, and its fraction stays."""
     fraction = None if guess.fraction is None else guess.fraction.detach()
     return Normal(guess.mean.detach() + shift, 0.0, fraction)
+
+
+def parted(cond: Mapping[str, Any], reads: Sequence[str], tells: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The conditions that guidance reads, and those that the denoiser is told: the others, or with `tells` all."""
+    read = {name: value for name, value in cond.items() if name in reads}
+    return read, {name: value for name, value in cond.items() if tells or name not in reads}
+
+
+def each(weight: float | Tensor, like: Tensor) -> float | Tensor:
+    """A weight for all samples as it is, one a sample (batch,) shaped to multiply `like`."""
+    return weight.to(like).reshape(-1, *(1,) * (like.ndim - 1)) if isinstance(weight, Tensor) else weight

@@ -11,7 +11,7 @@ from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.guidance.gradient import gradient
+from undiffuse.guidance.gradient import gradient, parted
 from undiffuse.guidance.wrapping import Steered
 
 
@@ -41,8 +41,7 @@ class MeanShift(Steered):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        read = {name: value for name, value in cond.items() if name in self.reads}
-        told = cond if self.tells else {name: value for name, value in cond.items() if name not in self.reads}
+        read, told = parted(cond, self.reads, self.tells)
         belief: Any
         belief, memory = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **told)
         if not hasattr(belief, "var"):
