@@ -16,6 +16,7 @@ from undiffuse.core.denoiser import Classifier, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived import of_recipe
 from undiffuse.judging import training_page
 from undiffuse.model import parts, told
 from undiffuse.model import recipe as recipes
@@ -116,7 +117,7 @@ def train(
 
 def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
-    loaded: Dataset = registry.build("data", recipe["data"]).load()
+    loaded = of_recipe(recipe)
     share = parts.training(recipe).held_out
     return loaded.split(share) if share else (loaded, None)
 

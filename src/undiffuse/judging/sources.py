@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data import door
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived import derived, of_recipe
 from undiffuse.drawing.draw import LABEL
 from undiffuse.model import parts
 from undiffuse.model.model import Model
@@ -60,7 +60,7 @@ def of_run(model: Model) -> Real:
     share = parts.training(model.recipe).held_out
     if not share:
         raise Refused("the run held nothing out (train.held_out = 0): name data that it has not seen with --against")
-    train, held_out = registry.build("data", model.recipe["data"]).load().split(share)
+    train, held_out = of_recipe(model.recipe).split(share)
     then = model.facts.get("data", {}).get("digest")
     changed = then is not None and then != train.describe()["digest"]
     return Real(
@@ -80,9 +80,9 @@ def against(model: Model, which: str | None) -> Real:
     if which is None:
         return of_run(model)
     share = parts.training(model.recipe).held_out
-    learned: Dataset = registry.build("data", model.recipe["data"]).load()
+    learned = of_recipe(model.recipe)
     learned = learned.split(share)[0] if share else learned
-    other = renumber(open_data(which), learned.classes)
+    other = derived(renumber(open_data(which), learned.classes), model.conditions)
     if other.drawn:
         return Real(learned, other)
     new = np.flatnonzero(~np.isin(other.survey().hashes, learned.survey().hashes))

@@ -94,13 +94,16 @@ class Condition:
 
     kind: "label", a class; "vector", numbers; "text", a caption; "image", a picture, mask or map of any size.
     encoder: of captions: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face
-    model. length: at most so many bytes or tokens of a caption. shape: of one value; the data say it.
+    model. length: at most so many bytes or tokens of a caption. of: of an image, how it is made of the item itself:
+    "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the data have it. shape: of one value; the
+    data say it.
     """
 
     drop: float = 0.0
     kind: Literal["label", "vector", "text", "image"] = "label"
     encoder: str = "bytes"
     length: int = 64
+    of: str = ""
     shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -108,6 +111,8 @@ class Condition:
             raise Refused(f"drop is the chance that a condition is hidden: from 0 to 1, not {self.drop:g}")
         if not 1 <= self.length <= LONGEST:
             raise Refused(f"length is the most tokens of a caption: from 1 to {LONGEST}, not {self.length}")
+        if self.of and self.kind != "image":
+            raise Refused(f"of = {self.of!r} makes an image of the item, and the condition's kind is {self.kind!r}")
         if self.shape and (
             len(self.shape) not in AXES[self.kind] or min(self.shape) < 1 or math.prod(self.shape) > 2**24
         ):
@@ -116,7 +121,7 @@ class Condition:
     def written(self) -> dict[str, Any]:
         """The fields that a recipe says of a condition of this kind."""
         text = {"encoder": self.encoder, "length": self.length} if self.kind == "text" else {}
-        return {"kind": self.kind, "drop": self.drop, **text}
+        return {"kind": self.kind, "drop": self.drop, **text, **({"of": self.of} if self.of else {})}
 
     def described(self) -> dict[str, Any]:
         """The same with the shape of a value, in JSON's types."""

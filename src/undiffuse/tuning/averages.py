@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived import of_recipe
 from undiffuse.metrics.frechet import frechet
 from undiffuse.metrics.sliced_wasserstein import sliced_wasserstein
 from undiffuse.model import parts
@@ -120,7 +120,7 @@ def _measures(model: Model, metric: Metric, count: int) -> tuple[Measure, Measur
     settings = parts.training(model.recipe)
     if not settings.held_out:
         raise Refused("the run held nothing out (train.held_out = 0): there is nothing to choose a length by")
-    loaded: Dataset = registry.build("data", model.recipe["data"]).load()
+    loaded = of_recipe(model.recipe)
     held_out = loaded.split(settings.held_out)[1]
     told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate

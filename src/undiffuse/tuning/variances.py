@@ -13,7 +13,7 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived import of_recipe
 from undiffuse.guidance.optimal_steps import optimal_steps
 from undiffuse.guidance.optimal_variance import OptimalVariance, estimated
 from undiffuse.model import parts
@@ -121,7 +121,7 @@ def levels(schedule: Schedule, points: int) -> Tensor:
 
 def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Any]]:
     """At most so many of the data that training saw, encoded, and their conditions."""
-    loaded: Dataset = registry.build("data", model.recipe["data"]).load()
+    loaded = of_recipe(model.recipe)
     settings = parts.training(model.recipe)
     data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
     told = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}

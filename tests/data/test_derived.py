@@ -1,0 +1,103 @@
+"""Conditions that are made of the items: their numbers, their shapes, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from undiffuse import jobs
+from undiffuse.core.errors import Refused
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived import derived
+from undiffuse.model.settings import Condition
+
+
+def pictures(dtype: str = "uint8", channels: int = 1, count: int = 6) -> Dataset:
+    x = np.random.default_rng(0).integers(0, 256, (count, channels, 8, 12))
+    return Dataset((x if dtype == "uint8" else x / 255).astype(dtype), name="pictures")
+
+
+def made(data: Dataset, of: str) -> np.ndarray:
+    return derived(data, {"seen": Condition(kind="image", of=of)}).conditions["seen"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_small_picture_has_the_means_of_blocks(dtype: str) -> None:
+    data = pictures(dtype)
+    means = np.asarray(data.x, np.float64).reshape(6, 1, 2, 4, 3, 4).mean((3, 5))
+    found = made(data, "superresolve:4")
+    assert found.dtype == data.x.dtype
+    assert np.abs(found - means).max() <= (0.5001 if dtype == "uint8" else 1e-6)
+
+
+def test_a_layout_has_the_nearest_of_its_levels() -> None:
+    data = pictures(channels=3)
+    means = np.asarray(data.x, np.float64).mean(1, keepdims=True).reshape(6, 1, 2, 4, 3, 4).mean((3, 5)) / 255
+    found = made(data, "layout:4:4")
+    assert set(np.unique(found)) <= {0, 85, 170, 255}
+    assert np.abs(found / 255 - means).max() <= 1 / 6 + 1e-6
+
+
+def test_a_grey_picture_has_the_mean_of_its_channels() -> None:
+    data = pictures(channels=3)
+    assert np.abs(made(data, "grey") - np.asarray(data.x).mean(1, keepdims=True)).max() <= 0.5001
+
+
+def test_a_blur_keeps_a_constant_picture() -> None:
+    data = Dataset(np.full((2, 1, 8, 12), 99, np.uint8))
+    assert (made(data, "blur:1.5") == 99).all()
+
+
+def test_a_hole_hides_a_square_says_where_and_lies_elsewhere_in_other_pictures() -> None:
+    data = pictures(count=40)
+    found = made(data, "hole:4")
+    known = found[:, 1:] == 255
+    assert found.shape == (40, 2, 8, 12)
+    assert (found[:, :1] == np.asarray(data.x) * known).all()
+    assert (np.unique(found[:, 1]) == [0, 255]).all()
+    assert ((~known).sum((1, 2, 3)) == 16).all()
+    rows, columns = (~known[:, 0]).any(2), (~known[:, 0]).any(1)
+    assert (rows.sum(1) == 4).all()
+    assert (columns.sum(1) == 4).all()
+    assert len(np.unique(known, axis=0)) > 20
+    assert (made(data, "hole:4") == found).all()
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        ("superresolv:4", "did you mean 'superresolve'"),
+        ("superresolve", "write superresolve:FACTOR"),
+        ("superresolve:four", "write superresolve:FACTOR"),
+        ("superresolve:2.5", "write superresolve:FACTOR"),
+        ("superresolve:5", "do not divide"),
+        ("layout:4", "write layout:FACTOR:LEVELS"),
+        ("layout:4:1", "2 grey levels or more"),
+        ("grey:1", "grey, without a number"),
+        ("hole:9", "does not fit pictures of 8 x 12"),
+        ("blur:0", "std > 0"),
+    ],
+)
+def test_words_that_make_nothing_are_refused(of: str, says: str) -> None:
+    with pytest.raises(Refused, match=says):
+        made(pictures(), of)
+
+
+def test_only_pictures_are_made_into_conditions() -> None:
+    with pytest.raises(Refused, match="made of pictures, and points has points"):
+        made(Dataset(np.zeros((4, 2), np.float32), name="points"), "grey")
+    with pytest.raises(Refused, match="makes an image of the item"):
+        Condition(kind="vector", of="grey")
+
+
+def test_a_run_learns_from_what_is_made_of_its_items_and_is_told_it(tmp_path: Path) -> None:
+    settings = [
+        *("conditions.low.kind=image", "conditions.low.of=superresolve:2", "conditions.low.drop=0.2"),
+        *("network.width=8", "network.attention=[]", "train.steps=2", "train.batch=8", "train.preview_every=2"),
+        "train.precision=float32",
+    ]
+    tables = {name: dict(table) for name, table in jobs.Recipe.find("digits").tables.items() if name != "conditions"}
+    run = jobs.train({**tables, "conditions": {}}, out=tmp_path / "run", overrides=settings).run()
+    assert run.conditions["low"].shape == (1, 4, 4)
+    drawn = run.sample(2, low=np.zeros((1, 4, 4), np.uint8), steps=2)
+    assert drawn.shape == (2, 1, 8, 8)
