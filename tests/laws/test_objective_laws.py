@@ -23,7 +23,7 @@ from undiffuse.core.times import LogNormal, Stratified, Uniform
 from undiffuse.objectives import Denoising
 from undiffuse.objectives.denoising import Weighting
 
-WEIGHTINGS = get_args(Weighting)
+WEIGHTINGS = [weighting for weighting in get_args(Weighting) if weighting != "unmasking"]  # which is of tokens
 X_0 = Random(0).normal((6, 2, 3), dtype=torch.float64)
 T = torch.tensor([0.1, 0.2, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64)
 
@@ -84,6 +84,12 @@ def test_each_weighting_is_its_papers_function_of_the_snr(weighting: Weighting):
     guess = Told(Gaussian(schedule), Normal(X_0 + 0.5))
     loss = Denoising(weighting).at(t, guess, X_0, Random(0), {})
     torch.testing.assert_close(loss, 0.25 * LAWS[weighting](SNR), rtol=1e-9, atol=0)
+
+
+def test_the_rate_of_unmasking_is_of_tokens():
+    guess = Told(Gaussian(EDM()), Normal(X_0))
+    with pytest.raises(Refused, match="weighting 'unmasking' is of tokens"):
+        Denoising("unmasking").at(T, guess, X_0, Random(0), {})
 
 
 def test_the_weightings_are_the_plain_losses_of_their_parameterizations():

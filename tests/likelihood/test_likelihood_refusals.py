@@ -21,6 +21,7 @@ from undiffuse.likelihood.question import checked
 ORACLE = GaussianOracle(Gaussian(LinearBeta()))
 X = torch.zeros(3, 2)
 TOKENS = TokenOracle(Categorical(LogLinear(floor=0), uniform(3)), torch.tensor([[0, 1]]), [1.0])
+STEPS = TokenOracle(Categorical(LogLinear(floor=0, steps=4), uniform(3)), torch.tensor([[0, 1]]), [1.0])
 BOTH: list[Any] = [elbo, continuous, ode, encode]
 
 
@@ -68,7 +69,7 @@ def test_a_start_before_the_signal_is_gone_is_the_way_out():
     ("call", "message"),
     [
         (lambda: ode(TOKENS, torch.tensor([[0, 1]])), "the probability-flow ODE is for values; tokens have the bound"),
-        (lambda: continuous(TOKENS, torch.tensor([[0, 1]])), "the bound in continuous time is for values"),
+        (lambda: continuous(STEPS, torch.tensor([[0, 1]])), "the bound of tokens on a schedule of steps is that of"),
         (lambda: elbo(TOKENS, torch.tensor([[0, 1]]), decoder=Decoder()), "tokens have an exact bound"),
         (
             lambda: elbo(TOKENS, torch.tensor([[0, 1]]), variance="beta"),

@@ -61,7 +61,7 @@ def test_a_second_moment_trains_and_its_bound_is_exact(tmp_path: Path):
     ("words", "message"),
     [
         (["denoiser.variance=learned"], "denoiser: variance = 'learned' does not fit"),
-        (["denoiser.width=2"], "denoiser has no 'width'; it has: variance"),
+        (["denoiser.width=2"], "denoiser has no 'width'; it has: output, variance"),
         (
             ["denoiser.variance=none"],
             'sampler.variance = "learned" needs denoiser.variance = "learned_range"',
@@ -99,5 +99,5 @@ def test_a_models_file_with_another_variance_is_refused(run: Path, tmp_path: Pat
 
 def test_tokens_have_no_variance():
     recipe = Recipe.find("digits-iddpm").with_tables(scales={})
-    with pytest.raises(Refused, match=r"\[denoiser\] says how a guess of values varies; tokens have probabilities"):
+    with pytest.raises(Refused, match=r"denoiser\.variance says how a guess of values is given; this recipe has none"):
         parts.spread(recipe)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -30,7 +30,17 @@ class Items(Protocol):
 
 
 class Codec(ABC):
-    """Encodes data to numbers of about unit scale and decodes them back; all that was fitted is in its fields."""
+    """Encodes data to numbers of about unit scale and decodes them back; all that was fitted is in its fields.
+
+    tokens: whether it encodes to tokens, int64 from 0; such a codec has fields vocabulary and frequencies.
+    mixed: whether it encodes to rows, numbers first and then the tokens of categories; such a codec has `numbers`,
+    `vocabularies` and `frequencies`.
+    bounds: of what it encodes data to; None: there are none.
+    """
+
+    tokens: ClassVar[bool] = False
+    mixed: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float] | None] = None
 
     @abstractmethod
     def fit(self, x: Items) -> Self:

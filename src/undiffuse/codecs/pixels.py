@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,8 @@ from undiffuse.core.errors import Refused
 @dataclass(frozen=True)
 class Pixels(Codec):
     """z = 2 (x - low) / (high - low) - 1; decoding clips to [low, high]. A range of no width encodes to -1."""
+
+    bounds: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
 
     low: float = 0.0
     high: float = 255.0

@@ -1,7 +1,7 @@
 """Tokens pass unchanged; what is kept is how many symbols there are, and how frequent each is."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ class Tokens(Codec):
     mask.
     Raises Refused for data that are no integers, and for tokens outside the vocabulary.
     """
+
+    tokens: ClassVar[bool] = True
 
     vocabulary: int = 0
     frequencies: tuple[float, ...] = ()

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.distribution import Categories, Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.mixed import Mixed
 from undiffuse.core.process import Process
 from undiffuse.core.schedule import Schedule
 
@@ -48,37 +50,66 @@ class Categorical(Process):
             )
         object.__setattr__(self, "noise", tuple(map(float, noise)))
 
-    def point(self, x_0: Tensor) -> Tokens:
-        return Tokens(self._onehot(x_0).log())
+    @cached_property
+    def absorbing(self) -> int | None:
+        """The token that all noise is, the mask; None where the noise is of several."""
+        possible = [i for i, chance in enumerate(self.noise) if chance > 0]
+        return possible[0] if len(possible) == 1 else None
+
+    def time(self, alpha: Tensor) -> Tensor:
+        """The time at which the chance to be kept is this, by bisection; float64, of alpha's shape."""
+        low, high = torch.zeros_like(alpha, dtype=torch.float64), torch.ones_like(alpha, dtype=torch.float64)
+        for _ in range(50):
+            middle = (low + high) / 2
+            later = self.schedule.alpha(middle) > alpha
+            low, high = torch.where(later, middle, low), torch.where(later, high, middle)
+        return (low + high) / 2
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are, a mask among them."""
+        return len(self.noise)
+
+    def point(self, x_0: Tensor) -> Mixed:
+        return self._mixed(x_0, torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
 
     def prior(self, shape: tuple[int, ...] | torch.Size, t: Tensor | float = 1.0) -> Tokens:
         """The noise vector, at every t."""
-        return Tokens(self._noise(None).log().expand(*shape, len(self.noise)))
+        return Tokens(self.vector.log().expand(*shape, len(self.noise)))
 
-    def marginal(self, x_0: Tensor, t: Tensor | float) -> Tokens:
+    def marginal(self, x_0: Tensor, t: Tensor | float) -> Mixed:
         """alpha onehot(x_0) + (1 - alpha) noise."""
-        alpha, sigma = self._chances(t, x_0)
-        return Tokens((alpha * self._onehot(x_0) + sigma * self._noise(x_0)).log())
+        return self._mixed(x_0, *self.chances(t, x_0))
 
     def bridge(
-        self, x_t: Tensor, x_0: Tokens, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
-    ) -> Tokens:
+        self, x_t: Tensor, x_0: Categories, s: Tensor | float, t: Tensor | float, keep: Tensor | None = None
+    ) -> Mixed:
         """keep onehot(x_t) + pull p(x_0) + fresh noise; keep = None: Bayes' posterior averaged over p(x_0), exactly.
 
         Averaging posteriors is not the same as plugging p(x_0) into the posterior's formula (arXiv:2102.05379, eq. 13),
-        which is exact only for a certain x_0. Raises ValueError for a keep that would make a probability negative.
+        which is exact only for a certain x_0. keep: broadcasts to x_t.
+        Raises ValueError for a keep that would make a probability negative.
         """
-        alpha_s, sigma_s = self._chances(s, x_t)
-        alpha_t, sigma_t = self._chances(t, x_t)
+        alpha_s, sigma_s = self.chances(s, x_t)
+        alpha_t, sigma_t = self.chances(t, x_t)
         if keep is None:
             return self._reverse(x_t, x_0, (alpha_s, sigma_s), (alpha_t, sigma_t))
         keep = torch.as_tensor(keep, dtype=torch.float64)
-        keep = keep[..., None] if keep.ndim else keep
         pull, fresh = alpha_s - keep * alpha_t, sigma_s - keep * sigma_t
         if bool((torch.minimum(pull, fresh) < -1e-9).any()):
             raise ValueError("keep is too large: the bridge would need a negative probability")
-        probs = keep * self._onehot(x_t) + pull.clamp(min=0) * x_0.mean.double() + fresh.clamp(min=0) * self._noise(x_t)
-        return Tokens(_log(probs))
+        return self._mixed(x_t, keep, fresh.clamp(min=0), pull.clamp(min=0), x_0)
+
+    def likelihood(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        """q(x_t given x_0 = k) over k, (batch, *shape, vocabulary), float64."""
+        alpha, sigma = self.chances(t, x_t)
+        here = torch.nn.functional.one_hot(x_t, len(self.noise))
+        return alpha[..., None] * here + (sigma * self.vector.to(x_t.device)[x_t])[..., None]
+
+    def forward(self, weights: Tensor, t: Tensor | float) -> Tensor:
+        """sum_k weights(k) q(x_t = y given x_0 = k) over y, in weights' shape (batch, *shape, vocabulary)."""
+        alpha, sigma = (c[..., None] for c in self.chances(t, weights[..., 0]))
+        return alpha * weights + sigma * self.vector.to(weights.device) * weights.sum(-1, keepdim=True)
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
         """sigma_s/sigma_t (1 - eta + eta alpha_t/alpha_s).
@@ -88,52 +119,60 @@ class Categorical(Process):
         eta = 1: the chance, given that x_t was replaced, that x_s held the same draw;
         the exact Markov reverse, which is not one number, is keep = None.
         """
-        alpha_s, sigma_s = (c[..., 0] for c in self._chances(s, like))
-        alpha_t, sigma_t = (c[..., 0] for c in self._chances(t, like))
+        alpha_s, sigma_s = self.chances(s, like)
+        alpha_t, sigma_t = self.chances(t, like)
         return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta + eta * alpha_t / alpha_s), 1.0)
 
     def score(self, x_t: Tensor, guess: Tokens, t: Tensor | float) -> Tensor:
         """Raises Refused: the gradient of a density is for values."""
         raise Refused("tokens have no score: train and sample them by what works with probabilities, such as denoising")
 
-    def _reverse(self, x_t: Tensor, x_0: Tokens, at_s: tuple[Tensor, Tensor], at_t: tuple[Tensor, Tensor]) -> Tokens:
-        """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k);
-        a k that could not have become x_t counts for nothing.
+    def _reverse(self, x_t: Tensor, x_0: Categories, at_s: tuple[Tensor, Tensor], at_t: tuple[Tensor, Tensor]) -> Mixed:
+        """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k), k that could not have become x_t left out.
+
+        q(x_t given k) is the same for every k but x_t itself, so this is a mixture of x_t, p and noise as well, with
+        shares that depend on the noise's chance c of x_t and on p(x_t); without c, x_t was never replaced, and stays.
         """
         (alpha_s, sigma_s), (alpha_t, sigma_t) = at_s, at_t
-        here, noise = self._onehot(x_t), self._noise(x_t)
-        chance_here = noise[x_t][..., None]  # the noise's probability of the very token x_t
-        forward = alpha_t / alpha_s
-        likelihood = alpha_t * here + sigma_t * chance_here  # q(x_t given x_0 = k), over k
-        weight = _ratio(x_0.mean.double(), likelihood)
-        probs = (forward * here + (1 - forward) * chance_here) * (
-            alpha_s * weight + sigma_s * noise * weight.sum(-1, keepdim=True)
-        )
-        total = probs.sum(-1, keepdim=True)
-        return Tokens(_log(torch.where(total > 0, _ratio(probs, total), here)))
+        x_t = self._checked(x_t)
+        c = self.vector.to(x_t.device)[x_t]
+        same = x_0.log_each(x_t).exp().double()  # p(x_0 = x_t)
+        here = alpha_t + sigma_t * c
+        forward = _ratio(alpha_t, alpha_s, 1.0)
+        odds = _ratio((1 - same).clamp(min=0), sigma_t, 0.0) + _ratio(
+            same * c, here, 0.0
+        )  # c sum_k p(k) / q(x_t given k)
+        keep = forward * sigma_s * odds + _ratio(same * alpha_t * sigma_s, sigma_t * here, 0.0)
+        pull, fresh = _ratio(alpha_s - alpha_t, sigma_t, 0.0), (1 - forward) * sigma_s * odds
+        stays = (c == 0) | (sigma_t == 0)
+        keep, pull, fresh = torch.where(stays, 1.0, keep), torch.where(stays, 0.0, pull), torch.where(stays, 0.0, fresh)
+        return self._mixed(x_t, keep, fresh, pull, x_0)
 
-    def _chances(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The chances to be kept and to be replaced, shaped to multiply probabilities."""
-        alpha = self.schedule.at(t, like)[0][..., None]
+    def chances(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The chances to be kept and to be replaced, shaped to multiply tokens."""
+        alpha = self.schedule.at(t, like)[0].to(like.device)
         return alpha, 1 - alpha
 
-    def _onehot(self, x: Tensor) -> Tensor:
+    def _mixed(
+        self, here: Tensor, keep: Tensor, fresh: Tensor, pull: Tensor | None = None, guess: Categories | None = None
+    ) -> Mixed:
+        return Mixed(self._checked(here), keep, fresh, self.vector.to(here.device), pull, guess)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        """Tokens as int64; raises Refused for what is outside the vocabulary."""
         size = len(self.noise)
         if x.is_floating_point() or (
             x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < size
         ):
             raise Refused(f"tokens must be integers 0 ... {size - 1}; got {x.dtype} from {x.min():g} to {x.max():g}")
-        return torch.nn.functional.one_hot(x.long(), size).double()
+        return x.long()
 
-    def _noise(self, like: Tensor | None) -> Tensor:
-        return torch.tensor(self.noise, dtype=torch.float64, device=None if like is None else like.device)
-
-
-def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """above / below, and 0 where below is 0, with a gradient that is 0 there."""
-    return torch.where(below > 0, above / torch.where(below > 0, below, 1.0), 0.0)
+    @cached_property
+    def vector(self) -> Tensor:
+        """The noise as a tensor, float64 on the CPU."""
+        return torch.tensor(self.noise, dtype=torch.float64)
 
 
-def _log(probs: Tensor) -> Tensor:
-    """The logarithm; where a probability is 0 it has no gradient."""
-    return torch.where(probs > 0, torch.where(probs > 0, probs, 1.0).log(), -torch.inf)
+def _ratio(above: Tensor, below: Tensor, otherwise: float) -> Tensor:
+    """above / below, and otherwise where below is 0, with a gradient that is 0 there."""
+    return torch.where(below > 0, above / torch.where(below > 0, below, 1.0), otherwise)

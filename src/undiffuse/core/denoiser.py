@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from undiffuse.core import registry
-from undiffuse.core.categorical import Categorical
-from undiffuse.core.distribution import Distribution, Normal, Tokens
+from undiffuse.core.distribution import Categories, Distribution, Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.outputs import OUTPUTS, check
 from undiffuse.core.process import Process
 from undiffuse.core.scales import Scales
 from undiffuse.core.schedule import as_time
@@ -101,27 +101,34 @@ VARIANCES: dict[str, Callable[[Normal, Tensor, Tensor, Tensor], Normal]] = {
 
 
 class Classifier(nn.Module, Denoiser):
-    """A network that guesses tokens:  p(x_0) = softmax(network(x_t, c_time)).
+    """A network that guesses tokens:  p(x_0 given x_t) = output(network(x_t, c_time)).
 
     network: called as network(tokens, c_time, **cond) with tokens (batch, *shape) int64, returns logits (batch,
-    *shape, vocabulary).
+    *shape, vocabulary), or for "logistic" two numbers a token.
     symbols: how many of the process's tokens are data (None: all); those behind them, a mask, are guessed never.
-    The softmax is taken in float32 or better.
+    output: what the network gives: "probabilities", "subs", "plug_in", "logistic" or "ratios", see `outputs`; all of
+    them become one belief. Softmaxes are taken in float32 or better.
+    Raises Refused for an unknown output and one that the process has none for.
     """
 
-    def __init__(self, network: nn.Module, process: Categorical, symbols: int | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, process: Any, symbols: int | None = None, output: str = "probabilities"
+    ) -> None:
         super().__init__()
         self.network = network
         self.process = process
-        self.symbols = symbols
+        self.symbols = process.vocabulary if symbols is None else symbols
+        check(output, process, self.symbols)
+        self.output = output
 
-    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tokens:
+    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Categories:
         c_time = self.process.schedule.index(as_time(t)).to(device=x_t.device, dtype=torch.float32).expand(x_t.shape[0])
-        logits: Tensor = self.network(x_t, c_time, **cond)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.symbols is not None:
-            beyond = torch.arange(logits.shape[-1], device=logits.device) >= self.symbols
-            logits = logits.masked_fill(beyond, -torch.inf)
-        return Tokens(logits.log_softmax(-1))
+        return OUTPUTS[self.output](self.network(x_t, c_time, **cond), x_t, t, self.process, self.symbols)
+
+    @property
+    def timeless(self) -> bool:
+        """Whether the guess depends on x_t alone: the network does not read the time, and its output needs none."""
+        free = self.output in ("probabilities", "subs") or getattr(self.process, "absorbing", None) == self.symbols
+        return free and not getattr(self.network, "reads_time", True)
 
     __call__ = nn.Module.__call__

@@ -2,14 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
+
+CHUNK = 2**20  # probabilities that are summed at once where tokens are drawn
 
 
 class Distribution(ABC):
@@ -123,54 +126,93 @@ class Normal(Distribution):
         return Normal(mean, 1 / precision, other.fraction)
 
 
-@dataclass(frozen=True, eq=False)
-class Tokens(Distribution):
-    """Independent categories: log_probs (batch, *shape, vocabulary), normalised over the last axis;
-    a sample is int64 (batch, *shape).
-    """
+class Categories(Distribution, ABC):
+    """Independent categories, log_probs (batch, *shape, vocabulary); a sample is int64 (batch, *shape)."""
 
-    log_probs: Tensor
+    log_probs: Any
 
     @property
     def mean(self) -> Tensor:  # type: ignore[override]
         """The probabilities, (batch, *shape, vocabulary)."""
         return self.log_probs.exp()
 
-    def sample(self, random: Random) -> Tensor:
-        """By inverting the cumulative sum in float64: exact to the last digit of the uniform draw."""
-        shape = tuple(self.log_probs.shape[:-1])
-        cumulative = self.log_probs.double().exp().cumsum(-1)
-        u = random.uniform(shape, device=self.log_probs.device) * cumulative[..., -1]
-        return torch.searchsorted(cumulative, u[..., None], right=True)[..., 0].clamp(max=self.log_probs.shape[-1] - 1)
+    @abstractmethod
+    def sample(self, random: Random, where: Tensor | None = None) -> Tensor:
+        """One draw a sample; where: booleans (batch, *shape), the only places that need one: 0 elsewhere."""
+
+    @abstractmethod
+    def log_each(self, x: Tensor) -> Tensor:
+        """The log-probability of each token of x, (batch, *shape)."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         """sum(log p(x))."""
-        return _sum(self.log_probs.gather(-1, x[..., None])[..., 0])
+        return _sum(self.log_each(x))
 
-    def kl(self, other: Self) -> Tensor:
+    def kl(self, other: Any) -> Tensor:
         """sum(p (log p - log p')), with 0 log 0 = 0."""
-        p = self.log_probs.exp()
-        return _sum(torch.where(p > 0, p * (self.log_probs - other.log_probs), 0.0).sum(-1))
+        mine = self.log_probs
+        p = mine.exp()
+        return _sum(torch.where(p > 0, p * (mine - other.log_probs), 0.0).sum(-1))
 
     def error(self, x_0: Tensor) -> Tensor:
         """-sum(log p(x_0))."""
         return -self.log_prob(x_0)
 
-    def mean_only(self) -> "Tokens":
+    def mean_only(self) -> Self:
         return self
+
+    @abstractmethod
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Categories":
+        """The belief with its log-probabilities changed, wherever it is not certain anyway."""
+
+    def blend(self, other: Any, weight: float | Tensor) -> "Tokens":  # type: ignore[override]
+        """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded;
+        weight: a number, or (batch,). Raises Refused for another vocabulary.
+        """
+        mine, theirs = self.log_probs, other.log_probs
+        if mine.shape[-1] != theirs.shape[-1]:
+            raise Refused(
+                f"two guesses over different vocabularies, of {mine.shape[-1]} and {theirs.shape[-1]} symbols, cannot "
+                "be mixed: guidance needs models of the same tokens"
+            )
+        if isinstance(weight, Tensor) and weight.ndim:
+            weight = weight.to(mine).reshape(-1, *(1,) * (mine.ndim - 1))
+        possible = (mine > -math.inf) & (theirs > -math.inf)
+        mixed = mine + weight * (theirs - mine)
+        return Tokens(torch.where(possible, mixed, -math.inf).log_softmax(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Categories):
+    """Categories written out: log_probs is normalised over the last axis."""
+
+    log_probs: Tensor
+
+    def sample(self, random: Random, where: Tensor | None = None) -> Tensor:
+        """By inverting the cumulative sum in float64, exact to the last digit of the uniform draw: Gumbel noise in
+        float32 would cut the tail and lower the entropy. A few places at a time, so that there is no second copy.
+        """
+        *shape, size = self.log_probs.shape
+        u = random.uniform(tuple(shape), device=self.log_probs.device)
+        drawn = torch.zeros_like(u, dtype=torch.int64)
+        asked: Tensor = torch.ones_like(drawn) if where is None else where
+        places: Any = asked.nonzero()
+        for some in places.split(max(1, CHUNK // size)):
+            at = some.unbind(1)
+            probs = self.log_probs[at].to(torch.promote_types(self.log_probs.dtype, torch.float32)).exp()
+            cumulative = probs.double().cumsum(-1)
+            level = u[at] * cumulative[:, -1]
+            drawn[at] = torch.searchsorted(cumulative, level[:, None], right=True)[:, 0].clamp(max=size - 1)
+        return drawn
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
+        return Tokens(change(self.log_probs))
+
+    def log_each(self, x: Tensor) -> Tensor:
+        return self.log_probs.gather(-1, x[..., None])[..., 0]
 
     def rows(self, part: slice) -> "Tokens":
         return Tokens(self.log_probs[part])
-
-    def blend(self, other: Self, weight: float | Tensor) -> "Tokens":
-        """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded;
-        weight: a number, or (batch,).
-        """
-        if isinstance(weight, Tensor) and weight.ndim:
-            weight = weight.to(self.log_probs).reshape(-1, *(1,) * (self.log_probs.ndim - 1))
-        possible = (self.log_probs > -math.inf) & (other.log_probs > -math.inf)
-        mixed = self.log_probs + weight * (other.log_probs - self.log_probs)
-        return Tokens(torch.where(possible, mixed, -math.inf).log_softmax(-1))
 
 
 @dataclass(frozen=True, eq=False)

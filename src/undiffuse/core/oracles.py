@@ -1,15 +1,15 @@
 """Exact denoisers: what a perfect network would say, in closed form, for data that can be written down."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal, Tokens
 from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.mixed_columns import MixedColumns, Row
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import as_time
 
@@ -119,27 +119,45 @@ class TokenOracle(Denoiser):
     the limit of a little noise on every token.
     """
 
-    def __init__(self, process: Categorical, sequences: Tensor, probs: Tensor | Sequence[float]) -> None:
+    process: Any
+
+    def __init__(self, process: Any, sequences: Tensor, probs: Tensor | Sequence[float]) -> None:
         self.process = process
-        self.noise = torch.tensor(process.noise, dtype=torch.float64)
         probs = torch.as_tensor(probs, dtype=torch.float64)
         self.sequences = sequences.long()[probs > 0]
         self.probs = probs[probs > 0] / probs.sum()
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tokens:
-        alpha = self.process.schedule.alpha(as_time(t)).reshape(-1, 1, 1)
-        same = (x_t[:, None] == self.sequences).double()  # (batch, n, length)
-        likelihood = alpha * same + (1 - alpha) * self.noise[x_t][:, None]
+        t = torch.full_like(as_time(t), 0.5) if self.timeless else t  # at t = 1 no token could have been revealed
+        each = self.process.likelihood(x_t, t)  # (batch, length, vocabulary), over x_0
+        place = torch.arange(x_t.shape[1])
+        likelihood = each[:, place, self.sequences]  # (batch, n, length)
         misses = (likelihood == 0).sum(-1)  # (batch, n)
         score = self.probs.log() + torch.where(likelihood > 0, likelihood, 1.0).log().sum(-1)
         posterior = torch.where(misses == misses.amin(1, keepdim=True), score, -torch.inf).softmax(-1)  # (batch, n)
-        onehot = torch.nn.functional.one_hot(self.sequences, len(self.noise)).double()  # (n, length, vocabulary)
+        onehot = torch.nn.functional.one_hot(self.sequences, self.process.vocabulary).double()  # (n, length, K)
         return Tokens(torch.einsum("bn,nlv->blv", posterior, onehot).clamp(0, 1).log())
+
+    @property
+    def timeless(self) -> bool:
+        """Whether the guess depends on x_t alone, as with a mask, where all that is masked is alike at any time."""
+        return getattr(self.process, "absorbing", None) is not None
 
     def draw(self, count: int, random: Random) -> Tensor:
         """(count, length) samples of the data."""
         rows = torch.searchsorted(self.probs.cumsum(0), random.uniform((count,))).clamp(max=len(self.probs) - 1)
         return self.sequences[rows]
+
+
+class RowOracle(Denoiser):
+    """Rows whose parts are independent, each of which has an oracle of its own, by its name in `MixedColumns`."""
+
+    def __init__(self, process: MixedColumns, oracles: Mapping[str, Denoiser]) -> None:
+        self.process = process
+        self.oracles = dict(oracles)
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Row:
+        return self.process.row({name: self.oracles[name](x, t) for name, x in self.process.split(x_t).items()})
 
 
 def _axes(cov: Tensor) -> tuple[Tensor, Tensor]:

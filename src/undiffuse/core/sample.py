@@ -30,6 +30,7 @@ def trajectory(
         stream = random.fold(i)
         belief, memory = sampler.step(denoiser, x, t, s, memory, random=stream.fold(-1), **cond)
         x = belief.sample(stream)
+        del belief  # its guess, as large as the vocabulary, would stay beside the next one
         yield x
 
 

@@ -1,6 +1,8 @@
 """How much signal and how much noise is left at each time: the interface of every noise schedule."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -55,6 +57,10 @@ class Schedule(ABC):
             raise ValueError(f"t has shape {tuple(t.shape)}; it must be () or ({like.shape[0]},), one time a sample")
         wide = (-1,) + (1,) * (like.ndim - 1)
         return self.alpha(t).to(like.device).reshape(wide), self.sigma(t).to(like.device).reshape(wide)
+
+    def for_tokens(self, frequencies: Sequence[float], noise: Sequence[float]) -> Self:
+        """The schedule for tokens as frequent as these and replaced by such noise; most ask for neither."""
+        return self
 
     def index(self, t: Tensor) -> Tensor:
         """The step index that networks of the literature are fed:

@@ -11,11 +11,14 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
+from undiffuse.core.rates import falling
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.times import Draw, Uniform
 from undiffuse.objectives.timed import Timed
 
-Weighting = Literal["noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one", "likelihood"]
+Weighting = Literal[
+    "noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one", "likelihood", "unmasking"
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Denoising(Timed):
     "likelihood" is g^2 on the score, -dSNR/dt on the data, g the diffusion of the schedule's own equation
     (arXiv:2101.09258, eq. 7; arXiv:2107.00630, eq. 17): half its mean over t, times d, is the bound in nats, up to what
     does not depend on the guess. With times "log_uniform" and "noise" instead it is drawn by importance.
+    For tokens "data" is the plain cross-entropy, and "unmasking" the rate at which masks are lifted, -alpha'/(1 -
+    alpha), on a table of T steps T (alpha_s - alpha_t)/(1 - alpha_t), s = t - 1/T: with denoiser.output = "subs" the
+    loss is the bound of masked diffusion itself, in nats a token (arXiv:2406.07524, eq. 10; 2107.03006, app. A.3).
     times: how the noise levels are drawn. Raises Refused for an unknown weighting and parameters <= 0.
     """
 
@@ -68,6 +74,15 @@ def _falling(schedule: Schedule, t: Tensor) -> Tensor:
         return -torch.autograd.grad(_snr(schedule, t).sum(), t)[0]
 
 
+def _unmasking(schedule: Schedule, t: Tensor) -> Tensor:
+    if float(schedule.alpha(torch.tensor(1.0))) > 0.5:
+        raise Refused("weighting 'unmasking' is of tokens, and this schedule keeps all signal: take 'snr' or 'edm'")
+    alpha, steps = schedule.alpha(t), schedule.steps
+    if steps:
+        return steps * (schedule.alpha(((t * steps).round() - 1) / steps) - alpha) / (1 - alpha)
+    return falling(schedule, t, t) / (1 - alpha)
+
+
 _WEIGHTS: dict[str, Callable[[Denoising, Schedule, Tensor], Tensor]] = {
     "noise": lambda _, schedule, t: _snr(schedule, t),
     "snr": lambda _, schedule, t: _snr(schedule, t),
@@ -77,4 +92,5 @@ _WEIGHTS: dict[str, Callable[[Denoising, Schedule, Tensor], Tensor]] = {
     "truncated_snr": lambda _, schedule, t: _snr(schedule, t).clamp(min=1),
     "snr_plus_one": lambda _, schedule, t: _snr(schedule, t) + 1,
     "likelihood": lambda _, schedule, t: _falling(schedule, t),
+    "unmasking": lambda _, schedule, t: _unmasking(schedule, t),
 }

@@ -1,0 +1,63 @@
+"""Columns: the loss of numbers and the loss of categories, each weighted as it should be, added up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.mixed_columns import NUMBERS
+from undiffuse.core.random import Random
+from undiffuse.core.rates import rate
+from undiffuse.core.times import Draw, Stratified
+from undiffuse.objectives.denoising import Denoising, Weighting
+from undiffuse.objectives.timed import Timed
+
+
+@dataclass(frozen=True)
+class Columns(Timed):
+    """loss = numbers + balance mean_k category_k, for rows of a table.
+
+    numbers: `denoising` with this weighting, the mean over the numbers' columns.
+    category_k: "bound" is the rate of column k's bound in nats, "cross_entropy" -log p(x_0 given x_t), of all columns
+    alike. Both have the same best guess; the first spends more on what is nearly certain.
+    times: how the noise levels are drawn. Source: arXiv:2209.15421, eq. 7 (Gaussian + mean of multinomial terms).
+    Raises Refused for data that are no rows of a mixed table, and for a balance below 0.
+    """
+
+    weighting: Weighting = "snr_plus_one"
+    categories: Literal["bound", "cross_entropy"] = "bound"
+    balance: float = 1.0
+    times: Draw = field(default_factory=Stratified)
+
+    def __post_init__(self) -> None:
+        Denoising(self.weighting)
+        if self.balance < 0 or self.categories not in ("bound", "cross_entropy"):
+            raise Refused(
+                f"objective columns needs a balance of 0 or more and categories = 'bound' or 'cross_entropy', not "
+                f"{self.balance:g} and {self.categories!r}"
+            )
+
+    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,): (batch,)."""
+        process: Any = denoiser.process
+        if not hasattr(process, "split"):
+            raise Refused("objective 'columns' is for rows of numbers and categories: take 'denoising'")
+        x_t = process.marginal(x_0, t).sample(random)
+        guess: Any = denoiser(x_t, t, **cond)
+        true, seen = process.split(x_0), process.split(x_t)
+        losses: list[Tensor] = []
+        for name, part in process.product.parts.items():
+            if name == NUMBERS:
+                losses.append(Denoising(self.weighting).of(guess.parts[name], true[name], process.schedule, t))
+                continue
+            each = (
+                rate(part, true[name], seen[name], guess.parts[name], t)
+                if self.categories == "bound"
+                else guess.parts[name].error(true[name])
+            )
+            losses.append(self.balance / len(process.categories) * each.to(x_0.dtype))
+        return torch.stack(losses).sum(0)

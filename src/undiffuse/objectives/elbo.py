@@ -1,0 +1,54 @@
+"""Elbo: the bound on the log-probability of tokens itself, one of its steps or moments at a time."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.core.rates import rate
+from undiffuse.core.times import Draw, Uniform
+from undiffuse.objectives.timed import Timed
+
+
+@dataclass(frozen=True)
+class Elbo(Timed):
+    """loss = T KL(q(x_s given x_t, x_0) || p(x_s given x_t)) + cross_entropy (-log p(x_0 given x_t)),  bits a token.
+
+    On a schedule of T steps s = t - 1/T; without steps T is infinite, and the first term the rate of `rates.rate`: its
+    mean over t is the bound, but for the prior's term, in which nothing is learned.
+    cross_entropy: D3PM's hybrid. The paper's lambda stands beside one step, not T of them, so it is T lambda here; its
+    cross-entropy is of p~, this one of the belief p(x_0 given x_t), which has the bound's own minimum (docs/tokens.md).
+    times: how t is drawn; "importance" has the least noise, "stratified" is low-discrepancy (antithetic).
+    Source: arXiv:2107.03006, eq. 1 and 5; arXiv:2406.07524, eq. 10. Raises Refused for a weight below 0 and values.
+    """
+
+    cross_entropy: float = 0.0
+    times: Draw = field(default_factory=Uniform)
+
+    def __post_init__(self) -> None:
+        if not self.cross_entropy >= 0:
+            raise Refused(f"elbo needs a weight of cross_entropy of 0 or more, not {self.cross_entropy:g}")
+
+    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
+        process: Any = denoiser.process
+        if x_0.is_floating_point():
+            raise Refused("elbo is the bound of tokens; that of values is trained by variational")
+        steps = process.schedule.steps
+        t = (t.double() * steps - 1e-6).ceil().clamp(min=1) / steps if steps else t
+        x_t = process.marginal(x_0, t).sample(random)
+        guess: Any = denoiser(x_t, t, **cond)
+        if steps:
+            before = ((t * steps).round() - 1) / steps  # exactly 0 at the last step
+            true = process.bridge(x_t, process.point(x_0), before, t)
+            nats = steps * true.kl(process.bridge(x_t, guess, before, t))
+        else:
+            nats = rate(process, x_0, x_t, guess, t)
+        if self.cross_entropy:
+            nats = nats + self.cross_entropy * guess.error(x_0)
+        return nats / (math.log(2) * x_0[0].numel())

@@ -1,0 +1,45 @@
+"""Cross-entropy of the label: noise the data, tell its class; what a classifier for guidance is trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from undiffuse.core.random import Random
+from undiffuse.core.times import Draw, Uniform
+from undiffuse.objectives.timed import Timed
+
+
+@dataclass(frozen=True)
+class LabelCrossEntropy(Timed):
+    """loss = -log p(label given x_t) in nats, with x_t drawn from q(x_t given x_0); it trains a `NoisyClassifier`.
+
+    times: how the noise levels are drawn; "log_uniform" or a wide "log_normal" reach those where the sampler starts.
+    Source: arXiv:2105.05233, sec. 4.
+    """
+
+    predicts: ClassVar[str] = "label"
+
+    times: Draw = field(default_factory=Uniform)
+
+    def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,): (batch,)."""
+        return -denoiser(denoiser.process.marginal(x_0, t).sample(random), t, label=cond["label"])
+
+    @property
+    def beside(self) -> dict[str, Timed]:
+        """What validation measures besides the loss, by name."""
+        return {"accuracy": Accuracy(self.times)}
+
+
+@dataclass(frozen=True)
+class Accuracy(Timed):
+    """1 where the likeliest class given x_t is the label, else 0, as `LabelCrossEntropy` draws x_t."""
+
+    times: Draw = field(default_factory=Uniform)
+
+    def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """1 or 0 for each sample at given times t (batch,): (batch,)."""
+        x_t = denoiser.process.marginal(x_0, t).sample(random)
+        return (denoiser.log_probs(x_t, t).argmax(1) == cond["label"]).float()

@@ -1,0 +1,46 @@
+"""Score entropy: the ratios p_t(y)/p_t(x_t) of a token process, learned as scores of values are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.core.rates import falling
+from undiffuse.core.ratios import ratios
+from undiffuse.core.times import Draw, Uniform
+from undiffuse.objectives.timed import Timed
+
+
+@dataclass(frozen=True)
+class ScoreEntropy(Timed):
+    """loss = -alpha'/alpha sum_{y != x_t} noise(x_t) (s(y) - r(y) log s(y) + r(y) (log r(y) - 1)),  nats a token.
+
+    s: the ratios of the guess, r: those of x_0, see `ratios.ratios`. With the constant r (log r - 1) this is the bound
+    in continuous time of any noise vector, the same as elbo's without steps; of a mask it is the cross-entropy weighted
+    by "unmasking". Every symbol is written out: for large vocabularies take denoising or elbo.
+    times: how t is drawn. Source: arXiv:2310.16834, eq. 5 and 9. Raises Refused for matrices, which have steps alone.
+    """
+
+    times: Draw = field(default_factory=Uniform)
+
+    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+        """The loss of each sample at given times t (batch,): (batch,)."""
+        process: Any = denoiser.process
+        if not hasattr(process, "chances"):
+            raise Refused(f"score_entropy needs a noise vector, and {type(process).__name__} has none: take elbo")
+        x_t = process.marginal(x_0, t).sample(random)
+        guess: Any = denoiser(x_t, t, **cond)
+        told, true = (ratios(process, x_t, belief, t) for belief in (guess, process.point(x_0)))
+        noise = torch.tensor(process.noise, dtype=torch.float64, device=x_t.device)
+        possible = true > 0
+        score = torch.where(possible, told, 1.0).log() - torch.where(possible, true, 1.0).log() + 1
+        entropy = told - torch.where(possible, true * score, 0.0)
+        own = torch.nn.functional.one_hot(x_t, process.vocabulary).bool()
+        alpha, _ = process.chances(t, x_t)
+        pace = falling(process.schedule, t, x_t) / alpha * noise[x_t]
+        return (pace * entropy.masked_fill(own, 0.0).sum(-1)).flatten(1).sum(1) / x_0[0].numel()
