@@ -1,8 +1,20 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.between import between, inverted
+from undiffuse.editing.infill import infill
 from undiffuse.editing.measured import METHODS, inpaint, restore
 from undiffuse.editing.outpaint import outpaint
 from undiffuse.editing.renoised import denoise, noise_level, vary
 
-__all__ = ["METHODS", "between", "denoise", "inpaint", "inverted", "noise_level", "outpaint", "restore", "vary"]
+__all__ = [
+    "METHODS",
+    "between",
+    "denoise",
+    "infill",
+    "inpaint",
+    "inverted",
+    "noise_level",
+    "outpaint",
+    "restore",
+    "vary",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from undiffuse.core.times import Grid
 from undiffuse.model.conditions import guide, requested
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, Progress, Watched, plan, shown
+from undiffuse.model.steering import Steering
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,25 @@ class Session:
         sampler: Sampler | str | None = None,
         steps: int | None = None,
         times: Grid | str | None = None,
-        guidance: float | None = None,
+        guidance: float | Mapping[str, float] | None = None,
+        interval: tuple[float, float] | None = None,
+        rescale: float | None = None,
+        threshold: str | None = None,
         progress: Progress = False,
+        of: Literal["values", "tokens"] = "values",
         **cond: Any,
     ) -> "Session":
-        """What `Model.sample` would do with these; raises Refused as it does, and for models of tokens."""
+        """What `Model.sample` would do with these; raises Refused as it does, and for models of other than `of`."""
         if n < 1:
             raise Refused(f"the number of samples must be at least 1, not {n}")
-        if not hasattr(model.denoiser.process, "kernel_variance"):
-            raise Refused("editing is for models of values; this one is of tokens")
+        kind = "values" if hasattr(model.denoiser.process, "kernel_variance") else "tokens"
+        if kind != of:
+            what = {"values": "editing is", "tokens": "infilling is"}[of]
+            raise Refused(f"{what} for models of {of}; this one is of {kind}")
         chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
         given = requested(model, n, cond)
-        return cls(model, n, guide(model, guidance, given), chosen, given, seed, progress)
+        denoiser = guide(model, Steering(guidance, interval, rescale, threshold), given)
+        return cls(model, n, denoiser, chosen, given, seed, progress)
 
     def encoded(self, x: np.ndarray | Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
         """One item in the data's units, (*shape) or (1, *shape), as the network sees it: (1, *shape).

@@ -1,0 +1,66 @@
+"""Truncation: a guess of tokens made sharper, by a temperature, its likeliest few, or its likeliest share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import CHUNK, Distribution
+from undiffuse.core.errors import Refused
+from undiffuse.guidance.wrapping import Guided
+
+
+@dataclass(frozen=True)
+class Truncation(Guided):
+    """guess^(1/temperature), then its top_k likeliest symbols, then the fewest whose chances sum to top_p; normalised.
+
+    temperature 1, top_k 0 and top_p 1 leave the guess as it is; top_k = 1 takes the likeliest. What is cut is each
+    token's own guess, and not that of a whole sequence. Raises Refused for values and for numbers that make no sense.
+    Source: arXiv:1904.09751, sec. 3 (top_p).
+    """
+
+    denoiser: Denoiser
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise Refused(
+                "truncation needs temperature > 0, top_k >= 0 (0: all) and top_p in (0, 1], "
+                f"not {self.temperature:g}, {self.top_k} and {self.top_p:g}"
+            )
+
+    @property
+    def timeless(self) -> bool:
+        """Whether the guess depends on x_t alone, as the inner one's does."""
+        return getattr(self.denoiser, "timeless", False)
+
+    def no_density(self) -> str:
+        return "truncation moves the guesses away from the chances of any one law"
+
+    def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
+        guess: Any = self.denoiser(x_t, t, **cond)
+        if not hasattr(guess, "mapped"):
+            raise Refused("truncation is for tokens; guesses of values are kept in their range by threshold")
+        return guess.mapped(self._cut)
+
+    def _cut(self, log_probs: Tensor) -> Tensor:
+        """A few places at a time: (..., vocabulary)."""
+        flat = log_probs.reshape(-1, log_probs.shape[-1])
+        parts = [self._rows(part) for part in flat.split(max(1, 16 * CHUNK // flat.shape[1]))]
+        return torch.cat(parts).reshape(log_probs.shape)
+
+    def _rows(self, log_probs: Tensor) -> Tensor:
+        cut = log_probs / self.temperature
+        if 0 < self.top_k < cut.shape[1]:
+            best = cut.topk(self.top_k).indices
+            cut = torch.full_like(cut, -torch.inf).scatter(1, best, cut.gather(1, best))
+        if self.top_p < 1:
+            chances, order = cut.softmax(-1).sort(dim=-1, descending=True, stable=True)
+            before = chances.cumsum(-1, dtype=torch.float64) - chances
+            beyond = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, before >= self.top_p)
+            cut = cut.masked_fill(beyond, -torch.inf)
+        return cut.log_softmax(-1)
