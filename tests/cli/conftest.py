@@ -6,19 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from small_runs import SMALL, trained
 
 import undiffuse
 from undiffuse.cli.main import main
-
-SMALL = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
-SHORT = [
-    "train.steps=4",
-    "train.batch=8",
-    "train.warmup=0",
-    "train.previews=10",
-    "train.log_every=1",
-    "sampler.steps=3",
-]
 
 
 @dataclass(frozen=True)
@@ -75,13 +66,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on points in the plane."""
     return trained(tmp_path_factory, "toy-2d", "data.count=400")
-
-
-def trained(tmp_path_factory: pytest.TempPathFactory, recipe: str | undiffuse.Recipe, *overrides: str) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / (recipe if isinstance(recipe, str) else recipe.name)
-    for _ in undiffuse.train(recipe, out=folder, overrides=[*SHORT, *overrides]):
-        pass
-    return folder
 
 
 @pytest.fixture

@@ -72,8 +72,8 @@ def test_evaluate_prints_both_numbers_and_draws_the_terms(
 def test_refusals(undiffuse_: Any, plain: Path, points: Path):
     shapes = "items have shape (1, 8, 8), and those of swiss roll have (2,)"
     assert shapes in undiffuse_("score", plain, "swiss_roll").err
-    given = undiffuse_("score", points, "swiss_roll", "--given-label")
-    assert "the run was trained without labels" in given.err
+    given = undiffuse_("score", points, "swiss_roll", "--given", "all")
+    assert "the run was trained without conditions" in given.err
     assert given.status == 2
     np.save("samples.npy", np.zeros((20, 2), np.float32))
     finished = undiffuse_("evaluate", "samples.npy", "--against", "moons", "--metrics", "nll")

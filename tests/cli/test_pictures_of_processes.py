@@ -83,8 +83,11 @@ def test_tokens_become_rows_of_squares():
 
 
 def test_tokens_are_printed_as_digits_where_they_are():
-    assert text(np.array([[0, 1], [9, 0]])) == "01\n90"
-    assert text(np.array([[10, 1]] * 30)).splitlines() == ["10 1"] * 10
+    def drawn(x: list[list[int]]) -> Drawn:
+        return Drawn(np.array(x), None, (), 0, 0, 0)
+
+    assert text(drawn([[0, 1], [9, 0]])) == "01\n90"
+    assert text(drawn([[10, 1]] * 30)).splitlines() == ["10 1"] * 10
 
 
 @pytest.mark.parametrize("ending", ["strip", "gif"])

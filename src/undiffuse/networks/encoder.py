@@ -1,0 +1,138 @@
+"""The first half of a U-Net and a pool behind it: which class a noisy sample is of (arXiv:2105.05233, sec. 4 and H)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
+from undiffuse.networks.blocks import (
+    Attention,
+    Down,
+    Middle,
+    Resample,
+    Residual,
+    Unattended,
+    activate,
+    group_count,
+    normalise,
+)
+from undiffuse.networks.embeddings import positional
+from undiffuse.networks.resampling import CHANGES, Halve
+
+
+class Encoder(nn.Module):
+    """x (batch, channels, height, width), c_time (batch,) -> logits (batch, classes), at first all zero.
+
+    classes: how many it tells apart; channels, dimensions: as of a `UNet`; all three given by the data.
+    width ... resample: as of a `UNet`, whose way down and middle this is. ADM's classifiers have width 128, blocks 2
+    (4 at 64 x 64), head_width 64, scale_shift, attention at three levels and resample "residual".
+    pool: how the places become one vector: "attention", where their mean asks all of them, or "mean". ADM's attention
+    adds a learned vector a place; without it one network takes any size.
+
+    Raises Refused for fewer than 2 classes, sizes that the depth does not divide, and numbers that do not fit.
+    """
+
+    predicts: ClassVar[str] = "label"
+
+    def __init__(
+        self,
+        channels: int = 3,
+        classes: int = 2,
+        width: int = 128,
+        multipliers: tuple[float, ...] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention: tuple[int, ...] = (1,),
+        head_width: int = 0,
+        groups: int = 0,
+        eps: float = 1e-6,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        downsample_padding: int = 0,
+        time_scale: float = 1.0,
+        dimensions: int = 2,
+        resample: str = "conv",
+        pool: str = "attention",
+    ) -> None:
+        super().__init__()
+        refuse_dimensions(dimensions, "an encoder")
+        refuse_classes(classes, "an encoder")
+        for name, value in {"channels": channels, "width": width, "blocks": blocks}.items():
+            if value < 1:
+                raise Refused(f"{name} = {value}: an encoder needs at least 1")
+        depth = len(multipliers)
+        if not depth or any(round(width * m) < 1 for m in multipliers):
+            raise Refused(f"multipliers = {multipliers}: give one positive number a level")
+        if any(not -depth <= level < depth for level in attention):
+            raise Refused(f"attention = {attention}: this encoder has the levels 0 to {depth - 1}")
+        if downsample_padding not in (0, 1):
+            raise Refused(f"downsample_padding = {downsample_padding}: it is 0 (below and right) or 1 (all round)")
+        if resample not in CHANGES:
+            raise unknown("an encoder's resample", resample, CHANGES)
+        if pool not in ("attention", "mean"):
+            raise unknown("an encoder's pool", pool, ("attention", "mean"))
+        self.channels, self.classes, self.width, self.multipliers = channels, classes, width, tuple(multipliers)
+        self.dimensions, self.time_scale, self.pool = dimensions, time_scale, pool
+        attended, shrink = {level % depth for level in attention}, CHANGES[resample][0]
+
+        def residual(inside: int, out: int, halved: bool = False) -> Residual:
+            change = shrink if halved else None
+            return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions, change=change)
+
+        def halve(out: int) -> nn.Module:
+            return Resample(residual(out, out, True)) if shrink else Halve(out, downsample_padding, dimensions)
+
+        def attend(out: int, level: int) -> nn.Module:
+            return Attention(out, groups, eps, head_width) if level in attended else Unattended()
+
+        self.time_in = begin(nn.Linear(width, 4 * width))
+        self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
+        self.enter = begin(convolution(dimensions, channels, width, 3, padding=1))
+        self.down, now = nn.ModuleList(), width
+        for level, out in enumerate(round(width * m) for m in multipliers):
+            stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
+            attentions = [attend(out, level) for _ in range(blocks)]
+            self.down.append(Down(stack, attentions, None if level == depth - 1 else halve(out)))
+            now = out
+        self.middle = Middle([residual(now, now), residual(now, now)], Attention(now, groups, eps, head_width))
+        self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
+        self.heads = now // head_width if head_width else 1
+        self.qkv = begin(nn.Linear(now, 3 * now)) if pool == "attention" else None
+        self.leave = begin(nn.Linear(now, classes), scale=0.0)
+        self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
+        self.time_out = begin(nn.Linear(4 * width, sum(self.time_widths)))
+
+    def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
+        refuse_shape(x, self.channels, self.dimensions, "this encoder")
+        refuse_sizes(x, 2 ** (len(self.multipliers) - 1), f"an encoder of {len(self.multipliers)} levels")
+        times = iter(self.embed(c_time).to(x.dtype).split(self.time_widths, dim=1))
+        x = self.enter(x)
+        for level in self.down:
+            x = level(x, times)[-1]
+        x = activate(normalise(self.middle(x, times), self.leave_norm))
+        return self.leave(self.pooled(x.flatten(2).mT))
+
+    def pooled(self, places: Tensor) -> Tensor:
+        """One vector of each sample's places (batch, places, width): (batch, width)."""
+        mean = places.mean(1)
+        if self.qkv is None:
+            return mean
+        qkv = self.qkv(torch.cat([mean[:, None], places], dim=1)).unflatten(2, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, 1 + places, channels a head)
+        return F.scaled_dot_product_attention(q[:, :, :1], k, v).flatten(1)
+
+    def embed(self, c_time: Tensor) -> Tensor:
+        """What all blocks are told of the time, (batch, sum of time_widths), in float32 whatever the weights' dtype."""
+        with torch.autocast(c_time.device.type, enabled=False):
+            e = positional(c_time.float() * self.time_scale, self.width)
+            e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))
+            e = F.silu(F.linear(e, self.time_hidden.weight.float(), self.time_hidden.bias.float()))
+            return self.time_out(e.to(self.time_out.weight.dtype))
+
+
+def refuse_classes(classes: int, owner: str) -> None:
+    """Raises Refused for data of fewer than two classes, which leave nothing to tell apart."""
+    if classes < 2:
+        raise Refused(f"classes = {classes}: {owner} tells at least 2 classes apart")

@@ -1,0 +1,54 @@
+"""Which class a noisy point or row of a table is of: a few fully connected layers, the time appended to the input."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.core.errors import Refused
+from undiffuse.networks.embeddings import RawTime
+from undiffuse.networks.encoder import refuse_classes
+
+
+class MLPClassifier(nn.Module):
+    """x (batch, *shape), c_time (batch,) -> logits (batch, classes): `depth` hidden layers with SiLU, at first zero.
+
+    SiLU rather than the `MLP`'s ReLU: guidance follows its gradient, which should not jump. Anything is flattened.
+    classes, shape: given by the data.  time_scale, time_shift, waves: see `RawTime`.
+    Raises Refused for fewer than 2 classes, for sizes below 1 and for data of another size.
+    """
+
+    predicts: ClassVar[str] = "label"
+
+    def __init__(
+        self,
+        classes: int = 2,
+        shape: tuple[int, ...] = (2,),
+        width: int = 128,
+        depth: int = 3,
+        time_scale: float = 1 / 999,
+        time_shift: float = -0.5,
+        waves: int = 0,
+    ) -> None:
+        super().__init__()
+        refuse_classes(classes, "an MLP")
+        for name, value in {"width": width, "depth": depth, f"shape {shape}": min(shape, default=1)}.items():
+            if value < 1:
+                raise Refused(f"{name} = {value}: an MLP needs at least 1")
+        self.classes, self.shape, self.size = classes, tuple(shape), math.prod(shape)
+        self.time = RawTime(time_scale, time_shift, waves)
+        self.enter = nn.Linear(self.size + self.time.width, width)
+        self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth - 1)])
+        self.leave = nn.Linear(width, classes)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
+        if x[:1].numel() != self.size and len(x):
+            given = tuple(x.shape[1:])
+            raise Refused(f"this MLP takes {self.size} numbers a sample, not {given}; build it with shape = {given}")
+        h = self.enter(torch.cat([x.flatten(1), self.time(c_time).to(x.dtype)], dim=1))
+        for layer in self.hidden:
+            h = layer(nn.functional.silu(h))
+        return self.leave(nn.functional.silu(h))

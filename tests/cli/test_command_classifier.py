@@ -1,0 +1,206 @@
+"""A classifier of noisy samples from its recipe to the samples it guides, and what does not fit together."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import SHORT, SMALL, trained
+
+import undiffuse
+from undiffuse.core.errors import Refused
+from undiffuse.guidance import Classifier
+from undiffuse.model import parts
+from undiffuse.model.label_model import LabelModel, load_classifier
+from undiffuse.samplers import Ancestral
+
+Undiffuse = Callable[..., Any]
+FEW = [setting for setting in SHORT if not setting.startswith("sampler")]
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of noisy digits, hardly trained, by its recipe."""
+    folder = tmp_path_factory.mktemp("runs") / "reader"
+    more = ["network.width=8", "train.lr=0.02", "train.steps=12", "train.checkpoint_every=4"]
+    undiffuse.train("digits-classifier", out=folder, overrides=[*FEW, *more]).run(progress=False)
+    return folder
+
+
+@pytest.fixture
+def classifier(reader: Path) -> LabelModel:
+    return load_classifier(reader)
+
+
+def test_a_resumed_classifier_is_the_uninterrupted_one(reader: Path, tmp_path: Path):
+    more = ["network.width=8", "train.lr=0.02", "train.checkpoint_every=4"]
+    for _ in undiffuse.train("digits-classifier", out=tmp_path / "r", overrides=[*FEW, *more, "train.steps=12"]):
+        if _["step"] == 5:
+            break
+    again = undiffuse.train(tmp_path / "r", resume=True)
+    assert again.step == 4
+    resumed, whole = again.run(progress=False), load_classifier(reader)
+    for name, weight in whole.module.state_dict().items():
+        assert torch.equal(resumed.module.state_dict()[name], weight), name
+    assert "Accuracy on held-out data" in (reader / "training.html").read_text()
+
+
+def test_the_run_says_what_it_is_and_what_it_is_for(undiffuse_: Undiffuse, reader: Path):
+    shown = " ".join(undiffuse_("show", reader).out.split())
+    assert "tells the class of noisy samples, for --classifier" in shown
+    assert "validation accuracy" in shown
+    for command in ("sample", "score"):
+        done = undiffuse_(command, reader, *(["digits"] if command == "score" else []))
+        assert done.status == 2
+        assert f"undiffuse sample MODEL --classifier {reader}" in " ".join(done.err.split()).replace(" -", " -")
+    done = undiffuse_("evaluate", reader, "--steps", 3)
+    assert done.status == 2
+    assert "holds a classifier of noisy samples, and --steps is for drawing them from a run" in " ".join(
+        done.err.split()
+    )
+
+
+def test_evaluate_measures_accuracy_at_every_noise_level(undiffuse_: Undiffuse, reader: Path):
+    done = undiffuse_("evaluate", reader, "-o", "judged")
+    assert done.status == 0, done.err
+    said = json.loads(Path("judged/evaluation.json").read_text())
+    levels = said["levels"]
+    assert levels["noise"] == sorted(levels["noise"])
+    assert levels["noise"][-1] == pytest.approx(80, rel=1e-3)
+    assert all(0 <= share <= 1 for share in levels["accuracy"])
+    assert said["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(levels["accuracy"]))
+    model = load_classifier(reader)
+    _, held_out = (
+        undiffuse.Recipe.find(reader),
+        undiffuse.registry.build("data", {"name": "digits"}).load().split(0.2)[1],
+    )
+    x = model.codec.encode(np.asarray(held_out.x))
+    clean = model.classifier.log_probs(x, 1e-4).argmax(1).numpy() == held_out.labels
+    assert levels["accuracy"][0] == pytest.approx(clean.mean(), abs=0.01)  # at sigma 0.011 little is different
+    assert "Accuracy in noise" in undiffuse_("show", "judged").out or done.out.count("%") == 20
+
+
+def test_it_guides_a_run_without_labels_in_both_forms(undiffuse_: Undiffuse, reader: Path, plain: Path):
+    def drawn(*words: object) -> tuple[dict[str, np.ndarray], str]:
+        done = undiffuse_("sample", plain, "-n", 4, "--precision", "float32", "-o", "some.npz", *words)
+        assert done.status == 0, done.err
+        with np.load("some.npz") as file:
+            return dict(file), done.out
+
+    lead = ["--classifier", reader, "--guidance", 30]
+    guided, said = drawn(*lead)
+    assert guided["labels"].tolist() == list(range(4))
+    assert guided["classes"].tolist() == list("0123456789")
+    assert "3 network calls a sample" in said
+    assert "guidance 30 by digits-classifier (form guess)" in said
+    three, _ = drawn(*lead, "--label", "3")
+    assert np.array_equal(three["images"][3], guided["images"][3])
+    assert not np.array_equal(three["images"][2], guided["images"][2])
+    shifted, said = drawn(*lead, "--form", "mean", "--sampler", "ancestral")
+    assert "guidance 30 by digits-classifier (form mean)" in said
+    unmoved, _ = drawn("--sampler", "ancestral")
+    assert not np.array_equal(shifted["images"], unmoved["images"])
+
+
+def test_evaluate_judges_what_a_classifier_guided(undiffuse_: Undiffuse, reader: Path, plain: Path):
+    words = ["--classifier", reader, "--guidance", 30, "-n", 20, "--metrics", "agreement", "-o", "judged"]
+    done = undiffuse_("evaluate", plain, *words)
+    assert done.status == 0, done.err
+    assert "samples were drawn with guidance 30 by digits-classifier (form guess)" in done.out
+    said = json.loads(Path("judged/evaluation.json").read_text())
+    assert said["sampling"]["classifier"] == "digits-classifier"
+    assert len(said["metrics"]["agreement"]["detail"]["classes"]) == 10
+
+
+def test_samples_are_those_of_the_guidance_around_the_model_in_any_batch(
+    classifier: LabelModel, digits: Path, plain: Path
+):
+    model = undiffuse.load(plain, precision="float32")
+    how: dict[str, Any] = {"label": list(range(5)), "classifier": classifier, "guidance": 20.0, "steps": 3}
+    ours = model.sample(5, sampler=Ancestral(), **how)
+    guided = Classifier(model.denoiser, classifier.classifier, 20.0)
+    z = undiffuse.sample(guided, (5, *model.shape), sampler=Ancestral(), steps=3, label=torch.arange(5))
+    assert torch.equal(ours, model.codec.decode(z))
+    assert torch.equal(model.sample(5, sampler=Ancestral(), batch=2, **how), ours)
+    *_, last = model.trajectory(5, sampler=Ancestral(), **how)
+    assert torch.equal(last, ours)
+    told = undiffuse.load(digits, precision="float32")  # its label is hidden now and then: it is not told it here
+    free = told.sample(5, steps=3)
+    assert torch.equal(told.sample(5, **{**how, "guidance": 0.0}), free)
+    assert not torch.equal(told.sample(5, **how), free)
+    clipped = model.sample(5, sampler=Ancestral(), threshold="static", **how)
+    assert not torch.equal(clipped, ours)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--guidance", "label=2"], "with a classifier guidance is one number, the classifier's weight"),
+        (["--rescale", 0.5], "rescale is of guidance without a classifier"),
+        (["--form", "mean", "--interval", "0.2,5", "--sampler", "ancestral"], "interval is of the form 'guess'"),
+        (["--form", "mean"], "a step without variance, such as Adams's, is not moved by the form 'mean'"),
+        (["--form", "means"], "guidance by a classifier has no 'means' (did you mean 'mean'?); it has: guess, mean"),
+        (["--label", "eleven"], "label eleven is not one of the model's 10 classes"),
+    ],
+)
+def test_what_a_classifier_cannot_do_is_refused(
+    undiffuse_: Undiffuse, reader: Path, plain: Path, words: list[object], message: str
+):
+    done = undiffuse_("sample", plain, "-n", 2, "--classifier", reader, *words)
+    assert done.status == 2
+    assert message in " ".join(done.err.split())
+
+
+def test_what_does_not_fit_together_is_refused_with_both_shown(
+    classifier: LabelModel, reader: Path, digits: Path, points: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    with pytest.raises(Refused, match="digits holds a model of samples, and no classifier that could guide one"):
+        load_classifier(digits)
+    with pytest.raises(Refused, match=r"reader holds a classifier of noisy samples, which draws none"):
+        undiffuse.load(reader)
+    cloud = undiffuse.load(points)
+    with pytest.raises(Refused, match=r"on noise .*EDM\(sigma_max=80.0\)\), and the model on .*Flow\(\)"):
+        cloud.sample(2, label=1, classifier=classifier)
+    other = trained(tmp_path_factory, "digits", *SMALL, "codec.name=whiten", "schedule.sigma_max=80.0")
+    with pytest.raises(Refused, match=r"trained on codec Pixels\(.*\), and the model on Whiten\("):
+        undiffuse.load(other).sample(2, label=1, classifier=classifier)
+    told = undiffuse.load(trained(tmp_path_factory, "digits", *SMALL, "conditions.label.drop=0", "sampler.guidance=1"))
+    with pytest.raises(Refused, match="the model needs 'label': it was trained with it always there"):
+        told.sample(2, label=1, classifier=classifier)
+    with pytest.raises(Refused, match="a classifier needs a label: which class to guide to"):
+        undiffuse.load(digits).sample(2, classifier=classifier)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["objective.name=denoising"], "network 'encoder' tells classes and objective 'denoising' is for one that gu"),
+        (
+            ["network.name=unet"],
+            "network 'unet' guesses data and objective 'label_cross_entropy' is for one that tells",
+        ),
+        (["conditions.label.drop=0.1"], "a classifier needs every label: conditions.label.drop must be 0, not 0.1"),
+        (["conditions.style.kind=vector"], "network 'encoder' cannot take 'style'"),
+        (["sampler.steps=3"], r"a classifier draws no samples: leave the table \[sampler\] out"),
+        (["denoiser.variance=none"], r"a classifier guesses no data: leave the table \[denoiser\] out"),
+    ],
+)
+def test_recipes_that_are_half_a_classifier_are_refused(settings: list[str], message: str):
+    recipe = undiffuse.Recipe.find("digits-classifier")
+    with pytest.raises(Refused, match=message):
+        parts.check(recipe.override(settings))
+
+
+def test_a_classifier_without_labels_or_of_tokens_is_refused():
+    tables = undiffuse.Recipe.find("digits-classifier").tables
+    bare = {name: table for name, table in tables.items() if name != "conditions"}
+    with pytest.raises(Refused, match=r"a classifier learns labels: write \[conditions.label\]"):
+        parts.check(undiffuse.Recipe("bare", bare))
+    tokens = {**tables, "codec": {"name": "tokens"}, "process": {"name": "categorical"}}
+    tokens |= {"schedule": {"name": "log_linear"}}
+    del tokens["scales"]
+    with pytest.raises(Refused, match="network 'encoder' tells the classes of noisy values, not of tokens"):
+        parts.check(undiffuse.Recipe("tokens", tokens))
