@@ -13,8 +13,9 @@ from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.hidden import Drop, hidden
 from undiffuse.core.random import Random
 from undiffuse.core.schedules import VP, LogLinear
-from undiffuse.guidance import ClassifierFree, Given
+from undiffuse.guidance import ClassifierFree, Given, MeanShift
 from undiffuse.guidance.classifier import Classifier as Guided
+from undiffuse.samplers import Ancestral
 
 
 class Counted(nn.Module):
@@ -124,6 +125,24 @@ def test_a_classifier_follows_the_drops_of_what_it_reads():
     assert not torch.isclose(plain, moved).any()
     torch.testing.assert_close(mean(guided, label=label, drop={"label": null}), torch.cat([plain[:1], moved[1:]]))
     torch.testing.assert_close(mean(guided, label=label, drop={"other": null}), moved)
+
+
+def test_a_shifted_mean_follows_them_alike():
+    """The step of a sample whose label is hidden is the plain step, that of the others the guided one."""
+    denoiser, _ = model()
+    sampler = MeanShift(Ancestral(), lambda x, t, label: (label[:, None] * x).sum(1))
+    x, t, s = Random(3).normal((3, 2)), torch.tensor(0.7).double(), torch.tensor(0.4).double()
+
+    def stepped(**cond: Any) -> Tensor:
+        belief: Any = sampler.step(denoiser, x, t, s, random=Random(0), **cond)[0]
+        return belief.mean
+
+    label, null = torch.ones(3), torch.tensor([True, False, False])
+    plain, guided = stepped(), stepped(label=label)
+    assert not torch.isclose(plain, guided).any()
+    for drop in (null, {"label": null}):
+        torch.testing.assert_close(stepped(label=label, drop=drop), torch.cat([plain[:1], guided[1:]]))
+    torch.testing.assert_close(stepped(label=label, drop={"other": null}), guided)
 
 
 def test_mistakes_are_refused_by_name():

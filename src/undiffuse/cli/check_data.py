@@ -18,7 +18,10 @@ MOST = 20  # columns, channels and classes that are shown
 
 def check_data(
     path: Annotated[
-        str, Argument(metavar="DATA", help="A folder of images, a file of arrays or a table, .tar files, or hf:NAME.")
+        str,
+        Argument(
+            metavar="DATA", help="A folder of images, a file of arrays, a table or a text, .tar files, or hf:NAME."
+        ),
     ],
     settings: Annotated[
         list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="How to read it: size=32 label=species")
@@ -74,7 +77,8 @@ def _print(checked: "Checked") -> None:
         for name, value in _rows(checked).items():
             table.add_row(name, escape(value))
         screen.print(table)
-        screen.print(_numbers(checked))
+        if facts["channels"]:
+            screen.print(_numbers(checked))
         screen.print(f"to train: [bold]{escape(facts['training']['command'])}[/]", soft_wrap=True)
     for warning in checked.warnings:
         screen.print(f"[yellow]take care:[/] {escape(warning)}", soft_wrap=True)
@@ -90,6 +94,12 @@ def _rows(checked: "Checked") -> dict[str, str]:
         "items": f"{count(facts['count'])} {facts['kind']} of {shape}, {facts['dtype']}",
         "range": f"{facts['low']:.6g} to {facts['high']:.6g}",
     }
+    if "categories" in facts:
+        each = [f"{name} ({', '.join(of[:5])}{' ...' * (len(of) > 5)})" for name, of in facts["categories"].items()]
+        more = f" and {len(each) - MOST} more" if len(each) > MOST else ""
+        rows["categories"] = ", ".join(each[:MOST]) + more
+    if "unit" in facts:
+        rows["text"] = f"{count(facts['tokens'])} {facts['unit']}, {count(facts['vocabulary'])} different symbols"
     if "resized" in facts:
         rows["resized"] = facts["resized"]
     if "classes" in facts:

@@ -26,7 +26,17 @@ def compare(
     sampler: options.Sampler = None,
     settings: options.Settings = None,
     steps: options.Steps = None,
+    text: options.Text = None,
+    image: options.Picture = None,
+    map_: options.Map = None,
+    vector: options.Vector = None,
+    condition: options.Condition = None,
     guidance: options.Guidance = None,
+    interval: options.Interval = None,
+    rescale: options.Rescale = None,
+    threshold: options.Threshold = None,
+    classifier: options.Classifier = None,
+    by: options.By = "guess",
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     cache: options.Cached = True,
@@ -41,11 +51,15 @@ def compare(
     from undiffuse.drawing.draw import Wish
     from undiffuse.judging import compare_page
     from undiffuse.judging.compare import compare as compare_runs
+    from undiffuse.model.steering import Steering
 
     for name in compare_page.FILES:
         places.writable(out / name)
     how = judge(features, metrics, resize, cache)
-    wish = Wish(seed, sampler, settings or (), steps, guidance)
+    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    steering = Steering.read(guidance, interval, rescale, threshold)
+    leads = options.classifier(classifier)
+    wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
     found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how)
     before = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = compare_page.save(found, out)
@@ -78,5 +92,8 @@ def show(comparison: "Comparison") -> None:
         table.add_row(f"[dim]{key.replace('_', ' ')}[/]", *(f"{run.costs[key]:,.6g}" for run in comparison.runs))
     console().print(table)
     console().print(f"[dim]* is best. {wording.FLOOR} Features: {escape(wording.features(comparison.about))}.[/]")
+    for run in comparison.runs:
+        if words := run.drawn.steering.words():
+            console().print(f"[dim]{escape(run.name)}: {escape(words)}[/]")
     for warning in comparison.warnings:
         console().print(f"[yellow]take care:[/] {escape(warning)}")

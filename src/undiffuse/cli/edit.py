@@ -1,7 +1,7 @@
-"""`undiffuse edit`: change a picture that is there already."""
+"""`undiffuse edit`: change a picture that is there already, or fill in the blanks of a text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -48,7 +48,17 @@ def edit(
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
     n: Annotated[int, Option("-n", "--count", help="How many answers.")] = 1,
     label: Annotated[str | None, Option(help="A class, by number or name. [default: none]")] = None,
+    text: Annotated[
+        str | None,
+        Option(help="A text with blanks ____ to fill in, of a run of texts; else a caption, of one that takes texts."),
+    ] = None,
+    map_: options.Map = None,
+    vector: options.Vector = None,
+    condition: options.Condition = None,
     guidance: options.Guidance = None,
+    interval: options.Interval = None,
+    rescale: options.Rescale = None,
+    threshold: options.Threshold = None,
     sampler: options.Sampler = None,
     steps: options.Steps = None,
     seed: Annotated[int, Option(help="Of the answers.")] = 0,
@@ -57,7 +67,7 @@ def edit(
         Option("-o", "--out", help="A .png (several side by side), .npz or .gif. [default: in the run folder]"),
     ] = None,
 ) -> None:
-    """Edit a picture with a run: paint in or around, vary, restore, or walk to another one.
+    """Edit a picture with a run: paint in or around, vary, restore, or walk to another one. Or fill in a text.
 
     \b
     undiffuse edit runs/digits --image three.png --mask hole.png -n 8 -o filled.png
@@ -65,9 +75,16 @@ def edit(
     undiffuse edit runs/digits --image small.png --measurement superresolve:4 -o large.png
     undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
     undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
+    undiffuse edit runs/speeches --text "we the ____ of the united states" -n 5
+    undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5
     """
     values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between), strict=True))
     tasks = [task for task, value in values.items() if value is not None]
+    if not tasks and image is None and text is not None:
+        steering = (guidance, interval, rescale, threshold)
+        told = options.told(condition, label=label, map=map_, vector=vector)
+        _phrase(run, text, n, out, steering, told, seed=seed, sampler=sampler, steps=steps)
+        return
     if len(tasks) != 1:
         raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
     task = tasks[0]
@@ -76,22 +93,61 @@ def edit(
     from undiffuse.drawing import places
     from undiffuse.drawing.draw import dtype
     from undiffuse.editing.asked import Asked
+    from undiffuse.model.conditions import steered
     from undiffuse.model.model import load
+    from undiffuse.model.steering import Steering
+    from undiffuse.model.words import understood
 
+    steering = Steering.read(guidance, interval, rescale, threshold)
+    told = options.told(condition, label=label, text=text, map=map_, vector=vector)
     suffix = (out.suffix.lower() if out else "") or (".gif" if task == "between" else ".png")
     if suffix not in FORMS:
         raise Refused(f"an edit is written as {', '.join(FORMS)}, not {suffix}")
     target = places.file(out, run, f"edited{suffix}")
     model = load(run, precision="float32")  # half precision would spoil the gradients
+    given = understood(model, told)
     with progress("editing", "step") as advance:
-        how = {"seed": seed, "sampler": sampler, "steps": steps, "guidance": guidance, "progress": advance}
-        how |= {} if label is None else {"label": label}
+        how = {"seed": seed, "sampler": sampler, "steps": steps, "progress": advance, **vars(steering)}
+        how |= given
         said: list[str] = []
         asked = Asked(model, dtype(model), image, n, method, noise, frames, how, said.append)
         edited = asked.run(task, values[task])
     FORMS[suffix](edited, target)
     shape = "x".join(map(str, edited.shape[1:]))
-    print("\n".join([*said, f"{target}: {len(edited)} of {shape}, {METHODS[task].format(method)}, seed {seed}"]))
+    facts = [
+        f"{target}: {len(edited)} of {shape}",
+        METHODS[task].format(method),
+        steered(model, steering, given).words(),
+    ]
+    print("\n".join([*said, ", ".join([*filter(None, facts), f"seed {seed}"])]))
+
+
+def _phrase(
+    run: Path,
+    text: str,
+    n: int,
+    out: Path | None,
+    steering: tuple[Any, Any, Any, Any],
+    told: list[tuple[str, str]],
+    **how: Any,
+) -> None:
+    """Fill in a text, print the answers, and write them where that was asked for."""
+    from undiffuse.drawing import places
+    from undiffuse.editing.phrase import phrase
+    from undiffuse.model.model import load
+    from undiffuse.model.steering import Steering
+    from undiffuse.model.words import understood
+    from undiffuse.pictures import write
+
+    target = None if out is None else places.file(out, run, "edited.txt")
+    model = load(run)
+    with progress("editing", "step") as advance:
+        how |= {"progress": advance, **vars(Steering.read(*steering)), **understood(model, told)}
+        answers = phrase(model, text, n, **how)
+    print("\n".join(answers))
+    if target is not None:
+        write(target, "".join(f"{answer}\n" for answer in answers).encode())
+        print(f"{target}: {len(answers)} answers, seed {how['seed']}")
 
 
 def _png(x: "np.ndarray", target: Path) -> None:

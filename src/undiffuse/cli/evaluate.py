@@ -1,5 +1,6 @@
 """`undiffuse evaluate`: say how good a run or a set of samples is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,17 @@ def evaluate(
     sampler: options.Sampler = None,
     settings: options.Settings = None,
     steps: options.Steps = None,
+    text: options.Text = None,
+    image: options.Picture = None,
+    map_: options.Map = None,
+    vector: options.Vector = None,
+    condition: options.Condition = None,
     guidance: options.Guidance = None,
+    interval: options.Interval = None,
+    rescale: options.Rescale = None,
+    threshold: options.Threshold = None,
+    classifier: options.Classifier = None,
+    by: options.By = "guess",
     seed: options.Seed = 0,
     precision: options.Precision = "auto",
     cache: options.Cached = True,
@@ -50,21 +61,33 @@ def evaluate(
     undiffuse evaluate samples/ --against photos/ --features efficientnet-lite0 --resize 64 -o judged
     """
     from undiffuse.model import model, recipe
+    from undiffuse.model.saved import is_classifier_run
 
     command = context.meta[TYPED]
     is_run = what.is_dir() and any((what / name).exists() for name in (model.FILE, recipe.FILE))
+    drawing = {"n": n, "sampler": sampler, "set": settings, "steps": steps}
+    drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
+    drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
+    drawing |= {"classifier": classifier}
     if not is_run:
         if against is None:
             there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
             raise Refused(there if what.exists() else f"there is no run at {what}")
-        _refuse_sampling(what, n=n, sampler=sampler, set=settings, steps=steps, guidance=guidance)
+        _refuse_sampling(what, "finished samples", drawing)
+    elif is_classifier_run(what):
+        _refuse_sampling(what, "a classifier of noisy samples", drawing)
+        return _classifier(what, against, seed, out or what, command)
     how = judge(features, metrics, resize, cache)
     if not is_run:
         assert against is not None, "asked for above"
         return _samples(what, against, seed, out, command, how)
     from undiffuse.drawing.draw import Wish
+    from undiffuse.model.steering import Steering
 
-    wish = Wish(seed, sampler, settings or (), steps, guidance)
+    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    steering = Steering.read(guidance, interval, rescale, threshold)
+    leads = options.classifier(classifier)
+    wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
     return _run(what, against, n, wish, precision, out or what, command, how)
 
 
@@ -100,6 +123,34 @@ def _run(
     before = _there(folder)
     names = report.save(found, folder, run)
     show(found)
+    if words := found.drawn.steering.words():
+        print(" ".join([f"samples were drawn with {words}", found.drawn.by]).strip())
+    print(written(folder, names, before))
+
+
+def _classifier(run: Path, against: str | None, seed: int, folder: Path, command: str) -> None:
+    """Measure a classifier of noisy samples, print, and write the numbers into the folder."""
+    from rich.table import Table
+
+    from undiffuse.judging.label_accuracy import evaluate_classifier
+    from undiffuse.judging.record import EVALUATION
+    from undiffuse.model.files import own
+    from undiffuse.model.label_model import load_classifier
+
+    own(folder)
+    places.writable(folder / EVALUATION)
+    found = evaluate_classifier(load_classifier(run), against, seed, command)
+    before = _there(folder)
+    names = found.save(folder)
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for head in ("noise level", "held out", "training items", "nats, held out"):
+        table.add_column(head, justify="right")
+    for noise, unseen, seen, nats in zip(found.noise, found.held_out, found.train, found.nats, strict=True):
+        table.add_row(f"{noise:.3g}", f"{100 * unseen:.1f} %", f"{100 * seen:.1f} %", f"{nats:.3f}")
+    console().print(table)
+    console().print("[dim]Items whose class is told, by sigma/alpha. What guides is the slope of log p(class).[/]")
+    if found.warning:
+        console().print(f"[yellow]take care:[/] {found.warning}")
     print(written(folder, names, before))
 
 
@@ -128,11 +179,11 @@ def written(folder: Path, names: list[str], before: set[str]) -> str:
     return f"written to {folder}: {', '.join(names)}{over}"
 
 
-def _refuse_sampling(what: Path, **options: object) -> None:
+def _refuse_sampling(what: Path, holds: str, options: Mapping[str, object]) -> None:
     given = next((name for name, value in options.items() if value), None)
     if given:
         option = "-n" if given == "n" else f"--{given}"
-        raise Refused(f"{what} holds finished samples, and {option} is for drawing them from a run")
+        raise Refused(f"{what} holds {holds}, and {option} is for drawing them from a run")
 
 
 def show(judged: "Evaluation") -> None:

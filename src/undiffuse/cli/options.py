@@ -1,15 +1,54 @@
 """Options that more than one command has, declared once."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
+
+if TYPE_CHECKING:
+    from undiffuse.model.label_model import LabelModel
 
 Sampler = Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")]
 Settings = Annotated[
     list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="Fields of the sampler: eta=0.5")
 ]
 Steps = Annotated[int | None, Option(help="Sampler steps. [default: the recipe's, else 20]")]
-Guidance = Annotated[float | None, Option(help="Weight of the condition; 1 is none. [default: the recipe's]")]
+Guidance = Annotated[
+    str | None,
+    Option(
+        metavar="WEIGHT|NAME=WEIGHT,...",
+        help="Weight of the conditions, or of each by name; 1 is none. [default: the recipe's]",
+    ),
+]
+Interval = Annotated[
+    str | None,
+    Option(metavar="LOW,HIGH", help="Guide only at noise levels sigma/alpha between. [default: the recipe's]"),
+]
+Rescale = Annotated[
+    float | None, Option(help="Share of guided guesses with the contrast of unguided ones. [default: the recipe's]")
+]
+Threshold = Annotated[
+    str | None,
+    Option(
+        metavar="none|static|dynamic:SHARE",
+        help="Keep guesses inside the data's range. [default: the recipe's, or none]",
+    ),
+]
+Classifier = Annotated[
+    Path | None,
+    Option(metavar="RUN", help="Guide to the label by this classifier of noisy samples; --guidance is its weight."),
+]
+By = Annotated[str, Option("--form", help="How a classifier guides: by the guess, or by the mean of a random step.")]
+Label = Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")]
+Text = Annotated[str | None, Option(help="A caption, of a model that takes texts.")]
+Picture = Annotated[
+    str | None, Option("--image", metavar="FILE", help="An image beside the sample, such as a small one.")
+]
+Map = Annotated[str | None, Option("--map", metavar="FILE", help="The same, of the condition `map`.")]
+Vector = Annotated[str | None, Option(metavar="A,B,C", help="Numbers, of a model that takes some.")]
+Condition = Annotated[
+    list[str] | None, Option(metavar="NAME=VALUE", help="Any condition, by the name that `undiffuse show` says.")
+]
 Precision = Annotated[str, Option(help="auto, float32 or bfloat16.")]
 Against = Annotated[
     str | None, Option(metavar="DATA", help="A folder, a file or a data component. [default: what the run held out]")
@@ -32,3 +71,17 @@ FirstAgainst = Annotated[
         "--against", metavar="DATA", help="A folder, a file or a data component. [default: what the first held out]"
     ),
 ]
+
+
+def told(condition: list[str] | None, **named: str | None) -> list[tuple[str, str]]:
+    """(name or kind, word) of every condition that was asked for, by its own option or by --condition."""
+    from undiffuse.model.words import pairs
+
+    return [*((name, word) for name, word in named.items() if word is not None), *pairs(condition or ())]
+
+
+def classifier(run: Path | None) -> "LabelModel | None":
+    """The classifier of a run folder, if one was named."""
+    from undiffuse.model.label_model import load_classifier
+
+    return None if run is None else load_classifier(run)

@@ -18,17 +18,18 @@ def sample(
     sampler: options.Sampler = None,
     settings: options.Settings = None,
     steps: options.Steps = None,
-    label: Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")] = None,
-    text: Annotated[str | None, Option(help="A caption, of a model that takes texts.")] = None,
-    image: Annotated[
-        str | None, Option(metavar="FILE", help="An image beside the sample, such as a small one.")
-    ] = None,
-    map_: Annotated[str | None, Option("--map", metavar="FILE", help="The same, of the condition `map`.")] = None,
-    vector: Annotated[str | None, Option(metavar="A,B,C", help="Numbers, of a model that takes some.")] = None,
-    condition: Annotated[
-        list[str] | None, Option(metavar="NAME=VALUE", help="Any condition, by the name that `undiffuse show` says.")
-    ] = None,
+    label: options.Label = None,
+    text: options.Text = None,
+    image: options.Picture = None,
+    map_: options.Map = None,
+    vector: options.Vector = None,
+    condition: options.Condition = None,
     guidance: options.Guidance = None,
+    interval: options.Interval = None,
+    rescale: options.Rescale = None,
+    threshold: options.Threshold = None,
+    classifier: options.Classifier = None,
+    by: options.By = "guess",
     seed: Annotated[int, Option(help="Sample i depends on the seed and on i only, whatever the batch.")] = 0,
     batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
     form: Annotated[
@@ -45,25 +46,29 @@ def sample(
     undiffuse sample runs/digits -n 100 -o grid.png
     undiffuse sample runs/digits -n 10 --label 3 --sampler ddim --set eta=0.5 --steps 20
     undiffuse sample runs/digits -n 5000 --format npz -o samples.npz
-    undiffuse sample runs/emoji --text "a red heart" --guidance 3
+    undiffuse sample runs/emoji --text "a red heart" --guidance 3 --interval 0.2,5
     undiffuse sample runs/faces --image small.png --condition style=0.1,0.7
+    undiffuse sample runs/digits --label 3 --classifier runs/digits-classifier --guidance 2
     undiffuse sample runs/digits --trajectory gif -o denoising.gif
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
+    undiffuse sample runs/speeches -n 5 -o speeches.txt
     """
     from undiffuse.drawing import content
-    from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, unroll
+    from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, reader, unroll
     from undiffuse.model.files import own
     from undiffuse.model.model import load
-    from undiffuse.model.words import pairs
+    from undiffuse.model.steering import Steering
 
     choose(form, trajectory, out)  # refuses what excludes each other before the model is read
-    named = {"text": text, "image": image, "map": map_, "vector": vector}
-    told = [(name, value) for name, value in named.items() if value is not None]
-    wish = Wish(seed, sampler, settings or (), steps, guidance, label, batch, [*told, *pairs(condition or ())])
+    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    steering = Steering.read(guidance, interval, rescale, threshold)
     model = load(run, precision=precision)
+    leads = options.classifier(classifier)
+    wish = Wish(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
     tokens = has_tokens(model)
-    writer = choose(form, trajectory, out, table=bool(columns(model)) or tokens)
+    reads = reader(model.codec) is not None
+    writer = choose(form, trajectory, out, bool(columns(model)) or tokens, reads)
     writer.fits(model.shape, dtype(model))
     if out is None:
         own(run)  # where links could lead what is written elsewhere
@@ -73,5 +78,7 @@ def sample(
         drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
     writer.write(drawn, target)
     if tokens:
-        print(content.text(drawn.x))
-    print(f"{target}: {count} samples, {drawn.calls:g} network calls a sample, {duration(drawn.seconds)}, seed {seed}")
+        print(content.text(drawn))
+    cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
+    said = " ".join([drawn.steering.words(), drawn.by]).strip()
+    print(", ".join(filter(None, [f"{target}: {count} samples", cost, said, f"seed {seed}"])))

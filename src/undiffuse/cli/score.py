@@ -1,7 +1,7 @@
 """`undiffuse score`: say how likely a run finds each datum."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -17,7 +17,15 @@ def score(
         Path | None, Option("-o", "--out", help="A .csv file. [default: scores.csv in the run folder]")
     ] = None,
     bound: Annotated[bool, Option("--bound", help="The variational bound as well: slower.")] = False,
-    given: Annotated[bool, Option("--given-label", help="p(item given its label) instead of p(item).")] = False,
+    given: Annotated[
+        str | None,
+        Option(metavar="A,B|all", help="p(item given its own condition, such as label), else p(item)."),
+    ] = None,
+    text: options.Text = None,
+    image: options.Picture = None,
+    map_: options.Map = None,
+    vector: options.Vector = None,
+    condition: options.Condition = None,
     tolerance: Annotated[float, Option(help="Of the ODE's solver, relative and absolute.")] = 1e-4,
     probes: Annotated[int, Option(help="Random directions of the trace; from 2 on a column has their error.")] = 1,
     draws: Annotated[int, Option(help="Noises that spread levels; from 2 on columns have error and cost.")] = 1,
@@ -29,23 +37,32 @@ def score(
     \b
     undiffuse score runs/digits others.npz -o scores.csv
     undiffuse score runs/flowers new-flowers.csv --bound
+    undiffuse score runs/digits others.npz --given label
+    undiffuse score runs/emoji pictures/ --text "a red heart"
 
     Nats and bits per dimension in the data's own units; of integers, such as pixels, the log-probability of the levels.
     """
     from undiffuse.judging import nll
     from undiffuse.judging.sources import open_data
     from undiffuse.model.model import load
+    from undiffuse.model.words import understood
     from undiffuse.pictures import write
 
+    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
     target = places.file(out, run, "scores.csv")
     model = load(run, precision="float32")
-    items = open_data(data)
+    where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
+    where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}
+    fields: Any = {"conditions": where} if where else {}
+    same, items = understood(model, told), open_data(data, **fields)
     with progress("scoring", "item") as density, progress("bounding", "call") as bounding:
         found = nll.score(
             model,
             items,
             bound=bound,
-            given=given,
+            given=own,
+            told=same,
             tolerance=tolerance,
             probes=probes,
             draws=draws,

@@ -32,17 +32,22 @@ def _run(path: Path) -> Any:
 
     from undiffuse.judging import wording
     from undiffuse.judging.record import evaluation, history
+    from undiffuse.model.label_model import load_classifier
     from undiffuse.model.model import load
+    from undiffuse.model.saved import Saved, is_classifier_run
     from undiffuse.model.words import needs
 
-    model = load(path, precision="float32")
+    classifies = is_classifier_run(path)
+    model: Saved = (load_classifier if classifies else load)(path, precision="float32")
     facts = model.describe()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_row("run", str(path))
     table.add_row(
         "samples", " x ".join(map(str, model.shape)) + (f", {len(model.classes)} classes" if model.classes else "")
     )
-    for i, line in enumerate(needs(model)):
+    if classifies:
+        table.add_row("tells", "the class of noisy samples, for --classifier")
+    for i, line in enumerate([] if classifies else needs(model)):
         table.add_row("" if i else "conditions", line)
     table.add_row("parameters", count(facts["parameters"]))
     for name in ("step", "seed"):
@@ -52,6 +57,8 @@ def _run(path: Path) -> Any:
         table.add_row(
             "validation loss", f"{losses[1][-1]:.4g} at step {count(losses[0][-1])}, best {min(losses[1]):.4g}"
         )
+    if accuracy := history(path).get("validation_accuracy"):
+        table.add_row("validation accuracy", f"{accuracy[1][-1]:.1%} at step {count(accuracy[0][-1])}")
     for name, metric in evaluation(path).get("metrics", {}).items():
         table.add_row(wording.word(name).title, wording.line(name, metric))
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items()))

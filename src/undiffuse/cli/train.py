@@ -41,17 +41,20 @@ def train(
     undiffuse train digits --data digits.npz --out runs/mine
     """
     from undiffuse.jobs import train
+    from undiffuse.model.labelled import is_classifier
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
     chosen, overrides = _chosen(recipe, data, overrides)
     training = train(chosen, out=out, overrides=overrides, resume=resume)
-    training.run()
+    made = training.run()
     if training.stopped:  # training has said how to go on
         raise Exit(128 + training.stopped)  # 130 after Ctrl-C, 143 after SIGTERM
     if not training.accelerator.is_main_process:
         return
     print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")
-    print(f"next: undiffuse sample {training.folder}   or: undiffuse evaluate {training.folder}")
+    guides = is_classifier(made.recipe)
+    sample = f"sample MODEL --classifier {training.folder}" if guides else f"sample {training.folder}"
+    print(f"next: undiffuse {sample}   or: undiffuse evaluate {training.folder}")
 
 
 def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":

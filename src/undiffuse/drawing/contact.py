@@ -4,15 +4,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.pictures import SIDE, as_images, grid, overview
+from undiffuse.pictures import SIDE, as_images, grid, overview, page
 
 ROWS, ACROSS = 20, 10  # classes shown, items of each
 PLAIN = 100  # items of data without classes
-POINTS = 5000
+POINTS, TEXTS = 5000, 20
 
 
 def contact(data: Dataset) -> Image.Image:
-    """The first items of each class, one class a row under its name; points as a scatter plot or histograms."""
+    """The first items of each class, one class a row under its name; points as a scatter plot or histograms, texts as
+    they read.
+    """
+    if texts := data.texts(TEXTS):
+        return page(texts)
     if data.kind in ("points", "tokens"):
         return overview(np.asarray(data.some(POINTS).x), names=data.columns)
     if data.labels is None or len(data.classes) < 2:

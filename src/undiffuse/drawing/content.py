@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from typing import TYPE_CHECKING
 
 from undiffuse.core.errors import Refused
@@ -18,12 +19,14 @@ NPZ = "ask for --format npz (the numbers)"
 def sheet(drawn: "Drawn", columns: int | None = None) -> "Image":
     """The samples as one picture: one class a row where there are classes, else about as wide as high.
 
-    Sequences are drawn as lines, tokens as rows of squares, of volumes the middle slice; points as a scatter plot or
-    histograms.
+    Sequences are drawn as lines, tokens as rows of squares, texts as they read, of volumes the middle slice; points as
+    a scatter plot or histograms.
     """
     from undiffuse.drawing.draw import by_class
-    from undiffuse.pictures import as_images, grid, overview
+    from undiffuse.pictures import as_images, grid, overview, page
 
+    if drawn.texts:
+        return page(drawn.texts)
     if drawn.x.ndim == 2:
         return overview(drawn.x, names=drawn.columns)
     images = as_images(drawn.x)
@@ -75,6 +78,8 @@ def arrays(drawn: "Drawn") -> bytes:
         found |= {"labels": drawn.labels, "classes": np.array(drawn.classes)}
     if drawn.columns:
         found["columns"] = np.array(drawn.columns)
+    named = zip(drawn.columns, drawn.categories, strict=True) if drawn.categories else ()
+    found |= {f"categories_{column}": np.array(names) for column, names in named if names}
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, seed=np.int64(drawn.seed), **found)
     return file.getvalue()
@@ -87,32 +92,67 @@ def fits_table(shape: tuple[int, ...], dtype: str) -> None:
 
 
 def table(drawn: "Drawn") -> bytes:
-    """A .csv with the data's column names, and the label's where there is one."""
+    """A .csv with the data's column names and categories, and the label's where there is one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = list(drawn.columns) or [f"x{i}" for i in range(drawn.x.shape[1])]
     labels = [[]] * len(drawn.x) if drawn.labels is None else [[drawn.classes[label]] for label in drawn.labels]
     writer.writerow(names if drawn.labels is None else [*names, drawn.label])
     for row, label in zip(drawn.x, labels, strict=True):
-        writer.writerow([*(f"{value:.9g}" for value in row), *label])  # nine digits are all that a float32 has
+        cells = _named(row, drawn.categories) if drawn.categories else (f"{value:.9g}" for value in row)
+        writer.writerow([*cells, *label])  # nine digits are all that a float32 has
     return text.getvalue().encode()
 
 
-def text(x: "np.ndarray", most: int = 10) -> str:
-    """The first token sequences, one a line: digits next to each other where every symbol is one."""
+def _named(row: "np.ndarray", categories: "tuple[tuple[str, ...], ...]") -> list[str]:
+    """Categories by name, and numbers with no more digits than tell them from others."""
+    import numpy as np
+
+    pairs = zip(row, categories, strict=True)
+    return [of[int(v)] if of else np.format_float_positional(v, trim="-") for v, of in pairs]
+
+
+def lines(drawn: "Drawn") -> bytes:
+    """The texts, one a line; what breaks a line inside one is a space."""
+    return "".join(" ".join(text.split("\n")) + "\n" for text in drawn.texts).encode()
+
+
+def objects(drawn: "Drawn") -> bytes:
+    """The texts as they are, one object {"text": ...} a line, with the label where there is one."""
+    labels = [{}] * len(drawn.x) if drawn.labels is None else [{drawn.label: drawn.classes[i]} for i in drawn.labels]
+    pairs = zip(drawn.texts, labels, strict=True)
+    return "".join(json.dumps({"text": text, **label}, ensure_ascii=False) + "\n" for text, label in pairs).encode()
+
+
+def text(drawn: "Drawn", most: int = 10) -> str:
+    """The first texts, or token sequences, one a line: digits next to each other where every symbol is one."""
+    if drawn.texts:
+        return "\n".join(drawn.texts[:most])
+    x = drawn.x
     between = "" if int(x.max()) < 10 else " "
     return "\n".join(between.join(map(str, row)) for row in x[:most].reshape(min(most, len(x)), -1).tolist())
 
 
 def strip(drawn: "Drawn") -> bytes:
     """The way from noise to samples as one .png."""
-    from undiffuse.pictures import cloud_strip, extent_of, png
+    from undiffuse.pictures import cloud_strip, extent_of, page, png
     from undiffuse.pictures import strip as side_by_side
 
     if drawn.are_points:
         frames = _plane(drawn.frames)
         return png(cloud_strip(frames, extent_of(frames[0], frames[-1]), paths=60))
+    if drawn.read is not None:
+        told = states(drawn)
+        return png(page([text for _, text in told], [head for head, _ in told]))
     return png(side_by_side(_pictures(drawn)))
+
+
+def states(drawn: "Drawn", samples: int = 2, most: int = 9) -> list[tuple[str, str]]:
+    """The way of the first texts from noise, in at most so many states each: the number of steps, and how it reads."""
+    assert drawn.read is not None, "only texts are read"
+    last = len(drawn.frames) - 1
+    steps = sorted({round(i * last / (most - 1)) for i in range(most)})
+    return [(str(i), drawn.read(drawn.frames[i][k])) for k in range(min(samples, len(drawn.x))) for i in steps]
 
 
 def gif(drawn: "Drawn") -> bytes:

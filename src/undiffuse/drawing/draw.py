@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
-from undiffuse.model.conditions import numbers
+from undiffuse.model.by_classifier import led
+from undiffuse.model.conditions import numbers, steered
+from undiffuse.model.label_model import LabelModel
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, plan
+from undiffuse.model.steering import Steering
 from undiffuse.model.words import understood
 
 Advance = Callable[[int, int], None]  # told (done, total)
+Read = Callable[[np.ndarray], str]  # tokens (length,) to a text
 LABEL = "label"  # the condition that counts classes
 
 
@@ -26,20 +31,24 @@ class Wish:
     """How to sample; whatever is left out is as the run's recipe says.
 
     sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own (`sampler.field=value` too).
+    steering: guidance, its interval and rescale, and thresholding.
     label: a class, by number or name; None: the classes in turn. told: other conditions, (name or kind, word), see
     `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
-    at once; changes no sample.
+    at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
+    `Model.sample`.
     """
 
     seed: int = 0
     sampler: str | None = None
     settings: Sequence[str] = ()
     steps: int | None = None
-    guidance: float | None = None
+    steering: Steering = field(default_factory=Steering)
     label: str | int | None = None
     batch: int | None = None
     told: Sequence[tuple[str, str]] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    classifier: LabelModel | None = None
+    form: str = "guess"
 
     def __post_init__(self) -> None:
         wrong = next((setting for setting in self.settings if "=" not in setting), None)
@@ -59,8 +68,10 @@ class Drawn:
     """What was drawn.
 
     x: (n, *shape) in the data's dtype and range. labels: (n,) class numbers, or None. calls: network calls a sample.
-    frames: (steps + 1, n, *shape), from noise to x, where they were asked for. columns: the names of a table's columns,
-    and label: of the one that held the classes.
+    steering: what it came to, the recipe's part included. frames: (steps + 1, n, *shape), from noise to x, where they
+    were asked for. columns: the names of a table's columns, and label: of the one that held the classes. by: the
+    classifier that guided, and how, in words. read: of a text's model, what makes texts of tokens. categories: of each
+    column the names of its categories, () of numbers; nothing where no column has any.
     """
 
     x: np.ndarray
@@ -69,13 +80,22 @@ class Drawn:
     seed: int
     calls: float
     seconds: float
+    steering: Steering = field(default_factory=Steering)
     frames: np.ndarray = field(default_factory=lambda: np.empty(0))
     columns: tuple[str, ...] = ()
     label: str = LABEL
+    by: str = ""
+    read: Read | None = None
+    categories: tuple[tuple[str, ...], ...] = ()
 
     @property
     def is_image(self) -> bool:
         return self.x.ndim == 4
+
+    @property
+    def texts(self) -> list[str]:
+        """The samples as they read; nothing where they are no text."""
+        return [] if self.read is None else list(map(self.read, self.x))
 
     @property
     def are_points(self) -> bool:
@@ -94,9 +114,19 @@ def dtype(model: Model) -> str:
     return str(model.facts.get("data", {}).get("dtype", "float32"))
 
 
+def classes(model: Model, wish: Wish) -> tuple[str, ...]:
+    """The names of the classes that labels are of: the classifier's, where one guides."""
+    return model.classes if wish.classifier is None else wish.classifier.classes
+
+
+def reader(codec: Codec) -> Read | None:
+    """What makes texts of the tokens that a codec knows to spell; None for all other codecs."""
+    return getattr(codec, "text_of", None)
+
+
 def has_tokens(model: Model) -> bool:
-    """Whether the model's samples are tokens."""
-    return hasattr(model.codec, "vocabulary")
+    """Whether the model's samples are lines of tokens; levels come back as pictures."""
+    return model.codec.tokens and len(model.shape) == 1
 
 
 def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
@@ -104,7 +134,7 @@ def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, tota
     model, asked = _asked(model, n, wish)
     with _measured(model, n) as cost:
         x = model.sample(n, **asked, batch=wish.batch, progress=progress).numpy()
-    return _drawn(model, x, _numbers(model, n, asked), wish, cost)
+    return _drawn(model, x, asked, wish, cost)
 
 
 def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
@@ -116,7 +146,7 @@ def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, to
         for frame in model.trajectory(n, **asked):
             frames.append(frame.numpy())
             progress(len(frames) - 1, steps)
-    return _drawn(model, frames[-1], _numbers(model, n, asked), wish, cost, np.stack(frames))
+    return _drawn(model, frames[-1], asked, wish, cost, np.stack(frames))
 
 
 def walked(model: Model, n: int, wish: Wish) -> Plan:
@@ -154,11 +184,13 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
                 f"{wish.settings[0]} is for a sampler, and the run's recipe names none: name one with --sampler"
             )
         model = replace(model, recipe=model.recipe.override(wish.overrides))
-    asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, "guidance": wish.guidance}
+    asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, **vars(wish.steering)}
+    if wish.classifier is not None:
+        asked |= {"classifier": wish.classifier, "form": wish.form}
     if wish.label is not None:
         asked[LABEL] = wish.label
-    elif LABEL in model.conditions:
-        asked[LABEL] = in_turn(n, len(model.classes))
+    elif wish.classifier is not None or LABEL in model.conditions:
+        asked[LABEL] = in_turn(n, len(classes(model, wish)))
     told = understood(model, wish.told)
     if LABEL in told and wish.label is not None:
         raise Refused(f"{LABEL!r} is given twice")
@@ -166,22 +198,19 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
 
 
 def _drawn(
-    model: Model,
-    x: np.ndarray,
-    labels: np.ndarray | None,
-    wish: Wish,
-    cost: list[float],
-    frames: np.ndarray | None = None,
+    model: Model, x: np.ndarray, asked: dict[str, Any], wish: Wish, cost: list[float], frames: np.ndarray | None = None
 ) -> Drawn:
     named = str(model.recipe["data"].get(LABEL) or LABEL)
-    drawn = Drawn(x, labels, model.classes, wish.seed, cost[0], cost[1], columns=columns(model), label=named)
+    known, label = classes(model, wish), asked.get(LABEL)
+    if wish.classifier is None:
+        given = [name for name in model.conditions if asked.get(name) is not None]
+        found, by = steered(model, wish.steering, given), ""
+    else:
+        found, by = led(model, wish.steering), f"by {wish.classifier.recipe.name} (form {wish.form})"
+    labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
+    drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
+    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()))
     return drawn if frames is None else replace(drawn, frames=frames)
-
-
-def _numbers(model: Model, n: int, asked: dict[str, Any]) -> np.ndarray | None:
-    """The class number of every sample."""
-    label = asked.get(LABEL)
-    return None if label is None else np.array(numbers(label, n, model.classes, LABEL))
 
 
 @contextmanager

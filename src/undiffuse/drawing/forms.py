@@ -16,12 +16,14 @@ POINTS = 1000  # fewer show no shape
 
 
 class Form(StrEnum):
-    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers."""
+    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects."""
 
     GRID = "grid"
     PNG = "png"
     NPZ = "npz"
     CSV = "csv"
+    TXT = "txt"
+    JSONL = "jsonl"
 
 
 class Film(StrEnum):
@@ -64,18 +66,25 @@ class Writer:
             write(path, data)
 
 
-def choose(form: Form | None, film: Film | None, out: Path | None, table: bool = False) -> Writer:
+def choose(
+    form: Form | None, film: Film | None, out: Path | None, table: bool = False, text: bool | None = None
+) -> Writer:
     """The writer that is asked for, by name or by the suffix of `out`; raises Refused for a form and a film at once.
 
-    table: whether the samples have columns with names, so that they become a .csv unless something else is asked for.
+    table: whether the samples have columns with names, so that they become a .csv unless something else is asked for;
+    text: whether they read, so that they become a .txt; None: it is not known yet. Raises Refused for lines of what
+    does not read.
     """
     if film and form:
         raise Refused(f"--trajectory {film} and --format {form} are different files; ask for one of them")
     if film:
         return FILMS[film]
-    by_suffix = {".npz": Form.NPZ, ".csv": Form.CSV, ".png": Form.GRID}
+    by_suffix = {f".{each}": each for each in (Form.NPZ, Form.CSV, Form.TXT, Form.JSONL)} | {".png": Form.GRID}
     suffix = out.suffix.lower() if out else ""
-    return FORMS[form or by_suffix.get(suffix, Form.CSV if table else Form.GRID)]
+    chosen = form or by_suffix.get(suffix, Form.TXT if text else Form.CSV if table else Form.GRID)
+    if chosen in (Form.TXT, Form.JSONL) and text is False:
+        raise Refused(f"the run's samples are no text, and --format {chosen} is for texts; {content.NPZ}")
+    return FORMS[chosen]
 
 
 FORMS = {
@@ -83,6 +92,8 @@ FORMS = {
     Form.PNG: Writer("samples", 100, content.files, content.fits_files),
     Form.NPZ: Writer("samples.npz", 100, content.arrays),
     Form.CSV: Writer("samples.csv", 100, content.table, content.fits_table),
+    Form.TXT: Writer("samples.txt", 10, content.lines),
+    Form.JSONL: Writer("samples.jsonl", 100, content.objects),
 }
 FILMS = {
     Film.STRIP: Writer("trajectory.png", 10, content.strip, moves=True),

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.extrapolation import Extrapolation, Interval
+from undiffuse.guidance.extrapolation import Extrapolation, Interval, same_vocabulary
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Autoguidance(Extrapolation):
 
     reference: a smaller or less trained model of the same data and process; with itself, the model is unchanged.
     interval, rescale, parallel, largest: see `Extrapolation`.
-    Raises Refused for a reference whose process differs, since the same x_t and t would mean different noise.
+    Raises Refused for a reference whose process or vocabulary differs, since the same x_t and t would mean different
+    noise.
     Source: arXiv:2406.02507, eq. 3.
     """
 
@@ -33,6 +34,7 @@ class Autoguidance(Extrapolation):
 
     def __post_init__(self) -> None:
         self._check()
+        same_vocabulary(self.reference.process, self.denoiser.process)
         if self.reference.process != self.denoiser.process:
             raise Refused(
                 "autoguidance needs a reference with the model's own process, not "

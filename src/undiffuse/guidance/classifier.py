@@ -8,9 +8,8 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
-from undiffuse.core.hidden import hidden
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
-from undiffuse.guidance.gradient import each, gradient, moved, parted, tilt
+from undiffuse.guidance.gradient import each, gradient, heard, moved, parted, tilt
 from undiffuse.guidance.wrapping import Guided
 
 
@@ -46,7 +45,5 @@ class Classifier(Guided):
         if not read or (not isinstance(weight, Tensor) and weight == 0):
             return guess
         slope = gradient(lambda x: self.classifier(x, t, **read), x_t, "the classifier")
-        for name in read:
-            if (dropped := hidden(cond.get("drop"), name)) is not None:
-                slope = slope * ~dropped.reshape(-1, *(1,) * (x_t.ndim - 1))
+        slope = heard(slope, cond.get("drop"), read)
         return moved(guess, each(weight, x_t) * tilt(self.process, t, x_t) * slope)

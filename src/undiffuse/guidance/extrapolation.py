@@ -13,7 +13,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
-from undiffuse.guidance.wrapping import Guided
+from undiffuse.guidance.wrapping import Guided, values
 
 Interval = tuple[float, float]
 
@@ -67,7 +67,7 @@ class Extrapolation(Guided, ABC):
             )
 
     def _projected(self, worse: Any, better: Any, weight: float | Tensor) -> Any:
-        _values(better, "parallel and largest")
+        values(better, "parallel and largest")
         difference = better.mean - worse.mean
         along = _each(better.mean)
         size = _each(difference)
@@ -79,7 +79,7 @@ class Extrapolation(Guided, ABC):
         return replace(better, mean=better.mean + (weight - 1) * (difference - (1 - self.parallel) * part))
 
     def _rescaled(self, guess: Any, better: Any) -> Any:
-        _values(better, "rescale")
+        values(better, "rescale")
         wide = (-1,) + (1,) * (guess.mean.ndim - 1)
         have, wanted = (each.mean.flatten(1).std(1).reshape(wide) for each in (guess, better))
         share = self.rescale * wanted / have.clamp(min=1e-30) + 1 - self.rescale
@@ -100,6 +100,16 @@ def within(
     return torch.where(guided, inside, otherwise)
 
 
+def same_vocabulary(one: Any, other: Any) -> None:
+    """Raises Refused for two processes of tokens that are not the same tokens."""
+    sizes = [getattr(process, "vocabulary", 0) for process in (one, other)]
+    if sizes[0] != sizes[1]:
+        raise Refused(
+            f"guidance between different vocabularies, of {sizes[0]} and {sizes[1]} symbols (0: values), mixes "
+            "what is not the same: both models need the same tokens"
+        )
+
+
 def check_interval(interval: Interval | None) -> None:
     """Raises Refused unless 0 <= low < high."""
     if interval is not None and not 0 <= interval[0] < interval[1]:
@@ -107,11 +117,6 @@ def check_interval(interval: Interval | None) -> None:
             "a guidance interval is (low, high] in the noise level sigma/alpha, with 0 <= low < high, "
             f"not {interval[0]:g} to {interval[1]:g}"
         )
-
-
-def _values(guess: Any, what: str) -> None:
-    if not hasattr(guess, "var"):
-        raise Refused(f"{what}: for guesses of values; tokens have probabilities, which only the weight moves")
 
 
 def _each(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What gradient guidance shares: slopes of log-likelihoods, and what they do to a guess."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,13 +8,15 @@ from torch import Tensor
 
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop, hidden
 
 
 def gradient(log_likelihood: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
     """The gradient at x of a log-likelihood (batch,), which each sample has for itself, in x's dtype.
 
-    Raises Refused, naming `what`, where the value has another shape or no gradient reaches x.
+    Raises Refused, naming `what`, where the value has another shape, no gradient reaches x, or x are tokens.
     """
+    refuse_tokens(x, what)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = log_likelihood(x)
@@ -23,6 +25,12 @@ def gradient(log_likelihood: Callable[[Tensor], Tensor], x: Tensor, what: str) -
         if not value.requires_grad:
             raise Refused(f"{what} is not differentiable: no gradient reaches the sample through it")
         return torch.autograd.grad(value.sum(), x)[0]
+
+
+def refuse_tokens(x: Tensor, what: str) -> None:
+    """Raises Refused, naming what needs a gradient, for tokens, which have none."""
+    if not x.is_floating_point():
+        raise Refused(f"{what} moves values by its gradient; tokens have none: guide them by classifier_free")
 
 
 def tilt(process: Any, t: Tensor | float, like: Tensor) -> Tensor:
@@ -43,6 +51,14 @@ def parted(cond: Mapping[str, Any], reads: Sequence[str], tells: bool = False) -
     """The conditions that guidance reads, and those that the denoiser is told: the others, or with `tells` all."""
     read = {name: value for name, value in cond.items() if name in reads}
     return read, {name: value for name, value in cond.items() if tells or name not in reads}
+
+
+def heard(slope: Tensor, drop: Drop, names: Iterable[str]) -> Tensor:
+    """The slope (batch, *shape), 0 for samples from which one of these conditions is hidden."""
+    for name in names:
+        if (dropped := hidden(drop, name)) is not None:
+            slope = slope * ~dropped.to(slope.device).reshape(-1, *(1,) * (slope.ndim - 1))
+    return slope
 
 
 def each(weight: float | Tensor, like: Tensor) -> float | Tensor:

@@ -11,8 +11,8 @@ from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.guidance.gradient import gradient, parted
-from undiffuse.guidance.wrapping import Steered
+from undiffuse.guidance.gradient import gradient, heard, parted
+from undiffuse.guidance.wrapping import Steered, values
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class MeanShift(Steered):
         read, told = parted(cond, self.reads, self.tells)
         belief: Any
         belief, memory = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **told)
-        if not hasattr(belief, "var"):
-            raise Refused("mean_shift moves the means of values; tokens are guided by classifier_free")
+        values(belief, "mean_shift")
         if not read or belief.certain:
             return belief, memory
         place, time = (x_t, t) if self.at == "start" else (belief.mean, s)
         slope = gradient(lambda x: self.classifier(x, time, **read), place, "the classifier")
+        slope = heard(slope, cond.get("drop"), read)
         return replace(belief, mean=belief.mean + self.weight * belief.var * slope), memory

@@ -13,7 +13,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
-from undiffuse.guidance.wrapping import Guided
+from undiffuse.guidance.wrapping import Guided, values
 
 BATCH = 512
 
@@ -62,7 +62,7 @@ class OptimalVariance(Guided):
         return self.denoiser.no_density()
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        guess: Any = self.denoiser(x_t, t, **cond)
+        guess = values(self.denoiser(x_t, t, **cond), "optimal_variance")
         at = torch.as_tensor(t, dtype=torch.float64)
         table = np.interp(at.cpu().numpy(), (0.0, *self.times), (0.0, *self.variances))
         table = np.where(at.cpu().numpy() <= self.late, np.minimum(table, self.late_std**2), table)

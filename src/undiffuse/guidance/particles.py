@@ -14,7 +14,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.once import Watched
-from undiffuse.guidance.wrapping import Steered
+from undiffuse.guidance.wrapping import Steered, values
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,8 @@ class Particles(Steered):
 
     psi_t(x_t) = N(y; A guess(x_t), std^2 + r_t^2), r_t^2 = sigma^2/(alpha^2 + sigma^2), ends at the likelihood of x_0:
     the law of a group tends to the posterior given y as `count` grows, whatever the proposal q.
-    sampler: gives p and must draw noise, as ancestral does. proposal: a denoiser guided by the measurement, such as
+    sampler: gives p and must draw noise, as ancestral does; it remembers nothing, since particles change their past.
+    proposal: a denoiser guided by the measurement, such as
     MMPS, whose steps are q; none: p itself, which needs many more particles. A batch holds whole groups, one after the
     other: all particles of a group are returned, and they depend on one another.
     Raises Refused for a batch of no whole groups, a measurement without noise, and a sampler that draws none.
@@ -49,14 +50,14 @@ class Particles(Steered):
     ) -> tuple[Distribution, Any]:
         if len(x_t) % self.count:
             raise Refused(f"a batch of {len(x_t)} has no whole groups of {self.count} particles")
-        inner, weight, psi = memory or (None, torch.zeros(len(x_t), dtype=torch.float64, device=x_t.device), 0.0)
+        weight, psi = memory or (torch.zeros(len(x_t), dtype=torch.float64, device=x_t.device), 0.0)
         watched = Watched(denoiser)
-        now = self._psi(watched.at(x_t, x_t, t, cond).mean, denoiser, t)
+        now = self._psi(values(watched.at(x_t, x_t, t, cond), "particles").mean, denoiser, t)
         weight = weight + now - psi
         chosen, weight = self._resampled(weight, random.fold(0))
         if chosen is not None:
             x_t, now, watched = x_t[chosen], now[chosen], Watched(denoiser)
-        belief, inner = self.sampler.step(watched, x_t, t, s, inner, random=random.fold(1), **cond)
+        belief, _ = self.sampler.step(watched, x_t, t, s, None, random=random.fold(1), **cond)
         if float(s) == 0:
             x_0 = belief.sample(random.fold(2))
             chosen, _ = self._resampled(weight + self._psi(x_0, denoiser, s) - now, random.fold(3), always=True)
@@ -66,10 +67,10 @@ class Particles(Steered):
         if self.proposal is None:
             x_s = belief.sample(random.fold(2))
         else:
-            guided, _ = self.sampler.step(self.proposal, x_t, t, s, inner, random=random.fold(1), **cond)
+            guided, _ = self.sampler.step(self.proposal, x_t, t, s, None, random=random.fold(1), **cond)
             x_s = guided.sample(random.fold(2))
             weight = weight + (belief.log_prob(x_s) - guided.log_prob(x_s)).double()
-        return denoiser.process.point(x_s), (inner, weight, now)
+        return denoiser.process.point(x_s), (weight, now)
 
     def _psi(self, guess: Tensor, denoiser: Denoiser, t: Tensor) -> Tensor:
         """log psi_t in float64, (batch,), up to what all share."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.gradient import moved, tilt
+from undiffuse.guidance.gradient import moved, refuse_tokens, tilt
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.wrapping import Guided
 
@@ -37,6 +37,7 @@ class Posterior(Guided, ABC):
         return "a guess given a measurement belongs to the approximate posterior, which has no density of its own"
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
+        refuse_tokens(x_t, "a measurement")
         scale = tilt(self.process, t, x_t)
         with torch.enable_grad():
             x = x_t.detach().requires_grad_()

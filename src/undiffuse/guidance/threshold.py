@@ -9,7 +9,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.wrapping import Guided
+from undiffuse.guidance.wrapping import Guided, values
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Threshold(Guided):
         return "thresholding moves the guesses away from the means of any one density"
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        guess: Any = self.denoiser(x_t, t, **cond)
+        guess = values(self.denoiser(x_t, t, **cond), "thresholding")
         assert self.bounds is not None
         low, high = self.bounds
         centre, half = (low + high) / 2, (high - low) / 2

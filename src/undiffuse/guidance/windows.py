@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.wrapping import Guided
+from undiffuse.guidance.wrapping import Guided, values
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Windows(Guided):
         n = len(places)
         t = torch.as_tensor(t, dtype=torch.float64)
         told = {name: value.repeat(n, *(1,) * (value.ndim - 1)) for name, value in cond.items()}
-        guess: Any = self.denoiser(batch, t.repeat(n) if t.ndim else t, **told)
+        guess = values(self.denoiser(batch, t.repeat(n) if t.ndim else t, **told), "windows")
         weight = torch.ones((), dtype=x_t.dtype, device=x_t.device)
         for size in self.size:
             ramp = torch.arange(1, size + 1, dtype=x_t.dtype, device=x_t.device)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 
@@ -25,3 +26,10 @@ class Steered(Sampler):
     @property
     def grid(self) -> Grid | None:  # type: ignore[override]
         return self.sampler.grid
+
+
+def values(guess: Any, what: str) -> Any:
+    """The guess, if it is one of values; raises Refused, naming what needs them, for tokens' probabilities."""
+    if not hasattr(guess, "var"):
+        raise Refused(f"{what}: for guesses of values; tokens have probabilities, which only the weight moves")
+    return guess

@@ -1,6 +1,7 @@
 """What a model is told: conditions as a person gives them, turned into tensors, and guidance towards them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
+from undiffuse.guidance.threshold import Threshold
 from undiffuse.model import parts
 from undiffuse.model.settings import Condition
-from undiffuse.model.text import encode
-from undiffuse.model.told import tensor
+from undiffuse.model.steering import Steering, bounds, percentile
+from undiffuse.model.text import Captions
+from undiffuse.model.told import standardised, tensor
 from undiffuse.networks.conditions import MODES, scaled
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def _label(model: "Model", name: str, condition: Condition, value: Any, n: int) 
 
 def _text(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     texts = [value] if isinstance(value, str) else [str(text) for text in value]
-    return _each(encode(texts, condition), n, name)
+    return _each(Captions.of(texts, condition)[torch.arange(len(texts))], n, name)
 
 
 def _vector(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
@@ -83,7 +86,7 @@ def _vector(model: "Model", name: str, condition: Condition, value: Any, n: int)
     rows = rows if rows.ndim > 1 else rows.reshape(1, -1)
     if tuple(rows.shape[1:]) != condition.shape:
         raise Refused(f"{name} has {condition.shape[0]} numbers, and given are {rows[0].numel()}")
-    return _each(rows, n, name)
+    return _each(standardised(condition, rows), n, name)
 
 
 def _image(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
@@ -115,32 +118,66 @@ def _each(values: Tensor, n: int, name: str) -> Tensor:
     return values.expand(n, *values.shape[1:])
 
 
-def guide(model: "Model", weight: float | Mapping[str, float] | None, given: Mapping[str, Tensor]) -> Denoiser:
-    """The model's denoiser, guided with this weight, or with the recipe's where there is a condition to guide to.
+def guide(
+    model: "Model", steering: Steering, given: Mapping[str, Tensor], wrap: Callable[[Denoiser], Denoiser] | None = None
+) -> Denoiser:
+    """The model's denoiser, steered by what `steered` finds. wrap: what else steers it, before its guess is clipped.
 
-    weight: one for all conditions that were ever hidden, or one for each by its name. Raises Refused without a
-    condition, for names of none, and for conditions that the model never saw hidden.
+    Raises Refused as `steered` does.
     """
     model.denoiser.eval()
+    found = steered(model, steering, given)
+    denoiser: Denoiser = model.denoiser
+    if found.guidance is not None:
+        how: dict[str, Any] = {"interval": found.interval, "rescale": found.rescale or 0.0}
+        if isinstance(found.guidance, Mapping):
+            denoiser = ClassifierFree(denoiser, weight=dict(found.guidance), **how)
+        else:
+            hidden = tuple(name for name, condition in model.conditions.items() if condition.drop > 0)
+            hide = None if len(hidden) == len(model.conditions) else hidden
+            denoiser = ClassifierFree(denoiser, weight=float(found.guidance), hide=hide, **how)
+    denoiser = spread(model, denoiser)
+    denoiser = wrap(denoiser) if wrap else denoiser
+    if not found.thresholded:
+        return denoiser
+    return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
+
+
+def steered(model: "Model", asked: Steering, given: Collection[str]) -> Steering:
+    """How samples that are told these conditions are steered: as asked, else as the recipe says where there is a
+    condition to guide to. No guidance stands for a weight of 1 as well.
+
+    Raises Refused for guidance without a condition, for names of none, for conditions that the model never saw hidden,
+    and for an interval or a rescale that is asked for where nothing is guided.
+    """
     hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
-    if isinstance(weight, Mapping):
-        for name in weight:
+    own = parts.sampling(model.recipe)
+    found = asked.over(own)
+    if asked.guidance is None:
+        to = [name for name in given if name in hidden]
+        if isinstance(own.guidance, Mapping):
+            some = {name: weight for name, weight in own.guidance.items() if name in to}
+            found = replace(found, guidance=some or None)
+        elif not to:
+            found = replace(found, guidance=None)
+    elif isinstance(asked.guidance, Mapping):
+        for name in asked.guidance:
             if name not in model.conditions:
                 raise unknown("the model's conditions", name, model.conditions)
             _refuse_unguided(f"guidance of {name!r}", [name], hidden, given)
-        return spread(model, ClassifierFree(model.denoiser, weight=dict(weight)))
-    to = [name for name in given if name in hidden]
-    asked = weight if weight is not None else parts.sampling(model.recipe).guidance if to else None
-    if asked is None or asked == 1:
-        return spread(model, model.denoiser)
-    if not model.conditions:
-        raise Refused(f"guidance = {asked:g} needs a condition, and the model is unconditional")
-    _refuse_unguided(f"guidance = {asked:g}", list(model.conditions), hidden, given)
-    hide = None if len(hidden) == len(model.conditions) else tuple(hidden)
-    return spread(model, ClassifierFree(model.denoiser, weight=float(asked), hide=hide))
+    elif asked.guidance != 1:
+        if not model.conditions:
+            raise Refused(f"guidance = {asked.guidance:g} needs a condition, and the model is unconditional")
+        _refuse_unguided(f"guidance = {asked.guidance:g}", list(model.conditions), hidden, given)
+    for name in ("interval", "rescale"):
+        if found.guidance is None and getattr(asked, name):
+            raise Refused(f"{name} is of guidance, and there is none: give it a weight, and a condition to guide to")
+    if found.guidance is None or found.guidance == 1:
+        return replace(found, guidance=None, interval=None, rescale=None)
+    return found
 
 
-def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], given: Mapping[str, Tensor]) -> None:
+def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], given: Collection[str]) -> None:
     """Raises Refused unless one of these conditions was now and then hidden in training, and is given."""
     able = [name for name in names if name in hidden]
     if not able:

@@ -1,42 +1,40 @@
 """What a run folder holds: a denoiser, the codec at its edges, and the recipe that made them."""
 
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
+from undiffuse.core.column_predictor import ColumnPredictor
 from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
-from undiffuse.model import parts
-from undiffuse.model.blueprint import TENSORS
+from undiffuse.model.by_classifier import towards
 from undiffuse.model.conditions import guide, requested
-from undiffuse.model.description import FORMAT, Description
-from undiffuse.model.files import finite, fit, write_json, write_tensors
-from undiffuse.model.held import held
+from undiffuse.model.machine import best_device, out_of_memory
 from undiffuse.model.plan import Plan, Progress, Watched, batches, plan, shown
-from undiffuse.model.precision import pick, place
 from undiffuse.model.recipe import Recipe
+from undiffuse.model.saved import FILE as FILE
+from undiffuse.model.saved import SUMMARY as SUMMARY
+from undiffuse.model.saved import Saved, opened
 from undiffuse.model.settings import Condition
+from undiffuse.model.steering import Steering
 
-FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
-SUMMARY = "model.json"  # the header again, for people and other programs; never read
+if TYPE_CHECKING:
+    from undiffuse.model.label_model import LabelModel
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(Saved):
     """A trained denoiser with its codec: draws samples in the data's own units.
 
     shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told,
@@ -45,7 +43,7 @@ class Model:
     variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
     """
 
-    denoiser: Predictor | Classifier
+    denoiser: Predictor | Classifier | ColumnPredictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
@@ -63,6 +61,11 @@ class Model:
         steps: int | None = None,
         times: Grid | str | None = None,
         guidance: float | Mapping[str, float] | None = None,
+        interval: tuple[float, float] | None = None,
+        rescale: float | None = None,
+        threshold: str | None = None,
+        classifier: "LabelModel | None" = None,
+        form: str = "guess",
         batch: int | None = None,
         indices: Sequence[int] | Tensor | None = None,
         progress: Progress = False,
@@ -70,22 +73,24 @@ class Model:
     ) -> Tensor:
         """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU.
 
-        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, guidance: as the recipe says,
-        unless given.
+        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, guidance, interval, rescale,
+        threshold: as the recipe says, unless given; the last four: see `Steering`.
         batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples,
         default 0 ... n-1.
         label, and other conditions by their names: a class (number or name), a text, numbers (d,) or an image
-        (channels, height, width) of any size, or n of them; left out: samples of any. guidance: or by name.
+        (channels, height, width) of any size, or n of them; left out: samples of any.
+        classifier: of `load_classifier`; the label is its class then and not told to the model, guidance its weight (1)
+        and form how it moves a step: "guess", or "mean" of stochastic samplers.
         progress: show a bar, or call progress(done, total), in steps of one sample.
         Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model
         was not trained for.
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
-        which, given = self._indices(n, indices), requested(self, n, cond)
-        guided = guide(self, guidance, given)
+        which, steering = self._indices(n, indices), Steering(guidance, interval, rescale, threshold)
+        guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
         if batch is not None and batch < 1:
             raise Refused(f"batch must be at least 1, not {batch}")
-        size = min(n, batch or batches(self.shape))
+        size = min(n, batch or batches((1, *self.shape) if self.codec.tokens else self.shape))
         drawn: list[Tensor] = []
         with shown(progress, n * chosen.steps) as report:
             while (done := sum(map(len, drawn))) < n:
@@ -113,6 +118,11 @@ class Model:
         steps: int | None = None,
         times: Grid | str | None = None,
         guidance: float | Mapping[str, float] | None = None,
+        interval: tuple[float, float] | None = None,
+        rescale: float | None = None,
+        threshold: str | None = None,
+        classifier: "LabelModel | None" = None,
+        form: str = "guess",
         indices: Sequence[int] | Tensor | None = None,
         **cond: Any,
     ) -> Iterator[Tensor]:
@@ -122,8 +132,9 @@ class Model:
         Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
-        which, given = self._indices(n, indices), requested(self, n, cond)
-        guided, random = guide(self, guidance, given), Random(seed, which)
+        which, steering = self._indices(n, indices), Steering(guidance, interval, rescale, threshold)
+        guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
+        random = Random(seed, which)
         process = self.denoiser.process
         start = process.prior((n, *self.shape), chosen.times[0]).sample(random.fold(-1)).to(self.device)
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
@@ -131,42 +142,8 @@ class Model:
             yield self.codec.decode(process.shown(x, t)).cpu()
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.denoiser.parameters()).device
-
-    def to(self, precision: str = "auto", device: torch.device | str | None = None) -> "Model":
-        """The model on a device, in a precision; the weights move, they are not copied."""
-        where = torch.device(device or self.device)
-        place(self.denoiser, pick(precision, where, self.denoiser), where)
-        return self
-
-    def save(self, folder: Path | str) -> None:
-        """Write the model into a folder, each file whole or not at all; raises Refused for rounded weights."""
-        folder, weights = Path(folder), self.denoiser.state_dict()
-        rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
-        if rounded:
-            raise Refused(
-                f"the weights were rounded to half precision ({rounded[0]}); load with precision='float32' to save"
-            )
-        about = self.describe()
-        write_tensors(folder / FILE, weights, about)
-        write_json(folder / SUMMARY, about)
-
-    def describe(self) -> dict[str, Any]:
-        """All but the weights, in JSON's types."""
-        return {
-            "format": FORMAT,
-            "shape": list(self.shape),
-            "classes": list(self.classes),
-            "conditions": {name: condition.described() for name, condition in self.conditions.items()},
-            "codec": {"name": self.recipe["codec"]["name"], **asdict(self.codec)},  # pyright: ignore[reportArgumentType]
-            "parameters": sum(p.numel() for p in self.denoiser.parameters()),
-            "recipe": {"name": self.recipe.name, "about": self.recipe.about, "tables": self.recipe.tables},
-            "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            **({"variance": dict(self.variance)} if self.variance else {}),
-            **self.facts,
-        }
+    def module(self) -> nn.Module:
+        return self.denoiser
 
     def _draw(
         self,
@@ -183,6 +160,21 @@ class Model:
         shape = (len(which), *self.shape)
         z = sample(guided, shape, sampler=watched, times=chosen.times, seed=seed, indices=which, **told)
         return self.codec.decode(z).cpu()
+
+    def _towards(
+        self,
+        n: int,
+        cond: Mapping[str, Any],
+        chosen: Plan,
+        steering: Steering,
+        classifier: "LabelModel | None",
+        form: str,
+    ) -> tuple[Denoiser, Plan, dict[str, Tensor]]:
+        """What to sample with, on which plan, told what."""
+        if classifier is not None:
+            return towards(self, classifier, form, steering, chosen, n, cond)
+        given = requested(self, n, cond)
+        return guide(self, steering, given), chosen, given
 
     def _indices(self, n: int, indices: Sequence[int] | Tensor | None) -> Tensor:
         if n < 1:
@@ -201,45 +193,10 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
     device: default a GPU where there is one. Runs no code from the folder, and takes memory only once the file is known
     to hold what its recipe's network needs. Raises Refused if there is no whole model.
     """
-    path = Path(path)
-    file = path / FILE if os.path.isdir(path) else path  # os.path, since a Path raises for names that no file has
-    if not os.path.exists(path):
-        raise Refused(f"there is no run at {path}")
-    if not os.path.exists(file):
-        raise Refused(
-            f"{path} holds no model ({FILE}): training has not reached its first checkpoint, or this is no run folder"
-        )
-    what = f"model {file}"
-    with held(file, "model") as found:
-        said = Description.of(found.about, what)
-        classes = len(said.classes) if "label" in said.conditions else 0
-        # a network may have more than it saves, but not much
-        most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
-        of = (said.recipe, said.shape, classes, said.codec)
-        fit(found.like, parts.blueprint(*of, *most, told=said.conditions), what)
-        with torch.random.fork_rng(devices=[]):
-            denoiser = parts.predictor(*of, said.conditions)
-        weights = dict(found)
-    finite(weights, what)
-    denoiser.load_state_dict(weights)
-    model = Model(denoiser.eval().requires_grad_(False), **vars(said))
+    module, said = opened(path, classifier=False)
+    denoiser: Any = module
+    model = Model(denoiser, **vars(said))
     return model.to(precision, device or best_device())
-
-
-def best_device() -> torch.device:
-    """A GPU where there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether this is PyTorch's way to say that memory ran out, on any device."""
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "not enough memory" in str(error)
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _report(report: Callable[[int], None], before: int, done: int) -> None:

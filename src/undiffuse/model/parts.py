@@ -12,17 +12,20 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
+from undiffuse.core.column_predictor import ColumnPredictor
 from undiffuse.core.denoiser import Classifier, Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process import Process
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model import blueprint as plans
-from undiffuse.model import processes
+from undiffuse.model import labelled, processes
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 from undiffuse.model.spread import network as widened
 from undiffuse.model.spread import spread
+from undiffuse.model.steering import Steering, bounds
 from undiffuse.model.told import conditions, refuse_deaf
 
 KIND = {
@@ -36,21 +39,22 @@ KIND = {
 }
 INNER = {"times": "times", "predictor": "samplers"}  # fields of a component that are components themselves
 GIVEN = (  # what the data says; a network takes what it has a field for
-    *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "noise_levels", "conditions"),
+    *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
+    *("noise_levels", "conditions"),
 )
 MOST = 1_000_000  # steps of a sampler
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(Steering):
     """What a recipe's [sampler] table says about drawing samples; None where it is silent."""
 
     sampler: Sampler | None = None
     steps: int | None = None
     times: Grid | None = None
-    guidance: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps is not None and not 1 <= self.steps <= MOST:
             raise Refused(f"sampler.steps must be at least 1 and at most {MOST:,}, not {self.steps}")
 
@@ -67,13 +71,16 @@ def check(recipe: Recipe) -> Train:
     dynamics = process(recipe)
     if recipe["scales"]:
         _check_scales(recipe, dynamics)
-    for table in ("data", "codec"):
-        registry.build(KIND[table], recipe[table])
+    registry.build("data", recipe["data"])
+    codec, drawing = registry.build("codecs", recipe["codec"]), sampling(recipe)
     _known("network", recipe["network"])
     refuse_deaf(recipe, told)
-    spread(recipe)
     objective(recipe)
-    processes.check_sampler(dynamics, sampling(recipe).sampler)
+    labelled.check(recipe, told)
+    spread(recipe)
+    processes.check_sampler(dynamics, drawing.sampler)
+    if drawing.thresholded:
+        bounds(codec, str(drawing.threshold))
     return settings
 
 
@@ -119,12 +126,12 @@ def objective(recipe: Recipe) -> Any:
 
 
 def sampling(recipe: Recipe) -> Sampling:
-    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and guidance."""
+    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and steering."""
     table = recipe["sampler"]
-    beside = {key: table.pop(key) for key in ("steps", "guidance") if key in table}
+    beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
     times = grid(table.pop("times", None))
     return Sampling(
-        _nested("samplers", table) if table else None,
+        sampler=_nested("samplers", table) if table else None,
         times=times,
         **registry.check(Sampling, beside, owner="sampler"),
     )
@@ -158,7 +165,7 @@ def predictor(
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> Predictor | Classifier:
+) -> Predictor | Classifier | ColumnPredictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
     classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
@@ -170,8 +177,24 @@ def predictor(
     network = _network(recipe, shape, classes, dynamics, told or {})
     if recipe["scales"]:
         scales = registry.build("scales", recipe["scales"])
+        if codec is not None and codec.mixed:
+            return ColumnPredictor(network, dynamics, scales, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
         return Predictor(network, dynamics, scales, spread(recipe).variance)
-    return Classifier(network, dynamics, getattr(codec, "vocabulary", None))
+    return Classifier(network, dynamics, getattr(codec, "vocabulary", None), spread(recipe).output)
+
+
+def classifier(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec | None = None,
+    told: Mapping[str, Condition] | None = None,
+) -> NoisyClassifier:
+    """The network with its first weights as what tells the classes of noisy samples; as `predictor` for the rest."""
+    blueprint(recipe, shape, classes, codec, told=told)
+    dynamics: Any = process(recipe, codec)
+    network = _network(recipe, shape, classes, dynamics, told or {})
+    return NoisyClassifier(network, dynamics, registry.build("scales", recipe["scales"]))
 
 
 def blueprint(
@@ -201,7 +224,7 @@ def _network(
     told: Mapping[str, Condition] = MappingProxyType({}),
 ) -> nn.Module:
     refuse_deaf(recipe, told, shape)
-    vocabulary = 0 if recipe["scales"] else len(getattr(dynamics, "noise", ()))  # values have none
+    vocabulary = 0 if recipe["scales"] else int(getattr(dynamics, "vocabulary", 0))  # values have none
     given: dict[str, Any] = {
         "channels": shape[0],
         "classes": classes,
@@ -210,10 +233,13 @@ def _network(
         "features": shape[0],
         "dimensions": len(shape) - 1,
         "vocabulary": vocabulary,
+        "vocabularies": tuple(column.vocabulary for column in getattr(dynamics, "categories", ())),
         "noise_levels": dynamics.schedule.steps,
         "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
     }
     name = str(recipe["network"].get("name"))
+    if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):
+        raise Refused(f"network {name!r} is not for rows with categories: take table_mlp")
     if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
         takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
         raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")

@@ -46,7 +46,9 @@ def plan(
         raise Refused(f"sampling needs at least 1 step, not {steps}")
     own = parts.sampling(recipe)
     if sampler is not None:
-        own = parts.Sampling(registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler)
+        own = parts.Sampling(
+            sampler=registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler
+        )
     chosen = own.sampler or default_sampler(process)
     grid = parts.grid(times) or own.times or chosen.grid or default_grid(process)
     return Plan(chosen, grid(process.schedule, steps or own.steps or chosen.default_steps))

@@ -4,21 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import registry
+from undiffuse.core import kernels, registry
 from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused, near, unknown
 from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.oracles import TokenOracle
+from undiffuse.core.mixed_columns import NUMBERS, MixedColumns, category
+from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
 from undiffuse.core.process import Process
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
+from undiffuse.core.transitions import Transitions
 
-GAUSSIAN, CATEGORICAL = "gaussian", "categorical"
-CODEC = "tokens"  # the only codec of tokens; all others are for values
+GAUSSIAN, CATEGORICAL, PRODUCT = "gaussian", "categorical", "product"
+TOKENS, COLUMNS = "tokens", "columns"  # the codecs that processes of tokens and of rows are advised to take
 
 
 def process(table: Mapping[str, Any], schedule: Schedule, codec: Codec | None) -> Process:
@@ -42,28 +47,54 @@ def kind(table: Mapping[str, Any]) -> str:
 
 
 def check(tables: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises Refused where a recipe's process, codec and scales are not all for values or all for tokens."""
-    codec = str(tables["codec"].get("name"))
-    tokens = kind(tables.get("process", {})) == CATEGORICAL
-    if tokens and codec != CODEC:
+    """Raises Refused where a recipe's process, codec and scales are not all for values, all for tokens, or all for rows
+    of both.
+    """
+    codec, name = str(tables["codec"].get("name")), kind(tables.get("process", {}))
+    if (name == PRODUCT) != has_rows(codec):
         raise Refused(
-            f"process {CATEGORICAL!r} is for tokens and codec {codec!r} for values: write codec.name = {CODEC!r}"
+            f"codec {codec!r} and process {name!r} do not go together: rows of numbers and categories take "
+            f"codec.name = {COLUMNS!r} and process.name = {PRODUCT!r}"
         )
-    if not tokens and codec == CODEC:
-        raise Refused(f"codec {CODEC!r} needs a process for tokens: write process.name = {CATEGORICAL!r}")
+    coded, tokens = has_tokens(codec), name not in (GAUSSIAN, PRODUCT)
+    if tokens and not coded:
+        raise Refused(f"process {name!r} is for tokens and codec {codec!r} for values: write codec.name = {TOKENS!r}")
+    if not tokens and coded:
+        raise Refused(f"codec {codec!r} needs a process for tokens: write process.name = {CATEGORICAL!r}")
     if tokens and "scales" in tables:
         raise Refused("[scales] say how a network predicts values; tokens have probabilities: leave the table out")
     if not tokens and "scales" not in tables:
         raise Refused("the recipe has no table [scales], which says what a network that predicts values predicts")
 
 
+def has_tokens(codec: str) -> bool:
+    """Whether the codec of this name encodes to tokens; raises Refused for an unknown one."""
+    component: Any = registry.get("codecs", codec)
+    return component.tokens
+
+
+def has_rows(codec: str) -> bool:
+    """Whether the codec of this name encodes to rows of numbers and categories; raises Refused for an unknown one."""
+    component: Any = registry.get("codecs", codec)
+    return component.mixed
+
+
 def check_sampler(dynamics: Process, sampler: Sampler | None) -> None:
-    """Raises Refused, in the sampler's own words, for one that tokens cannot take: it is tried on a single token."""
-    if sampler is None or not isinstance(dynamics, Categorical):
+    """Raises Refused, in the sampler's own words, for one that tokens, or rows, cannot take: it is tried on one."""
+    if sampler is None or not (hasattr(dynamics, "vocabulary") or hasattr(dynamics, "split")):
         return
-    one = TokenOracle(dynamics, torch.zeros(1, 1, dtype=torch.int64), [1.0])
-    start, times = dynamics.prior((1, 1)).sample(Random(0)), torch.tensor([1.0, 0.5], dtype=torch.float64)
+    one = _certain(dynamics)
+    shape = (1, getattr(dynamics, "columns", 1))
+    start, times = dynamics.prior(shape).sample(Random(0)), torch.tensor([1.0, 0.5], dtype=torch.float64)
     sampler.step(one, start, times[0], times[1], random=Random(0))
+
+
+def _certain(dynamics: Any) -> Denoiser:
+    """Knows for certain that a token is 0; of rows, that every category is, and that their numbers are normal."""
+    if not hasattr(dynamics, "split"):
+        return TokenOracle(dynamics, torch.zeros(1, 1, dtype=torch.int64), [1.0])
+    columns = {category(i): _certain(column) for i, column in enumerate(dynamics.categories)}
+    return RowOracle(dynamics, {NUMBERS: GaussianOracle(dynamics.values), **columns})
 
 
 @dataclass(frozen=True)
@@ -85,15 +116,106 @@ class Symbols:
 
     def on(self, schedule: Schedule, codec: Codec | None) -> Process:
         """The categorical process over the codec's vocabulary; without a codec over two symbols."""
-        size = int(getattr(codec, "vocabulary", 0)) or 2
-        if not isinstance(self.noise, str):
-            if codec is not None and len(self.noise) != size:
-                raise Refused(
-                    f"process.noise has {len(self.noise)} probabilities, and the data's vocabulary has {size} symbols"
-                )
-            return Categorical(schedule, self.noise)
-        made = {"uniform": uniform(size), "mask": mask(size + 1)}
-        return Categorical(schedule, made.get(self.noise) or getattr(codec, "frequencies", uniform(size)))
+        size, frequencies = _symbols(codec)
+        if isinstance(self.noise, str):
+            named = {"uniform": uniform(size), "mask": mask(size + 1), "frequencies": frequencies}
+            return Categorical(schedule.for_tokens(frequencies, named[self.noise]), named[self.noise])
+        if codec is not None and len(self.noise) != size:
+            raise Refused(
+                f"process.noise has {len(self.noise)} probabilities, and the data's vocabulary has {size} symbols"
+            )
+        return Categorical(schedule if codec is None else schedule.for_tokens(frequencies, self.noise), self.noise)
 
 
-PROCESSES: dict[str, type[Values] | type[Symbols]] = {GAUSSIAN: Values, CATEGORICAL: Symbols}
+@dataclass(frozen=True)
+class Columns:
+    """Rows of a table: numbers destroyed by normal noise, and each category replaced by draws. noise: what from, for
+    every categorical column: "mask" (a token behind its categories), "uniform", or "frequencies".
+    """
+
+    noise: Literal["mask", "uniform", "frequencies"] = "mask"
+
+    def on(self, schedule: Schedule, codec: Codec | None) -> Process:
+        """The process of the codec's columns; without a codec that of one number and one of two categories."""
+        sizes = getattr(codec, "vocabularies", (2,))
+        shares = getattr(codec, "frequencies", None) or tuple(uniform(size) for size in sizes)
+        noises = [
+            {"mask": mask(size + 1), "uniform": uniform(size), "frequencies": share}[self.noise]
+            for size, share in zip(sizes, shares, strict=True)
+        ]
+        numbers = getattr(codec, "numbers", 1)
+        return MixedColumns(Gaussian(schedule), numbers, tuple(Categorical(schedule, noise) for noise in noises))
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Tokens that turn into some others, by a matrix for each of the schedule's steps.
+
+    kind: "gaussian" (levels turn into near ones), "nearest" (along the graph of `neighbours` nearest neighbours of an
+    embedding), "uniform", "mask", or the path of a .npy or .npz of matrices (steps, K, K), or one (K, K) for all, rows
+    from and columns to. embedding: the path of a .npy (K, d); "": the values of the codec levels. A path is read again
+    wherever the model is loaded.
+    """
+
+    kind: str = "gaussian"
+    neighbours: int = 5
+    embedding: str = ""
+
+    def on(self, schedule: Schedule, codec: Codec | None) -> Process:
+        """The process over the codec's vocabulary; without a codec over a few symbols, to see whether it can be."""
+        size, frequencies = _symbols(codec, self.neighbours + 2)
+        noise = mask(size + 1) if self.kind == "mask" else uniform(size)
+        timed = schedule.for_tokens(frequencies, noise)
+        made = {
+            "gaussian": lambda: kernels.gaussian(timed, size),
+            "nearest": lambda: kernels.nearest(timed, self._embedding(codec, size), self.neighbours),
+            "uniform": lambda: kernels.towards(timed, noise),
+            "mask": lambda: kernels.towards(timed, noise),
+        }
+        if self.kind in made:
+            return Transitions(timed, made[self.kind]())
+        if not self.kind.endswith((".npy", ".npz")):
+            raise Refused(
+                f"process.kind = {self.kind!r} is none of {', '.join(made)}, nor a path that ends in .npy or .npz"
+                f"{near(self.kind, list(made))}"
+            )
+        found = Transitions(schedule, array(self.kind, "process.kind"))
+        if codec is not None and found.vocabulary not in (size, size + 1):
+            raise Refused(
+                f"{self.kind} has matrices of {found.vocabulary} symbols, and the data's vocabulary has {size}: they "
+                "need as many, or one more, a mask"
+            )
+        return found
+
+    def _embedding(self, codec: Codec | None, size: int) -> Tensor:
+        values = torch.tensor(getattr(codec, "values", ()) if codec is not None else range(size), dtype=torch.float64)
+        found = array(self.embedding, "process.embedding") if self.embedding else values
+        if not len(found):
+            raise Refused('process.kind = "nearest" needs an embedding of the symbols: process.embedding = PATH.npy')
+        if codec is not None and len(found) != size:
+            raise Refused(f"the embedding has {len(found)} rows, and the data's vocabulary has {size} symbols")
+        return found
+
+
+def array(path: str, field: str) -> Tensor:
+    """The array of a .npy, or the first of a .npz, in float64; raises Refused, naming the field, if there is none."""
+    try:
+        found: Any = np.load(path, allow_pickle=False)
+        numbers = np.asarray(found[found.files[0]] if path.endswith(".npz") else found, np.float64)
+    except (OSError, ValueError, IndexError, EOFError) as error:
+        raise Refused(f"{field} = {path!r} is no array that can be read: {error}") from None
+    return torch.from_numpy(numbers)
+
+
+def _symbols(codec: Codec | None, few: int = 2) -> tuple[int, tuple[float, ...]]:
+    """How many symbols the codec's data have, and how frequent each is; without a codec a few alike."""
+    size = int(getattr(codec, "vocabulary", 0)) or few
+    return size, tuple(getattr(codec, "frequencies", ())) or uniform(size)
+
+
+PROCESSES: dict[str, type[Values] | type[Symbols] | type[Columns] | type[Matrices]] = {
+    GAUSSIAN: Values,
+    CATEGORICAL: Symbols,
+    PRODUCT: Columns,
+    "transitions": Matrices,
+}

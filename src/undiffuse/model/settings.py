@@ -96,7 +96,7 @@ class Condition:
     encoder: of captions: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face
     model. length: at most so many bytes or tokens of a caption. of: of an image, how it is made of the item itself:
     "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the data have it. shape: of one value; the
-    data say it.
+    data say it. mean, std: of each number of a vector in the training data, by which it is standardised.
     """
 
     drop: float = 0.0
@@ -105,6 +105,8 @@ class Condition:
     length: int = 64
     of: str = ""
     shape: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -117,6 +119,13 @@ class Condition:
             len(self.shape) not in AXES[self.kind] or min(self.shape) < 1 or math.prod(self.shape) > 2**24
         ):
             raise Refused(f"a condition of kind {self.kind!r} cannot have the shape {str(self.shape)[:80]}")
+        moments = self.mean + self.std
+        if moments and (
+            not self.shape == (len(self.mean),) == (len(self.std),)
+            or not all(map(math.isfinite, moments))
+            or min(self.std) <= 0
+        ):
+            raise Refused("a condition has a mean and a std above 0 for each of its numbers, or none")
 
     def written(self) -> dict[str, Any]:
         """The fields that a recipe says of a condition of this kind."""
@@ -124,5 +133,6 @@ class Condition:
         return {"kind": self.kind, "drop": self.drop, **text, **({"of": self.of} if self.of else {})}
 
     def described(self) -> dict[str, Any]:
-        """The same with the shape of a value, in JSON's types."""
-        return self.written() | ({"shape": list(self.shape)} if self.shape else {})
+        """The same with what the data said of it, in JSON's types."""
+        said = {"shape": self.shape, "mean": self.mean, "std": self.std}
+        return self.written() | {name: list(value) for name, value in said.items() if value}

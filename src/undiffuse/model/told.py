@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.codecs.codec import as_float
+from undiffuse.codecs.whiten import Whiten
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.model.labelled import predicts
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
 from undiffuse.model.text import Captions
@@ -19,7 +22,7 @@ from undiffuse.model.text import Captions
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
 TAKEN = {  # by arguments of denoisers and of a model's `sample`
     *("x_t", "t", "x", "c_time", "drop", "n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices"),
-    *("progress", "random", "self"),
+    *("progress", "random", "self", "interval", "rescale", "threshold"),
 }
 KINDS = {"label": "classes", "vector": "(count, d)", "text": "texts", "image": "(count, channels, height, width)"}
 
@@ -47,6 +50,7 @@ def refuse_deaf(recipe: Recipe, told: Mapping[str, Condition], shape: tuple[int,
     for key, condition in told.items():
         field = "classes" if condition.kind == "label" else "conditions"
         able = [n for n in registry.names("networks") if field in registry.fields(registry.get("networks", n))]
+        able = [n for n in able if predicts("networks", n) == predicts("networks", name)]
         if registry.get("networks", name) not in [registry.get("networks", n) for n in able]:
             raise Refused(
                 f"network {name!r} cannot take {key!r}, which is {condition.kind}; networks for it: {', '.join(able)}"
@@ -56,7 +60,8 @@ def refuse_deaf(recipe: Recipe, told: Mapping[str, Condition], shape: tuple[int,
 
 
 def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: str) -> dict[str, Condition]:
-    """The conditions with the shapes that the data give them; name: what the data are called.
+    """The conditions with the shapes that the data give them, and vectors with their moments; name: what the data are
+    called.
 
     Raises Refused for a condition that the data do not have, or have as another kind.
     """
@@ -69,13 +74,25 @@ def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: s
                 f"remove [conditions.{key}]"
             )
         found[key] = replace(condition, shape=_shape(key, condition, data[key], name))
+        if condition.kind == "vector":
+            moments = Whiten().fit(data[key])
+            found[key] = replace(found[key], mean=moments.mean, std=moments.std)
     return found
 
 
+def standardised(condition: Condition, vectors: np.ndarray | Tensor) -> Tensor:
+    """Vectors (count, d), each number with mean 0 and deviation 1 over the training data; a constant one is only moved.
+
+    Float32, and as they are where no moments are known.
+    """
+    return Whiten(condition.mean, condition.std).encode(vectors) if condition.mean else as_float(vectors)
+
+
 def tensors(conditions: Mapping[str, Condition], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of each condition, (count, ...): a tensor, or Captions, which are indexed alike."""
+    """The values of each condition, (count, ...), as a network is told them: a tensor, or Captions, indexed alike."""
+    reading = {"text": lambda condition, values: Captions.of(values, condition), "vector": standardised}
     return {
-        key: Captions.of(data[key], condition) if condition.kind == "text" else tensor(data[key])
+        key: reading.get(condition.kind, lambda condition, values: tensor(values))(condition, data[key])
         for key, condition in conditions.items()
     }
 

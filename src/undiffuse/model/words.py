@@ -11,6 +11,7 @@ from undiffuse.model.settings import Condition
 
 if TYPE_CHECKING:
     from undiffuse.model.model import Model
+    from undiffuse.model.saved import Saved
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -38,7 +39,7 @@ def pairs(settings: Sequence[str]) -> list[tuple[str, str]]:
     return [(name.strip(), word) for name, _, word in (setting.partition("=") for setting in settings)]
 
 
-def needs(model: "Model") -> list[str]:
+def needs(model: "Saved") -> list[str]:
     """What the model is told, a line each: name, kind, shape, and how often it was hidden in training."""
     lines: list[str] = []
     for name, condition in model.conditions.items():

@@ -1,0 +1,187 @@
+"""Every guidance with every sampler: what makes sense stays finite and sees no batch, and the rest is refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from undiffuse.core import registry
+from undiffuse.core.categorical import Categorical, mask
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution import Normal
+from undiffuse.core.errors import Refused
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.hidden import hidden
+from undiffuse.core.oracles import TokenOracle
+from undiffuse.core.random import Random
+from undiffuse.core.sample import sample
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.schedules import VP, LogLinear
+from undiffuse.core.times import Even, LogSNR
+from undiffuse.guidance import (
+    DPS,
+    MMPS,
+    Autoguidance,
+    Classifier,
+    ClassifierFree,
+    Energy,
+    Experts,
+    Given,
+    Inpaint,
+    MeanShift,
+    OptimalVariance,
+    Particles,
+    PiGDM,
+    RePaint,
+    Threshold,
+    Windows,
+)
+from undiffuse.guidance.measurement import Measurement
+from undiffuse.samplers import Ancestral
+
+
+class Told(Denoiser):
+    """Numbers of N(label, 1/2), and of N(0, 1) for samples without a label: exact for both."""
+
+    process = Gaussian(VP())
+
+    def __init__(self, spread: float = 1.0) -> None:
+        self.spread = spread
+
+    def __call__(self, x_t: Tensor, t: Any, label: Any = None, drop: Any = None, **cond: Any) -> Normal:
+        alpha, sigma = self.process.schedule.at(t, x_t)
+        told = torch.zeros(len(x_t), dtype=torch.bool) if label is None else torch.ones(len(x_t), dtype=torch.bool)
+        if (null := hidden(drop, "label")) is not None:
+            told = told & ~null
+        centre = torch.where(told, torch.zeros(len(x_t)) if label is None else label, 0.0)[:, None]
+        var = self.spread * torch.where(told, 0.5, 1.0)[:, None]
+        return Normal((centre + alpha * var / (alpha**2 * var + sigma**2) * (x_t - alpha * centre)).to(x_t), 0.1)
+
+
+def log_prob(x: Tensor, t: Any, label: Tensor) -> Tensor:
+    return -0.5 * (x - label[:, None]).square().sum(1)
+
+
+def score(x: Tensor) -> Tensor:
+    return -x.square().sum(1)
+
+
+KNOWN, PART = torch.tensor([[0.3, 0.0]]), torch.tensor([1.0, 0.0])
+SEEN = Measurement(lambda x: x.sum(1, keepdim=True), torch.tensor([[0.5]]), 0.3)
+Maker = Callable[[Any, Sampler], tuple[Denoiser, Sampler]]
+VALUES: dict[str, Maker] = {
+    "autoguidance": lambda d, s: (Autoguidance(d, Told(2.0), 2.0), s),
+    "classifier": lambda d, s: (Classifier(d, log_prob), s),
+    "classifier_free": lambda d, s: (ClassifierFree(d, weight=2.0, interval=(0.1, 50.0), rescale=0.5), s),
+    "dps": lambda d, s: (d, DPS(s, SEEN, 0.2)),
+    "energy": lambda d, s: (Energy(d, score, 0.5), s),
+    "experts": lambda d, s: (Experts(d, [Given(d, other=1.0), Told(1.5)]), s),
+    "given": lambda d, s: (Given(d, other=1.0), s),
+    "inpaint": lambda d, s: (d, Inpaint(s, KNOWN, PART)),
+    "mean_shift": lambda d, s: (d, MeanShift(s, log_prob)),
+    "mmps": lambda d, s: (MMPS(d, SEEN, 2), s),
+    "optimal_variance": lambda d, s: (OptimalVariance(d, (0.5, 1.0), (0.1, 0.6)), s),
+    "particles": lambda d, s: (d, Particles(s, SEEN, count=2)),
+    "pigdm": lambda d, s: (PiGDM(d, SEEN), s),
+    "repaint": lambda d, s: (d, RePaint(s, KNOWN, PART, jump=1, resample=2)),
+    "threshold": lambda d, s: (Threshold(d, (-1.0, 1.0), 0.9), s),
+    "windows": lambda d, s: (Windows(d, (1,)), s),
+}
+EXACT = Ancestral("exact")
+WITHOUT_VARIANCE = {"classifier", "dps", "energy", "mmps", "particles", "pigdm", "windows"}
+OF_TOKENS = {"infill": "infill is for tokens", "token_classifier": "has no mask", "truncation": "truncation is for"}
+N, TIMES, LABEL = 4, LogSNR()(VP(), 3), torch.tensor([1.0, -1.0, 0.5, 2.0])
+
+
+def drawn(denoiser: Denoiser, sampler: Sampler, rows: slice = slice(0, N)) -> Tensor:
+    which = torch.arange(N)[rows]
+    return sample(denoiser, (len(which), 2), sampler=sampler, times=TIMES, indices=which, label=LABEL[rows])
+
+
+def of_values(sampler: Sampler) -> bool:
+    try:
+        drawn(Told(), sampler)
+    except Refused:
+        return False
+    return True
+
+
+def draws_noise(sampler: Sampler) -> bool:
+    x = torch.zeros(2, 2)
+    belief, _ = sampler.step(Told(), x, torch.tensor(0.9), torch.tensor(0.5), random=Random(0))
+    return not getattr(belief, "certain", False)
+
+
+def test_every_guidance_is_tried_here():
+    assert sorted({*VALUES, *OF_TOKENS}) == registry.names("guidance")
+
+
+def test_every_guidance_of_values_works_with_every_sampler_and_does_not_see_the_batch(sampler: Sampler):
+    """Samplers that draw no noise cannot carry particles, and one that asks for the guess's variance does not go with
+    guidance that leaves none; nothing else is refused.
+    """
+    if not of_values(sampler):
+        return
+    sampler = replace(sampler, rtol=0.05, atol=0.05) if hasattr(sampler, "rtol") else sampler  # type: ignore[type-var]
+    for name, make in VALUES.items():
+        denoiser, steered = make(Told(), sampler)
+        if name == "particles" and not draws_noise(sampler):
+            with pytest.raises(Refused, match="needs a sampler that draws noise"):
+                drawn(denoiser, steered)
+            continue
+        if sampler == EXACT and name in WITHOUT_VARIANCE:
+            with pytest.raises(Refused, match="needs a denoiser that reports its variance"):
+                drawn(denoiser, steered)
+            continue
+        x = drawn(denoiser, steered)
+        assert x.shape == (N, 2)
+        assert bool(x.isfinite().all()), name
+        halves = torch.cat([drawn(denoiser, steered, slice(0, 2)), drawn(denoiser, steered, slice(2, 4))])
+        torch.testing.assert_close(halves, x, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("name", OF_TOKENS)
+def test_guidance_of_tokens_is_refused_for_values(name: str):
+    settings: dict[str, Any] = {
+        "infill": {"known": KNOWN, "where": PART},
+        "token_classifier": {"classifier": log_prob},
+        "truncation": {},
+    }[name]
+    with pytest.raises(Refused, match=OF_TOKENS[name]):
+        registry.get("guidance", name)(Told(), **settings)(torch.zeros(2, 2), 0.5)
+
+
+WORDS = TokenOracle(Categorical(LogLinear(), mask(3)), torch.tensor([[0, 0], [1, 1], [0, 1]]), [0.5, 0.3, 0.2])
+OTHER = TokenOracle(WORDS.process, torch.tensor([[0, 0], [1, 1], [1, 0]]), [0.1, 0.1, 0.8])  # type: ignore[arg-type]
+ABLE: dict[str, Maker] = {
+    "autoguidance": lambda d, s: (Autoguidance(d, OTHER, 1.5), s),
+    "classifier_free": lambda d, s: (ClassifierFree(d, weight=2.0), s),
+    "experts": lambda d, s: (Experts(d, [Given(d, other=1.0)]), s),
+    "given": VALUES["given"],
+    "inpaint": lambda d, s: (d, Inpaint(s, torch.tensor([[0, 1]]), PART)),
+}
+
+
+def words(denoiser: Denoiser, sampler: Sampler) -> Tensor:
+    return sample(denoiser, (N, 2), sampler=sampler, times=Even()(LogLinear(), 3), label=LABEL)
+
+
+def test_guidance_that_has_a_meaning_for_tokens_gives_tokens_with_every_sampler_of_them(sampler: Sampler):
+    try:
+        words(WORDS, sampler)
+    except Refused:
+        return
+    for name, make in ABLE.items():
+        x = words(*make(WORDS, sampler))
+        assert x.shape == (N, 2), name
+        assert set(x.flatten().tolist()) <= {0, 1}, name
+
+
+@pytest.mark.parametrize("name", sorted(VALUES.keys() - ABLE.keys()))
+def test_guidance_of_values_is_refused_for_tokens_in_words(name: str):
+    denoiser, sampler = VALUES[name](WORDS, registry.build("samplers", {"name": "ancestral"}))
+    with pytest.raises(Refused, match="tokens"):
+        words(denoiser, sampler)

@@ -1,0 +1,199 @@
+"""What steers sampling: asked for, else said by the recipe; where it acts, what it refuses, and how it is read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import undiffuse
+from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.whiten import Whiten
+from undiffuse.core.errors import Refused
+from undiffuse.editing.session import Session
+from undiffuse.guidance.classifier_free import ClassifierFree
+from undiffuse.guidance.threshold import Threshold
+from undiffuse.model import parts
+from undiffuse.model.conditions import steered
+from undiffuse.model.model import Model, load
+from undiffuse.model.recipe import Recipe
+from undiffuse.model.settings import Condition
+from undiffuse.model.steering import Steering, percentile
+from undiffuse.model.told import fitted, tensors
+
+TABLES: dict[str, Any] = {
+    "data": {"name": "toy"},
+    "codec": {"name": "pixels"},
+    "schedule": {"name": "edm"},
+    "network": {"name": "mlp", "width": 8},
+    "scales": {"name": "edm"},
+    "objective": {"name": "denoising"},
+    "conditions": {"label": {"drop": 0.1}, "style": {"kind": "vector", "shape": [2], "drop": 0.2}},
+    "sampler": {"name": "heun", "steps": 4, "times": "karras", "guidance": 2.0},
+    "train": {"steps": 5},
+}
+
+
+def made(codec: Any = None, **sampler: Any) -> Model:
+    """An untrained model of points, told a class and two numbers, whose recipe samples as said."""
+    recipe = Recipe.find({**TABLES, "sampler": {**TABLES["sampler"], **sampler}})
+    told = parts.conditions(recipe)
+    torch.manual_seed(0)
+    denoiser = parts.predictor(recipe, (2,), 2, told=told)
+    for weight in denoiser.parameters():
+        torch.nn.init.normal_(weight, std=0.4)
+    codec = codec or Pixels(-1.0, 1.0, "float32")
+    return Model(denoiser.eval().requires_grad_(False), codec, (2,), recipe, ("a", "b"), told)
+
+
+def calls(model: Model, **asked: Any) -> int:
+    """How many samples the network is asked about for one sample with a label."""
+    rows: list[int] = []
+    hook = model.denoiser.network.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))
+    model.sample(1, label=1, **asked)
+    hook.remove()
+    return sum(rows)
+
+
+def test_an_interval_saves_calls_whoever_asks_for_it():
+    everywhere, unguided = calls(made()), calls(made(), guidance=1.0)
+    assert (everywhere, unguided) == (14, 7)
+    some = calls(made(), interval=(0.2, 5.0))
+    assert unguided < some < everywhere
+    assert calls(made(interval=[0.2, 5.0])) == some
+    assert calls(made(interval=[0.2, 5.0]), interval=(0.0, float("inf"))) == everywhere
+    a = made().sample(2, label=1, interval=(0.2, 5.0), rescale=0.5)
+    assert torch.equal(a, made(interval=[0.2, 5.0], rescale=0.5).sample(2, label=1))
+    assert not torch.equal(a, made().sample(2, label=1, interval=(0.2, 5.0)))
+    *_, last = made().trajectory(2, label=1, interval=(0.2, 5.0), rescale=0.5)
+    torch.testing.assert_close(last, a)
+    guided: Any = Session.open(made(), 2, label=1, interval=(0.2, 5.0), rescale=0.5).denoiser
+    assert isinstance(guided, ClassifierFree)
+    assert (guided.interval, guided.rescale) == ((0.2, 5.0), 0.5)
+
+
+def test_the_recipe_s_weights_by_name_are_of_the_conditions_that_are_given():
+    model = made(guidance={"label": 3.0, "style": 1.5}, interval=[0.2, 5.0])
+    both = steered(model, Steering(), ("label", "style"))
+    assert both.words() == "guidance label 3, style 1.5 where the noise level is in (0.2, 5]"
+    one = steered(model, Steering(), ("label",))
+    assert one.guidance == {"label": 3.0}
+    assert steered(model, Steering(), ()) == Steering()
+    assert steered(model, Steering(guidance=1.0, interval=(1.0, 2.0)), ("label",)) == Steering()
+    assert torch.equal(
+        model.sample(2, label=1, style=[1.0, 2.0]),
+        model.sample(2, label=1, style=[1.0, 2.0], guidance={"label": 3.0, "style": 1.5}),
+    )
+    assert steered(made(), Steering(rescale=0.3), ("label",)).words() == "guidance 2, rescaled by 0.3"
+    assert both.described() == {
+        "guidance": {"label": 3.0, "style": 1.5}, "interval": [0.2, 5.0], "rescale": None, "threshold": None
+    }  # fmt: skip
+    assert Steering(interval=(1.0, float("inf"))).described()["interval"] == [1.0, "inf"]
+
+
+def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_others():
+    """High weights leave the range; a static threshold lands every last guess in it, a dynamic one as well."""
+    wild: Any = Pixels(-1.0, 1.0, "float32")
+    model = made(wild, guidance=30.0)
+    denoiser: Any = Session.open(model, 64, label=1, threshold="static").denoiser
+    assert isinstance(denoiser, Threshold)
+    x = torch.randn(64, 2)
+    cond = {"label": torch.ones(64, dtype=torch.int64)}
+    free: Any = Session.open(model, 64, label=1).denoiser(x, 0.5, **cond)
+    assert float(free.mean.abs().max()) > 1.5
+    assert torch.equal(denoiser(x, 0.5, **cond).mean, free.mean.clamp(-1, 1))
+    dynamic: Any = Session.open(model, 64, label=1, threshold="dynamic:1").denoiser
+    largest = free.mean.abs().amax(1, keepdim=True).clamp(min=1)
+    torch.testing.assert_close(dynamic(x, 0.5, **cond).mean, free.mean / largest)
+    assert not isinstance(Session.open(made(threshold="static"), 2, threshold="none").denoiser, Threshold)
+    assert percentile("dynamic") == 0.995
+    whiten = Whiten((0.0, 0.0), (1.0, 1.0))
+    with pytest.raises(Refused, match=r"threshold = 'dynamic' needs data with bounds, .* 'whiten' encodes have none"):
+        made(whiten).sample(2, threshold="dynamic")
+    recipe = Recipe.find("toy-2d").override(["sampler.threshold=static"])
+    with pytest.raises(Refused, match="threshold = 'static' needs data with bounds"):
+        parts.check(recipe)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"interval": (-0.1, 1.0)}, r"noise level sigma/alpha, with 0 <= low < high, not -0.1 to 1"),
+        ({"interval": (5.0, 0.2)}, "0 <= low < high, not 5 to 0.2"),
+        ({"interval": (float("nan"), 1.0)}, "not nan to 1"),
+        ({"rescale": 1.5}, "rescale is a share: from 0 to 1, not 1.5"),
+        ({"threshold": "dynamc"}, r"threshold has no 'dynamc' \(did you mean 'dynamic'\?\)"),
+        ({"threshold": "dynamic:2"}, r"dynamic:PERCENTILE with a share in \(0, 1\], as dynamic:0.995; not 'dynamic:2'"),
+        ({"threshold": "dynamic:x"}, "not 'dynamic:x'"),
+    ],
+)
+def test_steering_that_makes_no_sense_is_refused(asked: dict[str, Any], message: str):
+    with pytest.raises(Refused, match=message):
+        made().sample(1, label=1, **asked)
+    with pytest.raises(Refused, match=message):
+        Session.open(made(), 1, label=1, **asked)
+
+
+def test_steering_without_guidance_is_refused_and_a_recipe_s_is_then_idle():
+    wishes: list[dict[str, Any]] = [{"interval": (0.2, 5.0)}, {"rescale": 0.5}]
+    for asked in wishes:
+        with pytest.raises(Refused, match=f"{next(iter(asked))} is of guidance, and there is none: give it a weight"):
+            made().sample(1, **asked)
+    assert torch.equal(made(interval=[0.2, 5.0]).sample(1), made().sample(1))
+    with pytest.raises(Refused, match="several weights guide one denoiser alone, without rescale"):
+        made().sample(1, label=1, guidance={"label": 2.0}, rescale=0.5)
+    with pytest.raises(Refused, match="sampler: interval = 'wide' does not fit"):
+        parts.sampling(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
+
+
+def test_words_of_a_command_line_are_read():
+    assert Steering.read("4", "0.2,inf", 0.5, "static") == Steering(4.0, (0.2, float("inf")), 0.5, "static")
+    assert Steering.read("text=4, style=1.5").guidance == {"text": 4.0, "style": 1.5}
+    assert Steering.read() == Steering()
+    for words, message in (
+        ({"guidance": "much"}, "--guidance is a weight or one by each name, as 4 or text=4,style=1.5; not 'much'"),
+        ({"guidance": "2,3"}, "not '2,3'"),
+        ({"guidance": "text=4,3"}, "not 'text=4,3'"),
+        ({"guidance": "text=4,text=3"}, "--guidance has two weights for 'text'"),
+        ({"interval": "3"}, "--interval is LOW,HIGH, as 0.2,5; not '3'"),
+        ({"interval": "a,b"}, "--interval is LOW,HIGH"),
+        ({"interval": "5,1"}, "0 <= low < high, not 5 to 1"),
+        ({"guidance": "nan"}, "not 'nan'"),
+    ):
+        with pytest.raises(Refused, match=message):
+            Steering.read(**words)  # type: ignore[arg-type]
+
+
+def test_vectors_are_standardised_by_the_training_data_and_constant_numbers_stay_finite():
+    values = np.random.default_rng(0).normal((100.0, -3.0, 0.0), (20.0, 0.01, 1.0), (500, 3))
+    values[:, 2] = 7.0
+    told = fitted({"style": Condition(kind="vector")}, {"style": values}, "some")
+    found = tensors(told, {"style": values})["style"]
+    torch.testing.assert_close(found.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+    assert told["style"].described()["mean"] == pytest.approx([100, -3, 7], abs=3)
+    several: list[Any] = [{"mean": (1.0,)}, {"mean": (0.0, 0.0), "std": (1.0, 0.0)}, {"mean": (0.0,), "std": (1.0,)}]
+    for wrong in several:
+        with pytest.raises(Refused, match="a mean and a std above 0 for each of its numbers, or none"):
+            Condition(kind="vector", shape=(2,), **wrong)
+
+
+def test_a_run_s_moments_travel_with_it_and_what_is_asked_for_is_in_the_data_s_units(tmp_path: Path):
+    """Two runs that differ in the units of their vectors alone are the same model, asked in its own units."""
+    random = np.random.default_rng(0)
+    x, styles = random.normal(size=(60, 2)).astype(np.float32), random.normal(size=(60, 2))
+    runs = []
+    for name, units in (("plain", 1.0), ("large", 1024.0)):
+        np.savez(tmp_path / f"{name}.npz", x=x, styles=styles * units)
+        data = {"name": "file", "path": str(tmp_path / f"{name}.npz"), "conditions": {"style": "styles"}}
+        tables = {**TABLES, "data": data, "codec": {"name": "whiten"}}
+        tables["conditions"] = {"style": {"kind": "vector"}}
+        tables["train"] = {"steps": 3, "batch": 8, "lr": 0.1, "warmup": 0, "preview_every": 0}
+        undiffuse.train(tables, out=tmp_path / name).run(progress=False)
+        runs.append(load(tmp_path / name, precision="float32"))
+    plain, large = runs
+    assert large.conditions["style"].std == pytest.approx([s * 1024 for s in plain.conditions["style"].std])
+    one, other = plain.sample(3, style=[1.0, -2.0]), large.sample(3, style=[1024.0, -2048.0])
+    torch.testing.assert_close(one, other)
+    assert not torch.allclose(one, plain.sample(3, style=[-1.0, 2.0]))
