@@ -31,7 +31,8 @@ def points() -> np.ndarray:
     return (np.random.default_rng(1).normal(size=(500, 3)) * [0.1, 1, 30] + [5, 0, -2]).astype(np.float32)
 
 
-VALUES = [name for name in registry.names("codecs") if name != "tokens"]  # tokens: tests/model/test_tokens.py
+CODECS: list[tuple[str, Any]] = [(name, registry.get("codecs", name)) for name in registry.names("codecs")]
+VALUES = [n for n, c in CODECS if not c.tokens and not c.mixed]  # others: tests/model/test_tokens.py, text, tables
 FITTED = [(name, x) for name in VALUES for x in (integers("uint8"), integers("uint16"), points())]
 
 

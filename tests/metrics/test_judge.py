@@ -37,7 +37,9 @@ def verdicts(metric: Metric, *parts: Any, **how: Any) -> dict[str, dict[str, Any
 def test_the_registry_lists_the_metrics_and_nothing_else():
     images = {"agreement", "c2st", "density_coverage", "frechet", "frechet_infinity", "histogram", "inception_score"}
     both = {"kernel", "memorisation", "precision_recall"}
-    assert set(registry.names("metrics")) == images | both | {"columns", "energy", "sliced_wasserstein"}
+    texts = {"copies", "known_ngrams", "known_words", "symbol_entropy"}
+    tables = {"closest_record", "column_pairs", "column_shapes", "columns", "usefulness"}
+    assert set(registry.names("metrics")) == images | both | texts | tables | {"energy", "sliced_wasserstein"}
 
 
 def test_real_data_meet_every_floor(parts: tuple[Dataset, Dataset, Dataset]):

@@ -9,7 +9,7 @@ from typing import Any
 from undiffuse.core.errors import Refused
 from undiffuse.drawing.draw import Drawn, Wish, draw
 from undiffuse.judging import sources, wording
-from undiffuse.judging.evaluate import Bar, describe, sampling, silent
+from undiffuse.judging.evaluate import Bar, asked_for, describe, sampling, silent, told
 from undiffuse.judging.judge import Judge, Judged
 from undiffuse.judging.sources import Real
 from undiffuse.metrics.judge import Verdicts
@@ -56,7 +56,12 @@ class Comparison:
 
     def content(self) -> dict[str, Any]:
         """Everything, in JSON's types."""
-        runs = {run.name: {"path": str(run.path), **run.costs, "metrics": run.judged.verdicts} for run in self.runs}
+        runs = {
+            run.name: {
+                "path": str(run.path), **run.costs, **run.drawn.steering.described(), "metrics": run.judged.verdicts
+            }
+            for run in self.runs
+        }  # fmt: skip
         verdicts = [run.judged.verdicts for run in self.runs]
         named = {name: [self.runs[i].name for i in sorted(best(verdicts, name))] for name in self.names}
         return {**self.about, "warnings": self.warnings, "best": named, "runs": runs}
@@ -83,6 +88,7 @@ def compare(
 ) -> Comparison:
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 
+    Conditions are those of held-out items, in turn, where a run is told some.
     which: other data to judge against. Raises Refused for fewer than two runs and for runs of different shapes, by
     name.
     """
@@ -101,9 +107,10 @@ def compare(
     runs = []
     for name, path, model in zip(names, paths, models, strict=True):
         with bar(f"sampling {name}", "step") as advance:
-            drawn = draw(model, n, wish, advance)
+            drawn = draw(model, n, told(model, real, wish, n), advance)
         with bar(f"judging {name}", "metric") as advance:
-            runs.append(Compared(name, path, model, drawn, how(drawn.x, real, wish.seed, _asked(drawn, real), advance)))
+            judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
+        runs.append(Compared(name, path, model, drawn, judged))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
     first = runs[0].judged
     about = describe(command, wish.seed, n, started, first, sampling=sampling(wish), against=against)
@@ -116,11 +123,6 @@ def compare(
         *(f"{', '.join(titles)}: {why}" for why, titles in reasons.items()),
     ]  # fmt: skip
     return Comparison(runs, real, warnings, about)
-
-
-def _asked(drawn: Drawn, real: Real) -> Any:
-    """The classes asked for, where they are those of the data."""
-    return drawn.labels if drawn.classes == real.train.classes else None
 
 
 def _refuse_other_shapes(names: list[str], models: list[Model]) -> None:

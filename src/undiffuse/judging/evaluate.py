@@ -14,8 +14,8 @@ import torch
 
 from undiffuse import __version__, pictures
 from undiffuse.core.errors import Refused
-from undiffuse.drawing.draw import Advance, Drawn, Wish, draw, unroll, walked
-from undiffuse.judging import closest, nll, sources, wording
+from undiffuse.drawing.draw import Advance, Drawn, Wish, classes, draw, unroll, walked
+from undiffuse.judging import closest, nll, sources, spelled, wording
 from undiffuse.judging.judge import NLL, Judge, Judged
 from undiffuse.judging.nll import Scores
 from undiffuse.judging.noise import Errors, errors
@@ -30,7 +30,8 @@ from undiffuse.model.told import examples
 
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
-COUNT = 1000  # samples that are drawn to be judged, where nobody says how many
+COUNT, TEXTS = 1000, 200  # samples that are drawn to be judged, where nobody says how many, and of texts
+ITEMS = 2000  # whose errors are looked at, of texts TEXTS
 
 Bar = Callable[
     [str, str], AbstractContextManager[Advance]
@@ -133,23 +134,25 @@ def evaluate_run(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
-    n = usual(max(1, len(model.classes)), SHOWN if how.metrics == (NLL,) else COUNT) if n is None else n
+    n = usual(max(1, len(classes(model, wish))), _count(how, real)) if n is None else n
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
-        drawn = draw(model, n, _told(model, real, wish, n), advance)
+        drawn = draw(model, n, told(model, real, wish, n), advance)
         few = min(n, POINTS if drawn.are_points else SHOWN)
-        path = unroll(model, few, _told(model, real, wish, few))
+        path = unroll(model, few, told(model, real, wish, few))
     with bar("judging", "metric") as advance:
-        judged = how(drawn.x, real, wish.seed, drawn.labels, advance)
-    few_held_out, few_learned = (part.some(2000) for part in (real.held_out, real.train))
+        judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
+    looked_at = TEXTS if real.train.spelling else ITEMS
+    few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
     noise = errors(
         model,
         (np.asarray(few_held_out.x), few_held_out.conditions),
         (np.asarray(few_learned.x), few_learned.conditions),
     )
-    field = way(model, np.asarray(few_held_out.x)[:POINTS], path, walked(model, len(path.x), wish), wish.seed)
+    seen = np.asarray(few_held_out.x)[:POINTS]
+    field = way(model, seen, path, walked(model, len(path.x), wish), wish.seed, few_held_out.conditions)
     scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
-    cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
+    cost = {**drawn.steering.described(), "network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
     against = which or f"held-out part of {real.held_out.name}"
     about = describe(
         command, wish.seed, n, started, judged, sampling=sampling(wish) | cost, against=against,
@@ -157,18 +160,32 @@ def evaluate_run(
     )  # fmt: skip
     if scores is not None:
         about["likelihood"] = scores.summary()
+        if real.train.spelling:
+            bound = about["likelihood"]["bound"]["bits_per_dim"]
+            about["likelihood"]["text"] = spelled.summary(real.train, nll.seen(real.held_out), bound)
     return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
 
 
-def _told(model: Model, real: Real, wish: Wish, n: int) -> Wish:
+def told(model: Model, real: Real, wish: Wish, n: int) -> Wish:
     """The wish with the conditions of n held-out items, in turn; classes take their turn by themselves."""
     return replace(wish, given={**examples(model.conditions, real.held_out.conditions, n), **wish.given})
 
 
+def asked_for(drawn: Drawn, real: Real) -> Any:
+    """The classes asked for, where they are those of the data."""
+    return drawn.labels if drawn.classes == real.train.classes else None
+
+
 def sampling(wish: Wish) -> dict[str, Any]:
-    """How was drawn, in JSON's types."""
+    """How was to be drawn, in JSON's types."""
     asked = {"seed": wish.seed, "sampler": wish.sampler, "set": list(wish.settings)}
-    return asked | {"steps": wish.steps, "guidance": wish.guidance}
+    by = {} if wish.classifier is None else {"classifier": wish.classifier.recipe.name, "form": wish.form}
+    return asked | {"steps": wish.steps, **wish.steering.described(), **by}
+
+
+def _count(how: Judge, real: Real) -> int:
+    """How many samples to draw, where nobody says it."""
+    return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
 
 
 def usual(classes: int, count: int = COUNT) -> int:

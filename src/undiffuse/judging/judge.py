@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.codecs.text import Text
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.resize import Resize
@@ -56,12 +58,16 @@ class Judge:
         return tuple(name for name in self.metrics if name != NLL)
 
     def fitting(self, data: Dataset) -> "Judge":
-        """As asked for; of tokens, which no metric compares, the likelihood. Raises Refused for other metrics then."""
+        """As asked for; of tokens the likelihood, and of texts what compares them. Raises Refused for other metrics."""
         if not data.vocabulary:
             return self
-        if self.compared:
-            raise Refused(f"the metric {self.compared[0]} compares values; for tokens there is: {NLL}")
-        return replace(self, metrics=(NLL,))
+        able = [name for name, metric in zip(registry.names("metrics"), find(()), strict=True) if metric.texts]
+        able = able if data.spelling else []
+        wrong = next((name for name in self.compared if name not in able), None)
+        if wrong is not None:
+            kind = "texts" if data.spelling else "tokens"
+            raise Refused(f"the metric {wrong} compares values; for {kind} there is: {', '.join([*able, NLL])}")
+        return replace(self, metrics=self.metrics if self.compared else (*able, NLL))
 
     def __call__(
         self,
@@ -75,8 +81,18 @@ class Judge:
         kept = usual() if self.cached else Cache()
         parts = [self._seen(real.held_out), self._seen(real.train)]
         x = self._seen(samples) if isinstance(samples, Dataset) else self._resized(samples)
+        spelled = Text(real.train.vocabulary, **real.train.spelling) if real.train.spelling else None
+        read, letters = (spelled.text_of, spelled.letters) if spelled else (None, False)
         evidence = collect(
-            x, *parts, labels=labels, seed=seed, features=choose(self.features), resize=self.resize, cache=kept
+            x,
+            *parts,
+            labels=labels,
+            seed=seed,
+            features=choose(self.features),
+            resize=self.resize,
+            cache=kept,
+            read=read,
+            letters=letters,
         )
         wanted = find(self.compared) if self.metrics != (NLL,) else []
         verdicts = judge_evidence(evidence, wanted, bool(self.metrics), advance) if wanted else {}

@@ -3,8 +3,9 @@
 import csv
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,21 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived import derived
 from undiffuse.drawing.draw import LABEL, Advance
+from undiffuse.judging import spelled
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.likelihood.bound import TOKENS as TOKENS_OF
-from undiffuse.model.conditions import spread
+from undiffuse.model.conditions import requested, spread
 from undiffuse.model.model import Model
 from undiffuse.model.plan import batches
 
 BITS = 1 / math.log(2)
 OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
-PICKED = 100  # steps of the bound that each item looks at
+PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
+USUAL, FEWEST = 20, 10
 MOST = 512  # items at once
 ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
 TOKENS = 2**16
@@ -95,7 +99,8 @@ def score(
     data: Dataset,
     *,
     bound: bool = False,
-    given: bool = False,
+    given: bool | Sequence[str] = False,
+    told: Mapping[str, Any] = MappingProxyType({}),
     tolerance: float = 1e-4,
     probes: int = 1,
     draws: int = 1,
@@ -105,21 +110,23 @@ def score(
     bounding: Advance = lambda done, total: None,
 ) -> Scores:
     """log p of each item. bound: the variational bound as well, which is all there is of tokens. given: p(item given
-    its label), else p(item). probes: random directions of the trace. draws: of the noise that spreads levels over
-    their bins. start: where the ODE ends, below 1 for noise prediction that has no signal left at 1.
+    its own conditions) of these names, true: all that the data have; false: p(item). told: conditions that are the same
+    for all items, as `Model.sample` takes them. probes: random directions of the trace. draws: of the noise that
+    spreads levels over their bins. start: where the ODE ends, below 1 for noise prediction without signal at 1.
 
-    Raises Refused for items of another shape, labels that are missing or no classes of the model, a model that needs
-    its condition where it is not given, and integers whose codec has no even levels.
+    Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
+    classes of the model, a model that needs a condition that is not given, and integers whose codec has no even levels.
     """
     if data.shape != model.shape:
         raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
-    cond, told = _condition(model, data, given)
+    cond, named = _condition(model, data, given, told)
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, batches(model.shape)), **cond}
     if not encoded.is_floating_point():
-        terms = likelihood.elbo(model.denoiser, encoded, subset=PICKED, progress=bounding, **options)
-        return Scores(None, None, terms.elements, terms.convention, told, -terms.nats.numpy(), terms)
+        picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
+        terms = likelihood.elbo(model.denoiser, encoded, subset=picked, progress=bounding, **options)
+        return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms)
     decoder = options["decoder"] = _decoder(model, x)
     scale = 0.0 if decoder else model.codec.log_det(model.shape)
     found: Density = likelihood.ode(
@@ -147,7 +154,7 @@ def score(
         found.probe_error.numpy(),
         found.elements,
         found.convention,
-        told,
+        named,
         below,
         terms,
         variance,
@@ -156,11 +163,16 @@ def score(
 
 
 def evaluate(model: Model, held_out: Dataset, seed: int, bar: Bar) -> Scores:
-    """Both numbers for up to ITEMS held-out items, given their labels where the model knows them."""
-    given = LABEL in model.conditions and held_out.labels is not None
-    few = held_out.some(max(ITEMS, TOKENS // held_out.shape[0]) if held_out.vocabulary else ITEMS)
+    """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
+    given = not held_out.conditions.keys().isdisjoint(model.conditions)
+    few = seen(held_out)
     with bar("likelihood", "item") as density, bar("bound", "call") as bounding:
         return score(model, few, bound=True, given=given, seed=seed, density=density, bounding=bounding)
+
+
+def seen(held_out: Dataset) -> Dataset:
+    """The held-out items that `evaluate` looks at."""
+    return held_out.some(max(ITEMS, TOKENS // held_out.shape[0]) if held_out.vocabulary else ITEMS)
 
 
 def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], list[float]]:
@@ -171,19 +183,42 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
     return [float(levels[c].mean()) for c in chunks], [float(each[c].sum()) for c in chunks]
 
 
-def _condition(model: Model, data: Dataset, given: bool) -> tuple[dict[str, Tensor], str]:
+def _condition(
+    model: Model, data: Dataset, given: bool | Sequence[str], told: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], str]:
     """What the denoiser is told about each item, and in words."""
-    needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
-    if not given:
-        if needed:
-            raise Refused(f"the run needs {needed[0]!r}: score with --given-label data that have one")
-        return {}, ""
-    if LABEL not in model.conditions:
-        raise Refused("the run was trained without labels: there is nothing to be given")
-    if data.labels is None or not set(data.classes) <= set(model.classes):
+    if given is True and not model.conditions:
+        raise Refused("the run was trained without conditions: there is nothing to be given")
+    if isinstance(given, bool):
+        names = [name for name, condition in model.conditions.items() if name in data.conditions or condition.of]
+        names = [name for name in names if given and name not in told]
+        if given and not names:
+            raise Refused(f"{data.name} has none of the run's conditions: {', '.join(model.conditions)}")
+    else:
+        names = list(given)
+    for name in names:
+        if name not in model.conditions:
+            raise unknown("the run's conditions", name, model.conditions)
+        if name in told:
+            raise Refused(f"{name!r} is given twice")
+    data = derived(data, {name: model.conditions[name] for name in names if name not in data.conditions})
+    own = {name: _own(model, data, name) for name in names}
+    for name, condition in model.conditions.items():
+        if condition.drop == 0 and name not in own and told.get(name) is None:
+            raise Refused(
+                f"the run needs {name!r} (conditions.{name}.drop = 0): score data that have one with --given {name}, "
+                f"or give one to all items with --condition {name}=VALUE"
+            )
+    return requested(model, len(data), {**told, **own}), " and ".join([*own, *told])
+
+
+def _own(model: Model, data: Dataset, name: str) -> Any:
+    """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
+    if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
-    places = np.array([model.classes.index(name) for name in data.classes])
-    return {LABEL: torch.from_numpy(places[data.labels]).to(model.device)}, LABEL
+    if name not in data.conditions:
+        raise Refused(f"{data.name} has no {name!r}; its conditions: {', '.join(data.conditions) or 'none'}")
+    return [data.classes[label] for label in data.conditions[LABEL]] if name == LABEL else data.conditions[name]
 
 
 def _decoder(model: Model, x: np.ndarray) -> Decoder | None:
@@ -204,7 +239,8 @@ def lines(summary: dict[str, Any]) -> list[str]:
     said = f"({what}, {summary['items']:,} items)"
     found = [(title, summary[name]) for name, title in titles.items() if name in summary]
     if TOKENS_OF in summary["convention"]:
-        return [f"{title}: {_of_tokens(number, summary['elements'])} {said}" for title, number in found]
+        bounds = [f"{title}: {_of_tokens(number, summary['elements'])} {said}" for title, number in found]
+        return [*bounds, *(spelled.lines(summary["text"]) if "text" in summary else [])]
     told = [f"{title}: {_with_error(number, 1, 4)} bits per dimension {said}" for title, number in found]
     if "dequantisation" in summary:
         cost = summary["dequantisation"]

@@ -53,6 +53,8 @@ def errors(
         for x, told in (held_out, train)
     ]
     unseen, learned = ([_error(model, x, told, float(t)) for t in times] for x, told in parts)
+    if model.codec.mixed:
+        return Errors(levels.tolist(), unseen, learned, [], "squared error or cross-entropy of the guess, a column")
     first = model.codec.encode(train[0][:2000])
     if first.is_floating_point():
         return Errors(levels.tolist(), unseen, learned, linear(first, levels))
@@ -74,7 +76,7 @@ def frequent(process: Any, x: Tensor, times: Tensor) -> list[float]:
     """H(x_0^i given x_t^i) in nats for tokens as frequent as in x: the error of a guess that sees one token and knows
     how frequent each is; empty where there are too many symbols.
     """
-    symbols = len(process.noise)
+    symbols = process.vocabulary
     if symbols > SYMBOLS:
         return []
     share = torch.bincount(x.flatten().cpu(), minlength=symbols).double() / x.numel()

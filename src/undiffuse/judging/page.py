@@ -77,6 +77,13 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def texts(each: Sequence[str], heads: Sequence[str] = ()) -> str:
+    """Texts below each other, as they are; heads: a word beside each."""
+    names = heads or [str(i) for i in range(len(each))]
+    rows = [[escape(head), f"<code>{escape(text)}</code>"] for head, text in zip(names, each, strict=True)]
+    return table(["", "text"], rows)
+
+
 def code(text: str) -> str:
     """Text to copy."""
     return f"<pre>{escape(text.strip())}</pre>"

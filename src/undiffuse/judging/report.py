@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from undiffuse import pictures
-from undiffuse.drawing.content import sheet, strip
+from undiffuse.drawing.content import sheet, states, strip
 from undiffuse.drawing.draw import Drawn
 from undiffuse.judging import closest, nll, page, way, wording
 from undiffuse.judging.charts import COLOURS, Line, chart, smooth
@@ -22,7 +22,10 @@ from undiffuse.pictures import png
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
 LINES = 40  # of tokens
 FILES = ("samples.png", "denoising.png", "report.html", EVALUATION)
-HEADLINES = ("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation")
+HEADLINES = (
+    *("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation"),
+    *("known_words", "known_ngrams", "copies"),
+)
 
 
 def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
@@ -39,6 +42,8 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
     """The first samples: one class a row where there are classes; points beside as many held-out ones."""
     drawn = evaluation.drawn
+    if drawn.read is not None:
+        return pictures.page(drawn.texts[:ROWS])
     if drawn.x.ndim == 2:
         x = drawn.x if drawn.are_points else drawn.x[:LINES]
         beside = evaluation.real.held_out.x[: len(x)]
@@ -102,7 +107,19 @@ def first(drawn: Drawn) -> Drawn:
     return replace(drawn, x=drawn.x[chosen], labels=None if drawn.labels is None else drawn.labels[chosen])
 
 
+def _texts(evaluation: RunEvaluation) -> str:
+    """Samples beside held-out text, and the way of the first from noise, as text that can be copied."""
+    told = states(evaluation.path)
+    way = page.texts([text for _, text in told], [f"step {head}" for head, _ in told])
+    return page.side_by_side(
+        page.section("Samples", page.texts(evaluation.drawn.texts[:ROWS]), note=_samples_caption(evaluation)),
+        page.section("Held-out text", page.texts(evaluation.real.held_out.texts(ROWS))),
+    ) + page.section("From noise to text", way)
+
+
 def _pictures(evaluation: RunEvaluation) -> str:
+    if evaluation.drawn.read is not None:
+        return _texts(evaluation)
     samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
     way = page.image(denoising_picture(evaluation), _way_caption(evaluation), "from noise to data, step by step")
     both = page.section("Samples", samples), page.section("From noise to data", way)
@@ -111,6 +128,8 @@ def _pictures(evaluation: RunEvaluation) -> str:
 
 def _samples_caption(evaluation: RunEvaluation) -> str:
     drawn = evaluation.drawn
+    if drawn.read is not None:
+        return f"Not chosen: the first ones of seed {drawn.seed}. {drawn.calls:g} network calls a sample."
     if drawn.x.ndim == 2:
         return "Held-out data beside samples."
     order = f"One class a row: {', '.join(drawn.classes[:ROWS])}. " if drawn.labels is not None else ""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,9 @@ from undiffuse.data import door
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import derived, of_recipe
 from undiffuse.drawing.draw import LABEL
+from undiffuse.judging import written
 from undiffuse.model import parts
-from undiffuse.model.model import Model
+from undiffuse.model.saved import Saved
 
 SHARE = 0.2  # held out of data that no run has split
 
@@ -25,20 +27,48 @@ class Real:
     warning: str = ""
 
 
-def open_data(which: str, resize: int | None = None) -> Dataset:
-    """The data that `door.open` understands; raises Refused if there are none.
+def open_data(which: str, resize: int | None = None, **fields: Any) -> Dataset:
+    """The data that `door.open` understands, with these fields of its component; raises Refused if there are none.
 
     resize: the images of a folder may have different sizes, for they are brought to so many pixels a side.
     """
     mixed = door.table(which)["name"] == "folder" and resize is not None
-    return door.open(which, size=resize, fit="stretch") if mixed else door.open(which)
+    return door.open(which, size=resize, fit="stretch", **fields) if mixed else door.open(which, **fields)
 
 
 def open_samples(path: Path, real: Real, resize: int | None = None) -> Dataset:
     """Finished samples from a file or a folder, with the classes of the real data; raises Refused if there are none."""
     if not path.exists():
         raise Refused(f"there is no run and no file of samples at {path}")
-    return renumber(open_data(str(path), resize), real.train.classes)
+    return written.written(path, real.train) if real.train.spelling else alike(str(path), real.train, resize)
+
+
+def alike(which: str, like: Dataset, resize: int | None = None) -> Dataset:
+    """Data with the columns, and the classes and categories counted as, in other data; raises Refused for categories
+    that these do not have.
+    """
+    if like.spelling:
+        return written.text(which, like)
+    fields: dict[str, Any] = {}
+    if like.categories and door.table(which)["name"] == "table":
+        kinds = list(zip(like.columns, like.categories, strict=True))
+        numeric, words = [name for name, of in kinds if not of], [name for name, of in kinds if of]
+        fields = {"columns": like.columns, "numeric": numeric, "categorical": words}
+    return renumber(recount(open_data(which, resize, **fields), like), like.classes)
+
+
+def recount(data: Dataset, like: Dataset) -> Dataset:
+    """The data with the categories of each column counted as in `like`; raises Refused for others."""
+    if not data.categories or not like.categories:
+        return data
+    x = np.array(data.x)
+    for i, (names, known) in enumerate(zip(data.categories, like.categories, strict=True)):
+        new = [name for name in names if name not in known]
+        if new:
+            raise Refused(f"{data.name} has {new[0]!r} in column {data.columns[i]!r}, which {like.name} does not")
+        if names:
+            x[:, i] = np.array([known.index(name) for name in names])[x[:, i].astype(np.int64)]
+    return replace(data, x=x, categories=like.categories, known=None)
 
 
 def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
@@ -55,7 +85,7 @@ def split(which: str, resize: int | None = None) -> Real:
     return Real(*open_data(which, resize).split(SHARE))
 
 
-def of_run(model: Model) -> Real:
+def of_run(model: Saved) -> Real:
     """The data that a run was trained on, and what it held out. Raises Refused if it held nothing out."""
     share = parts.training(model.recipe).held_out
     if not share:
@@ -72,7 +102,7 @@ def of_run(model: Model) -> Real:
     )
 
 
-def against(model: Model, which: str | None) -> Real:
+def against(model: Saved, which: str | None) -> Real:
     """What to judge a run against: the part it held out, or other data, none of whose items it was trained on.
 
     Raises Refused if nothing of the other data is new to the run.
@@ -82,7 +112,7 @@ def against(model: Model, which: str | None) -> Real:
     share = parts.training(model.recipe).held_out
     learned = of_recipe(model.recipe)
     learned = learned.split(share)[0] if share else learned
-    other = derived(renumber(open_data(which), learned.classes), model.conditions)
+    other = derived(alike(which, learned), model.conditions)
     if other.drawn:
         return Real(learned, other)
     new = np.flatnonzero(~np.isin(other.survey().hashes, learned.survey().hashes))

@@ -62,6 +62,7 @@ def write(run: Path) -> Path:
         page.section("Samples over time", _pictures(run), note="The same noise every time, with the averaged weights."),
         page.side_by_side(
             page.section("Learning rate", _plain(story, "lr", "learning rate")),
+            page.section("Accuracy on held-out data", _plain(story, "validation_accuracy", "accuracy")),
             page.section("Items per second", _plain(story, "images_per_second", "items per second")),
         ),
         page.section("Recipe", page.folded("every choice in it", page.code(recipe.to_toml()))) if recipe else "",

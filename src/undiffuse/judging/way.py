@@ -1,6 +1,8 @@
 """Points in the plane on their way to noise and back, and the drift that a model has learned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.drawing.draw import LABEL, Drawn
+from undiffuse.model.conditions import requested
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan
 from undiffuse.pictures import extent_of, field_strip
@@ -39,11 +42,18 @@ class Way:
 
 
 @torch.no_grad()
-def way(model: Model, x: np.ndarray, path: Drawn, chosen: Plan, seed: int = 0) -> Way | None:
+def way(
+    model: Model,
+    x: np.ndarray,
+    path: Drawn,
+    chosen: Plan,
+    seed: int = 0,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> Way | None:
     """What happens to data x (n, 2) and to the samples of a path; None for data that are no points in the plane.
 
-    drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP, given no condition, or the first class;
-    at t = 0 that of the last step.
+    drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP; at t = 0 that of the last step. Of the
+    conditions it is given those that the model cannot do without: the first class, and the first item's own of `told`.
     """
     if not path.are_points or x.shape[1] != 2:
         return None
@@ -55,7 +65,8 @@ def way(model: Model, x: np.ndarray, path: Drawn, chosen: Plan, seed: int = 0) -
     low, high = extent_of(forward[0], forward[-1])
     side = torch.linspace(low, high, ARROWS + 2)[1:-1]
     places = torch.cartesian_prod(side, side).to(model.device)
-    drift = [_drift(model, places, float(t)) for t in chosen.times[which].clamp(min=float(chosen.times[-2]))]
+    cond = _needed(model, told, len(places))
+    drift = [_drift(model, places, float(t), cond) for t in chosen.times[which].clamp(min=float(chosen.times[-2]))]
     reverse = np.stack([model.codec.encode(path.frames[i]).numpy() for i in which])
     where = places.cpu().numpy()[None].repeat(len(which), 0)
     return Way(chosen.times[which].tolist(), forward, reverse, where, np.stack(drift))
@@ -71,12 +82,17 @@ def _moments(schedule: Schedule, times: Tensor) -> list[int]:
     return sorted({0, *near, len(times) - 1})
 
 
-def _drift(model: Model, places: Tensor, t: float) -> np.ndarray:
+def _needed(model: Model, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+    """The conditions that the model cannot do without, the same for n points."""
+    needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
+    return requested(model, n, {name: 0 if name == LABEL else told[name][0] for name in needed}) if needed else {}
+
+
+def _drift(model: Model, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:
     """The mean step back of points at these places."""
     process: Any = model.denoiser.process
     one = torch.ones(1, 1, device=places.device)
     x_t, s = places / process.shown(one, t), max(0.0, t - STEP)
-    needed = any(condition.drop == 0 for condition in model.conditions.values())
-    cond = {LABEL: torch.zeros(len(places), dtype=torch.int64, device=places.device)} if needed else {}
-    back = process.bridge(x_t, model.denoiser(x_t, t, **cond).mean_only(), s, t).mean
+    told: dict[str, Any] = dict(cond)
+    back = process.bridge(x_t, model.denoiser(x_t, t, **told).mean_only(), s, t).mean
     return (process.shown(back, s) - places).float().cpu().numpy()

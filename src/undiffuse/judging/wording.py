@@ -15,10 +15,30 @@ class Word:
 
 
 WORDS = {
+    "accuracy": Word(
+        "Accuracy in noise",
+        "held-out items whose class is told, on average over the noise levels; the floor is of training items",
+        share=True,
+    ),
     "c2st": Word(
         "Two-sample test (C2ST)", "items that a classifier rightly calls real or sample; 50 % is a guess", share=True
     ),
+    "closest_record": Word(
+        "Closest record",
+        "samples nearer to a row that was trained on than to any of equally many others; 50 % is no copying",
+        share=True,
+    ),
+    "column_pairs": Word("Column pairs", "how far the association of two columns is off, over all pairs"),
+    "column_shapes": Word(
+        "Column shapes", "how far the distribution of a column is off, from 0 to 1, over all columns"
+    ),
+    "usefulness": Word(
+        "Usefulness", "area under the curve on held-out rows of a classifier that learned from samples", share=True
+    ),
     "columns": Word("Columns", "how far a column's values have to travel, in standard deviations, over all columns"),
+    "copies": Word(
+        "Copies", "texts with a run of 40 characters, or 10 words, that stands in the training text", share=True
+    ),
     "coverage": Word("Coverage", "real data that have a sample nearby", share=True),
     "density": Word("Density", "how closely samples lie among real data; above 100 % they crowd", share=True),
     "energy": Word("Energy distance", "how much farther samples are from real points than these from each other"),
@@ -40,11 +60,16 @@ WORDS = {
         "Kernel distance",
         "the same question without assuming normality; 0 on average where samples and data have one law",
     ),
+    "known_ngrams": Word(
+        "Known n-grams", "runs of 8 characters, or 3 words, that the training text has, too", share=True
+    ),
+    "known_words": Word("Known words", "words that the training text has, too", share=True),
     "memorisation": Word(
         "Memorisation", "samples nearer to a training item than 99 % of held-out items are to theirs", share=True
     ),
     "precision": Word("Precision", "samples that lie where real data lie", share=True),
     "recall": Word("Recall", "real data that lie where samples lie", share=True),
+    "symbol_entropy": Word("Entropy of the symbols", "bits a token; below the floor the same is said over and over"),
     "sliced_wasserstein": Word(
         "Sliced Wasserstein", "how far points have to travel to become the data, in standard deviations"
     ),

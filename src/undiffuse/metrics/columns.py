@@ -12,17 +12,18 @@ from undiffuse.metrics.sliced_wasserstein import quantile_gaps
 
 @dataclass(frozen=True)
 class Columns(Metric):
-    """The 1-Wasserstein distance of each column, in deviations of the training data; the value is their mean.
+    """The 1-Wasserstein distance of each column of numbers, in deviations of the training data; the value is their
+    mean.
 
     What columns have to do with each other it does not see. A column that never changes in the training data is
     measured in its own units.
     """
 
-    needs: ClassVar[str] = "points or a table"
+    needs: ClassVar[str] = "points or a table of numbers"
 
     def applies(self, evidence: Evidence) -> bool:
-        """To points and tables."""
-        return not evidence.is_image
+        """To points and tables without categories."""
+        return not evidence.is_image and not evidence.categories
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`columns`, in detail with value and floor of every column, the farthest from its floor first."""

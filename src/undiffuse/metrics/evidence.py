@@ -1,6 +1,6 @@
 """What metrics look at: samples, held-out and training data in the same units, and fair draws from them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,12 +24,22 @@ class Parts(NamedTuple):
     train: np.ndarray
 
 
+class Texts(NamedTuple):
+    """The same parts as texts."""
+
+    samples: list[str]
+    held_out: list[str]
+    train: list[str]
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Samples and two real parts in the data's own units. The real parts must share no item, or a floor is none.
 
     labels: the classes that the samples were asked for. columns: the names of a table's features. resize: what all
-    parts were brought to before. cache: keeps what is costly about the real parts.
+    parts were brought to before. cache: keeps what is costly about the real parts. reader: makes a text of the tokens
+    of an item; None: the items are values. letters: whether a token is one character or byte of the text. categories:
+    of each column of a table the names of its categories, () of numbers; nothing where no column has any.
     """
 
     items: Parts
@@ -42,6 +52,9 @@ class Evidence:
     chosen: Features
     resize: int | None = None
     cache: Cache = field(default_factory=Cache)
+    reader: Callable[[np.ndarray], str] | None = None
+    letters: bool = False
+    categories: tuple[tuple[str, ...], ...] = ()
 
     @property
     def is_image(self) -> bool:
@@ -58,10 +71,27 @@ class Evidence:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *stream])))
 
     @cached_property
+    def texts(self) -> "Texts":
+        """The items as they read."""
+        assert self.reader is not None, "a metric asks for texts only where there are some"
+        return Texts(*(list(map(self.reader, part)) for part in self.items))
+
+    @cached_property
     def coordinates(self) -> Parts:
-        """All numbers of the items as float32 (count, dimensions): integers in [-1, 1], floats of about unit scale."""
+        """All numbers of the items as float32 (count, dimensions): integers in [-1, 1], floats of about unit scale.
+
+        A category has 1/sqrt(2) in a column of its own, so that two that differ are at the distance 1.
+        """
         by = moments(self.items.train)
-        return Parts(*(scaled(part, by) for part in self.items))
+        return Parts(*(self._spread(scaled(part, by), part) for part in self.items))
+
+    def _spread(self, x: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scaled items x with a column for each category in place of its number."""
+        if not self.categories:
+            return x
+        of = [items[:, i, None] == np.arange(len(names)) for i, names in enumerate(self.categories) if names]
+        numbers = x[:, [not names for names in self.categories]]
+        return np.concatenate([numbers, *(each * np.float32(0.5**0.5) for each in of)], axis=1)
 
     @cached_property
     def key(self) -> dict[str, str]:
@@ -77,18 +107,26 @@ class Evidence:
     def vectors(self) -> Parts:
         """The items in the features, float32 (count, dimensions)."""
         features, held_out, train = self._real
-        return Parts(features(self.items.samples), held_out, train)
+        return Parts(features(self._looked_at.samples), held_out, train)
+
+    @property
+    def _looked_at(self) -> Parts:
+        """What features are taken of: the items, or those with categories in coordinates."""
+        return self.coordinates if self.categories else self.items
 
     @cached_property
     def _real(self) -> tuple[Features, np.ndarray, np.ndarray]:
         limited = self.chosen.limited(self.count)
 
         def make() -> dict[str, np.ndarray]:
-            fitted = limited.fit(self.items.train)
-            vectors = {"held_out": fitted(self.items.held_out), "train": fitted(self.items.train)}
+            seen = self._looked_at
+            fitted = limited.fit(seen.train)
+            vectors = {"held_out": fitted(seen.held_out), "train": fitted(seen.train)}
             return {f"fitted.{name}": array for name, array in fitted.fitted.items()} | vectors
 
-        kept = self.cache.arrays({"what": "features", **limited.about, **self.key}, make)
+        about = {"what": "features", **limited.about, **self.key}
+        about |= {"categories": [len(names) for names in self.categories]} if self.categories else {}
+        kept = self.cache.arrays(about, make)
         fitted = {name.removeprefix("fitted."): array for name, array in kept.items() if name.startswith("fitted.")}
         return replace(limited, fitted=fitted), kept["held_out"], kept["train"]  # pyright: ignore[reportArgumentType] - all are dataclasses
 

@@ -41,6 +41,11 @@ class Items(Protocol):
         """The names of a table's features; none for other data."""
         ...
 
+    @property
+    def categories(self) -> tuple[tuple[str, ...], ...]:
+        """Of each column the names of its categories; none for other data."""
+        ...
+
 
 def judge(
     samples: Items | np.ndarray,
@@ -79,7 +84,7 @@ def judge_evidence(
     verdicts: Verdicts = {}
     for i, metric in enumerate(metrics):
         advance(i, len(metrics))
-        if metric.applies(evidence):
+        if metric.texts == (evidence.reader is not None) and metric.applies(evidence):
             verdicts |= metric.judge(evidence)
         elif all_asked:
             raise Refused(f"the metric {type(metric).__name__} does not apply here: it needs {metric.needs}")
@@ -97,10 +102,13 @@ def collect(
     features: Features | None = None,
     resize: int | None = None,
     cache: Cache | None = None,
+    read: Callable[[np.ndarray], str] | None = None,
+    letters: bool = False,
 ) -> Evidence:
     """The parts together; raises Refused where they do not fit.
 
     features: None for `pixels`; resize: the side of the images that all parts were brought to, to be written down.
+    read: makes texts of tokens, see `Evidence`.
     """
     x = samples if isinstance(samples, np.ndarray) else samples.x
     if labels is not None:
@@ -124,15 +132,19 @@ def collect(
         train_labels=train.labels,
         classes=tuple(train.classes),
         columns=tuple(train.columns),
+        categories=tuple(train.categories),
         seed=seed,
         chosen=features or choose("pixels"),
         resize=resize,
         cache=cache or Cache(),
+        reader=read,
+        letters=letters,
     )
 
 
 def _refuse_other_kind(name: str, part: np.ndarray, real: np.ndarray) -> None:
-    if part.shape[1:] == real.shape[1:] and part.dtype == real.dtype:
+    tokens = part.ndim == 2 and part.dtype.kind == real.dtype.kind != "f"
+    if part.shape[1:] == real.shape[1:] and (part.dtype == real.dtype or tokens):
         return
     sizes = part.ndim == real.ndim == 4 and part.shape[2:] != real.shape[2:]
     advice = "bring both to one size with --resize N" if sizes else "give both in the data's own units"

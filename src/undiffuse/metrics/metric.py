@@ -11,10 +11,11 @@ from undiffuse.metrics.evidence import Evidence
 class Metric(ABC):
     """Compares samples with held-out data and, as the floor, training data with them, at the same counts.
 
-    needs: what `applies` asks for, for people.
+    needs: what `applies` asks for, for people. texts: whether it is for texts, and for nothing else.
     """
 
     needs: ClassVar[str] = ""
+    texts: ClassVar[bool] = False
 
     @abstractmethod
     def applies(self, evidence: Evidence) -> bool:

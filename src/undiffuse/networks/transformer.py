@@ -1,0 +1,186 @@
+"""A transformer that looks both ways, for tokens: rotary places, and norms that hear the time and the class."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
+from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.embeddings import Label, positional
+from undiffuse.networks.reading import Text
+
+
+class Transformer(nn.Module):
+    """Tokens x (batch, length), c_time (batch,) -> logits (batch, length, vocabulary), all 0 before training.
+
+    vocabulary: symbols, a mask among them. outputs: numbers a token in place of logits; 0: none. mlp: how many times
+    wider the perceptrons are. tied: the embedding is the readout, too. time = "adaln": scale and shift of every norm
+    hear the time; "none": the network does not see it, so that a guess holds until a token changes (`reads_time` says
+    which). near: so many neighbours, an odd number, are mixed into each place before attention, which has to learn
+    where they are; 0: none.
+    classes: number of classes, 0 for none; the norms hear the class, and vectors and texts among the conditions; the
+    tokens of a text stand before the sequence, those that are not there hidden. Padding is a symbol like any other.
+    Raises Refused for values, and for a width that the heads do not divide evenly.
+    Source: arXiv:2212.09748, sec. 3.2 (adaLN), arXiv:2104.09864 (rotary places), arXiv:2406.07524, app. E.1.
+    """
+
+    half_pays: ClassVar[bool] = True  # bfloat16 halves a training step where the device multiplies it
+
+    def __init__(
+        self,
+        vocabulary: int = 0,
+        shape: tuple[int, ...] = (),
+        classes: int = 0,
+        conditions: Specs | None = None,
+        width: int = 256,
+        depth: int = 6,
+        heads: int = 4,
+        mlp: float = 4.0,
+        dropout: float = 0.0,
+        time: Literal["adaln", "none"] = "adaln",
+        tied: bool = False,
+        outputs: int = 0,
+        near: int = 0,
+    ) -> None:
+        super().__init__()
+        if vocabulary < 2 or len(shape) > 1:
+            raise Refused(
+                "transformer is for tokens (count, length): it needs process.name = 'categorical' and data with a "
+                "vocabulary"
+            )
+        if tied and outputs:
+            raise Refused(f"a tied readout gives one number a symbol, and {outputs} are asked for: tied = false")
+        if near and (near < 0 or near % 2 == 0):
+            raise Refused(f"transformer needs an odd number of neighbours, itself among them, or 0, not near = {near}")
+        if min(width, depth, heads) < 1 or width % (2 * heads) or mlp * width < 1 or not 0 <= dropout < 1:
+            raise Refused(
+                "transformer needs a width that 2 x heads divides, depth >= 1, mlp > 0 and dropout in [0, 1), not "
+                f"width = {width}, heads = {heads}, depth = {depth}, mlp = {mlp:g}, dropout = {dropout:g}"
+            )
+        self.reads_time, self.turn = time == "adaln", width // heads
+        hears = self.reads_time or bool(classes) or bool(conditions)
+        self.embed = nn.Embedding(vocabulary, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) if hears else None
+        self.label = Label(classes, width)
+        self.told = Told(conditions or {}, width, "transformer", ("vector", "text"), text_width=width)
+        inside = round(mlp * width)
+        self.blocks = nn.ModuleList([Block(width, heads, inside, dropout, hears, near) for _ in range(depth)])
+        self.norm = Norm(width, hears)
+        self.readout = None if tied else nn.Parameter(torch.zeros(outputs or vocabulary, width))
+        self.bias = nn.Parameter(torch.zeros(outputs or vocabulary))
+        if tied:
+            nn.init.zeros_(self.norm.scale)  # the logits begin at 0 either way
+
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+        h = self.embed(x)  # (batch, length, width)
+        c, text = self._heard(len(x), c_time, label, drop, cond)
+        there = None
+        if text is not None:
+            h = torch.cat([text.tokens.to(h.dtype), h], dim=1)
+            there = F.pad(text.there, (0, x.shape[1]), value=True)[:, None, None]  # for every head and query
+        turns = rotations(h.shape[1] - x.shape[1], x.shape[1], self.turn, h.device)
+        for block in self.blocks:
+            h = block(h, turns, c, there)
+        h = self.norm(h[:, -x.shape[1] :], c)
+        return F.linear(h, self.embed.weight if self.readout is None else self.readout, self.bias)
+
+    def _heard(
+        self, n: int, c_time: Tensor, label: Tensor | None, drop: Drop, cond: Mapping[str, Any]
+    ) -> tuple[Tensor | None, Text | None]:
+        """What the norms hear, (batch, 1, width), None where there is nothing to hear; and the tokens of all texts."""
+        width = self.embed.weight.shape[1]
+        waves = positional(c_time if self.reads_time else torch.zeros_like(c_time), width).to(self.embed.weight.dtype)
+        c = self.label(waves if self.time is None else self.time(waves), label, drop)
+        added, text = self.told.read(n, cond, drop)
+        c = c if added is None else c + added
+        return None if self.time is None else F.silu(c)[:, None], text
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x)), x (batch, length, width)."""
+
+    def __init__(self, width: int, heads: int, inside: int, dropout: float, hears: bool, near: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = Norm(width, hears), Norm(width, hears)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, inside), nn.Linear(inside, width)
+        self.dropout = nn.Dropout(dropout)
+        self.near = Near(width, near) if near else nn.Identity()
+        for last in (self.out, self.narrow):
+            nn.init.zeros_(last.weight)  # the tokens themselves are all that the first sum holds
+            nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor, turns: Tensor, c: Tensor | None, there: Tensor | None) -> Tensor:
+        x = x + self.dropout(self.attend(self.near(self.norm1(x, c)), turns, there))
+        return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm2(x, c)))))
+
+    def attend(self, x: Tensor, turns: Tensor, there: Tensor | None) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        h = attention(turned(q, turns), turned(k, turns), v, there)  # (batch, heads, length, width / heads)
+        return self.out(h.transpose(1, 2).flatten(2))
+
+
+class Near(nn.Module):
+    """x (batch, length, width) plus what each channel makes of its `size` nearest places, zeros beyond the ends."""
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, 1, 1, size).uniform_(-1, 1) / math.sqrt(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.weight.shape[-1]
+        rows = x.transpose(1, 2).unsqueeze(2)  # (batch, width, 1, length), in the memory order of images
+        return x + F.conv2d(rows, self.weight, padding=(0, size // 2), groups=rows.shape[1]).squeeze(2).transpose(1, 2)
+
+
+class Norm(nn.Module):
+    """scale norm(x) + shift over the last axis; scale and shift are learned, and moved by what is heard."""
+
+    def __init__(self, width: int, hears: bool) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.hears = nn.Linear(width, 2 * width) if hears else None
+        if self.hears is not None:
+            nn.init.zeros_(self.hears.weight)
+            nn.init.zeros_(self.hears.bias)
+
+    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
+        if self.hears is None or c is None:
+            return F.layer_norm(x, x.shape[-1:], self.scale, self.shift)
+        scale, shift = self.hears(c).chunk(2, dim=-1)  # (batch, 1, width)
+        return torch.addcmul(self.shift + shift, F.layer_norm(x, x.shape[-1:]), self.scale + scale)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, there: Tensor | None) -> Tensor:
+    """softmax(q k / sqrt(d)) v, (batch, heads, length, d) each; there: booleans, which keys there are.
+
+    On a CPU the way back through the fused kernel is three times slower in bfloat16 than through the formula itself.
+    """
+    if not (q.requires_grad and q.device.type == "cpu"):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=there)
+    near = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
+    return (near if there is None else near.masked_fill(~there, -torch.inf)).softmax(-1) @ v
+
+
+def rotations(before: int, length: int, width: int, device: torch.device) -> Tensor:
+    """Cosines and sines of place times frequency, from 1 down to 1e-4: (2, before + length, width // 2) in float32.
+
+    What stands before the sequence has the places -1, -2 ...: the first of it is as near with a text as without.
+    """
+    index = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+    places = torch.cat([-1 - torch.arange(before), torch.arange(length)]).to(index)
+    phase = places[:, None] * torch.exp(index * (-math.log(10000.0) / width))
+    return torch.stack([phase.cos(), phase.sin()])
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Each pair of numbers of x (..., length, width) turned by its place's angle, so that q k knows distances only."""
+    cos, sin = turns.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
