@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
     from undiffuse.core.distribution import Distribution, Joint, Normal, Tokens
     from undiffuse.core.gaussian import Gaussian
+    from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.process import Process
     from undiffuse.core.product import Product
     from undiffuse.core.random import Random
     from undiffuse.core.sample import sample, trajectory
     from undiffuse.core.sampler import Sampler
     from undiffuse.core.schedule import Schedule
+    from undiffuse.core.transitions import Transitions
     from undiffuse.jobs import train
+    from undiffuse.model.label_model import load_classifier
     from undiffuse.model.model import Model, load
     from undiffuse.model.recipe import Recipe
 
@@ -33,6 +36,7 @@ __all__ = [
     "Gaussian",
     "Joint",
     "Model",
+    "NoisyClassifier",
     "Normal",
     "Predictor",
     "Process",
@@ -42,12 +46,14 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Tokens",
+    "Transitions",
     "__version__",
     "codecs",
     "data",
     "guidance",
     "likelihood",
     "load",
+    "load_classifier",
     "networks",
     "objectives",
     "oracles",
@@ -70,6 +76,7 @@ _HOME = {
     "Gaussian": ("core.gaussian", "Gaussian"),
     "Joint": ("core.distribution", "Joint"),
     "Model": ("model.model", "Model"),
+    "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution", "Normal"),
     "Predictor": ("core.denoiser", "Predictor"),
     "Process": ("core.process", "Process"),
@@ -79,11 +86,13 @@ _HOME = {
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
     "Tokens": ("core.distribution", "Tokens"),
+    "Transitions": ("core.transitions", "Transitions"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),
     "guidance": ("guidance", ""),
     "likelihood": ("likelihood", ""),
     "load": ("model.model", "load"),
+    "load_classifier": ("model.label_model", "load_classifier"),
     "networks": ("networks", ""),
     "objectives": ("objectives", ""),
     "oracles": ("core.oracles", ""),

@@ -12,15 +12,20 @@ from torch import Tensor, nn
 from undiffuse import pictures
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
+from undiffuse.core.column_predictor import ColumnPredictor
 from undiffuse.core.denoiser import Classifier, Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import of_recipe
+from undiffuse.drawing.draw import reader
 from undiffuse.judging import training_page
 from undiffuse.model import parts, told
 from undiffuse.model import recipe as recipes
 from undiffuse.model.files import own
+from undiffuse.model.label_model import LabelModel
+from undiffuse.model.labelled import is_classifier
 from undiffuse.model.model import Model
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
@@ -43,6 +48,7 @@ FREE = (  # what may change between a run and its continuation
     "data.skip_broken",
 )
 CLOUD = 2000  # points in a preview of points
+TEXTS = 20  # in a preview of texts
 
 
 def train(
@@ -51,8 +57,9 @@ def train(
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
-) -> Training[Model]:
-    """Prepare a training run; iterate over what is returned, or call its `run()`.
+) -> Training[Any]:
+    """Prepare a training run; iterate over what is returned, or call its `run()`, which gives a `Model`, or of a
+    classifier's recipe a `LabelModel`.
 
     recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>.
     overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only FREE may differ then,
@@ -81,12 +88,19 @@ def train(
     x_0, cond = batches.at(0, slice(2))
     shape = tuple(x_0.shape[1:])
     classes = learned.classes if "label" in conditions else ()
-    denoiser = _denoiser(chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
+    module = _module(chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
     objective = parts.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
     make = partial(
-        _model, codec=codec, shape=shape, recipe=resolved, classes=classes, conditions=conditions, facts=facts
+        _result,
+        LabelModel if is_classifier(chosen) else Model,
+        codec=codec,
+        shape=shape,
+        recipe=resolved,
+        classes=classes,
+        conditions=conditions,
+        facts=facts,
     )
     check = None
     if held_out is not None:
@@ -94,15 +108,17 @@ def train(
         unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(_validate, objective, unseen)
     show = partial(_preview, folder, settings.previews, learned)
+    if is_classifier(chosen):
+        show = partial(_page, folder)
     kept = {"validate": check, "preview": show, "stamp": described["digest"]}
     processes = accelerator()
     own(folder)
     lock = claim(folder) if processes.is_main_process else None
     try:
         _refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
-        training = Training(denoiser, objective, batches, settings, make, folder=folder, lock=lock, **kept)
+        training = Training(module, objective, batches, settings, make, folder=folder, lock=lock, **kept)
         if settings.compile:
-            denoiser.network.compile()  # alone: what stands around it checks its arguments in Python
+            module.network.compile()  # alone: what stands around it checks its arguments in Python
         if resume:
             training.resume()
         processes.wait_for_everyone()  # every process has seen the folder as it was
@@ -154,14 +170,21 @@ def _refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 
 def _codec(recipe: Recipe, learned: Dataset) -> Codec:
-    """The recipe's codec, fitted; raises Refused for tokens with a codec for values."""
+    """The recipe's codec, fitted; raises Refused for tokens, and for rows with categories, with a codec for values."""
     name = str(recipe["codec"]["name"])
     if learned.vocabulary and "vocabulary" not in registry.fields(registry.get("codecs", name)):
         raise Refused(
             f"the data {learned.name!r} are tokens of {learned.vocabulary} symbols, and codec {name!r} is for values: "
             "write codec.name = 'tokens' and process.name = 'categorical'"
         )
-    known = {"vocabulary": learned.vocabulary} if learned.vocabulary else {}
+    if learned.categories and "categories" not in registry.fields(registry.get("codecs", name)):
+        words = [column for column, names in zip(learned.columns, learned.categories, strict=True) if names]
+        raise Refused(
+            f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
+            "take the recipe table-mixed, whose codec is columns and whose process is product"
+        )
+    known: dict[str, Any] = {"vocabulary": learned.vocabulary, **learned.spelling} if learned.vocabulary else {}
+    known |= {"categories": learned.categories} if learned.categories else {}
     return registry.build("codecs", recipe["codec"], **known).fit(learned.x)
 
 
@@ -171,7 +194,7 @@ def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
     return rates if len(rates) > 1 else next(iter(rates.values()), 0.0)
 
 
-def _denoiser(
+def _module(
     recipe: Recipe,
     settings: Train,
     shape: tuple[int, ...],
@@ -180,14 +203,15 @@ def _denoiser(
     conditions: Mapping[str, Condition],
     x_0: Tensor,
     cond: Mapping[str, Any],
-) -> Predictor | Classifier:
-    """The denoiser with its first weights, tried on two samples, so that one that does not fit is refused now."""
+) -> Predictor | Classifier | ColumnPredictor | NoisyClassifier:
+    """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        denoiser = parts.predictor(recipe, shape, classes, codec, conditions)
+        build = parts.classifier if is_classifier(recipe) else parts.predictor
+        module = build(recipe, shape, classes, codec, conditions)
         try:
             with torch.no_grad():
-                parts.objective(recipe)(denoiser, x_0, Random(settings.seed), cond)
+                parts.objective(recipe)(module, x_0, Random(settings.seed), cond)
         except RuntimeError as error:
             if not x_0.is_floating_point() and "floating point" in str(error):
                 name = recipe["objective"]["name"]
@@ -196,21 +220,26 @@ def _denoiser(
                 f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-    return denoiser
+    return module
 
 
-def _model(module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Model:
-    return Model(module, facts={"step": step, **facts}, **fixed)  # pyright: ignore[reportArgumentType]
+def _result(made: Any, module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Any:
+    """The Model or LabelModel that a module is after so many steps."""
+    return made(module, facts={"step": step, **facts}, **fixed)
 
 
 def _validate(objective: Any, unseen: Batches, averaged: nn.Module, trained: nn.Module) -> dict[str, Any]:
-    """Loss on held-out data, of the averaged and the trained weights, and where on the way to data it lies."""
+    """Loss on held-out data, of the averaged and the trained weights, where on the way to data it lies, and what else
+    the objective knows to measure.
+    """
     device = next(averaged.parameters()).device
     validation = Validation(objective, unseen.to(device))
+    others: Mapping[str, Any] = getattr(objective, "beside", {})
     return {
         "validation_loss": validation(averaged),
         "validation_loss_raw": validation(trained.eval()),
         "levels": validation.levels(averaged, objective),
+        **{f"validation_{name}": Validation(other, unseen.to(device))(averaged) for name, other in others.items()},
     }
 
 
@@ -224,8 +253,16 @@ def _preview(folder: Path, count: int, learned: Dataset, model: Model, step: int
     ).numpy()
     beside = np.asarray(some.x) if points else None
     columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
-    picture = pictures.overview(drawn, beside=beside, columns=columns, names=learned.columns)
+    if read := reader(model.codec):
+        picture = pictures.page(list(map(read, drawn[:TEXTS])))
+    else:
+        picture = pictures.overview(drawn, beside=beside, columns=columns, names=learned.columns)
     pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
+    training_page.write(folder)
+
+
+def _page(folder: Path, model: LabelModel, step: int) -> None:
+    """What a classifier shows of itself: the page on the training."""
     training_page.write(folder)
 
 

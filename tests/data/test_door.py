@@ -25,7 +25,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save("waves.npy", np.zeros((4, 2, 31), np.float32))
     np.savez("images.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4))
     Path("t.csv").write_text("a,b,kind\n1,2,x\n3,4,y\n")
-    for name in ("x.h5", "x.tsv", "notes.txt"):
+    for name in ("x.h5", "x.tsv", "notes.txt", "notes.md"):
         Path(name).touch()
 
 
@@ -34,6 +34,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("photos", "folder"), ("shards", "shards"), ("shards/a.tar", "shards"), ("shards/{0..3}.tar", "shards"),
         ("points.npy", "file"), ("images.npz", "file"), ("t.csv", "table"), ("x.tsv", "table"), ("x.h5", "hdf5"),
+        ("notes.txt", "text"),
     ],
 )  # fmt: skip
 def test_every_kind_of_data_has_its_component(path: str, name: str):
@@ -55,7 +56,7 @@ def test_the_hub_and_components_have_names():
         ("mons", r"no data at mons, and no data component 'mons' \(did you mean 'moons'\?\)"),
         ("no/where", "there is no data at no/where$"),
         ("none.npz", "there is no data at none.npz$"),
-        ("notes.txt", r"notes.txt is no data that can be read; a folder or a file of \.npz"),
+        ("notes.md", r"notes.md is no data that can be read; a folder or a file of \.npz"),
         ("alone.png", "an image: name the folder that it lies in"),
     ],
 )

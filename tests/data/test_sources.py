@@ -12,12 +12,12 @@ from undiffuse.data.moons import Moons
 from undiffuse.data.swiss_roll import SwissRoll
 from undiffuse.data.two_spirals import TwoSpirals
 
-STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table"]
+STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table", "text"]
 TOYS = ["checkerboard", "eight_gaussians", "moons", "swiss_roll", "two_spirals"]
 
 
 def test_the_registry_lists_places_that_data_come_from_and_nothing_else():
-    assert registry.names("data") == sorted([*TOYS, *STORED, "heartbeat"])
+    assert registry.names("data") == sorted([*TOYS, *STORED, "census", "heartbeat"])
 
 
 def test_digits_are_the_sources_grey_levels():

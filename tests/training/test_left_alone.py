@@ -96,7 +96,7 @@ def test_a_run_folder_belongs_to_one_process(tmp_path: Path):
 
 def test_what_was_refused_leaves_nothing_behind(tmp_path: Path):
     run = tmp_path / "run"
-    with pytest.raises(Refused, match=r"train\.batch = 160 does not divide into 7 parts"):
+    with pytest.raises(Refused, match=r"train\.batch = 32 does not divide into 7 parts"):
         train(tiny.TABLES, out=run, overrides=["train.accumulate=7"])
     assert not run.exists()
 
@@ -164,12 +164,12 @@ def test_where_memory_runs_out_what_fits_is_said(tmp_path: Path):
     inner = training._step.objective
 
     def small(module: Any, x_0: Tensor, *rest: Any) -> Tensor:
-        if len(x_0) > 20:
+        if len(x_0) > 4:
             raise torch.OutOfMemoryError("out of memory")
         return inner(module, x_0, *rest)
 
     training._step.objective = small
-    message = "a batch of 160 does not fit the memory of cpu, and 20 does: set train.accumulate=8, .* or train.batch=20"
+    message = "a batch of 32 does not fit the memory of cpu, and 4 does: set train.accumulate=8, .* or train.batch=4"
     with pytest.raises(Refused, match=message):
         next(training)
     assert not any(p.grad is not None for p in training.module.parameters())
@@ -204,10 +204,10 @@ def test_a_loss_that_is_no_number_says_why(tmp_path: Path, spoil: str, why: str)
         with torch.no_grad():
             list(training.module.parameters())[-1].fill_(torch.inf)
     elif spoil == "data":
-        training._step._fetch = lambda step: Dealt(torch.arange(160), torch.full((160, 1, 8, 8), torch.nan))  # type: ignore[assignment]
-        training._step.encoded = lambda step: torch.full((160, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
+        training._step._fetch = lambda step: Dealt(torch.arange(32), torch.full((32, 1, 8, 8), torch.nan))  # type: ignore[assignment]
+        training._step.encoded = lambda step: torch.full((32, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
     else:
-        training._step.objective = lambda *given: torch.full((160,), torch.nan, requires_grad=True)
+        training._step.objective = lambda *given: torch.full((32,), torch.nan, requires_grad=True)
     with pytest.raises(Diverged, match=rf"at step 2; the last good checkpoint is .*00000001\. {why}"):
         next(training)
     assert checkpoint.newest(tmp_path / "run") is not None

@@ -79,8 +79,8 @@ class Columns(Codec):
         shares = []
         for i, names in enumerate(known.categories):
             if names:
-                counts = sum(np.bincount(part[:, i].astype(np.int64), minlength=len(names)) for part in slices(x))
-                shares.append(tuple((counts / len(x)).tolist()))
+                counts = [np.bincount(part[:, i].astype(np.int64), minlength=len(names)) for part in slices(x)]
+                shares.append(tuple((np.sum(counts, axis=0) / len(x)).tolist()))
         return replace(
             known,
             quantiles=quantiles,

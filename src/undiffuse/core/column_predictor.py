@@ -48,8 +48,8 @@ class ColumnPredictor(nn.Module, Denoiser):
         self.output = output
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Row:
-        process, t = self.process, as_time(t)
-        found = process.split(x_t)
+        process: MixedColumns = self.process  # type: ignore[assignment]
+        t, found = as_time(t), process.split(x_t)
         numbers = x_t[:, : process.numbers]
         alpha, sigma = process.schedule.at(t, numbers)
         c_skip, c_out, c_in = (c.to(x_t.dtype) for c in self.scales.coefficients(alpha, sigma))
@@ -59,7 +59,7 @@ class ColumnPredictor(nn.Module, Denoiser):
         output: Tensor = self.network(fed, c_time, **cond)
         if tuple(output.shape) != (len(x_t), sum(widths)):
             raise Refused(f"a row of {widths} needs {sum(widths)} outputs; the network gave {tuple(output.shape)}")
-        values, *logits = output.split(widths, dim=1)
+        values, *logits = torch.split(output, widths, dim=1)
         parts: dict[str, Distribution] = {}
         if process.numbers:
             parts[NUMBERS] = Normal(c_skip * numbers + c_out * values.to(x_t.dtype))

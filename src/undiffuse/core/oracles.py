@@ -157,7 +157,8 @@ class RowOracle(Denoiser):
         self.oracles = dict(oracles)
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Row:
-        return self.process.row({name: self.oracles[name](x, t) for name, x in self.process.split(x_t).items()})
+        process: MixedColumns = self.process  # type: ignore[assignment]
+        return process.row({name: self.oracles[name](x, t) for name, x in process.split(x_t).items()})
 
 
 def _axes(cov: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from undiffuse.codecs.whiten import moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.ladder import Ladder, ladder
-from undiffuse.data.choice import fitting, misfit
+from undiffuse.data.choice import IMAGES, MIXED, TABLE, TEXT, fitting, misfit
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.door import table
 from undiffuse.data.room import budget, bytes_
@@ -66,7 +66,7 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
             warnings.append(f"{text}; left out")
         else:
             problems.append(f"{text}; --skip-broken goes on without them")
-    facts["channels"] = _channels(data)
+    facts["channels"] = [] if data.spelling else _channels(data)
     facts["duplicates"] = _duplicates(data)
     _labels(data, warnings)
     flat = [channel["name"] for channel in facts["channels"] if channel["low"] == channel["high"]]
@@ -107,35 +107,45 @@ def _training(
     """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type; and the
     codec itself.
     """
-    chosen = fitting(path, asked, data.shape, data.labels is not None)
+    kind = {"tokens": bool(data.spelling), "mixed": bool(data.categories)}
+    chosen = fitting(path, asked, data.shape, data.labels is not None, **kind)
     sets = [_setting(text) for text in settings]
     if wrong := misfit(chosen, data.shape):
         problems.append(wrong)
         sets.append(wrong.rpartition("--set ")[2])
     share = parts.training(chosen).held_out
-    facts: dict[str, Any] = {"recipe": "table" if data.kind == "points" else "images"}
+    facts: dict[str, Any] = {"recipe": _recipe(data)}
     try:
         train, held_out = data.split(share)
         facts["split"] = {"share": share, "train": len(train), "held_out": len(held_out)}
     except Refused as error:
         problems.append(str(error))
         train = data
-    codec: Any = registry.build("codecs", chosen["codec"]).fit(train.x)
+    known = {"vocabulary": data.vocabulary, "categories": data.categories, **data.spelling}
+    codec: Any = registry.build("codecs", chosen["codec"], **known).fit(train.x)
     facts["codec"] = {"name": chosen["codec"]["name"]}
     if hasattr(codec, "low"):
         facts["codec"] |= {"low": codec.low, "high": codec.high}
-    known = path in registry.names("data")
-    words = ["undiffuse", "train", *([facts["recipe"], "--data", path] if known else [path])]
+    named = path in registry.names("data")
+    words = ["undiffuse", "train", *([facts["recipe"], "--data", path] if named else [path])]
     command = [*words, *(["--set", *(word for text in sets for word in text.split())] if sets else [])]
     facts["command"] = join([*command, "--out", f"runs/{chosen.name}"])
     return facts, codec
 
 
+def _recipe(data: Dataset) -> str:
+    """The name of the recipe that fits data of this kind."""
+    points = MIXED if data.categories else TABLE
+    return TEXT if data.spelling else points if data.kind == "points" else IMAGES
+
+
 def _channels(data: Dataset) -> list[dict[str, Any]]:
+    """Mean, deviation and range of each channel or column of numbers."""
     mean, std, low, high = moments(data.x)
     names = data.columns or [f"{'column' if data.kind == 'points' else 'channel'} {i}" for i in range(len(mean))]
     rows = zip(names, *(values.tolist() for values in (mean, std, low, high)), strict=True)
-    return [{"name": name, "mean": m, "std": s, "low": a, "high": b} for name, m, s, a, b in rows]
+    found = [{"name": name, "mean": m, "std": s, "low": a, "high": b} for name, m, s, a, b in rows]
+    return [each for each, names in zip(found, data.categories or ((),) * len(found), strict=True) if not names]
 
 
 def _duplicates(data: Dataset) -> dict[str, Any]:

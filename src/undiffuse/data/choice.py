@@ -1,4 +1,4 @@
-"""Which recipe fits data of one's own: the one for images and the like, or the one for tables and points."""
+"""Which recipe fits data of one's own: the one for images and the like, for tables and points, or for text."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from undiffuse.data.door import table
 from undiffuse.data.source import Stored
 from undiffuse.model.recipe import Recipe
 
-IMAGES, TABLE = "images", "table"
+IMAGES, TABLE, MIXED, TEXT = "images", "table", "table-mixed", "text"
 SIDES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -22,12 +22,21 @@ def recipe(path: str, settings: Sequence[str] = ()) -> Recipe:
     source = registry.build("data", asked["data"])
     if not isinstance(source, Stored):
         raise Refused(f"{path} is no data in a file; name a recipe, and this data with --set data.name={path}")
-    return fitting(path, asked["data"], source.glance().shape, source.glance().labelled).override(settings)
+    glance = source.glance()
+    chosen = fitting(path, asked["data"], glance.shape, glance.labelled, glance.tokens, glance.mixed)
+    return chosen.override(settings)
 
 
-def fitting(path: str, data: dict[str, object], shape: tuple[int, ...], labelled: bool) -> Recipe:
+def fitting(
+    path: str,
+    data: dict[str, object],
+    shape: tuple[int, ...],
+    labelled: bool,
+    tokens: bool = False,
+    mixed: bool = False,
+) -> Recipe:
     """The recipe for items of this shape from this [data] table."""
-    base = Recipe.find(TABLE if len(shape) == 1 else IMAGES)
+    base = Recipe.find(TEXT if tokens else MIXED if mixed else TABLE if len(shape) == 1 else IMAGES)
     tables = {**base.tables, "data": data}
     if not labelled:
         tables = {name: fields for name, fields in tables.items() if name != "conditions"}

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from undiffuse.codecs.text import Text
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Items, mapped, taken
 from undiffuse.data.survey import Survey, survey
@@ -26,10 +27,12 @@ class Dataset:
     uint8, uint16 or float32.
 
     x: an array, or Rows of one that stays on the disk. conditions: arrays with one row an item; `label` counts classes
-    from 0, and `classes` names them. columns: the features' names, of a table. notes: what `describe` adds, such as how
-    many broken files were left out. names: what the items are called where they come from; a part of them has none.
-    vocabulary: how many symbols tokens have; 0 for all else. drawn: the items are independent draws of a known law, so
-    that equal ones are no copies.
+    from 0, and `classes` names them. columns: the features' names, of a table, and categories: of each of them the
+    names of its categories, which its numbers count from 0; () of a column of numbers. notes: what `describe` adds,
+    such as how many broken files were left out. names: what the items are called where they come from; a part of them
+    has none. vocabulary: how many symbols tokens have; 0 for all else. spelling: of a text, the fields of the codec
+    `text` that say what its tokens stand for. drawn: the items are independent draws of a known law, so that equal ones
+    are no copies. together: so many neighbouring items are held out together, or learned from.
     Raises Refused for no items, other shapes or dtypes, numbers that are not finite, tokens outside the vocabulary and
     conditions of another length.
     """
@@ -42,7 +45,10 @@ class Dataset:
     notes: Mapping[str, Any] = field(default_factory=dict)
     names: Sequence[str] = field(default=(), repr=False)
     vocabulary: int = 0
+    spelling: Mapping[str, Any] = field(default_factory=dict, repr=False)
     drawn: bool = False
+    together: int = 1
+    categories: tuple[tuple[str, ...], ...] = ()
     known: Survey | None = field(default=None, repr=False)  # what is known of the items x, and of no others
 
     def __post_init__(self) -> None:
@@ -59,6 +65,8 @@ class Dataset:
             self._inside()
         if self.columns and (self.x.ndim != 2 or len(self.columns) != self.x.shape[1]):
             raise Refused(f"{self.name} has {len(self.columns)} names of columns and items of shape {self.shape}")
+        if self.categories:
+            self._counted()
         for key, values in self.conditions.items():
             if len(values) != len(self.x):
                 raise Refused(f"{self.name} has {len(self.x)} items and {len(values)} values of {key!r}")
@@ -117,7 +125,8 @@ class Dataset:
 
         held out if blake2b(bytes) / 2^64 < held_out: the share is met on average, equal items stay together, and
         neither the order of the items nor new ones move an old one. If one side stays empty, the item nearest to the
-        bound goes there. Of items that are `drawn` the place decides: equal ones may be on both sides.
+        bound goes there. Of items that are `drawn` the place decides: equal ones may be on both sides; of those that
+        stand `together` the first one's bytes.
         Raises Refused for a share that is not between 0 and 1 and for fewer than two different items.
         """
         if not 0 < held_out < 1:
@@ -125,6 +134,7 @@ class Dataset:
         if len(self) == 1:
             raise Refused(f"{self.name} has one item: nothing can be held out; train.held_out=0 trains on all of it")
         place = _places(len(self)) if self.drawn else self.survey().hashes
+        place = place[np.arange(len(self)) // self.together * self.together]
         if place.min() == place.max():
             raise Refused(
                 f"{self.name} has {len(self)} items that are all the same: nothing to hold out; "
@@ -133,6 +143,14 @@ class Dataset:
         bound = np.uint64(held_out * 2.0**64)
         held = place < np.clip(bound, place.min() + np.uint64(1), place.max())
         return self.take(~held), self.take(held)
+
+    def texts(self, most: int) -> list[str]:
+        """At most so many items as they read, spread over all; nothing where they are no text."""
+        if not self.spelling:
+            return []
+        codec = Text(self.vocabulary, **self.spelling)
+        count = min(most, len(self))
+        return [codec.text_of(self.x[i * len(self) // count]) for i in range(count)]
 
     def describe(self) -> dict[str, Any]:
         """What there is, in JSON's types: counts, shape, range, classes, and a digest that follows any change."""
@@ -154,6 +172,9 @@ class Dataset:
             described["vocabulary"] = self.vocabulary
         if self.columns:
             described["columns"] = list(self.columns)
+        if self.categories:
+            named = zip(self.columns, self.categories, strict=True)
+            described["categories"] = {column: list(names) for column, names in named if names}
         if self.labels is not None:
             counts = np.bincount(self.labels, minlength=len(self.classes))
             described["classes"] = dict(zip(self.classes, counts.tolist(), strict=True))
@@ -176,6 +197,15 @@ class Dataset:
         if low < 0 or high >= self.vocabulary:
             raise Refused(f"{self.name} has tokens {low} ... {high}; its vocabulary is 0 ... {self.vocabulary - 1}")
 
+    def _counted(self) -> None:
+        """Raises Refused unless there are as many columns as kinds of them, and categories are numbers of theirs."""
+        if len(self.categories) != len(self.columns):
+            raise Refused(f"{self.name} has {len(self.columns)} columns and kinds for {len(self.categories)}")
+        for i, names in enumerate(self.categories):
+            values = np.asarray(self.x[:][:, i]) if names else np.zeros(1)
+            if names and not (values.min() >= 0 and values.max() < len(names) and (values == values.round()).all()):
+                raise Refused(f"{self.name}: column {self.columns[i]!r} counts {len(names)} categories from 0")
+
     def _with(self, x: Items, indices: np.ndarray, conditions: dict[str, np.ndarray]) -> Self:
         """The items x, which are those at the indices."""
         known = self.known and self.known.of(x, indices)
@@ -188,7 +218,9 @@ class Dataset:
             self.notes,
             known=known,
             vocabulary=self.vocabulary,
+            spelling=self.spelling,
             drawn=self.drawn,
+            categories=self.categories,
         )
 
 

@@ -17,6 +17,7 @@ from undiffuse.model.settings import Condition
 from undiffuse.model.told import conditions
 
 BLOCK = 1024  # pictures
+WHITE = {"uint8": 255.0, "uint16": 65535.0}  # floats are taken to go up to 1
 Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, width) and which they are -> (k, ...)
 
 
@@ -51,8 +52,7 @@ def _made(data: Dataset, name: str, of: str) -> np.ndarray:
         if isinstance(error, Refused):
             raise
         raise Refused(f"conditions.{name}.of = {of!r}: write {usage}") from None
-    whole = np.iinfo(data.x.dtype) if data.x.dtype.kind == "u" else None
-    white = float(whole.max) if whole else 1.0
+    whole, white = data.x.dtype.kind == "u", WHITE.get(data.x.dtype.name, 1.0)
     parts: list[np.ndarray] = []
     for start in tqdm(range(0, len(data), BLOCK), desc=f"making {name}", unit="block", delay=2, leave=False):
         which = np.arange(start, min(start + BLOCK, len(data)))

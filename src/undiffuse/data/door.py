@@ -1,5 +1,6 @@
 """The front door: what a person types, a path or a name, to data."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from undiffuse.core.errors import Refused, near
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS
 from undiffuse.data.huggingface import SAVED
+from undiffuse.data.passages import is_text
 
 SUFFIXES = {
     ".npz": "file",
@@ -17,6 +19,8 @@ SUFFIXES = {
     ".h5": "hdf5",
     ".hdf5": "hdf5",
     ".tar": "shards",
+    ".txt": "text",
+    ".jsonl": "text",
 }
 HUB = "hf:"
 NOT_DATA = ("recipe.toml", "model.safetensors")  # a folder with one of these is a run
@@ -32,7 +36,7 @@ def table(path: str) -> dict[str, Any]:
     there = Path(path)
     if there.is_dir():
         return {"name": _folder(there), "path": path}
-    kind = SUFFIXES.get(there.suffix.lower())
+    kind = "text" if is_text(path) else SUFFIXES.get(there.suffix.lower())
     if kind and (there.exists() or (kind == "shards" and any(mark in path for mark in "{*?["))):
         return {"name": kind, "path": path}
     if there.exists():
@@ -59,11 +63,17 @@ def is_data(path: str) -> bool:
         return True
     if there.is_dir():
         return not any((there / name).exists() for name in NOT_DATA)
-    return there.suffix.lower() in SUFFIXES
+    return is_text(path) or there.suffix.lower() in SUFFIXES
 
 
 def _folder(there: Path) -> str:
-    """Which component reads this folder: saved by Hugging Face's library, of .tar files, else of images."""
+    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of texts, else of images."""
     if any((there / name).exists() for name in SAVED):
         return "huggingface"
-    return "shards" if any(there.glob("*.tar")) else "folder"
+    if any(there.glob("*.tar")):
+        return "shards"
+    names = (Path(name) for _, _, inside in os.walk(there) for name in inside)
+    first = next((name for name in names if name.suffix.lower() in ENDINGS), None)
+    if first is not None:
+        return "folder"  # images, and the texts beside them are their captions
+    return "text" if any(is_text(name) for _, _, inside in os.walk(there) for name in inside) else "folder"

@@ -56,6 +56,16 @@ class Cells:
         )
         return _fitting(x), labels
 
+    def why(self, line: str) -> str:
+        """What is wrong with a line that holds no numbers; "" if nothing is."""
+        row = split(line, self.delimiter)
+        if len(row) != self.width:
+            return ragged(row, self.width)
+        wrong = next(filter(None, (no_number(row[i].strip(), i) for i in self.numbers)), "")
+        if not wrong and self.label is not None and not row[self.label].strip():
+            return "it has no label"
+        return wrong
+
     def _labels(self, lines: list[str]) -> list[str]:
         at = self.label or 0
         labels = [line.split(self.delimiter, at + 1)[at].strip() for line in lines]
@@ -120,13 +130,22 @@ def blocks(path: Path, skip: int) -> Iterator[tuple[int, list[str], int]]:
                 return
 
 
-def bad_lines(lines: list[str], cells: Cells) -> dict[int, str]:
-    """What is wrong with each line that holds no numbers, by its place."""
-    found = {}
-    for i, line in enumerate(lines):
-        if why := _why(line, cells):
-            found[i] = why
-    return found
+def ragged(row: list[str], width: int) -> str:
+    """What is wrong with a line of another number of cells."""
+    return f"{len(row)} cells instead of {width}"
+
+
+def no_number(cell: str, at: int) -> str:
+    """What keeps a cell, the one at this place from 0, from being a number; "" if it is one."""
+    if not cell:
+        return f"cell {at + 1} is empty"
+    try:
+        value = float(cell)
+    except ValueError:
+        return f"{cell[:20]!r} is no number"
+    if "_" in cell or not cell.isascii():  # numbers to Python, but not to tables
+        return f"{cell[:20]!r} is no number"
+    return "" if abs(value) <= LARGEST else f"{cell[:20]} is not finite in float32"
 
 
 def split(line: str, delimiter: str) -> list[str]:
@@ -137,27 +156,6 @@ def split(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
         return [line]
-
-
-def _why(line: str, cells: Cells) -> str:
-    row = split(line, cells.delimiter)
-    if len(row) != cells.width:
-        return f"{len(row)} cells instead of {cells.width}"
-    for i in cells.numbers:
-        cell = row[i].strip()
-        if not cell:
-            return f"cell {i + 1} is empty"
-        try:
-            value = float(cell)
-        except ValueError:
-            return f"{cell[:20]!r} is no number"
-        if "_" in cell or not cell.isascii():  # numbers to Python, but not to tables
-            return f"{cell[:20]!r} is no number"
-        if not abs(value) <= LARGEST:
-            return f"{cell[:20]} is not finite in float32"
-    if cells.label is not None and not row[cells.label].strip():
-        return "it has no label"
-    return ""
 
 
 def _fitting(x: np.ndarray) -> np.ndarray:

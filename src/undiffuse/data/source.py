@@ -17,10 +17,14 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Glance:
-    """What can be told of stored data without reading all of it: the shape of an item, and whether it has a label."""
+    """What can be told of stored data without reading all of it: the shape of an item, whether it has a label, and
+    whether it is a text, or a row with categories.
+    """
 
     shape: tuple[int, ...]
     labelled: bool
+    tokens: bool = False
+    mixed: bool = False
 
 
 class Stored(Source):

@@ -71,9 +71,8 @@ def score(
     if len(classes) < 2:
         chance[:, classes] = 1.0
     else:
-        learner = HistGradientBoostingClassifier(
-            max_iter=50, learning_rate=0.1, categorical_features=categorical, early_stopping=False, random_state=0
-        )
+        settings: Any = {"categorical_features": categorical, "early_stopping": False}
+        learner = HistGradientBoostingClassifier(max_iter=50, learning_rate=0.1, random_state=0, **settings)
         chance[:, classes] = learner.fit(x, y).predict_proba(x_told)
     there = [c for c in np.unique(y_told) if 0 < (y_told == c).sum() < len(y_told)]
     curves = [float(roc_auc_score(y_told == c, chance[:, c])) for c in there]

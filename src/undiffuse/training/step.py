@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.model.model import out_of_memory
+from undiffuse.model.machine import out_of_memory
 from undiffuse.model.precision import autocast, pick
 from undiffuse.model.settings import Train
 from undiffuse.training.batches import Ahead, Batches, Dealt

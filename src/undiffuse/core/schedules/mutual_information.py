@@ -13,6 +13,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Mixing
 from undiffuse.core.tabulated import check_steps
 
+ROOM = 2**20  # numbers at once
+
 
 @dataclass(frozen=True)
 class MutualInformation(Mixing):
@@ -57,12 +59,13 @@ class MutualInformation(Mixing):
         """I(x_t; x_0) in nats where alpha is the chance to be kept, (n,) -> (n,)."""
         noise = np.asarray(self.noise)
         data = np.pad(np.asarray(self.frequencies), (0, len(noise) - len(self.frequencies)))
-        found: list[float] = []
-        for a in alpha:
+        found: list[np.ndarray] = []
+        for a in np.array_split(alpha[:, None], -(-len(alpha) * len(noise) // ROOM)):
             drawn = (1 - a) * noise
             own, other = _xlogx(a + drawn), _xlogx(drawn)
-            found.append(float((data * (own + other.sum() - other)).sum() - _xlogx(a * data + drawn).sum()))
-        return np.array(found)
+            known = (data * (own + other.sum(1, keepdims=True) - other)).sum(1)
+            found.append(known - _xlogx(a * data + drawn).sum(1))
+        return np.concatenate(found)
 
     @cached_property
     def _knots(self) -> Tensor:
