@@ -181,6 +181,7 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch):
 
 def test_larger_samples_get_smaller_batches():
     assert batches((2,)) > batches((1, 8, 8)) > batches((3, 32, 32)) > batches((3, 1024, 1024)) == 1
+    assert batches((128,), 27) > batches((1024,), 27) > batches((1024,), 50_000) == 1  # tokens, by their symbols, too
 
 
 def test_a_saved_model_comes_back_as_it_was(tmp_path: Path):

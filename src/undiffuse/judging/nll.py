@@ -122,7 +122,8 @@ def score(
     cond, named = _condition(model, data, given, told)
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)
-    options: dict[str, Any] = {"seed": seed, "batch": min(MOST, batches(model.shape)), **cond}
+    at_once = min(MOST, batches(model.shape, getattr(model.codec, "vocabulary", 0)))
+    options: dict[str, Any] = {"seed": seed, "batch": at_once, **cond}
     if not encoded.is_floating_point():
         picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
         terms = likelihood.elbo(model.denoiser, encoded, subset=picked, progress=bounding, **options)

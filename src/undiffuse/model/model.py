@@ -90,7 +90,7 @@ class Model(Saved):
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
         if batch is not None and batch < 1:
             raise Refused(f"batch must be at least 1, not {batch}")
-        size = min(n, batch or batches((1, *self.shape) if self.codec.tokens else self.shape))
+        size = min(n, batch or batches(self.shape, getattr(self.codec, "vocabulary", 0)))
         drawn: list[Tensor] = []
         with shown(progress, n * chosen.steps) as report:
             while (done := sum(map(len, drawn))) < n:

@@ -69,9 +69,13 @@ class Watched(Sampler):
         return belief
 
 
-def batches(shape: tuple[int, ...]) -> int:
-    """How many samples of this shape to draw at once: what fits a modest memory; a point counts as one pixel."""
-    return max(1, MEMORY // (WIDTH * math.prod(shape[1:])))
+def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
+    """How many samples of this shape to draw at once: what fits a modest memory; a point counts as one pixel.
+
+    symbols: of tokens, whose chances are written out at every place, in float32 and once more.
+    """
+    places = math.prod(shape) if symbols else math.prod(shape[1:])
+    return max(1, MEMORY // (max(WIDTH, 8 * symbols) * places))
 
 
 @contextmanager
