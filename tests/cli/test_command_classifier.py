@@ -164,10 +164,11 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
     cloud = undiffuse.load(points)
     with pytest.raises(Refused, match=r"on noise .*EDM\(sigma_max=80.0\)\), and the model on .*Flow\(\)"):
         cloud.sample(2, label=1, classifier=classifier)
-    other = trained(tmp_path_factory, "digits", *SMALL, "codec.name=whiten", "schedule.sigma_max=80.0")
+    one = [*SMALL, "train.steps=1", "train.preview_every=0", "train.validate_every=0"]
+    other = trained(tmp_path_factory, "digits", *one, "codec.name=whiten", "schedule.sigma_max=80.0")
     with pytest.raises(Refused, match=r"trained on codec Pixels\(.*\), and the model on Whiten\("):
         undiffuse.load(other).sample(2, label=1, classifier=classifier)
-    told = undiffuse.load(trained(tmp_path_factory, "digits", *SMALL, "conditions.label.drop=0", "sampler.guidance=1"))
+    told = undiffuse.load(trained(tmp_path_factory, "digits", *one, "conditions.label.drop=0", "sampler.guidance=1"))
     with pytest.raises(Refused, match="the model needs 'label': it was trained with it always there"):
         told.sample(2, label=1, classifier=classifier)
     with pytest.raises(Refused, match="a classifier needs a label: which class to guide to"):

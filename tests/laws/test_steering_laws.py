@@ -139,8 +139,8 @@ def test_every_guidance_of_values_works_with_every_sampler_and_does_not_see_the_
         x = drawn(denoiser, steered)
         assert x.shape == (N, 2)
         assert bool(x.isfinite().all()), name
-        halves = torch.cat([drawn(denoiser, steered, slice(0, 2)), drawn(denoiser, steered, slice(2, 4))])
-        torch.testing.assert_close(halves, x, msg=lambda text, name=name: f"{name}: {text}")
+        half = drawn(denoiser, steered, slice(2, 4))
+        torch.testing.assert_close(half, x[2:], msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("name", OF_TOKENS)
