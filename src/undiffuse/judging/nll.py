@@ -22,7 +22,7 @@ from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.likelihood.bound import TOKENS as TOKENS_OF
 from undiffuse.model.conditions import requested, spread
 from undiffuse.model.model import Model
-from undiffuse.model.plan import batches
+from undiffuse.model.plan import at_once
 
 BITS = 1 / math.log(2)
 OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
@@ -122,8 +122,7 @@ def score(
     cond, named = _condition(model, data, given, told)
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)
-    at_once = min(MOST, batches(model.shape, getattr(model.codec, "vocabulary", 0)))
-    options: dict[str, Any] = {"seed": seed, "batch": at_once, **cond}
+    options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
     if not encoded.is_floating_point():
         picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
         terms = likelihood.elbo(model.denoiser, encoded, subset=picked, progress=bounding, **options)

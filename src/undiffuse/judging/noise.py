@@ -10,7 +10,7 @@ from torch import Tensor
 
 from undiffuse.core.random import Random
 from undiffuse.model.model import Model
-from undiffuse.model.plan import batches
+from undiffuse.model.plan import at_once
 from undiffuse.model.told import known
 
 LEVELS, WIDEST = 16, 9.0  # noise levels, and the largest log-SNR shown
@@ -89,7 +89,7 @@ def frequent(process: Any, x: Tensor, times: Tensor) -> list[float]:
 def _error(model: Model, x_0: Tensor, told: Mapping[str, Any], t: float) -> float:
     model.denoiser.eval()
     total = 0.0
-    for rows in torch.arange(len(x_0)).split(batches(model.shape, getattr(model.codec, "vocabulary", 0))):
+    for rows in torch.arange(len(x_0)).split(at_once(model)):
         part = x_0[rows].to(model.device)
         x_t = model.denoiser.process.marginal(part, t).sample(Random(0, rows))
         cond = {name: values[rows].to(model.device) for name, values in told.items()}

@@ -21,7 +21,7 @@ from undiffuse.core.times import Grid
 from undiffuse.model.by_classifier import towards
 from undiffuse.model.conditions import guide, requested
 from undiffuse.model.machine import best_device, out_of_memory
-from undiffuse.model.plan import Plan, Progress, Watched, batches, plan, shown
+from undiffuse.model.plan import Plan, Progress, Watched, at_once, plan, shown
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.saved import FILE as FILE
 from undiffuse.model.saved import SUMMARY as SUMMARY
@@ -90,7 +90,7 @@ class Model(Saved):
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
         if batch is not None and batch < 1:
             raise Refused(f"batch must be at least 1, not {batch}")
-        size = min(n, batch or batches(self.shape, getattr(self.codec, "vocabulary", 0)))
+        size = min(n, batch or at_once(self))
         drawn: list[Tensor] = []
         with shown(progress, n * chosen.steps) as report:
             while (done := sum(map(len, drawn))) < n:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model import parts
 from undiffuse.model.recipe import Recipe
+
+if TYPE_CHECKING:
+    from undiffuse.model.saved import Saved
 
 MEMORY = 2**28  # bytes for the network's activations
 WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
@@ -76,6 +79,11 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
     """
     places = math.prod(shape) if symbols else math.prod(shape[1:])
     return max(1, MEMORY // (max(WIDTH, 8 * symbols) * places))
+
+
+def at_once(model: "Saved") -> int:
+    """`batches` of what a run's model draws."""
+    return batches(model.shape, getattr(model.codec, "vocabulary", 0))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from undiffuse.networks.blocks import (
     normalise,
 )
 from undiffuse.networks.embeddings import positional
-from undiffuse.networks.resampling import CHANGES, Halve
+from undiffuse.networks.resampling import CHANGES, Halve, refuse_levels
 
 
 class Encoder(nn.Module):
@@ -63,14 +63,7 @@ class Encoder(nn.Module):
             if value < 1:
                 raise Refused(f"{name} = {value}: an encoder needs at least 1")
         depth = len(multipliers)
-        if not depth or any(round(width * m) < 1 for m in multipliers):
-            raise Refused(f"multipliers = {multipliers}: give one positive number a level")
-        if any(not -depth <= level < depth for level in attention):
-            raise Refused(f"attention = {attention}: this encoder has the levels 0 to {depth - 1}")
-        if downsample_padding not in (0, 1):
-            raise Refused(f"downsample_padding = {downsample_padding}: it is 0 (below and right) or 1 (all round)")
-        if resample not in CHANGES:
-            raise unknown("an encoder's resample", resample, CHANGES)
+        refuse_levels(width, multipliers, attention, downsample_padding, resample, "an encoder")
         if pool not in ("attention", "mean"):
             raise unknown("an encoder's pool", pool, ("attention", "mean"))
         self.channels, self.classes, self.width, self.multipliers = channels, classes, width, tuple(multipliers)

@@ -1,12 +1,13 @@
 """Halving and doubling the resolution along 1 to 3 axes: by convolutions, by averages and repetition, by a filter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.networks.axes import begin, convolution
 
 Change = Callable[[Tensor], Tensor]
@@ -80,3 +81,19 @@ CHANGES: dict[str, tuple[Change, Change] | tuple[None, None]] = {
     "residual": (average, repeat),
     "fir": (filtered_half, filtered_double),
 }
+
+
+def refuse_levels(
+    width: int, multipliers: Sequence[float], attention: Sequence[int], padding: int, resample: str, owner: str
+) -> None:
+    """Raises Refused, naming the owner ("a U-Net"), for levels and ways between them that there cannot be."""
+    depth = len(multipliers)
+    if not depth or any(round(width * m) < 1 for m in multipliers):
+        raise Refused(f"multipliers = {multipliers}: give one positive number a level")
+    if any(not -depth <= level < depth for level in attention):
+        this = f"this {owner.partition(' ')[2]}"
+        raise Refused(f"attention = {attention}: {this} has the levels 0 to {depth - 1}")
+    if padding not in (0, 1):
+        raise Refused(f"downsample_padding = {padding}: it is 0 (below and right) or 1 (all round)")
+    if resample not in CHANGES:
+        raise unknown(f"{owner}'s resample", resample, CHANGES)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.errors import Refused
 from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import (
@@ -36,7 +36,7 @@ from undiffuse.networks.diffusers_format import (
     write_folder,
 )
 from undiffuse.networks.embeddings import Label, fourier_features, positional
-from undiffuse.networks.resampling import CHANGES, Change, Double, Halve
+from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
 
 
 class UNet(nn.Module):
@@ -102,14 +102,7 @@ class UNet(nn.Module):
             if value < 1:
                 raise Refused(f"{name} = {value}: a U-Net needs at least 1")
         depth = len(multipliers)
-        if not depth or any(round(width * m) < 1 for m in multipliers):
-            raise Refused(f"multipliers = {multipliers}: give one positive number a level")
-        if any(not -depth <= level < depth for level in attention):
-            raise Refused(f"attention = {attention}: this U-Net has the levels 0 to {depth - 1}")
-        if downsample_padding not in (0, 1):
-            raise Refused(f"downsample_padding = {downsample_padding}: it is 0 (below and right) or 1 (all round)")
-        if resample not in CHANGES:
-            raise unknown("a U-Net's resample", resample, CHANGES)
+        refuse_levels(width, multipliers, attention, downsample_padding, resample, "a U-Net")
         if not 0 <= fourier < math.inf:
             raise Refused(f"fourier = {fourier:g}: the scale of the frequencies is above 0, or 0 for `positional`")
         self.channels, self.classes, self.width = channels, classes, width
