@@ -21,8 +21,8 @@ class Transformer(nn.Module):
     vocabulary: symbols, a mask among them. outputs: numbers a token in place of logits; 0: none. mlp: how many times
     wider the perceptrons are. tied: the embedding is the readout, too. time = "adaln": scale and shift of every norm
     hear the time; "none": the network does not see it, so that a guess holds until a token changes (`reads_time` says
-    which). near: so many neighbours, an odd number, are mixed into each place before attention, which has to learn
-    where they are; 0: none.
+    which). near: so many neighbours, an odd number, are added to each place before attention, which has to learn where
+    they are; 0: none.
     classes: number of classes, 0 for none; the norms hear the class, and vectors and texts among the conditions; the
     tokens of a text stand before the sequence, those that are not there hidden. Padding is a symbol like any other.
     Raises Refused for values, and for a width that the heads do not divide evenly.
@@ -102,7 +102,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + perceptron(norm(x)), x (batch, length, width)."""
+    """x + near(norm(x)), then x + attention(both), then x + perceptron(norm(x)), x (batch, length, width)."""
 
     def __init__(self, width: int, heads: int, inside: int, dropout: float, hears: bool, near: int) -> None:
         super().__init__()
@@ -111,13 +111,17 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, inside), nn.Linear(inside, width)
         self.dropout = nn.Dropout(dropout)
-        self.near = Near(width, near) if near else nn.Identity()
+        self.near = Near(width, near) if near else None
         for last in (self.out, self.narrow):
             nn.init.zeros_(last.weight)  # the tokens themselves are all that the first sum holds
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, turns: Tensor, c: Tensor | None, there: Tensor | None) -> Tensor:
-        x = x + self.dropout(self.attend(self.near(self.norm1(x, c)), turns, there))
+        h = self.norm1(x, c)
+        if self.near is not None:
+            mixed = self.near(h)
+            x, h = x + mixed, h + mixed
+        x = x + self.dropout(self.attend(h, turns, there))
         return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm2(x, c)))))
 
     def attend(self, x: Tensor, turns: Tensor, there: Tensor | None) -> Tensor:
@@ -127,16 +131,17 @@ class Block(nn.Module):
 
 
 class Near(nn.Module):
-    """x (batch, length, width) plus what each channel makes of its `size` nearest places, zeros beyond the ends."""
+    """What each channel of x (batch, length, width) makes of its `size` nearest places, zeros beyond the ends."""
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, 1, 1, size).uniform_(-1, 1) / math.sqrt(size))
+        self.weight = nn.Parameter(torch.empty(size, width).uniform_(-1, 1) / math.sqrt(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        size = self.weight.shape[-1]
-        rows = x.transpose(1, 2).unsqueeze(2)  # (batch, width, 1, length), in the memory order of images
-        return x + F.conv2d(rows, self.weight, padding=(0, size // 2), groups=rows.shape[1]).squeeze(2).transpose(1, 2)
+        side, length = len(self.weight) // 2, x.shape[1]
+        rows = F.pad(x, (0, 0, side, side))
+        moved = [rows[:, i : i + length] * weight for i, weight in enumerate(self.weight.to(x.dtype))]
+        return sum(moved[1:], start=moved[0])
 
 
 class Norm(nn.Module):
