@@ -101,6 +101,18 @@ def test_neighbours_are_mixed_in_by_their_distance():
     assert torch.allclose(near(x), expected, atol=1e-6)
 
 
+def test_neighbours_are_heard_before_attention_has_learned_anything():
+    torch.manual_seed(0)
+    network = Transformer(5, (12,), **SMALL, near=3)
+    torch.nn.init.normal_(network.readout)
+    x = torch.randint(5, (1, 12))
+    other = x.clone()
+    other[0, 0] = (x[0, 0] + 1) % 5
+    changed = (network(x, torch.ones(1)) != network(other, torch.ones(1))).any(-1)[0]
+    blocks, convolutions, side = len(network.blocks), 2, 1
+    assert changed.tolist() == [i <= blocks * convolutions * side for i in range(12)]
+
+
 def test_numbers_in_place_of_logits():
     assert Transformer(5, (6,), **SMALL, outputs=2)(torch.randint(5, (3, 6)), torch.ones(3)).shape == (3, 6, 2)
 

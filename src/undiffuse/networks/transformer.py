@@ -22,7 +22,7 @@ class Transformer(nn.Module):
     wider the perceptrons are. tied: the embedding is the readout, too. time = "adaln": scale and shift of every norm
     hear the time; "none": the network does not see it, so that a guess holds until a token changes (`reads_time` says
     which). near: so many neighbours, an odd number, are added to each place before attention, which has to learn where
-    they are; 0: none.
+    they are, and before each perceptron; 0: none.
     classes: number of classes, 0 for none; the norms hear the class, and vectors and texts among the conditions; the
     tokens of a text stand before the sequence, those that are not there hidden. Padding is a symbol like any other.
     Raises Refused for values, and for a width that the heads do not divide evenly.
@@ -102,7 +102,10 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + near(norm(x)), then x + attention(both), then x + perceptron(norm(x)), x (batch, length, width)."""
+    """x + attention(norm(x)), then x + perceptron(norm(x)), x (batch, length, width).
+
+    With neighbours each of the two sees n + near(n), n its norm, and near(n) is added to x as well.
+    """
 
     def __init__(self, width: int, heads: int, inside: int, dropout: float, hears: bool, near: int) -> None:
         super().__init__()
@@ -111,18 +114,23 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, inside), nn.Linear(inside, width)
         self.dropout = nn.Dropout(dropout)
-        self.near = Near(width, near) if near else None
+        self.near = nn.ModuleList([Near(width, near) for _ in range(2 if near else 0)])
         for last in (self.out, self.narrow):
             nn.init.zeros_(last.weight)  # the tokens themselves are all that the first sum holds
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, turns: Tensor, c: Tensor | None, there: Tensor | None) -> Tensor:
-        h = self.norm1(x, c)
-        if self.near is not None:
-            mixed = self.near(h)
-            x, h = x + mixed, h + mixed
+        x, h = self.mixed(x, self.norm1(x, c), 0)
         x = x + self.dropout(self.attend(h, turns, there))
-        return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm2(x, c)))))
+        x, h = self.mixed(x, self.norm2(x, c), 1)
+        return x + self.dropout(self.narrow(F.gelu(self.wide(h))))
+
+    def mixed(self, x: Tensor, h: Tensor, which: int) -> tuple[Tensor, Tensor]:
+        """x and h with what the neighbours in h say added to both."""
+        if not self.near:
+            return x, h
+        said = self.near[which](h)
+        return x + said, h + said
 
     def attend(self, x: Tensor, turns: Tensor, there: Tensor | None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
