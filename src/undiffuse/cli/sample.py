@@ -1,5 +1,6 @@
 """`undiffuse sample`: draw from a run and write pictures or arrays."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +29,14 @@ def sample(
     interval: options.Interval = None,
     rescale: options.Rescale = None,
     threshold: options.Threshold = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     classifier: options.Classifier = None,
     by: options.By = "guess",
+    control: options.Control = None,
+    control_weight: options.ControlWeight = 0.01,
+    mbr: options.Mbr = 1,
     seed: Annotated[int, Option(help="Sample i depends on the seed and on i only, whatever the batch.")] = 0,
     batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
     form: Annotated[
@@ -52,7 +59,8 @@ def sample(
     undiffuse sample runs/digits --trajectory gif -o denoising.gif
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
-    undiffuse sample runs/speeches -n 5 -o speeches.txt
+    undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
+    undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --mbr 10
     """
     from undiffuse.drawing import content
     from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, reader, unroll
@@ -62,10 +70,11 @@ def sample(
 
     choose(form, trajectory, out)  # refuses what excludes each other before the model is read
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-    steering = Steering.read(guidance, interval, rescale, threshold)
+    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     model = load(run, precision=precision)
     leads = options.classifier(classifier)
     wish = Wish(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
+    wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr)
     tokens = has_tokens(model)
     reads = reader(model.codec) is not None
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, reads)

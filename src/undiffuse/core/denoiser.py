@@ -37,6 +37,18 @@ class Denoiser(ABC):
         """Why no probability density belongs to these guesses; "" where one does."""
         return ""
 
+    def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a state of encoded data of this shape; another only where states stand for the data."""
+        return shape
+
+    def state_of(self, x_0: Any) -> Any:
+        """The state that encoded data are without noise, (batch, *state_shape)."""
+        return x_0
+
+    def data_of(self, x: Any) -> Any:
+        """The encoded data that a state without noise stands for."""
+        return x
+
 
 class Predictor(nn.Module, Denoiser):
     """A network that guesses values:  mean = c_skip x_t + c_out network(c_in x_t, c_time).

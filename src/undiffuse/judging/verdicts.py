@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from itertools import pairwise
 from statistics import median
 
+from undiffuse.core.embedded import misread
 from undiffuse.judging.page import Card
 
 Curve = tuple[list[int], list[float]]
 
 FEWEST = 8  # losses, below which nothing is said
+CLOSE = 4.0  # sigma_0 between two embeddings, where 1 in 44 is taken for the other
 BLOWN, RISEN, LAGGING, GAINED = 2.0, 1.03, 1.05, 0.98  # ratios beyond which something is amiss
 
 
@@ -19,7 +21,7 @@ def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Ca
         return [Card("Too early to say", f"{len(loss)} losses", f"at least {FEWEST} lines of the log are needed")]
     found = [
         card
-        for card in (_diverging(loss, spoiled), _stuck(curves), _overfitting(curves), _lagging(curves))
+        for card in (_diverging(loss, spoiled), _near(curves), _stuck(curves), _overfitting(curves), _lagging(curves))
         if card is not None
     ]
     return found or [_healthy(curves)]
@@ -41,6 +43,19 @@ def _diverging(loss: list[float], spoiled: int | None) -> Card | None:
         return None
     why = f"the loss is {now:.4g} now and was {low:.4g} at its lowest: lower train.lr, or a longer train.warmup"
     return Card("Diverging", f"{now / low:.2g} x", why, "poor")
+
+
+def _near(curves: Mapping[str, Curve]) -> Card | None:
+    """Embeddings that have come together, half of them within CLOSE of another."""
+    apart = curves.get("embedding_gap_median", ([], []))[1]
+    if not apart or apart[-1] > CLOSE:
+        return None
+    read = 100 * (1 - misread(apart[-1]))
+    why = (
+        f"half of the tokens are so many sigma_0, or less, from the nearest other, where {read:.0f} % are read right: "
+        "raise objective.cross_entropy, which keeps them apart"
+    )
+    return Card("The embeddings collapse", f"{apart[-1]:.2g} sigma_0", why, "poor")
 
 
 def _stuck(curves: Mapping[str, Curve]) -> Card | None:

@@ -20,6 +20,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model.by_classifier import towards
 from undiffuse.model.conditions import guide, requested
+from undiffuse.model.control import WEIGHT, Control, controlled
 from undiffuse.model.machine import best_device, out_of_memory
 from undiffuse.model.plan import Plan, Progress, Watched, at_once, plan, shown
 from undiffuse.model.recipe import Recipe
@@ -64,8 +65,13 @@ class Model(Saved):
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
         threshold: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         classifier: "LabelModel | None" = None,
         form: str = "guess",
+        control: "str | Control | Sequence[str | Control] | None" = None,
+        control_weight: float = WEIGHT,
         batch: int | None = None,
         indices: Sequence[int] | Tensor | None = None,
         progress: Progress = False,
@@ -73,21 +79,25 @@ class Model(Saved):
     ) -> Tensor:
         """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU.
 
-        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, guidance, interval, rescale,
-        threshold: as the recipe says, unless given; the last four: see `Steering`.
+        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, and guidance to top_p, see
+        `Steering`: as the recipe says, unless given.
         batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples,
         default 0 ... n-1.
         label, and other conditions by their names: a class (number or name), a text, numbers (d,) or an image
         (channels, height, width) of any size, or n of them; left out: samples of any.
         classifier: of `load_classifier`; the label is its class then and not told to the model, guidance its weight (1)
         and form how it moves a step: "guess", or "mean" of stochastic samplers.
+        control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against
+        it.
         progress: show a bar, or call progress(done, total), in steps of one sample.
         Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model
         was not trained for.
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
-        which, steering = self._indices(n, indices), Steering(guidance, interval, rescale, threshold)
+        steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
+        which = self._indices(n, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
+        chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
         if batch is not None and batch < 1:
             raise Refused(f"batch must be at least 1, not {batch}")
         size = min(n, batch or at_once(self))
@@ -121,8 +131,13 @@ class Model(Saved):
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
         threshold: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         classifier: "LabelModel | None" = None,
         form: str = "guess",
+        control: "str | Control | Sequence[str | Control] | None" = None,
+        control_weight: float = WEIGHT,
         indices: Sequence[int] | Tensor | None = None,
         **cond: Any,
     ) -> Iterator[Tensor]:
@@ -132,14 +147,21 @@ class Model(Saved):
         Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
-        which, steering = self._indices(n, indices), Steering(guidance, interval, rescale, threshold)
+        steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
+        which = self._indices(n, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
+        chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
         random = Random(seed, which)
         process = self.denoiser.process
-        start = process.prior((n, *self.shape), chosen.times[0]).sample(random.fold(-1)).to(self.device)
+        shape = (n, *self.denoiser.state_shape(self.shape))
+        start = process.prior(shape, chosen.times[0]).sample(random.fold(-1)).to(self.device)
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
         for t, x in zip(chosen.times, chain([start], states), strict=True):
-            yield self.codec.decode(process.shown(x, t)).cpu()
+            yield self.decoded(process.shown(x, t))
+
+    def decoded(self, x: Tensor) -> Tensor:
+        """States without noise in the data's own units, on the CPU."""
+        return self.codec.decode(self.denoiser.data_of(x)).cpu()
 
     @property
     def module(self) -> nn.Module:
@@ -157,9 +179,9 @@ class Model(Saved):
         """One batch, decoded; `stepped` hears how many steps of one sample are done after each step."""
         watched = Watched(chosen.sampler, partial(_count, stepped, len(which), count(1)))
         told: dict[str, Any] = dict(given)
-        shape = (len(which), *self.shape)
+        shape = (len(which), *self.denoiser.state_shape(self.shape))
         z = sample(guided, shape, sampler=watched, times=chosen.times, seed=seed, indices=which, **told)
-        return self.codec.decode(z).cpu()
+        return self.decoded(z)
 
     def _towards(
         self,

@@ -14,6 +14,7 @@ from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
 from undiffuse.core.column_predictor import ColumnPredictor
 from undiffuse.core.denoiser import Classifier, Predictor
+from undiffuse.core.embedded import Embedded
 from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process import Process
@@ -25,7 +26,7 @@ from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 from undiffuse.model.spread import network as widened
 from undiffuse.model.spread import spread
-from undiffuse.model.steering import Steering, bounds
+from undiffuse.model.steering import Steering, refuse_unfit
 from undiffuse.model.told import conditions, refuse_deaf
 
 KIND = {
@@ -75,12 +76,10 @@ def check(recipe: Recipe) -> Train:
     codec, drawing = registry.build("codecs", recipe["codec"]), sampling(recipe)
     _known("network", recipe["network"])
     refuse_deaf(recipe, told)
-    objective(recipe)
     labelled.check(recipe, told)
-    spread(recipe)
+    _check_embedding(recipe)
     processes.check_sampler(dynamics, drawing.sampler)
-    if drawing.thresholded:
-        bounds(codec, str(drawing.threshold))
+    refuse_unfit(drawing, codec, bool(spread(recipe).embedding))
     return settings
 
 
@@ -93,6 +92,19 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
         raise Refused(
             f"scales {recipe['scales']['name']!r} with schedule {name!r}, whose alpha is 0 at t = 1: {error}"
         ) from None
+
+
+def _check_embedding(recipe: Recipe) -> None:
+    """Raises Refused unless embeddings, and the objective that trains them, come together."""
+    embedding, name = spread(recipe).embedding, recipe["objective"]["name"]
+    if getattr(objective(recipe), "embeds", False) != bool(embedding):
+        raise Refused(
+            f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
+            if embedding
+            else f"objective {name!r} trains embeddings of tokens: set denoiser.embedding, as 16"
+        )
+    if embedding and not process(recipe).schedule.steps:
+        raise Refused("embeddings begin with the noise of a schedule's first step: schedule.name = 'sqrt'")
 
 
 def resolve(recipe: Recipe) -> Recipe:
@@ -117,7 +129,7 @@ def training(recipe: Recipe) -> Train:
 
 def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     """The [process] table (Gaussian if there is none) on the recipe's schedule; codec: knows the data's vocabulary."""
-    return processes.process(recipe["process"], registry.build("schedules", recipe["schedule"]), codec)
+    return processes.process(recipe["process"], registry.build("schedules", recipe["schedule"]), codec, recipe.arrays)
 
 
 def objective(recipe: Recipe) -> Any:
@@ -179,6 +191,8 @@ def predictor(
         scales = registry.build("scales", recipe["scales"])
         if codec is not None and codec.mixed:
             return ColumnPredictor(network, dynamics, scales, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
+        if size := spread(recipe).embedding:
+            return Embedded(network, dynamics, scales, int(getattr(codec, "vocabulary", 0)), size)
         return Predictor(network, dynamics, scales, spread(recipe).variance)
     return Classifier(network, dynamics, getattr(codec, "vocabulary", None), spread(recipe).output)
 
@@ -213,7 +227,10 @@ def blueprint(
     what = f"network {str(recipe['network'].get('name'))!r}"
     build = partial(_network, recipe, shape, classes, process(recipe, codec), told or {})
     network = plans.blueprint(build, what, tensors, size)
-    return {f"network.{name}": tensor for name, tensor in network.items()}
+    found = {f"network.{name}": tensor for name, tensor in network.items()}
+    if embedding := spread(recipe).embedding:
+        found["table"] = torch.empty(int(getattr(codec, "vocabulary", 0)), embedding, device="meta")
+    return found
 
 
 def _network(
@@ -224,6 +241,7 @@ def _network(
     told: Mapping[str, Condition] = MappingProxyType({}),
 ) -> nn.Module:
     refuse_deaf(recipe, told, shape)
+    shape = (embedding, *shape) if (embedding := spread(recipe).embedding) else shape
     vocabulary = 0 if recipe["scales"] else int(getattr(dynamics, "vocabulary", 0))  # values have none
     given: dict[str, Any] = {
         "channels": shape[0],

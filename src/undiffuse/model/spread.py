@@ -14,10 +14,12 @@ from undiffuse.model.recipe import Recipe
 class Spread:
     """variance: of values, see `Predictor`; all but "none" take a network of twice the data's channels.
     output: of tokens, what the network gives, see `Classifier`; "logistic" takes a network with the field outputs.
+    embedding: so many numbers stand for each token, which are values then, see `Embedded`; 0: none do.
     """
 
     variance: Literal["none", "learned_range", "second_moment"] = "none"
     output: Literal["probabilities", "subs", "plug_in", "logistic", "ratios"] = "probabilities"
+    embedding: int = 0
 
 
 def spread(recipe: Recipe) -> Spread:
@@ -29,6 +31,11 @@ def spread(recipe: Recipe) -> Spread:
     wrong, values = ("output", "tokens") if recipe["scales"] else ("variance", "values")
     if wrong in table:
         raise Refused(f"denoiser.{wrong} says how a guess of {values} is given; this recipe has none: leave it out")
+    if found.embedding < 0 or (found.embedding and found.variance != "none"):
+        raise Refused(
+            f"denoiser.embedding is how many numbers stand for a token, 0 or more, without a variance; not "
+            f"{found.embedding} with variance {found.variance!r}"
+        )
     for field, needed in (
         ("out_channels", f"variance = {found.variance!r}" if found.variance != "none" else ""),
         ("outputs", f"output = {found.output!r}" if found.output in WIDTHS else ""),

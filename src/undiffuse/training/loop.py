@@ -35,6 +35,10 @@ class Diverged(Refused):
     """The loss stopped being a number."""
 
 
+class Collapsed(Refused):
+    """What is learned has fallen into one point."""
+
+
 M = TypeVar("M", bound=Result)
 
 
@@ -47,7 +51,8 @@ class Training(Generic[M]):
     the signal.
     Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit,
     and several processes, or a batch in parts, do what one does, to rounding.
-    Raises Diverged where the loss is not a number, and Refused where the disk or the memory is full.
+    Raises Diverged where the loss is not a number, Collapsed where embeddings are one point, and
+    Refused where the disk or the memory is full.
     """
 
     def __init__(
@@ -220,10 +225,14 @@ class Training(Generic[M]):
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
         """One line of the log; its loss is the mean since the line before."""
         losses = [pair[LOSS] for pair in self._seen()]
-        line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds})
+        signs: Mapping[str, float] = getattr(self.module, "signs", dict)()
+        line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds, **signs})
         self._pending = []
         if self._log is not None:
             self._log.write({**line, **measured})
+        trouble: Any = getattr(self.module, "trouble", None)
+        if trouble and (why := trouble(signs)):
+            raise Collapsed(f"training is lost at step {self.step}; {self._keeper.good()}. {why}")
 
     def _seen(self) -> list[list[float]]:
         """Loss and norm of each step since the last line; raises Diverged if one is no number."""

@@ -1,0 +1,71 @@
+"""A transformer that looks both ways, for lines of values: each place is read into the width, and read out of it."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.hidden import Drop
+from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.embeddings import Label, positional
+from undiffuse.networks.transformer import Block, Norm, rotations
+
+
+class SequenceTransformer(nn.Module):
+    """Values x (batch, channels, length), c_time (batch,) -> the same shape, all 0 before training.
+
+    The blocks of `transformer`, with a linear layer where that has its embedding and its logits: each place is one
+    token of so many channels, of which places have no order but by rotary angles, and every norm hears the time.
+    classes: number of classes, 0 for none; the norms hear the class, and vectors among the conditions.
+    channels: of the data, which are lines with channels, (channels, length).
+    Raises Refused for data of another kind, and for a width that the heads do not divide evenly.
+    Source: arXiv:2212.09748, sec. 3.2 (adaLN), arXiv:2104.09864 (rotary places).
+    """
+
+    half_pays: ClassVar[bool] = True  # bfloat16 halves a training step where the device multiplies it
+
+    def __init__(
+        self,
+        channels: int = 0,
+        dimensions: int = 1,
+        classes: int = 0,
+        conditions: Specs | None = None,
+        width: int = 256,
+        depth: int = 6,
+        heads: int = 4,
+        mlp: float = 4.0,
+        dropout: float = 0.0,
+        near: int = 0,
+    ) -> None:
+        super().__init__()
+        if channels < 1 or dimensions != 1:
+            raise Refused("sequence_transformer is for lines with channels, (channels, length): pictures take a unet")
+        if near and (near < 0 or near % 2 == 0):
+            raise Refused(f"sequence_transformer needs an odd number of neighbours or 0, not near = {near}")
+        if min(width, depth, heads) < 1 or width % (2 * heads) or mlp * width < 1 or not 0 <= dropout < 1:
+            raise Refused(
+                "sequence_transformer needs a width that 2 x heads divides, depth >= 1, mlp > 0 and dropout in [0, 1), "
+                f"not width = {width}, heads = {heads}, depth = {depth}, mlp = {mlp:g}, dropout = {dropout:g}"
+            )
+        self.width, self.turn = width, width // heads
+        self.enter = nn.Linear(channels, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.label = Label(classes, width)
+        self.told = Told(conditions or {}, width, "sequence_transformer", ("vector",))
+        inside = round(mlp * width)
+        self.blocks = nn.ModuleList([Block(width, heads, inside, dropout, True, near) for _ in range(depth)])
+        self.norm = Norm(width, True)
+        self.leave = nn.Linear(width, channels)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+        c = self.label(self.time(positional(c_time, self.width).to(x.dtype)), label, drop)
+        added, _ = self.told.read(len(x), cond, drop)
+        c = F.silu(c if added is None else c + added)[:, None]  # (batch, 1, width)
+        h = self.enter(x.transpose(1, 2))  # (batch, length, width)
+        turns = rotations(0, h.shape[1], self.turn, h.device)
+        for block in self.blocks:
+            h = block(h, turns, c, None)
+        return self.leave(self.norm(h, c)).transpose(1, 2)
