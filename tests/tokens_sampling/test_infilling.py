@@ -124,3 +124,9 @@ def test_tokens_are_infilled_and_values_in_painted(model: undiffuse.Model):
         inpaint(model, KNOWN, WHERE)
     with pytest.raises(Refused, match="the model's samples have the shape"):
         infill(model, torch.zeros(4, dtype=torch.long), torch.tensor([True, False, True]))
+
+
+def test_known_tokens_of_another_length_are_refused():
+    said = r"a batch of known tokens of shape \(1, 4\) does not fit samples of shape \(3,\)"
+    with pytest.raises(Refused, match=said):
+        Infill(oracle(), torch.zeros(1, 4, dtype=torch.long), WHERE).start(masks(2))

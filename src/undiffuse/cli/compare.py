@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def compare(
     context: Context,
     runs: Annotated[list[Path], Argument(metavar="RUN RUN ...", help="Two or more run folders.")],
-    n: Annotated[int, Option("-n", "--count", help="How many to draw from each.")] = 1000,
+    n: Annotated[
+        int | None, Option("-n", "--count", help="How many to draw from each. [default: 1000; 200 texts]")
+    ] = None,
     against: options.FirstAgainst = None,
     features: options.Features = "pixels",
     metrics: options.Metrics = None,
@@ -35,6 +37,9 @@ def compare(
     interval: options.Interval = None,
     rescale: options.Rescale = None,
     threshold: options.Threshold = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     classifier: options.Classifier = None,
     by: options.By = "guess",
     seed: options.Seed = 0,
@@ -57,7 +62,7 @@ def compare(
         places.writable(out / name)
     how = judge(features, metrics, resize, cache)
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-    steering = Steering.read(guidance, interval, rescale, threshold)
+    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
     wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
     found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how)
@@ -88,10 +93,17 @@ def show(comparison: "Comparison") -> None:
             cells.append(f"[bold]* {value}[/]" if i in leading else value)
         first = verdicts[0][name]
         table.add_row(wording.title(name, first), *cells, wording.number(name, first["floor"]), f"{first['count']:,}")
+    if found := comparison.likelihoods:
+        title, values, _ = found
+        cells = [f"[bold]* {value:.4f}[/]" if value == min(values) else f"{value:.4f}" for value in values]
+        table.add_row(escape(title), *cells, "-", "")
     for key in comparison.runs[0].costs:
         table.add_row(f"[dim]{key.replace('_', ' ')}[/]", *(f"{run.costs[key]:,.6g}" for run in comparison.runs))
     console().print(table)
-    console().print(f"[dim]* is best. {wording.FLOOR} Features: {escape(wording.features(comparison.about))}.[/]")
+    seen = wording.seen_in(comparison.about, comparison.real.train.vocabulary)
+    console().print(f"[dim]* is best. {wording.FLOOR}{escape(seen)}[/]")
+    if found and found[2] is not None:
+        console().print(f"[dim]{escape(found[0])}: {found[2]:.4f} by counting in the training data alone.[/]")
     for run in comparison.runs:
         if words := run.drawn.steering.words():
             console().print(f"[dim]{escape(run.name)}: {escape(words)}[/]")

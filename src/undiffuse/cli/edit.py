@@ -52,6 +52,9 @@ def edit(
         str | None,
         Option(help="A text with blanks ____ to fill in, of a run of texts; else a caption, of one that takes texts."),
     ] = None,
+    only: Annotated[
+        str | None, Option(metavar="TEXT", help="Of a text: what may stand in its blanks, as aeiou. [default: all]")
+    ] = None,
     map_: options.Map = None,
     vector: options.Vector = None,
     condition: options.Condition = None,
@@ -59,6 +62,9 @@ def edit(
     interval: options.Interval = None,
     rescale: options.Rescale = None,
     threshold: options.Threshold = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     sampler: options.Sampler = None,
     steps: options.Steps = None,
     seed: Annotated[int, Option(help="Of the answers.")] = 0,
@@ -76,15 +82,18 @@ def edit(
     undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
     undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
     undiffuse edit runs/speeches --text "we the ____ of the united states" -n 5
-    undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5
+    undiffuse edit runs/speeches --text "th_ p__pl_" --only aeiou -n 5
+    undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5 --temperature 0.8
     """
     values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between), strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
-        steering = (guidance, interval, rescale, threshold)
+        steering = (guidance, interval, rescale, threshold, temperature, top_k, top_p)
         told = options.told(condition, label=label, map=map_, vector=vector)
-        _phrase(run, text, n, out, steering, told, seed=seed, sampler=sampler, steps=steps)
+        _phrase(run, text, n, out, steering, told, only=only, seed=seed, sampler=sampler, steps=steps)
         return
+    if only is not None:
+        raise Refused("--only is for a --text with blanks: it says what may stand in them")
     if len(tasks) != 1:
         raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
     task = tasks[0]
@@ -98,7 +107,7 @@ def edit(
     from undiffuse.model.steering import Steering
     from undiffuse.model.words import understood
 
-    steering = Steering.read(guidance, interval, rescale, threshold)
+    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     told = options.told(condition, label=label, text=text, map=map_, vector=vector)
     suffix = (out.suffix.lower() if out else "") or (".gif" if task == "between" else ".png")
     if suffix not in FORMS:
@@ -127,7 +136,7 @@ def _phrase(
     text: str,
     n: int,
     out: Path | None,
-    steering: tuple[Any, Any, Any, Any],
+    steering: tuple[Any, ...],
     told: list[tuple[str, str]],
     **how: Any,
 ) -> None:

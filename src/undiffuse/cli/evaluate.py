@@ -41,6 +41,9 @@ def evaluate(
     interval: options.Interval = None,
     rescale: options.Rescale = None,
     threshold: options.Threshold = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     classifier: options.Classifier = None,
     by: options.By = "guess",
     seed: options.Seed = 0,
@@ -68,7 +71,7 @@ def evaluate(
     drawing = {"n": n, "sampler": sampler, "set": settings, "steps": steps}
     drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
     drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
-    drawing |= {"classifier": classifier}
+    drawing |= {"temperature": temperature, "top-k": top_k, "top-p": top_p, "classifier": classifier}
     if not is_run:
         if against is None:
             there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
@@ -85,7 +88,7 @@ def evaluate(
     from undiffuse.model.steering import Steering
 
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-    steering = Steering.read(guidance, interval, rescale, threshold)
+    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
     wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
     return _run(what, against, n, wish, precision, out or what, command, how)
@@ -208,7 +211,8 @@ def show(judged: "Evaluation") -> None:
     if "likelihood" in judged.about:
         console().print("\n".join(nll.lines(judged.about["likelihood"])))
     if judged.verdicts:
-        console().print(f"[dim]{wording.FLOOR} Features: {escape(wording.features(judged.about))}.[/]")
+        seen = wording.seen_in(judged.about, judged.real.train.vocabulary)
+        console().print(f"[dim]{wording.FLOOR}{escape(seen)}[/]")
     for warning in judged.warnings:
         console().print(f"[yellow]take care:[/] {escape(warning)}")
 

@@ -30,21 +30,37 @@ Rescale = Annotated[
 Threshold = Annotated[
     str | None,
     Option(
-        metavar="none|static|dynamic:SHARE",
-        help="Keep guesses inside the data's range. [default: the recipe's, or none]",
+        metavar="none|static|dynamic:SHARE|nearest:LEVEL",
+        help="Keep guesses inside the data's range, or embeddings at words. [default: the recipe's, or none]",
     ),
+]
+Temperature = Annotated[
+    float | None, Option(help="Of tokens: below 1 for the likelier ones, above for the others. [default: the recipe's]")
+]
+TopK = Annotated[
+    int | None, Option(help="Of tokens: draw from the likeliest so many only; 0: all. [default: the recipe's]")
+]
+TopP = Annotated[
+    float | None,
+    Option(help="Of tokens: from the likeliest ones whose chances sum to this share. [default: the recipe's]"),
 ]
 Classifier = Annotated[
     Path | None,
     Option(metavar="RUN", help="Guide to the label by this classifier of noisy samples; --guidance is its weight."),
 ]
+Control = Annotated[
+    list[str] | None,
+    Option(help='What texts of embeddings should be: "keyword:war", "length:12", "pattern:the ____ of [war|peace]".'),
+]
+ControlWeight = Annotated[float, Option(help="How much fluency counts against --control: more obeys less.")]
+Mbr = Annotated[int, Option(metavar="N", help="Of each N texts keep the one that is nearest to the others.")]
 By = Annotated[str, Option("--form", help="How a classifier guides: by the guess, or by the mean of a random step.")]
 Label = Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")]
 Text = Annotated[str | None, Option(help="A caption, of a model that takes texts.")]
 Picture = Annotated[
     str | None, Option("--image", metavar="FILE", help="An image beside the sample, such as a small one.")
 ]
-Map = Annotated[str | None, Option("--map", metavar="FILE", help="The same, of the condition `map`.")]
+Map = Annotated[str | None, Option("--map", metavar="FILE", help="An image beside the sample, of the condition `map`.")]
 Vector = Annotated[str | None, Option(metavar="A,B,C", help="Numbers, of a model that takes some.")]
 Condition = Annotated[
     list[str] | None, Option(metavar="NAME=VALUE", help="Any condition, by the name that `undiffuse show` says.")
@@ -53,7 +69,7 @@ Precision = Annotated[str, Option(help="auto, float32 or bfloat16.")]
 Against = Annotated[
     str | None, Option(metavar="DATA", help="A folder, a file or a data component. [default: what the run held out]")
 ]
-Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [default: 1000]")]
+Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [default: 1000; 200 texts]")]
 Seed = Annotated[int, Option(help="Of the samples and of the metrics' draws.")]
 Features = Annotated[
     str,

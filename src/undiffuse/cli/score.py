@@ -43,7 +43,7 @@ def score(
     Nats and bits per dimension in the data's own units; of integers, such as pixels, the log-probability of the levels.
     """
     from undiffuse.judging import nll
-    from undiffuse.judging.sources import open_data
+    from undiffuse.judging.sources import counted
     from undiffuse.model.model import load
     from undiffuse.model.words import understood
     from undiffuse.pictures import write
@@ -55,7 +55,7 @@ def score(
     where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
     where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}
     fields: Any = {"conditions": where} if where else {}
-    same, items = understood(model, told), open_data(data, **fields)
+    same, items = understood(model, told), counted(data, model, own is True or "label" in own, **fields)
     with progress("scoring", "item") as density, progress("bounding", "call") as bounding:
         found = nll.score(
             model,

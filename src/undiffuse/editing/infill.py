@@ -9,16 +9,27 @@ from torch import Tensor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing.session import Session
+from undiffuse.guidance.constraint import Constraint
 from undiffuse.guidance.infill import Infill
+from undiffuse.guidance.inpaint import Inpaint
 from undiffuse.model.model import Model
 
 
-def infill(model: Model, x: np.ndarray | Tensor, known: np.ndarray | Tensor, n: int = 1, **how: Any) -> Tensor:
+def infill(
+    model: Model,
+    x: np.ndarray | Tensor,
+    known: np.ndarray | Tensor,
+    n: int = 1,
+    *,
+    allowed: np.ndarray | Tensor | None = None,
+    **how: Any,
+) -> Tensor:
     """n ways to fill in the unknown tokens of a sequence, decoded: (n, *shape). The known ones stay.
 
-    x: one item, (*shape), with any symbol where it is not known. known: booleans of its shape. how: as in
-    `Model.sample`. With a mask as noise these are draws from the model's p(x_0 given the known), see
-    `guidance.Infill`. Raises Refused for models of values, for another shape, and where nothing is unknown.
+    x: one item, (*shape), with any symbol where it is not known. known: booleans of its shape. allowed: booleans
+    (*shape, symbols), what may be drawn where, see `guidance.Constraint`. how: as in `Model.sample`. With a mask as
+    noise these are draws from the model's p(x_0 given the known), see `guidance.Infill`. Raises Refused for models of
+    values, for another shape, and where nothing is unknown.
     """
     session = Session.open(model, n, of="tokens", **how)
     where = torch.as_tensor(known, dtype=torch.bool)
@@ -28,7 +39,20 @@ def infill(model: Model, x: np.ndarray | Tensor, known: np.ndarray | Tensor, n: 
     if bool(where.all()):
         raise Refused("every token is known: there is nothing to fill in")
     tokens = session.encoded(x)
-    filled = Infill(session.denoiser, tokens, where.to(tokens.device))
+    if not hasattr(model.denoiser.process, "vocabulary"):
+        return _embedded(session, tokens, where.to(tokens.device), allowed)
+    free = session.denoiser if allowed is None else Constraint(session.denoiser, torch.as_tensor(allowed))
+    filled = Infill(free, tokens, where.to(tokens.device))
     prior: Any = model.denoiser.process.prior((n, *model.shape), session.chosen.times[0])
     start = prior.sample(Random(session.seed).fold(-1)).to(tokens.device)
     return session.decoded(session.draw(filled, start=filled.start(start)))
+
+
+def _embedded(session: Session, tokens: Tensor, where: Tensor, allowed: Any) -> Tensor:
+    """The same where values stand for tokens: the embeddings of the known ones are put back after every step."""
+    if allowed is not None:
+        raise Refused("what may stand in a blank can be said to models of tokens; this one guesses embeddings")
+    model = session.model
+    known = Inpaint(session.chosen.sampler, model.denoiser.state_of(tokens), where[:, None].float())
+    drawn = model.denoiser.data_of(session.draw(sampler=known))
+    return model.codec.decode(torch.where(where, tokens, drawn)).cpu()

@@ -11,12 +11,13 @@ from undiffuse.model.model import Model
 MORE = "..."
 
 
-def phrase(model: Model, text: str, n: int = 1, **how: Any) -> list[str]:
+def phrase(model: Model, text: str, n: int = 1, *, only: str | None = None, **how: Any) -> list[str]:
     """n texts in which the blanks `____` are filled in and the rest stays.
 
     Of characters and bytes every `_` is one of them; of words and a tokenizer's tokens every run of `_` is one. `...`
     at the end goes on as far as an item of the model reaches, at the start it begins so far before. What lies around
-    the phrase is drawn too, and not shown. how: as in `Model.sample`.
+    the phrase is drawn too, and not shown. only: a text of all the tokens that may stand in the blanks, such as
+    "aeiou"; what lies around them, `...` too, is free. how: as in `Model.sample`.
     Raises Refused for models of anything but text, for a phrase that is longer than an item, and without a blank.
     """
     codec: Any = model.codec
@@ -37,5 +38,9 @@ def phrase(model: Model, text: str, n: int = 1, **how: Any) -> list[str]:
     shown = slice(0 if before else start, length if after else end)
     if known[shown].all():
         raise Refused("there is nothing to fill in: write ____ where something is missing, or ... at an end")
-    filled = infill(model, x, known, n, **how).numpy()
+    allowed = None
+    if only is not None:
+        allowed = np.ones((length, codec.vocabulary), bool)
+        allowed[start:end][~told] = np.isin(np.arange(codec.vocabulary), codec.tokens_of(only))
+    filled = infill(model, x, known, n, allowed=allowed, **how).numpy()
     return [codec.text_of(each[shown]) for each in filled]

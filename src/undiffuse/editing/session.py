@@ -45,6 +45,9 @@ class Session:
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
         threshold: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         progress: Progress = False,
         of: Literal["values", "tokens"] = "values",
         **cond: Any,
@@ -52,13 +55,15 @@ class Session:
         """What `Model.sample` would do with these; raises Refused as it does, and for models of other than `of`."""
         if n < 1:
             raise Refused(f"the number of samples must be at least 1, not {n}")
-        kind = "values" if hasattr(model.denoiser.process, "kernel_variance") else "tokens"
+        values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
+        kind = "values" if values else "tokens"
         if kind != of:
             what = {"values": "editing is", "tokens": "infilling is"}[of]
             raise Refused(f"{what} for models of {of}; this one is of {kind}")
         chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
         given = requested(model, n, cond)
-        denoiser = guide(model, Steering(guidance, interval, rescale, threshold), given)
+        steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
+        denoiser = guide(model, steering, given)
         return cls(model, n, denoiser, chosen, given, seed, progress)
 
     def encoded(self, x: np.ndarray | Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -94,7 +99,7 @@ class Session:
             watched = Watched(sampler or self.chosen.sampler, lambda: report(next(done)))
             x = sample(
                 denoiser or self.denoiser,
-                (n, *(shape or self.model.shape)),
+                (n, *(shape or self.model.denoiser.state_shape(self.model.shape))),
                 sampler=watched,
                 times=grid,
                 seed=self.seed,
@@ -105,7 +110,7 @@ class Session:
 
     def decoded(self, z: Tensor) -> Tensor:
         """Encoded samples in the data's units, on the CPU."""
-        return self.model.codec.decode(z).cpu()
+        return self.model.decoded(z)
 
     @property
     def unit(self) -> float:

@@ -21,7 +21,7 @@ class Infill(Guided):
     samples have the law p(x_0 given the known) as far as the guess and the steps do. Other noise leaves the bias of the
     replacement method: x_t shows known tokens with noise on them, and their neighbours do not learn which are true.
     known: tokens (batch or 1, *shape). where: broadcasts to it, true where known.
-    Raises Refused for values and for masks that do not fit.
+    Raises Refused for values, and for known tokens and masks that do not fit.
     """
 
     denoiser: Denoiser
@@ -40,14 +40,17 @@ class Infill(Guided):
 
     def start(self, x_t: Tensor) -> Tensor:
         """A first batch, with the known tokens revealed if the noise is a mask."""
-        return torch.where(self._where(x_t), self.known.to(x_t), x_t) if self.process.absorbing is not None else x_t
+        return torch.where(self._where(x_t), self._known(x_t), x_t) if self.process.absorbing is not None else x_t
 
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Mixed:
         guess: Any = self.denoiser(self.start(x_t), t, **cond)
         where = self._where(x_t)
         sure, none = where.double(), torch.zeros((), dtype=torch.float64, device=x_t.device)
         noise = self.process.vector.to(x_t.device)
-        return Mixed(self.known.to(x_t).expand_as(x_t), sure, none, noise, 1 - sure, guess)
+        return Mixed(self._known(x_t), sure, none, noise, 1 - sure, guess)
+
+    def _known(self, x_t: Tensor) -> Tensor:
+        return fitting(self.known, x_t, "a batch of known tokens").expand_as(x_t)
 
     def _where(self, x_t: Tensor) -> Tensor:
         return (fitting(self.where, x_t) > 0).expand_as(x_t)

@@ -86,12 +86,12 @@ class Projection:
         return x.flatten(1) @ basis.to(x)
 
 
-def fitting(mask: Tensor, x: Tensor) -> Tensor:
+def fitting(mask: Tensor, x: Tensor, what: str = "a mask") -> Tensor:
     """The mask in x's dtype; raises Refused, with both shapes, where it does not broadcast to a batch like x."""
     try:
         fits = torch.broadcast_shapes(mask.shape, x.shape) == x.shape
     except RuntimeError:
         fits = False
     if not fits:
-        raise Refused(f"a mask of shape {tuple(mask.shape)} does not fit samples of shape {tuple(x.shape[1:])}")
+        raise Refused(f"{what} of shape {tuple(mask.shape)} does not fit samples of shape {tuple(x.shape[1:])}")
     return mask.to(x)

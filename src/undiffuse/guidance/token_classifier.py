@@ -25,7 +25,7 @@ class TokenClassifier(Guided):
     form: "exact" asks the classifier about each symbol at each mask, a vocabulary of calls for each of them: for
     small ones; classifier(x_t, t, **cond) gives log p(y given x_t), (batch,). "gradient" takes the first order,
     log p(y given x^{i to k}) = log p(y given x) + d/d onehot(x)_ik + const, at the price of one call, for a
-    classifier(onehot, t, **cond) of floats (batch, *shape, vocabulary) (arXiv:2406.01572, eq. 8).
+    classifier(onehot, t, **cond) of floats (batch, *shape, vocabulary) (arXiv:2406.01572).
     cond are the conditions named in `reads`, without any of which nothing is guided; tells: whether the denoiser is
     told them, too. Raises Refused for another form, and for noise without a mask.
     """

@@ -1,15 +1,28 @@
 """Truncation: a guess of tokens made sharper, by a temperature, its likeliest few, or its likeliest share."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from undiffuse.core.categories import CHUNK
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import CHUNK, Distribution
+from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.wrapping import Guided
+
+WHOLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}  # what leaves a guess as it is
+
+
+def check_truncation(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> None:
+    """Raises Refused for numbers that make no sense."""
+    if not 0 < temperature < math.inf or top_k < 0 or not 0 < top_p <= 1:
+        raise Refused(
+            "truncation needs temperature > 0, top_k >= 0 (0: all) and top_p in (0, 1], "
+            f"not {temperature:g}, {top_k} and {top_p:g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -27,11 +40,7 @@ class Truncation(Guided):
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise Refused(
-                "truncation needs temperature > 0, top_k >= 0 (0: all) and top_p in (0, 1], "
-                f"not {self.temperature:g}, {self.top_k} and {self.top_p:g}"
-            )
+        check_truncation(self.temperature, self.top_k, self.top_p)
 
     @property
     def timeless(self) -> bool:

@@ -54,7 +54,7 @@ def towards(
     weight: Any = found.guidance
     label = torch.tensor(numbers(cond[LABEL], n, classifier.classes, LABEL)).to(model.device)
     given = requested(model, n, {name: value for name, value in cond.items() if name != LABEL})
-    rest = Steering(threshold=found.threshold)
+    rest = replace(found, guidance=None, interval=None, rescale=None)
     if form == "guess":
         wrap = partial(Classifier, classifier=log_prob, weight=weight, interval=found.interval)
         return guide(model, rest, given, wrap), chosen, {**given, LABEL: label}

@@ -11,12 +11,14 @@ from torch.nn import functional as F
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.guidance.clamp import Clamp
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.guidance.threshold import Threshold
+from undiffuse.guidance.truncation import Truncation
 from undiffuse.model import parts
 from undiffuse.model.settings import Condition
-from undiffuse.model.steering import Steering, bounds, percentile
+from undiffuse.model.steering import Steering, bounds, level, percentile, refuse_unfit
 from undiffuse.model.text import Captions
 from undiffuse.model.told import standardised, tensor
 from undiffuse.networks.conditions import MODES, scaled
@@ -138,8 +140,13 @@ def guide(
             denoiser = ClassifierFree(denoiser, weight=float(found.guidance), hide=hide, **how)
     denoiser = spread(model, denoiser)
     denoiser = wrap(denoiser) if wrap else denoiser
+    refuse_unfit(found, model.codec, hasattr(model.denoiser, "snapped"))
+    denoiser = Truncation(denoiser, **found.cut) if found.cut else denoiser
     if not found.thresholded:
         return denoiser
+    if (highest := level(found.threshold)) is not None:
+        table: Any = model.denoiser
+        return Clamp(denoiser, table.snapped, (0.0, highest))
     return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,21 +21,25 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.transitions import Transitions
+from undiffuse.model.arrays import ARRAYS, NEAREST, TRANSITIONS, Arrays, array
 
 GAUSSIAN, CATEGORICAL, PRODUCT = "gaussian", "categorical", "product"
 TOKENS, COLUMNS = "tokens", "columns"  # the codecs that processes of tokens and of rows are advised to take
 
 
-def process(table: Mapping[str, Any], schedule: Schedule, codec: Codec | None) -> Process:
+def process(
+    table: Mapping[str, Any], schedule: Schedule, codec: Codec | None, arrays: Arrays = MappingProxyType({})
+) -> Process:
     """The process of a [process] table, Gaussian if it is empty, on a schedule.
 
     codec: what was fitted to the data, which knows the vocabulary of tokens; None: not known yet, which is enough to
-    see whether the table makes sense. Raises Refused for an unknown process or field, or values that make no sense.
+    see whether the table makes sense. arrays: what files that it names hold, by path; others are read.
+    Raises Refused for an unknown process or field, or values that make no sense.
     """
     name = kind(table)
     fields = {key: value for key, value in table.items() if key != "name"}
     choice = PROCESSES[name]
-    return choice(**registry.check(choice, fields, owner=f"process {name!r}")).on(schedule, codec)
+    return choice(**registry.check(choice, fields, owner=f"process {name!r}")).on(schedule, codec, arrays)
 
 
 def kind(table: Mapping[str, Any]) -> str:
@@ -57,10 +61,20 @@ def check(tables: Mapping[str, Mapping[str, Any]]) -> None:
             f"codec.name = {COLUMNS!r} and process.name = {PRODUCT!r}"
         )
     coded, tokens = has_tokens(codec), name not in (GAUSSIAN, PRODUCT)
+    if embedding := tables.get("denoiser", {}).get("embedding"):
+        if tokens or not coded:
+            raise Refused(
+                f"denoiser.embedding = {embedding} makes values of tokens: it needs a codec of tokens and "
+                f"process.name = {GAUSSIAN!r}, not codec {codec!r} and process {name!r}"
+            )
+        coded = False
     if tokens and not coded:
         raise Refused(f"process {name!r} is for tokens and codec {codec!r} for values: write codec.name = {TOKENS!r}")
     if not tokens and coded:
-        raise Refused(f"codec {codec!r} needs a process for tokens: write process.name = {CATEGORICAL!r}")
+        raise Refused(
+            f"codec {codec!r} needs a process for tokens: write process.name = {CATEGORICAL!r}, or "
+            "denoiser.embedding = 16 for values that stand for them"
+        )
     if tokens and "scales" in tables:
         raise Refused("[scales] say how a network predicts values; tokens have probabilities: leave the table out")
     if not tokens and "scales" not in tables:
@@ -101,7 +115,7 @@ def _certain(dynamics: Any) -> Denoiser:
 class Values:
     """Values, destroyed by normal noise: there is nothing to choose."""
 
-    def on(self, schedule: Schedule, codec: Codec | None) -> Process:
+    def on(self, schedule: Schedule, codec: Codec | None, arrays: Arrays) -> Process:
         """The Gaussian process."""
         return Gaussian(schedule)
 
@@ -114,7 +128,7 @@ class Symbols:
 
     noise: Literal["uniform", "mask", "frequencies"] | tuple[float, ...] = "uniform"
 
-    def on(self, schedule: Schedule, codec: Codec | None) -> Process:
+    def on(self, schedule: Schedule, codec: Codec | None, arrays: Arrays) -> Process:
         """The categorical process over the codec's vocabulary; without a codec over two symbols."""
         size, frequencies = _symbols(codec)
         if isinstance(self.noise, str):
@@ -135,7 +149,7 @@ class Columns:
 
     noise: Literal["mask", "uniform", "frequencies"] = "mask"
 
-    def on(self, schedule: Schedule, codec: Codec | None) -> Process:
+    def on(self, schedule: Schedule, codec: Codec | None, arrays: Arrays) -> Process:
         """The process of the codec's columns; without a codec that of one number and one of two categories."""
         sizes = getattr(codec, "vocabularies", (2,))
         shares = getattr(codec, "frequencies", None) or tuple(uniform(size) for size in sizes)
@@ -153,33 +167,33 @@ class Matrices:
 
     kind: "gaussian" (levels turn into near ones), "nearest" (along the graph of `neighbours` nearest neighbours of an
     embedding), "uniform", "mask", or the path of a .npy or .npz of matrices (steps, K, K), or one (K, K) for all, rows
-    from and columns to. embedding: the path of a .npy (K, d); "": the values of the codec levels. A path is read again
-    wherever the model is loaded.
+    from and columns to. embedding: the path of a .npy or .npz (K, d); "": the values of the codec levels. What the
+    files hold travels with the model.
     """
 
     kind: str = "gaussian"
     neighbours: int = 5
     embedding: str = ""
 
-    def on(self, schedule: Schedule, codec: Codec | None) -> Process:
+    def on(self, schedule: Schedule, codec: Codec | None, arrays: Arrays) -> Process:
         """The process over the codec's vocabulary; without a codec over a few symbols, to see whether it can be."""
         size, frequencies = _symbols(codec, self.neighbours + 2)
         noise = mask(size + 1) if self.kind == "mask" else uniform(size)
         timed = schedule.for_tokens(frequencies, noise)
         made = {
             "gaussian": lambda: kernels.gaussian(timed, size),
-            "nearest": lambda: kernels.nearest(timed, self._embedding(codec, size), self.neighbours),
+            NEAREST: lambda: kernels.nearest(timed, self._embedding(codec, size, arrays), self.neighbours),
             "uniform": lambda: kernels.towards(timed, noise),
             "mask": lambda: kernels.towards(timed, noise),
         }
         if self.kind in made:
             return Transitions(timed, made[self.kind]())
-        if not self.kind.endswith((".npy", ".npz")):
+        if not self.kind.endswith(ARRAYS):
             raise Refused(
                 f"process.kind = {self.kind!r} is none of {', '.join(made)}, nor a path that ends in .npy or .npz"
                 f"{near(self.kind, list(made))}"
             )
-        found = Transitions(schedule, array(self.kind, "process.kind"))
+        found = Transitions(schedule, array(self.kind, "process.kind", arrays))
         if codec is not None and found.vocabulary not in (size, size + 1):
             raise Refused(
                 f"{self.kind} has matrices of {found.vocabulary} symbols, and the data's vocabulary has {size}: they "
@@ -187,24 +201,14 @@ class Matrices:
             )
         return found
 
-    def _embedding(self, codec: Codec | None, size: int) -> Tensor:
+    def _embedding(self, codec: Codec | None, size: int, arrays: Arrays) -> Tensor:
         values = torch.tensor(getattr(codec, "values", ()) if codec is not None else range(size), dtype=torch.float64)
-        found = array(self.embedding, "process.embedding") if self.embedding else values
+        found = array(self.embedding, "process.embedding", arrays) if self.embedding else values
         if not len(found):
             raise Refused('process.kind = "nearest" needs an embedding of the symbols: process.embedding = PATH.npy')
         if codec is not None and len(found) != size:
             raise Refused(f"the embedding has {len(found)} rows, and the data's vocabulary has {size} symbols")
         return found
-
-
-def array(path: str, field: str) -> Tensor:
-    """The array of a .npy, or the first of a .npz, in float64; raises Refused, naming the field, if there is none."""
-    try:
-        found: Any = np.load(path, allow_pickle=False)
-        numbers = np.asarray(found[found.files[0]] if path.endswith(".npz") else found, np.float64)
-    except (OSError, ValueError, IndexError, EOFError) as error:
-        raise Refused(f"{field} = {path!r} is no array that can be read: {error}") from None
-    return torch.from_numpy(numbers)
 
 
 def _symbols(codec: Codec | None, few: int = 2) -> tuple[int, tuple[float, ...]]:
@@ -217,5 +221,5 @@ PROCESSES: dict[str, type[Values] | type[Symbols] | type[Columns] | type[Matrice
     GAUSSIAN: Values,
     CATEGORICAL: Symbols,
     PRODUCT: Columns,
-    "transitions": Matrices,
+    TRANSITIONS: Matrices,
 }

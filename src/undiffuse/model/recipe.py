@@ -5,7 +5,8 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as default
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ class Recipe:
     """Every choice of a training run.
 
     tables: the TOML file's tables: `name` picks a component, the other keys are that component's own fields.
-    name: the file's name without .toml. about: one line for people.
+    name: the file's name without .toml. about: one line for people. arrays: what files that it names hold, by their
+    paths, once they were read: they travel with a model, so that the files need not be there any more.
     """
 
     name: str
     tables: Mapping[str, Any]
     about: str = ""
+    arrays: Mapping[str, Any] = default(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def find(cls, which: "str | Path | Mapping[str, Any] | Recipe") -> "Recipe":
@@ -112,11 +115,12 @@ class Recipe:
             if path[0] not in TABLES:
                 raise unknown("a recipe", path[0], TABLES)
             _put(tables, path, value)
-        return Recipe.of(self.name, {"about": self.about, **tables})
+        return replace(Recipe.of(self.name, {"about": self.about, **tables}), arrays=self.arrays)
 
     def with_tables(self, **tables: Mapping[str, Any]) -> "Recipe":
         """The recipe with whole tables replaced."""
-        return Recipe.of(self.name, {"about": self.about, **self.tables, **tables})
+        made = Recipe.of(self.name, {"about": self.about, **self.tables, **tables})
+        return replace(made, arrays=self.arrays)
 
     def difference(self, other: "Recipe", but: Sequence[str] = ()) -> tuple[str, Any, Any] | None:
         """The first field that differs, its value here and there (None: absent); `but` names fields that may."""

@@ -4,27 +4,29 @@ import os
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.errors import Refused
 from undiffuse.model import parts
+from undiffuse.model.arrays import named, with_arrays
 from undiffuse.model.blueprint import TENSORS
 from undiffuse.model.description import FORMAT, Description
 from undiffuse.model.files import finite, fit, write_json, write_tensors
-from undiffuse.model.held import held
+from undiffuse.model.held import Held, held
 from undiffuse.model.labelled import is_classifier
 from undiffuse.model.precision import pick, place
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
+PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
 
 
@@ -60,13 +62,15 @@ class Saved(ABC):
 
     def save(self, folder: Path | str) -> None:
         """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""
-        folder, weights = Path(folder), self.module.state_dict()
+        folder, weights = Path(folder), dict(self.module.state_dict())
         rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         if rounded:
             raise Refused(
                 f"the weights were rounded to half precision ({rounded[0]}); load with precision='float32' to save"
             )
-        about = self.describe()
+        about, arrays = self.describe(), with_arrays(self.recipe).arrays
+        for field, path in named(self.recipe["process"]).items():
+            weights[f"{PROCESS}{field}"] = arrays[path]
         write_tensors(folder / FILE, weights, about)
         write_json(folder / SUMMARY, about)
 
@@ -103,6 +107,7 @@ def opened(path: Path | str, *, classifier: bool) -> tuple[nn.Module, Descriptio
     file, what = _file(path)
     with held(file, "model") as found:
         said = Description.of(found.about, what)
+        said = replace(said, recipe=replace(said.recipe, arrays=_arrays(found, said.recipe, what)))
         if is_classifier(said.recipe) != classifier:
             raise Refused(
                 f"{path} holds a model of samples, and no classifier that could guide one: train one with a recipe "
@@ -115,14 +120,35 @@ def opened(path: Path | str, *, classifier: bool) -> tuple[nn.Module, Descriptio
         # a network may have more than it saves, but not much
         most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
         of = (said.recipe, said.shape, classes, said.codec)
-        fit(found.like, parts.blueprint(*of, *most, told=said.conditions), what)
+        like = {name: tensor for name, tensor in found.like.items() if not name.startswith(PROCESS)}
+        fit(like, parts.blueprint(*of, *most, told=said.conditions), what)
         with torch.random.fork_rng(devices=[]):
             build = parts.classifier if classifier else parts.predictor
             module = build(*of, said.conditions)
-        weights = dict(found)
+        weights = {name: found[name] for name in like}
     finite(weights, what)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False), said
+
+
+def arrays(path: Path | str) -> dict[str, Tensor]:
+    """What the files that a run's recipe names held, by their paths; nothing where no model is whole yet."""
+    if not os.path.exists(Path(path) / FILE):
+        return {}
+    file, what = _file(path)
+    with held(file, "model") as found:
+        return _arrays(found, Description.of(found.about, what).recipe, what)
+
+
+def _arrays(found: Held, recipe: Recipe, what: str) -> dict[str, Tensor]:
+    """The arrays of a model's file by the paths in its recipe; raises Refused for one that the recipe does not name."""
+    paths, stored = named(recipe["process"]), [name for name in found if name.startswith(PROCESS)]
+    for name in stored:
+        if name.removeprefix(PROCESS) not in paths:
+            raise Refused(f"{what} holds {name!r}, which the model does not have")
+    read = {paths[name.removeprefix(PROCESS)]: found[name] for name in stored}
+    finite(read, what)
+    return {path: tensor.double() for path, tensor in read.items()}
 
 
 def _file(path: Path | str) -> tuple[Path, str]:

@@ -7,8 +7,9 @@ from typing import Any, Self
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.guidance.extrapolation import Interval, check_interval
+from undiffuse.guidance.truncation import WHOLE, check_truncation
 
-OFF, STATIC, DYNAMIC = "none", "static", "dynamic"
+OFF, STATIC, DYNAMIC, NEAREST = "none", "static", "dynamic", "nearest"
 PERCENTILE = 0.995  # of a dynamic threshold where none is said
 
 
@@ -19,7 +20,9 @@ class Steering:
     guidance: the weight of every condition that was hidden now and then in training, or one by each name.
     interval: the noise levels sigma/alpha, above the first and up to the second, in which to guide. rescale: share of
     the guess with the spread of the unguided one, see `ClassifierFree`.
-    threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`.
+    threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`; of embeddings "nearest" or
+    "nearest:LEVEL", see `Clamp`, up to that noise level sigma/alpha.
+    temperature, top_k, top_p: of tokens' guesses, see `Truncation`; 1, 0 and 1 leave them as they are.
     Raises Refused for values that make no sense.
     """
 
@@ -27,12 +30,17 @@ class Steering:
     interval: Interval | None = None
     rescale: float | None = None
     threshold: str | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
 
     def __post_init__(self) -> None:
         check_interval(self.interval)
         if self.rescale is not None and not 0 <= self.rescale <= 1:
             raise Refused(f"rescale is a share: from 0 to 1, not {self.rescale:g}")
         percentile(self.threshold)
+        level(self.threshold)
+        check_truncation(**self.cut)
 
     def over(self, other: "Steering") -> "Steering":
         """This, and what the other says where this is silent."""
@@ -43,7 +51,7 @@ class Steering:
         """In JSON's types, None for what nobody says."""
         guidance = dict(self.guidance) if isinstance(self.guidance, Mapping) else self.guidance
         ends = None if self.interval is None else [end if end < float("inf") else "inf" for end in self.interval]
-        return {"guidance": guidance, "interval": ends, "rescale": self.rescale, "threshold": self.threshold}
+        return {name: getattr(self, name) for name in NAMES} | {"guidance": guidance, "interval": ends}
 
     def words(self) -> str:
         """For people: "guidance 2 where the noise level is in (0.2, 5]"; "" for none."""
@@ -54,23 +62,33 @@ class Steering:
             if self.interval is not None:
                 found[-1] += f" where the noise level is in ({self.interval[0]:g}, {self.interval[1]:g}]"
             found += [f"rescaled by {self.rescale:g}"] if self.rescale else []
-        return ", ".join(found + ([f"threshold {self.threshold}"] if self.thresholded else []))
+        found += [f"threshold {self.threshold}"] if self.thresholded else []
+        return ", ".join([*found, *(f"{name.replace('_', '-')} {value:g}" for name, value in self.cut.items())])
 
     @property
     def thresholded(self) -> bool:
         """Whether guesses are kept inside the data's range."""
         return self.threshold not in (None, OFF)
 
+    @property
+    def cut(self) -> dict[str, Any]:
+        """The fields of `Truncation` that change a guess; nothing where nobody asks for any."""
+        said = {name: getattr(self, name) for name in WHOLE}
+        return {name: value for name, value in said.items() if value not in (None, WHOLE[name])}
+
     @classmethod
     def read(
         cls, guidance: str | None = None, interval: str | None = None, rescale: float | None = None,
-        threshold: str | None = None,
+        threshold: str | None = None, temperature: float | None = None, top_k: int | None = None,
+        top_p: float | None = None,
     ) -> Self:  # fmt: skip
         """From the words of a command line: "4" or "text=4,style=1.5", and "0.2,5"; raises Refused for other words."""
         ends = None if interval is None else _numbers(interval, f"--interval is LOW,HIGH, as 0.2,5; not {interval!r}")
         if ends is not None and len(ends) != 2:
             raise Refused(f"--interval is LOW,HIGH, as 0.2,5; not {interval!r}")
-        return cls(None if guidance is None else _weights(guidance), ends, rescale, threshold)  # pyright: ignore[reportArgumentType]
+        weights: Any = None if guidance is None else _weights(guidance)
+        between: Any = ends
+        return cls(weights, between, rescale, threshold, temperature, top_k, top_p)
 
 
 NAMES = tuple(field.name for field in fields(Steering))
@@ -81,13 +99,28 @@ def percentile(threshold: str | None) -> float | None:
     if threshold in (None, OFF, STATIC):
         return None
     kind, colon, text = str(threshold).partition(":")
+    if kind == NEAREST:
+        return None
     if kind != DYNAMIC:
-        raise unknown("threshold", kind, (OFF, STATIC, DYNAMIC, f"{DYNAMIC}:{PERCENTILE}"))
+        known = (OFF, STATIC, DYNAMIC, f"{DYNAMIC}:{PERCENTILE}", NEAREST, f"{NEAREST}:1")
+        raise unknown("threshold", kind, known)
     says = f"threshold is dynamic:PERCENTILE with a share in (0, 1], as dynamic:{PERCENTILE}; not {threshold!r}"
     (share,) = _numbers(text, says)[:1] if colon else (PERCENTILE,)
     if not 0 < share <= 1:
         raise Refused(says)
     return share
+
+
+def level(threshold: str | None) -> float | None:
+    """The noise level sigma/alpha up to which guesses are clamped to the nearest embedding, None where they are not."""
+    kind, colon, text = str(threshold).partition(":")
+    if kind != NEAREST:
+        return None
+    says = f"threshold is nearest:LEVEL with a noise level above 0, as nearest:1; not {threshold!r}"
+    (highest,) = _numbers(text, says)[:1] if colon else (float("inf"),)
+    if not highest > 0:
+        raise Refused(says)
+    return highest
 
 
 def bounds(codec: Codec, threshold: str) -> tuple[float, float]:
@@ -98,6 +131,26 @@ def bounds(codec: Codec, threshold: str) -> tuple[float, float]:
             f"what {type(codec).__name__.lower()!r} encodes have none"
         )
     return codec.bounds
+
+
+def refuse_unfit(steering: Steering, codec: Codec, embedded: bool = False) -> None:
+    """Raises Refused for a threshold of data without bounds, for one to the nearest embedding where there are none, and
+    for truncation, by its name, of what is no tokens. embedded: whether states are embeddings of tokens.
+    """
+    if level(steering.threshold) is not None:
+        if not embedded:
+            raise Refused(
+                f"threshold = {steering.threshold!r} needs a model of embeddings, as text-diffusion-lm trains"
+            )
+    elif steering.thresholded:
+        bounds(codec, str(steering.threshold))
+    for name, value in list(steering.cut.items())[:1]:
+        asked = f"{name} = {value:g} is for guesses of tokens, and "
+        if embedded:
+            raise Refused(f"{asked}those of this model are embeddings")
+        if not codec.tokens:
+            name = type(codec).__name__.lower()
+            raise Refused(f"{asked}codec {name!r} makes none: guesses of values are kept in their range by threshold")
 
 
 def _weights(word: str) -> float | dict[str, float]:

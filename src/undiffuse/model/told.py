@@ -22,7 +22,8 @@ from undiffuse.model.text import Captions
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
 TAKEN = {  # by arguments of denoisers and of a model's `sample`
     *("x_t", "t", "x", "c_time", "drop", "n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices"),
-    *("progress", "random", "self", "interval", "rescale", "threshold"),
+    *("progress", "random", "self", "interval", "rescale", "threshold", "temperature", "top_k", "top_p"),
+    *("classifier", "form", "of", "control", "control_weight"),
 }
 KINDS = {"label": "classes", "vector": "(count, d)", "text": "texts", "image": "(count, channels, height, width)"}
 
