@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse import likelihood
 from undiffuse.core.categorical import Categorical, mask, uniform
 from undiffuse.core.column_predictor import ColumnPredictor
 from undiffuse.core.denoiser import Denoiser
@@ -205,5 +204,3 @@ def test_what_makes_no_sense_is_refused():
         TableMLP(1, (3, 3))
     with pytest.raises(Refused, match=r"this table_mlp takes rows of 5 columns, not items of \(4,\)"):
         TableMLP(5, (3,))(torch.zeros(2, 4), torch.zeros(2))
-    with pytest.raises(Refused, match="has no likelihood: a density of numbers and a probability of categories"):
-        likelihood.elbo(ColumnPredictor(Constant(11), PROCESS, "flow", (3, 2, 3)), X_0, subset=2)

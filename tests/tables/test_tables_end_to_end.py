@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import undiffuse
 from undiffuse.cli.main import main
+from undiffuse.core.errors import Refused
+from undiffuse.judging import sources
 
 TINY = ["train.steps=4", "network.width=16", "network.depth=1", "train.batch=32", "train.log_every=2"]
 
@@ -39,6 +42,21 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(wine: Path) -> Path:
     assert run("train", str(wine), "--out", str(wine.parent / "run"), "--set", "data.label=kind", *TINY) == 0
     return wine.parent / "run"
+
+
+def test_rows_are_scored_with_the_runs_columns_and_categories(trained: Path, tmp_path: Path):
+    """Without a dark wine, pale ones would be counted as category 0; the label and other columns are no columns."""
+    model = undiffuse.load(trained)
+    some = "kind,colour,price,hue,magnesium,alcohol\n" + "class_2,pale,9,1.04,127,14.23\n" * 5
+    (tmp_path / "pale.csv").write_text(some, encoding="utf-8")
+    found = sources.counted(str(tmp_path / "pale.csv"), model, labelled=True)
+    np.testing.assert_allclose(found.x[0], [14.23, 127, 1.04, 1], rtol=1e-6)
+    assert found.categories == ((), (), (), ("dark", "pale"))
+    assert found.classes == ("class_2",)
+    (tmp_path / "red.csv").write_text(some.replace("pale", "red"), encoding="utf-8")
+    with pytest.raises(Refused, match="red has 'red' in column 'colour', which the run does not"):
+        sources.counted(str(tmp_path / "red.csv"), model)
+    assert run("score", str(trained), str(tmp_path / "pale.csv"), "-o", str(tmp_path / "pale-scores.csv")) == 0
 
 
 def read(path: Path) -> list[dict[str, str]]:

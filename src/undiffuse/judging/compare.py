@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.drawing.draw import Drawn, Wish, draw
-from undiffuse.judging import sources, wording
-from undiffuse.judging.evaluate import Bar, asked_for, describe, sampling, silent, told
-from undiffuse.judging.judge import Judge, Judged
+from undiffuse.drawing.draw import Drawn, Wish, draw, has_tokens
+from undiffuse.judging import nll, sources, wording
+from undiffuse.judging.evaluate import Bar, asked_for, describe, enough, likelihood, sampling, silent, told
+from undiffuse.judging.judge import NLL, Judge, Judged
+from undiffuse.judging.scores import headline
 from undiffuse.judging.sources import Real
 from undiffuse.metrics.judge import Verdicts
 from undiffuse.model import parts
@@ -19,13 +20,16 @@ from undiffuse.model.model import Model, load
 
 @dataclass(frozen=True)
 class Compared:
-    """One run: what it is called here, where it lies, what it drew, and how that was judged."""
+    """One run: what it is called here, where it lies, what it drew, how that was judged, and how likely it finds the
+    held-out data, where that was asked.
+    """
 
     name: str
     path: Path
     model: Model
     drawn: Drawn
     judged: Judged
+    likelihood: dict[str, Any] | None = None
 
     @property
     def costs(self) -> dict[str, float]:
@@ -54,11 +58,20 @@ class Comparison:
         first = self.runs[0].judged.verdicts
         return [name for name in first if all(name in run.judged.verdicts for run in self.runs)]
 
+    @property
+    def likelihoods(self) -> tuple[str, list[float], float | None] | None:
+        """How likely every run finds the held-out data: what the numbers are, one a run, and what counting reaches."""
+        found = [headline(run.likelihood) for run in self.runs if run.likelihood is not None]
+        if len(found) < len(self.runs) or len({title for title, *_ in found}) > 1:
+            return None
+        return found[0][0], [value for _, value, _ in found], found[0][2]
+
     def content(self) -> dict[str, Any]:
         """Everything, in JSON's types."""
         runs = {
             run.name: {
-                "path": str(run.path), **run.costs, **run.drawn.steering.described(), "metrics": run.judged.verdicts
+                "path": str(run.path), **run.costs, **run.drawn.steering.described(), "metrics": run.judged.verdicts,
+                **({} if run.likelihood is None else {"likelihood": run.likelihood}),
             }
             for run in self.runs
         }  # fmt: skip
@@ -79,7 +92,7 @@ def best(verdicts: Sequence[Verdicts], name: str) -> set[int]:
 def compare(
     paths: Sequence[Path],
     which: str | None = None,
-    n: int = 1000,
+    n: int | None = None,
     wish: Wish | None = None,
     precision: str = "auto",
     command: str = "",
@@ -88,9 +101,9 @@ def compare(
 ) -> Comparison:
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 
-    Conditions are those of held-out items, in turn, where a run is told some.
-    which: other data to judge against. Raises Refused for fewer than two runs and for runs of different shapes, by
-    name.
+    Conditions are those of held-out items, in turn, where a run is told some. n: None for as many as `evaluate` draws.
+    which: other data to judge against. Raises Refused for fewer than two runs, and for runs of different shapes or of
+    tokens that spell something else, by name.
     """
     if len(paths) < 2:
         raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
@@ -103,6 +116,8 @@ def compare(
     models = [load(path, precision=precision) for path in paths]
     _refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
+    how = how.fitting(real.held_out)
+    n = enough(how, real) if n is None else n
     started = time.perf_counter()
     runs = []
     for name, path, model in zip(names, paths, models, strict=True):
@@ -110,7 +125,9 @@ def compare(
             drawn = draw(model, n, told(model, real, wish, n), advance)
         with bar(f"judging {name}", "metric") as advance:
             judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
-        runs.append(Compared(name, path, model, drawn, judged))
+        scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
+        found = None if scores is None else likelihood(scores, real)
+        runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
     first = runs[0].judged
     about = describe(command, wish.seed, n, started, first, sampling=sampling(wish), against=against)
@@ -135,6 +152,13 @@ def _refuse_other_shapes(names: list[str], models: list[Model]) -> None:
             raise Refused(
                 f"{name} makes samples of {kind(model)} and {names[0]} of {kind(models[0])}: they cannot be compared"
             )
+        if has_tokens(model) and _spelling(model) != _spelling(models[0]):
+            raise Refused(f"{name} spells with other symbols than {names[0]}: their tokens cannot be compared")
+
+
+def _spelling(model: Model) -> list[Any]:
+    """What the tokens of a model stand for."""
+    return [getattr(model.codec, field, None) for field in ("vocabulary", "unit", "symbols", "tokenizer")]
 
 
 def _unlike(names: list[str], models: list[Model]) -> list[str]:

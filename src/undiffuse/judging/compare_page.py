@@ -1,11 +1,13 @@
 """The comparison on one page and in one picture: the same seeds side by side, the numbers below."""
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from undiffuse import pictures
+from undiffuse.drawing.content import sheet
 from undiffuse.judging import page, wording
 from undiffuse.judging.compare import Compared, Comparison, best
 from undiffuse.model.files import write_json
@@ -24,10 +26,12 @@ def save(comparison: Comparison, folder: Path) -> list[str]:
 
 
 def row(comparison: Comparison, run: Compared) -> Image.Image:
-    """The first samples of one run: images next to each other; points beside real ones."""
+    """The first samples of one run: images next to each other, texts and tokens below; points beside real ones."""
     x = run.drawn.x
-    if x.ndim == 2:
+    if run.drawn.are_points:
         return pictures.overview(x[:POINTS], beside=comparison.real.held_out.x[:POINTS], names=run.drawn.columns)
+    if x.ndim == 2:
+        return sheet(replace(run.drawn, x=x[:SHOWN]))
     return pictures.grid(pictures.as_images(x[:SHOWN]), columns=SHOWN)
 
 
@@ -50,24 +54,31 @@ def text(comparison: Comparison) -> str:
     runs, about = comparison.runs, comparison.about
     lead = (
         f"{len(runs)} runs, {about['count']:,} samples each of seed {about['seed']}, judged against "
-        f"{about['against']} ({len(comparison.real.held_out):,} items). Features: {wording.features(about)}."
+        f"{about['against']} ({len(comparison.real.held_out):,} items)."
+        f"{wording.seen_in(about, comparison.real.train.vocabulary)}"
     )
     careful = [f'<p class="note">{escape(warning)}.</p>' for warning in comparison.warnings]
-    shown = "".join(
-        page.image(row(comparison, run), f"{run.name}: {run.path}", f"samples of {run.name}") for run in runs
-    )
-    note = "The same column is the same seed and the same class: what differs is the model."
+    shown = "".join(_shown(comparison, run) for run in runs)
+    place = "row" if runs[0].drawn.texts else "column"
+    note = f"The same {place} is the same seed and the same class: what differs is the model."
+    alike = runs[0].drawn.x.ndim > 2 or bool(runs[0].drawn.texts)
     return page.page(
         f"Comparison of {', '.join(run.name for run in runs)}",
         lead,
         [
-            page.section("Same seeds, side by side", shown, note=note if runs[0].drawn.x.ndim > 2 else ""),
+            page.section("Same seeds, side by side", shown, note=note if alike else ""),
             page.section("Numbers", _numbers(comparison), note=f"{wording.FLOOR} Bold is best."),
             page.section("Costs", _costs(comparison)),
             page.section("Take care", *careful),
             page.section("Make it again", page.code(str(about["command"]))),
         ],
     )
+
+
+def _shown(comparison: Comparison, run: Compared) -> str:
+    if run.drawn.texts:
+        return f"<p>{escape(run.name)}: {escape(str(run.path))}</p>" + page.texts(run.drawn.texts[:SHOWN])
+    return page.image(row(comparison, run), f"{run.name}: {run.path}", f"samples of {run.name}")
 
 
 def _numbers(comparison: Comparison) -> str:
@@ -85,6 +96,11 @@ def _numbers(comparison: Comparison) -> str:
         first = verdicts[0][name]
         said = f"{escape(wording.title(name, first))}<small>{escape(wording.word(name).says)}</small>"
         rows.append([said, *cells, wording.number(name, first["floor"]), first["better"], f"{first['count']:,}"])
+    if found := comparison.likelihoods:
+        title, values, baseline = found
+        cells = [f"<b>{value:.4f}</b>" if value == min(values) else f"{value:.4f}" for value in values]
+        beside = "" if baseline is None else f"by counting alone {baseline:.4f}"
+        rows.append([f"{escape(title)}<small>{beside}</small>", *cells, "-", "lower", ""])
     heads = ["metric", *(run.name for run in runs), "floor", "better", "items a side"]
     numbers = (*range(1, len(runs) + 2), len(runs) + 3)
     return page.table(heads, rows, numbers=numbers)

@@ -134,7 +134,7 @@ def evaluate_run(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
-    n = usual(max(1, len(classes(model, wish))), _count(how, real)) if n is None else n
+    n = usual(max(1, len(classes(model, wish))), enough(how, real)) if n is None else n
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
         drawn = draw(model, n, told(model, real, wish, n), advance)
@@ -159,11 +159,17 @@ def evaluate_run(
         step=model.facts.get("step"),
     )  # fmt: skip
     if scores is not None:
-        about["likelihood"] = scores.summary()
-        if real.train.spelling:
-            bound = about["likelihood"]["bound"]["bits_per_dim"]
-            about["likelihood"]["text"] = spelled.summary(real.train, nll.seen(real.held_out), bound)
+        about["likelihood"] = likelihood(scores, real)
     return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+
+
+def likelihood(scores: Scores, real: Real) -> dict[str, Any]:
+    """What was found of the held-out data's likelihood, in JSON's types; of texts by the character, too."""
+    found = scores.summary()
+    if real.train.spelling:
+        bound = found["bound"]["bits_per_dim"]
+        found["text"] = spelled.summary(real.train, nll.seen(real.held_out), bound)
+    return found
 
 
 def told(model: Model, real: Real, wish: Wish, n: int) -> Wish:
@@ -183,7 +189,7 @@ def sampling(wish: Wish) -> dict[str, Any]:
     return asked | {"steps": wish.steps, **wish.steering.described(), **by}
 
 
-def _count(how: Judge, real: Real) -> int:
+def enough(how: Judge, real: Real) -> int:
     """How many samples to draw, where nobody says it."""
     return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
 

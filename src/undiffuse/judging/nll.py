@@ -1,10 +1,6 @@
 """How likely a run finds data: log-densities and bounds of each item, in the data's own units."""
 
-import csv
-import io
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -13,85 +9,27 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
+from undiffuse.core.bins import Bins
+from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import derived
 from undiffuse.drawing.draw import LABEL, Advance
-from undiffuse.judging import spelled
+from undiffuse.judging.scores import BITS, Scores
+from undiffuse.judging.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
-from undiffuse.likelihood.bound import TOKENS as TOKENS_OF
 from undiffuse.model.conditions import requested, spread
 from undiffuse.model.model import Model
 from undiffuse.model.plan import at_once
 
-BITS = 1 / math.log(2)
 OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
 USUAL, FEWEST = 20, 10
 MOST = 512  # items at once
 ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
-TOKENS = 2**16
+TOKENS, ROWS = 2**16, 1000  # and of tables with categories so many rows
 
 Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is told (done, total)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """log p of each item in nats by the ODE, `bound`: the variational bound on it where asked for, both (count,).
-
-    Tokens have a bound only: log_prob is None. Of integers: log-probabilities of the levels, bounded from below; of
-    other numbers: densities in the data's units. error: what is left of the trace's estimate, nan where unknown. given:
-    the condition they are given, or "". variance: of the bound's steps: the model's own where it learned or was tuned
-    to one, else the posterior's. more: the standard errors that several probes and draws leave, and what spreading
-    levels over their bins costs, in nats of each item.
-    """
-
-    log_prob: np.ndarray | None
-    error: np.ndarray | None
-    elements: int
-    convention: str
-    given: str
-    bound: np.ndarray | None = None
-    terms: Bound | None = None
-    variance: str = ""
-    more: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def bits(self, nats: np.ndarray) -> np.ndarray:
-        """-nats in bits per dimension."""
-        return -nats * (BITS / self.elements)
-
-    def summary(self) -> dict[str, Any]:
-        """Bits per dimension over all items with their standard errors, in JSON's types."""
-        found: dict[str, Any] = {"convention": self.convention, "given": self.given, "elements": self.elements}
-        for name, nats in (("ode", self.log_prob), ("bound", self.bound)):
-            if nats is not None:
-                bits = self.bits(nats)
-                error = float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else None
-                found[name] = {"bits_per_dim": float(bits.mean()), "standard_error": error}
-                found["items"] = len(nats)
-        if self.variance:
-            found["bound"]["variance"] = self.variance
-        if "dequantisation" in self.more:
-            found["dequantisation"] = float(-self.bits(self.more["dequantisation"]).mean())
-        return found
-
-    def table(self, data: Dataset) -> str:
-        """One line an item as CSV: its number, name and label where known, nats and bits per dimension."""
-        columns: dict[str, list[Any]] = {"item": list(range(len(data)))}
-        if len(data.names):
-            columns["name"] = list(data.names)
-        if data.labels is not None:
-            columns["label"] = [data.classes[label] for label in data.labels]
-        if self.log_prob is not None:
-            columns |= {"log_prob": self.log_prob.tolist(), "bits_per_dim": self.bits(self.log_prob).tolist()}
-        columns |= {name: nats.tolist() for name, nats in self.more.items()}
-        if self.bound is not None:
-            columns |= {"bound": self.bound.tolist(), "bound_bits_per_dim": self.bits(self.bound).tolist()}
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        return file.getvalue()
 
 
 def score(
@@ -109,10 +47,11 @@ def score(
     density: Advance = lambda done, total: None,
     bounding: Advance = lambda done, total: None,
 ) -> Scores:
-    """log p of each item. bound: the variational bound as well, which is all there is of tokens. given: p(item given
-    its own conditions) of these names, true: all that the data have; false: p(item). told: conditions that are the same
-    for all items, as `Model.sample` takes them. probes: random directions of the trace. draws: of the noise that
-    spreads levels over their bins. start: where the ODE ends, below 1 for noise prediction without signal at 1.
+    """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
+    categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
+    told: conditions that are the same for all items, as `Model.sample` takes them. probes: random directions of the
+    trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
+    prediction without signal at 1.
 
     Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
     classes of the model, a model that needs a condition that is not given, and integers whose codec has no even levels.
@@ -123,10 +62,15 @@ def score(
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
-    if not encoded.is_floating_point():
+    codec: Any = model.codec
+    if not encoded.is_floating_point() or codec.mixed:
         picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
-        terms = likelihood.elbo(model.denoiser, encoded, subset=picked, progress=bounding, **options)
-        return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms)
+        denoiser: Any = model.denoiser
+        bounded = likelihood.embedded if hasattr(denoiser, "begun") else likelihood.elbo
+        options |= {"decoder": _bins(codec, encoded)} if codec.mixed else {}
+        terms = bounded(denoiser, encoded, subset=picked, progress=bounding, **options)
+        alone = _alone(codec, encoded) if codec.mixed else None
+        return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms, alone=alone)
     decoder = options["decoder"] = _decoder(model, x)
     scale = 0.0 if decoder else model.codec.log_det(model.shape)
     found: Density = likelihood.ode(
@@ -172,6 +116,8 @@ def evaluate(model: Model, held_out: Dataset, seed: int, bar: Bar) -> Scores:
 
 def seen(held_out: Dataset) -> Dataset:
     """The held-out items that `evaluate` looks at."""
+    if held_out.categories:
+        return held_out.some(ROWS)
     return held_out.some(max(ITEMS, TOKENS // held_out.shape[0]) if held_out.vocabulary else ITEMS)
 
 
@@ -212,6 +158,23 @@ def _condition(
     return requested(model, len(data), {**told, **own}), " and ".join([*own, *told])
 
 
+def _bins(codec: Any, encoded: Tensor) -> Bins:
+    """What the numbers of rows are rounded to, as wide as half of them are."""
+    low, high = codec.interval(encoded[:, : codec.numbers])
+    width = float((high - low).median()) if codec.numbers else 0.0
+    return Bins(codec.interval, min(width, 4.0))
+
+
+def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
+    """log p of rows whose columns are independent, each with its own frequencies in the training data, (count,)."""
+    numbers = encoded[:, : codec.numbers].double()
+    normal = Normal(torch.zeros_like(numbers), 1.0)
+    found = Bins(codec.interval).log_prob(numbers, normal)
+    for i, shares in enumerate(codec.frequencies):
+        found += torch.tensor(shares, dtype=torch.float64).log().to(found)[encoded[:, codec.numbers + i].long()]
+    return found.cpu().numpy()
+
+
 def _own(model: Model, data: Dataset, name: str) -> Any:
     """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
     if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
@@ -230,30 +193,3 @@ def _decoder(model: Model, x: np.ndarray) -> Decoder | None:
     if not (bool((low == low.flatten()[0]).all()) and bool((high == high.flatten()[0]).all())):
         raise Refused("the codec scales channels differently, so that integers have no even levels; pixels does not")
     return Decoder(float(low.flatten()[0]), float(high.flatten()[0]), int(limits.max) - int(limits.min) + 1)
-
-
-def lines(summary: dict[str, Any]) -> list[str]:
-    """The summary for people, one number a line."""
-    titles = {"ode": "negative log-likelihood, ODE", "bound": "negative log-likelihood, bound"}
-    what = summary["convention"] + (f" given the {summary['given']}" if summary["given"] else "")
-    said = f"({what}, {summary['items']:,} items)"
-    found = [(title, summary[name]) for name, title in titles.items() if name in summary]
-    if TOKENS_OF in summary["convention"]:
-        bounds = [f"{title}: {_of_tokens(number, summary['elements'])} {said}" for title, number in found]
-        return [*bounds, *(spelled.lines(summary["text"]) if "text" in summary else [])]
-    told = [f"{title}: {_with_error(number, 1, 4)} bits per dimension {said}" for title, number in found]
-    if "dequantisation" in summary:
-        cost = summary["dequantisation"]
-        told.append(f"of these, spreading levels over their bins costs {cost:.4f} or more (as far as the draws see)")
-    return told
-
-
-def _of_tokens(number: dict[str, Any], elements: int) -> str:
-    nats = number["bits_per_dim"] * elements / BITS
-    whole = _with_error(number, elements, 4)
-    return f"{whole} bits a sequence, {nats:.4f} nats, {number['bits_per_dim']:.5f} bits per token"
-
-
-def _with_error(number: dict[str, Any], times: int, digits: int) -> str:
-    error = number["standard_error"]
-    return f"{number['bits_per_dim'] * times:.{digits}f}" + ("" if error is None else f" +- {error * times:.{digits}f}")

@@ -1,5 +1,6 @@
 """How well a model guesses the data at every noise level, beside the best guess that is linear."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,8 @@ def errors(
     if model.codec.mixed:
         return Errors(levels.tolist(), unseen, learned, [], "squared error or cross-entropy of the guess, a column")
     first = model.codec.encode(train[0][:2000])
+    with torch.no_grad():
+        first = model.denoiser.state_of(first.to(model.device)).cpu()
     if first.is_floating_point():
         return Errors(levels.tolist(), unseen, learned, linear(first, levels))
     plain = frequent(model.denoiser.process, first, times)
@@ -90,8 +93,8 @@ def _error(model: Model, x_0: Tensor, told: Mapping[str, Any], t: float) -> floa
     model.denoiser.eval()
     total = 0.0
     for rows in torch.arange(len(x_0)).split(at_once(model)):
-        part = x_0[rows].to(model.device)
+        part = model.denoiser.state_of(x_0[rows].to(model.device))
         x_t = model.denoiser.process.marginal(part, t).sample(Random(0, rows))
         cond = {name: values[rows].to(model.device) for name, values in told.items()}
         total += float(model.denoiser(x_t, t, **cond).error(part).double().sum())
-    return total / x_0.numel()
+    return total / (len(x_0) * math.prod(model.denoiser.state_shape(model.shape)))

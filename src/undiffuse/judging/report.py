@@ -13,10 +13,9 @@ from PIL import Image
 from undiffuse import pictures
 from undiffuse.drawing.content import sheet, states, strip
 from undiffuse.drawing.draw import Drawn
-from undiffuse.judging import closest, nll, page, way, wording
-from undiffuse.judging.charts import COLOURS, Line, chart, smooth
+from undiffuse.judging import closest, page, report_curves, way, wording
 from undiffuse.judging.evaluate import RunEvaluation
-from undiffuse.judging.record import EVALUATION, Curve, history
+from undiffuse.judging.record import EVALUATION, history
 from undiffuse.pictures import png
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
@@ -84,10 +83,10 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
             note="The samples nearest to a training item. A model that has learnt by heart makes them equal.",
         ),
         page.side_by_side(
-            page.section("Loss while training", _losses(curves)),
-            page.section("Error of the guess at each noise level", _noise(evaluation)),
+            page.section("Loss while training", report_curves.losses(curves)),
+            page.section("Error of the guess at each noise level", report_curves.noise(evaluation)),
         ),
-        *_likelihood(evaluation),
+        *report_curves.likelihood(evaluation),
         page.section("Make it again", _commands(evaluation, run)),
         page.section(
             "Recipe and versions",
@@ -199,49 +198,6 @@ def _copies(evaluation: RunEvaluation) -> str:
     if both is None:
         return ""
     return page.image(both, closest.caption(evaluation.verdicts), "samples and the training items nearest to them")
-
-
-def _losses(curves: dict[str, Curve]) -> str:
-    if "loss" not in curves:
-        return ""
-    (steps, loss), validation = curves["loss"], curves.get("validation_loss")
-    lines = [
-        Line("", steps, loss, COLOURS[0], faint=True),
-        Line("training", steps, smooth(loss, len(loss) // 25), COLOURS[0]),
-    ]
-    if validation:
-        lines.append(Line("held out", *validation, COLOURS[1], dots=len(validation[0]) < 30))
-    caption = (
-        "Held-out items are measured with the averaged weights, which sampling uses. "
-        "Most of the loss is noise that nobody can predict: its floor is not 0."
-    )
-    return page.drawing(chart(lines, "step", "loss", log=min(loss) > 0), caption)
-
-
-def _noise(evaluation: RunEvaluation) -> str:
-    noise = evaluation.noise
-    lines = [
-        *([Line(noise.simple, noise.log_snr, noise.plain, COLOURS[2], dashed=True)] if noise.plain else []),
-        Line("training items", noise.log_snr, noise.train, COLOURS[0]),
-        Line("held out", noise.log_snr, noise.held_out, COLOURS[1]),
-    ]
-    caption = (
-        "Left is pure noise, right is clean data. "
-        "Where training items lie far below held-out ones, the model has learnt them by heart."
-    )
-    return page.drawing(chart(lines, "log-SNR", noise.what, log=True), caption)
-
-
-def _likelihood(evaluation: RunEvaluation) -> list[str]:
-    """The negative log-likelihood and the terms of its bound, where they were asked for."""
-    scores = evaluation.scores
-    if scores is None or scores.terms is None:
-        return []
-    levels, terms = nll.curve(scores.terms, evaluation.model.denoiser.process.schedule)
-    said = "".join(f"<p>{escape(line)}</p>" for line in nll.lines(scores.summary()))
-    caption = "What the bound pays between two noise levels. Left is pure noise, right is clean data."
-    drawn = chart([Line("bound", levels, terms)], "log-SNR", "bits per dimension", log=min(terms) > 0)
-    return [page.section("How likely held-out data are", said + page.drawing(drawn, caption))]
 
 
 def _commands(evaluation: RunEvaluation, run: Path) -> str:

@@ -1,5 +1,6 @@
 """Where real data and finished samples come from, as a person names them on the command line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from undiffuse.core.errors import Refused
 from undiffuse.data import door
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import derived, of_recipe
-from undiffuse.drawing.draw import LABEL
+from undiffuse.drawing.draw import LABEL, columns
 from undiffuse.judging import written
 from undiffuse.model import parts
+from undiffuse.model.model import Model
 from undiffuse.model.saved import Saved
 
+MISSING = " missing"  # behind a column's name, where a table says which of its numbers were filled in
 SHARE = 0.2  # held out of data that no run has split
 
 
@@ -51,10 +54,36 @@ def alike(which: str, like: Dataset, resize: int | None = None) -> Dataset:
         return written.text(which, like)
     fields: dict[str, Any] = {}
     if like.categories and door.table(which)["name"] == "table":
-        kinds = list(zip(like.columns, like.categories, strict=True))
-        numeric, words = [name for name, of in kinds if not of], [name for name, of in kinds if of]
-        fields = {"columns": like.columns, "numeric": numeric, "categorical": words}
+        fields = _columns(like.columns, like.categories)
     return renumber(recount(open_data(which, resize, **fields), like), like.classes)
+
+
+def counted(which: str, model: Model, labelled: bool = False, **fields: Any) -> Dataset:
+    """Data to score, as `open_data` has them, in the run's own tokens and with the columns and categories that it has;
+    raises Refused for symbols, columns and categories that the run does not know. labelled: a table has the label, too.
+    """
+    codec: Any = model.codec
+    if hasattr(codec, "tokens_of"):
+        key = {"key": model.recipe["data"]["key"]} if "key" in model.recipe["data"] else {}
+        return written.spelled(which, codec, model.shape[0], "what the run has learned", **key)
+    names, kinds = columns(model), getattr(codec, "categories", ())
+    if names and door.table(which)["name"] == "table":
+        label = {"label": model.recipe["data"].get("label", "")} if labelled else {}
+        fields = _columns(names, kinds or ((),) * len(names)) | label | fields
+    data = open_data(which, **fields)
+    if not kinds or data.columns != names:
+        return data
+    known = Dataset(np.zeros((1, len(names)), np.float32), columns=names, categories=kinds, name="the run")
+    return recount(data, known)
+
+
+def _columns(names: Sequence[str], kinds: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What to ask of a table so that it has these columns; those that say where numbers are missing it adds itself."""
+    added = [name for name in names if name.endswith(MISSING) and name.removesuffix(MISSING) in names]
+    own = {name: bool(words) for name, words in zip(names, kinds, strict=True) if name not in added}
+    fields: dict[str, Any] = {"missing": "impute"} if added else {}
+    numeric, words = [name for name, of in own.items() if not of], [name for name, of in own.items() if of]
+    return fields | {"columns": list(own), "numeric": numeric, "categorical": words}
 
 
 def recount(data: Dataset, like: Dataset) -> Dataset:

@@ -7,12 +7,15 @@ import numpy as np
 from undiffuse.data.dataset import Dataset
 from undiffuse.judging.markov import ORDER, bits
 
+MOST = 1000.0  # bits, whose perplexity is a number still
+
 
 def summary(train: Dataset, seen: Dataset, per_token: float) -> dict[str, Any]:
     """In JSON's types. seen: the held-out items that were looked at; per_token: the bound of them in bits a token.
 
     bits_per_character: all bits of the items over all characters that they spell, padding left out. perplexity:
-    2^(bits per token). baseline: the same items under a model of the last three tokens, counted in the training items.
+    2^(bits per token), up to 2^MOST. baseline: the same items under a model of the last three tokens, counted in the
+    training items.
     """
     texts = [len(text) for text in seen.texts(len(seen))]
     tokens, characters = seen.x.size, max(1, sum(texts))
@@ -20,7 +23,7 @@ def summary(train: Dataset, seen: Dataset, per_token: float) -> dict[str, Any]:
     return {
         "unit": seen.spelling["unit"],
         "bits_per_character": per_token * tokens / characters,
-        "perplexity": 2**per_token,
+        "perplexity": 2 ** min(per_token, MOST),
         "baseline": {
             "order": ORDER,
             "bits_per_token": float(counted.sum() / tokens),

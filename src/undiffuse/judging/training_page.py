@@ -62,6 +62,8 @@ def write(run: Path) -> Path:
         page.section("Samples over time", _pictures(run), note="The same noise every time, with the averaged weights."),
         page.side_by_side(
             page.section("Learning rate", _plain(story, "lr", "learning rate")),
+            page.section("Distance of embeddings", _plain(story, "embedding_gap", "the least, in sigma_0")),
+            page.section("Size of embeddings", _plain(story, "embedding_norm", "mean norm")),
             page.section("Accuracy on held-out data", _plain(story, "validation_accuracy", "accuracy")),
             page.section("Items per second", _plain(story, "images_per_second", "items per second")),
         ),

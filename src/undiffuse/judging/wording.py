@@ -128,6 +128,11 @@ def grade(name: str, verdict: Mapping[str, Any]) -> str:
     return "good" if worse <= good else "fair" if worse <= fair else "poor"
 
 
+def seen_in(about: Mapping[str, Any], vocabulary: int) -> str:
+    """` Features: pixels.` of what is looked at in features; nothing of tokens, which are read as they are."""
+    return "" if vocabulary else f" Features: {features(about)}."
+
+
 def features(about: Mapping[str, Any]) -> str:
     """`efficientnet_lite0 (size 96); images brought to 64 x 64 before`"""
     known = about["features"]

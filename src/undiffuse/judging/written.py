@@ -1,6 +1,7 @@
 """Other texts, and texts that were written to a file, as the tokens of the text that they are judged against."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,9 +36,16 @@ def written(path: Path, like: Dataset) -> Dataset:
 
 def text(which: str, like: Dataset) -> Dataset:
     """Other text in the tokens of `like`; raises Refused for what is no text, and for symbols that `like` lacks."""
-    table = door.table(which)
+    return spelled(which, Text(like.vocabulary, **like.spelling), like.shape[0], like.name)
+
+
+def spelled(which: str, codec: Text, length: int, whose: str, **fields: Any) -> Dataset:
+    """Text in the tokens of a codec, items of this length; whose: whose codec that is. fields: of the data component.
+
+    Raises Refused for what is no text, and for symbols that the codec lacks.
+    """
+    table = door.table(which) | fields
     if table["name"] != "text":
-        raise Refused(f"{which} is no text, and {like.name} is one")
-    codec = Text(like.vocabulary, **like.spelling)
+        raise Refused(f"{which} is no text, and {whose} is one")
     packing = "pad" if codec.pad >= 0 else "pack"
-    return registry.build("data", {**table, "length": like.shape[0], "packing": packing}).spelled_by(codec)
+    return registry.build("data", {**table, "length": length, "packing": packing}).spelled_by(codec)

@@ -4,6 +4,19 @@ from undiffuse.core.decoder import Decoder
 from undiffuse.likelihood.bound import Bound
 from undiffuse.likelihood.continuous import continuous
 from undiffuse.likelihood.elbo import elbo
+from undiffuse.likelihood.embedded import embedded
 from undiffuse.likelihood.ode import Code, Density, decode, encode, ode, round_trip
 
-__all__ = ["Bound", "Code", "Decoder", "Density", "continuous", "decode", "elbo", "encode", "ode", "round_trip"]
+__all__ = [
+    "Bound",
+    "Code",
+    "Decoder",
+    "Density",
+    "continuous",
+    "decode",
+    "elbo",
+    "embedded",
+    "encode",
+    "ode",
+    "round_trip",
+]

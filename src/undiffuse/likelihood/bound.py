@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from undiffuse.core.bins import Bins
 from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.likelihood.question import BITS, error_of_mean, has_tokens
+from undiffuse.likelihood.question import BITS, error_of_mean, has_rows, has_tokens
 
 DENSITY, LEVELS, TOKENS = "density of values", "probability of levels", "probability of tokens"
+ROWS, DENSE_ROWS = "probability of rows", "density of numbers and probability of categories"
 KERNEL = ", the last step being the forward kernel"
 
 
@@ -19,8 +21,8 @@ class Bound:
 
     prior, reconstruction, draw_error: (batch,); steps: (batch, n), steps[:, i] from times[i] to the next; times:
     (n + 1,), without the final 0. draw_error: the standard error that the noise leaves in each datum's sum, nan for
-    one draw. elements: the numbers or tokens of one datum. convention: what the bound is of, DENSITY, LEVELS or TOKENS,
-    and KERNEL where the last step is the forward kernel.
+    one draw. elements: the numbers or tokens of one datum. convention: what the bound is of, DENSITY, LEVELS, TOKENS,
+    ROWS or DENSE_ROWS, and KERNEL where the last step is the forward kernel.
     All in float64 on the CPU.
     """
 
@@ -61,12 +63,13 @@ def joined(
     found: list[tuple[Tensor, ...]],
     times: Tensor,
     x_0: Tensor,
-    decoder: Decoder | None,
+    decoder: Decoder | Bins | None,
     denoiser: Denoiser,
     last: str = "guess",
 ) -> Bound:
     """The bound of all data; found: prior, steps, reconstruction and draw_error of one part of them after the other."""
     prior, steps, rebuilt, error = (torch.cat(each).double().cpu() for each in zip(*found, strict=True))
-    convention = TOKENS if has_tokens(denoiser) else LEVELS if decoder else DENSITY
+    rounded, dense = (ROWS, DENSE_ROWS) if has_rows(denoiser) else (LEVELS, DENSITY)
+    convention = TOKENS if has_tokens(denoiser) else rounded if decoder else dense
     convention += KERNEL if last == "kernel" else ""
     return Bound(prior, steps, rebuilt, error, times, x_0[0].numel(), convention)

@@ -11,7 +11,7 @@ from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.rates import rate
 from undiffuse.likelihood.bound import Bound, joined
-from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
+from undiffuse.likelihood.question import Progress, has_rows, has_tokens, parts, silent
 from undiffuse.likelihood.terms import data, prior
 
 
@@ -36,14 +36,16 @@ def continuous(
     which are the result's steps. It runs from `start` (where SNR = 0 from log-SNR -20), and ends at t_min (default: the
     table's first step, else 1e-4), where the reconstruction is N(guess, sigma^2 / alpha^2), in levels with a decoder.
     Tokens: the integral over t of `rates.rate`, and the reconstruction is the guess itself.
-    Source: arXiv:2107.00630, eq. 17 to 19; arXiv:2310.16834, eq. 9. Raises Refused as `elbo` does, and for tokens on a
-    schedule of steps.
+    Source: arXiv:2107.00630, eq. 17 to 19; arXiv:2310.16834. Raises Refused as `elbo` does, for rows, and for
+    tokens on a schedule of steps.
     """
     x_0, process = data(denoiser, x_0, decoder), denoiser.process
     guess: Any
     tokens, schedule = has_tokens(denoiser), process.schedule
     if tokens and schedule.steps:
         raise Refused("the bound of tokens on a schedule of steps is that of the steps: take elbo")
+    if has_rows(denoiser):
+        raise Refused("the bound of rows is that of steps: take elbo")
     if points < 1:
         raise Refused(f"the integral needs at least 1 point, not {points}")
     last = t_min if t_min is not None else 1 / schedule.steps if schedule.steps else 1e-4

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.bins import Bins
 from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
@@ -23,7 +24,7 @@ def elbo(
     x_0: Tensor,
     times: Tensor | None = None,
     *,
-    decoder: Decoder | None = None,
+    decoder: Decoder | Bins | None = None,
     variance: Variance = "posterior",
     last: Last = "guess",
     seed: int = 0,
@@ -37,10 +38,12 @@ def elbo(
 ) -> Bound:
     """KL(q(x_T | x_0), p(x_T)) + sum KL(q(x_s | x_t, x_0), p(x_s | x_t)) - log p(x_0 | x_1), in expectation over q.
 
-    x_0: (batch, *shape), encoded values, or int64 tokens. times: from noise down, in [0, 1]; a 0 is appended where
+    x_0: (batch, *shape), encoded values, int64 tokens, or rows of both (`MixedColumns`), whose bound is that of all
+    parts together, and of independent parts the sum of theirs. times: from noise down, in [0, 1]; a 0 is appended where
     there is none, and the last step to it is the reconstruction. Default: the schedule's own table, else 1000 steps,
     even in log-SNR down to a noise of a quarter of the distance between levels (tokens: in t).
-    decoder: the data are levels, and the reconstruction is the probability of one; None: a density of values.
+    decoder: the data are levels, or numbers in `Bins`, and the reconstruction is the probability of one; None: a
+    density of values.
     variance: of p, as in Ancestral. In the reconstruction "posterior" and "beta" take the posterior's variance of the
     step before on a table, as DDPM's code does, else sigma^2 / alpha^2.
     last: what the last step p(x_0 | x_1) is: the denoiser's guess, or "kernel", the forward kernel q(x_1 | x_0) taken
@@ -122,7 +125,7 @@ class _Picks:
             yield which, 1 / (self.subset * p[which])
 
 
-def _grid(denoiser: Denoiser, times: Tensor | None, decoder: Decoder | None) -> Tensor:
+def _grid(denoiser: Denoiser, times: Tensor | None, decoder: Decoder | Bins | None) -> Tensor:
     """The times down to 0; raises Refused unless they fall.
 
     Below a quarter of the distance between levels noise hides nothing of them: steps there only cost, where the network

@@ -27,6 +27,11 @@ def has_tokens(denoiser: Denoiser) -> bool:
     return isinstance(denoiser.process.prior((1, 1)), Tokens)
 
 
+def has_rows(denoiser: Denoiser) -> bool:
+    """Whether the denoiser's data are rows, of numbers and tokens side by side."""
+    return hasattr(denoiser.process, "split")
+
+
 def checked(denoiser: Denoiser, x_0: Any) -> Tensor:
     """The data on the device of the denoiser's weights, values in float64.
 
@@ -35,7 +40,7 @@ def checked(denoiser: Denoiser, x_0: Any) -> Tensor:
     if why := denoiser.no_density():
         raise Refused(f"{type(denoiser).__name__} has no likelihood: {why}")
     if isinstance(x_0, Mapping):
-        raise Refused("a likelihood of several parts together is not defined here: ask for each part alone")
+        raise Refused("a likelihood of several parts together is for rows, MixedColumns: ask for each part alone")
     tokens = has_tokens(denoiser)
     if len(x_0) == 0:
         raise Refused("there are no data to score")

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.bins import Bins
 from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution, Normal, Tokens
@@ -17,7 +18,7 @@ from undiffuse.likelihood.question import checked
 Last = Literal["guess", "kernel"]
 
 
-def data(denoiser: Denoiser, x_0: Tensor, decoder: Decoder | None) -> Tensor:
+def data(denoiser: Denoiser, x_0: Tensor, decoder: Decoder | Bins | None) -> Tensor:
     """The data, checked; raises Refused where they or the decoder do not fit the denoiser."""
     x_0 = checked(denoiser, x_0)
     if decoder is None:
@@ -27,14 +28,17 @@ def data(denoiser: Denoiser, x_0: Tensor, decoder: Decoder | None) -> Tensor:
     return decoder.check(x_0)
 
 
+def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
+    """The parts of a process of rows, each with its own of the given batches and beliefs; else all as it is."""
+    if not hasattr(process, "split"):
+        return [(process, *given)]
+    cut = [getattr(each, "parts", None) or process.split(each) for each in given]
+    return [(part, *(each[name] for each in cut)) for name, part in process.product.parts.items()]
+
+
 def prior(process: Process, x: Tensor, t: Tensor) -> Tensor:
     """KL(q(x_t given x_0) || prior) in nats; raises Refused where it is infinite."""
-    belief: Any = process.prior(x.shape, t)
-    if isinstance(belief, Tokens):
-        belief = Tokens(belief.log_probs.to(x.device))
-    else:
-        belief = Normal(torch.zeros_like(x), process.schedule.prior_std(t).to(x) ** 2)
-    kl: Tensor = process.marginal(x, t).kl(belief)
+    kl = torch.stack([_prior(part, own, t) for part, own in apart(process, x)]).sum(0)
     if bool(kl.isinf().any()):
         raise Refused(
             f"the bound is infinite: at t = {float(t):g} tokens of the data are left that the prior cannot produce; "
@@ -63,12 +67,16 @@ def reconstruction(
     guess: Any,
     times: Tensor,
     variance: Variance = "posterior",
-    decoder: Decoder | None = None,
+    decoder: Decoder | Bins | None = None,
 ) -> Tensor:
     """The last term, log p(x_0 given x_t) in nats, (batch,); times: the whole grid down to 0, x_t lies at times[-2]."""
-    if isinstance(process.prior((1, 1)), Tokens):
-        return reverse(process, x_t, guess, 0.0, times[-2], "posterior", BOUND).log_prob(x_0)
-    return rebuilt(process, x_0, x_t, guess, times, variance, decoder)
+    found: list[Tensor] = []
+    for part, x, noisy, belief in apart(process, x_0, x_t, guess):
+        if isinstance(part.prior((1, 1)), Tokens):
+            found.append(reverse(part, noisy, belief, 0.0, times[-2], "posterior", BOUND).log_prob(x).double())
+        else:
+            found.append(rebuilt(part, x, noisy, belief, times, variance, decoder).double())
+    return torch.stack(found).sum(0)
 
 
 def kernel(
@@ -78,16 +86,28 @@ def kernel(
     guess: Any,
     times: Tensor,
     variance: Variance = "posterior",
-    decoder: Decoder | None = None,
+    decoder: Decoder | Bins | None = None,
 ) -> Tensor:
     """The same if p(x_0 given x_t) is the forward kernel q(x_t given x_0) taken backwards, whatever the guess."""
-    back: Any = process.marginal(x_t, times[-2])
-    found: Tensor = decoder.log_prob(x_0, back) if decoder else back.log_prob(x_0)
+    each: list[Tensor] = []
+    for part, x, noisy in apart(process, x_0, x_t):
+        back: Any = part.marginal(noisy, times[-2])
+        each.append(decoder.log_prob(x, back) if decoder and x.is_floating_point() else back.log_prob(x))
+    found = torch.stack(each).sum(0)
     if bool(found.isinf().any()):
         raise Refused(
             "the bound is infinite: the forward kernel cannot lead from a mask back to the data; last = 'guess'"
         )
     return found
+
+
+def _prior(process: Process, x: Tensor, t: Tensor) -> Tensor:
+    belief: Any = process.prior(x.shape, t)
+    if isinstance(belief, Tokens):
+        belief = Tokens(belief.log_probs.to(x.device))
+    else:
+        belief = Normal(torch.zeros_like(x), process.schedule.prior_std(t).to(x) ** 2)
+    return process.marginal(x, t).kl(belief).double()
 
 
 def ending(last: str) -> Callable[..., Tensor]:
