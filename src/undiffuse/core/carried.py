@@ -15,7 +15,7 @@ class Carried(Categories):
     """p(x_0) = guess where x_t is the mask, else onehot(x_t); the mask itself has no chance.
 
     here: x_t, (batch, *shape). mask: which token it is. guess: over the `symbols` that are data, 0 ... symbols - 1, and
-    never written out unless asked. size: the vocabulary, the mask among it. Source: arXiv:2406.07524, sec. 3.2.3.
+    never written out unless asked. size: the vocabulary, the mask among it. Source: arXiv:2406.07524, SUBS.
     """
 
     here: Tensor
@@ -28,7 +28,7 @@ class Carried(Categories):
         """Their logarithms, (batch, *shape, vocabulary)."""
         found = self.guess.log_probs
         beyond = found.new_full((*found.shape[:-1], self.size - found.shape[-1]), -torch.inf)
-        onehot = torch.nn.functional.one_hot(self.here, self.size).to(found).log()
+        onehot = torch.nn.functional.one_hot(self.here.long(), self.size).to(found).log()
         return torch.where(self._masked[..., None], torch.cat([found, beyond], dim=-1), onehot)
 
     def sample(self, random: Random, where: Tensor | None = None) -> Tensor:

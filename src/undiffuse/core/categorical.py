@@ -38,10 +38,11 @@ class Categorical(Process):
 
     def __post_init__(self) -> None:
         noise = torch.as_tensor(self.noise, dtype=torch.float64)
-        if noise.ndim != 1 or len(noise) < 2 or bool((noise < 0).any()) or abs(float(noise.sum()) - 1) > 1e-6:
+        total, least = float(noise.sum()), float(noise.min()) if noise.numel() else 0.0
+        if noise.ndim != 1 or len(noise) < 2 or not least >= 0 or not abs(total - 1) <= 1e-6:
             raise Refused(
                 "a noise vector needs 2 or more probabilities that sum to 1; "
-                f"these {noise.numel()} sum to {float(noise.sum()):g}"
+                f"these {noise.numel()} sum to {total:g}, the least of them {least:g}"
             )
         if float(self.schedule.alpha(torch.tensor(1.0))) > 0.5:
             raise Refused(
@@ -86,7 +87,7 @@ class Categorical(Process):
     ) -> Mixed:
         """keep onehot(x_t) + pull p(x_0) + fresh noise; keep = None: Bayes' posterior averaged over p(x_0), exactly.
 
-        Averaging posteriors is not the same as plugging p(x_0) into the posterior's formula (arXiv:2102.05379, eq. 13),
+        Averaging posteriors is not the same as plugging p(x_0) into the posterior's formula (arXiv:2102.05379),
         which is exact only for a certain x_0. keep: broadcasts to x_t.
         Raises ValueError for a keep that would make a probability negative.
         """
@@ -102,7 +103,7 @@ class Categorical(Process):
 
     def likelihood(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         """q(x_t given x_0 = k) over k, (batch, *shape, vocabulary), float64."""
-        alpha, sigma = self.chances(t, x_t)
+        x_t, (alpha, sigma) = x_t.long(), self.chances(t, x_t)
         here = torch.nn.functional.one_hot(x_t, len(self.noise))
         return alpha[..., None] * here + (sigma * self.vector.to(x_t.device)[x_t])[..., None]
 
@@ -121,7 +122,7 @@ class Categorical(Process):
         """
         alpha_s, sigma_s = self.chances(s, like)
         alpha_t, sigma_t = self.chances(t, like)
-        return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta + eta * alpha_t / alpha_s), 1.0)
+        return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta + eta * _ratio(alpha_t, alpha_s, 1.0)), 1.0)
 
     def score(self, x_t: Tensor, guess: Tokens, t: Tensor | float) -> Tensor:
         """Raises Refused: the gradient of a density is for values."""
@@ -164,7 +165,8 @@ class Categorical(Process):
         if x.is_floating_point() or (
             x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < size
         ):
-            raise Refused(f"tokens must be integers 0 ... {size - 1}; got {x.dtype} from {x.min():g} to {x.max():g}")
+            found = f"{x.dtype} from {x.min():g} to {x.max():g}" if x.numel() else f"none, of {x.dtype}"
+            raise Refused(f"tokens must be integers 0 ... {size - 1}; got {found}")
         return x.long()
 
     @cached_property

@@ -69,6 +69,6 @@ class ColumnPredictor(nn.Module, Denoiser):
         return process.row(parts)
 
     def no_density(self) -> str:
-        return "a density of numbers and a probability of categories are not added up here"
+        return self.scales.no_density()
 
     __call__ = nn.Module.__call__

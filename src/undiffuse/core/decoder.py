@@ -77,8 +77,8 @@ class Decoder:
 _special: Any = torch.special
 
 
-def _erf(below: Tensor, above: Tensor) -> Tensor:
-    """log(Phi(above) - Phi(below)), taken in the left tail, where both are small and no digits are lost."""
+def log_chance(below: Tensor, above: Tensor) -> Tensor:
+    """log(Phi(above) - Phi(below)) of float64 below < above, taken in the left tail, where no digits are lost."""
     flip = below + above > 0
     below, above = torch.where(flip, -above, below), torch.where(flip, -below, above)
     most: Tensor = _special.log_ndtr(above)
@@ -93,4 +93,4 @@ def _tanh_cdf(x: Tensor) -> Tensor:
     return 0.5 * (1 + ((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)).tanh())
 
 
-_LOG_BINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"erf": _erf, "tanh": _tanh}
+_LOG_BINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"erf": log_chance, "tanh": _tanh}

@@ -1,54 +1,18 @@
 """What a process or a denoiser believes about a batch: normal values, token probabilities, or several named parts."""
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from undiffuse.core.errors import Refused
+from undiffuse.core.belief import Distribution, over_elements
+from undiffuse.core.categories import Categories, Tokens
 from undiffuse.core.random import Random
 
-CHUNK = 2**20  # probabilities that are summed at once where tokens are drawn
-
-
-class Distribution(ABC):
-    """A belief about a batch (batch, *shape), independent over samples and elements."""
-
-    mean: Any  # tokens: probabilities
-
-    @abstractmethod
-    def sample(self, random: Random) -> Any:
-        """One draw a sample; depends on the stream and the sample index only."""
-
-    @abstractmethod
-    def log_prob(self, x: Any) -> Tensor:
-        """Log-density (values) or log-probability (tokens) in nats, summed over elements: (batch,)."""
-
-    @abstractmethod
-    def kl(self, other: Any) -> Tensor:
-        """KL(self || other) in nats, summed over elements: (batch,)."""
-
-    @abstractmethod
-    def error(self, x_0: Any) -> Tensor:
-        """The Bregman loss that E[x_0] minimises, summed over elements: squared error or cross-entropy; (batch,)."""
-
-    @abstractmethod
-    def mean_only(self) -> Self:
-        """The belief without its variance, for deterministic samplers; tokens: itself."""
-
-    @abstractmethod
-    def rows(self, part: slice) -> Self:
-        """The belief about some of the samples."""
-
-    @abstractmethod
-    def blend(self, other: Any, weight: float | Tensor) -> Self:
-        """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates:
-        guidance is `without.blend(with, weight)`.
-        """
+__all__ = ["Categories", "Distribution", "Joint", "Normal", "Tokens"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +51,16 @@ class Normal(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """-1/2 sum((x - mean)^2 / var + log(2 pi var))."""
         var = self._variance
-        return _sum(-0.5 * ((x - self.mean) ** 2 / var + (2 * math.pi * var).log()))
+        return over_elements(-0.5 * ((x - self.mean) ** 2 / var + (2 * math.pi * var).log()))
 
     def kl(self, other: Self) -> Tensor:
         """1/2 sum(log(v'/v) + (v + (m - m')^2) / v' - 1)."""
         mine, theirs = self._variance, other._variance
-        return _sum(0.5 * ((theirs / mine).log() + (mine + (self.mean - other.mean) ** 2) / theirs - 1))
+        return over_elements(0.5 * ((theirs / mine).log() + (mine + (self.mean - other.mean) ** 2) / theirs - 1))
 
     def error(self, x_0: Tensor) -> Tensor:
         """sum((mean - x_0)^2)."""
-        return _sum((self.mean - x_0) ** 2)
+        return over_elements((self.mean - x_0) ** 2)
 
     def mean_only(self) -> "Normal":
         return Normal(self.mean, 0.0)
@@ -124,95 +88,6 @@ class Normal(Distribution):
             raise ValueError("this blend has no positive variance: guide the means only, with mean_only()")
         mean = ((1 - weight) * self.mean / mine + weight * other.mean / theirs) / precision
         return Normal(mean, 1 / precision, other.fraction)
-
-
-class Categories(Distribution, ABC):
-    """Independent categories, log_probs (batch, *shape, vocabulary); a sample is int64 (batch, *shape)."""
-
-    log_probs: Any
-
-    @property
-    def mean(self) -> Tensor:  # type: ignore[override]
-        """The probabilities, (batch, *shape, vocabulary)."""
-        return self.log_probs.exp()
-
-    @abstractmethod
-    def sample(self, random: Random, where: Tensor | None = None) -> Tensor:
-        """One draw a sample; where: booleans (batch, *shape), the only places that need one: 0 elsewhere."""
-
-    @abstractmethod
-    def log_each(self, x: Tensor) -> Tensor:
-        """The log-probability of each token of x, (batch, *shape)."""
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """sum(log p(x))."""
-        return _sum(self.log_each(x))
-
-    def kl(self, other: Any) -> Tensor:
-        """sum(p (log p - log p')), with 0 log 0 = 0."""
-        mine = self.log_probs
-        p = mine.exp()
-        return _sum(torch.where(p > 0, p * (mine - other.log_probs), 0.0).sum(-1))
-
-    def error(self, x_0: Tensor) -> Tensor:
-        """-sum(log p(x_0))."""
-        return -self.log_prob(x_0)
-
-    def mean_only(self) -> Self:
-        return self
-
-    @abstractmethod
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Categories":
-        """The belief with its log-probabilities changed, wherever it is not certain anyway."""
-
-    def blend(self, other: Any, weight: float | Tensor) -> "Tokens":  # type: ignore[override]
-        """log p + weight (log p' - log p), renormalised. A category that either side excludes stays excluded;
-        weight: a number, or (batch,). Raises Refused for another vocabulary.
-        """
-        mine, theirs = self.log_probs, other.log_probs
-        if mine.shape[-1] != theirs.shape[-1]:
-            raise Refused(
-                f"two guesses over different vocabularies, of {mine.shape[-1]} and {theirs.shape[-1]} symbols, cannot "
-                "be mixed: guidance needs models of the same tokens"
-            )
-        if isinstance(weight, Tensor) and weight.ndim:
-            weight = weight.to(mine).reshape(-1, *(1,) * (mine.ndim - 1))
-        possible = (mine > -math.inf) & (theirs > -math.inf)
-        mixed = mine + weight * (theirs - mine)
-        return Tokens(torch.where(possible, mixed, -math.inf).log_softmax(-1))
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens(Categories):
-    """Categories written out: log_probs is normalised over the last axis."""
-
-    log_probs: Tensor
-
-    def sample(self, random: Random, where: Tensor | None = None) -> Tensor:
-        """By inverting the cumulative sum in float64, exact to the last digit of the uniform draw: Gumbel noise in
-        float32 would cut the tail and lower the entropy. A few places at a time, so that there is no second copy.
-        """
-        *shape, size = self.log_probs.shape
-        u = random.uniform(tuple(shape), device=self.log_probs.device)
-        drawn = torch.zeros_like(u, dtype=torch.int64)
-        asked: Tensor = torch.ones_like(drawn) if where is None else where
-        places: Any = asked.nonzero()
-        for some in places.split(max(1, CHUNK // size)):
-            at = some.unbind(1)
-            probs = self.log_probs[at].to(torch.promote_types(self.log_probs.dtype, torch.float32)).exp()
-            cumulative = probs.double().cumsum(-1)
-            level = u[at] * cumulative[:, -1]
-            drawn[at] = torch.searchsorted(cumulative, level[:, None], right=True)[:, 0].clamp(max=size - 1)
-        return drawn
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
-        return Tokens(change(self.log_probs))
-
-    def log_each(self, x: Tensor) -> Tensor:
-        return self.log_probs.gather(-1, x[..., None])[..., 0]
-
-    def rows(self, part: slice) -> "Tokens":
-        return Tokens(self.log_probs[part])
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,8 +126,3 @@ class Joint(Distribution):
 def sum_parts(terms: Any) -> Tensor:
     """The sum of (batch,) terms."""
     return torch.stack(list(terms)).sum(0)
-
-
-def _sum(elements: Tensor) -> Tensor:
-    """Over everything but the batch: (batch,)."""
-    return elements.flatten(1).sum(1) if elements.ndim > 1 else elements

@@ -41,7 +41,8 @@ class Gaussian(Process):
         """
         alpha_s, sigma_s = self.schedule.at(s, x_t)
         alpha_t, sigma_t = self.schedule.at(t, x_t)
-        keep = self.keep(s, t, x_t, eta=1.0) if keep is None else torch.as_tensor(keep, dtype=torch.float64)
+        whole = _keep(alpha_s, sigma_s, alpha_t, sigma_t, 1.0) if keep is None else keep
+        keep = torch.as_tensor(whole, dtype=torch.float64)
         pull = alpha_s - keep * alpha_t
         fresh = sigma_s**2 - keep**2 * sigma_t**2
         if fresh.device.type == "cpu" and bool((fresh < -1e-9 * sigma_s**2).any()):
@@ -57,8 +58,7 @@ class Gaussian(Process):
         """
         alpha_s, sigma_s = self.schedule.at(s, like)
         alpha_t, sigma_t = self.schedule.at(t, like)
-        ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)  # 0 ... 1 on the way to data
-        return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta**2 * (1 - ratio**2)).sqrt(), 1.0)
+        return _keep(alpha_s, sigma_s, alpha_t, sigma_t, eta)
 
     def kernel_variance(self, s: Tensor | float, t: Tensor | float, like: Tensor) -> Tensor:
         """The variance of the forward kernel q(x_t given x_s): sigma_t^2 - (alpha_t/alpha_s)^2 sigma_s^2;
@@ -116,6 +116,11 @@ class Gaussian(Process):
                 self.schedule.sigma(t),
             )  # an alpha that never changes has no graph
             return torch.autograd.grad(alpha.sum(), t)[0], torch.autograd.grad(sigma.sum(), t)[0]
+
+
+def _keep(alpha_s: Tensor, sigma_s: Tensor, alpha_t: Tensor, sigma_t: Tensor, eta: float) -> Tensor:
+    ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)  # 0 ... 1 on the way to data
+    return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta**2 * (1 - ratio**2)).sqrt(), 1.0)
 
 
 def _cast(coefficient: Tensor, like: Tensor) -> Tensor:

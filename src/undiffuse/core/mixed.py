@@ -56,6 +56,7 @@ class Mixed(Categories):
         return drawn if where is None else torch.where(where, drawn, 0)
 
     def log_each(self, x: Tensor) -> Tensor:
+        x = x.long()
         probs = self.keep * (x == self.here) + self.fresh * self.noise[x]
         if self.guess is not None and self.pull is not None:
             probs = probs + self.pull * self.guess.log_each(x).exp()

@@ -140,8 +140,9 @@ class TokenOracle(Denoiser):
 
     @property
     def timeless(self) -> bool:
-        """Whether the guess depends on x_t alone, as with a mask, where all that is masked is alike at any time."""
-        return getattr(self.process, "absorbing", None) is not None
+        """Whether the guess depends on x_t alone, as with a mask that is no data, which hides alike at any time."""
+        mask = getattr(self.process, "absorbing", None)
+        return mask is not None and not bool((self.sequences == mask).any())
 
     def draw(self, count: int, random: Random) -> Tensor:
         """(count, length) samples of the data."""

@@ -27,13 +27,13 @@ def probabilities(logits: Tensor, x_t: Tensor, t: Tensor | float, process: Any, 
 
 
 def subs(logits: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symbols: int) -> Categories:
-    """p = softmax(logits) where x_t is the mask, else certainly x_t; never the mask (arXiv:2406.07524, sec. 3.2.3)."""
+    """p = softmax(logits) where x_t is the mask, else certainly x_t; never the mask (arXiv:2406.07524, SUBS)."""
     guess = Tokens(_wide(logits)[..., :symbols].log_softmax(-1))
     return Carried(x_t, guess, process.absorbing, process.vocabulary)
 
 
 def plug_in(logits: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symbols: int) -> Categories:
-    """p ~ softmax(logits) q(x_t given x_0): the product form, arXiv:2107.03006, eq. 4, arXiv:2102.05379, eq. 13."""
+    """p ~ softmax(logits) q(x_t given x_0): the product form of arXiv:2107.03006 and arXiv:2102.05379."""
     if getattr(process, "absorbing", None) == symbols:
         return subs(logits, x_t, t, process, symbols)  # q is onehot(x_t), and alike for every symbol behind a mask
     likelihood = process.likelihood(x_t, t)
@@ -48,7 +48,8 @@ def logistic(outputs: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symb
     """The product form of p~ = a logistic law cut to the symbols, which stand for even levels v from -1 to 1:
 
     p~(k) ~ cdf((v_k + d/2 - m)/e^(h - 2)) - cdf((v_k - d/2 - m)/e^(h - 2)),  m = tanh(v(x_t) + outputs[..., 0]),
-    h = outputs[..., 1], d the distance of levels, v(mask) = 0. Source: arXiv:2107.03006, app. A.8 and released code.
+    h = outputs[..., 1], d the distance of levels, v(mask) = 0. Source: arXiv:2107.03006, its
+    truncated logistic, and released code.
     """
     outputs = _wide(outputs)
     levels = torch.linspace(-1, 1, symbols, dtype=outputs.dtype, device=outputs.device)

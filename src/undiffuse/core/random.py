@@ -14,6 +14,7 @@ from undiffuse.core.permutation import ROUNDS, Permutation, sides
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+_KEY_STEPS = np.arange(10, dtype=np.uint64)[:, None, None] * np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
 
 Word = TypeVar("Word", int, Tensor)
 
@@ -44,11 +45,10 @@ def philox_words(samples: NDArray[np.int64], blocks: int, key: tuple[int, int]) 
     even[1], odd[1] = (samples & _MASK)[:, None], (samples >> 32 & _MASK)[:, None]
     even, odd = even.reshape(2, -1), odd.reshape(2, -1)
     low, high = (0, 1) if sys.byteorder == "little" else (1, 0)
-    for number in range(10):
-        keys = [[key[0] + number * 0x9E3779B9 & _MASK], [key[1] + number * 0xBB67AE85 & _MASK]]
+    for keys in (np.array([[key[0]], [key[1]]], np.uint64) + _KEY_STEPS).astype(np.uint32):  # modulo 2^32
         product = np.multiply(even, _MULTIPLIERS, dtype=np.uint64).view(np.uint32).reshape(2, -1, 2)[::-1]
         even = product[..., high] ^ odd
-        even ^= np.array(keys, np.uint32)
+        even ^= keys
         odd = product[..., low]
     words = np.stack([even[0], odd[0], even[1], odd[1]], axis=-1)
     return words.reshape(len(samples), blocks * 4)

@@ -9,18 +9,22 @@ from undiffuse.core.distribution import Categories
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule, as_time
 
+END = 1 - 1e-6  # a time beyond counts as this one: at 1 alpha may be 0, and rates are the limit of 0/0
+
 
 def rate(process: Any, x_0: Tensor, x_t: Tensor, guess: Categories, t: Tensor | float) -> Tensor:
     """The bound's density over t in nats, (batch,): KL(q(x_s given x_t, x_0) || p(x_s given x_t))/(t - s), s -> t.
 
     sum_{y != x_t} v(y) - u(y) + u(y) log(u(y)/v(y)),  u and v the rates at which x_t turns back into y under the data
     and under the guess:  u(y) = -alpha'/alpha noise(x_t) r(y),  r = p_t(y)/p_t(x_t) as in `ratios`. So it is score
-    entropy (arXiv:2310.16834, eq. 8 and 9), and of a mask  -alpha'/(1 - alpha) sum_masked -log p(x_0 given x_t)
-    (arXiv:2406.07524, eq. 10; arXiv:2406.04329, eq. 5), for which the guess is asked about x_0 and x_t alone.
-    t: above 0, () or (batch,). Raises Refused for a process without a noise vector.
+    entropy, denoising and weighted by the diffusion (arXiv:2310.16834), and of a mask
+    -alpha'/(1 - alpha) sum_masked -log p(x_0 given x_t), the continuous-time bound of arXiv:2406.07524 and
+    arXiv:2406.04329, for which the guess is asked about x_0 and x_t alone.
+    t: above 0, () or (batch,); 1 is the limit there. Raises Refused for a process without a noise vector.
     """
     if not hasattr(process, "chances"):
         raise Refused(f"{type(process).__name__} has steps and no continuous time: take the objective 'elbo'")
+    x_0, x_t, t = x_0.long(), x_t.long(), as_time(t).clamp(max=END)
     alpha, sigma = process.chances(t, x_t)
     beta = falling(process.schedule, t, x_t) / alpha
     noise = torch.tensor(process.noise, dtype=torch.float64, device=x_t.device)

@@ -14,7 +14,7 @@ def ratios(process: Any, x_t: Tensor, x_0: Categories, t: Tensor | float) -> Ten
     """r(y) = p_t(y)/p_t(x_t), token by token with the others as they are, of a belief p(x_0 given x_t).
 
     r(y) = sum_k p(k) q(y given k)/q(x_t given k),  r(x_t) = 1;  (batch, *shape, vocabulary), float64.
-    Source: arXiv:2310.16834, sec. 3.1.
+    Source: arXiv:2310.16834, the concrete score.
     """
     likelihood = process.likelihood(x_t, t)
     possible = likelihood > 0
@@ -30,7 +30,7 @@ def believed(process: Any, x_t: Tensor, log_ratios: Tensor, t: Tensor | float) -
     below a share of 1e-4 w is bent so that it stays positive and keeps a slope. An alpha below 1e-4 counts as 1e-4:
     at 0 all ratios are the noise's, and say nothing of x_0.
     """
-    alpha, sigma = (c[..., None] for c in process.chances(t, x_t))
+    x_t, (alpha, sigma) = x_t.long(), (c[..., None] for c in process.chances(t, x_t))
     noise = torch.tensor(process.noise, dtype=torch.float64, device=x_t.device)
     own = torch.nn.functional.one_hot(x_t, len(noise)).bool()
     logits = log_ratios.double().masked_fill(own, 0.0)

@@ -79,6 +79,8 @@ def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, A
         if key not in known:
             raise unknown(owner, key, known)
         hint = hints.get(key, Any)
+        if hint == tuple[str, ...] and isinstance(value, str):  # one name, or some between commas
+            value = tuple(part.strip() for part in value.split(","))
         try:
             checked[key] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
         except ValidationError as error:
@@ -115,7 +117,10 @@ def _components(package: str) -> dict[str, Callable[[], type]]:
     """Name -> function that imports and returns the class; a folder is read, a file is imported."""
     module = importlib.import_module(package)
     if not hasattr(module, "__path__"):
-        own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == package]
+        public = getattr(module, "__all__", ())
+        own = [
+            c for c in vars(module).values() if inspect.isclass(c) and (c.__module__ == package or c.__name__ in public)
+        ]
         return {
             _snake(c.__name__): (lambda c=c: c)
             for c in own

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from undiffuse.core.bins import Bins
 from undiffuse.core.decoder import Decoder
 from undiffuse.core.distribution import Distribution, Normal
 from undiffuse.core.errors import Refused
@@ -31,7 +32,13 @@ def reverse(
 
 
 def rebuilt(
-    process: Process, x_0: Tensor, x_t: Tensor, guess: Any, times: Tensor, variance: str, decoder: Decoder | None
+    process: Process,
+    x_0: Tensor,
+    x_t: Tensor,
+    guess: Any,
+    times: Tensor,
+    variance: str,
+    decoder: Decoder | Bins | None,
 ) -> Tensor:
     """log p(x_0 given x_t) of the last step in nats, (batch,): a density, or with a decoder a level's probability.
 

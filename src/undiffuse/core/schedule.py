@@ -52,11 +52,16 @@ class Schedule(ABC):
         """
         t = as_time(t)
         if t.ndim == 0:
-            return self.alpha(t), self.sigma(t)
+            return self.both(t)
         if t.shape != like.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; it must be () or ({like.shape[0]},), one time a sample")
         wide = (-1,) + (1,) * (like.ndim - 1)
-        return self.alpha(t).to(like.device).reshape(wide), self.sigma(t).to(like.device).reshape(wide)
+        alpha, sigma = self.both(t)
+        return alpha.to(like.device).reshape(wide), sigma.to(like.device).reshape(wide)
+
+    def both(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha(t) and sigma(t); a schedule that finds both from one number finds it once."""
+        return self.alpha(t), self.sigma(t)
 
     def for_tokens(self, frequencies: Sequence[float], noise: Sequence[float]) -> Self:
         """The schedule for tokens as frequent as these and replaced by such noise; most ask for neither."""
@@ -83,6 +88,10 @@ class VariancePreserving(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return (-self.log_alpha_bar(t.double()).expm1()).clamp(min=0).sqrt()
+
+    def both(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log = self.log_alpha_bar(t.double())
+        return (log / 2).exp(), (-log.expm1()).clamp(min=0).sqrt()
 
     def prior_std(self, t: Tensor) -> Tensor:
         return torch.ones_like(t.double())
@@ -111,6 +120,11 @@ class Mixing(Schedule):
 def as_time(t: Tensor | float) -> Tensor:
     """A time in float64; refuses what lies outside [0, 1] where that can be seen without waiting for a GPU."""
     t = torch.as_tensor(t, dtype=torch.float64)
-    if t.device.type == "cpu" and t.numel() and not bool(((t >= 0) & (t <= 1)).all()):
+    if t.device.type == "cpu" and t.numel() and not _inside(t):
         raise ValueError(f"a time lies outside [0, 1] (0 = data, 1 = noise): {t.min():g} ... {t.max():g}")
     return t
+
+
+def _inside(t: Tensor) -> bool:
+    """Whether all of t lies in [0, 1]; of a single time, which samplers ask for at every step, without a tensor."""
+    return 0 <= t.detach().item() <= 1 if t.ndim == 0 else bool(((t >= 0) & (t <= 1)).all())

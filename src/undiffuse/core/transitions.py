@@ -146,7 +146,8 @@ class Transitions(Process):
         if x.is_floating_point() or (
             x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < size
         ):
-            raise Refused(f"tokens must be integers 0 ... {size - 1}; got {x.dtype} from {x.min():g} to {x.max():g}")
+            found = f"{x.dtype} from {x.min():g} to {x.max():g}" if x.numel() else f"none, of {x.dtype}"
+            raise Refused(f"tokens must be integers 0 ... {size - 1}; got {found}")
 
 
 def _check(matrices: Tensor) -> None:
@@ -174,6 +175,7 @@ def _no_keep() -> Refused:
 
 def _rows(matrices: Tensor, x: Tensor) -> Tensor:
     """The rows x of (K, K), or of a matrix for each sample: (batch, *shape, K)."""
+    x = x.long()
     if matrices.ndim == 2:
         return matrices[x]
     which = torch.arange(len(x), device=x.device).reshape(-1, *(1,) * (x.ndim - 1))

@@ -65,7 +65,7 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
         if asked.get("skip_broken"):
             warnings.append(f"{text}; left out")
         else:
-            problems.append(f"{text}; --skip-broken goes on without them")
+            problems.append(f"{text}; `train --skip-broken` goes on without them")
     facts["channels"] = [] if data.spelling else _channels(data)
     facts["duplicates"] = _duplicates(data)
     _labels(data, warnings)

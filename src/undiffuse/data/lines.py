@@ -60,7 +60,7 @@ class Cells:
         """What is wrong with a line that holds no numbers; "" if nothing is."""
         row = split(line, self.delimiter)
         if len(row) != self.width:
-            return ragged(row, self.width)
+            return ragged(line, row, self.width)
         wrong = next(filter(None, (no_number(row[i].strip(), i) for i in self.numbers)), "")
         if not wrong and self.label is not None and not row[self.label].strip():
             return "it has no label"
@@ -130,9 +130,10 @@ def blocks(path: Path, skip: int) -> Iterator[tuple[int, list[str], int]]:
                 return
 
 
-def ragged(row: list[str], width: int) -> str:
+def ragged(line: str, row: list[str], width: int) -> str:
     """What is wrong with a line of another number of cells."""
-    return f"{len(row)} cells instead of {width}"
+    found = f"{len(row)} cell{'s' * (len(row) != 1)} instead of {width}"
+    return found + (", its quote stays open: a cell is within one line" if line.count('"') % 2 else "")
 
 
 def no_number(cell: str, at: int) -> str:

@@ -69,7 +69,7 @@ class MixedCells:
         """What is wrong with a line; "" if nothing is."""
         row = split(line, self.cells.delimiter)
         if len(row) != self.cells.width:
-            return ragged(row, self.cells.width)
+            return ragged(line, row, self.cells.width)
         for place, (at, names) in enumerate(zip(self.cells.numbers, self.categories, strict=True)):
             cell = row[at].strip()
             if not names and not (place in self.filled and is_missing(cell)) and (wrong := no_number(cell, at)):

@@ -101,6 +101,9 @@ def _of_json(file: Path, stream: BinaryIO, key: str) -> Iterator[Piece]:
             )
         if not isinstance(said[key], str):
             raise Refused(f"{file}, line {number}: its {key!r} is {str(said[key])[:40]}, and no text: {shown}")
+        half = next((c for c in said[key] if "\ud800" <= c <= "\udfff"), None) if not said[key].isascii() else None
+        if half is not None:
+            raise Refused(f"{file}, line {number} has half a character, {half!r}, which is no UTF-8 text: {shown}")
         yield Piece(said[key], True)
 
 

@@ -34,7 +34,8 @@ class Text(Stored):
     or a Hugging Face tokenizer: its folder, its tokenizer.json, or its name. key: the field of .jsonl with the text.
     packing: "pack" joins all passages, an end between them, and cuts them into items; what is left at the very end,
     less than an item, is not used. A passage is a file, or a line of .jsonl. "pad" makes an item of each line and fills
-    it up with a symbol for nothing; longer ones are cut into several.
+    it up with a symbol for nothing; longer ones are cut into several. shortest: above 0 such a line is
+    cut into pieces of shortest to length tokens, evenly drawn, and those of characters end with a word where they can.
     The text is read in pieces, once to know its symbols and once to cut it, and kept on the disk where it is large.
     Of packed text blocks of 64 neighbouring items are held out together, or of less where there are less than 6,400, so
     that what is held out is passages of their own and not gaps in those that were learned; of padded text equal items
@@ -48,8 +49,14 @@ class Text(Stored):
     packing: Literal["pack", "pad"] = "pack"
     key: str = "text"
     most_words: int = 10_000
+    shortest: int = 0
 
     def __post_init__(self) -> None:
+        if self.shortest and (self.packing != "pad" or not 1 <= self.shortest <= self.length):
+            raise Refused(
+                f"shortest = {self.shortest} is for packing = 'pad', from 1 to the length {self.length:,}; with 0 "
+                "lines are cut where they are full"
+            )
         if not 2 <= self.length <= LONGEST or self.most_words < 2:
             raise Refused(
                 f"text needs a length of 2 to {LONGEST:,} and most_words of at least 2, not {self.length:,} and "
@@ -130,6 +137,7 @@ class Text(Stored):
         if len(counts) < 2:
             raise Refused(f"the text in {self.path} has one symbol only ({next(iter(counts))!r}): nothing to learn")
         most = lines + total // self.length + 1 if pads else (total + passed) // self.length + 1
+        most = None if self.shortest else most
         if self.tokens == "bytes":
             return Codec(256 + pads, unit="bytes", pad=256 if pads else -1), most
         between = (END if self.tokens == "words" else BREAK,) if passed > 1 and not pads else ()
@@ -140,7 +148,8 @@ class Text(Stored):
         return Codec(len(symbols), unit=unit, symbols=symbols, pad=len(symbols) - 1 if pads else -1), most
 
     def _packed(self, codec: Codec, about: dict[str, Any]) -> Iterator[np.ndarray]:
-        dtype, end = _dtype(codec.vocabulary), self._end(codec)
+        dtype = _dtype(codec.vocabulary)
+        end = self._end(codec).astype(dtype)  # else all tokens would take the width of these
         rest, begins = np.empty(0, dtype), False
         for piece in self._pieces("cutting"):
             tokens = codec.tokens_of(piece.text).astype(dtype)
@@ -157,12 +166,11 @@ class Text(Stored):
             yield rest[:whole].reshape(-1, self.length)
 
     def _padded(self, codec: Codec, about: dict[str, Any]) -> Iterator[np.ndarray]:
-        dtype, rows = _dtype(codec.vocabulary), []
+        dtype, rows, draw = _dtype(codec.vocabulary), [], np.random.default_rng(0)
         for piece in self._pieces("cutting"):
             tokens = codec.tokens_of(piece.text)
             about["tokens"] += len(tokens)
-            for start in range(0, len(tokens), self.length):
-                part = tokens[start : start + self.length]
+            for part in self._parts(tokens, codec, draw):
                 row = np.full(self.length, codec.pad, dtype)
                 row[: len(part)] = part
                 rows.append(row)
@@ -171,6 +179,20 @@ class Text(Stored):
                 rows = []
         if rows:
             yield np.stack(rows)
+
+    def _parts(self, tokens: np.ndarray, codec: Codec, draw: np.random.Generator) -> Iterator[np.ndarray]:
+        """A line, cut into pieces that fit an item."""
+        space = codec.symbols.index(" ") if self.shortest and " " in codec.symbols else -1
+        start = 0
+        while start < len(tokens):
+            size = int(draw.integers(self.shortest, self.length + 1)) if self.shortest else self.length
+            part = tokens[start : start + size]
+            start += len(part)
+            spaces = np.flatnonzero(part == space)
+            if len(spaces) and spaces[-1] and start < len(tokens):  # a word is not cut
+                start += int(spaces[-1]) + 1 - len(part)
+                part = part[: spaces[-1]]
+            yield part
 
     def _end(self, codec: Codec) -> np.ndarray:
         """The tokens between two passages."""

@@ -15,6 +15,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.model.by_classifier import led
 from undiffuse.model.conditions import numbers, steered
+from undiffuse.model.consensus import consensus
+from undiffuse.model.control import WEIGHT
 from undiffuse.model.label_model import LabelModel
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, plan
@@ -31,11 +33,12 @@ class Wish:
     """How to sample; whatever is left out is as the run's recipe says.
 
     sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own (`sampler.field=value` too).
-    steering: guidance, its interval and rescale, and thresholding.
+    steering: guidance, its interval and rescale, thresholding, and of tokens truncation.
     label: a class, by number or name; None: the classes in turn. told: other conditions, (name or kind, word), see
     `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
     at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
-    `Model.sample`.
+    `Model.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for each
+    one and keep that which is nearest to the others, see `consensus`.
     """
 
     seed: int = 0
@@ -49,8 +52,13 @@ class Wish:
     given: Mapping[str, Any] = field(default_factory=dict)
     classifier: LabelModel | None = None
     form: str = "guess"
+    control: Sequence[str] = ()
+    control_weight: float = WEIGHT
+    mbr: int = 1
 
     def __post_init__(self) -> None:
+        if self.mbr < 1:
+            raise Refused(f"mbr is how many texts each one is chosen from, 1 or more, not {self.mbr}")
         wrong = next((setting for setting in self.settings if "=" not in setting), None)
         if wrong is not None:
             raise Refused(
@@ -131,14 +139,21 @@ def has_tokens(model: Model) -> bool:
 
 def draw(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
     """n samples; sample i depends on (seed, i) and its class only. Raises Refused for what the model cannot do."""
-    model, asked = _asked(model, n, wish)
+    if wish.mbr > 1 and reader(model.codec) is None:
+        raise Refused(f"mbr = {wish.mbr} chooses among texts, and this run makes none")
+    model, asked = _asked(model, n * wish.mbr, wish)
     with _measured(model, n) as cost:
-        x = model.sample(n, **asked, batch=wish.batch, progress=progress).numpy()
+        x = model.sample(n * wish.mbr, **asked, batch=wish.batch, progress=progress).numpy()
+    if wish.mbr > 1:
+        x = x[consensus(x, wish.mbr, getattr(model.codec, "pad", -1))]
+        asked |= {LABEL: asked[LABEL][:: wish.mbr]} if isinstance(asked.get(LABEL), np.ndarray) else {}
     return _drawn(model, x, asked, wish, cost)
 
 
 def unroll(model: Model, n: int, wish: Wish, progress: Advance = lambda done, total: None) -> Drawn:
     """The same n samples with every state on the way from noise; all n are drawn together."""
+    if wish.mbr > 1:
+        raise Refused(f"mbr = {wish.mbr} chooses among finished texts: a way from noise is that of one text")
     model, asked = _asked(model, n, wish)
     steps = walked(model, n, wish).steps
     frames: list[np.ndarray] = []
@@ -187,10 +202,12 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, **vars(wish.steering)}
     if wish.classifier is not None:
         asked |= {"classifier": wish.classifier, "form": wish.form}
+    if wish.control:
+        asked |= {"control": list(wish.control), "control_weight": wish.control_weight}
     if wish.label is not None:
         asked[LABEL] = wish.label
     elif wish.classifier is not None or LABEL in model.conditions:
-        asked[LABEL] = in_turn(n, len(classes(model, wish)))
+        asked[LABEL] = in_turn(n, len(classes(model, wish)) * wish.mbr) // wish.mbr
     told = understood(model, wish.told)
     if LABEL in told and wish.label is not None:
         raise Refused(f"{LABEL!r} is given twice")
@@ -207,6 +224,7 @@ def _drawn(
         found, by = steered(model, wish.steering, given), ""
     else:
         found, by = led(model, wish.steering), f"by {wish.classifier.recipe.name} (form {wish.form})"
+    by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
     labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
     drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
     drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()))

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.rates import falling
+from undiffuse.core.rates import END, falling
 from undiffuse.core.ratios import ratios
 from undiffuse.core.times import Draw, Uniform
 from undiffuse.objectives.timed import Timed
@@ -35,6 +35,7 @@ class ScoreEntropy(Timed):
             raise Refused(f"score_entropy needs a noise vector, and {type(process).__name__} has none: take elbo")
         x_t = process.marginal(x_0, t).sample(random)
         guess: Any = denoiser(x_t, t, **cond)
+        t = t.clamp(max=END)
         told, true = (ratios(process, x_t, belief, t) for belief in (guess, process.point(x_0)))
         noise = torch.tensor(process.noise, dtype=torch.float64, device=x_t.device)
         possible = true > 0

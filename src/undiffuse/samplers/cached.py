@@ -25,7 +25,7 @@ class Cached(Sampler):
     (`denoiser.timeless`), as an exact one for masks does not, and a network without time conditioning. What is
     remembered is one guess, (batch, *shape, vocabulary).
     sampler: or its name; one that asks once a step, at x_t. Raises Refused for values, and for a denoiser that hears
-    the time. Source: arXiv:2406.07524.
+    the time. Source: arXiv:2406.07524, its cached sampler.
     """
 
     sampler: Sampler | str = "ancestral"
@@ -46,7 +46,9 @@ class Cached(Sampler):
     ) -> tuple[Distribution, Any]:
         tokens(denoiser.process, "cached")
         if not getattr(denoiser, "timeless", False):
-            raise Refused("cached needs a denoiser that does not hear the time: its guess would change with it")
+            raise Refused(
+                "cached needs a denoiser that does not hear the time: its guess would change with it; take ancestral"
+            )
         inner, before, guess = memory or (None, None, None)
         known = _Known(denoiser, before, guess)
         belief, inner = self.inner.step(known, x_t, t, s, inner, random=random, **cond)

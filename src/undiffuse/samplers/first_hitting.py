@@ -22,7 +22,7 @@ class FirstHitting(Sampler):
     The reversed process itself in continuous time, without any error of steps; its law is the data's where the guess
     is exact. One call a token: from 1 to 0 as many as there are masks, in one step of the grid (the default); a finer
     grid shows the way and gives the same law.
-    Raises Refused for noise without a mask. Source: arXiv:2409.02908, sec. 4.
+    Raises Refused for noise without a mask. Source: arXiv:2409.02908, its first-hitting sampler.
     """
 
     grid: ClassVar[Grid | None] = Even()

@@ -24,7 +24,7 @@ class Remask(Sampler):
     rule: "cap": r = min(rate, its bound); "rescale": r = rate times its bound. during: the times t, (low, high], where
     r is not 0.
     Raises Refused for a rate or `during` outside [0, 1], and for noise without a mask.
-    Source: arXiv:2503.00307, eq. 5 and sec. 4.
+    Source: arXiv:2503.00307, the posterior of ReMDM and its schedules, capped, rescaled and in an interval of times.
     """
 
     rate: float = 0.02

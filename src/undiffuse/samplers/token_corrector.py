@@ -23,7 +23,8 @@ class TokenCorrector(Sampler):
     A token that is drawn again alone leaves the law q(x_s) as it is, like a Gibbs step; drawn together, tokens that
     depend on one another disturb it by a term of order share: many corrections with a small share are the exact limit.
     predictor: the sampler between the levels, or its name. Nothing is corrected at sigma = 0.
-    Raises Refused for values, a share outside (0, 1] and no corrections. Source: arXiv:2205.14987, sec. 4.4.
+    Raises Refused for values, a share outside (0, 1] and no corrections.
+    Source: arXiv:2205.14987, its predictor-corrector sampler; there the corrector has rates, here it is a bridge.
     """
 
     predictor: Sampler | str = "ancestral"

@@ -26,7 +26,7 @@ class Unmask(Sampler):
     the data's law: the others reveal what is sure together, and their samples are less diverse than the data.
     randomness: Gumbel noise on the order, so much of it times sigma_s/sigma_1: none in the end.
     A temperature of the tokens themselves is `truncation`'s. Raises Refused for noise without a mask.
-    Source: arXiv:2202.04200, sec. 3.2.
+    Source: arXiv:2202.04200, its iterative decoding.
     """
 
     order: Order = "confidence"

@@ -125,7 +125,8 @@ def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Any]]:
     settings = parts.training(model.recipe)
     data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
     told = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}
-    return model.codec.encode(np.asarray(data.x)).to(model.device), told
+    with torch.no_grad():
+        return model.denoiser.state_of(model.codec.encode(np.asarray(data.x)).to(model.device)), told
 
 
 def _estimate(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from undiffuse.core.schedule import VariancePreserving
+from undiffuse.core.schedule import Schedule, VariancePreserving
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class ContinuousCosine(VariancePreserving):
 
     def sigma(self, t: Tensor) -> Tensor:
         return (math.pi / 2 * t.double()).sin()
+
+    both = Schedule.both
 
     def log_alpha_bar(self, t: Tensor) -> Tensor:
         return 2 * self.alpha(t).log()

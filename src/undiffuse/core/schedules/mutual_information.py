@@ -60,7 +60,7 @@ class MutualInformation(Mixing):
         noise = np.asarray(self.noise)
         data = np.pad(np.asarray(self.frequencies), (0, len(noise) - len(self.frequencies)))
         found: list[np.ndarray] = []
-        for a in np.array_split(alpha[:, None], -(-len(alpha) * len(noise) // ROOM)):
+        for a in np.array_split(alpha[:, None], max(1, -(-len(alpha) * len(noise) // ROOM))):
             drawn = (1 - a) * noise
             own, other = _xlogx(a + drawn), _xlogx(drawn)
             known = (data * (own + other.sum(1, keepdims=True) - other)).sum(1)

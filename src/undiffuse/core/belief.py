@@ -1,0 +1,49 @@
+"""What every belief about a batch can do: be drawn from, compared and mixed."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from torch import Tensor
+
+from undiffuse.core.random import Random
+
+
+class Distribution(ABC):
+    """A belief about a batch (batch, *shape), independent over samples and elements."""
+
+    mean: Any  # tokens: probabilities
+
+    @abstractmethod
+    def sample(self, random: Random) -> Any:
+        """One draw a sample; depends on the stream and the sample index only."""
+
+    @abstractmethod
+    def log_prob(self, x: Any) -> Tensor:
+        """Log-density (values) or log-probability (tokens) in nats, summed over elements: (batch,)."""
+
+    @abstractmethod
+    def kl(self, other: Any) -> Tensor:
+        """KL(self || other) in nats, summed over elements: (batch,)."""
+
+    @abstractmethod
+    def error(self, x_0: Any) -> Tensor:
+        """The Bregman loss that E[x_0] minimises, summed over elements: squared error or cross-entropy; (batch,)."""
+
+    @abstractmethod
+    def mean_only(self) -> Self:
+        """The belief without its variance, for deterministic samplers; tokens: itself."""
+
+    @abstractmethod
+    def rows(self, part: slice) -> Self:
+        """The belief about some of the samples."""
+
+    @abstractmethod
+    def blend(self, other: Any, weight: float | Tensor) -> Self:
+        """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates:
+        guidance is `without.blend(with, weight)`.
+        """
+
+
+def over_elements(elements: Tensor) -> Tensor:
+    """The sum over everything but the batch: (batch,)."""
+    return elements.flatten(1).sum(1) if elements.ndim > 1 else elements

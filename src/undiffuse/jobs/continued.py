@@ -1,0 +1,51 @@
+"""What keeps one run from overwriting another, and a continued one the same run."""
+
+from pathlib import Path
+
+from undiffuse.core.errors import Refused
+from undiffuse.model import parts
+from undiffuse.model import recipe as recipes
+from undiffuse.model.recipe import Recipe
+from undiffuse.training import checkpoint
+
+FREE = (  # what may change between a run and its continuation
+    "train.steps",
+    "train.accumulate",
+    "train.checkpoint_every",
+    "train.preview_every",
+    "train.validate_every",
+    "train.keep",
+    "data.path",
+    "data.skip_broken",
+)
+
+
+def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Raises Refused where a run would overwrite another, or would go on from what is not there or not the same."""
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder} is a file; choose a folder with --out")
+    full = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if not resume:
+        if full and (folder / recipes.FILE).exists():
+            raise Refused(
+                f"{folder} already holds a run: continue it with --resume, or choose another folder with --out"
+            )
+        if full:
+            raise Refused(f"{folder} is not empty: choose another folder with --out")
+        return
+    if not (folder / recipes.FILE).exists():
+        raise Refused(f"there is no run to resume in {folder}: it has no {recipes.FILE}")
+    if not full:
+        return
+    before = parts.resolve(Recipe.find(folder))
+    changed = before.difference(recipe, but=FREE)
+    if changed:
+        field, was, now = changed
+        raise Refused(
+            f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: "
+            f"on --resume only these may change: {', '.join(FREE)}"
+        )
+    newest, steps = checkpoint.newest(folder), parts.training(recipe).steps
+    reached = int(newest.name) if newest else 0
+    if steps < reached:
+        raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {steps}")

@@ -1,0 +1,105 @@
+"""The ends of what tokens can be: other integers, the last moment, one step, a mask that is a symbol of data."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from sums import network
+
+from undiffuse import likelihood
+from undiffuse.core import kernels
+from undiffuse.core.categorical import Categorical, mask, uniform
+from undiffuse.core.errors import Refused
+from undiffuse.core.oracles import TokenOracle
+from undiffuse.core.random import Random
+from undiffuse.core.rates import rate
+from undiffuse.core.schedules import JSD, LogLinear, MutualInformation, TokenCosine
+from undiffuse.core.transitions import Transitions
+from undiffuse.objectives import Denoising, Elbo, ScoreEntropy
+
+X = torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+@pytest.mark.parametrize("process", [
+    Categorical(JSD(4), mask(4)),
+    Categorical(JSD(4), uniform(3)),
+    Transitions(JSD(4), kernels.towards(JSD(4), uniform(3))),
+], ids=["mask", "uniform", "matrices"])  # fmt: skip
+def test_tokens_of_any_integers_are_those_of_int64(process: Any, dtype: torch.dtype):
+    """In particular uint8, which torch would take for a mask of booleans where it indexes."""
+    model = network(process, "plug_in")
+
+    def said(x: torch.Tensor) -> list[torch.Tensor]:
+        guess = model(x, 0.5)
+        return [
+            process.marginal(x, 0.5).log_prob(x),
+            process.likelihood(x, 0.5),
+            process.bridge(x, process.point(x), 0.25, 0.5).mean,
+            guess.log_prob(x),
+            guess.mean,
+            Elbo()(model, x, Random(0), {}),
+            Denoising("data")(model, x, Random(0), {}),
+            likelihood.elbo(model, x).nats,
+        ]
+
+    for found, wanted in zip(said(X.to(dtype)), said(X), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_the_rate_takes_any_integers():
+    process, t = Categorical(LogLinear(0.0), uniform(3)), torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    wanted = rate(process, X, X.flip(0), network(process, "plug_in")(X.flip(0), t), t)
+    small = rate(process, X.byte(), X.flip(0).byte(), network(process, "plug_in")(X.flip(0), t), t)
+    torch.testing.assert_close(small, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("schedule", [JSD(3), TokenCosine(), LogLinear(0.0)], ids=repr)
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_where_nothing_is_left_what_is_there_is_kept(schedule: Any, eta: float):
+    process = Categorical(schedule, uniform(3))
+    assert process.keep(1.0, 1.0, X, eta).expand(3, 3).tolist() == [[1.0] * 3] * 3
+
+
+def test_one_step_of_information_is_all_of_it():
+    schedule = MutualInformation(steps=1).for_tokens((0.5, 0.3, 0.2), uniform(3))
+    assert schedule.alpha(torch.tensor([0.0, 1.0])).tolist() == [1.0, 0.0]
+
+
+def test_a_mask_that_is_a_symbol_of_data_may_be_there_from_the_start():
+    """Bayes by hand: P(x_0 = mask given that it is seen) = p/(p + (1 - p) sigma), which depends on the time."""
+    process = Categorical(LogLinear(0.0), (0.0, 0.0, 1.0))
+    oracle = TokenOracle(process, torch.tensor([[0], [2]]), [0.75, 0.25])
+    for t in (0.1, 0.6):
+        assert float(oracle(torch.tensor([[2]]), t).mean[0, 0, 2]) == pytest.approx(0.25 / (0.25 + 0.75 * t))
+    assert not oracle.timeless
+
+
+def test_score_entropy_is_a_number_where_nothing_is_left():
+    """On a table with alpha(1) = 0 one step in T asks it there; of a mask it is the weighted cross-entropy."""
+    process = Categorical(JSD(4), mask(4))
+    model = network(process, "subs")
+    for t in (0.5, 1.0):
+        times = torch.full((3,), t, dtype=torch.float64)
+        wanted = Denoising("unmasking").at(times, model, X, Random(0), {})
+        torch.testing.assert_close(ScoreEntropy().at(times, model, X, Random(0), {}), wanted, rtol=1e-5, atol=1e-5)
+    free = Categorical(JSD(4), uniform(3))
+    found = ScoreEntropy().at(torch.ones(3, dtype=torch.float64), network(free, "plug_in"), X, Random(0), {})
+    assert float(found.abs().max().detach()) < 1e-4  # q(x_1) is alike for all data: nothing more is lost there
+
+
+def test_noise_that_is_no_number_or_negative_is_refused():
+    for noise, least in (((math.nan, 0.5, 0.5), "nan"), ((1.5, -0.5), "-0.5")):
+        with pytest.raises(Refused, match=f"the least of them {least}"):
+            Categorical(LogLinear(), noise)
+    with pytest.raises(Refused, match=r"got none, of torch.float32"):
+        Categorical(LogLinear(), uniform(3)).marginal(torch.zeros(0, 3), 0.5)
+
+
+def test_a_mask_in_the_data_is_refused_by_every_objective():
+    process = Categorical(LogLinear(0.0), mask(4))
+    model = network(process, "subs")
+    for objective in (Elbo(), Denoising("unmasking"), ScoreEntropy()):
+        with pytest.raises(Refused, match=r"the data have the token 3, and the symbols of data are 0 \.\.\. 2: a mask"):
+            objective(model, X + 1, Random(0), {})
