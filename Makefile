@@ -16,7 +16,7 @@ demo: .venv/.run  ## train on real handwritten digits, sample them, evaluate the
 	@echo "Look at $(DEMO)/samples.png, $(DEMO)/denoising.png and $(DEMO)/report.html"
 
 test: .venv/.dev  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/.dev  ## ruff, ruff format and pyright
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import undiffuse
 SMALL = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
 SHORT = [
     "train.steps=4",
-    "train.batch=8",
+    "train.batch=32",  # validation goes through hundreds of held-out digits in batches of this size
     "train.warmup=0",
     "train.previews=10",
     "train.log_every=1",

@@ -13,7 +13,7 @@ from PIL import Image
 
 Undiffuse = Callable[..., Any]
 RANDOM = np.random.default_rng(0)
-QUICK = ["train.steps=1", "train.batch=2", "train.previews=1", "network.width=8"]
+QUICK = ["train.steps=1", "train.batch=2", "train.previews=1", "sampler.steps=2", "network.width=8"]
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +160,7 @@ def test_mistakes_are_refused(undiffuse_: Undiffuse):
 
 def test_another_data_for_any_recipe(undiffuse_: Undiffuse):
     np.save("points.npy", RANDOM.normal(size=(40, 2)))
-    done = undiffuse_("train", "toy-2d", "--data", "points.npy", "--set", *QUICK[:3], "--out", "run")
+    done = undiffuse_("train", "toy-2d", "--data", "points.npy", "--set", *QUICK[:4], "--out", "run")
     assert done.status == 0, done.err
     assert 'path = "points.npy"' in Path("run/recipe.toml").read_text()
     assert "there is no data at nowhere" in undiffuse_("train", "toy-2d", "--data", "nowhere").err

@@ -9,6 +9,7 @@ from undiffuse import jobs
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import derived
+from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
 
 
@@ -93,10 +94,10 @@ def test_only_pictures_are_made_into_conditions() -> None:
 def test_a_run_learns_from_what_is_made_of_its_items_and_is_told_it(tmp_path: Path) -> None:
     settings = [
         *("conditions.low.kind=image", "conditions.low.of=superresolve:2", "conditions.low.drop=0.2"),
-        *("network.width=8", "network.attention=[]", "train.steps=2", "train.batch=8", "train.preview_every=2"),
-        "train.precision=float32",
+        *("network.width=8", "network.attention=[]", "train.steps=2", "train.batch=32", "train.preview_every=2"),
+        *("train.precision=float32", "sampler.steps=2"),
     ]
-    tables = {name: dict(table) for name, table in jobs.Recipe.find("digits").tables.items() if name != "conditions"}
+    tables = {name: dict(table) for name, table in Recipe.find("digits").tables.items() if name != "conditions"}
     run = jobs.train({**tables, "conditions": {}}, out=tmp_path / "run", overrides=settings).run()
     assert run.conditions["low"].shape == (1, 4, 4)
     drawn = run.sample(2, low=np.zeros((1, 4, 4), np.uint8), steps=2)

@@ -68,7 +68,7 @@ def test_the_noise_of_smooth_images_is_estimated():
 def model(tmp_path_factory: pytest.TempPathFactory) -> undiffuse.Model:
     """A tiny model of digits, hardly trained."""
     small = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
-    short = ["train.steps=4", "train.batch=16", "train.previews=2", "train.warmup=0", "sampler.steps=4"]
+    short = ["train.steps=4", "train.batch=64", "train.previews=2", "train.warmup=0", "sampler.steps=4"]
     run = tmp_path_factory.mktemp("runs") / "tiny"
     undiffuse.train("digits", out=run, overrides=[*small, *short]).run()
     return undiffuse.load(run, precision="float32")

@@ -140,7 +140,8 @@ def test_a_permutation_holds_each_once_and_differs_by_stream(n: int):
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 20])
 def test_every_item_and_every_pair_is_as_likely_anywhere(n: int):
-    orders = torch.stack([order(Random(seed), n) for seed in range(2000)])
+    count = 1000 if n < 10 else 2000  # at least five of each pair are expected
+    orders = torch.stack([order(Random(seed), n) for seed in range(count)])
     assert stats.chisquare(torch.bincount(orders[:, 0], minlength=n).numpy()).pvalue > 1e-4
     assert stats.chisquare(torch.bincount(orders[:, -1], minlength=n).numpy()).pvalue > 1e-4
     pairs = torch.bincount(orders[:, 0] * n + orders[:, 1], minlength=n * n).view(n, n)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import every
+from registered import every
 
 from undiffuse.core import registry, scales, schedules, times
 from undiffuse.core.errors import Refused

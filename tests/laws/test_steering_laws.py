@@ -25,11 +25,14 @@ from undiffuse.guidance import (
     DPS,
     MMPS,
     Autoguidance,
+    Clamp,
     Classifier,
     ClassifierFree,
+    Constraint,
     Energy,
     Experts,
     Given,
+    GradientControl,
     Inpaint,
     MeanShift,
     OptimalVariance,
@@ -75,11 +78,13 @@ Maker = Callable[[Any, Sampler], tuple[Denoiser, Sampler]]
 VALUES: dict[str, Maker] = {
     "autoguidance": lambda d, s: (Autoguidance(d, Told(2.0), 2.0), s),
     "classifier": lambda d, s: (Classifier(d, log_prob), s),
+    "clamp": lambda d, s: (Clamp(d, torch.round, (0.0, 1.0)), s),
     "classifier_free": lambda d, s: (ClassifierFree(d, weight=2.0, interval=(0.1, 50.0), rescale=0.5), s),
     "dps": lambda d, s: (d, DPS(s, SEEN, 0.2)),
     "energy": lambda d, s: (Energy(d, score, 0.5), s),
     "experts": lambda d, s: (Experts(d, [Given(d, other=1.0), Told(1.5)]), s),
     "given": lambda d, s: (Given(d, other=1.0), s),
+    "gradient_control": lambda d, s: (d, GradientControl(s, lambda x, t: score(x))),
     "inpaint": lambda d, s: (d, Inpaint(s, KNOWN, PART)),
     "mean_shift": lambda d, s: (d, MeanShift(s, log_prob)),
     "mmps": lambda d, s: (MMPS(d, SEEN, 2), s),
@@ -91,8 +96,14 @@ VALUES: dict[str, Maker] = {
     "windows": lambda d, s: (Windows(d, (1,)), s),
 }
 EXACT = Ancestral("exact")
+QUICK: dict[str, Any] = {"rtol": 0.05, "atol": 0.05, "updates": 1}  # where these are fields: few calls of the network
 WITHOUT_VARIANCE = {"classifier", "dps", "energy", "mmps", "particles", "pigdm", "windows"}
-OF_TOKENS = {"infill": "infill is for tokens", "token_classifier": "has no mask", "truncation": "truncation is for"}
+OF_TOKENS = {
+    "constraint": "constraint is for tokens",
+    "infill": "infill is for tokens",
+    "token_classifier": "has no mask",
+    "truncation": "truncation is for",
+}
 N, TIMES, LABEL = 4, LogSNR()(VP(), 3), torch.tensor([1.0, -1.0, 0.5, 2.0])
 
 
@@ -123,9 +134,9 @@ def test_every_guidance_of_values_works_with_every_sampler_and_does_not_see_the_
     """Samplers that draw no noise cannot carry particles, and one that asks for the guess's variance does not go with
     guidance that leaves none; nothing else is refused.
     """
+    sampler = replace(sampler, **{name: value for name, value in QUICK.items() if hasattr(sampler, name)})  # type: ignore[type-var]
     if not of_values(sampler):
         return
-    sampler = replace(sampler, rtol=0.05, atol=0.05) if hasattr(sampler, "rtol") else sampler  # type: ignore[type-var]
     for name, make in VALUES.items():
         denoiser, steered = make(Told(), sampler)
         if name == "particles" and not draws_noise(sampler):
@@ -146,6 +157,7 @@ def test_every_guidance_of_values_works_with_every_sampler_and_does_not_see_the_
 @pytest.mark.parametrize("name", OF_TOKENS)
 def test_guidance_of_tokens_is_refused_for_values(name: str):
     settings: dict[str, Any] = {
+        "constraint": {"allowed": [{0}]},
         "infill": {"known": KNOWN, "where": PART},
         "token_classifier": {"classifier": log_prob},
         "truncation": {},
@@ -160,6 +172,7 @@ ABLE: dict[str, Maker] = {
     "autoguidance": lambda d, s: (Autoguidance(d, OTHER, 1.5), s),
     "classifier_free": lambda d, s: (ClassifierFree(d, weight=2.0), s),
     "experts": lambda d, s: (Experts(d, [Given(d, other=1.0)]), s),
+    "constraint": lambda d, s: (Constraint(d, [{0}, {0, 1}]), s),
     "given": VALUES["given"],
     "inpaint": lambda d, s: (d, Inpaint(s, torch.tensor([[0, 1]]), PART)),
 }

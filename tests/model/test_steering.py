@@ -86,9 +86,8 @@ def test_the_recipe_s_weights_by_name_are_of_the_conditions_that_are_given():
         model.sample(2, label=1, style=[1.0, 2.0], guidance={"label": 3.0, "style": 1.5}),
     )
     assert steered(made(), Steering(rescale=0.3), ("label",)).words() == "guidance 2, rescaled by 0.3"
-    assert both.described() == {
-        "guidance": {"label": 3.0, "style": 1.5}, "interval": [0.2, 5.0], "rescale": None, "threshold": None
-    }  # fmt: skip
+    silent = dict.fromkeys(("rescale", "threshold", "temperature", "top_k", "top_p"))
+    assert both.described() == {"guidance": {"label": 3.0, "style": 1.5}, "interval": [0.2, 5.0], **silent}
     assert Steering(interval=(1.0, float("inf"))).described()["interval"] == [1.0, "inf"]
 
 
@@ -111,6 +110,11 @@ def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_othe
     whiten = Whiten((0.0, 0.0), (1.0, 1.0))
     with pytest.raises(Refused, match=r"threshold = 'dynamic' needs data with bounds, .* 'whiten' encodes have none"):
         made(whiten).sample(2, threshold="dynamic")
+    with pytest.raises(Refused, match=r"temperature = 0\.5 is for guesses of tokens, and codec 'pixels' makes none"):
+        made(wild).sample(2, temperature=0.5)
+    assert torch.equal(made(wild).sample(2, temperature=1.0, top_k=0, top_p=1.0), made(wild).sample(2))
+    with pytest.raises(Refused, match=r"top_p = 0.9 is for guesses of tokens, .*kept in their range by threshold"):
+        parts.check(Recipe.find("toy-2d").override(["sampler.top_p=0.9"]))
     recipe = Recipe.find("toy-2d").override(["sampler.threshold=static"])
     with pytest.raises(Refused, match="threshold = 'static' needs data with bounds"):
         parts.check(recipe)
@@ -126,6 +130,8 @@ def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_othe
         ({"threshold": "dynamc"}, r"threshold has no 'dynamc' \(did you mean 'dynamic'\?\)"),
         ({"threshold": "dynamic:2"}, r"dynamic:PERCENTILE with a share in \(0, 1\], as dynamic:0.995; not 'dynamic:2'"),
         ({"threshold": "dynamic:x"}, "not 'dynamic:x'"),
+        ({"temperature": 0.0}, r"needs temperature > 0, .*not 0, 0 and 1"),
+        ({"top_p": 1.5}, r"top_p in \(0, 1\], not 1, 0 and 1.5"),
     ],
 )
 def test_steering_that_makes_no_sense_is_refused(asked: dict[str, Any], message: str):

@@ -14,7 +14,6 @@ from undiffuse.core.schedules import LinearBeta, ScaledLinearBeta, Table
 from undiffuse.core.times import Leading, Trailing
 from undiffuse.samplers import DDIM, Ancestral, Heun, Multistep
 
-diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.parity
 # Those schedulers turn tensors into arrays in a way that NumPy 2 deprecates; the warning is theirs.
 OLD_NUMPY = pytest.mark.filterwarnings(
@@ -27,6 +26,12 @@ ORACLE = MixtureOracle(PROCESS, WEIGHTS, MEANS, VARIANCES)
 START = Random(0).normal((6, 2), dtype=torch.float64)
 
 
+@pytest.fixture(scope="module")
+def diffusers() -> Any:
+    """The other library; importing it takes seconds, so only a process that comes to these tests does."""
+    return pytest.importorskip("diffusers")
+
+
 def noise(x: Tensor, index: Any) -> Tensor:
     """The noise guess at DDPM's index, as those schedulers want it."""
     t = (torch.as_tensor(float(index), dtype=torch.float64) + 1) / 1000
@@ -37,7 +42,7 @@ def at(index: int) -> Tensor:
     return torch.tensor((index + 1) / 1000, dtype=torch.float64)
 
 
-def test_alpha_bars():
+def test_alpha_bars(diffusers: Any):
     for theirs, ours in (
         ("linear", LinearBeta(beta_start=0.0001, beta_end=0.02)),
         ("scaled_linear", ScaledLinearBeta(beta_start=0.0001, beta_end=0.02)),
@@ -51,7 +56,7 @@ def test_alpha_bars():
 
 @pytest.mark.parametrize(("theirs", "ours"), [("fixed_small", "posterior"), ("fixed_large", "beta")])
 @pytest.mark.parametrize("index", [1, 2, 500, 999])
-def test_ddpm_steps(theirs: str, ours: Any, index: int):
+def test_ddpm_steps(diffusers: Any, theirs: str, ours: Any, index: int):
     scheduler = diffusers.DDPMScheduler(variance_type=theirs, clip_sample=False)
     z = torch.randn(START.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     wanted = scheduler.step(noise(START, index), index, START, generator=torch.Generator().manual_seed(3)).prev_sample
@@ -60,7 +65,7 @@ def test_ddpm_steps(theirs: str, ours: Any, index: int):
     torch.testing.assert_close(belief.mean + torch.as_tensor(belief.var).sqrt() * z, wanted, rtol=0, atol=tolerance)
 
 
-def test_the_last_ddpm_step_adds_no_noise():
+def test_the_last_ddpm_step_adds_no_noise(diffusers: Any):
     wanted = diffusers.DDPMScheduler(clip_sample=False).step(noise(START, 0), 0, START).prev_sample
     for variance in ("posterior", "beta"):
         belief: Any = Ancestral(variance).step(
@@ -71,7 +76,7 @@ def test_the_last_ddpm_step_adds_no_noise():
 
 @pytest.mark.parametrize("steps", [1, 10, 50])
 @pytest.mark.parametrize(("spacing", "grid"), [("leading", Leading()), ("trailing", Trailing())])
-def test_ddim_runs(steps: int, spacing: str, grid: Any):
+def test_ddim_runs(diffusers: Any, steps: int, spacing: str, grid: Any):
     """Only where the steps divide the table: elsewhere their previous time is t - T // steps,
     which is not the grid's.
     """
@@ -87,7 +92,7 @@ def test_ddim_runs(steps: int, spacing: str, grid: Any):
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
-def test_ddim_steps_with_noise(eta: float):
+def test_ddim_steps_with_noise(diffusers: Any, eta: float):
     scheduler = diffusers.DDIMScheduler(clip_sample=False, set_alpha_to_one=True)
     scheduler.set_timesteps(20)
     z = Random(5).normal((6, 2), dtype=torch.float64)
@@ -98,7 +103,7 @@ def test_ddim_steps_with_noise(eta: float):
 
 
 @OLD_NUMPY
-def test_second_order_multistep_runs():
+def test_second_order_multistep_runs(diffusers: Any):
     """DPM-Solver++(2M) on their own timesteps, down to their last one and then onto clean data."""
     scheduler = diffusers.DPMSolverMultistepScheduler(
         algorithm_type="dpmsolver++",
@@ -117,7 +122,7 @@ def test_second_order_multistep_runs():
 
 
 @OLD_NUMPY
-def test_heun_runs():
+def test_heun_runs(diffusers: Any):
     """HeunDiscreteScheduler: the trapezoidal rule in x/alpha over sigma/alpha, as under EDM's schedule."""
     from undiffuse.core.schedules import EDM
 

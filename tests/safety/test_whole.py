@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,11 @@ from undiffuse.model import files
 
 SMALL, LARGE = {"w": torch.zeros(1000)}, {"w": torch.ones(1_000_000)}
 LIMITED = """
-import resource, sys
-from pathlib import Path
+import resource
 import torch
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-path = Path(sys.argv[1])
+path = Path(sys.argv[1]) / "limited"
 for write in (
     lambda: files.write_tensors(path / "model", {"w": torch.ones(1_000_000)}),
     lambda: files.write_text(path / "text", "y" * 1_000_000),
@@ -58,6 +57,7 @@ for moment in ("writing", "syncing", "renaming", "never"):
         if moment == "writing":
             die()
     os._exit(0)
+print("@@", flush=True)
 """
 
 
@@ -81,19 +81,36 @@ def folder_of(path: Path, size: int) -> None:
         (folder / "b").write_text("b" * size)
 
 
-def python(code: str, *words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Tried:
+    """What a process printed whose children were killed as they wrote, and that then had a limit on files itself."""
+
+    place: Path
+    before: dict[str, bytes]
+    killed: str
+    limited: str
 
 
-def test_a_limit_on_the_size_of_files_keeps_the_old_ones(tmp_path: Path):
-    before = old(tmp_path)
-    done = python(LIMITED, tmp_path)
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    """One process for both, since each takes seconds to import PyTorch."""
+    place = tmp_path_factory.mktemp("whole")
+    (place / "limited").mkdir()
+    before = old(place / "limited")
+    words = [sys.executable, "-c", KILLED + LIMITED, str(place)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [
-        f"cannot write {tmp_path / name}" for name in ("model", "text", "json")
+    killed, _, limited = done.stdout.partition("@@\n")
+    return Tried(place, before, killed, limited)
+
+
+def test_a_limit_on_the_size_of_files_keeps_the_old_ones(tried: Tried):
+    folder = tried.place / "limited"
+    assert [line.partition(": ")[0] for line in tried.limited.splitlines()] == [
+        f"cannot write {folder / name}" for name in ("model", "text", "json")
     ]
-    assert done.stdout.lower().count("file too large") == 3
-    assert content(tmp_path) == before
+    assert tried.limited.lower().count("file too large") == 3
+    assert content(folder) == tried.before
 
 
 @pytest.fixture
@@ -126,15 +143,15 @@ def test_a_full_disk_keeps_the_old_files_and_leaves_nothing_behind(disk: Path):
     assert content(disk)["model"] != before["model"]
 
 
-def test_a_process_killed_at_any_moment_leaves_the_old_file(tmp_path: Path):
-    done = python(KILLED, tmp_path)
-    ends = dict(line.split() for line in done.stdout.splitlines())
+def test_a_process_killed_at_any_moment_leaves_the_old_file(tried: Tried):
+    ends = dict(line.split() for line in tried.killed.splitlines())
     assert ends == {moment: str(-signal.SIGKILL) for moment in ("writing", "syncing", "renaming")} | {"never": "0"}
     for moment in ends:
-        assert (tmp_path / moment / "a").read_text() == ("new" if moment == "never" else "old")
-        assert len(list((tmp_path / moment).iterdir())) == (1 if moment == "never" else 2)
-        files.sweep(tmp_path / moment)
-        assert [left.name for left in (tmp_path / moment).iterdir()] == ["a"]
+        folder = tried.place / moment
+        assert (folder / "a").read_text() == ("new" if moment == "never" else "old")
+        assert len(list(folder.iterdir())) == (1 if moment == "never" else 2)
+        files.sweep(folder)
+        assert [left.name for left in folder.iterdir()] == ["a"]
 
 
 def test_a_folder_is_replaced_by_two_renames_with_all_of_the_new_one_there_before(

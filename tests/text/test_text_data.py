@@ -73,6 +73,18 @@ def test_passages_of_json_and_of_a_folder_have_an_end_between(tmp_path: Path):
     assert door.table(str(tmp_path))["name"] == "folder"  # texts beside images are captions
 
 
+@pytest.mark.parametrize("tokens", ["characters", "bytes", "words"])
+def test_ends_between_passages_take_no_more_room(tokens: str, tmp_path: Path):
+    """Joined as int64 they would make all tokens eight times as large, and those of words without an end floats."""
+    lines = "\n".join(json.dumps({"text": text}) for text in ("ab cd", "cd ab", "ab ab cd"))
+    path = written(tmp_path / "a.jsonl", lines)
+    assert door.open(path, tokens=tokens, length=2).x.dtype == np.uint8
+    one = Text(written(tmp_path / "one.txt", "ab cd"), tokens=tokens, length=2)  # of one passage: no symbol for an end
+    found = Text(path, length=2).spelled_by(one._codec()[0])
+    assert found.x.dtype == np.uint8
+    assert spelled(found).startswith("ab cd" if tokens != "words" else "ab cd"[:2])
+
+
 def test_padded_lines_are_items(tmp_path: Path):
     path = written(tmp_path / "names.txt", "ada\n\ngrace\nkatherine\n")
     data = door.open(path, packing="pad", length=5)
@@ -147,6 +159,7 @@ def test_the_door_takes_text_with_its_recipe(tmp_path: Path):
         ("a.jsonl", b'{"txt": "a"}', {}, r"line 1 has no field 'text' \(did you mean 'txt'\?\); its fields are: txt"),
         ("a.jsonl", b'{"text": 5}', {}, "line 1: its 'text' is 5, and no text"),
         ("a.jsonl", b"[1]", {}, "line 1 is no object with a field 'text'"),
+        ("a.jsonl", b'{"text": "a\\ud800b"}', {}, r"line 1 has half a character, '\\ud800', which is no UTF-8 text"),
         ("a.txt", b"ab ab", {"length": 1}, "text needs a length of 2 to 65,536"),
         ("a.txt", b"ab ab", {"tokens": "/nowhere/x"}, "tokens = '/nowhere/x' is"),
     ],

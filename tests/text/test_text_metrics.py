@@ -94,6 +94,23 @@ def test_the_baseline_is_a_probability_of_whole_items(order: int, monkeypatch: p
         assert found[0] == pytest.approx(-4 * math.log2(share[0]))
 
 
+def test_the_baseline_of_a_vocabulary_whose_runs_outgrow_64_bits_is_that_of_its_few_tokens():
+    """A run of four out of 100,000 symbols has no number of its own; what comes before it is still known apart."""
+    random, few = np.random.default_rng(0), 5
+    train, held_out = (random.integers(few, size=(n, 30)) for n in (40, 7))
+    scattered = np.array([3, 17_000, 54_321, 80_080, 99_999])
+    found = bits(scattered[train], scattered[held_out], 100_000)
+    p = np.full(held_out.shape, 1 / 100_000)
+    for k in range(4):
+        runs = [tuple(row[i : i + k + 1]) for row in train.tolist() for i in range(30 - k)]
+        for j, row in enumerate(held_out.tolist()):
+            for i in range(30 - k):
+                here = tuple(row[i : i + k + 1])
+                count, before = runs.count(here), sum(run[:k] == here[:k] for run in runs)
+                p[j, i + k] = (count + 2 * p[j, i + k]) / (before + 2)
+    np.testing.assert_allclose(found, -np.log2(p).sum(1), rtol=1e-12)
+
+
 def test_bits_per_character_leave_padding_out():
     padded = {"unit": "characters", "symbols": ("a", "b", ""), "tokenizer": "", "pad": 2}
     seen = Dataset(np.array([[0, 1, 2, 2], [1, 2, 2, 2]], np.uint8), vocabulary=3, spelling=padded)

@@ -2,7 +2,9 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.editing.phrase import phrase
 from undiffuse.jobs import train
 from undiffuse.judging import nll, sources
+from undiffuse.judging.compare import _refuse_other_shapes
 from undiffuse.model.recipe import Recipe
 
 REFRAIN = "ab abc abcd "
@@ -53,6 +56,21 @@ def test_a_run_learns_and_keeps_how_its_text_is_spelled(run: Path):
     assert (run / "previews" / "step_000040.png").exists()
 
 
+def test_other_text_is_scored_in_the_runs_own_tokens(run: Path, tmp_path: Path):
+    """A text with fewer symbols would count them otherwise: its own "c" is the run's "b"."""
+    model = undiffuse.load(run)
+    (tmp_path / "few.txt").write_text("a c a ca cca ", encoding="utf-8")
+    found = sources.counted(str(tmp_path / "few.txt"), model)
+    assert found.x.tolist() == [[1, 0, 3, 0, 1, 0, 3, 1, 0, 3, 3, 1]]
+    assert math.isfinite(nll.score(model, found).summary()["bound"]["bits_per_dim"])
+    (tmp_path / "more.txt").write_text("a zebra has no tokens here", encoding="utf-8")
+    with pytest.raises(Refused, match="the character 'z' is not among the run's symbols"):
+        sources.counted(str(tmp_path / "more.txt"), model)
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(Refused, match=r"rows\.csv is no text, and what the run has learned is one"):
+        sources.counted(str(tmp_path / "rows.csv"), model)
+
+
 def test_samples_are_printed_and_written_as_they_are_asked_for(run: Path, undiffuse_, tmp_path: Path):
     shown = undiffuse_("sample", run, "-n", 3).splitlines()
     assert (run / "samples.txt").read_text().splitlines() == shown[:3]
@@ -81,9 +99,36 @@ def test_blanks_are_filled_in_and_the_rest_stays(run: Path, undiffuse_, tmp_path
     shown = undiffuse_("edit", run, "--text", "ab_bcd", "-n", 4, "-o", "out.txt").splitlines()
     assert shown[:4] == filled
     assert (tmp_path / "out.txt").read_text().splitlines() == filled
+    chosen = phrase(model, "ab__cd...", 20, only="da")
+    assert {text[2:4] for text in chosen} <= {"aa", "ad", "da", "dd"}
+    assert len({letter for text in chosen for letter in text[6:]}) > 2
+    assert undiffuse_("edit", run, "--text", "ab__", "--only", "d").splitlines() == ["abdd"]
+    assert "the character 'z' is not among" in undiffuse_("edit", run, "--text", "a_", "--only", "z", status=2)
+    assert "no symbol is allowed at place 1" in undiffuse_("edit", run, "--text", "a_", "--only", "", status=2)
+    assert "--only is for a --text with blanks" in undiffuse_("edit", run, "--image", "a.png", "--only", "d", status=2)
     assert "there is nothing to fill in: write ____" in undiffuse_("edit", run, "--text", "abc", status=2)
     assert "has 13 tokens, and one item of the run has 12" in undiffuse_("edit", run, "--text", "_" * 13, status=2)
     assert "the character 'z' is not among the run's symbols" in undiffuse_("edit", run, "--text", "z_", status=2)
+
+
+def test_two_runs_are_compared_as_texts(run: Path, place: Path, undiffuse_, tmp_path: Path):
+    settings = [f"data.path={place / 'refrain.txt'}", *TINY, "train.steps=2", "train.preview_every=0"]
+    train("text", out=place / "short", overrides=settings).run(progress=False)
+    shown = " ".join(undiffuse_("compare", run, place / "short", "-n", 10, "--steps", 3).split())
+    for word in ("Known words", "Entropy of the symbols", "Bits per character (bound)", "by counting in the training"):
+        assert word in shown
+    found = json.loads((tmp_path / "comparison" / "compare.json").read_text())["runs"]
+    bits = {name: each["likelihood"]["text"]["bits_per_character"] for name, each in found.items()}
+    assert f"Bits per character (bound) * {bits['run']:.4f} {bits['short']:.4f}" in shown
+    page = (tmp_path / "comparison" / "compare.html").read_text()
+    model = undiffuse.load(run)
+    codec: Any = model.codec
+    assert f"<code>{codec.text_of(model.sample(1, steps=3)[0].numpy())}</code>" in page
+    assert "The same row is the same seed" in page
+    assert f"<b>{bits['run']:.4f}</b>" in page
+    other = replace(model, codec=replace(codec, symbols=(" ", "a", "b", "c", "e")))
+    with pytest.raises(Refused, match="two spells with other symbols than one: their tokens cannot be compared"):
+        _refuse_other_shapes(["one", "two"], [model, other])
 
 
 def test_the_report_tells_it_as_a_text(run: Path, undiffuse_):

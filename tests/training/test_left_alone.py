@@ -36,6 +36,18 @@ BATCH = [
     "train.validate_every=0",
 ]
 
+TWO = """
+import os, sys, torch
+torch.set_num_threads(1)
+from tiny_run import TABLES
+from undiffuse.jobs import train
+other = os.fork()  # so that PyTorch is imported once
+os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
+train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)
+torch.distributed.destroy_process_group()
+sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+"""
+
 
 @pytest.mark.slow
 def test_killed_at_random_moments_the_end_is_bit_equal():
@@ -125,11 +137,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path):
 def test_two_processes_do_what_one_does(tmp_path: Path):
     """Data, noise and losses are the same to rounding, also after a resume by another number of processes."""
     script = tmp_path / "two.py"
-    script.write_text(
-        "import sys, torch\ntorch.set_num_threads(1)\nfrom tiny_run import TABLES\nfrom undiffuse.jobs import train\n"
-        "train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)\n"
-        "torch.distributed.destroy_process_group()\n"
-    )
+    script.write_text(TWO)
     settings = [*BATCH, "train.steps=4", "train.log_every=1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -143,10 +151,8 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
         "WORLD_SIZE": "2",
     }
     command = [sys.executable, str(script), str(tmp_path / "two"), *settings]
-    ranks = [{**environment, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
-    both = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for env in ranks]
-    said = [process.communicate(timeout=200)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
     list(train(tiny.TABLES, out=tmp_path / "one", overrides=settings))
     one, two = tiny.metrics(tmp_path / "one"), tiny.metrics(tmp_path / "two")
     assert [line["step"] for line in two] == [1, 2, 3, 4]
