@@ -104,6 +104,7 @@ def test_neighbours_are_mixed_in_by_their_distance():
 def test_neighbours_are_heard_before_attention_has_learned_anything():
     torch.manual_seed(0)
     network = Transformer(5, (12,), **SMALL, near=3)
+    assert network.readout is not None
     torch.nn.init.normal_(network.readout)
     x = torch.randint(5, (1, 12))
     other = x.clone()

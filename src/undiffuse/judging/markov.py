@@ -16,8 +16,8 @@ def bits(train: np.ndarray, held_out: np.ndarray, vocabulary: int, order: int = 
     p = np.full(held_out.shape, 1 / vocabulary)
     for k in range(min(order, held_out.shape[1] - 1) + 1):
         runs, asked = (_numbers(x, k + 1, vocabulary) for x in (train, held_out))
-        before = [_numbers(x[:, :-1], k, vocabulary) for x in (train, held_out)]
-        here, there = _counts(runs, asked, vocabulary ** (k + 1)), _counts(*before, vocabulary**k)
+        before, known = (_numbers(x[:, :-1], k, vocabulary) for x in (train, held_out))
+        here, there = _counts(runs, asked, vocabulary ** (k + 1)), _counts(before, known, vocabulary**k)
         p[:, k:] = (here + PRIOR * p[:, k:]) / (there + PRIOR)
     return -np.log2(p).sum(1)
 
