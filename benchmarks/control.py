@@ -1,6 +1,6 @@
 """How often texts are as they were asked for, with and without control, and what that costs in fluency.
 
-    python benchmarks/control.py --run runs/text-diffusion-lm [--texts 24] [--keywords war,peace,congress]
+    python benchmarks/control.py [--run runs/text-diffusion-lm] [--texts 24] [--keywords war,peace,congress]
         [--lengths 8,12,20] [--weights 0.01] [--steps 100]
 
 `--run` is a trained run of the recipe text-diffusion-lm. Without control texts are drawn once, and each keyword and
@@ -26,13 +26,16 @@ from undiffuse.model.control import met, understood
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path, default=Path("runs/text-diffusion-lm"))
     parser.add_argument("--texts", type=int, default=24)
     parser.add_argument("--keywords", default="war,peace,congress")
     parser.add_argument("--lengths", default="8,12,20")
     parser.add_argument("--weights", default="0.01")
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
+    if not options.run.exists():
+        print(f"not there yet: {options.run}; train it: undiffuse train text-diffusion-lm --set data.path=FILE.txt")
+        return
     model: Any = undiffuse.load(options.run)
     real = sources.of_run(model)
     judge = Fluency(model, np.asarray(real.train.x))

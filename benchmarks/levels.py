@@ -1,6 +1,6 @@
 """Digits of 17 grey levels as tokens and as values, in one table: bits per dimension and Frechet distance.
 
-    python benchmarks/levels.py runs/digits-d3pm-gaussian runs/digits-d3pm-mask runs/digits-ddpm [--items 200]
+    python benchmarks/levels.py [runs/digits-d3pm-gaussian runs/digits-ddpm ...] [--items 200] [--samples 1000]
 
 Bits are the variational bound of held-out digits given their labels, as probabilities of the levels that the data have:
 tokens name them, and a model of values is asked for the bin of each. Its reverse variance is the better one of those
@@ -25,13 +25,20 @@ from undiffuse.likelihood import Decoder
 from undiffuse.metrics.frechet import frechet
 from undiffuse.model.model import Model
 
+USUAL = [Path("runs") / f"digits-{name}" for name in ("d3pm-gaussian", "d3pm-mask", "d3pm-uniform", "ddpm")]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="*", type=Path, default=USUAL)
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--samples", type=int, default=1000)
     options = parser.parse_args()
+    missing = [str(run) for run in options.runs if not run.exists()]
+    if missing:
+        example = "undiffuse train digits-d3pm --set process.kind=mask --out runs/digits-d3pm-mask"
+        print(f"not there yet: {', '.join(missing)}; train them first, for example: {example}")
+        return
     models = {run.name: undiffuse.load(run, precision="float32") for run in options.runs}
     data = registry.build("data", next(iter(models.values())).recipe["data"]).load()
     real = scaled(np.asarray(data.x))
