@@ -9,7 +9,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.hidden import Drop
 from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.embeddings import Label, positional
-from undiffuse.networks.transformer import Block, Norm, rotations
+from undiffuse.networks.transformer import Block, Norm, check_sizes, rotations
 
 
 class SequenceTransformer(nn.Module):
@@ -43,11 +43,7 @@ class SequenceTransformer(nn.Module):
             raise Refused("sequence_transformer is for lines with channels, (channels, length): pictures take a unet")
         if near and (near < 0 or near % 2 == 0):
             raise Refused(f"sequence_transformer needs an odd number of neighbours or 0, not near = {near}")
-        if min(width, depth, heads) < 1 or width % (2 * heads) or mlp * width < 1 or not 0 <= dropout < 1:
-            raise Refused(
-                "sequence_transformer needs a width that 2 x heads divides, depth >= 1, mlp > 0 and dropout in [0, 1), "
-                f"not width = {width}, heads = {heads}, depth = {depth}, mlp = {mlp:g}, dropout = {dropout:g}"
-            )
+        check_sizes("sequence_transformer", width, depth, heads, mlp, dropout)
         self.width, self.turn = width, width // heads
         self.enter = nn.Linear(channels, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
