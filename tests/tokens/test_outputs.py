@@ -155,11 +155,14 @@ def test_the_logistic_law_is_the_papers_and_knows_where_it_stands():
         def cdf(v: float, centre: float = centre, scale: float = scale) -> float:
             return 1 / (1 + math.exp(-(v - centre) / scale))
 
-        p = torch.tensor([cdf(-1 + (2 * k + 1) / 4) - cdf(-1 + (2 * k - 1) / 4) for k in range(levels)]).double()
-        wanted = p * process.likelihood(x_t, 0.5)[0, place]
-        torch.testing.assert_close(found.mean[0, place], wanted / wanted.sum(), rtol=1e-6, atol=1e-7)
+        p = [cdf(-1 + (2 * k + 1) / 4) - cdf(-1 + (2 * k - 1) / 4) + 1e-6 for k in range(levels)]
+        wanted = torch.tensor(p, dtype=torch.float64) * process.likelihood(x_t, 0.5)[0, place]
+        torch.testing.assert_close(found.mean[0, place], wanted / wanted.sum(), rtol=1e-9, atol=1e-12)
     extreme = logistic(torch.tensor([[[0.0, -9.0], [0.0, 30.0]]]), x_t, 0.5, process, levels)
     assert bool(extreme.mean.isfinite().all())
+    sure_and_wrong = logistic(torch.tensor([[[0.0, -9.0], [0.0, -9.0]]]), x_t, 0.5, process, levels)
+    assert bool(sure_and_wrong.error(torch.tensor([[4, 0]])).isfinite())
+    assert float(sure_and_wrong.error(torch.tensor([[4, 0]]))) > 10
 
 
 def test_a_network_is_read_as_its_output_says_in_float32_or_better():

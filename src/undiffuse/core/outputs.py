@@ -18,6 +18,7 @@ from undiffuse.core.distribution import Categories, Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.ratios import believed
 
+LEAST = 1e-6  # chance of every level beside a logistic law's
 Output = Callable[[Tensor, Tensor, Tensor | float, Any, int], Categories]
 
 
@@ -47,9 +48,9 @@ def plug_in(logits: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symbol
 def logistic(outputs: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symbols: int) -> Categories:
     """The product form of p~ = a logistic law cut to the symbols, which stand for even levels v from -1 to 1:
 
-    p~(k) ~ cdf((v_k + d/2 - m)/e^(h - 2)) - cdf((v_k - d/2 - m)/e^(h - 2)),  m = tanh(v(x_t) + outputs[..., 0]),
-    h = outputs[..., 1], d the distance of levels, v(mask) = 0. Source: arXiv:2107.03006, its
-    truncated logistic, and released code.
+    p~(k) ~ cdf((v_k + d/2 - m)/e^(h - 2)) - cdf((v_k - d/2 - m)/e^(h - 2)) + 1e-6,  m = tanh(v(x_t) + outputs[..., 0]),
+    h = outputs[..., 1], d the distance of levels, v(mask) = 0. What is added keeps a narrow law from a loss without
+    end where it is wrong. Source: arXiv:2107.03006, its truncated logistic, and released code.
     """
     outputs = _wide(outputs)
     levels = torch.linspace(-1, 1, symbols, dtype=outputs.dtype, device=outputs.device)
@@ -59,6 +60,7 @@ def logistic(outputs: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symb
     above = (levels + half - centre[..., None]) * sharpness[..., None]
     below = (levels - half - centre[..., None]) * sharpness[..., None]
     chances = logsigmoid(above) + logsigmoid(-below) + (-(below - above).expm1()).log()
+    chances = torch.logaddexp(chances, chances.new_tensor(LEAST).log())
     beyond = chances.new_zeros((*chances.shape[:-1], process.vocabulary - symbols))
     return plug_in(torch.cat([chances, beyond], dim=-1), x_t, t, process, symbols)
 
