@@ -60,6 +60,33 @@ def test_the_line_to_type_trains(undiffuse_: Undiffuse):
     assert Path("runs/photos/model.safetensors").exists()
 
 
+def test_the_line_to_type_quotes_what_a_shell_would_split(undiffuse_: Undiffuse):
+    rows = "".join(f"{i},{i * i % 7},{'ab'[i % 2]}\n" for i in range(30))
+    Path("my set.csv").write_text("one,two,kind of $\n" + rows)
+    settings = ["label=kind of $", 'columns=["one", "two"]']
+    line = json.loads(undiffuse_("check-data", "my set.csv", "--set", *settings, "--json").out)["training"]["command"]
+    asked = ["--set", "data.label=kind of $", 'data.columns=["one", "two"]']
+    assert shlex.split(line) == ["undiffuse", "train", "my set.csv", *asked, "--out", "runs/my-set"]
+
+
+def test_integers_are_tokens_from_the_look_to_the_judgement(undiffuse_: Undiffuse):
+    np.save("ids.npy", RANDOM.integers(0, 7, (400, 12)))
+    facts = json.loads(undiffuse_("check-data", "ids.npy", "--set", "vocabulary=7", "--json").out)
+    assert (facts["kind"], facts["vocabulary"], facts["training"]["codec"]["name"]) == ("tokens", 7, "tokens")
+    words = shlex.split(facts["training"]["command"])[1:]
+    assert words == ["train", "ids.npy", "--set", "data.vocabulary=7", "--out", "runs/ids"]
+    small = ["train.steps=1", "train.previews=1", "network.width=8", "network.depth=1", "sampler.steps=2"]
+    assert undiffuse_(*words[:-2], *small, *words[-2:]).status == 0
+    judged = undiffuse_("evaluate", "runs/ids", "-n", "10")
+    assert (judged.status, "bound" in judged.out) == (0, True), judged.err
+
+
+def test_tokens_of_a_component_train_as_tokens(undiffuse_: Undiffuse):
+    facts = json.loads(undiffuse_("check-data", "heartbeat", "--json").out)["training"]
+    assert facts["recipe"] == "text"
+    assert facts["command"].endswith("train text --data heartbeat --set codec.name=tokens --out runs/heartbeat")
+
+
 def test_a_table_and_its_columns(undiffuse_: Undiffuse):
     rows = "".join(f"{i},{i * i % 7},5,{'ab'[i % 2]}\n" for i in range(30))
     Path("set.csv").write_text("one,two,five,kind\n" + rows)

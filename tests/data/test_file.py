@@ -75,6 +75,28 @@ def test_an_items_place_in_the_split_does_not_depend_on_the_files_byte_order(tmp
     np.testing.assert_array_equal(little, big)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64", ">i4", "bool"])
+def test_integers_are_tokens_once_their_vocabulary_is_said(tmp_path: Path, dtype: str):
+    x = RANDOM.integers(0, 2, (6, 5)).astype(dtype)
+    source = File(stored_(tmp_path, x=x), vocabulary=2)
+    data = source.load()
+    assert (data.kind, data.vocabulary, source.glance()) == ("tokens", 2, Glance((5,), False, tokens=True))
+    assert data.x.dtype == {"uint8": np.uint8, "uint16": np.uint16, "bool": np.uint8}.get(dtype, np.int64)
+    np.testing.assert_array_equal(data.x, x)
+
+
+def test_what_is_no_table_of_tokens_is_refused(tmp_path: Path):
+    for x, fields, message in [
+        (np.eye(3), {}, r"set.npz: x has dtype float64, and tokens are integers: .*astype\('int64'\)"),
+        (GREY, {}, r"set.npz: x has shape \(6, 5, 7\), and axes = NF has 2 letters"),
+        (GREY[:, 0].astype(np.int64) - 255, {}, r"set has tokens -.*; its vocabulary is 0 \.\.\. 255"),
+        (GREY, {"axes": "NHW"}, r"vocabulary = 256 with axes = 'NHW': tokens are \(count, length\), axes NL"),
+        (GREY, {"vocabulary": 1}, r"vocabulary = 1 with axes = ''.* of 2 or more symbols"),
+    ]:
+        with pytest.raises(Refused, match=message):
+            File(stored_(tmp_path, x=x), **({"vocabulary": 256} | fields)).load()
+
+
 def test_points_become_float32(tmp_path: Path):
     for x in (np.eye(3), np.eye(3, dtype=np.uint8)):
         data = load(tmp_path, x=x)

@@ -70,7 +70,10 @@ class Tokens(Codec):
             raise self._not_integers(dtype)
 
     def _not_integers(self, dtype: object) -> Refused:
-        return Refused(f"the codec tokens is for integers, and the data have dtype {dtype}: use whiten or pixels")
+        return Refused(
+            f"the codec tokens is for integers, and the data have dtype {dtype}: use whiten or pixels, or for a file "
+            "of tokens say how many symbols they have, as data.vocabulary=256"
+        )
 
     def _inside(self, low: int, high: int) -> None:
         if low < 0 or (self.vocabulary and high >= self.vocabulary):

@@ -77,6 +77,14 @@ def dtype_of(dtype: np.dtype, axes: str, where: str) -> np.dtype:
     raise Refused(f"{where} has dtype {dtype}; uint8, uint16, bool and floats are read: convert it with astype")
 
 
+def tokens_of(dtype: np.dtype, where: str) -> np.dtype:
+    """What this dtype becomes where the numbers are tokens: uint8 and uint16 stay, bool is uint8, all else int64."""
+    native = dtype.newbyteorder("=")
+    if native.kind not in "iub":
+        raise Refused(f"{where} has dtype {dtype}, and tokens are integers: store it after .astype('int64')")
+    return native if native in (np.uint8, np.uint16) else np.dtype(np.uint8 if native.kind == "b" else np.int64)
+
+
 def converted(x: np.ndarray, dtype: np.dtype, points: bool) -> np.ndarray:
     """The numbers in that dtype, in memory; of images True is 255."""
     if x.dtype == np.bool_ and not points:

@@ -13,11 +13,12 @@ from undiffuse.codecs.whiten import moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.ladder import Ladder, ladder
-from undiffuse.data.choice import IMAGES, MIXED, TABLE, TEXT, fitting, misfit
+from undiffuse.data.choice import TOKENS, bundled, fitting, misfit
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.door import table
 from undiffuse.data.room import budget, bytes_
 from undiffuse.data.rows import mapped
+from undiffuse.data.source import Glance
 from undiffuse.model import parts
 from undiffuse.model.recipe import Recipe
 
@@ -66,7 +67,7 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
             warnings.append(f"{text}; left out")
         else:
             problems.append(f"{text}; `train --skip-broken` goes on without them")
-    facts["channels"] = [] if data.spelling else _channels(data)
+    facts["channels"] = [] if data.vocabulary else _channels(data)
     facts["duplicates"] = _duplicates(data)
     _labels(data, warnings)
     flat = [channel["name"] for channel in facts["channels"] if channel["low"] == channel["high"]]
@@ -107,14 +108,15 @@ def _training(
     """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type; and the
     codec itself.
     """
-    kind = {"tokens": bool(data.spelling), "mixed": bool(data.categories)}
-    chosen = fitting(path, asked, data.shape, data.labels is not None, **kind)
+    labelled, kinds = data.labels is not None, (data.vocabulary, data.categories, data.spelling)
+    seen = Glance(data.shape, labelled, *map(bool, kinds))
+    chosen = fitting(path, asked, seen)
     sets = [_setting(text) for text in settings]
     if wrong := misfit(chosen, data.shape):
         problems.append(wrong)
-        sets.append(wrong.rpartition("--set ")[2])
+        sets += wrong.rpartition("--set ")[2].split()
     share = parts.training(chosen).held_out
-    facts: dict[str, Any] = {"recipe": _recipe(data)}
+    facts: dict[str, Any] = {"recipe": bundled(seen)}
     try:
         train, held_out = data.split(share)
         facts["split"] = {"share": share, "train": len(train), "held_out": len(held_out)}
@@ -126,17 +128,12 @@ def _training(
     facts["codec"] = {"name": chosen["codec"]["name"]}
     if hasattr(codec, "low"):
         facts["codec"] |= {"low": codec.low, "high": codec.high}
-    named = path in registry.names("data")
-    words = ["undiffuse", "train", *([facts["recipe"], "--data", path] if named else [path])]
-    command = [*words, *(["--set", *(word for text in sets for word in text.split())] if sets else [])]
-    facts["command"] = join([*command, "--out", f"runs/{chosen.name}"])
+    words = ["undiffuse", "train", path]
+    if path in registry.names("data"):
+        words = ["undiffuse", "train", facts["recipe"], "--data", path]
+        sets += [f"codec.name={TOKENS}"] if seen.tokens and not seen.spelled else []
+    facts["command"] = join([*words, *(["--set", *sets] if sets else []), "--out", f"runs/{chosen.name}"])
     return facts, codec
-
-
-def _recipe(data: Dataset) -> str:
-    """The name of the recipe that fits data of this kind."""
-    points = MIXED if data.categories else TABLE
-    return TEXT if data.spelling else points if data.kind == "points" else IMAGES
 
 
 def _channels(data: Dataset) -> list[dict[str, Any]]:

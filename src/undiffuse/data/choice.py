@@ -1,14 +1,15 @@
-"""Which recipe fits data of one's own: the one for images and the like, for tables and points, or for text."""
+"""Which recipe fits data of one's own: the one for images and the like, for tables and points, or for tokens."""
 
 from collections.abc import Sequence
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.door import table
-from undiffuse.data.source import Stored
+from undiffuse.data.source import Glance, Stored
 from undiffuse.model.recipe import Recipe
 
 IMAGES, TABLE, MIXED, TEXT = "images", "table", "table-mixed", "text"
+TOKENS = "tokens"  # the codec of tokens that spell no text
 SIDES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -22,29 +23,28 @@ def recipe(path: str, settings: Sequence[str] = ()) -> Recipe:
     source = registry.build("data", asked["data"])
     if not isinstance(source, Stored):
         raise Refused(f"{path} is no data in a file; name a recipe, and this data with --set data.name={path}")
-    glance = source.glance()
-    chosen = fitting(path, asked["data"], glance.shape, glance.labelled, glance.tokens, glance.mixed)
-    return chosen.override(settings)
+    return fitting(path, asked["data"], source.glance()).override(settings)
 
 
-def fitting(
-    path: str,
-    data: dict[str, object],
-    shape: tuple[int, ...],
-    labelled: bool,
-    tokens: bool = False,
-    mixed: bool = False,
-) -> Recipe:
-    """The recipe for items of this shape from this [data] table."""
-    base = Recipe.find(TEXT if tokens else MIXED if mixed else TABLE if len(shape) == 1 else IMAGES)
+def fitting(path: str, data: dict[str, object], seen: Glance) -> Recipe:
+    """The recipe for items that look so, from this [data] table."""
+    base = Recipe.find(bundled(seen))
     tables = {**base.tables, "data": data}
-    if not labelled:
+    if seen.tokens and not seen.spelled:
+        tables["codec"] = {"name": TOKENS}
+    if not seen.labelled:
         tables = {name: fields for name, fields in tables.items() if name != "conditions"}
         tables["sampler"] = {key: value for key, value in base["sampler"].items() if key != "guidance"}
     name = "".join(
         c if c.isalnum() or c in "-_." else "-" for c in path.rstrip("/").rpartition("/")[2].partition(".")[0]
     )
     return Recipe.of(name.strip("-.") or "data", {"about": base.about, **tables})
+
+
+def bundled(seen: Glance) -> str:
+    """The name of the recipe for items that look so."""
+    points = MIXED if seen.mixed else TABLE
+    return TEXT if seen.tokens else points if len(seen.shape) == 1 else IMAGES
 
 
 def misfit(chosen: Recipe, shape: tuple[int, ...]) -> str:

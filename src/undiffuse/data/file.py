@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from undiffuse.core.errors import Refused, near
-from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_of, without_broken
+from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_of, tokens_of, without_broken
 from undiffuse.data.beside import from_arrays, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.labels import classify, column, numbered
@@ -30,12 +30,13 @@ class File(Resized):
     key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0 (or the only array) and
     the first of labels, label, y, if there is one. labels may also be the path of an .npy or .csv file. An array
     `classes` of strings names the classes; else they are called 0, 1 ...
+    vocabulary: the integers (count, length) are tokens, of so many symbols; 0: they are numbers.
     axes: what each axis is, one of NF NL NCL NLC NHW NCHW NHWC NDHW NCDHW NDHWC; left empty, it is guessed where clear.
     conditions: what stands beside the items, by name: an array of the .npz, or the path of an .npy or of a .csv of
     texts. Texts (count,), vectors (count, d) and images (count, height, width[, channels]) are told apart.
     size, fit, filter, crop: how images are resized, see `Resize`. skip_broken: leave out items with NaN or infinity.
-    uint8 and uint16 keep their dtype, floats and all points become float32. A large .npy stays on the disk. No code is
-    run.
+    uint8 and uint16 keep their dtype, floats and all points become float32, other tokens int64. A large .npy stays on
+    the disk. No code is run.
     """
 
     path: str
@@ -48,9 +49,15 @@ class File(Resized):
     crop: int = 0
     skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
+    vocabulary: int = 0
 
     def __post_init__(self) -> None:
         known(self.axes)
+        if self.vocabulary and (self.vocabulary < 2 or self.axes not in ("", "NF", "NL")):
+            raise Refused(
+                f"vocabulary = {self.vocabulary} with axes = {self.axes!r}: tokens are (count, length), axes NL, of 2 "
+                "or more symbols"
+            )
         refuse_label(self.conditions)
         _ = self.resize
 
@@ -60,8 +67,8 @@ class File(Resized):
         arrays = members(path)
         key = self._key(arrays)
         where, member = f"{self.path}: {key}", arrays[key]
-        axes = layout(member.shape, self.axes, where)
-        dtype = dtype_of(member.dtype, axes, where)
+        axes = layout(member.shape, self._axes, where)
+        dtype = tokens_of(member.dtype, where) if self.vocabulary else dtype_of(member.dtype, axes, where)
         labels, classes = self._labels(arrays, member.shape[0])
         conditions = from_arrays(self.conditions, arrays, member.shape[0], self.path)
         if labels is not None:
@@ -74,17 +81,21 @@ class File(Resized):
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
                 notes["broken"] = {"count": left, "examples": {}}
         seen = survey(x, where) if dtype == np.float32 else None
-        return Dataset(x, conditions, classes, path.stem, notes=notes, known=seen)
+        return Dataset(x, conditions, classes, path.stem, notes=notes, known=seen, vocabulary=self.vocabulary)
 
     def glance(self) -> Glance:
         """The shape of an item and whether there are labels, from the headers."""
         arrays = members(self._there())
         key = self._key(arrays)
-        axes = layout(arrays[key].shape, self.axes, f"{self.path}: {key}")
+        axes = layout(arrays[key].shape, self._axes, f"{self.path}: {key}")
         shape = shape_of(arrays[key].shape, axes)
         if len(shape) == 3:
             shape = (shape[0], *self.resize.shape(*shape[1:]))
-        return Glance(shape, bool(self._label_key(arrays)))
+        return Glance(shape, bool(self._label_key(arrays)), tokens=bool(self.vocabulary))
+
+    @property
+    def _axes(self) -> str:
+        return "NF" if self.vocabulary else self.axes
 
     def _there(self) -> Path:
         path = Path(self.path)

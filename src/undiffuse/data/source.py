@@ -18,13 +18,14 @@ class Source(ABC):
 @dataclass(frozen=True)
 class Glance:
     """What can be told of stored data without reading all of it: the shape of an item, whether it has a label, and
-    whether it is a text, or a row with categories.
+    whether it is tokens, whether these spell a text, and whether it is a row with categories.
     """
 
     shape: tuple[int, ...]
     labelled: bool
     tokens: bool = False
     mixed: bool = False
+    spelled: bool = False
 
 
 class Stored(Source):

@@ -93,7 +93,7 @@ class Text(Stored):
         """The length of an item, once the first piece of text is read."""
         for _ in zip(range(1), self._pieces("looking"), strict=False):
             pass
-        return Glance((self.length,), False, tokens=True)
+        return Glance((self.length,), False, tokens=True, spelled=True)
 
     @cached_property
     def _files(self) -> list[Path]:
