@@ -80,6 +80,19 @@ def test_a_label_is_the_target_where_there_is_one_and_classes_may_be_missing(par
     assert only["usefulness"]["value"] == 0.5
 
 
+def test_the_target_is_no_column_that_says_what_was_missing(parts: Any):
+    train, held_out, x = parts
+    gone = np.random.default_rng(0).integers(0, 2, 2000)
+
+    def marked(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([rows, gone[: len(rows), None]], axis=1, dtype=np.float32)
+
+    columns, kinds = (*train.columns, "age missing"), (*train.categories, ("no", "yes"))
+    made = [Dataset(marked(np.asarray(p.x)), name="p", columns=columns, categories=kinds) for p in (train, held_out)]
+    found = judge(marked(x), made[1], made[0], metrics=("usefulness",))
+    assert found["usefulness"]["detail"]["target"] == "income"
+
+
 def test_distances_and_associations_have_their_textbook_values():
     x = np.array([1.0, 2, 3, 4])
     assert kolmogorov(x, x + 0.5) == 0.25

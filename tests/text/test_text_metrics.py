@@ -65,7 +65,13 @@ def test_copies_are_told_from_text_and_text_from_noise():
     noise = judged(letters)
     assert noise["known_words"]["value"] < 0.2
     assert noise["known_ngrams"]["value"] < 0.05
-    assert noise["symbol_entropy"]["value"] > noise["symbol_entropy"]["floor"]
+    for spoiled, sign in ((noise, 1), (judged(["tomato to a " * 5 + "cart"] * 20), -1)):  # of too many, of too few
+        found = spoiled["symbol_entropy"]
+        bits = found["detail"]["bits"]
+        assert found["better"] == "lower"
+        assert found["value"] == pytest.approx(sign * (bits["samples"] - bits["held_out"]))
+        assert found["value"] > 3 * found["floor"]
+    assert fresh["symbol_entropy"]["value"] < 3 * fresh["symbol_entropy"]["floor"]
     same = judged([lines(4, WORDS)[0]] * 20)
     assert same["copies"]["detail"]["repeated"] == 19
 

@@ -69,7 +69,9 @@ WORDS = {
     ),
     "precision": Word("Precision", "samples that lie where real data lie", share=True),
     "recall": Word("Recall", "real data that lie where samples lie", share=True),
-    "symbol_entropy": Word("Entropy of the symbols", "bits a token; below the floor the same is said over and over"),
+    "symbol_entropy": Word(
+        "Entropy of the symbols", "bits a token from the text's: with less the same is said over and over"
+    ),
     "sliced_wasserstein": Word(
         "Sliced Wasserstein", "how far points have to travel to become the data, in standard deviations"
     ),

@@ -16,7 +16,8 @@ class Usefulness(Metric):
     """Learn from samples, be tried on held-out rows: how well the target is told, as the area under the curve of true
     against false positives, the mean over the classes (0.5 is a guess, 1 never errs).
 
-    The target is the label, or else the last categorical column. The classifier is gradient boosting on histograms; the
+    The target is the label, or else the last categorical column that does not say where another one's numbers were
+    missing. The classifier is gradient boosting on histograms; the
     floor has learned from equally many training rows. Detail: the same as accuracy, and how far value and floor are
     apart.
     """
@@ -90,7 +91,9 @@ def _parts(evidence: Evidence) -> tuple[str, np.ndarray, tuple[Part, Part, Part]
     if all(each is not None for each in labels):
         found: Any = tuple(zip(evidence.items, labels, strict=True))
         return "label", kinds, found
-    targets = [i for i, names in enumerate(evidence.categories) if len(names) > 1]
+    added = {f"{name} missing" for name in evidence.columns}  # as a table calls them where it fills in numbers
+    kept = [name not in added for name in evidence.columns]
+    targets = [i for i, names in enumerate(evidence.categories) if len(names) > 1 and kept[i]]
     if not targets or len(columns) < 2:
         return None
     rest = columns != targets[-1]
