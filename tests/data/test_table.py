@@ -41,6 +41,21 @@ def test_numbers_come_back_whatever_the_dialect(tmp_path: Path, delimiter: str, 
     assert (data.name, data.labels) == ("set", None)
 
 
+def test_empty_lines_before_the_names_do_no_harm(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    data = load(tmp_path, "\n \n\r\na,b\n\n1,2\n3,5\n")
+    np.testing.assert_array_equal(data.x, [[1, 2], [3, 5]])
+    assert data.columns == ("a", "b")
+    with pytest.raises(Refused, match=r"line 7 \('x' is no number"):
+        load(tmp_path, "\n\na,b\n\n1,2\n3,5\nx,1\n")
+    assert not caplog.text
+
+
+def test_a_quote_within_a_cell_opens_nothing(tmp_path: Path):
+    data = load(tmp_path, 'a,b,kind\n1,2,5\'10"\n3,4,"say ""a, b"""\n', label="kind")
+    np.testing.assert_array_equal(data.x, [[1, 2], [3, 4]])
+    assert data.classes == ("5'10\"", 'say "a, b"')
+
+
 def test_a_mark_and_empty_lines_and_no_last_line_end_do_no_harm(tmp_path: Path):
     text = b"\xef\xbb\xbf" + written().replace("\n", "\n\n").rstrip().encode()
     np.testing.assert_array_equal(load(tmp_path, text).x, NUMBERS)
@@ -93,6 +108,9 @@ def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypa
         ("1,1_0,3", r"line 3 \('1_0' is no number\)"),
         ("1,\u0661,3", r"line 3 \('\u0661' is no number\)"),
         ('1,"2,3"', r"line 3 \(2 cells instead of 3\)"),
+        ('1,2,"3', r"line 3 \(its quote stays open: a cell with a line break inside is not read\): 1,2,"),
+        ('1,2"","3', r"line 3 \(its quote stays open"),
+        ('1,"2,5",3', r"line 3 \('2,5' is no number: a number has no comma, and its decimals a point\)"),
         ("x" * 200 + ",1,2", r"line 3 .*: x{77}\.\.\."),
     ],
 )
@@ -123,7 +141,11 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
         ("a\n1\n", {"label": "a"}, "no column of numbers beside its label"),
         ("a,b\n1,\n", {"label": "b"}, r"line 2 \(it has no label\)"),
         ("a,b\n1,-3\n", {"label": "b"}, "goes down to -3; classes count from 0"),
-        (b"a,b\n1,2\n\xff,3\n", {}, "not UTF-8 text near line 3"),
+        (b"a,b\n1,2\n\xff,3\n", {}, "not UTF-8 text near line 3: save it as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "set.csv is UTF-16 text: save it as UTF-8"),
+        ('"a\nb",c\n1,2\n', {}, r"line 1 cannot be read \(its quote stays open: a cell with a line break inside is n"),
+        ('a\n1\n"2\n', {}, r"line 3 \(its quote stays open"),
+        ("a|b\n1|2\n", {}, r"line 1 \('a\|b' is no number\)(.|\n)*; cells are parted by commas, semicolons or tabs"),
         (b"PK\x03\x04\0\0", {}, "is no text: it has zero bytes near line 1"),
         ("a,b\n" + "".join(f"1,{i}e9\n" for i in range(10_001)), {"label": "b"}, "10001 different.*is it a label"),
     ],

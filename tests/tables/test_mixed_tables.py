@@ -125,6 +125,12 @@ def test_a_table_that_does_not_fit_the_memory_is_the_same_from_the_disk(
             {},
             r"column 'name' has 99 different words in 100 lines, too many to be categories: take other columns",
         ),
+        (
+            "tall;kind\n" + "\n".join(f"{i},5;k{i % 3}" for i in range(100)),
+            {},
+            r"'tall' has 100 .* in 100 lines \('\d+,5' is no number: a number has no comma, .*\), too many",
+        ),
+        (HEAD + "\n".join([*lines(), '1,Rome,0,1,"4', '2,Rome,0,1,4"']), {}, r"line 42 \(its quote stays open"),
         (HEAD + "\n".join(lines()), {"numeric": ("towm",)}, r"no column 'towm' for numeric \(did you mean 'town'"),
         (
             HEAD + "\n".join(lines()),

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ BLOCK = 2**24  # bytes that are parsed at once
 LONGEST = 2**24  # bytes of a line
 LARGEST = float(np.finfo(np.float32).max)
 MARK = b"\xef\xbb\xbf"  # what some programs write before text
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what UTF-16 begins with
+OPEN = "its quote stays open: a cell with a line break inside is not read"
+POINT = ": a number has no comma, and its decimals a point"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Cells:
         """What is wrong with a line that holds no numbers; "" if nothing is."""
         row = split(line, self.delimiter)
         if len(row) != self.width:
-            return ragged(line, row, self.width)
+            return ragged(row, self.width)
         wrong = next(filter(None, (no_number(row[i].strip(), i) for i in self.numbers)), "")
         if not wrong and self.label is not None and not row[self.label].strip():
             return "it has no label"
@@ -89,13 +93,16 @@ def head(path: Path) -> Head:
 
     The first line names the columns if it holds more words than the second one.
     """
-    found = [(number, line) for number, line in zip(range(100), _lines(path), strict=False) if line.strip()][:2]
+    every = ((number + i, line) for number, lines, _ in blocks(path, 0) for i, line in enumerate(lines))
+    found = list(islice(every, 2))
     if not found:
         raise Refused(f"{path} is empty")
     first = found[0][1]
     counts = {mark: first.count(mark) for mark in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda mark: counts[mark])
     cells = [cell.strip() for cell in split(first, delimiter)]
+    if not cells:
+        raise Refused(f"{path}: line {found[0][0]} cannot be read ({OPEN}): {first[:80]}")
     below = [cell.strip() for cell in split(found[1][1], delimiter)] if len(found) > 1 else []
     if _words(cells) <= _words(below) and below:
         return Head(delimiter, tuple(map(str, range(len(cells)))), False, 0)
@@ -105,7 +112,7 @@ def head(path: Path) -> Head:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Refused(f"{path} has several columns called {twice!r}: give each its own name")
-    return Head(delimiter, names, True, found[0][0] + 1)
+    return Head(delimiter, names, True, found[0][0])
 
 
 def blocks(path: Path, skip: int) -> Iterator[tuple[int, list[str], int]]:
@@ -130,10 +137,9 @@ def blocks(path: Path, skip: int) -> Iterator[tuple[int, list[str], int]]:
                 return
 
 
-def ragged(line: str, row: list[str], width: int) -> str:
+def ragged(row: list[str], width: int) -> str:
     """What is wrong with a line of another number of cells."""
-    found = f"{len(row)} cell{'s' * (len(row) != 1)} instead of {width}"
-    return found + (", its quote stays open: a cell is within one line" if line.count('"') % 2 else "")
+    return f"{len(row)} cell{'s' * (len(row) != 1)} instead of {width}" if row else OPEN
 
 
 def no_number(cell: str, at: int) -> str:
@@ -143,18 +149,20 @@ def no_number(cell: str, at: int) -> str:
     try:
         value = float(cell)
     except ValueError:
-        return f"{cell[:20]!r} is no number"
+        return f"{cell[:20]!r} is no number" + POINT * _is_number(cell.replace(",", ""))
     if "_" in cell or not cell.isascii():  # numbers to Python, but not to tables
         return f"{cell[:20]!r} is no number"
     return "" if abs(value) <= LARGEST else f"{cell[:20]} is not finite in float32"
 
 
 def split(line: str, delimiter: str) -> list[str]:
-    """The cells of a line; quotes hold a cell together."""
+    """The cells of a line; quotes hold a cell together. None at all of a line that ends within quotes."""
     if '"' not in line:
         return line.split(delimiter)
+    reader = csv.reader([line, ""], delimiter=delimiter)
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        row = next(reader)
+        return row if reader.line_num == 1 else []
     except csv.Error:
         return [line]
 
@@ -181,11 +189,6 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _lines(path: Path) -> Iterator[str]:
-    for _, lines, _ in blocks(path, 0):
-        yield from lines
-
-
 def _numbered(lines: list[str], number: int, skip: int, size: int) -> Iterator[tuple[int, list[str], int]]:
     part: list[str] = []
     for i, line in enumerate(lines):
@@ -199,12 +202,15 @@ def _numbered(lines: list[str], number: int, skip: int, size: int) -> Iterator[t
 
 
 def _text(path: Path, data: bytes, number: int) -> str:
+    if data.startswith(UTF_16) and number == 1:
+        raise Refused(f"{path} is UTF-16 text: save it as UTF-8")
     if b"\0" in data:
         raise Refused(f"{path} is no text: it has zero bytes near line {number}")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Refused(f"{path} is not UTF-8 text near line {number + data[: error.start].count(10)}") from None
+        line = number + data[: error.start].count(10)
+        raise Refused(f"{path} is not UTF-8 text near line {line}: save it as UTF-8") from None
 
 
 def _ended(text: str) -> str:

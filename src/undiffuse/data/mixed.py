@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.lines import LARGEST, Cells, Head, blocks, no_number, ragged, split
+from undiffuse.data.lines import LARGEST, POINT, Cells, Head, blocks, no_number, ragged, split
 
 MISSING = {"", "?", "na", "n/a", "nan", "null", "none"}  # how programs write that a cell has no value
 LOOKED = 1000  # lines from which a table of numbers alone is told
@@ -69,7 +69,7 @@ class MixedCells:
         """What is wrong with a line; "" if nothing is."""
         row = split(line, self.cells.delimiter)
         if len(row) != self.cells.width:
-            return ragged(line, row, self.cells.width)
+            return ragged(row, self.cells.width)
         for place, (at, names) in enumerate(zip(self.cells.numbers, self.categories, strict=True)):
             cell = row[at].strip()
             if not names and not (place in self.filled and is_missing(cell)) and (wrong := no_number(cell, at)):
@@ -162,10 +162,11 @@ def mixed_cells(
         found = len(column.cells)
         if found > most or (not asked and found > FEW and 2 * found > column.count):
             name, more = top.names[at], "more than " * (found > MOST_ASKED)
+            commas = next((f" ({wrong})" for cell in column.cells if (wrong := no_number(cell, 0)).endswith(POINT)), "")
             raise Refused(
                 f"{path}: column {name!r} has {more}{min(found, MOST_ASKED):,} different words in "
-                f"{column.count:,} lines, too many to be categories: take other columns with columns=, or name it in "
-                "categorical= or numeric="
+                f"{column.count:,} lines{commas}, too many to be categories: take other columns with columns=, or name "
+                "it in categorical= or numeric="
             )
         categories.append(_ordered(column.cells))
     holes = [i for i, column in enumerate(seen) if impute and not categories[i] and column.missing]

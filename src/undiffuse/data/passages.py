@@ -136,12 +136,12 @@ def _decoded(file: Path, data: bytes, where: str, offset: int = 0) -> str:
     """The text of these bytes; where: of the file, "offset" for the number of the byte that is wrong."""
     nul = data.find(b"\0")
     if nul >= 0:
-        raise Refused(f"{file} is no text: it has a zero byte at {_place(where, offset + nul)}")
+        raise Refused(f"{file} is no text: it has a zero byte at {_place(where, offset + nul)}; save UTF-16 as UTF-8")
     try:
         return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        byte = data[error.start]
-        raise Refused(f"{file} is no UTF-8 text: byte 0x{byte:02x} at {_place(where, offset + error.start)}") from None
+        byte, place = data[error.start], _place(where, offset + error.start)
+        raise Refused(f"{file} is no UTF-8 text: byte 0x{byte:02x} at {place}; save it as UTF-8") from None
 
 
 def _place(where: str, offset: int) -> str:

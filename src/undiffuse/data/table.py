@@ -135,7 +135,7 @@ class Table(Stored):
 
     def _parsed(self, path: Path, top: Head, cells: Cells, there: Path) -> Kept:
         """The numbers of all lines; the label's words stand where items have their names."""
-        wrong = _Wrong()
+        wrong = _Wrong(len(top.names) == 1)
         words: list[str] = []
         parsed, about = self._parser(path, top, cells)
         most = 0
@@ -178,7 +178,7 @@ class Table(Stored):
             return {}
         said = f"{self.path} has {wrong.count:,} line{'s' * (wrong.count > 1)} that cannot be read: {wrong.first}"
         if not self.skip_broken or not count:
-            raise Refused(f"{said}\nMend them, or go on without them: --skip-broken{_advice(wrong.first)}")
+            raise Refused(f"{said}\nMend them, or go on without them: --skip-broken{_advice(wrong)}")
         logging.getLogger("undiffuse").warning("%s; left out", said)
         return {"broken": {"count": wrong.count, "examples": wrong.examples}}
 
@@ -194,8 +194,9 @@ class Table(Stored):
 
 @dataclass
 class _Wrong:
-    """Lines that cannot be read: how many, and the first of them."""
+    """Lines that cannot be read: how many, and the first of them; alone: a line is one cell."""
 
+    alone: bool
     count: int = 0
     first: str = ""
     examples: dict[str, str] = field(default_factory=dict)
@@ -209,10 +210,11 @@ class _Wrong:
             self.examples[f"line {number}"] = why
 
 
-def _advice(why: str) -> str:
+def _advice(wrong: _Wrong) -> str:
     """What else to do about a line that cannot be read."""
     known = {"is no number": "; a column of words is named with categorical=", "is empty": "; or missing=impute"}
-    return "".join(advice for reason, advice in known.items() if reason in why)
+    said = "".join(advice for reason, advice in known.items() if reason in wrong.first)
+    return said + "; cells are parted by commas, semicolons or tabs" * wrong.alone
 
 
 def _ends(block: bytes) -> int:
