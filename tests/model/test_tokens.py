@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,26 @@ def test_what_does_not_fit_tokens_is_refused_before_anything_is_written(tables: 
     with pytest.raises(Refused, match=message):
         train(TABLES | tables, out=tmp_path / "run", overrides=SHORT)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"schedule": {"name": "log_linear"}}, "a share 0.001 of the tokens is left at t = 1.*--set schedule.floor=0 "),
+        ({"schedule": {"name": "sigmoid"}}, "a share .* --set schedule.name=log_linear schedule.floor=0 leaves none"),
+        ({}, ""),
+        ({"schedule": {"name": "log_linear"}, "process": TABLES["process"]}, ""),
+    ],
+)
+def test_a_bound_that_will_be_infinite_is_told_before_training(
+    tables: Any, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    masked = {"process": {"name": "categorical", "noise": "mask"}, "objective": {"name": "elbo"}}
+    training = train({**TABLES, **masked, **tables}, out=tmp_path / "run", overrides=SHORT)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == bool(said)
+    assert re.search(said, " ".join(told))
+    training.run(progress=False)
 
 
 def test_values_cannot_do_without_what_values_need(tmp_path: Path):

@@ -1,5 +1,6 @@
 """A training run, prepared: recipe, data, codec and network, checked and put together."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import of_recipe
 from undiffuse.jobs.continued import refuse
 from undiffuse.jobs.shown import page, preview, validate
+from undiffuse.likelihood.terms import prior
 from undiffuse.model import parts, saved, told
 from undiffuse.model.arrays import named, with_arrays
 from undiffuse.model.files import own
@@ -84,6 +86,8 @@ def train(
     shape = tuple(x_0.shape[1:])
     classes = learned.classes if "label" in conditions else ()
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
+    if kind is SAMPLES and (hasattr(module.process, "vocabulary") or codec.mixed):
+        _warn_infinite(module.process, x_0[:1])
     objective = parts.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -190,6 +194,21 @@ def _module(
                 f"{str(error).splitlines()[0]}"
             ) from error
     return module
+
+
+def _warn_infinite(process: Any, x_0: Tensor) -> None:
+    """Says where the bound of what is trained will be infinite, since the prior cannot draw what is left at t = 1."""
+    end = torch.ones((), dtype=torch.float64)
+    try:
+        prior(process, x_0, end)
+    except Refused:
+        other = "schedule.name=flow" if hasattr(process, "split") else "schedule.name=log_linear schedule.floor=0"
+        logging.getLogger("undiffuse").warning(
+            "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
+            "at t = 1, which the prior never draws; --set %s leaves none",
+            float(process.schedule.alpha(end)),
+            "schedule.floor=0" if hasattr(process.schedule, "floor") else other,
+        )
 
 
 def _result(made: Any, module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Any:
