@@ -125,6 +125,8 @@ def test_two_runs_are_compared_as_texts(run: Path, place: Path, undiffuse_, tmp_
     codec: Any = model.codec
     assert f"<code>{codec.text_of(model.sample(1, steps=3)[0].numpy())}</code>" in page
     assert "The same row is the same seed" in page
+    row = next(row for row in page.split("<tr") if "Bits per character" in row)
+    assert f">{found['run']['likelihood']['items']:,}</td>" in row
     assert f"<b>{bits['run']:.4f}</b>" in page
     other = replace(model, codec=replace(codec, symbols=(" ", "a", "b", "c", "e")))
     with pytest.raises(Refused, match="two spells with other symbols than one: their tokens cannot be compared"):

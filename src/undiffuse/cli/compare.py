@@ -96,7 +96,7 @@ def show(comparison: "Comparison") -> None:
     if found := comparison.likelihoods:
         title, values, _ = found
         cells = [f"[bold]* {value:.4f}[/]" if value == min(values) else f"{value:.4f}" for value in values]
-        table.add_row(escape(title), *cells, "-", "")
+        table.add_row(escape(title), *cells, "-", comparison.scored)
     for key in comparison.runs[0].costs:
         table.add_row(f"[dim]{key.replace('_', ' ')}[/]", *(f"{run.costs[key]:,.6g}" for run in comparison.runs))
     console().print(table)

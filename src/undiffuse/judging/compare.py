@@ -66,6 +66,12 @@ class Comparison:
             return None
         return found[0][0], [value for _, value, _ in found], found[0][2]
 
+    @property
+    def scored(self) -> str:
+        """Of how many held-out items the likelihood is known, for people; nothing where it is not."""
+        counts = [run.likelihood["items"] for run in self.runs if run.likelihood is not None]
+        return " / ".join(dict.fromkeys(f"{count:,}" for count in counts))
+
     def content(self) -> dict[str, Any]:
         """Everything, in JSON's types."""
         runs = {

@@ -100,7 +100,7 @@ def _numbers(comparison: Comparison) -> str:
         title, values, baseline = found
         cells = [f"<b>{value:.4f}</b>" if value == min(values) else f"{value:.4f}" for value in values]
         beside = "" if baseline is None else f"by counting alone {baseline:.4f}"
-        rows.append([f"{escape(title)}<small>{beside}</small>", *cells, "-", "lower", ""])
+        rows.append([f"{escape(title)}<small>{beside}</small>", *cells, "-", "lower", comparison.scored])
     heads = ["metric", *(run.name for run in runs), "floor", "better", "items a side"]
     numbers = (*range(1, len(runs) + 2), len(runs) + 3)
     return page.table(heads, rows, numbers=numbers)
