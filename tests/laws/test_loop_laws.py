@@ -49,6 +49,16 @@ def test_steps_and_times_that_disagree_are_refused():
             sample(ORACLE, (1, 1), sampler=Ancestral(), steps=steps)
 
 
+def test_a_shape_with_a_negative_number_is_refused():
+    for denoiser, shape, shown in (
+        (ORACLE, (-1, 2), r"\(-1, 2\)"),
+        (ORACLE, (2, -3), r"\(2, -3\)"),
+        (ORACLE, {"x": (1, 2), "y": (1, -2)}, r"\{'x': \(1, 2\), 'y': \(1, -2\)\}"),
+    ):
+        with pytest.raises(Refused, match=rf"a batch has a shape of sizes from 0 on, .*; got {shown}"):
+            sample(denoiser, shape, steps=2)
+
+
 def test_noise_prediction_cannot_start_where_nothing_is_left():
     denoiser = Predictor(nn.Identity(), Gaussian(ContinuousCosine()), "noise")
     denoiser.network.forward = lambda x, c_time: x  # type: ignore[method-assign]

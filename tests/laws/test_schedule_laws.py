@@ -47,6 +47,13 @@ def test_log_snr_is_the_ratio_of_alpha_and_sigma(schedule: Schedule):
     )
 
 
+def test_both_at_once_are_alpha_and_sigma(schedule: Schedule):
+    for t in (INSIDE, INSIDE[0], INSIDE[-1], torch.zeros((), dtype=torch.float64), torch.tensor([0.25, 1.0])):
+        alpha, sigma = schedule.both(t)
+        torch.testing.assert_close(alpha, schedule.alpha(t), rtol=1e-14, atol=0)
+        torch.testing.assert_close(sigma, schedule.sigma(t), rtol=1e-14, atol=0)
+
+
 def test_time_inverts_log_snr(schedule: Schedule):
     t = INSIDE[schedule.alpha(INSIDE) > 0]
     torch.testing.assert_close(schedule.time(schedule.log_snr(t)), t, rtol=0, atol=1e-9)

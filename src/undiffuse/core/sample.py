@@ -54,6 +54,7 @@ def sample(
     No sampler and no times: the measured default plan, one network call a step.
     start: a noisy batch at times[0] instead of a draw
     from the prior. indices: (batch,) which samples these are; sample i depends on (seed, i) only.
+    Raises Refused for a shape with a negative number, for a grid that does not fall, and for steps that contradict it.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
     sampler = sampler or default_sampler(denoiser.process)
@@ -65,6 +66,7 @@ def sample(
     times = _checked(times)
     random = Random(seed, indices)
     if start is None:
+        _refuse_negative(shape)
         start = _to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
     return deque(trajectory(denoiser, sampler, start, times, random=random, **cond), maxlen=1).pop()
 
@@ -77,6 +79,13 @@ def _checked(times: Any) -> Tensor:
     if not bool((times.diff() < 0).all()) or not 0 <= float(times[-1]) < float(times[0]) <= 1:
         raise Refused(f"a grid of times must fall strictly inside [0, 1] (1 = noise, 0 = data); got {times.tolist()}")
     return times
+
+
+def _refuse_negative(shape: Any) -> None:
+    """Raises Refused for a shape, or that of one part, with a negative number."""
+    parts = list(cast(Mapping[str, Any], shape).values()) if isinstance(shape, Mapping) else [shape]
+    if any(size < 0 for part in parts for size in part):
+        raise Refused(f"a batch has a shape of sizes from 0 on, (batch, *shape of a sample); got {shape}")
 
 
 def _device(denoiser: Any) -> torch.device:
