@@ -143,7 +143,7 @@ def test_a_bound_needs_the_tables_tokens():
             "diffusion_lm trains a table of embeddings: set denoiser.embedding",
         ),
         (lambda: SequenceTransformer(channels=3, dimensions=2), r"lines with channels, \(channels, length\)"),
-        (lambda: SequenceTransformer(channels=3, near=2), "an odd number of neighbours or 0, not near = 2"),
+        (lambda: SequenceTransformer(channels=3, near=2), "sequence_transformer needs an odd .* not near = 2"),
         (lambda: SequenceTransformer(channels=3, width=6, heads=2), "a width that 2 x heads divides"),
     ],
 )

@@ -20,7 +20,7 @@ from undiffuse.judging.training_page import read
 from undiffuse.judging.verdicts import verdicts
 from undiffuse.model.control import met, understood
 from undiffuse.model.recipe import Recipe
-from undiffuse.training.loop import Collapsed
+from undiffuse.training.blame import Collapsed
 
 
 def texts(model: Any, x: Any) -> list[str]:

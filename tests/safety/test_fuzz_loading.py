@@ -22,7 +22,7 @@ from undiffuse.model.model import FILE, Model
 from undiffuse.model.plain import parse_json
 from undiffuse.model.recipe import Recipe
 from undiffuse.training import checkpoint
-from undiffuse.training.state import restore, tensors
+from undiffuse.training.state import State
 
 ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 QUICK = settings(max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=ALLOWED)
@@ -52,7 +52,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     denoiser = parts.predictor(chosen, (2,), 0)
     chosen.save(folder)
     Model(denoiser, Identity(), (2,), chosen).save(folder)
-    held = tensors(denoiser, {"average.": copy.deepcopy(denoiser)}, torch.optim.AdamW(denoiser.parameters()), {})
+    average, optimiser = copy.deepcopy(denoiser), torch.optim.AdamW(denoiser.parameters())
+    held = State(denoiser, {"average.": average}, optimiser, {}).tensors()
     checkpoint.save(folder, 3, held, {"seconds": 1.0, "pending": [], "stamp": "a"})
     for path in [p for p in folder.rglob("*") if p.is_file()]:
         shutil.copy(path, path.with_name(f"good-{path.name}"))
@@ -158,4 +159,5 @@ def test_a_mutated_checkpoint(place: Path, data: st.DataObject):
     with suppress(Refused):
         held, state = checkpoint.load(folder)
         assert state["step"] >= 0
-        restore(held, denoiser, {"average.": denoiser}, torch.optim.AdamW(denoiser.parameters()), {}, "checkpoint")
+        optimiser = torch.optim.AdamW(denoiser.parameters())
+        State(denoiser, {"average.": denoiser}, optimiser, {}).restore(held, "checkpoint")

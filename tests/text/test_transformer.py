@@ -128,7 +128,7 @@ def test_numbers_in_place_of_logits():
         ({"shape": (1, 6)}, r"transformer is for tokens \(count, length\)"),
         ({"width": 18, "heads": 2}, "a width that 2 x heads divides, .* not width = 18, heads = 2"),
         ({"dropout": 1.0}, "dropout = 1"),
-        ({"near": 4}, "needs an odd number of neighbours, itself among them, or 0, not near = 4"),
+        ({"near": 4}, "transformer needs an odd number of neighbours, itself among them, or 0, not near = 4"),
         ({"tied": True, "outputs": 2}, "a tied readout gives one number a symbol, and 2 are asked for"),
         ({"conditions": {"map": ("image", (1, 4, 4))}}, "transformer cannot take 'map', which is image"),
     ],

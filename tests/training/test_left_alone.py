@@ -24,7 +24,7 @@ from undiffuse.jobs import train
 from undiffuse.training import checkpoint, tracks
 from undiffuse.training.background import Background, Copies
 from undiffuse.training.batches import Dealt
-from undiffuse.training.loop import Diverged
+from undiffuse.training.blame import Diverged
 from undiffuse.training.memory import largest
 
 ROOT = Path(__file__).parents[2]

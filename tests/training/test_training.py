@@ -13,7 +13,7 @@ import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.jobs import data, train
 from undiffuse.model.recipe import Recipe
-from undiffuse.training.loop import Diverged
+from undiffuse.training.blame import Diverged
 
 POINTS: dict[str, Any] = {
     "data": {"name": "moons", "count": 2000},

@@ -17,7 +17,6 @@ WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 TIGHT = re.compile(r" ([.,;:!?%)\]}…”])|([(\[{“]) ")  # punctuation that keeps to the word beside it
 UNKNOWN = "<unk>"
 BLANK = "_"
-LOST = "�"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ KINDS = {
     "features": "undiffuse.features",
     "metrics": "undiffuse.metrics",
 }
+INNER = {"times": "times", "predictor": "samplers"}  # fields of a component that are components themselves
 
 
 def names(kind: str) -> list[str]:
@@ -64,6 +65,16 @@ def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
     if missing:
         raise Refused(f"{kind} {name!r} needs {', '.join(missing)}")
     return component(**values)
+
+
+def nested(kind: str, table: Mapping[str, Any]) -> Any:
+    """`build` of a table in which fields that are components themselves are names or tables."""
+    inside = {
+        field: build(inner, table[field] if isinstance(table[field], Mapping) else {"name": table[field]})
+        for field, inner in INNER.items()
+        if field in table
+    }
+    return build(kind, {**table, **inside})
 
 
 def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from undiffuse.core.times import Grid
 from undiffuse.model.conditions import guide, requested
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, Progress, Watched, plan, shown
-from undiffuse.model.steering import Steering
+from undiffuse.model.steering import NAMES, Steering
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,14 @@ class Session:
         sampler: Sampler | str | None = None,
         steps: int | None = None,
         times: Grid | str | None = None,
-        guidance: float | Mapping[str, float] | None = None,
-        interval: tuple[float, float] | None = None,
-        rescale: float | None = None,
-        threshold: str | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
         progress: Progress = False,
         of: Literal["values", "tokens"] = "values",
-        **cond: Any,
+        **how: Any,
     ) -> "Session":
-        """What `Model.sample` would do with these; raises Refused as it does, and for models of other than `of`."""
+        """What `Model.sample` would do with these; raises Refused as it does, and for models of other than `of`.
+
+        how: the fields of `Steering`, and conditions.
+        """
         if n < 1:
             raise Refused(f"the number of samples must be at least 1, not {n}")
         values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
@@ -61,8 +57,8 @@ class Session:
             what = {"values": "editing is", "tokens": "infilling is"}[of]
             raise Refused(f"{what} for models of {of}; this one is of {kind}")
         chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
-        given = requested(model, n, cond)
-        steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
+        steering = Steering(**{name: how.pop(name) for name in NAMES if name in how})
+        given = requested(model, n, how)
         denoiser = guide(model, steering, given)
         return cls(model, n, denoiser, chosen, given, seed, progress)
 

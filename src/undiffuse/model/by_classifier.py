@@ -15,10 +15,9 @@ from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.guidance.classifier import Classifier
 from undiffuse.guidance.mean_shift import MeanShift
-from undiffuse.model import parts
 from undiffuse.model.conditions import guide, numbers, requested
 from undiffuse.model.labelled import LABEL
-from undiffuse.model.plan import Plan
+from undiffuse.model.plan import Plan, sampling
 from undiffuse.model.steering import Steering
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def led(model: "Model", asked: Steering) -> Steering:
         raise Refused("with a classifier guidance is one number, the classifier's weight")
     if asked.rescale:
         raise Refused("rescale is of guidance without a classifier: it compares a guess with one that is not told")
-    own = parts.sampling(model.recipe).threshold if asked.threshold is None else asked.threshold
+    own = sampling(model.recipe).threshold if asked.threshold is None else asked.threshold
     return replace(asked, guidance=1.0 if asked.guidance is None else float(asked.guidance), threshold=own)
 
 

@@ -16,7 +16,7 @@ from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.guidance.truncation import Truncation
-from undiffuse.model import parts
+from undiffuse.model.plan import sampling
 from undiffuse.model.settings import Condition
 from undiffuse.model.steering import Steering, bounds, level, percentile, refuse_unfit
 from undiffuse.model.text import Captions
@@ -158,7 +158,7 @@ def steered(model: "Model", asked: Steering, given: Collection[str]) -> Steering
     and for an interval or a rescale that is asked for where nothing is guided.
     """
     hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
-    own = parts.sampling(model.recipe)
+    own = sampling(model.recipe)
     found = asked.over(own)
     if asked.guidance is None:
         to = [name for name in given if name in hidden]

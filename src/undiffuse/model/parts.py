@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -18,15 +17,14 @@ from undiffuse.core.embedded import Embedded
 from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process import Process
-from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 from undiffuse.model import blueprint as plans
 from undiffuse.model import labelled, processes
+from undiffuse.model.plan import sampling
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition, Train
 from undiffuse.model.spread import network as widened
 from undiffuse.model.spread import spread
-from undiffuse.model.steering import Steering, refuse_unfit
+from undiffuse.model.steering import refuse_unfit
 from undiffuse.model.told import conditions, refuse_deaf
 
 KIND = {
@@ -38,26 +36,10 @@ KIND = {
     "objective": "objectives",
     "sampler": "samplers",
 }
-INNER = {"times": "times", "predictor": "samplers"}  # fields of a component that are components themselves
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
     *("noise_levels", "conditions"),
 )
-MOST = 1_000_000  # steps of a sampler
-
-
-@dataclass(frozen=True)
-class Sampling(Steering):
-    """What a recipe's [sampler] table says about drawing samples; None where it is silent."""
-
-    sampler: Sampler | None = None
-    steps: int | None = None
-    times: Grid | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps is not None and not 1 <= self.steps <= MOST:
-            raise Refused(f"sampler.steps must be at least 1 and at most {MOST:,}, not {self.steps}")
 
 
 def check(recipe: Recipe) -> Train:
@@ -134,41 +116,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
 
 def objective(recipe: Recipe) -> Any:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return _nested("objectives", recipe["objective"])
-
-
-def sampling(recipe: Recipe) -> Sampling:
-    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and steering."""
-    table = recipe["sampler"]
-    beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
-    times = grid(table.pop("times", None))
-    return Sampling(
-        sampler=_nested("samplers", table) if table else None,
-        times=times,
-        **registry.check(Sampling, beside, owner="sampler"),
-    )
-
-
-def _nested(kind: str, table: Mapping[str, Any]) -> Any:
-    """The component of a table in which fields that are components themselves are names or tables."""
-    inside = {
-        field: registry.build(inner, table[field] if isinstance(table[field], Mapping) else {"name": table[field]})
-        for field, inner in INNER.items()
-        if field in table
-    }
-    return registry.build(kind, {**table, **inside})
-
-
-def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
-    """The grid of this name or table; raises Refused for a draw of training times."""
-    if times is None or isinstance(times, Grid):
-        return times
-    table = times if isinstance(times, Mapping) else {"name": times}
-    built = registry.build("times", table)
-    if not isinstance(built, Grid):
-        grids = [name for name in registry.names("times") if issubclass(registry.get("times", name), Grid)]
-        raise Refused(f"times {table['name']!r} is for training; grids to sample on are: {', '.join(grids)}")
-    return built
+    return registry.nested("objectives", recipe["objective"])
 
 
 def predictor(

@@ -1,7 +1,7 @@
-"""How to sample: which sampler on which grid, how many at once, and how far it has come."""
+"""How to sample: what a [sampler] table says, which sampler on which grid, how many at once, how far it has come."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,31 @@ from undiffuse.core.process import Process
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
-from undiffuse.model import parts
 from undiffuse.model.recipe import Recipe
+from undiffuse.model.steering import Steering
 
 if TYPE_CHECKING:
     from undiffuse.model.saved import Saved
 
+MOST = 1_000_000  # steps of a sampler
 MEMORY = 2**28  # bytes for the network's activations
 WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
 
 Progress = bool | Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sampling(Steering):
+    """What a recipe's [sampler] table says about drawing samples; None where it is silent."""
+
+    sampler: Sampler | None = None
+    steps: int | None = None
+    times: Grid | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is not None and not 1 <= self.steps <= MOST:
+            raise Refused(f"sampler.steps must be at least 1 and at most {MOST:,}, not {self.steps}")
 
 
 @dataclass(frozen=True)
@@ -41,20 +56,42 @@ class Plan:
         return len(self.times) - 1
 
 
+def sampling(recipe: Recipe) -> Sampling:
+    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and steering."""
+    table = recipe["sampler"]
+    beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
+    times = grid(table.pop("times", None))
+    return Sampling(
+        sampler=registry.nested("samplers", table) if table else None,
+        times=times,
+        **registry.check(Sampling, beside, owner="sampler"),
+    )
+
+
+def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
+    """The grid of this name or table; raises Refused for a draw of training times."""
+    if times is None or isinstance(times, Grid):
+        return times
+    table = times if isinstance(times, Mapping) else {"name": times}
+    built = registry.build("times", table)
+    if not isinstance(built, Grid):
+        grids = [name for name in registry.names("times") if issubclass(registry.get("times", name), Grid)]
+        raise Refused(f"times {table['name']!r} is for training; grids to sample on are: {', '.join(grids)}")
+    return built
+
+
 def plan(
     recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None
 ) -> Plan:
     """What was asked for, else what the recipe says (of its own sampler only), else the sampler's own default."""
     if steps is not None and steps < 1:
         raise Refused(f"sampling needs at least 1 step, not {steps}")
-    own = parts.sampling(recipe)
+    own = sampling(recipe)
     if sampler is not None:
-        own = parts.Sampling(
-            sampler=registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler
-        )
+        own = Sampling(sampler=registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler)
     chosen = own.sampler or default_sampler(process)
-    grid = parts.grid(times) or own.times or chosen.grid or default_grid(process)
-    return Plan(chosen, grid(process.schedule, steps or own.steps or chosen.default_steps))
+    times = grid(times) or own.times or chosen.grid or default_grid(process)
+    return Plan(chosen, times(process.schedule, steps or own.steps or chosen.default_steps))
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,7 @@ class SequenceTransformer(nn.Module):
         super().__init__()
         if channels < 1 or dimensions != 1:
             raise Refused("sequence_transformer is for lines with channels, (channels, length): pictures take a unet")
-        if near and (near < 0 or near % 2 == 0):
-            raise Refused(f"sequence_transformer needs an odd number of neighbours or 0, not near = {near}")
-        check_sizes("sequence_transformer", width, depth, heads, mlp, dropout)
+        check_sizes("sequence_transformer", width, depth, heads, mlp, dropout, near)
         self.width, self.turn = width, width // heads
         self.enter = nn.Linear(channels, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))

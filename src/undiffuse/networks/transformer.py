@@ -55,9 +55,7 @@ class Transformer(nn.Module):
             )
         if tied and outputs:
             raise Refused(f"a tied readout gives one number a symbol, and {outputs} are asked for: tied = false")
-        if near and (near < 0 or near % 2 == 0):
-            raise Refused(f"transformer needs an odd number of neighbours, itself among them, or 0, not near = {near}")
-        check_sizes("transformer", width, depth, heads, mlp, dropout)
+        check_sizes("transformer", width, depth, heads, mlp, dropout, near)
         self.reads_time, self.turn = time == "adaln", width // heads
         hears = self.reads_time or bool(classes) or bool(conditions)
         self.embed = nn.Embedding(vocabulary, width)
@@ -97,8 +95,10 @@ class Transformer(nn.Module):
         return None if self.time is None else F.silu(c)[:, None], text
 
 
-def check_sizes(name: str, width: int, depth: int, heads: int, mlp: float, dropout: float) -> None:
+def check_sizes(name: str, width: int, depth: int, heads: int, mlp: float, dropout: float, near: int) -> None:
     """Raises Refused, in the name of the network, for sizes that make no blocks."""
+    if near and (near < 0 or near % 2 == 0):
+        raise Refused(f"{name} needs an odd number of neighbours, itself among them, or 0, not near = {near}")
     if min(width, depth, heads) < 1 or width % (2 * heads) or mlp * width < 1 or not 0 <= dropout < 1:
         raise Refused(
             f"{name} needs a width that 2 x heads divides, depth >= 1, mlp > 0 and dropout in [0, 1), not "

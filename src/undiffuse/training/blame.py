@@ -1,4 +1,4 @@
-"""Why a loss is no number: what can be seen of it."""
+"""Training that is lost: what can be seen of why a loss is no number."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.errors import Refused
+
 GROWTH = 10.0
+
+
+class Diverged(Refused):
+    """The loss stopped being a number."""
+
+
+class Collapsed(Refused):
+    """What is learned has fallen into one point."""
 
 
 def blame(module: nn.Module, x_0: Tensor, norms: Sequence[float], step: int, warmup: int, half: bool) -> str:

@@ -17,27 +17,18 @@ from undiffuse.model.precision import pick
 from undiffuse.model.settings import Train
 from undiffuse.training import checkpoint, tracks
 from undiffuse.training.batches import Batches
-from undiffuse.training.blame import blame
+from undiffuse.training.blame import Collapsed, Diverged, blame
 from undiffuse.training.ema import EMA
 from undiffuse.training.keeper import Keeper, Result
 from undiffuse.training.log import Log
 from undiffuse.training.numbers import Numbers
 from undiffuse.training.processes import accelerator
-from undiffuse.training.state import restore, tensors
+from undiffuse.training.state import State
 from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
 
 LOSS, NORM = 0, 1  # places in what is remembered of every step until the log is written
 RECENT = 100  # steps whose gradient norms are remembered
-
-
-class Diverged(Refused):
-    """The loss stopped being a number."""
-
-
-class Collapsed(Refused):
-    """What is learned has fallen into one point."""
-
 
 M = TypeVar("M", bound=Result)
 
@@ -84,6 +75,9 @@ class Training(Generic[M]):
         self._tracks = tracks.tracks(self.module, self.ema) if settings.snapshots else {}
         self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()
         self._step = Step(self.accelerator, self.module, objective, self.data, settings)
+        past = self._step.history
+        losses = {} if past is None else {"losses": past.losses, "counts": past.counts}
+        self._state = State(self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, losses)
         self._keeper = Keeper(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
@@ -118,7 +112,7 @@ class Training(Generic[M]):
             held, state = checkpoint.load(path)
             if state["stamp"] != self._stamp:
                 raise Refused(f"the data are not those that {self.folder} was trained on: a run goes on with the same")
-            restore(held, *self._changing(), what=f"checkpoint {path}")
+            self._state.restore(held, what=f"checkpoint {path}")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             self._pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
             self._saved = self.step  # the model too: it is written before its checkpoint
@@ -138,11 +132,8 @@ class Training(Generic[M]):
 
     def __iter__(self) -> Iterator[Numbers]:
         with self.stop:
-            while True:
-                try:
-                    yield next(self)
-                except StopIteration:
-                    return
+            while (numbers := next(self, None)) is not None:
+                yield numbers
 
     def __next__(self) -> Numbers:
         if self.finished or self.stopped:
@@ -158,7 +149,7 @@ class Training(Generic[M]):
                 self._recent.append(time.perf_counter() - started)
                 self.seconds += self._recent[-1]
                 if begins:
-                    self._keeper.reserve(self._held())
+                    self._keeper.reserve(self._state.tensors())
                 return self._after(numbers)
         except Refused:
             self._close()
@@ -246,16 +237,7 @@ class Training(Generic[M]):
         pending = self._seen()
         self._saved = self.step
         state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp}
-        self._keeper.checkpoint(self.step, self._held(), self.ema.module, state)
-
-    def _held(self) -> dict[str, Tensor]:
-        """Everything that a step changes, by name."""
-        return tensors(*self._changing())
-
-    def _changing(self) -> tuple[nn.Module, Mapping[str, nn.Module], torch.optim.Optimizer, Mapping[str, Tensor]]:
-        history = self._step.history
-        losses = {} if history is None else {"losses": history.losses, "counts": history.counts}
-        return self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, losses
+        self._keeper.checkpoint(self.step, self._state.tensors(), self.ema.module, state)
 
     def _refuse_nan(self, pair: Sequence[float], step: int) -> None:
         if all(map(math.isfinite, pair)):

@@ -1,6 +1,7 @@
 """A run's tensors by name: weights, their average and the optimiser's moments, to and from a checkpoint."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,55 +13,53 @@ WEIGHTS, AVERAGE, OPTIMISER, HISTORY = "weights.", "average.", "optimiser.", "hi
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW
 
 
-def tensors(
-    module: nn.Module,
-    averages: Mapping[str, nn.Module],
-    optimiser: torch.optim.Optimizer,
-    history: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
-    """Everything that a step changes: `weights.<name>`, `optimiser.<moment>.<name>`, each average under its own prefix,
-    of which sampling uses `average.<name>`, and `history.<name>`, what times are drawn by.
-    """
-    held = {
-        f"{prefix}{name}": value
-        for prefix, each in {WEIGHTS: module, **averages}.items()
-        for name, value in each.state_dict().items()
-    }
-    for name, parameter in module.named_parameters():
-        held |= {f"{OPTIMISER}{moment}.{name}": value for moment, value in optimiser.state[parameter].items()}
-    return held | {f"{HISTORY}{name}": value for name, value in history.items()}
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything that a step changes; averages: by the prefix of each. history: what times are drawn by."""
 
+    module: nn.Module
+    averages: Mapping[str, nn.Module]
+    optimiser: torch.optim.Optimizer
+    history: Mapping[str, Tensor]
 
-def restore(
-    held: Mapping[str, Tensor],
-    module: nn.Module,
-    averages: Mapping[str, nn.Module],
-    optimiser: torch.optim.Optimizer,
-    history: Mapping[str, Tensor],
-    what: str,
-) -> None:
-    """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or does not fit."""
-    for prefix, target in {WEIGHTS: module, **averages}.items():
-        own = {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
-        target.load_state_dict(fit(own, target.state_dict(), what))
-    past = {name.removeprefix(HISTORY): value for name, value in held.items() if name.startswith(HISTORY)}
-    for name, value in fit(past, history, f"{what}, history of losses").items():
-        if not bool(value.isfinite().all()) or (int(value.min()) < 0 and not value.is_floating_point()):
-            raise Refused(f"{what}, history of losses is broken: {name!r} holds what no training leaves there")
-        history[name].copy_(value)
-    known = {f"{moment}.{name}" for name, _ in module.named_parameters() for moment in MOMENTS}
-    elsewhere = (WEIGHTS, HISTORY, *averages)
-    stray = [n for n in held if not n.startswith(elsewhere) and n.removeprefix(OPTIMISER) not in known]
-    if stray:
-        raise Refused(f"{what} holds {stray[0]!r}, which this run does not have")
-    moments: dict[int, dict[str, Tensor]] = {}
-    for i, (name, parameter) in enumerate(module.named_parameters()):
-        own = {
-            key.split(".")[1]: value
-            for key, value in held.items()
-            if key.startswith(OPTIMISER) and key.split(".", 2)[2:] == [name]
+    def tensors(self) -> dict[str, Tensor]:
+        """By name: `weights.<name>`, `optimiser.<moment>.<name>`, `history.<name>`, and each average under its prefix,
+        of which sampling uses `average.<name>`.
+        """
+        held = {
+            f"{prefix}{name}": value
+            for prefix, each in {WEIGHTS: self.module, **self.averages}.items()
+            for name, value in each.state_dict().items()
         }
-        expected = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter} if own else {}
-        moments[i] = fit(own, expected, f"{what}, optimiser state of {name!r}")
-    state = optimiser.state_dict()
-    optimiser.load_state_dict({"state": {i: m for i, m in moments.items() if m}, "param_groups": state["param_groups"]})
+        for name, parameter in self.module.named_parameters():
+            held |= {f"{OPTIMISER}{moment}.{name}": value for moment, value in self.optimiser.state[parameter].items()}
+        return held | {f"{HISTORY}{name}": value for name, value in self.history.items()}
+
+    def restore(self, held: Mapping[str, Tensor], what: str) -> None:
+        """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or does not fit."""
+        for prefix, target in {WEIGHTS: self.module, **self.averages}.items():
+            own = {name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)}
+            target.load_state_dict(fit(own, target.state_dict(), what))
+        past = {name.removeprefix(HISTORY): value for name, value in held.items() if name.startswith(HISTORY)}
+        for name, value in fit(past, self.history, f"{what}, history of losses").items():
+            if not bool(value.isfinite().all()) or (int(value.min()) < 0 and not value.is_floating_point()):
+                raise Refused(f"{what}, history of losses is broken: {name!r} holds what no training leaves there")
+            self.history[name].copy_(value)
+        known = {f"{moment}.{name}" for name, _ in self.module.named_parameters() for moment in MOMENTS}
+        elsewhere = (WEIGHTS, HISTORY, *self.averages)
+        stray = [n for n in held if not n.startswith(elsewhere) and n.removeprefix(OPTIMISER) not in known]
+        if stray:
+            raise Refused(f"{what} holds {stray[0]!r}, which this run does not have")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for i, (name, parameter) in enumerate(self.module.named_parameters()):
+            own = {
+                key.split(".")[1]: value
+                for key, value in held.items()
+                if key.startswith(OPTIMISER) and key.split(".", 2)[2:] == [name]
+            }
+            expected = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter} if own else {}
+            moments[i] = fit(own, expected, f"{what}, optimiser state of {name!r}")
+        state = self.optimiser.state_dict()
+        self.optimiser.load_state_dict(
+            {"state": {i: m for i, m in moments.items() if m}, "param_groups": state["param_groups"]}
+        )
