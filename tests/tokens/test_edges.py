@@ -10,11 +10,13 @@ from sums import network
 from undiffuse import likelihood
 from undiffuse.core import kernels
 from undiffuse.core.categorical import Categorical, mask, uniform
+from undiffuse.core.distribution import Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.oracles import TokenOracle
+from undiffuse.core.outputs import plug_in
 from undiffuse.core.random import Random
 from undiffuse.core.rates import rate
-from undiffuse.core.schedules import JSD, LogLinear, MutualInformation, TokenCosine
+from undiffuse.core.schedules import JSD, Cosine, LogLinear, MutualInformation, TokenCosine
 from undiffuse.core.transitions import Transitions
 from undiffuse.objectives import Denoising, Elbo, ScoreEntropy
 
@@ -103,3 +105,30 @@ def test_a_mask_in_the_data_is_refused_by_every_objective():
     for objective in (Elbo(), Denoising("unmasking"), ScoreEntropy()):
         with pytest.raises(Refused, match=r"the data have the token 3, and the symbols of data are 0 \.\.\. 2: a mask"):
             objective(model, X + 1, Random(0), {})
+
+
+@pytest.mark.parametrize("step", [100, 130, 150])
+def test_a_guess_that_is_sure_and_wrong_has_a_finite_bound_and_gradient(step: int):
+    """The law of levels far away is too small for any float there, and no reason for a bound without end."""
+    schedule, levels = Cosine(steps=500), 17
+    process = Transitions(schedule, kernels.gaussian(schedule, levels))
+    before, now = torch.tensor([step - 1, step], dtype=torch.float64) / 500
+    x_0 = torch.arange(levels).repeat(50, 1)
+    x_t = process.marginal(x_0, now).sample(Random(step))
+    sure = (60 * torch.randn(50, levels, levels, generator=torch.Generator().manual_seed(step))).requires_grad_()
+    guess = process.bridge(x_t, plug_in(sure, x_t, now, process, levels), before, now)
+    cost = process.bridge(x_t, process.point(x_0), before, now).kl(guess)
+    cost.sum().backward()
+    assert bool(cost.isfinite().all())
+    assert bool((cost > 0).all())
+    assert sure.grad is not None
+    assert bool(sure.grad.isfinite().all())
+
+
+def test_what_is_possible_and_held_impossible_costs_without_end():
+    """The other side: a chance that a float can tell from nothing is not overlooked."""
+    half, sure = Tokens(torch.tensor([[[0.5, 0.5]]]).log()), Tokens(torch.tensor([[[0.0, -math.inf]]]))
+    rare = Tokens(torch.tensor([[[1 - 1e-12, 1e-12]]], dtype=torch.float64).log())
+    assert half.kl(sure).tolist() == [math.inf]
+    assert rare.kl(sure).tolist() == [math.inf]
+    assert sure.kl(half).tolist() == [pytest.approx(math.log(2))]

@@ -39,10 +39,11 @@ class Categories(Distribution, ABC):
         return over_elements(self.log_each(x))
 
     def kl(self, other: Any) -> Tensor:
-        """sum(p (log p - log p')), with 0 log 0 = 0."""
+        """sum(p (log p - log p')), with 0 log 0 = 0, and so for a p that is nothing, whose p' may have become 0."""
         mine = self.log_probs
         p = mine.exp()
-        return over_elements(torch.where(p > 0, p * (mine - other.log_probs), 0.0).sum(-1))
+        least = torch.finfo(p.dtype).tiny ** 0.5
+        return over_elements(torch.where(p > least, p * (mine - other.log_probs), 0.0).sum(-1))
 
     def error(self, x_0: Tensor) -> Tensor:
         """-sum(log p(x_0))."""

@@ -12,6 +12,7 @@ from undiffuse.core.process import Process
 from undiffuse.core.schedule import Schedule, as_time
 
 LARGEST = 2**31  # numbers of all matrices
+LEAST = torch.finfo(torch.float64).tiny  # one over a smaller chance is no number
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,10 +191,12 @@ def _mixed(weights: Tensor, matrices: Tensor) -> Tensor:
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    """above / below, and 0 where below is 0, with a gradient that is 0 there."""
-    return torch.where(below > 0, above / torch.where(below > 0, below, 1.0), 0.0)
+    """above / below, and 0 where below is nothing, with a gradient that is 0 there."""
+    there = below >= LEAST
+    return torch.where(there, above / torch.where(there, below, 1.0), 0.0)
 
 
 def _log(probs: Tensor) -> Tensor:
-    """The logarithm; where a probability is 0 it has no gradient."""
-    return torch.where(probs > 0, torch.where(probs > 0, probs, 1.0).log(), -torch.inf)
+    """The logarithm; where a probability is nothing it has no gradient."""
+    there = probs >= LEAST
+    return torch.where(there, torch.where(there, probs, 1.0).log(), -torch.inf)
