@@ -18,7 +18,7 @@ def contact(data: Dataset) -> Image.Image:
     if texts := data.texts(TEXTS):
         return page(texts)
     if data.kind in ("points", "tokens"):
-        return overview(np.asarray(data.some(POINTS).x), names=data.columns)
+        return overview(np.asarray(data.some(POINTS).x), names=data.columns, categories=data.categories)
     if data.labels is None or len(data.classes) < 2:
         count = min(PLAIN, len(data))
         step = len(data) / count  # spread over the whole set

@@ -28,7 +28,7 @@ def sheet(drawn: "Drawn", columns: int | None = None) -> "Image":
     if drawn.texts:
         return page(drawn.texts)
     if drawn.x.ndim == 2:
-        return overview(drawn.x, names=drawn.columns)
+        return overview(drawn.x, names=drawn.columns, categories=drawn.categories)
     images = as_images(drawn.x)
     if drawn.labels is None or len(set(drawn.labels.tolist())) < 2:
         return grid(images, columns)

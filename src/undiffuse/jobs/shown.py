@@ -49,7 +49,8 @@ def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int)
     if read := reader(model.codec):
         picture = pictures.page(list(map(read, drawn[:TEXTS])))
     else:
-        picture = pictures.overview(drawn, beside=beside, columns=columns, names=learned.columns)
+        named = {"names": learned.columns, "categories": learned.categories}
+        picture = pictures.overview(drawn, beside=beside, columns=columns, **named)
     pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
     training_page.write(folder)
 

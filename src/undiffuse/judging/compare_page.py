@@ -29,7 +29,8 @@ def row(comparison: Comparison, run: Compared) -> Image.Image:
     """The first samples of one run: images next to each other, texts and tokens below; points beside real ones."""
     x = run.drawn.x
     if run.drawn.are_points:
-        return pictures.overview(x[:POINTS], beside=comparison.real.held_out.x[:POINTS], names=run.drawn.columns)
+        real, names = comparison.real.held_out.x[:POINTS], run.drawn.columns
+        return pictures.overview(x[:POINTS], beside=real, names=names, categories=run.drawn.categories)
     if x.ndim == 2:
         return sheet(replace(run.drawn, x=x[:SHOWN]))
     return pictures.grid(pictures.as_images(x[:SHOWN]), columns=SHOWN)

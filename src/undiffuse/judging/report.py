@@ -46,7 +46,7 @@ def samples_picture(evaluation: RunEvaluation) -> Image.Image:
     if drawn.x.ndim == 2:
         x = drawn.x if drawn.are_points else drawn.x[:LINES]
         beside = evaluation.real.held_out.x[: len(x)]
-        return pictures.overview(x, beside=np.asarray(beside), names=drawn.columns)
+        return pictures.overview(x, beside=np.asarray(beside), names=drawn.columns, categories=drawn.categories)
     return sheet(first(drawn), columns=10)
 
 

@@ -9,6 +9,8 @@ from undiffuse.pictures.images import Array, Span, telling
 from undiffuse.pictures.plots import DATA, DRAWN, canvas, dot, quiet, render
 
 PANELS = 16  # histograms in a picture
+WHOLE = 80  # whole numbers that have bins of their own
+BARS, LETTERS, LONGEST = 24, 22, 12  # categories with names, letters in a row under a panel, letters of a name
 
 
 def scatter(
@@ -30,8 +32,16 @@ def scatter(
     return render(figure)
 
 
-def histograms(points: Array, beside: Array | None = None, names: Sequence[str] = ()) -> Image.Image:
-    """How the numbers of each column spread, (n, features); the first 16 columns, `beside` filled in grey."""
+def histograms(
+    points: Array,
+    beside: Array | None = None,
+    names: Sequence[str] = (),
+    categories: Sequence[Sequence[str]] = (),
+) -> Image.Image:
+    """How the numbers of each column spread, (n, features); the first 16 columns, `beside` filled in grey.
+
+    categories: of each column the names of its categories, () of numbers. Whole numbers have bins of their own.
+    """
     shown = min(points.shape[1], PANELS)
     across = min(shown, 4)
     down = -(-shown // across)
@@ -39,15 +49,28 @@ def histograms(points: Array, beside: Array | None = None, names: Sequence[str] 
     for i in range(shown):
         axes = figure.add_subplot(down, across, i + 1)
         parts = [points[:, i]] if beside is None else [points[:, i], beside[:, i]]
-        low, high = min(float(np.quantile(p, 0.001)) for p in parts), max(float(np.quantile(p, 0.999)) for p in parts)
-        bins = np.linspace(low, high if high > low else low + 1, 41).tolist()
+        words = categories[i] if i < len(categories) else ()
+        bins = _bins(parts, len(words))
         if beside is not None:
             axes.hist(beside[:, i], bins, density=True, color=DATA, alpha=0.6)
         axes.hist(points[:, i], bins, density=True, histtype="step", color=DRAWN)
         axes.set_title(names[i] if i < len(names) else f"column {i}", fontsize=8)
         axes.set_yticks([])
         quiet(axes, 6)
+        if 0 < len(words) <= BARS:
+            tilt = 90 if sum(map(len, words)) > LETTERS else 0
+            axes.set_xticks(range(len(words)), [word[:LONGEST] for word in words], rotation=tilt)
     return render(figure)
+
+
+def _bins(parts: Sequence[Array], words: int) -> list[float]:
+    """The edges: one bin a category, one a whole number where there are few, else 40."""
+    low, high = min(float(np.quantile(p, 0.001)) for p in parts), max(float(np.quantile(p, 0.999)) for p in parts)
+    low, high = (0.0, words - 1.0) if words else (low, high)
+    whole = words or (high - low <= WHOLE and all((p == np.round(p)).all() for p in parts))
+    if whole:
+        return np.arange(np.floor(low) - 0.5, np.ceil(high) + 1).tolist()
+    return np.linspace(low, high if high > low else low + 1, 41).tolist()
 
 
 def cloud_strip(frames: Array, extent: Span, columns: int = 6, paths: int = 0) -> Image.Image:

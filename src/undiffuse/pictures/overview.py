@@ -11,16 +11,20 @@ from undiffuse.pictures.tokens import are_tokens, rows
 
 
 def overview(
-    x: Array, beside: Array | None = None, columns: int | None = None, names: Sequence[str] = ()
+    x: Array,
+    beside: Array | None = None,
+    columns: int | None = None,
+    names: Sequence[str] = (),
+    categories: Sequence[Sequence[str]] = (),
 ) -> Image.Image:
     """Items of any kind at a glance; `beside`: real ones, drawn next to them or under them.
 
-    x: tokens (n, length) as rows of squares; points (n, features) as a scatter plot, or histograms of each column
-    (called `names`) where there are not two; (n, channels, length) as lines; (n, channels, height, width) as a grid,
-    `columns` in a row; of (n, channels, depth, height, width) the middle slice.
+    x: tokens (n, length) as rows of squares; points (n, features) as a scatter plot, or where there are not two as
+    histograms of each column, called `names`, with `categories`; (n, channels, length) as lines; (n, channels, height,
+    width) as a grid, `columns` in a row; of (n, channels, depth, height, width) the middle slice.
     """
     if x.ndim == 2 and not are_tokens(x):
-        return scatter(x, beside) if x.shape[1] == 2 else histograms(x, beside, names)
+        return scatter(x, beside) if x.shape[1] == 2 else histograms(x, beside, names, categories)
     if beside is None:
         return _sheet(x, columns)
     span = span_of(np.concatenate([x.reshape(-1), beside.reshape(-1)])) if x.dtype.kind == "f" else None
