@@ -94,6 +94,12 @@ class Tokens(Categories):
         return Tokens(self.log_probs[part])
 
 
+def logs(probs: Tensor) -> Tensor:
+    """The logarithms of chances; one so small that 1 over it is no number counts as 0, which has no gradient."""
+    there = probs >= torch.finfo(probs.dtype).tiny
+    return torch.where(there, torch.where(there, probs, 1.0).log(), -torch.inf)
+
+
 def inverted(log_probs: Tensor, u: Tensor, where: Tensor | None = None) -> Tensor:
     """The categories at the levels u in (0, 1) of the cumulative sums, (batch, *shape); 0 where not `where`.
 

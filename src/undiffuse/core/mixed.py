@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Categories, Tokens
+from undiffuse.core.categories import Categories, Tokens, logs
 from undiffuse.core.random import Random
 
 _GUESS, _NOISE = -11, -12  # the streams of the second draw
@@ -40,7 +40,7 @@ class Mixed(Categories):
     @property
     def log_probs(self) -> Tensor:  # type: ignore[override]
         """Their logarithms, in float64; where a probability is 0 it has no gradient."""
-        return _log(self.mean)
+        return logs(self.mean)
 
     def sample(self, random: Random, where: Tensor | None = None) -> Tensor:
         shape, device = tuple(self.here.shape), self.here.device
@@ -60,7 +60,7 @@ class Mixed(Categories):
         probs = self.keep * (x == self.here) + self.fresh * self.noise[x]
         if self.guess is not None and self.pull is not None:
             probs = probs + self.pull * self.guess.log_each(x).exp()
-        return _log(probs)
+        return logs(probs)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Tokens:
         return Tokens(change(self.log_probs))
@@ -77,7 +77,3 @@ class Mixed(Categories):
     def _of_noise(self, u: Tensor) -> Tensor:
         cumulative = self.noise.cumsum(0)
         return torch.searchsorted(cumulative, u * cumulative[-1], right=True).clamp(max=len(cumulative) - 1)
-
-
-def _log(probs: Tensor) -> Tensor:
-    return torch.where(probs > 0, torch.where(probs > 0, probs, 1.0).log(), -torch.inf)

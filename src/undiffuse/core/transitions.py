@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Categories, Tokens
+from undiffuse.core.categories import Categories, Tokens, logs
 from undiffuse.core.errors import Refused
 from undiffuse.core.process import Process
 from undiffuse.core.schedule import Schedule, as_time
 
 LARGEST = 2**31  # numbers of all matrices
-LEAST = torch.finfo(torch.float64).tiny  # one over a smaller chance is no number
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +96,7 @@ class Transitions(Process):
         back = _rows(self._between(at_s, at_t, device).transpose(-1, -2), x_t)  # q(x_t given x_s), over x_s
         probs = back * _mixed(weight, self._until(at_s, device))
         total = probs.sum(-1, keepdim=True)
-        return Tokens(_log(torch.where(total > 0, _ratio(probs, total), self._onehot(x_t))))
+        return Tokens(logs(torch.where(total > 0, _ratio(probs, total), self._onehot(x_t))))
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
         """Raises Refused: what is left of x_t is no number where tokens turn into some others."""
@@ -192,11 +191,5 @@ def _mixed(weights: Tensor, matrices: Tensor) -> Tensor:
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
     """above / below, and 0 where below is nothing, with a gradient that is 0 there."""
-    there = below >= LEAST
+    there = below >= torch.finfo(below.dtype).tiny
     return torch.where(there, above / torch.where(there, below, 1.0), 0.0)
-
-
-def _log(probs: Tensor) -> Tensor:
-    """The logarithm; where a probability is nothing it has no gradient."""
-    there = probs >= LEAST
-    return torch.where(there, torch.where(there, probs, 1.0).log(), -torch.inf)

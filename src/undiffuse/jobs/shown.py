@@ -49,8 +49,9 @@ def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int)
     if read := reader(model.codec):
         picture = pictures.page(list(map(read, drawn[:TEXTS])))
     else:
-        named = {"names": learned.columns, "categories": learned.categories}
-        picture = pictures.overview(drawn, beside=beside, columns=columns, **named)
+        picture = pictures.overview(
+            drawn, beside=beside, columns=columns, names=learned.columns, categories=learned.categories
+        )
     pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
     training_page.write(folder)
 

@@ -65,10 +65,10 @@ def histograms(
 
 def _bins(parts: Sequence[Array], words: int) -> list[float]:
     """The edges: one bin a category, one a whole number where there are few, else 40."""
+    if words:
+        return (np.arange(words + 1) - 0.5).tolist()
     low, high = min(float(np.quantile(p, 0.001)) for p in parts), max(float(np.quantile(p, 0.999)) for p in parts)
-    low, high = (0.0, words - 1.0) if words else (low, high)
-    whole = words or (high - low <= WHOLE and all((p == np.round(p)).all() for p in parts))
-    if whole:
+    if high - low <= WHOLE and all((p == np.round(p)).all() for p in parts):
         return np.arange(np.floor(low) - 0.5, np.ceil(high) + 1).tolist()
     return np.linspace(low, high if high > low else low + 1, 41).tolist()
 
