@@ -7,15 +7,16 @@ import pytest
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.digits import Digits
-from undiffuse.metrics.c2st import C2ST, c2st
+from undiffuse.metrics.c2st import C2ST, c2st, standard_error
 from undiffuse.metrics.classifier import train_classifier
 from undiffuse.metrics.columns import Columns, wasserstein
 from undiffuse.metrics.density_coverage import density_coverage
+from undiffuse.metrics.distances import covered, radii
 from undiffuse.metrics.energy import Energy, energy
 from undiffuse.metrics.frechet import frechet, frechet_gaussians, gaussian
 from undiffuse.metrics.frechet_infinity import PARTS, FrechetInfinity, intercept
 from undiffuse.metrics.inception_score import inception_scores
-from undiffuse.metrics.judge import collect
+from undiffuse.metrics.judge import collect, judge
 
 
 def normal(count: int, features: int = 4, seed: int = 0) -> np.ndarray:
@@ -140,9 +141,41 @@ def test_c2st_says_its_standard_error_and_its_floor():
     parts = [digits.take(np.arange(i, 1797, 3)) for i in range(3)]
     found = C2ST().judge(collect(*parts))["c2st"]
     error = found["detail"]["standard_error"]
-    assert error == pytest.approx(0.5 / math.sqrt(2 * 599))
+    assert error == pytest.approx(0.5 * math.sqrt((1 + 2 / math.pi) / (2 * found["count"])))
     assert found["value"] == pytest.approx(0.5, abs=3 * error)
     assert found["floor"] == pytest.approx(0.5, abs=3 * error)
+
+
+@pytest.mark.parametrize("features", [2, 20])
+def test_the_standard_error_of_c2st_is_its_deviation_over_many_draws(features: int):
+    random = np.random.default_rng(1)
+    draws = random.normal(size=(400, 2, 60, features)).astype(np.float32)
+    found = [c2st(x, y, random) for x, y in draws]
+    # of 400 draws a deviation is known to 3.5 %; of independent halves it would be 0.78 of this
+    assert np.std(found) / standard_error(60) == pytest.approx(1, abs=0.12)
+
+
+def test_noise_of_one_law_meets_its_floor_and_a_floor_of_two_laws_is_doubted():
+    random = np.random.default_rng(0)
+    noise = [Dataset(random.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8)) for n in (300, 300, 600)]
+    found = judge(*noise, metrics=["frechet", "c2st", "precision_recall"])
+    assert found["frechet"]["ratio"] == pytest.approx(1, abs=0.15)
+    assert found["c2st"]["floor"] == pytest.approx(0.5, abs=3 * found["c2st"]["detail"]["floor_standard_error"])
+    assert found["precision"]["ratio"] == pytest.approx(1, abs=0.1)
+    other = Dataset((np.asarray(noise[2].x) // 2).astype(np.uint8))  # a training part of another law
+    doubted = judge(noise[0], noise[1], other, metrics=["frechet", "c2st"])
+    assert all("floor contradicts itself" in verdict["warning"] for verdict in doubted.values())
+
+
+def test_an_offset_puts_nothing_inside_a_ball():
+    random = np.random.default_rng(0)
+    x, centres = random.normal(size=(2, 200, 3)).astype(np.float32)
+    inside_there = covered(x, centres, np.full(200, 0.1**2, np.float32))
+    assert 0 < inside_there.mean() < 0.5
+    for offset in (1e3, 1e4):
+        moved = covered(x + np.float32(offset), centres + np.float32(offset), np.full(200, 0.1**2, np.float32))
+        assert (moved != inside_there).mean() < 0.03  # float32 rounds the moved points themselves
+        assert radii(centres + np.float32(offset), 3) == pytest.approx(radii(centres, 3), rel=0.05, abs=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -193,7 +226,7 @@ def test_infinite_samples_of_real_data_come_to_nothing():
     assert found["ratio"] is None
     for value, error in (("value", "standard_error"), ("floor", "floor_standard_error")):
         assert abs(found[value]) < 2 * found["detail"][error]
-    assert found["detail"]["sizes"] == [599, 299, 149]
+    assert found["detail"]["sizes"] == [300, 150, 75]  # half of the training third fits the features
     few = collect(*[part.take(np.arange(39)) for part in parts])
     assert not FrechetInfinity().applies(few)
 

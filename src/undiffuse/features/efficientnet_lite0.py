@@ -30,6 +30,7 @@ class EfficientNetLite0(Features):
     size: int = 96
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     natural: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:

@@ -11,11 +11,13 @@ class Features(ABC):
     """Maps items in the data's own units, (count, *shape), to float32 vectors (count, dimensions).
 
     fitted: whatever `fit` has learnt, as arrays that can be kept in a file; empty before. natural: others publish
-    distances in the vectors' own scale, so that nothing may rescale them.
+    distances in the vectors' own scale, so that nothing may rescale them. learns: `fit` follows the single items that
+    it is given, so that these look unlike all others afterwards and may not be compared with them.
     """
 
     fitted: Mapping[str, np.ndarray]
     natural: ClassVar[bool]
+    learns: ClassVar[bool]
 
     @property
     @abstractmethod

@@ -31,6 +31,7 @@ class Inception(Features):
     weights: str = ""
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     natural: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
 
     @property
     def about(self) -> dict[str, Any]:

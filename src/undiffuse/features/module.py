@@ -32,6 +32,7 @@ class Module(Features):
     path: str = ""
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     natural: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         file, _, attribute = self.path.partition(":")

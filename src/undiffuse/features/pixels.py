@@ -19,13 +19,15 @@ ITEMS_PER_COMPONENT = 10
 class Pixels(Features):
     """The principal components of the training items: up to `components`, one for ten items a side at most.
 
-    So every covariance that is estimated rests on ten times as many items as it has rows. Held-out items and samples
-    have no part in the fit, and are therefore on a par. For images, points, sequences and volumes alike.
+    So every covariance that is estimated rests on ten times as many items as it has rows. They are fitted to one half
+    of the training items, and what is compared is new to them: samples, held-out items and the other half. For images,
+    points, sequences and volumes alike.
     """
 
     components: int = 64
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     natural: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.components < 1:
@@ -35,9 +37,9 @@ class Pixels(Features):
     def about(self) -> dict[str, Any]:
         """Name, version and number of components; once fitted, the share of the variance that they hold."""
         if not self.fitted:
-            return {"features": "pixels", "version": 1, "components": self.components}
+            return {"features": "pixels", "version": 2, "components": self.components}
         kept = {"components": self.fitted["axes"].shape[1], "explained": float(self.fitted["explained"])}
-        return {"features": "pixels", "version": 1, **kept}
+        return {"features": "pixels", "version": 2, **kept}
 
     def limited(self, count: int) -> Self:
         """Ten items a side for each component."""

@@ -31,8 +31,7 @@ def radii(x: np.ndarray, neighbour: int) -> np.ndarray:
 
 def covered(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> np.ndarray:
     """Whether each row of x lies in a ball around any of the centres, (count,); rounding errors count as inside."""
-    slack = 64 * float(np.finfo(x.dtype).eps) * float((centres**2).sum(1).max(initial=0.0))
-    limits = torch.from_numpy(squared_radii + slack)
+    limits = _limits(x, centres, squared_radii)
     return np.concatenate(
         [(block <= limits).any(1).numpy() for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(centres))]
     )
@@ -40,18 +39,32 @@ def covered(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> np
 
 def inside(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> np.ndarray:
     """How many rows of x lie in the ball around each centre, (count of centres,); rounding errors count as inside."""
-    slack = 64 * float(np.finfo(x.dtype).eps) * float((centres**2).sum(1).max(initial=0.0))
-    limits = torch.from_numpy(squared_radii + slack)
+    limits = _limits(x, centres, squared_radii)
     held = torch.zeros(len(centres), dtype=torch.int64)
     for _, block in _blocks(torch.from_numpy(x), torch.from_numpy(centres)):
         held += (block <= limits).sum(0)
     return held.numpy()
 
 
+def _limits(x: np.ndarray, centres: np.ndarray, squared_radii: np.ndarray) -> Tensor:
+    """The squared radii and what rounding may add to a squared distance, which grows with the centre's own length."""
+    lengths = ((centres - _middle(centres)) ** 2).sum(1)
+    return torch.from_numpy(squared_radii + 64 * float(np.finfo(x.dtype).eps) * lengths)
+
+
+def _middle(y: np.ndarray) -> np.ndarray:
+    return y.mean(0, dtype=np.float64).astype(y.dtype)
+
+
 def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Squared distances of successive rows of x to all of y: (first row, (rows, count of y))."""
+    """Squared distances of successive rows of x to all of y: (first row, (rows, count of y)).
+
+    |x - y|^2 = |x|^2 + |y|^2 - 2 x y, measured from the middle of y, so that a common offset costs no digits.
+    """
+    middle = torch.from_numpy(_middle(y.numpy()))
+    y = y - middle
     lengths = (y**2).sum(1)
     rows = max(1, BLOCK // len(y))
     for start in range(0, len(x), rows):
-        part = x[start : start + rows]
+        part = x[start : start + rows] - middle
         yield start, torch.addmm(lengths, part, y.T, alpha=-2).add_((part**2).sum(1, keepdim=True))

@@ -63,8 +63,8 @@ class Evidence:
 
     @property
     def count(self) -> int:
-        """How many items a side every comparison has: as many as the smallest part."""
-        return min(len(part) for part in self.items)
+        """How many items a side every comparison has: as many as the smallest part that is compared."""
+        return min(len(self.items.samples), len(self.items.held_out), len(self._halves[1]))
 
     def random(self, *stream: int) -> np.random.Generator:
         """The stream of random numbers with this address, the same in every run with this seed."""
@@ -100,12 +100,14 @@ class Evidence:
 
     @cached_property
     def features(self) -> Features:
-        """The features, fitted to the training items."""
+        """The features, fitted to training items."""
         return self._real[0]
 
     @cached_property
     def vectors(self) -> Parts:
-        """The items in the features, float32 (count, dimensions)."""
+        """The items in the features, float32 (count, dimensions); without the training items that the features learnt
+        from, which would make a floor that new data cannot reach.
+        """
         features, held_out, train = self._real
         return Parts(features(self._looked_at.samples), held_out, train)
 
@@ -115,13 +117,22 @@ class Evidence:
         return self.coordinates if self.categories else self.items
 
     @cached_property
+    def _halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """The training items that features learn from, and those that are compared; all are both where none learn."""
+        everything = np.arange(len(self.items.train))
+        if not self.chosen.learns:
+            return everything, everything
+        order = np.random.Generator(np.random.Philox(0)).permutation(everything)
+        return np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+
+    @cached_property
     def _real(self) -> tuple[Features, np.ndarray, np.ndarray]:
         limited = self.chosen.limited(self.count)
 
         def make() -> dict[str, np.ndarray]:
-            seen = self._looked_at
-            fitted = limited.fit(seen.train)
-            vectors = {"held_out": fitted(seen.held_out), "train": fitted(seen.train)}
+            seen, (learnt, compared) = self._looked_at, self._halves
+            fitted = limited.fit(seen.train[learnt])
+            vectors = {"held_out": fitted(seen.held_out), "train": fitted(seen.train[compared])}
             return {f"fitted.{name}": array for name, array in fitted.fitted.items()} | vectors
 
         about = {"what": "features", **limited.about, **self.key}

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from undiffuse.metrics.evidence import Evidence
-from undiffuse.metrics.metric import Metric, verdict
+from undiffuse.metrics.metric import NO_FLOOR, Metric, verdict
 
 LARGE = 256  # features
+DOUBTED = 0.5  # of its floor: no two parts of one law come so much nearer than others
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Frechet(Metric):
         """`frechet`: samples to held-out data; floor: as many training items to the same held-out data."""
         pairs = np.array([frechet_both(*draw) for draw in evidence.draws(evidence.vectors)])
         warning = evidence.few(evidence.enough, "the distance is biased upwards, so read it only beside its floor")
+        value, floor = pairs.mean(0)
+        warning = NO_FLOOR if value < DOUBTED * floor else warning
         common = {"better": "lower", "count": min(evidence.count, 50_000), "seed": evidence.seed}
         return {"frechet": verdict(pairs[:, 0], pairs[:, 1], **common, warning=warning, **evidence.about)}
 

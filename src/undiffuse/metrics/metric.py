@@ -7,6 +7,11 @@ import numpy as np
 
 from undiffuse.metrics.evidence import Evidence
 
+NO_FLOOR = (
+    "the floor contradicts itself: training and held-out items differ more than two parts of one law do, so that it is "
+    "no floor for samples; are the two parts of different origin?"
+)
+
 
 class Metric(ABC):
     """Compares samples with held-out data and, as the floor, training data with them, at the same counts.
