@@ -47,6 +47,16 @@ def test_a_run_gets_its_pictures_its_page_and_its_numbers(judged: Path):
     assert all(verdict["count"] <= 40 and "floor" in verdict for verdict in found.values())
 
 
+def test_the_time_of_each_metric_is_kept_and_a_slow_one_is_named(judged: Path):
+    seconds = json.loads((judged / "evaluation.json").read_text())["seconds_by_metric"]
+    assert {"agreement", "memorisation", "precision_recall"} <= set(seconds)
+    assert wording.slow({"frechet": 2.0, "memorisation": 15.2}) == (
+        "memorisation took 15 of 17 s; what it found of the real data is kept for the next time unless --no-cache, "
+        "and --metrics leaves metrics out"
+    )
+    assert wording.slow({}) == wording.slow({"a": 4.0}) == wording.slow({"a": 6.0, "b": 5.0, "c": 5.0}) == ""
+
+
 def test_the_page_asks_nobody_for_anything(judged: Path):
     text = (judged / "report.html").read_text(encoding="utf-8")
     targets = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s]+)""", text)

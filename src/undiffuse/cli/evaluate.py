@@ -213,6 +213,8 @@ def show(judged: "Evaluation") -> None:
     if judged.verdicts:
         seen = wording.seen_in(judged.about, judged.real.train.vocabulary)
         console().print(f"[dim]{wording.FLOOR}{escape(seen)}[/]")
+        if slow := wording.slow(judged.about["seconds_by_metric"]):
+            console().print(f"[dim]{slow}[/]")
     for warning in judged.warnings:
         console().print(f"[yellow]take care:[/] {escape(warning)}")
 

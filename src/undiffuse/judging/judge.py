@@ -95,7 +95,9 @@ class Judge:
             letters=letters,
         )
         wanted = find(self.compared) if self.metrics != (NLL,) else []
-        verdicts = judge_evidence(evidence, wanted, bool(self.metrics), advance) if wanted else {}
+        seconds: dict[str, float] = {}
+        timed = seconds.__setitem__
+        verdicts = judge_evidence(evidence, wanted, bool(self.metrics), advance, timed) if wanted else {}
         left = [
             f"{len(seen):,} of {len(part):,} {name} were looked at"
             for name, seen, part in zip(
@@ -108,6 +110,7 @@ class Judge:
             "features": evidence.chosen.limited(evidence.count).about,
             "resize": self.resize,
             "resize_filter": self._filter(),
+            "seconds_by_metric": {name: round(took, 2) for name, took in seconds.items()},
         }
         return Judged(verdicts, evidence.items, about, warnings)
 

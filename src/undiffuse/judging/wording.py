@@ -79,6 +79,20 @@ WORDS = {
 FLOOR = "The floor is the same metric between two real parts, at the same counts: what a perfect model would reach."
 
 
+SLOW = 5.0  # seconds, from which on it is worth a line which metric took them
+
+
+def slow(seconds: Mapping[str, float]) -> str:
+    """Which metric took most of a long judgement, and what makes the next one quicker; nothing of a short one."""
+    worst = max(seconds, key=seconds.__getitem__, default="")
+    if not worst or seconds[worst] < SLOW or 2 * seconds[worst] < sum(seconds.values()):
+        return ""
+    return (
+        f"{worst} took {seconds[worst]:.0f} of {sum(seconds.values()):.0f} s; what it found of the real data is kept for "
+        "the next time unless --no-cache, and --metrics leaves metrics out"
+    )
+
+
 def word(name: str) -> Word:
     """The metric's words; a metric that is new here goes by its name."""
     return WORDS.get(name, Word(name.replace("_", " ").capitalize(), ""))

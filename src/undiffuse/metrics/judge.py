@@ -1,5 +1,6 @@
 """All metrics at once: how good are these samples, beside how good real data would look?"""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -78,16 +79,22 @@ def judge_evidence(
     metrics: Sequence[Metric] = (),
     all_asked: bool = False,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    timed: Callable[[str, float], None] = lambda name, seconds: None,
 ) -> Verdicts:
-    """The verdicts of the metrics that apply, by name; raises Refused if one does not, where `all_asked`."""
+    """The verdicts of the metrics that apply, by name; raises Refused if one does not, where `all_asked`.
+
+    timed: is told the name of each metric and the seconds that it took.
+    """
     metrics = metrics or find(())
     verdicts: Verdicts = {}
     for i, metric in enumerate(metrics):
         advance(i, len(metrics))
+        started = time.perf_counter()
         if metric.texts == (evidence.reader is not None) and metric.applies(evidence):
             verdicts |= metric.judge(evidence)
         elif all_asked:
             raise Refused(f"the metric {type(metric).__name__} does not apply here: it needs {metric.needs}")
+        timed(type(metric).__module__.rpartition(".")[2], time.perf_counter() - started)
     advance(len(metrics), len(metrics))
     return verdicts
 
