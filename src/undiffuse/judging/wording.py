@@ -88,8 +88,8 @@ def slow(seconds: Mapping[str, float]) -> str:
     if not worst or seconds[worst] < SLOW or 2 * seconds[worst] < sum(seconds.values()):
         return ""
     return (
-        f"{worst} took {seconds[worst]:.0f} of {sum(seconds.values()):.0f} s; what it found of the real data is kept for "
-        "the next time unless --no-cache, and --metrics leaves metrics out"
+        f"{worst} took {seconds[worst]:.0f} of {sum(seconds.values()):.0f} s; what it found of the real data is kept "
+        "for the next time unless --no-cache, and --metrics leaves metrics out"
     )
 
 
