@@ -157,6 +157,16 @@ def test_guidance_does_not_see_the_batch():
     torch.testing.assert_close(whole, torch.cat(parts))
 
 
+@pytest.mark.parametrize("x", [torch.tensor([[2.0], [-1.0]]), torch.full((2, 5), 0.1)], ids=["one", "equal"])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_rescale_leaves_samples_alone_that_have_no_spread(x: Tensor, share: float):
+    """Of one number, or of equal ones, a deviation says nothing."""
+    better, worse = GaussianOracle(PROCESS, 1.0, 0.25), GaussianOracle(PROCESS, 0.0, 1.25)
+    plain: Any = ClassifierFree(better, without=worse, weight=2.0)(x, 0.4)
+    found: Any = ClassifierFree(better, without=worse, weight=2.0, rescale=share)(x, 0.4)
+    assert torch.equal(found.mean, plain.mean)
+
+
 def test_numbers_that_mean_nothing_are_refused():
     denoiser, _ = model()
     for interval in ((-0.1, 1.0), (2.0, 1.0), (1.0, 1.0)):

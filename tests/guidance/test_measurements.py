@@ -1,6 +1,7 @@
 """Inverse problems: operators and their adjoints, and every method against exact posteriors."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,8 +163,8 @@ def test_particles_reach_the_exact_posterior_of_a_mixture():
     cov = (share[:, None, None] * (left + apart)).sum(0)
 
     times = LogSNR()(VP(), 60)
-    for proposal in (None, MMPS(oracle, measured)):
-        sampler = Particles(Ancestral(), measured, count=500, proposal=proposal)
+    for inner, proposal in ((Ancestral(), None), (Ancestral(), MMPS(oracle, measured)), (Ancestral("exact"), None)):
+        sampler = Particles(inner, measured, count=500, proposal=proposal)
         x = sample(oracle, (4000, 2), sampler=sampler, times=times).double()
         torch.testing.assert_close(x.mean(0), mean, atol=0.09, rtol=0)
         torch.testing.assert_close(x.T.cov(), cov, atol=0.09, rtol=0)
@@ -246,6 +247,22 @@ def test_dps_asks_the_network_once_a_step_and_takes_any_differentiable_operator(
     steps = Measurement(lambda x: x.detach(), torch.zeros(1, 3))
     with pytest.raises(Refused, match="not differentiable"):
         sample(oracle, (2, 3), sampler=DPS(DDIM(), steps), times=times)
+
+
+@pytest.mark.parametrize("inner", [Ancestral("exact"), DDIM(0.5, "exact")], ids=repr)
+def test_a_steered_step_averages_over_the_guess_s_variance_where_its_sampler_does(inner: Any):
+    """DPS of weight 0 is the sampler inside, and particles draw from its step."""
+    oracle, t, s = GaussianOracle(PROCESS, MEAN, COV), torch.tensor(0.8).double(), torch.tensor(0.3).double()
+    x = Random(4).normal((6, 3), dtype=torch.float64)
+    wanted: Any = inner.step(oracle, x, t, s, random=Random(0))[0]
+    found: Any = DPS(inner, MEASURED, 0.0).step(oracle, x, t, s, random=Random(0))[0]
+    plain: Any = replace(inner, variance="posterior").step(oracle, x, t, s, random=Random(0))[0]
+    torch.testing.assert_close(found.mean, wanted.mean)
+    torch.testing.assert_close(found.var, wanted.var)
+    assert bool((wanted.var > plain.var + 0.01).all())
+    many = Particles(inner, MEASURED, count=20000)
+    drawn: Any = many.step(oracle, x[:1].expand(20000, 3), t, s, random=Random(0))[0]
+    torch.testing.assert_close(drawn.mean.var(0), wanted.var.expand(3), rtol=0.05, atol=0)
 
 
 def test_windows_of_independent_pixels_are_the_pixels_themselves():

@@ -1,5 +1,7 @@
 """Laws of beliefs: densities, divergences, draws and blends against independent formulas."""
 
+from typing import Any
+
 import pytest
 import torch
 from scipy import stats
@@ -71,12 +73,13 @@ def test_normal_draws_have_the_mean_and_the_variance():
 
 def test_a_certain_normal_draws_its_mean():
     mean = torch.randn(3, 2)
-    for var in (0.0, torch.tensor(0.0)):
+    for var in (0.0, 0, torch.tensor(0.0), torch.zeros(3, 1), torch.zeros(3, 2)):
         assert Normal(mean, var).certain
         assert torch.equal(Normal(mean, var).sample(Random(0)), mean)
-    assert not Normal(mean, torch.zeros(3, 2)).certain
-    assert torch.equal(Normal(mean, torch.zeros(3, 2)).sample(Random(0)), mean)
+        assert Normal(mean, var).reported == isinstance(var, torch.Tensor)
+    assert not Normal(mean, torch.tensor([0.0, 1e-30])).certain
     assert Normal(mean, 2.0).mean_only().certain
+    assert Normal(mean, 2.0).reported
 
 
 def test_token_draws_have_the_probabilities_also_where_some_are_zero():
@@ -108,28 +111,40 @@ def test_draws_do_not_depend_on_the_batch():
         assert torch.equal(part(belief, rows).sample(Random(4, rows)), whole[rows])
 
 
-def test_blend_is_the_weighted_product_of_densities():
-    """log(p^(1-w) q^w) differs from the blend's log-density by a constant only."""
+def test_tilted_normals_and_blended_tokens_are_the_weighted_product_of_densities():
+    """log(p^(1-w) q^w) differs from the mixture's log-density by a constant only."""
     (p, _), (a, b) = normals(), tokens()
     q = Normal(normals()[1].mean, torch.as_tensor(p.var) * 2)
     x, y = Random(2).normal((3, 2, 2), dtype=torch.float64), Random(3).normal((3, 2, 2), dtype=torch.float64)
     u, v = Random(2).integers(5, (3, 4)), Random(3).integers(5, (3, 4))
     for w in (0.0, 0.4, 1.0, 1.7):
-        for one, two, left, right in ((p, q, x, y), (a, b, u, v)):
-            mixed = one.blend(two, w)  # type: ignore[arg-type]
+        for one, two, mixed, left, right in ((p, q, p.tilted(q, w), x, y), (a, b, a.blend(b, w), u, v)):
             wanted = (1 - w) * (one.log_prob(left) - one.log_prob(right)) + w * (
                 two.log_prob(left) - two.log_prob(right)
             )
             torch.testing.assert_close(mixed.log_prob(left) - mixed.log_prob(right), wanted)
     assert float(a.blend(b, 3.0).mean.sum()) == pytest.approx(12)
+    tilted = Normal(torch.zeros(1, 1), 1.25).tilted(Normal(torch.ones(1, 1), 0.25), 2.0)
+    assert (float(tilted.mean), float(tilted.var) ** 0.5) == pytest.approx((1.111, 0.373), abs=1e-3)  # docs/guidance.md
 
 
-def test_blend_of_means_extrapolates_and_takes_a_weight_a_sample():
-    without, given = Normal(torch.zeros(2, 3)), Normal(torch.ones(2, 3))
-    assert torch.equal(without.blend(given, 2.5).mean, torch.full((2, 3), 2.5))
-    each = without.blend(given, torch.tensor([1.0, 3.0])).mean
-    assert torch.equal(each, torch.tensor([[1.0] * 3, [3.0] * 3]))
-    a, b = tokens()
+@pytest.mark.parametrize("mine", [0.0, 1.25, torch.zeros(2, 3), torch.tensor([[4.0], [0.5]])])
+@pytest.mark.parametrize("theirs", [0.0, 0.25, torch.zeros(2, 3), torch.tensor([[0.1], [9.0]])])
+def test_blend_moves_the_mean_and_keeps_the_variance_of_the_guess_guided_to(mine: Any, theirs: Any):
+    """Whatever variances the two report: none, zeros written out, narrow against wide."""
+    fraction = torch.full((2, 3), 0.3)
+    without, given = Normal(torch.zeros(2, 3), mine), Normal(torch.ones(2, 3), theirs, fraction)
+    for weight in (0.0, 1.0, 2.5, torch.tensor(3.0), torch.tensor([1.0, 3.0])):
+        blended = without.blend(given, weight)
+        wanted = torch.as_tensor(weight).reshape(-1, 1).expand(2, 3)
+        assert torch.equal(blended.mean, wanted)
+        assert blended.var is theirs
+        assert blended.fraction is fraction
+
+
+@pytest.mark.parametrize("pair", [normals, tokens], ids=["normals", "tokens"])
+def test_a_weight_a_sample_is_each_samples_own(pair: Any):
+    a, b = pair()
     rows = a.blend(b, torch.tensor([1.0, 0.0, 2.0]))
     for i, w in enumerate((1.0, 0.0, 2.0)):
         torch.testing.assert_close(rows.mean[i], a.blend(b, w).mean[i])
@@ -142,9 +157,10 @@ def test_blend_keeps_excluded_tokens_excluded():
         torch.testing.assert_close(a.blend(b, w).mean, torch.tensor([[[0.0, 0.0, 1.0]]], dtype=torch.float64))
 
 
-def test_a_blend_without_positive_variance_is_refused():
+def test_a_mixture_of_densities_without_positive_variance_is_refused():
     narrow, wide = Normal(torch.zeros(1, 1), torch.ones(1, 1)), Normal(torch.zeros(1, 1), torch.full((1, 1), 4.0))
-    with pytest.raises(
-        ValueError, match=r"this blend has no positive variance: guide the means only, with mean_only\(\)"
-    ):
-        narrow.blend(wide, 3.0)
+    for one, two in ((narrow, wide), (narrow, narrow.mean_only())):
+        with pytest.raises(
+            ValueError, match="these densities have no such mixture: its variance would not be positive"
+        ):
+            one.tilted(two, 3.0)

@@ -10,11 +10,13 @@ from undiffuse.core.categorical import Categorical, uniform
 from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
 from undiffuse.core.distribution import Normal
 from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.hidden import hidden
+from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.schedules import EDM, VP, LogLinear
 from undiffuse.core.times import Karras
-from undiffuse.guidance import ClassifierFree
+from undiffuse.guidance import Autoguidance, ClassifierFree, Experts, OptimalVariance
 from undiffuse.samplers import Heun
 
 
@@ -98,12 +100,30 @@ class TwoLevels(Denoiser):
 
     process = Gaussian(EDM())
 
-    def __call__(self, x_t: Tensor, t: Tensor | float, drop: Tensor | None = None, **cond: Any) -> Normal:
+    def __init__(self, reports: bool = True) -> None:
+        self.reports = reports
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, drop: Any = None, **cond: Any) -> Normal:
         _, sigma = self.process.schedule.at(t, x_t)
-        dropped = torch.zeros(len(x_t), dtype=torch.bool) if drop is None else drop
+        hides = hidden(drop, "label")
+        dropped = torch.zeros(len(x_t), dtype=torch.bool) if hides is None else hides
         mean = torch.where(dropped, 0.0, 1.0)[:, None].to(x_t)
         var = torch.where(dropped, 1.25, 0.25)[:, None].to(x_t)
-        return Normal(mean + var / (var + sigma**2) * (x_t - mean))
+        return Normal(mean + var / (var + sigma**2) * (x_t - mean), var * sigma**2 / (var + sigma**2) * self.reports)
+
+
+DOGS, PETS = (GaussianOracle(TwoLevels.process, mean, var) for mean, var in ((1.0, 0.25), (0.0, 1.25)))
+GUIDED = {
+    "no variance": lambda w: ClassifierFree(TwoLevels(reports=False), weight=w),
+    "in one call": lambda w: ClassifierFree(TwoLevels(), weight=w),
+    "oracles": lambda w: ClassifierFree(DOGS, without=PETS, weight=w),
+    "by name": lambda w: ClassifierFree(TwoLevels(), weight={"label": w}),
+    "experts": lambda w: Experts(PETS, [DOGS], [w]),
+    "autoguidance": lambda w: Autoguidance(DOGS, PETS, weight=w),
+    "optimal variances": lambda w: Autoguidance(*(OptimalVariance(d, (1.0,), (0.2,)) for d in (DOGS, PETS)), weight=w),
+    "zeros": lambda w: ClassifierFree(OptimalVariance(DOGS, (1.0,), (0.0,)), without=PETS, weight=w),
+    "projected": lambda w: ClassifierFree(DOGS, without=PETS, weight=w, largest=1e9),
+}
 
 
 @pytest.mark.parametrize(
@@ -111,11 +131,25 @@ class TwoLevels(Denoiser):
 )
 def test_guided_gaussians_end_where_the_ode_ends_and_not_at_the_tilted_density(weight: float, mean: float, std: float):
     """X16: from sigma = 80 with a zero-mean start (the paper's w = weight - 1);
-    the tilted law would be 1/.5, 1.111/.373, 1.176/.271.
+    the tilted law would be 1/.5, 1.111/.373, 1.176/.271. The variances that guesses report change nothing.
     """
-    guided = ClassifierFree(TwoLevels(), weight=weight)
     start = 80 * torch.tensor([[0.0], [1.0]], dtype=torch.float64)  # the map is affine: its value and slope say all
     times = Karras(sigma_min=1e-4)(EDM(), 400)
-    end = sample(guided, (2, 1), sampler=Heun(), times=times, start=start)
+    end = sample(GUIDED["oracles"](weight), (2, 1), sampler=Heun(), times=times, start=start)
     assert float(end[0]) == pytest.approx(mean, abs=1e-4)
     assert float(end[1] - end[0]) == pytest.approx(std, abs=1e-4)
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("made", GUIDED.values(), ids=GUIDED.keys())
+def test_the_guided_guess_is_the_formula_whatever_variances_the_two_report(made: Any, weight: float):
+    """So at sigma = 1.6 the guesses 1.0890 and 0.6562 at x = 2 make 1.0890 + 0.4328 = 1.5218 of weight 2."""
+    x = torch.tensor([[2.0], [-30.0]], dtype=torch.float64)
+    for t in (1.0, 0.5, 0.02, 1e-4):
+        better, worse = DOGS(x, t), PETS(x, t)
+        guess = made(weight)(x, t, label=torch.zeros(2))
+        torch.testing.assert_close(guess.mean, worse.mean + weight * (better.mean - worse.mean))
+        if made in (GUIDED["oracles"], GUIDED["experts"], GUIDED["autoguidance"], GUIDED["by name"]):
+            torch.testing.assert_close(torch.as_tensor(guess.var).expand(2, 1), better.var.expand(2, 1))
+    if weight == 2:
+        assert float(made(weight)(x, 0.02, label=torch.zeros(2)).mean[0]) == pytest.approx(1.5218, abs=1e-4)

@@ -16,7 +16,9 @@ from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.schedules import EDM, VE, VP, ContinuousCosine, Flow, LinearBeta, LogLinear, Table
 
-TIMES = [(0.1, 0.6), (0.35, 0.4), (0.5, 1.0), (0.0, 0.3), (0.0, 1.0)]  # s < t
+BACK = [(0.1, 0.6), (0.35, 0.4), (0.5, 1.0), (0.0, 0.3), (0.0, 1.0)]  # s < t
+ONWARD = [(0.6, 0.1), (0.4, 0.35), (1.0, 0.5), (0.3, 0.0), (1.0, 0.0)]
+TIMES = [*BACK, *ONWARD, (0.4, 0.4), (0.0, 0.0), (1.0, 1.0)]
 NOISES = {
     "uniform": uniform(4),
     "mask": mask(4),
@@ -94,7 +96,7 @@ def test_markov_bridge_is_bayes_rule(schedule: Schedule):
 
 def test_a_belief_with_a_variance_widens_the_bridge_by_its_pull(schedule: Schedule):
     process = Gaussian(schedule)
-    for s, t in TIMES[:3]:
+    for s, t in BACK[:3]:
         keep = process.keep(s, t, torch.zeros(2, 1), 0.5)
         a, b, v = affine(process, 0.7, s, t, keep)
         a_2, b_2, v_2 = affine(process, 0.7, s, t, keep, var=2.0)
@@ -184,6 +186,32 @@ def test_velocity_is_the_slope_of_the_path(schedule: Schedule):
         torch.testing.assert_close(
             process.velocity(path(t)[:1], Normal(x_0[:1]), t[0]), wanted[:1], rtol=1e-4, atol=1e-4
         )
+
+
+@pytest.mark.parametrize(("s", "t"), [*ONWARD, (0.4, 0.4)])
+def test_towards_noise_the_markov_bridge_is_the_forward_kernel_and_the_guess_has_no_say(
+    schedule: Schedule, s: float, t: float
+):
+    """q(x_s given x_t), which over x_t in q(x_t given x_0) leads to q(x_s given x_0): N(a x_t, sigma_s^2 - a^2
+    sigma_t^2) with a = alpha_s/alpha_t, and a onehot(x_t) + (1 - a) noise.
+    """
+    x, far = Random(0).normal((3, 1), dtype=torch.float64), Normal(torch.full((3, 1), 50.0), 7.0)
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = (schedule.at(u, x) for u in (s, t))
+    a = alpha_s / alpha_t
+    for keep in (None, Gaussian(schedule).keep(s, t, x, eta=1.0)):
+        found = Gaussian(schedule).bridge(x, far, s, t, keep)
+        torch.testing.assert_close(found.mean, a * x, rtol=1e-9, atol=1e-9)
+        wanted = (sigma_s**2 - a**2 * sigma_t**2).expand(3, 1)
+        torch.testing.assert_close(torch.as_tensor(found.var).expand(3, 1), wanted, rtol=1e-6, atol=1e-9)
+    if float(schedule.alpha(torch.tensor(1.0))) > 0.5:
+        return  # no schedule of tokens
+    for noise in NOISES.values():
+        process, here = Categorical(schedule, noise), every_token(4)
+        guess = Tokens(torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64).log().expand(4, 1, 4))
+        kernel = a * torch.eye(4, dtype=torch.float64) + (1 - a) * torch.tensor(noise, dtype=torch.float64)
+        for keep in (None, process.keep(s, t, here), process.keep(s, t, here, eta=1.0)):
+            moves = process.bridge(here, guess, s, t, keep).mean[:, 0]
+            torch.testing.assert_close(moves, kernel, rtol=0, atol=1e-9)
 
 
 def test_too_large_a_keep_is_refused():
@@ -279,7 +307,7 @@ def test_masked_tokens_are_revealed_and_stay():
 
 def test_times_may_differ_between_sequences():
     process = Categorical(LinearBeta(), (0.1, 0.2, 0.7))
-    s, t = torch.tensor([0.1, 0.2, 0.0]), torch.tensor([0.3, 0.9, 0.5])
+    s, t = torch.tensor([0.1, 0.9, 0.0]), torch.tensor([0.3, 0.2, 0.5])
     x_t = Random(0).integers(3, (3, 4))
     guess = Random(1).normal((3, 4, 3), dtype=torch.float64).log_softmax(-1)
     for name in KEEPS:

@@ -97,7 +97,7 @@ VALUES: dict[str, Maker] = {
 }
 EXACT = Ancestral("exact")
 QUICK: dict[str, Any] = {"rtol": 0.05, "atol": 0.05, "updates": 1}  # where these are fields: few calls of the network
-WITHOUT_VARIANCE = {"classifier", "dps", "energy", "mmps", "particles", "pigdm", "windows"}
+WITHOUT_VARIANCE = {"classifier", "energy", "mmps", "pigdm", "windows"}
 OF_TOKENS = {
     "constraint": "constraint is for tokens",
     "infill": "infill is for tokens",

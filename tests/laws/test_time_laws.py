@@ -8,9 +8,13 @@ import torch
 from scipy import stats
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.random import Random
+from undiffuse.core.sample import sample
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import EDM, VE, VP, Flow, LinearBeta, Table
+from undiffuse.core.schedules import EDM, JSD, VE, VP, Flow, Geometric, LinearBeta, Table
+from undiffuse.core.tabulated import Tabulated
 from undiffuse.core.times import (
     Draw,
     Even,
@@ -18,13 +22,17 @@ from undiffuse.core.times import (
     Karras,
     Leading,
     Linspace,
+    Listed,
+    Logistic,
     LogNormal,
     LogSNR,
+    LogUniform,
     Quadratic,
     Stratified,
     Trailing,
     Uniform,
 )
+from undiffuse.samplers import Heun
 
 
 def test_a_grid_falls_strictly_from_noise_to_data(grid: Grid, schedule: Schedule):
@@ -43,6 +51,63 @@ def test_a_grid_falls_strictly_from_noise_to_data(grid: Grid, schedule: Schedule
         assert times[0] <= 1
     known = ("would visit a step twice", "would see the cleanest step only", "steps are listed, not")
     assert all(any(words in refusal for words in known) for refusal in refusals)
+
+
+@pytest.mark.parametrize("kind", [Logistic, Even])
+def test_the_default_grids_fall_strictly_on_every_schedule_with_1_to_1000_steps(kind: type[Grid], schedule: Schedule):
+    """Where a schedule jumps at 0 there is no noise below its lowest, and a grid of many steps would ask for it."""
+    for steps in (*range(1, 8), 18, 20, 32, 43, 50, 64, 100, 250, 999, 1000):
+        times = kind()(schedule, steps)
+        assert times.shape == (steps + 1,)
+        assert float(times[0]) == 1
+        assert float(times[-1]) == 0
+        assert bool((times.diff() < 0).all()), steps
+
+
+@pytest.mark.parametrize("schedule", [VE(), VE(sigma_max=10.0), Geometric(24, 0.01, 9.63)], ids=repr)
+def test_many_steps_on_a_schedule_that_jumps_end_at_its_lowest_noise_and_few_above_it(schedule: Schedule):
+    least = float(schedule.sigma(torch.tensor(1e-12, dtype=torch.float64)))
+    assert float(schedule.sigma(Logistic()(schedule, 500))[-2]) == pytest.approx(least)
+    few = schedule.sigma(Logistic()(schedule, 20))[:-1]
+    quantile = torch.sigmoid(((few / 1.7).log()) / 1.3)
+    torch.testing.assert_close(quantile / quantile[0], torch.linspace(1, 0, 21, dtype=torch.float64)[:-1])
+    x = sample(GaussianOracle(Gaussian(schedule), 0.0, 0.25), (4000, 1), sampler=Heun(), steps=60)
+    assert (float(x.mean()), float(x.std())) == pytest.approx((0.0, 0.5), abs=0.03)
+
+
+@pytest.mark.parametrize("schedule", [VE(), Geometric(10, 0.01, 1.0)], ids=repr)
+def test_a_noise_below_the_lowest_is_the_lowest_and_none_is_data(schedule: Schedule):
+    levels = torch.tensor([1e-5, 1e-3, 0.0], dtype=torch.float64)
+    times = schedule.time(-2 * levels.log())
+    least = float(schedule.sigma(torch.tensor(1e-12, dtype=torch.float64)))
+    assert schedule.sigma(times).tolist() == pytest.approx([least, least, 0.0])
+
+
+def test_a_time_outside_by_rounding_is_the_end():
+    process, x = Gaussian(VP()), torch.ones(2, 1, dtype=torch.float64)
+    for t, end in ((1 + 1e-15, 1.0), (-1e-15, 0.0), (torch.tensor([1 + 1e-15, 0.5]).double(), torch.tensor([1, 0.5]))):
+        assert torch.equal(process.marginal(x, t).mean, process.marginal(x, end).mean)
+    grid = torch.tensor([1 + 1e-15, 0.5, 0.0], dtype=torch.float64)
+    oracle = GaussianOracle(process)
+    assert torch.equal(sample(oracle, (2, 1), times=grid), sample(oracle, (2, 1), times=torch.tensor([1.0, 0.5, 0.0])))
+    assert float(Listed((1 + 1e-15, 0.5, 0.0))(VP(), 2)[0]) == 1
+    for wrong in (1.001, -0.001, math.nan):
+        with pytest.raises(ValueError, match="a time lies outside"):
+            process.marginal(x, wrong)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 1000, 4000, 1_000_000])
+def test_the_step_of_a_time_is_its_own_in_float32_and_the_next_noisier_one_between(steps: int):
+    i = torch.arange(0, steps + 1, max(1, steps // 4000))
+    own = JSD(steps=steps)
+    one, single = torch.tensor(1.0), i.float()
+    for times in (i.double() / steps, (i.double() / steps).float(), single / steps, single * (one / steps), i / steps):
+        assert torch.equal(own.step(times), i)
+    if steps <= 4000:
+        assert torch.equal(own.step(1 - single / steps), steps - i)  # rounded as a number near 1
+    between = (i[:-1].double() + 0.5) / steps
+    assert torch.equal(own.step(between), i[:-1] + 1)
+    assert [int(own.step(t)) for t in (0.0, 1e-12, 1.0)] == [0, 1, steps]
 
 
 def test_one_step_that_would_start_at_clean_data_is_refused():
@@ -115,6 +180,21 @@ def test_draws_lie_in_range_and_on_the_table(draw: Draw, schedule: Schedule):
     assert len(t.unique()) > min(400, (schedule.steps or 1000)) / 4
     if schedule.steps:
         assert ((t * schedule.steps).round() - t * schedule.steps).abs().max() < 1e-9
+
+
+def test_log_uniform_draws_the_table_s_own_levels_each_for_the_log_snr_around_it(table: Tabulated):
+    """Each level stands for half the way to either neighbour, so that a mean is that of the trapezoidal rule."""
+    draw, n = LogUniform(limit=1000.0), 40000
+    t = draw(table, Random(0), n)
+    levels = table.log_snr(torch.arange(1, table.steps + 1, dtype=torch.float64) / table.steps).clamp(-1000, 1000)
+    lengths = -levels.diff()
+    share = (torch.nn.functional.pad(lengths, (0, 1)) + torch.nn.functional.pad(lengths, (1, 0))) / 2
+    share = share / share.sum()
+    counts = torch.bincount((t * table.steps).round().long() - 1, minlength=table.steps).double() / n
+    spread = (share * (1 - share) / n).sqrt()
+    assert bool(((counts - share).abs() <= 5 * spread + 2 / n).all())
+    late = LogUniform(t_min=0.5)(table, Random(0), 100)
+    assert float(late.min()) >= 0.5
 
 
 def test_a_draw_depends_on_the_stream_only(draw: Draw):

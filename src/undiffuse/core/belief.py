@@ -39,9 +39,16 @@ class Distribution(ABC):
 
     @abstractmethod
     def blend(self, other: Any, weight: float | Tensor) -> Self:
-        """self^(1 - weight) other^weight, normalised; outside [0, 1] it extrapolates:
-        guidance is `without.blend(with, weight)`.
+        """From self towards other, and past it for a weight above 1: guidance is `without.blend(with, weight)`.
+
+        Values: mean + weight (mean' - mean), with the variance of other, which is guided to. Tokens: the log mixture
+        p^(1 - weight) p'^weight, normalised. weight: a number, or (batch,).
         """
+
+
+def each(weight: float | Tensor, like: Tensor) -> float | Tensor:
+    """A weight for all samples as it is, one a sample (batch,) shaped to multiply `like`."""
+    return weight.to(like).reshape(-1, *(1,) * (like.ndim - 1)) if isinstance(weight, Tensor) else weight
 
 
 def over_elements(elements: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class Categorical(Process):
     ) -> Mixed:
         """keep onehot(x_t) + pull p(x_0) + fresh noise; keep = None: Bayes' posterior averaged over p(x_0), exactly.
 
+        Where s is noisier than t, keep = None is the forward kernel, and p(x_0) has no say.
         Averaging posteriors is not the same as plugging p(x_0) into the posterior's formula (arXiv:2102.05379),
         which is exact only for a certain x_0. keep: broadcasts to x_t.
         Raises ValueError for a keep that would make a probability negative.
@@ -115,6 +116,7 @@ class Categorical(Process):
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
         """sigma_s/sigma_t (1 - eta + eta alpha_t/alpha_s).
 
+        Where s is noisier than t, alpha_s/alpha_t for every eta: the forward kernel, which keeps as much as can be.
         eta = 0: a replaced token is replaced again or revealed, never redrawn (multinomial DDIM, masked ancestral;
         arXiv:2010.02502, app. A).
         eta = 1: the chance, given that x_t was replaced, that x_s held the same draw;
@@ -122,7 +124,8 @@ class Categorical(Process):
         """
         alpha_s, sigma_s = self.chances(s, like)
         alpha_t, sigma_t = self.chances(t, like)
-        return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta + eta * _ratio(alpha_t, alpha_s, 1.0)), 1.0)
+        reverse = sigma_s / sigma_t * (1 - eta + eta * _ratio(alpha_t, alpha_s, 1.0))
+        return torch.where(sigma_s < sigma_t, reverse, _ratio(alpha_s, alpha_t, 1.0))
 
     def score(self, x_t: Tensor, guess: Tokens, t: Tensor | float) -> Tensor:
         """Raises Refused: the gradient of a density is for values."""
@@ -131,6 +134,7 @@ class Categorical(Process):
     def _reverse(self, x_t: Tensor, x_0: Categories, at_s: tuple[Tensor, Tensor], at_t: tuple[Tensor, Tensor]) -> Mixed:
         """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k), k that could not have become x_t left out.
 
+        That is where s < t; elsewhere q(x_s given x_t), the forward kernel.
         q(x_t given k) is the same for every k but x_t itself, so this is a mixture of x_t, p and noise as well, with
         shares that depend on the noise's chance c of x_t and on p(x_t); without c, x_t was never replaced, and stays.
         """
@@ -145,8 +149,14 @@ class Categorical(Process):
         )  # c sum_k p(k) / q(x_t given k)
         keep = forward * sigma_s * odds + _ratio(same * alpha_t * sigma_s, sigma_t * here, 0.0)
         pull, fresh = _ratio(alpha_s - alpha_t, sigma_t, 0.0), (1 - forward) * sigma_s * odds
-        stays = (c == 0) | (sigma_t == 0)
-        keep, pull, fresh = torch.where(stays, 1.0, keep), torch.where(stays, 0.0, pull), torch.where(stays, 0.0, fresh)
+        onward = sigma_s >= sigma_t
+        held = torch.where(onward, _ratio(alpha_s, alpha_t, 1.0), 1.0)
+        stays = (c == 0) | onward
+        keep, pull, fresh = (
+            torch.where(stays, held, keep),
+            torch.where(stays, 0.0, pull),
+            torch.where(stays, 1 - held, fresh),
+        )
         return self._mixed(x_t, keep, fresh, pull, x_0)
 
     def chances(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from undiffuse.core.belief import Distribution, over_elements
+from undiffuse.core.belief import Distribution, each, over_elements
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 
@@ -66,10 +66,8 @@ class Categories(Distribution, ABC):
                 f"two guesses over different vocabularies, of {mine.shape[-1]} and {theirs.shape[-1]} symbols, cannot "
                 "be mixed: guidance needs models of the same tokens"
             )
-        if isinstance(weight, Tensor) and weight.ndim:
-            weight = weight.to(mine).reshape(-1, *(1,) * (mine.ndim - 1))
         possible = (mine > -math.inf) & (theirs > -math.inf)
-        mixed = mine + weight * (theirs - mine)
+        mixed = mine + each(weight, mine) * (theirs - mine)
         return Tokens(torch.where(possible, mixed, -math.inf).log_softmax(-1))
 
 

@@ -103,7 +103,7 @@ def _learned_range(guess: Normal, v: Tensor, alpha: Tensor, sigma: Tensor) -> No
 
 def _second_moment(guess: Normal, v: Tensor, alpha: Tensor, sigma: Tensor) -> Normal:
     var = (sigma**2 / (alpha**2 + sigma**2)).to(v.dtype) * softplus(v) / log(2)
-    return replace(guess, var=var, learned=True)
+    return replace(guess, var=var)
 
 
 VARIANCES: dict[str, Callable[[Normal, Tensor, Tensor, Tensor], Normal]] = {

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from undiffuse.core.belief import Distribution, over_elements
+from undiffuse.core.belief import Distribution, each, over_elements
 from undiffuse.core.categories import Categories, Tokens
 from undiffuse.core.random import Random
 
@@ -17,18 +17,16 @@ __all__ = ["Categories", "Distribution", "Joint", "Normal", "Tokens"]
 
 @dataclass(frozen=True, eq=False)
 class Normal(Distribution):
-    """Independent normals: mean (batch, *shape), var a number or a tensor that broadcasts to it;
-    var = 0 is certainty.
+    """Independent normals: mean (batch, *shape), var a number or a tensor that broadcasts to it.
 
+    var = 0 is certainty, however it is written; the plain number 0 also says that no variance was reported.
     fraction: of a guess with a learned range, in mean's shape: where the variance of a reverse step lies between its
     bounds (see `reverse`). It follows the guess, and the normal law itself does not depend on it.
-    learned: var was learned beside the mean, so that a blend moves the mean and keeps the var of the other.
     """
 
     mean: Tensor
     var: Tensor | float = 0.0
     fraction: Tensor | None = None
-    learned: bool = False
 
     @property
     def _variance(self) -> Tensor:
@@ -36,14 +34,18 @@ class Normal(Distribution):
 
     @property
     def certain(self) -> bool:
-        """Whether the variance is a scalar zero, as can be seen without waiting for a GPU."""
-        if isinstance(self.var, Tensor) and (self.var.ndim or self.var.device.type != "cpu"):
-            return False
-        return float(self.var) == 0
+        """Whether the variance is 0 everywhere; that of a tensor on a GPU has to be waited for."""
+        return not bool(torch.as_tensor(self.var).any())
+
+    @property
+    def reported(self) -> bool:
+        """Whether somebody said what the variance is, be it 0: all but the plain number 0."""
+        return isinstance(self.var, Tensor) or self.var != 0
 
     def sample(self, random: Random) -> Tensor:
         """mean + sqrt(var) noise."""
-        if self.certain:
+        waits = isinstance(self.var, Tensor) and self.var.device.type != "cpu"
+        if not waits and self.certain:
             return self.mean
         noise = random.normal(tuple(self.mean.shape), dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + torch.as_tensor(self.var).sqrt().to(self.mean.dtype) * noise
@@ -69,25 +71,27 @@ class Normal(Distribution):
         each = isinstance(self.var, Tensor) and self.var.ndim == self.mean.ndim and len(self.var) == len(self.mean)
         var = self.var[part] if isinstance(self.var, Tensor) and each else self.var
         fraction = None if self.fraction is None else self.fraction[part]
-        return Normal(self.mean[part], var, fraction, self.learned)
+        return Normal(self.mean[part], var, fraction)
 
     def blend(self, other: Self, weight: float | Tensor) -> "Normal":
-        """Precisions mix linearly; with equal variances (or none) this is the mean's lerp,
-        mean + weight (mean' - mean). The fraction is the other's: that of the guess which is guided to.
+        """mean + weight (mean' - mean), with the variance and the fraction of the other: of the guess guided to.
 
-        weight: a number, or (batch,). Raises ValueError where an extrapolation leaves a variance that is not positive.
+        weight: a number, or (batch,). The geometric mixture of the two densities is `tilted`.
         """
-        if isinstance(weight, Tensor) and weight.ndim:
-            weight = weight.to(self.mean).reshape(-1, *(1,) * (self.mean.ndim - 1))
-        if other.learned or self.certain or other.certain:  # a guess without a variance speaks of its mean only
-            mean = self.mean + weight * (other.mean - self.mean)
-            return Normal(mean, other.var if other.learned else 0.0, other.fraction, other.learned)
+        return Normal(self.mean + each(weight, self.mean) * (other.mean - self.mean), other.var, other.fraction)
+
+    def tilted(self, other: Self, weight: float | Tensor) -> "Normal":
+        """The density self^(1 - weight) other^weight, normalised: precisions mix linearly, and means with them.
+
+        weight: a number, or (batch,). Guided samplers do not end in it (docs/guidance.md). Raises ValueError where a
+        variance is 0, and where an extrapolation leaves one that is not positive.
+        """
+        weight = each(weight, self.mean)
         mine, theirs = self._variance, other._variance
         precision = (1 - weight) / mine + weight / theirs
-        if not bool((precision > 0).all()):
-            raise ValueError("this blend has no positive variance: guide the means only, with mean_only()")
-        mean = ((1 - weight) * self.mean / mine + weight * other.mean / theirs) / precision
-        return Normal(mean, 1 / precision, other.fraction)
+        if not bool((precision > 0).all() and precision.isfinite().all()):
+            raise ValueError("these densities have no such mixture: its variance would not be positive")
+        return Normal(((1 - weight) * self.mean / mine + weight * other.mean / theirs) / precision, 1 / precision)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Times to train on, drawn one for each sample."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -89,17 +90,26 @@ class LogNormal(Draw):
 class LogUniform(Draw):
     """log(sigma/alpha) uniform between the schedule's noise at t_min and at t = 1, log-SNR clipped to +-limit.
 
-    The density of t is that of -d log SNR/dt, so plain noise weighting becomes the likelihood's, up to the number
-    log SNR(t_min) - log SNR(1) (arXiv:2101.09258, sec. 5).
+    The density of t is in proportion to -d log SNR/dt where log-SNR lies inside +-limit, and 0 elsewhere. So on a
+    continuous schedule the mean of plain noise weighting, times the range of log-SNR drawn from, is the likelihood's
+    integral over that range (arXiv:2101.09258, sec. 5). On a table it is the level nearest in log-SNR, and the mean is
+    the trapezoidal rule's over the table's levels from t_min on.
     """
 
     t_min: float = 1e-5
     limit: float = 20.0
 
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
-        ends = schedule.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(-self.limit, self.limit)
-        t = schedule.time(ends[1] + (ends[0] - ends[1]) * random.uniform((count,)))
-        return _on_table(t, schedule, 0.0).clamp(min=1e-9)
+        times = torch.tensor([self.t_min, 1.0], dtype=torch.float64)
+        if schedule.steps:
+            first = max(1, math.ceil(self.t_min * schedule.steps))
+            times = torch.arange(first, schedule.steps + 1, dtype=torch.float64) / schedule.steps
+        levels = schedule.log_snr(times).clamp(-self.limit, self.limit)
+        drawn = levels[0] + (levels[-1] - levels[0]) * random.uniform((count,))
+        if not schedule.steps:
+            return schedule.time(drawn).clamp(min=1e-9)
+        halfway = (levels[1:] + levels[:-1]) / 2
+        return times[torch.searchsorted(-halfway, -drawn)]
 
 
 def _on_table(t: Tensor, schedule: Schedule, t_min: float) -> Tensor:

@@ -36,6 +36,7 @@ class Gaussian(Process):
     ) -> Normal:
         """N(keep x_t + pull mean, fresh^2 + pull^2 var).
 
+        keep = None is the Markov process: reversed, and where s is noisier than t its forward kernel (pull = 0).
         Source: keep = None gives arXiv:2006.11239, eq. 6 and 7; sigma_s/sigma_t arXiv:2010.02502, eq. 12 without noise.
         Raises ValueError for a keep above sigma_s/sigma_t, which would need a negative variance.
         """
@@ -53,8 +54,11 @@ class Gaussian(Process):
         return Normal(mean, _cast(fresh, x_t) + _cast(pull**2, x_t) * _cast(var, x_t))
 
     def keep(self, s: Tensor | float, t: Tensor | float, like: Tensor, eta: float = 0.0) -> Tensor:
-        """sqrt(sigma_s^2 - eta^2 v) / sigma_t, v = sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2):
-        DDIM's eta (arXiv:2010.02502, eq. 16).
+        """sqrt(sigma_s^2 - eta^2 v) / sigma_t,  v = sigma_s^2 (1 - min(r, 1/r)^2).
+
+        r = alpha_t sigma_s / (alpha_s sigma_t), and v is the Markov process's own variance: on the way to data, where
+        r < 1, this is DDIM's eta (arXiv:2010.02502, eq. 16). From clean data, where keep x_t + pull x_0 is alpha_s x_0
+        for any keep, it is alpha_s.
         """
         alpha_s, sigma_s = self.schedule.at(s, like)
         alpha_t, sigma_t = self.schedule.at(t, like)
@@ -119,8 +123,9 @@ class Gaussian(Process):
 
 
 def _keep(alpha_s: Tensor, sigma_s: Tensor, alpha_t: Tensor, sigma_t: Tensor, eta: float) -> Tensor:
-    ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)  # 0 ... 1 on the way to data
-    return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta**2 * (1 - ratio**2)).sqrt(), 1.0)
+    ratio = ((alpha_t * sigma_s) / (alpha_s * sigma_t)).nan_to_num(nan=1.0)  # 0 ... 1 on the way to data
+    ratio = torch.where(ratio > 1, 1 / ratio, ratio)
+    return torch.where(sigma_t > 0, sigma_s / sigma_t * (1 - eta**2 * (1 - ratio**2)).sqrt(), alpha_s)
 
 
 def _cast(coefficient: Tensor, like: Tensor) -> Tensor:

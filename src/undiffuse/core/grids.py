@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.schedule import Schedule
+from undiffuse.core.schedule import LEAST, ROUNDING, Schedule
 
 
 class Grid(ABC):
@@ -105,19 +105,20 @@ class Karras(Grid):
     rho: float = 7.0
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
-        ends = (-schedule.log_snr(torch.tensor([1.0, 1e-9], dtype=torch.float64)) / 2).exp()
-        high = ends[0].clamp(max=self.sigma_max) ** (1 / self.rho)
-        low = ends[1].clamp(min=self.sigma_min) ** (1 / self.rho)  # a schedule that jumps at 0 has a lowest noise
+        noisiest, least = _noise(schedule).exp()
+        high = noisiest.clamp(max=self.sigma_max) ** (1 / self.rho)
+        low = least.clamp(min=self.sigma_min) ** (1 / self.rho)
         return _ends(schedule.time(-2 * self.rho * _line(high, low, _positive(steps)).log()))
 
 
 @dataclass(frozen=True)
 class Logistic(Grid):
     """log(sigma/alpha) at even quantiles of a logistic law:  sigma/alpha = center (q / (1 - q))^spread,
-    q even from t = 1 down to 0.
+    q even from t = 1 down to 0, where sigma = 0.
 
     Dense around `center`, where data takes shape, with no cut at either end;
     center = spread = 1 is even in flow matching's t.
+    Where a schedule jumps at 0 and the last q but one lies below its lowest noise, q is even down to that noise.
     As many steps as the schedule's table has: the table itself.
     The defaults are chosen by measurement (benchmarks/accuracy.py); they suit data of about unit spread.
     """
@@ -128,12 +129,9 @@ class Logistic(Grid):
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         if steps == schedule.steps:
             return Even()(schedule, steps)
-        noisiest = -schedule.log_snr(torch.tensor(1.0, dtype=torch.float64)) / 2
-        start = torch.sigmoid((noisiest - math.log(self.center)) / self.spread)
-        q = start * torch.linspace(1, 0, _positive(steps) + 1, dtype=torch.float64)
-        times = schedule.time(-2 * (math.log(self.center) + self.spread * torch.logit(q)))
-        times[0], times[-1] = 1.0, 0.0
-        return times
+        start, least = torch.sigmoid((_noise(schedule) - math.log(self.center)) / self.spread)
+        q = _line(start, torch.maximum(start / _positive(steps), least), steps)
+        return _ends(schedule.time(-2 * (math.log(self.center) + self.spread * torch.logit(q))), start=1.0)
 
 
 @dataclass(frozen=True)
@@ -147,13 +145,13 @@ class Listed(Grid):
 
     def __post_init__(self) -> None:
         falls = all(s < t for t, s in pairwise(self.times))
-        if len(self.times) < 2 or not falls or self.times[0] > 1 or self.times[-1] != 0:
+        if len(self.times) < 2 or not falls or self.times[0] > 1 + ROUNDING or self.times[-1] != 0:
             raise Refused(f"listed times fall from at most 1 to 0, at least two of them; not {self.times}")
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         if _positive(steps) != len(self.times) - 1:
             raise Refused(f"{len(self.times) - 1} steps are listed, not {steps}; take another grid for those")
-        return torch.tensor(self.times, dtype=torch.float64)
+        return torch.tensor(self.times, dtype=torch.float64).clamp(max=1)
 
 
 def _positive(steps: int) -> int:
@@ -168,14 +166,19 @@ def _more_than_one(grid: str, steps: int) -> None:
         raise Refused(f"{grid} with 1 step would see the cleanest step only; take trailing")
 
 
+def _noise(schedule: Schedule) -> Tensor:
+    """log(sigma/alpha) at t = 1 and at the least noise, (2,): -infinity unless the schedule jumps at 0."""
+    return -schedule.log_snr(torch.tensor([1.0, LEAST], dtype=torch.float64)) / 2
+
+
 def _line(start: Tensor, end: Tensor, points: int) -> Tensor:
     """`points` even numbers from start to end; a single one is the start."""
     return start + (end - start) * torch.arange(points, dtype=torch.float64) / max(points - 1, 1)
 
 
 def _ends(times: Tensor, start: float | None = None) -> Tensor:
-    """The times with 0 behind them, and if wished exactly `start` in front."""
-    times = torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    """The times, at most 1, with 0 behind them, and if wished exactly `start` in front."""
+    times = torch.cat([times.clamp(max=1), torch.zeros(1, dtype=torch.float64)])
     if start is not None:
         times[0] = start
     return times

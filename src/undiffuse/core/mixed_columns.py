@@ -117,6 +117,11 @@ class Row(Distribution):
         """Whether the numbers have no variance."""
         return bool(getattr(self.parts.get(NUMBERS), "certain", False))
 
+    @property
+    def reported(self) -> bool:
+        """Whether the numbers come with a variance."""
+        return bool(getattr(self.parts.get(NUMBERS), "reported", True))
+
     def sample(self, random: Any) -> Tensor:
         drawn = list(self.joint.sample(random).values())
         dtype = drawn[0].dtype if drawn[0].is_floating_point() else torch.float32

@@ -76,7 +76,7 @@ def _beta(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: 
 
 
 def _exact(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: str) -> Distribution:
-    if getattr(guess, "certain", False):
+    if not getattr(guess, "reported", True):
         raise Refused(
             f"{who} with variance 'exact' needs a denoiser that reports its variance; use 'posterior' or 'beta'"
         )

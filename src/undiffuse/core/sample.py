@@ -13,6 +13,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.plan import default_grid, default_sampler
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
+from undiffuse.core.schedule import ROUNDING
 
 
 def trajectory(
@@ -74,6 +75,7 @@ def sample(
 def _checked(times: Any) -> Tensor:
     """A grid in float64 on the CPU; raises Refused unless it falls strictly inside [0, 1] and has at least one step."""
     times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+    times = torch.where((times > 1) & (times <= 1 + ROUNDING), 1.0, times)
     if times.ndim != 1 or len(times) < 2:
         raise Refused(f"a grid of times needs at least two of them, from noise to data; got shape {tuple(times.shape)}")
     if not bool((times.diff() < 0).all()) or not 0 <= float(times[-1]) < float(times[0]) <= 1:

@@ -7,6 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+ROUNDING = 2**-22  # of a time that went through float32
+LEAST = 1e-12  # the least time with noise: where a schedule jumps at 0, that of its lowest level
+
 
 class Schedule(ABC):
     """How much signal, alpha(t), and noise, sigma(t), is left at time t in [0, 1]: data at 0, noise at 1.
@@ -34,8 +37,10 @@ class Schedule(ABC):
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """The time at which the log signal-to-noise ratio is this;
-        outside the schedule's range its nearest end. By bisection.
+        """The time at which the log signal-to-noise ratio is this; outside the schedule's range its nearest end.
+
+        An infinite ratio is data, at 0; a finite one above all that a schedule has (one that jumps at 0) is its lowest
+        noise, at `LEAST`. By bisection.
         """
         target = log_snr.double()
         low, high = torch.zeros_like(target), torch.ones_like(target)
@@ -62,6 +67,14 @@ class Schedule(ABC):
     def both(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha(t) and sigma(t); a schedule that finds both from one number finds it once."""
         return self.alpha(t), self.sigma(t)
+
+    def step(self, t: Tensor | float) -> Tensor:
+        """The step i of the table's time i/steps at t, or of the next noisier one: int64 of t's shape, 0 at data.
+
+        A time that rounding in float32 took off a step's own counts as that step. This alone makes an index of a time.
+        """
+        position = as_time(t) * self.steps
+        return (position - (position / 2).clamp(max=self.steps * ROUNDING)).ceil().long()
 
     def for_tokens(self, frequencies: Sequence[float], noise: Sequence[float]) -> Self:
         """The schedule for tokens as frequent as these and replaced by such noise; most ask for neither."""
@@ -118,10 +131,16 @@ class Mixing(Schedule):
 
 
 def as_time(t: Tensor | float) -> Tensor:
-    """A time in float64; refuses what lies outside [0, 1] where that can be seen without waiting for a GPU."""
+    """A time in float64; refuses what lies outside [0, 1] where that can be seen without waiting for a GPU.
+
+    What lies outside by no more than rounding is the end that it is nearest to.
+    """
     t = torch.as_tensor(t, dtype=torch.float64)
     if t.device.type == "cpu" and t.numel() and not _inside(t):
-        raise ValueError(f"a time lies outside [0, 1] (0 = data, 1 = noise): {t.min():g} ... {t.max():g}")
+        nearest = t.clamp(0, 1)
+        if not bool(((t - nearest).abs() <= ROUNDING).all()):
+            raise ValueError(f"a time lies outside [0, 1] (0 = data, 1 = noise): {t.min():g} ... {t.max():g}")
+        return nearest
     return t
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from undiffuse.core.categories import Categories, Tokens, logs
 from undiffuse.core.errors import Refused
 from undiffuse.core.process import Process
-from undiffuse.core.schedule import Schedule, as_time
+from undiffuse.core.schedule import Schedule
 
 LARGEST = 2**31  # numbers of all matrices
 
@@ -108,7 +108,7 @@ class Transitions(Process):
 
     def _step(self, t: Tensor | float) -> Tensor:
         """The step of each time, () or (batch,), on the CPU: a time between two is the later."""
-        return (as_time(t).cpu() * self.schedule.steps - 1e-6).ceil().long().clamp(min=0)
+        return self.schedule.step(t).cpu()
 
     def _until(self, step: Tensor, device: torch.device) -> Tensor:
         """Q_1 ... Q_step, (K, K) or (batch, K, K)."""

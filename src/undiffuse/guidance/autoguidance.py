@@ -17,6 +17,7 @@ from undiffuse.guidance.extrapolation import Extrapolation, Interval, same_vocab
 class Autoguidance(Extrapolation):
     """guess = reference.blend(denoiser, weight) = reference + weight (denoiser - reference): both with the conditions.
 
+    The sum is of the means of values, with the variance of denoiser, and of the log-probabilities of tokens.
     reference: a smaller or less trained model of the same data and process; with itself, the model is unchanged.
     interval, rescale, parallel, largest: see `Extrapolation`.
     Raises Refused for a reference whose process or vocabulary differs, since the same x_t and t would mean different

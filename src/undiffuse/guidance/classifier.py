@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from undiffuse.core.belief import each
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
-from undiffuse.guidance.gradient import each, gradient, heard, moved, parted, tilt
+from undiffuse.guidance.gradient import gradient, heard, moved, parted, tilt
 from undiffuse.guidance.wrapping import Guided
 
 

@@ -17,15 +17,16 @@ from undiffuse.guidance.extrapolation import Extrapolation, Interval, within
 
 @dataclass(frozen=True)
 class ClassifierFree(Extrapolation):
-    """guess = without.blend(with, weight) = without + weight (with - without):
-    1 is the plain conditional, 0 the unconditional.
+    """guess = without.blend(with, weight) = without + weight (with - without): 1 is the plain conditional guess, in one
+    call; 0 has the unconditional's mean. A variance is that of the guess with the condition.
 
     The paper counts w = weight - 1. weight: or one for each of several conditions, by name (arXiv:2206.01714, eq. 11):
 
         guess = g(none of them) + sum_c weight_c (g(only c of them) - g(none of them)),
 
-    all in one call. without: another denoiser for the unconditional guess; none: this one with its conditions dropped,
-    both in one call. hide: the conditions that are dropped, none: all; the others stay in every guess.
+    all in one call; of values, the variance is that of the guess with the last of them. without: another denoiser for
+    the unconditional guess, which is told no condition; none: this one with its conditions dropped, both in one call.
+    hide: the conditions that are dropped, none: all; the others stay in every guess.
     interval, rescale, parallel, largest: see `Extrapolation`; the last three are for one weight.
     The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight): see the docs on
     guidance. Source: arXiv:2207.12598, eq. 6.

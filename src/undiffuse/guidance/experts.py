@@ -19,7 +19,8 @@ class Experts(Denoiser):
     given x. It is not exact: a sum of scores at a noise level is not the score of the noised product, and the two agree
     only as the noise goes to 0 (a chain of three states with correlations 0.8 comes out with 0.75, and its ends with
     0.38 in place of 0.64); Langevin steps at low noise repair it. experts: denoisers of one process, such as
-    `Given(denoiser, label=...)`; base: the guess without conditions. weights: one each, or none for 1 each.
+    `Given(denoiser, label=...)`; base: the guess without conditions. weights: one each, or none for 1 each. Values sum
+    their means, and the variance is the last expert's; tokens sum their log-probabilities.
     Source: arXiv:2206.01714, eq. 11.
     """
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.belief import each
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
@@ -21,11 +22,12 @@ Interval = tuple[float, float]
 class Extrapolation(Guided, ABC):
     """guess = better + (weight - 1) (better - worse), inside an interval of noise levels; outside, the better guess.
 
+    Of values this moves the mean, and a variance is the better guess's; of tokens it is of log-probabilities.
     What its subclasses, dataclasses all, have in common:
-    weight: 1 is the better guess alone (and costs one call), 0 the worse.
+    weight: 1 is the better guess alone (and costs one call), 0 the worse one's mean.
     interval: (low, high], of sigma/alpha, in which to guide; none: everywhere (arXiv:2404.07724).
-    rescale: share of the guess whose standard deviation over a sample is that of the better guess
-    (arXiv:2305.08891, eq. 15 and 16, there on the network's output).
+    rescale: share of the guess whose standard deviation over a sample is that of the better guess (arXiv:2305.08891,
+    eq. 15 and 16, there on the network's output); a sample of one number, or of equal ones, has none and stays.
     parallel: share kept of the difference's part along the better guess; largest: the difference's largest norm. 0 and
     a number are adaptive projected guidance without momentum (arXiv:2410.02416, sec. 4).
     """
@@ -74,16 +76,16 @@ class Extrapolation(Guided, ABC):
         difference = difference * (self.largest / size.clamp(min=1e-30)).clamp(max=1)
         unit = better.mean / along.clamp(min=1e-30)
         part = (difference * unit).flatten(1).sum(1).reshape(size.shape) * unit
-        if isinstance(weight, Tensor):
-            weight = weight.to(difference).reshape(size.shape)
-        return replace(better, mean=better.mean + (weight - 1) * (difference - (1 - self.parallel) * part))
+        return replace(
+            better, mean=better.mean + each(weight - 1, difference) * (difference - (1 - self.parallel) * part)
+        )
 
     def _rescaled(self, guess: Any, better: Any) -> Any:
         values(better, "rescale")
         wide = (-1,) + (1,) * (guess.mean.ndim - 1)
-        have, wanted = (each.mean.flatten(1).std(1).reshape(wide) for each in (guess, better))
-        share = self.rescale * wanted / have.clamp(min=1e-30) + 1 - self.rescale
-        return replace(guess, mean=guess.mean * share)
+        have, wanted = (belief.mean.flatten(1).std(1, correction=0).reshape(wide) for belief in (guess, better))
+        ratio = torch.where(have > 0, wanted / torch.where(have > 0, have, 1.0), 1.0)
+        return replace(guess, mean=guess.mean * (self.rescale * ratio + 1 - self.rescale))
 
 
 def within(

@@ -1,6 +1,7 @@
 """What gradient guidance shares: slopes of log-likelihoods, and what they do to a guess."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,8 +44,14 @@ def tilt(process: Any, t: Tensor | float, like: Tensor) -> Tensor:
 
 def moved(guess: Normal, shift: Tensor | float) -> Normal:
     """The guess with its mean moved; its variance is not that of the guided law, and its fraction stays."""
-    fraction = None if guess.fraction is None else guess.fraction.detach()
-    return Normal(guess.mean.detach() + shift, 0.0, fraction)
+    held = detached(guess)
+    return Normal(held.mean + shift, 0.0, held.fraction)
+
+
+def detached(guess: Normal) -> Normal:
+    """The guess without its graph."""
+    cut = {name: v.detach() for name, v in vars(guess).items() if isinstance(v, Tensor)}
+    return replace(guess, **cut)
 
 
 def parted(cond: Mapping[str, Any], reads: Sequence[str], tells: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -59,8 +66,3 @@ def heard(slope: Tensor, drop: Drop, names: Iterable[str]) -> Tensor:
         if (dropped := hidden(drop, name)) is not None:
             slope = slope * ~dropped.to(slope.device).reshape(-1, *(1,) * (slope.ndim - 1))
     return slope
-
-
-def each(weight: float | Tensor, like: Tensor) -> float | Tensor:
-    """A weight for all samples as it is, one a sample (batch,) shaped to multiply `like`."""
-    return weight.to(like).reshape(-1, *(1,) * (like.ndim - 1)) if isinstance(weight, Tensor) else weight

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.guidance.gradient import moved
+from undiffuse.guidance.gradient import detached
 
 
 class Watched(Denoiser):
@@ -24,4 +24,4 @@ class Watched(Denoiser):
         return guess
 
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Any:
-        return moved(self._known, 0.0) if x_t is self._place else self.denoiser(x_t, t, **cond)
+        return detached(self._known) if x_t is self._place else self.denoiser(x_t, t, **cond)

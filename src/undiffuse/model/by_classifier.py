@@ -95,7 +95,7 @@ class _Open(Denoiser):
         self.process = process
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        return Normal(torch.zeros_like(x_t), 0.5, torch.full_like(x_t, 0.5), learned=True)
+        return Normal(torch.zeros_like(x_t), 0.5, torch.full_like(x_t, 0.5))
 
 
 def _refuse_certain(model: "Model", chosen: Plan) -> None:

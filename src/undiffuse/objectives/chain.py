@@ -20,7 +20,7 @@ def steps(schedule: Schedule, t: Tensor, who: str) -> Tensor:
             f"{who} bounds a chain of steps, as cosine and linear_beta have; {type(schedule).__name__} has none: "
             "use denoising with weighting 'likelihood'"
         )
-    return ((t.double() * schedule.steps - 1e-6).ceil().clamp(min=1)) / schedule.steps
+    return schedule.step(t).clamp(min=1).double() / schedule.steps
 
 
 def decoder(levels: int, low: float, high: float, x_0: Tensor) -> Decoder | None:

@@ -79,7 +79,7 @@ def _unmasking(schedule: Schedule, t: Tensor) -> Tensor:
         raise Refused("weighting 'unmasking' is of tokens, and this schedule keeps all signal: take 'snr' or 'edm'")
     alpha, steps = schedule.alpha(t), schedule.steps
     if steps:
-        return steps * (schedule.alpha(((t * steps).round() - 1) / steps) - alpha) / (1 - alpha)
+        return steps * (schedule.alpha((schedule.step(t) - 1).double() / steps) - alpha) / (1 - alpha)
     return falling(schedule, t, t) / (1 - alpha)
 
 

@@ -42,7 +42,7 @@ class DiffusionLM(Timed):
             raise Refused("diffusion_lm trains a table of embeddings: set denoiser.embedding, as 16")
         process = denoiser.process
         n = process.schedule.steps
-        t = (t.double() * n - 1e-6).ceil().clamp(min=1) / n
+        t = process.schedule.step(t).clamp(min=1).double() / n
         begun = table.begun(x_0, random.fold(0))
         guess: Any = denoiser(process.marginal(begun, t).sample(random.fold(1)), t, **cond)
         first = (t * n).round() == 1

@@ -40,7 +40,7 @@ class Elbo(Timed):
         if x_0.is_floating_point():
             raise Refused("elbo is the bound of tokens; that of values is trained by variational")
         steps = process.schedule.steps
-        t = (t.double() * steps - 1e-6).ceil().clamp(min=1) / steps if steps else t
+        t = process.schedule.step(t).clamp(min=1).double() / steps if steps else t
         x_t = process.marginal(x_0, t).sample(random)
         guess: Any = denoiser(x_t, t, **cond)
         if steps:

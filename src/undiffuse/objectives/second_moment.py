@@ -36,7 +36,7 @@ class SecondMoment(Timed):
         process: Any = denoiser.process
         x_t = process.marginal(x_0, t).sample(random)
         guess: Any = denoiser(x_t, t, **cond)
-        if guess.certain:
+        if not guess.reported:
             raise Refused(
                 'second_moment trains a denoiser that reports its variance: set denoiser.variance = "second_moment"'
             )

@@ -42,7 +42,7 @@ class DDIM(Sampler):
 
 
 def _uncertain(guess: Distribution) -> Distribution:
-    if getattr(guess, "certain", False):
+    if not getattr(guess, "reported", True):
         raise Refused("ddim with variance 'exact' needs a denoiser that reports its variance; use 'posterior'")
     return guess
 

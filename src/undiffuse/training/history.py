@@ -57,7 +57,8 @@ class History:
     def add(self, times: Tensor, losses: Tensor) -> None:
         """Remember unweighted losses, (count,) each, in their order."""
         n = len(self.counts)
-        parts = ((times.double() * n - 1e-6).ceil().long() - 1).clamp(0, n - 1)
+        part = self.schedule.step(times) if self.schedule.steps else (times.double() * n).ceil().long()
+        parts = (part - 1).clamp(0, n - 1)
         held, seen = self.losses.numpy(), self.counts.numpy()
         for part, loss in zip(parts.tolist(), losses.tolist(), strict=True):
             held[part, seen[part] % self.draw.recent] = loss

@@ -116,7 +116,7 @@ def levels(schedule: Schedule, points: int) -> Tensor:
     times = schedule.time(torch.linspace(float(ends[0]), float(ends[1]), points, dtype=torch.float64)).clamp(min=1e-9)
     if not schedule.steps:
         return times
-    return (times * schedule.steps - 1e-6).ceil().clamp(min=1).unique() / schedule.steps
+    return schedule.step(times).clamp(min=1).unique().double() / schedule.steps
 
 
 def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Any]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.schedule import VarianceExploding
+from undiffuse.core.schedule import LEAST, VarianceExploding
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,5 @@ class Geometric(VarianceExploding):
 
     def time(self, log_snr: Tensor) -> Tensor:
         position = (-log_snr.double() / 2 - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
-        return ((position.clamp(max=1) * (self.steps - 1) + 1) / self.steps).clamp(min=0)
+        time = (position.clamp(max=1) * (self.steps - 1) + 1) / self.steps
+        return torch.where(log_snr == torch.inf, 0.0, time.clamp(min=LEAST))

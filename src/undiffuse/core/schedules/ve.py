@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.schedule import VarianceExploding
+from undiffuse.core.schedule import LEAST, VarianceExploding
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,4 @@ class VE(VarianceExploding):
 
     def time(self, log_snr: Tensor) -> Tensor:
         position = (-log_snr.double() / 2 - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
-        return torch.where(position < -1e-9, 0.0, position.clamp(1e-12, 1))
+        return torch.where(log_snr == torch.inf, 0.0, position.clamp(LEAST, 1))
