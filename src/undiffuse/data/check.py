@@ -67,6 +67,7 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
             warnings.append(f"{text}; left out")
         else:
             problems.append(f"{text}; `train --skip-broken` goes on without them")
+    warnings += described.get("remarks", [])
     facts["channels"] = [] if data.vocabulary else _channels(data)
     facts["duplicates"] = _duplicates(data)
     _labels(data, warnings)

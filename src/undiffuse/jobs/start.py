@@ -131,6 +131,8 @@ def train(
 def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
     loaded = of_recipe(recipe)
+    for remark in loaded.notes.get("remarks", ()):
+        logging.getLogger("undiffuse").warning("%s: %s", loaded.name, remark)
     share = parts.training(recipe).held_out
     return loaded.split(share) if share else (loaded, None)
 
