@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from undiffuse.data import door, folder
 from undiffuse.data.check import check
 from undiffuse.data.decode import Images
 from undiffuse.data.folder import Folder
-from undiffuse.data.picture import Pages
 from undiffuse.data.source import Glance
 
 

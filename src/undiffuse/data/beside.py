@@ -13,7 +13,7 @@ from undiffuse.data.walk import same, walk
 from undiffuse.model.files import read_text
 
 LIMIT = 2**20  # bytes of a text
-DTYPES = (np.uint8, np.uint16, np.float32)
+DTYPES = (np.uint8, np.uint16, np.int16, np.float32)
 
 
 def from_arrays(

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from undiffuse.core.errors import Refused
 from undiffuse.data.ahead import ahead
 from undiffuse.data.broken import Broken, Outcome
-from undiffuse.data.picture import (
+from undiffuse.data.resize import Resize
+from undiffuse.model.picture import (
     DEEP,
     ENDINGS,
     MODES,
@@ -28,7 +29,6 @@ from undiffuse.data.picture import (
     kind,
     read,
 )
-from undiffuse.data.resize import Resize
 
 __all__ = ["ENDINGS", "Content", "Images", "Kind", "Limits", "Target", "attempt", "known_channels", "read"]
 
@@ -99,7 +99,7 @@ class Images:
             raise Refused(f"{self.where} has images of floats, which stay what they are: leave channels= away")
         deep = [i for i, each in kinds.items() if each.dtype in DEEP]
         span = self._span(deep) if deep and dtype == "uint8" else None
-        return counts, Target(channels or first.channels, dtype, resize, span, self.pages)
+        return counts, Target(channels or first.channels, dtype, resize.apply, span, self.pages)
 
     def glance(self, channels: int | None, resize: Resize) -> tuple[int, ...]:
         """The shape that the first image comes to whose header can be read; raises Refused if there is none."""

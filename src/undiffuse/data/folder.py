@@ -14,11 +14,11 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
 from undiffuse.data.encoded import dataset
 from undiffuse.data.labels import classify, of_files
-from undiffuse.data.picture import Pages
 from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
 from undiffuse.data.source import Glance, Resized
 from undiffuse.data.walk import Walked, same, walk
+from undiffuse.model.picture import Pages
 
 TRAIN = "train|training"
 SPLIT = re.compile(

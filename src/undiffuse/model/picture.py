@@ -1,9 +1,9 @@
 """One picture as training reads it: upright, what is clear on white, in the channels and the depth that are wanted."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.resize import Resize
 
 ALWAYS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
@@ -63,13 +62,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Target:
-    """What every image becomes. span: the deep grey levels that become 0 and 255; None: the least and the greatest that
-    their dtype holds. pages: which pages are read, and whether they are items of their own or the frames of one.
+    """What every image becomes. change: what is done to each page, (channels, height, width), in the end. span: the
+    grey levels of 16 bit that become 0 and 255; None: the least and the greatest that their dtype holds. pages: which
+    pages are read, and whether they are items of their own or the frames of one.
     """
 
     channels: int
     dtype: str = "uint8"
-    resize: Resize = field(default_factory=Resize)
+    change: Callable[[np.ndarray], np.ndarray] | None = None
     span: Span | None = None
     pages: Pages = "first"
 
@@ -142,7 +142,7 @@ def _page(image: Image.Image, page: int, target: Target) -> np.ndarray:
             shown = Image.fromarray(eight_bit(np.asarray(shown).astype(dtype), target.span))
         pixels = np.asarray(_convert(shown, MODES[target.channels]))
     pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-    return target.resize.apply(pixels)
+    return target.change(pixels) if target.change else pixels
 
 
 def eight_bit(deep: np.ndarray, span: Span | None) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.decode import Target, read
-from undiffuse.data.picture import ENDINGS, Kind, Limits, Pages, items, kind
+from undiffuse.model.picture import ENDINGS, Kind, Limits, Pages, items, kind
 
 RANDOM = np.random.default_rng(0)
 TURNS = {  # EXIF's tag -> how what is stored is brought upright
