@@ -94,6 +94,73 @@ def test_pixels_span_minus_one_to_one():
     assert codec.encode(np.array([[-3.0, 1.0, 5.0]], np.float32)).tolist() == [[-1.0, 0.0, 1.0]]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("uint16", 0, 4095), ("uint16", 30_000, 30_999), ("int16", -1024, 3071), ("int16", -5, -1)],
+)
+def test_of_16_bit_integers_the_part_that_is_used_is_fitted(dtype: str, low: int, high: int):
+    x = np.linspace(low, high, 4 * 64).round().astype(dtype).reshape(4, 1, 8, 8)
+    codec = Pixels().fit(x)
+    z = codec.encode(x)
+    assert (float(z.min()), float(z.max()), codec.low, codec.high, codec.dtype) == (-1, 1, low, high, dtype)
+    np.testing.assert_array_equal(codec.decode(z).numpy(), x)
+    assert codec.decode(torch.tensor([-3.0, 3.0])).tolist() == [low, high]  # samples stay in the data's range
+
+
+def test_of_8_bit_all_levels_count():
+    codec = Pixels().fit(np.full((2, 1, 3, 3), 7, np.uint8))
+    assert (codec.low, codec.high) == (0, 255)
+
+
+BY_HAND = {  # a value that the data would not give, for each field of that name
+    "low": -7.0,
+    "high": 300.0,
+    "mean": (1.0, 2.0, 3.0),
+    "std": (4.0, 5.0, 6.0),
+    "dtype": "float64",
+    "rows": 3,
+    "values": tuple(float(v) for v in range(256)),
+    "vocabulary": 300,
+    "decimals": (1, 1, 1),
+    "unit": "bytes",
+    "pad": 2,
+    "frequencies": (1.0, 0.0),
+    "quantiles": ((0.0, 1.0),) * 3,
+    "categories": ((), (), ("a",)),
+    "normalise": "whiten",
+    "symbols": ("a", "b"),
+    "tokenizer": "{}",
+}
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, f) for name, codec in CODECS for f in registry.fields(codec)])
+def test_a_field_set_by_hand_is_honoured_or_refused_by_name(name: str, field: str):
+    x = integers("uint8")
+    x = np.pad(points()[:, :2], ((0, 0), (0, 1))) if name == "columns" else x if name in VALUES else x.reshape(-1, 3)
+    known: Any = {"text": {"vocabulary": 256, "unit": "bytes", "pad": 0, "symbols": (), "tokenizer": ""}}.get(name, {})
+    try:
+        codec = interface.fitted({"name": name, field: BY_HAND[field]}, x, **known)
+        answer = getattr(codec, field) == registry.check(type(codec), {field: BY_HAND[field]}, owner=name)[field]
+    except Refused as refused:
+        answer = field[:7] in str(refused)
+    assert answer
+
+
+def test_a_range_and_moments_set_by_hand_are_what_counts():
+    x = np.array([[[0, 4000]], [[10, 20]]], np.uint16)
+    codec = interface.fitted({"name": "pixels", "high": 4095}, x)
+    assert codec.encode(np.array([[[0, 4095]]], np.uint16)).tolist() == [[[-1, 1]]]
+    wide = interface.fitted({"name": "whiten", "mean": [100.0], "std": [50.0]}, x)
+    assert wide.encode(np.array([[[150, 0]]], np.uint16)).tolist() == [[[1, -2]]]
+    assert interface.fitted({"name": "whiten", "mean": [100.0]}, x).std == Whiten().fit(x).std  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(Refused, match=r"codec.low = 0 and codec.high = 255: the data go from 0 to 4000, beyond that"):
+        interface.fitted({"name": "pixels", "high": 255}, x)
+    with pytest.raises(Refused, match=r"codec.mean has 2 numbers, and the data have 1 channels"):
+        interface.fitted({"name": "whiten", "mean": [1.0, 2.0]}, x)
+    with pytest.raises(Refused, match=r"codec.dtype = uint8 cannot be set: the data say it, uint16; leave it"):
+        interface.fitted({"name": "pixels", "dtype": "uint8"}, x)
+
+
 def test_what_lies_beyond_the_range_is_clipped_not_wrapped():
     assert Pixels().decode(torch.tensor([[-1.3, 1.3]])).tolist() == [[0, 255]]
     assert Identity("uint8").decode(torch.tensor([[-4.0, 300.0]])).tolist() == [[0, 255]]

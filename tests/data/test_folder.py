@@ -95,15 +95,27 @@ def test_a_palette_with_a_clear_colour_has_four_channels(tmp_path: Path):
     assert Folder(str(tmp_path)).load().x[0, :, 0, 0].tolist() == [40, 50, 60, 255]
 
 
-def test_sixteen_bits_are_kept_unless_channels_are_asked_for(tmp_path: Path):
+def test_sixteen_bits_are_kept_unless_colour_is_asked_for(tmp_path: Path):
     array = RANDOM.integers(0, 2**16, (5, 5), dtype=np.uint16)
     put(tmp_path / "deep.png", array)
     kept = Folder(str(tmp_path)).load().x
     assert kept.dtype == np.uint16
     np.testing.assert_array_equal(kept[0, 0], array)
-    reduced = Folder(str(tmp_path), channels=3).load().x
-    np.testing.assert_array_equal(reduced[0], np.stack([array // 257] * 3))
     assert Folder(str(tmp_path), size=4).load().x.dtype == np.uint16
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (30_000, 30_999), (0, 65_535)])
+def test_colour_of_16_bit_grey_fills_8_bits_whatever_part_of_its_range_is_used(tmp_path: Path, low: int, high: int):
+    levels = np.linspace(low, high, 800).round().astype(np.uint16).reshape(2, 20, 20)
+    for i, array in enumerate(levels):
+        put(tmp_path / f"{i}.png", array)
+    data = Folder(str(tmp_path), channels=3).load()
+    assert data.x.dtype == np.uint8
+    np.testing.assert_allclose(data.x[:, 0], (levels.astype(float) - low) * 255 / (high - low), atol=0.501)
+    np.testing.assert_array_equal(data.x, data.x[:, :1].repeat(3, 1))
+    assert len(np.unique(data.x)) == 256
+    assert data.describe()["scaled"] == [low, high]
+    assert data.describe()["remarks"] == [f"16-bit grey becomes 8 bit: levels from {low} to {high} become 0 to 255"]
 
 
 def test_a_cameras_orientation_is_followed(tmp_path: Path):
@@ -127,8 +139,8 @@ def test_a_bar_appears_only_where_it_takes_long(tmp_path: Path, capfd: pytest.Ca
         put(tmp_path / f"{i}.png")
     Folder(str(tmp_path)).load()
     assert capfd.readouterr().err == ""
-    quick = Images.pixels
-    monkeypatch.setattr(Images, "pixels", lambda *args: time.sleep(1.1) or quick(*args))
+    quick = Images.items
+    monkeypatch.setattr(Images, "items", lambda *args: time.sleep(1.1) or quick(*args))
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     Folder(str(tmp_path)).load()
     assert "reading" in capfd.readouterr().err
@@ -303,7 +315,7 @@ def test_what_does_not_fit_the_memory_is_decoded_once(tmp_path: Path, little: No
     folder = Folder(str(tmp_path), skip_broken=True)
     first = folder.load()
     assert isinstance(first.x, Rows)
-    monkeypatch.setattr(Images, "pixels", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(Images, "items", lambda *_: pytest.fail("decoded again"))
     again = folder.load()
     assert again.describe() == first.describe()
     assert list(again.names) == list(first.names)

@@ -69,7 +69,10 @@ def test_pixels_take_one_component_for_ten_items():
 
 def test_scales_are_those_of_the_dtype_or_of_the_training_items():
     assert scaled(np.array([[0, 255]], np.uint8), moments(GREY)).tolist() == [[-1, 1]]
-    assert scaled(np.array([[0, 65535]], np.uint16), moments(GREY.astype(np.uint16))).tolist() == [[-1, 1]]
+    for low, high in ((0, 65535), (0, 4095), (30_000, 31_000)):  # of 16 bit rarely all are used
+        deep = np.array([[low, (low + high) // 2, high]], np.uint16)
+        np.testing.assert_allclose(scaled(deep, moments(deep)), [[-1, 0, 1]], atol=2e-3)
+        np.testing.assert_allclose(unit(deep, span(deep)), [[0, 0.5, 1]], atol=1e-3)
     found = scaled(POINTS.astype(np.float32), moments(POINTS.astype(np.float32)))
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(found.std(0), [1, 1, 1, 0, 1], rtol=1e-3)  # a constant feature stays 0, not NaN

@@ -1,7 +1,7 @@
 """The edge of a model: data in their own units on one side, numbers fit for a process on the other."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 
 SLICE = 2**24  # bytes that are looked at together
@@ -60,6 +61,21 @@ class Codec(ABC):
         Raises Refused for a codec that is not affine.
         """
         raise Refused(f"{type(self).__name__} is not affine: densities of what it encodes are none of the data")
+
+
+def fitted(table: Mapping[str, Any], x: Items, **known: Any) -> Codec:
+    """The codec that a recipe's table describes, fitted to the items x. known: what the data say of themselves.
+
+    Raises Refused, with the field's name, for a field in the table that fitting takes from the data all the same.
+    """
+    own = {name: table[name] for name in table if name in known and table[name] != known[name]}
+    made = registry.build("codecs", {name: value for name, value in table.items() if name not in own}, **known)
+    found = made.fit(x)
+    own |= {name: table[name] for name in table if name != "name" and getattr(found, name) != getattr(made, name)}
+    for name, value in own.items():
+        said = str(getattr(found, name))[:80]
+        raise Refused(f"codec.{name} = {str(value)[:80]} cannot be set: the data say it, {said}; leave it out")
+    return found
 
 
 def slices(x: Items) -> Iterator[np.ndarray]:

@@ -14,21 +14,33 @@ from undiffuse.core.errors import Refused
 
 @dataclass(frozen=True)
 class Whiten(Codec):
-    """z = (x - mean) / std for each feature of points and each channel of images; a constant feature has std 1."""
+    """z = (x - mean) / std for each feature of points and each channel of images; a constant feature has std 1.
+
+    mean, std: (): those of the data.
+    """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(s > 0 for s in self.std):
+        both = bool(self.mean and self.std)
+        if (both and len(self.mean) != len(self.std)) or not all(0 < s < math.inf for s in self.std):
             raise Refused(f"whiten needs as many std as mean, all above 0: mean = {self.mean}, std = {self.std}")
 
     def fit(self, x: Items) -> Self:
-        """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64."""
+        """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64, or with those
+        that were given; raises Refused for another number of them.
+        """
         mean, std, low, high = moments(x)
         std = np.where((low == high) | (std == 0), 1.0, std)
-        return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), dtype=x.dtype.name)
+        for name, given in (("mean", self.mean), ("std", self.std)):
+            if len(given) not in (0, len(mean)):
+                raise Refused(
+                    f"codec.{name} has {len(given)} numbers, and the data have {len(mean)} channels or columns"
+                )
+        known = {"mean": self.mean or tuple(mean.tolist()), "std": self.std or tuple(std.tolist())}
+        return replace(self, **known, dtype=x.dtype.name)
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
         """x as float32, each feature of mean 0 and deviation 1."""
@@ -46,7 +58,7 @@ class Whiten(Codec):
         return -math.prod(shape[1:]) * sum(map(math.log, self.std))
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.mean:
+        if not (self.mean and self.std):
             raise Refused("whiten is not fitted: call fit(x) with the training data first")
         if x.ndim < 2 or x.shape[1] != len(self.mean):
             raise Refused(f"whiten was fitted to {len(self.mean)} features, and x has shape {tuple(x.shape)}")

@@ -59,22 +59,24 @@ def channels_first(x: np.ndarray, axes: str) -> np.ndarray:
 
 
 def dtype_of(dtype: np.dtype, axes: str, where: str) -> np.dtype:
-    """What this dtype becomes: points and floats float32, images and the like keep uint8 and uint16, bool is uint8."""
+    """What this dtype becomes: points and floats float32, images and the like keep uint8, uint16 and int16, bool is
+    uint8.
+    """
     native = dtype.newbyteorder("=")
     if native.hasobject:
         raise Refused(f"{where} holds Python objects, which are not read: store arrays of numbers")
     if np.issubdtype(native, np.floating) or (axes == "NF" and native.kind in "iub"):
         return np.dtype(np.float32)
-    if native in (np.uint8, np.uint16):
+    if native in (np.uint8, np.uint16, np.int16):
         return native
     if native == np.bool_:
         return np.dtype(np.uint8)
     if native.kind in "iu":
         raise Refused(
-            f"{where} has dtype {dtype}; images have uint8, uint16 or floats: "
+            f"{where} has dtype {dtype}; images have uint8, uint16, int16 or floats: "
             "store it after .astype('uint8') if it holds 0 to 255, .astype('uint16') up to 65535, else as float32"
         )
-    raise Refused(f"{where} has dtype {dtype}; uint8, uint16, bool and floats are read: convert it with astype")
+    raise Refused(f"{where} has dtype {dtype}; uint8, uint16, int16, bool and floats are read: convert it with astype")
 
 
 def tokens_of(dtype: np.dtype, where: str) -> np.dtype:

@@ -9,10 +9,11 @@ from undiffuse.core.errors import Refused, near
 from undiffuse.data.arrays import channels_first, layout
 from undiffuse.data.labels import column, of_files
 from undiffuse.data.stored import Member, members
+from undiffuse.data.walk import same, walk
 from undiffuse.model.files import read_text
 
 LIMIT = 2**20  # bytes of a text
-DTYPES = (np.uint8, np.uint16, np.float32)
+DTYPES = (np.uint8, np.uint16, np.int16, np.float32)
 
 
 def from_arrays(
@@ -81,10 +82,11 @@ def _of_images(name: str, where: str, files: Sequence[str], root: Path) -> list[
         return of_files(where, files, name)
     if where != "beside":
         raise Refused(f"conditions.{name} = {where!r}: write the path of a .csv or .json file, or beside")
-    texts = [(root / file).with_suffix(".txt") for file in files]
-    missing = [text for text in texts if not text.is_file()]
+    wanted = [root / same(str(Path(file).with_suffix(".txt"))) for file in files]
+    there = {root / same(str(file)): root / file for file in walk(root).files if file.suffix == ".txt"}
+    missing = [text for text in wanted if text not in there]
     if missing:
         raise Refused(
             f"{len(missing)} of {len(files)} images have no text for {name!r} beside them, such as {missing[0]}"
         )
-    return [read_text(text, "text", LIMIT).strip() for text in texts]
+    return [read_text(there[text], "text", LIMIT).strip() for text in wanted]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from undiffuse.codecs.codec import fitted
 from undiffuse.codecs.whiten import moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -67,6 +68,7 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
             warnings.append(f"{text}; left out")
         else:
             problems.append(f"{text}; `train --skip-broken` goes on without them")
+    warnings += described.get("remarks", [])
     facts["channels"] = [] if data.vocabulary else _channels(data)
     facts["duplicates"] = _duplicates(data)
     _labels(data, warnings)
@@ -124,7 +126,7 @@ def _training(
         problems.append(str(error))
         train = data
     known = {"vocabulary": data.vocabulary, "categories": data.categories, **data.spelling}
-    codec: Any = registry.build("codecs", chosen["codec"], **known).fit(train.x)
+    codec: Any = fitted(chosen["codec"], train.x, **known)
     facts["codec"] = {"name": chosen["codec"]["name"]}
     if hasattr(codec, "low"):
         facts["codec"] |= {"low": codec.low, "high": codec.high}

@@ -24,7 +24,7 @@ SHAPES = (
 class Dataset:
     """Points (count, features) as float32, tokens (count, length) as uint8, uint16 or int64, or sequences (count,
     channels, length), images (count, channels, height, width) or volumes (count, channels, depth, height, width) as
-    uint8, uint16 or float32.
+    uint8, uint16, int16 or float32.
 
     x: an array, or Rows of one that stays on the disk. conditions: arrays with one row an item; `label` counts classes
     from 0, and `classes` names them. columns: the features' names, of a table, and categories: of each of them the
@@ -59,7 +59,7 @@ class Dataset:
         if self.x.dtype not in self._dtypes():
             raise Refused(
                 f"{self.name} has dtype {self.x.dtype}; points are float32, tokens integers with a vocabulary, all "
-                "else is uint8, uint16 or float32"
+                "else is uint8, uint16, int16 or float32"
             )
         if self.vocabulary:
             self._inside()
@@ -183,7 +183,7 @@ class Dataset:
     def _dtypes(self) -> tuple[type, ...]:
         if self.vocabulary:
             return TOKENS
-        return (np.float32,) if self.x.ndim == 2 else (np.uint8, np.uint16, np.float32)
+        return (np.float32,) if self.x.ndim == 2 else (np.uint8, np.uint16, np.int16, np.float32)
 
     def _inside(self) -> None:
         """Raises Refused unless these are tokens, (count, length), of the vocabulary."""

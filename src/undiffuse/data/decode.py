@@ -1,59 +1,43 @@
-"""Encoded images to arrays: first their headers, which refuse what would fill the memory, then their pixels."""
+"""Sets of encoded images to arrays: first their headers, which refuse what would fill the memory, then their pixels."""
 
-import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.ahead import ahead
 from undiffuse.data.broken import Broken, Outcome
 from undiffuse.data.resize import Resize
+from undiffuse.model.picture import (
+    DEEP,
+    ENDINGS,
+    MODES,
+    Content,
+    Kind,
+    Limits,
+    Pages,
+    Span,
+    Target,
+    extremes,
+    items,
+    kind,
+    read,
+)
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-SIDEWAYS = (5, 6, 7, 8)  # values of the EXIF tag that swap height and width
-ORIENTATION = 0x0112
-DEPTHS = {"uint8": "", "uint16": " of 16 bit", "float32": " of float"}
+__all__ = ["ENDINGS", "Content", "Images", "Kind", "Limits", "Target", "attempt", "known_channels", "read"]
 
-Content = Path | bytes
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the header of an image says: its size as it is shown, its channels and the dtype of a pixel."""
-
-    width: int
-    height: int
-    channels: int
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{self.channels} channel{'s' * (self.channels > 1)}{DEPTHS[self.dtype]}"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """An image with more pixels, or a longer side, is refused by its header, before it is unpacked."""
-
-    pixels: int
-    side: int
-
-
-@dataclass(frozen=True)
-class Target:
-    """What every image becomes."""
-
-    channels: int
-    dtype: str
-    resize: Resize
+PAGES = {
+    "first": "only the first is read; --set data.pages=items makes every page an item, data.pages=frames the pages "
+    "of a file the frames of one item",
+    "items": "every page is an item",
+    "frames": "the pages of a file are the frames of one item",
+}
 
 
 def known_channels(channels: int | None) -> None:
@@ -66,13 +50,25 @@ class Images:
     """Encoded images by name, of one set: what they are, and what they become.
 
     names: one an image. content: of the image with that number, a path or bytes. where: what the set is called.
+    pages: which pages of those with several are read. about: what there is to say of the set, once it was looked at.
     """
 
-    def __init__(self, names: Sequence[str], content: Callable[[int], Content], where: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        content: Callable[[int], Content],
+        where: str,
+        limits: Limits,
+        pages: Pages = "first",
+    ) -> None:
         self.names, self.content, self.where, self.limits = names, content, where, limits
+        self.pages: Pages = pages
+        self.about: dict[str, Any] = {}
 
-    def look(self, channels: int | None, resize: Resize, broken: Broken) -> tuple[list[int], Target]:
-        """The images whose headers can be read, by number, and what they all become; raises Refused if they differ."""
+    def look(self, channels: int | None, resize: Resize, broken: Broken) -> tuple[dict[int, int], Target]:
+        """The images whose headers can be read, by number, each with how many items it makes, and what all become;
+        raises Refused if they differ.
+        """
         kinds: dict[int, Kind] = {}
         with _bombs_are_errors():
             outcomes = self._progress(ahead(self._kind, range(len(self.names))), len(self.names), "looking")
@@ -82,25 +78,28 @@ class Images:
             raise broken.refusal(self.where, len(self.names))
         if resize.sides is None and not resize.crop:
             self._refuse_mixed(
-                {i: f"{kind.width}x{kind.height}" for i, kind in kinds.items()},
+                {i: f"{each.width}x{each.height}" for i, each in kinds.items()},
                 "sizes",
                 "Give size= to resize the shorter side and cut out the centre (fit=pad or fit=stretch: otherwise)",
             )
         if not channels:
             self._refuse_mixed(
-                {i: str(kind) for i, kind in kinds.items()}, "channels", "Give channels= 1 (grey), 3 (RGB) or 4 (RGBA)"
+                {i: str(each) for i, each in kinds.items()}, "channels", "Give channels= 1 (grey), 3 (RGB) or 4 (RGBA)"
             )
-        for i, kind in kinds.items():
+        for i, each in kinds.items():
             try:
-                resize.shape(kind.height, kind.width)
+                resize.shape(each.height, each.width)
             except Refused as error:
                 raise Refused(f"{self.names[i]} in {self.where}: {error}") from None
+        counts = self._paged({i: each.pages for i, each in kinds.items()})
         first = next(iter(kinds.values()))
-        dtypes = {kind.dtype for kind in kinds.values()}
+        dtypes = {each.dtype for each in kinds.values()}
         dtype = first.dtype if dtypes == {first.dtype} and channels in (None, 1) else "uint8"
         if dtype == "uint8" and "float32" in dtypes:
             raise Refused(f"{self.where} has images of floats, which stay what they are: leave channels= away")
-        return list(kinds), Target(channels or first.channels, dtype, resize)
+        deep = [i for i, each in kinds.items() if each.dtype in DEEP]
+        span = self._span(deep) if deep and dtype == "uint8" else None
+        return counts, Target(channels or first.channels, dtype, resize.apply, span, self.pages)
 
     def glance(self, channels: int | None, resize: Resize) -> tuple[int, ...]:
         """The shape that the first image comes to whose header can be read; raises Refused if there is none."""
@@ -108,61 +107,78 @@ class Images:
         for i, name in enumerate(self.names):
             whole: dict[int, Kind] = {}
             broken.keep(whole, i, self._kind(i), name)
-            for kind in whole.values():
-                return (channels or kind.channels, *resize.shape(kind.height, kind.width))
+            for each in whole.values():
+                frames = (each.pages,) if self.pages == "frames" else ()
+                return (channels or each.channels, *frames, *resize.shape(each.height, each.width))
         raise broken.refusal(self.where, len(self.names))
 
-    def decode(self, which: Sequence[int], target: Target, broken: Broken) -> Iterator[tuple[int, np.ndarray]]:
-        """(number, (channels, height, width)) of each image that is whole, in order."""
+    def decode(self, which: Iterable[int], target: Target, broken: Broken) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, its items (k, channels, height, width)) of each image that is whole, in order."""
+        which = list(which)
 
         def work(i: int) -> Outcome[np.ndarray]:
-            return attempt(lambda: self.pixels(i, target))
+            return attempt(lambda: self.items(i, target))
 
+        shape: tuple[int, ...] = ()
         with _bombs_are_errors():
             outcomes = self._progress(ahead(work, which), len(which), "reading")
             for i, outcome in zip(which, outcomes, strict=True):
                 kept: dict[int, np.ndarray] = {}
                 broken.keep(kept, i, outcome, self.names[i])
-                yield from kept.items()
+                for found in kept.values():
+                    shape = shape or found.shape[1:]
+                    if found.shape[1:] != shape:
+                        what = f"{self.names[i]} in {self.where} comes to {found.shape[1:]}, others to {shape}"
+                        raise Refused(f"{what}: give size= (and channels=)")
+                    yield i, found
+
+    def items(self, i: int, target: Target) -> np.ndarray:
+        """The items of one image: (k, channels, height, width), k = 1 unless its pages are items."""
+        return items(self.content(i), target, self.limits)
 
     def pixels(self, i: int, target: Target) -> np.ndarray:
-        """(channels, height, width)"""
-        with self._open(i) as image:
-            shown = ImageOps.exif_transpose(image)
-            if shown.mode.startswith("I;16") and target.dtype == "uint8":
-                shown = Image.fromarray((np.asarray(shown) // 257).astype(np.uint8))
-            if target.dtype == "uint8":
-                shown = _convert(shown, MODES[target.channels])
-            pixels = np.asarray(shown)
-        pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-        return target.resize.apply(pixels.astype(target.dtype, copy=False))
-
-    @contextmanager
-    def _open(self, i: int) -> Iterator[Image.Image]:
-        content = self.content(i)
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
-            limits = self.limits
-            if image.width * image.height > limits.pixels:
-                raise Refused(f"{image.width} x {image.height} pixels, more than most_pixels = {limits.pixels}")
-            if max(image.size) > limits.side:
-                raise Refused(f"{image.width} x {image.height} pixels, a side above most_side = {limits.side}")
-            yield image
+        """The first page of one image, (channels, height, width)."""
+        return read(self.content(i), target, self.limits)
 
     def kind(self, i: int) -> Kind:
         """What the header of one image says."""
-        with self._open(i) as image:
-            width, height = image.size
-            if image.getexif().get(ORIENTATION) in SIDEWAYS:
-                width, height = height, width
-            mode, clear = image.mode, image.has_transparency_data
-        if mode == "I":
-            raise Refused("pixels of 32-bit integers; 8-bit images, 16-bit grey and 32-bit floats are read")
-        if mode == "F" or mode.startswith("I;16"):
-            return Kind(width, height, 1, "float32" if mode == "F" else "uint16")
-        return Kind(width, height, 4 if clear else 1 if mode in ("1", "L") else 3, "uint8")
+        found = kind(self.content(i), self.limits)
+        if self.pages == "frames" and found.width * found.height * found.pages > self.limits.pixels:
+            raise Refused(f"{found.pages} pages have more pixels than most_pixels = {self.limits.pixels}")
+        return found
 
     def _kind(self, i: int) -> Outcome[Kind]:
         return attempt(lambda: self.kind(i))
+
+    def _paged(self, pages: Mapping[int, int]) -> dict[int, int]:
+        """How many items each image makes; says in `about` what becomes of pages."""
+        several = {i: count for i, count in pages.items() if count > 1}
+        if self.pages == "frames":
+            self._refuse_mixed(
+                {i: str(count) for i, count in pages.items()},
+                "numbers of pages",
+                "Give pages=items to make every page an item, or pages=first to read the first one alone",
+            )
+        if several:
+            counts = sorted(several.values())
+            some = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+            self._say(f"{len(several):,} of {len(pages):,} files have {some} pages: {PAGES[self.pages]}")
+        return dict(pages) if self.pages == "items" else dict.fromkeys(pages, 1)
+
+    def _span(self, deep: Sequence[int]) -> Span | None:
+        """The least and the greatest grey level of these images of 16 bit."""
+        work = ahead(lambda i: attempt(lambda: extremes(self.content(i), self.limits)), deep)
+        with _bombs_are_errors():
+            ends = [found for found, _ in self._progress(work, len(deep), "measuring") if found]
+        if not ends:
+            return None
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        self.about["scaled"] = [low, high]
+        self._say(f"16-bit grey becomes 8 bit: levels from {low} to {high} become 0 to 255")
+        return low, high
+
+    def _say(self, remark: str) -> None:
+        self.about.setdefault("remarks", []).append(remark)
 
     def _refuse_mixed(self, words: dict[int, str], what: str, advice: str) -> None:
         counts = Counter(words.values()).most_common()
@@ -177,7 +193,7 @@ class Images:
         return tqdm(outcomes, total=count, desc=f"{what} at images", unit="image", delay=2, leave=False)
 
 
-def attempt(work: Callable[[], np.ndarray | Kind]) -> Outcome:
+def attempt(work: Callable[[], Any]) -> Outcome:
     """What the work comes to, or what is wrong; a decoder may stumble over damaged bytes in any way."""
     try:
         return work(), ""
@@ -192,11 +208,3 @@ def _bombs_are_errors() -> Iterator[None]:
     with warnings.catch_warnings():  # for all threads, as long as the images are walked over
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """The image in this mode; what is transparent is laid on white unless the mode keeps it."""
-    if mode != "RGBA" and image.has_transparency_data:
-        clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
-    return image.convert(mode)

@@ -17,7 +17,6 @@ from undiffuse.model.settings import Condition
 from undiffuse.model.told import conditions
 
 BLOCK = 1024  # pictures
-WHITE = {"uint8": 255.0, "uint16": 65535.0}  # floats are taken to go up to 1
 Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, width) and which they are -> (k, ...)
 
 
@@ -52,13 +51,20 @@ def _made(data: Dataset, name: str, of: str) -> np.ndarray:
         if isinstance(error, Refused):
             raise
         raise Refused(f"conditions.{name}.of = {of!r}: write {usage}") from None
-    whole, white = data.x.dtype.kind == "u", WHITE.get(data.x.dtype.name, 1.0)
+    whole, white = data.x.dtype.kind in "iu", _white(data)
     parts: list[np.ndarray] = []
     for start in tqdm(range(0, len(data), BLOCK), desc=f"making {name}", unit="block", delay=2, leave=False):
         which = np.arange(start, min(start + BLOCK, len(data)))
         part = make(torch.from_numpy(data.x[which].astype(np.float32)) / white, which).numpy() * white
         parts.append((part.round() if whole else part).astype(data.x.dtype))
     return np.concatenate(parts)
+
+
+def _white(data: Dataset) -> float:
+    """What is white: 255 of 8 bit, 1 of floats, else the greatest number of as many bits as are used, such as 4095."""
+    if data.x.dtype.kind not in "iu":
+        return 1.0
+    return float(2 ** max(8, int(data.survey().high.max()).bit_length()) - 1)
 
 
 def _superresolve(factor: float) -> Make:

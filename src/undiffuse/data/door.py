@@ -1,6 +1,5 @@
 """The front door: what a person types, a path or a name, to data."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS
 from undiffuse.data.huggingface import SAVED
 from undiffuse.data.passages import is_text
+from undiffuse.data.walk import walk
 
 SUFFIXES = {
     ".npz": "file",
@@ -72,8 +72,7 @@ def _folder(there: Path) -> str:
         return "huggingface"
     if any(there.glob("*.tar")):
         return "shards"
-    names = (Path(name) for _, _, inside in os.walk(there) for name in inside)
-    first = next((name for name in names if name.suffix.lower() in ENDINGS), None)
-    if first is not None:
+    names = [file.name for file in walk(there).files]
+    if any(Path(name).suffix.lower() in ENDINGS for name in names):
         return "folder"  # images, and the texts beside them are their captions
-    return "text" if any(is_text(name) for _, _, inside in os.walk(there) for name in inside) else "folder"
+    return "text" if any(map(is_text, names)) else "folder"

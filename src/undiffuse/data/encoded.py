@@ -1,7 +1,8 @@
 """A set of encoded images to a data set: broken ones counted, all others decoded into memory or the cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,10 @@ from undiffuse.data.broken import Broken
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import Images
 from undiffuse.data.resize import Resize
-from undiffuse.data.room import Kept, find, gather
+from undiffuse.data.room import Kept, at_hand, find, gather, remember
+
+LONG = 5.0  # seconds; what took longer to decode is kept for the next time
+Texts = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 class Wishes(Protocol):
@@ -25,32 +29,45 @@ class Wishes(Protocol):
 
 
 def dataset(
-    wishes: Wishes, images: Images, labels: np.ndarray | None, classes: Sequence[str], there: Path, name: str
+    wishes: Wishes,
+    images: Images,
+    labels: np.ndarray | None,
+    classes: Sequence[str],
+    there: Path,
+    name: str,
+    texts: Texts = lambda which: {},
 ) -> Dataset:
-    """All images that can be read; labels: (count,) of all images. Raises Refused for what makes some unusable."""
-    kept = find(there) or _decoded(wishes, images, labels, there)
+    """All images that can be read; labels: (count,) of all images. texts: what else is told of the images with these
+    numbers. Raises Refused for what makes some unusable.
+    """
+    kept = find(there) or _decoded(wishes, images, there)
     notes = dict(kept.about)
     if resized := wishes.resize.describe():
         notes["resized"] = resized
-    conditions = {"label": kept.beside["label"]} if "label" in kept.beside else {}
-    return Dataset(kept.x, conditions, tuple(classes), name, notes=notes, names=kept.names)
+    which = kept.beside["which"]
+    conditions = {"label": labels[which]} if labels is not None else {}
+    return Dataset(at_hand(kept), {**conditions, **texts(which)}, tuple(classes), name, notes=notes, names=kept.names)
 
 
-def _decoded(wishes: Wishes, images: Images, labels: np.ndarray | None, there: Path) -> Kept:
+def _decoded(wishes: Wishes, images: Images, there: Path) -> Kept:
+    """beside: `which`, the number of the image that each item comes from."""
+    began = monotonic()
     broken = Broken()
-    which, target = images.look(wishes.channels, wishes.resize, broken)
+    counts, target = images.look(wishes.channels, wishes.resize, broken)
     names: list[str] = []
     numbers: list[int] = []
     about: dict[str, object] = {}
     beside: dict[str, np.ndarray] = {}
 
     def blocks() -> Iterator[np.ndarray]:
-        for i, pixels in images.decode(which, target, broken):
-            names.append(images.names[i])
-            numbers.append(i)
-            yield pixels[None]
-        about.update(broken.settle(wishes.skip_broken, images.where, len(images.names)))
-        if labels is not None:
-            beside["label"] = labels[numbers]
+        for i, items in images.decode(counts, target, broken):
+            names.extend(
+                [images.names[i]] if len(items) == 1 else [f"{images.names[i]}[{k}]" for k in range(len(items))]
+            )
+            numbers.extend([i] * len(items))
+            yield items
+        about.update(images.about | broken.settle(wishes.skip_broken, images.where, len(images.names)))
+        beside["which"] = np.array(numbers, np.int64)
 
-    return gather(there, blocks(), len(which), Kept(np.empty(0), beside, names, about))
+    made = gather(there, blocks(), sum(counts.values()), Kept(np.empty(0), beside, names, about))
+    return remember(there, made) if monotonic() - began > LONG else made

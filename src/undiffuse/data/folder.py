@@ -1,13 +1,14 @@
 """Your own images: a folder of them, where subfolders are classes."""
 
-import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, near
 from undiffuse.data.beside import of_images, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
@@ -16,13 +17,27 @@ from undiffuse.data.labels import classify, of_files
 from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
 from undiffuse.data.source import Glance, Resized
+from undiffuse.data.walk import Walked, same, walk
+from undiffuse.model.picture import Pages
+
+TRAIN = "train|training"
+SPLIT = re.compile(
+    rf"({TRAIN}|val|valid|validation|test|testing|dev|eval|evaluation|hold-?_?out|held-?_?out)"
+    r"([-_ ]?(set|split|data|images|imgs|\d+))?",
+    re.IGNORECASE,
+)
+NOTES = ("", ".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".ini", ".db")
+PIP = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
+NAMED = 5  # endings, and folders, that are named
 
 
 @dataclass(frozen=True)
 class Folder(Resized):
-    """All png, jpg, jpeg, webp, bmp, gif and tif images below a folder, sorted by path; hidden files are left out.
+    """All images that Pillow reads below a folder, sorted by path; links are followed, hidden files are left out.
 
     path: if the images lie in subfolders, the first level's names are the classes, sorted; else there are no labels.
+    split: where the first level is parts of a data set (train, val, test ...), the classes lie in the second, and the
+    part for training is read; else the name of the part, "all", or "none": they are classes after all.
     labels: "folders" as said, "none", or a .csv (columns file and label) or .json ({file: label}) that has them.
     size: the side of a square or [height, width]; None: all images must have one size. fit, filter, crop: how they are
     resized, see `Resize`. channels: 1 grey, 3 RGB (transparent pixels on white), 4 RGBA; None: all must have the same.
@@ -30,8 +45,11 @@ class Folder(Resized):
     the columns file and the condition's name, or of a .json.
     most_pixels, most_side: an image with more is refused by its header, so that a small file cannot fill the memory.
     skip_broken: go on without the images that cannot be read.
-    Cameras' orientation tags are followed; of moving pictures the first frame is taken; 16-bit grey and float images
-    stay what they are if all are alike. What does not fit the memory is decoded once, to the cache.
+    pages: of files with several pages (TIFF, moving pictures) the "first" one, or all: as "items", or as the "frames"
+    of one item, (channels, frames, height, width).
+    Cameras' orientation tags are followed. 16-bit grey and float images stay what they are if all are alike; where
+    channels = 3 or 4, or others, make them 8 bit, their least and greatest level become 0 and 255. What does not fit
+    the memory, or takes long, is decoded once, to the cache.
     """
 
     path: str
@@ -45,6 +63,8 @@ class Folder(Resized):
     most_side: int = 32_768
     skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
+    split: str = ""
+    pages: Pages = "first"
 
     def __post_init__(self) -> None:
         _ = self.resize
@@ -53,57 +73,92 @@ class Folder(Resized):
 
     def load(self) -> Dataset:
         """All images, decoded; raises Refused, naming the files, for whatever makes some unusable."""
-        files = self._files()
-        values, classes = self._labels(files)
-        there = place(self, [Path(self.path, file) for file in files])
-        found = dataset(self, self._images(files), values, classes, there, Path(self.path).resolve().name)
-        texts = of_images(self.conditions, found.names, Path(self.path))
-        return replace(found, conditions={**found.conditions, **texts}) if texts else found
+        walked = self._walk()
+        part, files = self._split(self._images_of(walked))
+        names = [str(file) for file in files]
+        values, classes = self._labels(files, part)
+        there = place(self, [Path(self.path, name) for name in names])
+        root = Path(self.path)
+
+        def texts(which: np.ndarray) -> dict[str, np.ndarray]:
+            return of_images(self.conditions, [names[i] for i in which], root)
+
+        found = dataset(self, self._images(names), values, classes, there, root.resolve().name, texts)
+        remarks = [*_left_out(walked), *self._unread(walked, part), *found.notes.get("remarks", ())]
+        return replace(found, notes={**found.notes, "remarks": remarks}) if remarks else found
 
     def glance(self) -> Glance:
         """The shape that the first image comes to, and whether the folder says classes."""
-        files = self._files()
-        shape = self._images(files).glance(self.channels, self.resize)
-        return Glance(shape, bool(self._labels(files)[1]))
+        part, files = self._split(self._images_of(self._walk()))
+        shape = self._images([str(file) for file in files]).glance(self.channels, self.resize)
+        return Glance(shape, bool(self._labels(files, part)[1]))
 
     def _images(self, files: list[str]) -> Images:
         root, limits = Path(self.path), Limits(self.most_pixels, self.most_side)
-        return Images(files, lambda i: root / files[i], self.path, limits)
+        return Images(files, lambda i: root / files[i], self.path, limits, self.pages)
 
-    def _files(self) -> list[str]:
-        """The image files below the folder, relative to it, in an order that no file system changes."""
+    def _walk(self) -> Walked:
         root = Path(self.path)
         if not root.is_dir():
             raise Refused(
                 f"there is no folder {self.path}" + (" (a file: use data.name=file)" if root.is_file() else "")
             )
-        everything = [
-            PurePosixPath(Path(folder, name).relative_to(root).as_posix())
-            for folder, _, names in os.walk(root)
-            for name in names
-        ]
-        visible = [f for f in everything if not any(part.startswith((".", "__MACOSX")) for part in f.parts)]
-        files = sorted(f for f in visible if f.suffix.lower() in ENDINGS)
-        if not visible:
-            raise Refused(f"the folder {self.path} is empty")
+        walked = walk(root)
+        if not walked.files:
+            raise Refused(f"the folder {self.path} is empty{''.join(f'; {said}' for said in _left_out(walked))}")
+        return walked
+
+    def _images_of(self, walked: Walked) -> list[PurePosixPath]:
+        """The image files, relative to the folder, in an order that no file system changes."""
+        files = [file for file in walked.files if _ending(file) in ENDINGS]
         if not files:
             raise Refused(
-                f"no images in {self.path}: {len(visible)} files, such as {min(visible)}; read are {' '.join(ENDINGS)}"
+                f"no images in {self.path}: {len(walked.files)} files, such as {walked.files[0]}; read are "
+                + " ".join(ENDINGS)
             )
-        return [str(file) for file in files]
+        return files
 
-    def _labels(self, files: list[str]) -> tuple[np.ndarray | None, Sequence[str]]:
+    def _split(self, files: list[PurePosixPath]) -> tuple[str, list[PurePosixPath]]:
+        """The part of the data set that is read, "" where the folder has none, and its files."""
+        tops = {file.parts[0] for file in files if len(file.parts) > 1}
+        if self.split in ("none", "all"):
+            return self.split.removeprefix("none"), files
+        if self.split and self.split not in tops:
+            there = f"it has: {', '.join(sorted(tops)) or 'none'}"
+            raise Refused(f"{self.path} has no folder {self.split!r}{near(self.split, tops)}; {there}; or say all")
+        if not self.split and (not tops or not all(SPLIT.fullmatch(top) for top in tops)):
+            return "", files
+        chosen = {self.split} if self.split else {top for top in tops if len(tops) == 1 or _trains(top)}
+        if len(chosen) != 1:
+            raise Refused(
+                f"{self.path} has the folders {', '.join(sorted(tops))}, which are parts of a data set: say which one "
+                f"is read with --set data.split={min(tops)}, or data.split=all; data.split=none: they are classes"
+            )
+        part = chosen.pop()
+        return part, [file for file in files if file.parts[0] == part]
+
+    def _unread(self, walked: Walked, part: str) -> list[str]:
+        """What there is to say of a part that was not asked for by name."""
+        if self.split or not part:
+            return []
+        images = [file for file in walked.files if _ending(file) in ENDINGS]
+        others = Counter(file.parts[0] for file in images if file.parts[0] != part)
+        listed = ", ".join(f"{name} ({count:,})" for name, count in sorted(others.items()))
+        also = f", and not {listed}: --set data.split=all reads all" if others else ""
+        return [f"the part {part!r} of the data set is read{also}; --set data.split=none: the parts are classes"]
+
+    def _labels(self, files: list[PurePosixPath], part: str) -> tuple[np.ndarray | None, Sequence[str]]:
         """The class of each file, (count,), and the classes' names; None and no names: there are none."""
         if self.labels == "none":
             return None, ()
         if self.labels == "folders":
-            return self._folders([PurePosixPath(file) for file in files])
+            return self._folders(files, 1 if part else 0)
         if not self.labels.lower().endswith((".csv", ".json")):
             raise Refused(f"labels = {self.labels!r}: write folders, none, or the path of a .csv or .json file")
-        return classify(of_files(self.labels, files), self.labels)
+        return classify(of_files(self.labels, [str(file) for file in files]), self.labels)
 
-    def _folders(self, files: list[PurePosixPath]) -> tuple[np.ndarray | None, Sequence[str]]:
-        loose = [file for file in files if len(file.parts) == 1]
+    def _folders(self, files: list[PurePosixPath], level: int) -> tuple[np.ndarray | None, Sequence[str]]:
+        loose = [file for file in files if len(file.parts) == level + 1]
         if len(loose) == len(files):
             return None, ()
         if loose:
@@ -112,6 +167,31 @@ class Folder(Resized):
                 f"({max(files, key=lambda f: len(f.parts))}); move all into subfolders, one a class, or none, "
                 "or give labels=none"
             )
-        classes = sorted({file.parts[0] for file in files})
+        names = [same(file.parts[level]) for file in files]
+        classes = sorted(set(names))
         number = {name: i for i, name in enumerate(classes)}
-        return np.array([number[file.parts[0]] for file in files], np.int64), classes
+        return np.array([number[name] for name in names], np.int64), classes
+
+
+def _ending(file: PurePosixPath) -> str:
+    return file.suffix.lower()
+
+
+def _trains(name: str) -> bool:
+    return bool(re.match(TRAIN, name, re.IGNORECASE))
+
+
+def _left_out(walked: Walked) -> list[str]:
+    """Which files are no images that can be read, by ending, and which folders were not read."""
+    others = Counter(_ending(file) for file in walked.files if _ending(file) not in (*ENDINGS, *NOTES))
+    listed = [f"{count:,} {ending}" for ending, count in others.most_common()]
+    needed = sorted({PIP[ending] for ending in others if ending in PIP})
+    advice = f" (pip install {' '.join(needed)} reads them)" if needed else ""
+    files = [f"left out, since they are no images that can be read here: {_some(listed)}{advice}"] if listed else []
+    skipped = [f"{name} ({why})" for name, why in walked.skipped.items()]
+    return files + ([f"folders that were not read: {_some(skipped)}"] if skipped else [])
+
+
+def _some(listed: list[str]) -> str:
+    more = len(listed) - NAMED
+    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from undiffuse.core.errors import Refused
+from undiffuse.data.walk import same
 from undiffuse.model.files import read_text
 
 MOST_CLASSES = 10_000
@@ -54,10 +55,11 @@ def of_files(path: str, files: Sequence[str], what: str = "label") -> list[str]:
     Raises Refused for files without a label.
     """
     pairs = _json_pairs(path) if path.lower().endswith(".json") else _csv_pairs(path, what)
-    missing = [file for file in files if file not in pairs]
+    pairs = {same(file): same(value) for file, value in pairs.items()}
+    missing = [file for file in files if same(file) not in pairs]
     if missing:
         raise Refused(f"{path} has no {what} for {len(missing)} of {len(files)} images, such as {missing[0]}")
-    return [pairs[file] for file in files]
+    return [pairs[same(file)] for file in files]
 
 
 def column(path: str, what: str = "label") -> list[str]:

@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from undiffuse.core.errors import Refused, near
+from undiffuse.data.walk import walk
 
 ENDINGS = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")
 PIECE = 2**20  # bytes that are read at once
@@ -41,8 +41,8 @@ def files(path: str) -> list[Path]:
         return [there]
     if not there.is_dir():
         raise Refused(f"there is no text at {path}")
-    found = [Path(folder, name) for folder, _, names in os.walk(there) for name in names if not name.startswith(".")]
-    found = sorted((file for file in found if is_text(file.name)), key=lambda file: file.as_posix())
+    found = [there / file for file in walk(there).files if is_text(file.name)]
+    found.sort(key=lambda file: file.as_posix())
     if not found:
         raise Refused(f"{path} has no files of text: {', '.join(ENDINGS)}")
     return found

@@ -1,6 +1,7 @@
 """Room for what has to be decoded: memory while it lasts, else a file that is written once and mapped ever after."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ MEMORY, CACHE = "UNDIFFUSE_MEMORY", "UNDIFFUSE_CACHE"
 SHARE = 4  # one part in so many of the machine's memory
 UNKNOWN = 2 * 10**9  # bytes, where the system does not say how much memory there is
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+READING = 2  # counts up when the same files are decoded to other numbers
 ITEMS, ABOUT, NAMES = "items.npy", "about.json", "names.txt"
 
 
@@ -53,9 +55,12 @@ def cache() -> Path:
 
 def place(fields: Any, files: Iterable[Path]) -> Path:
     """The folder for what these fields of a source make of these files, as they are now."""
-    digest = blake2b(repr(fields).encode(), digest_size=16)
+    digest = blake2b(repr((READING, fields)).encode(errors="surrogatepass"), digest_size=16)
     for file in files:
-        state = file.stat()
+        try:
+            state = file.stat()
+        except OSError:  # a link that leads nowhere is a broken image, which is named where it is read
+            continue
         digest.update(repr((str(file.absolute()), state.st_size, state.st_mtime_ns)).encode(errors="surrogatepass"))
     return cache() / digest.hexdigest()
 
@@ -72,6 +77,22 @@ def find(there: Path) -> Kept | None:
         return Kept(x, beside, names, about["about"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"what was decoded to {there} is damaged ({error}): remove that folder") from None
+
+
+def at_hand(kept: Kept) -> Items:
+    """The items in memory if they fit the budget, else where they are."""
+    return np.asarray(kept.x) if kept.x.nbytes <= budget() else kept.x
+
+
+def remember(there: Path, kept: Kept) -> Kept:
+    """Keeps at `there` what is in memory, where the disk has room for it, and says so; gives the same back."""
+    if not isinstance(kept.x, np.ndarray) or not _free(there) > 2 * kept.x.nbytes:
+        return kept
+    _write(there, kept.x, (), kept)
+    logging.getLogger("undiffuse").warning(
+        "the decoded data are kept for the next time: %s in %s (%s says where)", bytes_(kept.x.nbytes), there, CACHE
+    )
+    return kept
 
 
 def gather(there: Path, blocks: Iterable[np.ndarray], most: int | None, kept: Kept) -> Kept:
@@ -93,15 +114,8 @@ def gather(there: Path, blocks: Iterable[np.ndarray], most: int | None, kept: Ke
             x[done : done + len(block)] = block
             done += len(block)
         return Kept(x[:done], kept.beside, kept.names, kept.about)
-    _sweep(there.parent)
     needed(there, (most or 0) * each)
-    with whole(there) as temporary:
-        temporary.mkdir()
-        _append(temporary / ITEMS, first, stream)
-        for name, values in kept.beside.items():
-            np.save(temporary / f"{name}.npy", values)
-        write_text(temporary / NAMES, json.dumps(kept.names))
-        write_json(temporary / ABOUT, {"beside": list(kept.beside), "about": kept.about})
+    _write(there, first, stream, kept)
     found = find(there)
     assert found is not None
     return found
@@ -109,12 +123,11 @@ def gather(there: Path, blocks: Iterable[np.ndarray], most: int | None, kept: Ke
 
 def needed(there: Path, size: int) -> None:
     """Raises Refused unless the disk has room for so many bytes there."""
-    above = next(parent for parent in there.absolute().parents if parent.exists())
-    free = shutil.disk_usage(above).free
+    free = _free(there)
     if size > free:
         raise Refused(
-            f"the decoded data take {bytes_(size)}, more than the {bytes_(budget())} that fit the memory, and {above} "
-            f"has {bytes_(free)} free: set {CACHE} to a folder with room, or data.size to fewer pixels"
+            f"the decoded data take {bytes_(size)}, more than the {bytes_(budget())} that fit the memory, and "
+            f"{_above(there)} has {bytes_(free)} free: set {CACHE} to a folder with room, or data.size to fewer pixels"
         )
 
 
@@ -125,6 +138,26 @@ def bytes_(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def _above(there: Path) -> Path:
+    return next(parent for parent in there.absolute().parents if parent.exists())
+
+
+def _free(there: Path) -> int:
+    return shutil.disk_usage(_above(there)).free
+
+
+def _write(there: Path, first: np.ndarray, rest: Iterable[np.ndarray], kept: Kept) -> None:
+    """The folder `there`, whole or not at all: the blocks as one array, and what stands beside them."""
+    _sweep(there.parent)
+    with whole(there) as temporary:
+        temporary.mkdir()
+        _append(temporary / ITEMS, first, rest)
+        for name, values in kept.beside.items():
+            np.save(temporary / f"{name}.npy", values)
+        write_text(temporary / NAMES, json.dumps(kept.names))
+        write_json(temporary / ABOUT, {"beside": list(kept.beside), "about": kept.about})
 
 
 def _after(first: np.ndarray, rest: Iterable[np.ndarray]) -> Iterable[np.ndarray]:

@@ -33,7 +33,7 @@ def _sheet(data: Dataset, rows: list[np.ndarray], names: list[str], across: int)
     """Rows of items with their names above them."""
     items = [np.asarray(data.take(row).x) for row in rows]
     everything = np.concatenate(items)
-    span = (float(everything.min()), float(everything.max())) if everything.dtype.kind == "f" else None
+    span = None if everything.dtype == np.uint8 else (float(everything.min()), float(everything.max()))
     bands = [_smaller(grid(as_images(part, span), min(across, len(part)), scale=_scale(part))) for part in items]
     head = 14 if any(names) else 0
     width, height = max(band.width for band in bands), sum(band.height + head for band in bands)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from undiffuse.drawing.draw import Drawn
 
+SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
 NPZ = "ask for --format npz (the numbers)"
 
 
@@ -53,17 +54,19 @@ def fits_files(shape: tuple[int, ...], dtype: str) -> None:
 
 
 def files(drawn: "Drawn") -> dict[str, bytes]:
-    """A file for each image, nothing lost: .png of 8 bit, or 16 bit grey, and .tif of floats."""
+    """A file for each image, nothing lost: .png of 8 bit, or 16 bit grey, and .tif of floats and of signed 16 bit."""
     import numpy as np
     from PIL import Image
 
     digits = max(4, len(str(len(drawn.x) - 1)))
-    ending, form = (".tif", "TIFF") if drawn.x.dtype == np.float32 else (".png", "PNG")
+    signed = drawn.x.dtype == np.int16
+    ending, form = (".tif", "TIFF") if signed or drawn.x.dtype == np.float32 else (".png", "PNG")
+    tags = {"tiffinfo": {SAMPLE_FORMAT: 2}} if signed else {}  # Pillow writes 16 bit without a sign, and the tag
     found = {}
     for i, image in enumerate(drawn.x):
         pixels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, form)
+        Image.fromarray(pixels.view(np.uint16) if signed else pixels).save(file, form, **tags)
         found[f"{i:0{digits}d}{ending}"] = file.getvalue()
     return found
 
@@ -182,7 +185,7 @@ def _pictures(drawn: "Drawn") -> "np.ndarray":
 
     steps, n, *shape = drawn.frames.shape
     flat = drawn.frames.reshape(steps * n, *shape)
-    span = span_of(flat) if flat.dtype.kind == "f" else None
+    span = None if flat.ndim == 2 else span_of(flat)  # tokens have none
     images = as_images(flat, span)
     return images.reshape(steps, n, *images.shape[1:])
 

@@ -21,10 +21,14 @@ def refuse_unless_images(x: np.ndarray, name: str, channels: tuple[int, ...] = (
 
 
 def span(train: np.ndarray) -> np.ndarray:
-    """The numbers that mean black and white: an integer dtype's range; of floats [0, 1], [-1, 1] or their extent."""
-    if np.issubdtype(train.dtype, np.integer):
-        return np.array([0.0, np.iinfo(train.dtype).max])
+    """The numbers that mean black and white: of 8 bit 0 and 255; of floats [0, 1] or [-1, 1], if they lie in it; else
+    the least and the greatest that there are.
+    """
+    if train.dtype == np.uint8:
+        return np.array([0.0, 255.0])
     low, high = float(train.min()), float(train.max())
+    if np.issubdtype(train.dtype, np.integer):
+        return np.array([low, max(high, low + 1)])
     for black, white in ((0.0, 1.0), (-1.0, 1.0)):
         if low >= black - 1e-6 and high <= white + 1e-6:
             return np.array([black, white])

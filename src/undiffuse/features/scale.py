@@ -1,4 +1,4 @@
-"""One scale for all parts: integers by what their dtype holds, floats by what the training items are."""
+"""One scale for all parts: 8-bit integers by what they hold, all else by what the training items are."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,15 @@ Moments = Mapping[str, np.ndarray]
 
 
 def moments(train: np.ndarray) -> dict[str, np.ndarray]:
-    """Centre and spread that bring items like `train` to [-1, 1] (integers) or to mean 0 and deviation 1 (floats).
+    """Centre and spread that bring items like `train` to [-1, 1] (integers; those of more than 8 bit by their least and
+    greatest number) or to mean 0 and deviation 1 (floats).
 
     Points have their own for each feature, all else one for all numbers; what never changes has spread 1.
     """
     if np.issubdtype(train.dtype, np.integer):
-        half = np.iinfo(train.dtype).max / 2
-        return {"centre": np.array(half), "spread": np.array(half)}
+        eight = train.dtype.itemsize == 1
+        low, high = (0, np.iinfo(train.dtype).max) if eight else (int(train.min()), int(train.max()))
+        return {"centre": np.array((low + high) / 2), "spread": np.array(((high - low) or 2) / 2)}
     over = None if train.ndim > 2 else 0
     centre, spread = train.mean(over, dtype=np.float64), train.std(over, dtype=np.float64)
     constant = train.min(over) == train.max(over)
@@ -25,5 +27,5 @@ def scaled(x: np.ndarray, by: Moments) -> np.ndarray:
     """x, (count, *shape), as float32 (count, dimensions) on the scale of the moments."""
     flat = x.reshape(len(x), -1)
     if np.issubdtype(x.dtype, np.integer):
-        return flat * np.float32(1 / by["spread"]) - np.float32(1)
+        return flat * np.float32(1 / by["spread"]) - np.float32(by["centre"] / by["spread"])
     return ((flat - by["centre"]) / by["spread"]).astype(np.float32)

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse.codecs.codec import Codec
+from undiffuse.codecs.codec import Codec, fitted
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
@@ -131,6 +132,8 @@ def train(
 def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
     loaded = of_recipe(recipe)
+    for remark in loaded.notes.get("remarks", ()):
+        logging.getLogger("undiffuse").warning("%s: %s", loaded.name, remark)
     share = parts.training(recipe).held_out
     return loaded.split(share) if share else (loaded, None)
 
@@ -158,7 +161,16 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
         )
     known: dict[str, Any] = {"vocabulary": learned.vocabulary, **learned.spelling} if learned.vocabulary else {}
     known |= {"categories": learned.categories} if learned.categories else {}
-    return registry.build("codecs", recipe["codec"], **known).fit(learned.x)
+    codec: Any = fitted(recipe["codec"], learned.x, **known)
+    deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
+    if hasattr(codec, "low") and deep and not {"low", "high"} & set(recipe["codec"]):
+        logging.getLogger("undiffuse").warning(
+            "%s: whole numbers from %g to %g in %s: this range becomes -1 to 1, and samples stay in it; "
+            "--set codec.low=%g codec.high=%g takes all that %s holds",
+            *(learned.name, codec.low, codec.high, codec.dtype),
+            *(np.iinfo(codec.dtype).min, np.iinfo(codec.dtype).max, codec.dtype),
+        )
+    return codec
 
 
 def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:

@@ -20,7 +20,7 @@ from undiffuse.model.plan import sampling
 from undiffuse.model.settings import Condition
 from undiffuse.model.steering import Steering, bounds, level, percentile, refuse_unfit
 from undiffuse.model.text import Captions
-from undiffuse.model.told import standardised, tensor
+from undiffuse.model.told import pictured, standardised
 from undiffuse.networks.conditions import MODES, scaled
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _vector(model: "Model", name: str, condition: Condition, value: Any, n: int)
 
 def _image(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     """Integers are scaled, and all is brought to the size that the condition had in training."""
-    images = scaled(tensor(np.array(value)))
+    images = scaled(pictured(condition, np.array(value)))
     axes, (channels, *sides) = len(condition.shape), condition.shape
     images = images[None] if images.ndim == axes - 1 else images  # a grey image without its one channel
     images = images[None] if images.ndim == axes else images

@@ -96,7 +96,8 @@ class Condition:
     encoder: of captions: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face
     model. length: at most so many bytes or tokens of a caption. of: of an image, how it is made of the item itself:
     "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the data have it. shape: of one value; the
-    data say it. mean, std: of each number of a vector in the training data, by which it is standardised.
+    data say it. mean, std: of each number of a vector in the training data, by which it is standardised; of an image of
+    16 bit one each, which bring it to [-1, 1].
     """
 
     drop: float = 0.0
@@ -121,7 +122,7 @@ class Condition:
             raise Refused(f"a condition of kind {self.kind!r} cannot have the shape {str(self.shape)[:80]}")
         moments = self.mean + self.std
         if moments and (
-            not self.shape == (len(self.mean),) == (len(self.std),)
+            not (self.shape if self.kind == "vector" else (1,)) == (len(self.mean),) == (len(self.std),)
             or not all(map(math.isfinite, moments))
             or min(self.std) <= 0
         ):

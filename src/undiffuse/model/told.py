@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -61,10 +61,11 @@ def refuse_deaf(recipe: Recipe, told: Mapping[str, Condition], shape: tuple[int,
 
 
 def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: str) -> dict[str, Condition]:
-    """The conditions with the shapes that the data give them, and vectors with their moments; name: what the data are
-    called.
+    """The conditions with the shapes that the data give them, and vectors and 16-bit images with their moments; name:
+    what the data are called.
 
-    Raises Refused for a condition that the data do not have, or have as another kind.
+    Raises Refused for a condition that the data do not have, or have as another kind, and for a field set by hand that
+    the data say.
     """
     found: dict[str, Condition] = {}
     for key, condition in conditions.items():
@@ -74,10 +75,18 @@ def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: s
                 f"conditions.{key}: the data {name!r} has no {key!r} (conditions there: {there}); "
                 f"remove [conditions.{key}]"
             )
-        found[key] = replace(condition, shape=_shape(key, condition, data[key], name))
+        shape, values = _shape(key, condition, data[key], name), data[key]
+        said = {"shape": shape}
         if condition.kind == "vector":
-            moments = Whiten().fit(data[key])
-            found[key] = replace(found[key], mean=moments.mean, std=moments.std)
+            moments = Whiten().fit(values)
+            said |= {"mean": moments.mean, "std": moments.std}
+        elif condition.kind == "image" and _deep(values):
+            low, high = int(values.min()), int(values.max())
+            said |= {"mean": ((low + high) / 2,), "std": (((high - low) or 2) / 2,)}
+        for field, value in said.items():
+            if getattr(condition, field) not in ((), value):
+                raise Refused(f"conditions.{key}.{field} is not taken from a recipe: the data say it; leave it out")
+        found[key] = replace(condition, **said)
     return found
 
 
@@ -89,9 +98,20 @@ def standardised(condition: Condition, vectors: np.ndarray | Tensor) -> Tensor:
     return Whiten(condition.mean, condition.std).encode(vectors) if condition.mean else as_float(vectors)
 
 
+def pictured(condition: Condition, images: np.ndarray) -> Tensor:
+    """Images as a network takes them: 16-bit ones in [-1, 1] where their range is known, others as they are."""
+    if not (condition.mean and _deep(images)):
+        return tensor(images)
+    return (as_float(images) - condition.mean[0]) / condition.std[0]
+
+
 def tensors(conditions: Mapping[str, Condition], data: Mapping[str, Any]) -> dict[str, Any]:
     """The values of each condition, (count, ...), as a network is told them: a tensor, or Captions, indexed alike."""
-    reading = {"text": lambda condition, values: Captions.of(values, condition), "vector": standardised}
+    reading: dict[str, Callable[[Condition, Any], Any]] = {
+        "text": lambda condition, values: Captions.of(values, condition),
+        "vector": standardised,
+        "image": pictured,
+    }
     return {
         key: reading.get(condition.kind, lambda condition, values: tensor(values))(condition, data[key])
         for key, condition in conditions.items()
@@ -117,13 +137,17 @@ def tensor(x: np.ndarray) -> Tensor:
     return torch.from_numpy(x.astype(np.int32) if x.dtype == np.uint16 else np.ascontiguousarray(x))
 
 
+def _deep(images: np.ndarray) -> bool:
+    return images.dtype.kind in "iu" and images.dtype.itemsize == 2
+
+
 def _shape(key: str, condition: Condition, values: Any, name: str) -> tuple[int, ...]:
     dtype, axes = np.dtype(values.dtype), values.ndim - 1
     fits = {
         "label": axes == 0 and dtype.kind == "i",
         "vector": axes == 1 and dtype.kind == "f",
         "text": axes == 0 and dtype.kind == "U",
-        "image": axes in (2, 3, 4) and dtype.kind in "uf",
+        "image": axes in (2, 3, 4) and (dtype.kind in "uf" or dtype == np.int16),
     }
     if not fits[condition.kind]:
         raise Refused(

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from undiffuse.model.model import Model
     from undiffuse.model.saved import Saved
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
 
 def understood(model: "Model", words: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The conditions that these (option, word) ask for, as `Model.sample` takes them.
@@ -74,21 +72,18 @@ def _value(name: str, condition: Condition, word: str) -> Any:
 
 
 def _image(name: str, condition: Condition, word: str) -> np.ndarray:
-    """An image file, (channels, height, width) as uint8; an .npy as it is."""
-    from PIL import Image, UnidentifiedImageError
+    """An image file, (channels, height, width), as training reads it: uint8, or grey of 16 bit; an .npy as it is."""
+    from undiffuse.model.picture import DEEP, MODES, Target, kind, read
 
     if not Path(word).is_file():
         raise Refused(f"there is no file {word} for {name!r}")
+    array, channels = word.lower().endswith(".npy"), condition.shape[0]
+    if not array and (len(condition.shape) != 3 or channels not in MODES):
+        raise Refused(f"{name} has the shape {condition.shape}, which no image file has: give it as an .npy")
     try:
-        if word.lower().endswith(".npy"):
+        if array:
             return np.load(word, allow_pickle=False)
-        channels = condition.shape[0]
-        if len(condition.shape) != 3 or channels not in MODES:
-            raise Refused(f"{name} has the shape {condition.shape}, which no image file has: give it as an .npy")
-        with Image.open(word) as image:
-            pixels = np.asarray(image.convert(MODES[channels]))
-    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        if isinstance(error, Refused):
-            raise
+        dtype = kind(Path(word)).dtype
+        return read(Path(word), Target(channels, dtype if channels == 1 and dtype in DEEP else "uint8"))
+    except Exception as error:  # a decoder may stumble over damaged bytes in any way
         raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
-    return pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)

@@ -33,20 +33,21 @@ def as_images(x: Array, span: Span | None = None) -> Array:
 def to_uint8(images: Array, span: Span | None = None) -> Array:
     """Whatever numbers a picture is made of, as 0 ... 255.
 
-    images: (..., channels, height, width) of any dtype; integers use their dtype's whole range.
-    span: the floats that mean black and white; None: [0, 1], or the images' own extent where they leave it.
+    images: (..., channels, height, width) of any dtype; 8 bit stay as they are.
+    span: the numbers that mean black and white; None: what `span_of` says.
     """
     if images.dtype == np.uint8:
         return images
-    if np.issubdtype(images.dtype, np.integer):
-        low, high = 0.0, float(np.iinfo(images.dtype).max)
-    else:
-        low, high = span or span_of(images)
+    low, high = span or span_of(images)
     return (np.clip((images.astype(np.float64) - low) / ((high - low) or 1.0), 0, 1) * 255).round().astype(np.uint8)
 
 
 def span_of(images: Array) -> Span:
-    """The values shown as black and white: [0, 1] if the floats stay inside, else their own extent."""
+    """The values shown as black and white: of integers the least and the greatest; of floats [0, 1] if they stay
+    inside, else their own extent.
+    """
+    if np.issubdtype(images.dtype, np.integer):
+        return (0.0, 255.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
     low, high = float(images.min(initial=0.0)), float(images.max(initial=1.0))
     return (0.0, 1.0) if low >= -1e-6 and high <= 1 + 1e-6 else (low, high)
 

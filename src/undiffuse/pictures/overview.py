@@ -27,7 +27,7 @@ def overview(
         return scatter(x, beside) if x.shape[1] == 2 else histograms(x, beside, names, categories)
     if beside is None:
         return _sheet(x, columns)
-    span = span_of(np.concatenate([x.reshape(-1), beside.reshape(-1)])) if x.dtype.kind == "f" else None
+    span = None if are_tokens(x) else span_of(np.concatenate([x.reshape(-1), beside.reshape(-1)]))
     real, drawn = (_sheet(part, columns, span) for part in (beside, x))
     gap = max(8, drawn.width // 32)
     sheet = Image.new(drawn.mode, (real.width + gap + drawn.width, max(real.height, drawn.height)), "white")
