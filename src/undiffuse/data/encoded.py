@@ -9,6 +9,7 @@ import numpy as np
 from undiffuse.data.broken import Broken
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import Images
+from undiffuse.data.labels import present
 from undiffuse.data.resize import Resize
 from undiffuse.data.room import Kept, find, gather
 
@@ -28,29 +29,27 @@ def dataset(
     wishes: Wishes, images: Images, labels: np.ndarray | None, classes: Sequence[str], there: Path, name: str
 ) -> Dataset:
     """All images that can be read; labels: (count,) of all images. Raises Refused for what makes some unusable."""
-    kept = find(there) or _decoded(wishes, images, labels, there)
-    notes = dict(kept.about)
+    kept = find(there) or _decoded(wishes, images, there)
+    if labels is not None:  # those of today, whatever was decoded when
+        place = {name: i for i, name in enumerate(images.names)}
+        labels = labels[[place[name] for name in kept.names]]
+    conditions, classes, said = present(labels, classes, images.where)
+    notes = {**kept.about, **said}
     if resized := wishes.resize.describe():
         notes["resized"] = resized
-    conditions = {"label": kept.beside["label"]} if "label" in kept.beside else {}
-    return Dataset(kept.x, conditions, tuple(classes), name, notes=notes, names=kept.names)
+    return Dataset(kept.x, conditions, classes, name, notes=notes, names=kept.names)
 
 
-def _decoded(wishes: Wishes, images: Images, labels: np.ndarray | None, there: Path) -> Kept:
+def _decoded(wishes: Wishes, images: Images, there: Path) -> Kept:
     broken = Broken()
     which, target = images.look(wishes.channels, wishes.resize, broken)
     names: list[str] = []
-    numbers: list[int] = []
     about: dict[str, object] = {}
-    beside: dict[str, np.ndarray] = {}
 
     def blocks() -> Iterator[np.ndarray]:
         for i, pixels in images.decode(which, target, broken):
             names.append(images.names[i])
-            numbers.append(i)
             yield pixels[None]
         about.update(broken.settle(wishes.skip_broken, images.where, len(images.names)))
-        if labels is not None:
-            beside["label"] = labels[numbers]
 
-    return gather(there, blocks(), len(which), Kept(np.empty(0), beside, names, about))
+    return gather(there, blocks(), len(which), Kept(np.empty(0), {}, names, about))

@@ -138,7 +138,8 @@ def _distance(held_out: Dataset, count: int) -> Measure:
     real = np.asarray(held_out.some(max(count, 1000)).x)
 
     def distance(model: Model) -> float:
-        classes = [i % len(model.classes) for i in range(count)] if "label" in model.conditions else None
+        known = model.classes if "label" in model.conditions else ()
+        classes = [known[i % len(known)] for i in range(count)] if known else None
         drawn = model.sample(count, label=classes, **examples(model.conditions, held_out.conditions, count))
         x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
         return sliced_wasserstein(x, y) if len(model.shape) == 1 else frechet(x, y)
