@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -132,7 +133,15 @@ def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
     loaded = of_recipe(recipe)
     share = parts.training(recipe).held_out
-    return loaded.split(share) if share else (loaded, None)
+    if not share:
+        return loaded, None
+    learned, held_out = loaded.split(share)
+    if learned.labels is not None and len(np.unique(learned.labels)) < len(learned.classes):
+        raise Refused(
+            f"{loaded.name} has {len(loaded)} items of {len(loaded.classes)} classes: without those that are held out "
+            "a class has none to learn from; train.held_out=0 trains on all of them"
+        )
+    return learned, held_out
 
 
 def _with_files(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
