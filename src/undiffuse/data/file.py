@@ -19,23 +19,24 @@ from undiffuse.data.source import Glance, Resized
 from undiffuse.data.stored import Member, members
 from undiffuse.data.survey import survey
 
-USUAL = ("images", "x", "data", "arr_0")
-LABELS = ("labels", "label", "y")
+USUAL = ("images", "x", "data", "arr_0", "x_train")
+LABELS = ("labels", "label", "y", "y_train")
 
 
 @dataclass(frozen=True)
 class File(Resized):
     """Points (count, features), images (count, height, width[, channels]) or other items, and labels (count,).
 
-    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0 (or the only array) and
-    the first of labels, label, y, if there is one. labels may also be the path of an .npy or .csv file. They are words,
-    whole numbers, true and false, or one-hot (count, classes); where an array `classes` has names, numbers count these
-    from 0.
+    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0, x_train (or the only
+    array) and the first of labels, label, y, y_train, if there is one. labels may also be the path of an .npy or .csv
+    file. They are words, whole numbers, true and false, or one-hot (count, classes); where an array `classes` has
+    names, numbers count these from 0.
     vocabulary: the integers (count, length) are tokens, of so many symbols; 0: they are numbers.
     axes: what each axis is, one of NF NL NCL NLC NHW NCHW NHWC NDHW NCDHW NDHWC; left empty, it is guessed where clear.
     conditions: what stands beside the items, by name: an array of the .npz, or the path of an .npy or of a .csv of
     texts. Texts (count,), vectors (count, d) and images (count, height, width[, channels]) are told apart.
     size, fit, filter, crop: how images are resized, see `Resize`. skip_broken: leave out items with NaN or infinity.
+    origin: where the file can be had and what is in it; said if it is not there.
     uint8 and uint16 keep their dtype, floats and all points become float32, other tokens int64. A large .npy stays on
     the disk. No code is run.
     """
@@ -51,6 +52,7 @@ class File(Resized):
     skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
     vocabulary: int = 0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         known(self.axes)
@@ -103,7 +105,7 @@ class File(Resized):
     def _there(self) -> Path:
         path = Path(self.path)
         if not path.is_file():
-            hint = " (a folder: use data.name=folder)" if path.is_dir() else ""
+            hint = " (a folder: use data.name=folder)" if path.is_dir() else f"\n{self.origin}" if self.origin else ""
             raise Refused(f"there is no file {self.path}{hint}")
         return path
 

@@ -85,8 +85,9 @@ class HuggingFace(Resized):
         except ImportError:
             raise Refused("this data needs the library datasets: pip install 'undiffuse[datasets]'") from None
         try:
-            table = datasets.load_from_disk(self.path) if self._is_saved else None
-            if table is None:
+            if self._is_saved:
+                table: Any = datasets.load_from_disk(self.path)
+            else:
                 table = datasets.load_dataset(self.path, split=self.split, streaming=self.streaming)
         except Exception as error:  # the library has no common error
             said = (str(error).splitlines() or [type(error).__name__])[0]

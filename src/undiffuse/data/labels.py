@@ -78,11 +78,12 @@ def present(
     """
     if labels is None:
         return {}, (), {}
-    used, numbers = np.unique(labels, return_inverse=True)
-    kept = tuple(classes[i] for i in used)
+    found, numbers = np.unique(labels, return_inverse=True)
+    used = set(found.tolist())
+    kept = tuple(name for i, name in enumerate(classes) if i in used)
     if len(kept) == len(classes):
         return {"label": labels}, kept, {}
-    empty = [name for i, name in enumerate(classes) if i not in set(used.tolist())]
+    empty = [name for i, name in enumerate(classes) if i not in used]
     shown = ", ".join(empty[:NAMED]) + (" ..." if len(empty) > NAMED else "")
     logging.getLogger("undiffuse").warning(
         "%s: %d of %d classes have no item and are left out: %s", where, len(empty), len(classes), shown

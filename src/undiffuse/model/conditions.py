@@ -60,9 +60,9 @@ def numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list[int]:
     Only where no class is called by a number, a number is a place, counted from 0.
     Raises Refused for another count and for classes that there are not.
     """
-    values = value.tolist() if hasattr(value, "tolist") else value
+    values: Any = value.tolist() if hasattr(value, "tolist") else value
     values = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values] * n
-    values = [v.item() if hasattr(v, "item") else v for v in values]
+    values = [v.item() if hasattr(v, "item") else v for v in values]  # a list of NumPy's numbers
     if len(values) != n:
         raise Refused(f"{n} samples need one {name} or {n}, not {len(values)}")
     known = {normalize("NFC", text): i for i, text in enumerate(classes)}
