@@ -44,6 +44,51 @@ def test_the_share_is_met(share: float):
     assert abs(len(images(count).split(share)[1]) / count - share) < 4 * deviation
 
 
+@pytest.mark.parametrize("count", [3, 8, 12, 25, 30, 60, 100])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
+def test_small_sets_hold_out_ten_items_or_a_third(count: int, share: float):
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+        for drawn in (False, True):
+            train, held_out = Dataset(x, drawn=drawn).split(share)
+            by_hash = int((places(x, drawn) < share * 2**64).sum())
+            assert len(held_out) == max(min(10, count // 3), by_hash)
+            assert len(train) + len(held_out) == count
+        shuffled = Dataset(x[::-1].copy()).split(share)[1]
+        assert keys(shuffled) == keys(Dataset(x).split(share)[1])
+
+
+def places(x: np.ndarray, drawn: bool) -> np.ndarray:
+    data = Dataset(x)
+    return (
+        np.random.Generator(np.random.Philox(0)).integers(2**64, size=len(x), dtype=np.uint64)
+        if drawn
+        else (data.survey().hashes)
+    )
+
+
+def test_copies_do_not_drag_a_small_set_to_one_side():
+    for seed in range(30):
+        x = np.random.default_rng(seed).normal(size=(60, 3)).astype(np.float32)
+        x[:40] = x[0]
+        train, held_out = Dataset(x).split(0.1)
+        assert not keys(train) & keys(held_out)
+        copies = Dataset(x).survey().hashes[0]
+        assert len(train) >= 30 or copies < 0.1 * 2**64 or copies == Dataset(x).survey().hashes.min()
+
+
+def test_every_class_is_learned_from():
+    """Classes with one item, and with two that are equal, stay in training whatever their hash."""
+    for seed in range(40):
+        x = np.random.default_rng(seed).normal(size=(40, 3)).astype(np.float32)
+        label = np.array([0] * 19 + [1] * 17 + [2, 3, 3, 4])
+        x[37] = x[38]
+        train, held_out = Dataset(x, {"label": label}, tuple("abcde")).split(0.2)
+        assert set(train.labels.tolist()) == set(range(5))  # type: ignore[union-attr]
+        assert len(held_out) >= 6
+        assert not keys(train) & keys(held_out)
+
+
 def test_order_and_new_items_move_no_item():
     data = images()
     held_out = keys(data.split()[1])
@@ -62,7 +107,7 @@ def test_equal_items_fall_on_the_same_side():
 
 
 def test_where_an_item_goes_is_fixed_for_good():
-    x = np.arange(64, dtype=np.uint8).reshape(16, 1, 2, 2)
+    x = np.arange(256, dtype=np.uint8).reshape(64, 1, 2, 2)
     places = [int.from_bytes(blake2b(bytes(item.ravel().tolist()), digest_size=8).digest(), "little") for item in x]
     held_out = keys(Dataset(x).split(0.3)[1])
     assert [item.tobytes() in held_out for item in x] == [place < 0.3 * 2**64 for place in places]

@@ -1,6 +1,8 @@
 """A NumPy file comes back as what was stored, and whatever makes one unusable is refused by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,56 @@ def test_channels_come_first(tmp_path: Path):
     np.testing.assert_array_equal(load(tmp_path, images=COLOUR).x, COLOUR.transpose(0, 3, 1, 2))
     first = np.ascontiguousarray(COLOUR.transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(load(tmp_path, images=first).x, first)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([1, 2, 3], "123"),  # no class 0
+        (np.array([3, 8, 10], np.uint8), ("3", "8", "10")),
+        (np.array([-1, 1, 70_000]), ("-1", "1", "70000")),
+        ([2.0, 5.0, 7.0], "257"),
+        (["dog", "caf\u00e9", "cow"], ("caf\u00e9", "cow", "dog")),
+        (["10", "9", "1"], ("1", "9", "10")),
+        (["1.0", "2", "03"], ("1", "2", "03")),
+        ([b"b", b"a", b"c"], "abc"),
+        (np.eye(5, dtype=np.int8)[[4, 0, 2]], "024"),
+        (np.eye(3, dtype=bool), "012"),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_classes_are_those_that_items_have(tmp_path: Path, labels: Any, classes: Sequence[str], skip: bool):
+    """Every label comes back as its own name, and every class has an item, also where broken items are left out."""
+    given = np.repeat(np.array(labels), 3, axis=0)
+    x = RANDOM.normal(size=(9, 4))
+    x[6:] = np.nan if skip else 0
+    path = stored_(tmp_path, x=x, labels=given)
+    data = File(path, skip_broken=skip).load()
+    assert data.labels is not None
+    which = [data.classes.index(name) for name in data.classes]
+    names = [data.classes[i] for i in data.labels]
+    if skip:
+        assert (len(set(names)), set(data.labels.tolist())) == (2, set(which))
+    else:
+        assert data.classes == tuple(classes)
+    words = [v.decode() if isinstance(v, bytes) else str(v) for v in given.tolist()] if given.ndim == 1 else None
+    if words and given.dtype.kind != "f" and "1.0" not in words:
+        assert names == words[: len(names)]
+
+
+def test_true_and_false_are_two_classes(tmp_path: Path):
+    assert load(tmp_path, images=GREY, labels=LABELS > 0).classes == ("False", "True")
+    names = np.array(["no", "yes"])
+    assert load(tmp_path, images=GREY, labels=LABELS > 0, classes=names).classes == ("no", "yes")
+
+
+def test_names_without_an_item_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for labels in ([1, 3] * 3, np.array(["bee", "dog"] * 3)):
+        data = load(tmp_path, images=GREY, labels=np.array(labels), classes=np.array(["ant", "bee", "cat", "dog"]))
+        assert data.labels is not None
+        assert (data.classes, data.labels.tolist()) == (("bee", "dog"), [0, 1] * 3)
+        assert data.notes["classes_without_items"] == ["ant", "cat"]
+    assert "2 of 4 classes have no item and are left out: ant, cat" in caplog.text
 
 
 def test_names_of_classes_are_read(tmp_path: Path):
@@ -119,11 +171,15 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": np.zeros((2, 4, 4), np.int64)}, r"dtype int64; .* store it after .astype\('uint8'\) if"),
         ({"images": np.zeros((2, 4, 4), np.complex64)}, "dtype complex64"),
         ({"images": GREY, "labels": LABELS[:4]}, r"labels has shape \(4,\), and there are 6 items"),
-        ({"images": GREY, "labels": LABELS / 2}, "must be integers that count classes from 0; its dtype is float64"),
-        ({"images": GREY, "labels": np.array(list("abcabc"))}, "must be integers .* its dtype is <U1"),
-        ({"images": GREY, "labels": LABELS.astype(int) - 1}, "goes from -1 to 1; classes count from 0"),
-        ({"images": GREY, "labels": LABELS * np.uint32(10**6)}, "goes from 0 to .* below 10000"),
-        ({"images": GREY, "labels": LABELS, "classes": np.array(["a"])}, "names 1 classes, and .* up to 2"),
+        ({"images": GREY, "labels": LABELS / 2}, "labels has the label 0.5: classes are words, or whole numbers"),
+        ({"images": GREY, "labels": np.where(LABELS, LABELS, np.nan)}, "labels is empty for 2 of 6 items"),
+        ({"images": GREY, "labels": np.array(["a", "", "b"] * 2)}, "labels is empty for 2 of 6 items"),
+        ({"images": GREY, "labels": LABELS.astype("M8[D]")}, "labels has dtype .*: labels are words, whole"),
+        ({"images": GREY, "labels": np.eye(6)[:, :3]}, r"or rows of zeros and a single 1; row 3 is \[0.0, "),
+        ({"images": GREY, "labels": np.eye(6) + np.eye(6)[::-1]}, r"a single 1; row 0 is \[1.0, 0.0"),
+        ({"images": GREY, "labels": LABELS, "classes": np.array(["a"])}, "label 1, and names .* for 1 classes, 0 to 0"),
+        ({"x": GREY, "labels": np.array(list("abcabc")), "classes": np.array(["a", "b"])}, "the label c, and names"),
+        ({"images": GREY, "labels": LABELS, "classes": np.array(["a", "b", "a"])}, "two classes are called 'a'"),
         ({"foo": GREY, "bar": GREY}, "none of the arrays images, x, data, arr_0; it has: foo, bar. Name one with key="),
         ({"images": np.array([None, 1])}, "holds Python objects, which are not read"),
         ({}, "holds no arrays"),
@@ -229,8 +285,6 @@ def test_labels_may_lie_in_a_file_of_their_own(tmp_path: Path, ending: str):
     [
         ("0\n1\n", "has 2 labels, and there are 6 items"),
         ("a,b\n0,1\n", "2 columns and none is called label"),
-        ("label\n" + "0\n" * 5 + "-1", "goes down to -1; classes count from 0"),
-        ("label\n" + "0\n" * 5 + "123456", "goes up to 123456; classes count from 0 and stay below 10000"),
         ("id,label\n" + "0,1\n" * 5 + "0", "row 6 has 1 cells instead of 2"),
         ("id,label\n" + "0,a\n" * 5 + "0,", "is empty for 1 of 6 items"),
         ("", "is empty"),

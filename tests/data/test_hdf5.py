@@ -75,7 +75,7 @@ def test_links_and_data_elsewhere_are_refused(tmp_path: Path, path: str):
     [
         ({"key": "image"}, r"no data set 'image' \(did you mean 'images'\?\); it has: .*deep/er"),
         ({"key": "images", "labels": "lables"}, r"no data set 'lables' \(did you mean 'labels'\?\)"),
-        ({"key": "mask", "labels": "deep/er"}, r"deep/er has shape \(9, 4\), and there are 9 items"),
+        ({"key": "mask", "labels": "deep/er"}, r"deep/er has shape \(9, 4\): one label each is needed"),
         ({"key": "labels"}, r"shape \(9,\): say what the axes are"),
         ({"key": "mask", "axes": "NCL", "size": 3}, "size= and crop= are for images"),
     ],
@@ -113,3 +113,22 @@ def test_without_h5py_it_says_what_to_install(path: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(Refused, match=r"pip install 'undiffuse\[hdf5\]'"):
         Hdf5(path).load()
+
+
+def test_labels_are_those_beside_the_items(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        for i, part in enumerate(("train", "val", "test")):
+            file[f"{part}/images"] = ARRAYS["images"][: 9 - i]
+        file["train/labels"] = np.array(["cat", "dog", "cat"] * 3, dtype=h5py.string_dtype())
+        file["val/labels"] = np.arange(8) % 2 + 1
+        file["val/classes"] = np.array([b"ant", b"bee", b"cow"])
+        file["labels"] = np.ones(9, bool)
+    path = str(tmp_path / "set.h5")
+    train, val, test = (Hdf5(path, key=f"{part}/images").load() for part in ("train", "val", "test"))
+    assert (train.classes, train.conditions["label"].tolist()) == (("cat", "dog"), [0, 1, 0] * 3)
+    assert (val.classes, val.conditions["label"].tolist()) == (("bee", "cow"), [0, 1] * 4)
+    assert test.labels is None
+    assert "1 of 3 classes have no item and are left out: ant" in caplog.text
+    assert "test/images has no labels beside it, and none are read; there are labels, train/labels" in caplog.text
+    named = Hdf5(path, key="/train/images", labels="/labels").load()
+    assert (named.classes, named.shape) == (("True",), (3, 6, 5))

@@ -1,6 +1,7 @@
 """A data set of Hugging Face's library, saved on this machine, comes back as its images."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def encoded(image: np.ndarray) -> dict[str, Any]:
 def saved(library: Any, tmp_path: Path) -> str:
     features = library.Features({"image": library.Image(), "label": library.ClassLabel(names=NAMES)})
     rows = {"image": [encoded(image) for image in IMAGES], "label": [i % 2 for i in range(6)]}
-    library.DatasetDict({"train": library.Dataset.from_dict(rows, features)}).save_to_disk(tmp_path / "saved")
+    parts = {name: library.Dataset.from_dict(rows, features) for name in ("train", "validation")}
+    library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
     return str(tmp_path / "saved")
 
 
@@ -60,7 +62,8 @@ def test_streaming_fills_the_cache_and_gives_the_same(saved: str, library: Any, 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"split": "test"}, "cannot open the data set .*, split 'test'"),
+        ({"split": "test"}, "has no split 'test'; it has: train, validation"),
+        ({"split": "valid"}, r"has no split 'valid' \(did you mean 'validation'\?\); it has: train, validation"),
         ({"image": "img"}, r"no column of images 'img'.*; its columns of images are: image"),
         ({"label": "kind"}, "no column 'kind'.*; it has: image, label"),
         ({"channels": 2}, "channels = 2"),
@@ -84,3 +87,72 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(Refused, match=r"pip install 'undiffuse\[datasets\]'"):
         HuggingFace("some/name").load()
+
+
+def write(library: Any, path: Path, images: Any, labels: Any, feature: Any = None, **fields: Any) -> HuggingFace:
+    """A source of these images and labels, saved at the path by the library."""
+    features = library.Features({"image": library.Image(), "label": feature}) if feature is not None else None
+    rows = {"image": [encoded(image) for image in images], "label": labels}
+    table = library.Dataset.from_dict(rows, features)
+    (table if features else table.cast_column("image", library.Image())).save_to_disk(path)
+    return HuggingFace(str(path), **fields)
+
+
+def test_data_saved_anew_at_a_path_are_not_the_old_ones(library: Any, tmp_path: Path):
+    for images in (IMAGES, 255 - IMAGES, IMAGES[:4]):
+        data = write(library, tmp_path / "saved", images, list(range(len(images))), streaming=True).load()
+        np.testing.assert_array_equal(np.asarray(data.x)[:, 0], images)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_labels_are_words_numbers_or_the_feature_s_names(library: Any, tmp_path: Path, streaming: bool):
+    kinds = [
+        ([3, 8] * 3, None, ("3", "8")),
+        ([2.0, 1.0] * 3, None, ("1", "2")),
+        (["cat", "ant"] * 3, None, ("ant", "cat")),
+        ([True, False] * 3, None, ("False", "True")),
+        ([2, 0] * 3, library.ClassLabel(names=["ant", "bee", "cow"]), ("ant", "cow")),
+    ]
+    for i, (labels, feature, classes) in enumerate(kinds):
+        data = write(library, tmp_path / str(i), IMAGES, labels, feature, streaming=streaming).load()
+        assert data.classes == classes
+        assert data.conditions["label"].tolist() == ([0, 1] if labels[0] in (3, None) else [1, 0]) * 3
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_missing_and_several_labels_are_refused(library: Any, tmp_path: Path, streaming: bool):
+    missing = r"has no label for 2 of 6 images, such as image 1; label=none reads none"
+    kinds = [
+        (["a", None, "b"] * 2, None, missing),
+        ([0, -1, 1] * 2, library.ClassLabel(names=["ant", "bee"]), missing),
+        ([[0, 1], [1]] * 3, None, r"several labels an image, such as \[0, 1\]: name a column"),
+        ([0.5, 1.0] * 3, None, "has the label 0.5"),
+    ]
+    for i, (labels, feature, message) in enumerate(kinds):
+        source = write(library, tmp_path / str(i), IMAGES, labels, feature, streaming=streaming)
+        with pytest.raises(Refused, match=message):
+            source.load()
+        assert replace(source, label="none").load().labels is None
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_images_that_are_not_alike_are_refused_streamed_or_not(library: Any, tmp_path: Path, streaming: bool):
+    colour, deep = np.stack([IMAGES[0]] * 3, axis=2), IMAGES[0].astype(np.uint16) * 257
+    for i, odd in enumerate((colour, deep)):
+        source = write(library, tmp_path / str(i), [IMAGES[0], odd], [0, 1], streaming=streaming)
+        with pytest.raises(Refused, match="channel"):
+            source.load()
+        same = replace(source, channels=3).load()
+        np.testing.assert_array_equal(np.asarray(same.x), np.stack([colour.transpose(2, 0, 1)] * 2))
+    deep_first = write(library, tmp_path / "deep", [deep, IMAGES[0]], [0, 1], channels=1, streaming=streaming)
+    if streaming:
+        with pytest.raises(Refused, match=r"image 1 .* has 1 channel, and the first has 1 channel of 16 bit: read the"):
+            deep_first.load()
+    else:
+        assert deep_first.load().x.dtype == np.uint8
+
+
+def test_a_table_saved_alone_has_the_split_it_came_from(library: Any, tmp_path: Path):
+    assert len(write(library, tmp_path / "saved", IMAGES, [0, 1] * 3).load()) == 6
+    with pytest.raises(Refused, match="has no split 'test'; it has: train"):
+        HuggingFace(str(tmp_path / "saved"), split="test").load()

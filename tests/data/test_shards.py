@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
+from undiffuse.data import door
 from undiffuse.data.decode import Images
 from undiffuse.data.rows import Rows
 from undiffuse.data.shards import Shards
@@ -100,8 +101,19 @@ def test_broken_images_are_counted_and_left_out(tmp_path: Path):
     ("files", "message"),
     [
         ({"1.png": encoded(IMAGES[0]), "1.cls": b"3", "2.png": encoded(IMAGES[1])}, "no label for 1 of 2 images.*as 2"),
-        ({"1.txt": b""}, r"no images in .*: 1 samples, such as 1; read are \.png"),
-        ({"1.png": encoded(IMAGES[0]), "1.cls": b"-1"}, "goes down to -1"),
+        ({"1.txt": b""}, r"no images in .*: 1 samples, such as 1 \(.txt\); read are \.png"),
+        ({"1.png": encoded(IMAGES[0]), "1.cls": b"\xff\xfe"}, "label of 1 cannot be read .*labels=none reads none"),
+        ({"1.png": encoded(IMAGES[0]), "1.json": b"{'label': 3}"}, "label of 1 cannot be read"),
+        ({"1.png": encoded(IMAGES[0]), "1.json": b'{"label": [1, 2]}'}, r"label of 1 .*it is \[1, 2\], and one word"),
+        ({"1.jpg": encoded(IMAGES[0]), "1.png": encoded(IMAGES[1])}, "the sample 1 has several images, 1.jpg, 1.png"),
+        (
+            {f"{i}.{kind}.png": encoded(IMAGES[i]) for i in range(2) for kind in ("mask", "input")},
+            "the sample 0 has several images, 0.input.png, 0.mask.png: one is needed, called 0.png",
+        ),
+        (
+            {"a.0.png": encoded(IMAGES[0]), "a.1.png": encoded(IMAGES[1]), "a.cls": b"1"},
+            "the sample a has several images, a.0.png, a.1.png",
+        ),
         ({}, "no images in|is no .tar file"),
     ],
 )
@@ -109,6 +121,87 @@ def test_shards_that_cannot_be_used_are_refused(tmp_path: Path, files: dict[str,
     shard(tmp_path / "a.tar", files)
     with pytest.raises(Refused, match=message):
         Shards(str(tmp_path / "a.tar")).load()
+
+
+def told(path: Path, files: dict[str, bytes], **fields: Any) -> dict[str, tuple[int, str]]:
+    """(which image, its class) by name, of what a shard of these files comes back as."""
+    shard(path / "a.tar", files)
+    data = Shards(str(path / "a.tar"), **fields).load()
+    labels = [""] * len(data) if data.labels is None else [data.classes[i] for i in data.labels]
+    which = [int(np.flatnonzero((IMAGES.transpose(0, 3, 1, 2) == x).all((1, 2, 3)))[0]) for x in np.asarray(data.x)]
+    return dict(zip(data.names, zip(which, labels, strict=True), strict=True))
+
+
+def test_the_files_of_a_sample_may_lie_anywhere(tmp_path: Path):
+    images = {f"./{i}.png": encoded(IMAGES[i]) for i in range(4)}
+    labels = {f"./{i}.{'cls' if i % 2 else 'json'}": b'{"label": 1.0}' if i % 2 == 0 else b"2.0\n" for i in range(4)}
+    assert told(tmp_path, images | labels) == {str(i): (i, "12"[i % 2]) for i in range(4)}
+
+
+def test_dots_inside_names_belong_to_them(tmp_path: Path):
+    names = ["img_1.00", "img_1.01", "img_2.00", "img_2.01", "a.b/c.5", "photo", "photo.1", "2024.05.x1", "alone.v2"]
+    files = {f"{name}.PNG": encoded(IMAGES[i]) for i, name in enumerate(names)}
+    files |= {f"{name}.CLS": f"class {i % 3}".encode() for i, name in enumerate(names)}
+    assert told(tmp_path, files) == {name: (i, f"class {i % 3}") for i, name in enumerate(names)}
+
+
+def test_masks_beside_the_images_are_left_out_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    files = {f"{i}.{kind}png": encoded(IMAGES[2 * i + (not kind)]) for i in range(3) for kind in ("mask.", "")}
+    files |= {"v_1.50.mask.png": encoded(IMAGES[8]), "v_1.50.png": encoded(IMAGES[9]), "readme.md": b""}
+    assert told(tmp_path, files) == {"0": (1, ""), "1": (3, ""), "2": (5, ""), "v_1.50": (9, "")}
+    assert "4 images stand beside those of their samples, such as 0.mask.png; left out" in caplog.text
+    assert "1 of 5 samples have no image that is read, such as readme (.md); left out" in caplog.text
+
+
+def test_equal_names_are_two_in_two_shards_and_refused_in_one(tmp_path: Path):
+    for part in range(2):
+        shard(tmp_path / f"{part}.tar", {"0.png": encoded(IMAGES[part]), "0.cls": str(5 + part).encode()})
+    data = Shards(str(tmp_path)).load()
+    assert [data.classes[i] for i in data.conditions["label"]] == ["5", "6"]
+    with tarfile.open(tmp_path / "1.tar", "a") as tar:
+        tar.add(tmp_path / "0.tar", "0.png")
+    with pytest.raises(Refused, match=r"1.tar holds 0.png twice: each file needs a name of its own"):
+        Shards(str(tmp_path)).load()
+
+
+def test_a_hard_link_is_what_it_names_and_others_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shard(tmp_path / "a.tar", {"0.png": encoded(IMAGES[0])})
+    with tarfile.open(tmp_path / "a.tar", "a") as tar:
+        for kind, name in ((tarfile.LNKTYPE, "1.png"), (tarfile.SYMTYPE, "2.png")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "0.png"
+            tar.addfile(link)
+    assert len(Shards(str(tmp_path)).load()) == 2
+    assert "1 links and other special files are left out, such as 2.png" in caplog.text
+
+
+def test_packed_shards_say_how_to_unpack_them(tmp_path: Path):
+    packed = tmp_path / "my data.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(__file__, "0.png")
+    for path in (packed, tmp_path):
+        with pytest.raises(Refused, match=r"my data.tar.gz is packed.*`gunzip '.*my data.tar.gz'`"):
+            door.open(str(path))
+    packed.rename(tmp_path / "b.tar")
+    with pytest.raises(Refused, match=r"b.tar is packed.*`mv .*b.tar .*b.tar.gz && gunzip .*b.tar.gz`"):
+        door.open(str(tmp_path))
+
+
+def test_an_archive_that_ends_with_a_file_is_refused(folder: Path):
+    """Cut at the end of any file it reads like a whole one but for the zeros at its end; one in another is no more."""
+    path = folder / "data-00.tar"
+    content = path.read_bytes()
+    with tarfile.open(path) as tar:
+        ends = [member.offset_data + -(-member.size // 512) * 512 for member in tar]
+    for end in ends:
+        path.write_bytes(content[:end])
+        with pytest.raises(Refused, match=f"data-00.tar is cut short: it ends with a file at byte {end}"):
+            Shards(str(path)).load()
+    path.write_bytes(content + content)
+    with pytest.raises(Refused, match=r"data-00.tar is cut short or damaged at byte"):
+        Shards(str(path)).load()
+    path.write_bytes(content[: ends[-1] + 512])
+    assert len(Shards(str(path)).load()) == 4
 
 
 @pytest.mark.parametrize("kept", [700, 1700, 6000])

@@ -1,6 +1,7 @@
 """A model draws sample i from (seed, i) alone, refuses what it was not trained for, and comes back as it was saved."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from undiffuse.codecs.pixels import Pixels
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.core.errors import Refused
 from undiffuse.model import files, model, parts
+from undiffuse.model.conditions import numbers
 from undiffuse.model.model import Model
 from undiffuse.model.plan import batches
 from undiffuse.model.precision import has_bfloat16, pick
@@ -34,7 +36,7 @@ IMAGES: dict[str, Any] = {
 def images(drop: float | None = 0.1) -> Model:
     """An untrained model of 4 x 4 pictures in three classes; with drop None it is unconditional."""
     tables = {**IMAGES, "conditions": {} if drop is None else {"label": {"drop": drop}}}
-    recipe, classes = Recipe.find(tables), () if drop is None else ("cat", "dog", "7")
+    recipe, classes = Recipe.find(tables), () if drop is None else ("cat", "dog", "bird")
     denoiser = parts.predictor(recipe, (1, 4, 4), len(classes))
     for weight in denoiser.parameters():  # the output layer starts at zero: then nothing would depend on anything
         torch.nn.init.normal_(weight, std=0.1)
@@ -86,10 +88,36 @@ def test_labels_are_numbers_or_names_and_matter():
     assert torch.equal(dog, m.sample(3, label="dog"))
     assert torch.equal(dog, m.sample(3, label="1"))
     assert torch.equal(dog, m.sample(3, label=[1, "dog", 1]))
-    assert torch.equal(m.sample(3, label="7"), m.sample(3, label=2))  # a class's name goes before a number
+    assert torch.equal(m.sample(3, label="bird"), m.sample(3, label=2))  # no class is a number: 2 is a place
     assert not torch.equal(dog, m.sample(3, label=0))
     assert torch.equal(m.sample(3, label=torch.tensor([0, 1, 2]))[1], dog[1])
     assert not torch.equal(dog, m.sample(3))
+
+
+@pytest.mark.parametrize("classes", [("1", "2", "3"), ("3", "8", "10"), ("-1", "0", "1"), ("cat", "2", "dog")])
+def test_a_class_that_is_a_number_is_asked_for_by_it_and_by_nothing_else(classes: tuple[str, ...]):
+    m = replace(images(), classes=classes)
+    for i, name in enumerate(classes):
+        if name.lstrip("-").isdigit():
+            number = int(name)
+            for asked in (
+                number,
+                name,
+                np.int64(number),
+                [number] * 2,
+                [np.int16(number), name],
+                np.array([number] * 2),
+            ):
+                assert numbers(asked, 2, classes, "label") == [i, i], (asked, classes)
+    for absent in (9, "9", 1.0, True, [0.5, 1], None):
+        with pytest.raises(Refused, match=f"is not one of the model's 3 classes: {', '.join(classes)}"):
+            numbers(absent, 2, classes, "label")
+    with pytest.raises(Refused, match="label 5 is not one"):
+        m.sample(1, label=5)
+
+
+def test_a_class_is_found_however_its_accents_are_written():
+    assert numbers("cafe\u0301", 1, ("bar", "caf\u00e9"), "label") == [1]
 
 
 def test_guidance_is_the_recipe_s_unless_given():
@@ -136,7 +164,7 @@ def test_progress_counts_every_step_of_every_batch():
         (0.0, {}, "the model needs 'label': it was trained with it always there"),
         (0.1, {"guidance": 2.0}, "guidance = 2 needs 'label': what to guide to"),
         (0.1, {"lable": 1}, r"the model's conditions has no 'lable' \(did you mean 'label'\?\)"),
-        (0.1, {"label": 3}, "label 3 is not one of the model's 3 classes: cat, dog, 7"),
+        (0.1, {"label": 3}, "label 3 is not one of the model's 3 classes: cat, dog, bird"),
         (0.1, {"label": -1}, "label -1 is not one of"),
         (0.1, {"label": "cow"}, "label cow is not one of"),
         (0.1, {"label": 1.0}, "label 1.0 is not one of"),

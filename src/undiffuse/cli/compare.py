@@ -22,6 +22,7 @@ def compare(
         int | None, Option("-n", "--count", help="How many to draw from each. [default: 1000; 200 texts]")
     ] = None,
     against: options.FirstAgainst = None,
+    data: options.Moved = None,
     features: options.Features = "pixels",
     metrics: options.Metrics = None,
     resize: options.Resize = None,
@@ -65,7 +66,7 @@ def compare(
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
     wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
-    found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how)
+    found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how, data)
     before = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = compare_page.save(found, out)
     show(found)

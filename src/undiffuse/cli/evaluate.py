@@ -1,6 +1,7 @@
 """`undiffuse evaluate`: say how good a run or a set of samples is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ def evaluate(
         Argument(metavar="RUN|SAMPLES", help="A run folder, or samples: an .npz or .npy file, or a folder of images."),
     ],
     against: options.Against = None,
+    data: options.Moved = None,
     features: options.Features = "pixels",
     metrics: options.Metrics = None,
     resize: options.Resize = None,
@@ -68,7 +70,7 @@ def evaluate(
 
     command = context.meta[TYPED]
     is_run = what.is_dir() and any((what / name).exists() for name in (model.FILE, recipe.FILE))
-    drawing = {"n": n, "sampler": sampler, "set": settings, "steps": steps}
+    drawing = {"data": data, "n": n, "sampler": sampler, "set": settings, "steps": steps}
     drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
     drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
     drawing |= {"temperature": temperature, "top-k": top_k, "top-p": top_p, "classifier": classifier}
@@ -78,8 +80,8 @@ def evaluate(
             raise Refused(there if what.exists() else f"there is no run at {what}")
         _refuse_sampling(what, "finished samples", drawing)
     elif is_classifier_run(what):
-        _refuse_sampling(what, "a classifier of noisy samples", drawing)
-        return _classifier(what, against, seed, out or what, command)
+        _refuse_sampling(what, "a classifier of noisy samples", drawing | {"data": None})
+        return _classifier(what, against, data, seed, out or what, command)
     how = judge(features, metrics, resize, cache)
     if not is_run:
         assert against is not None, "asked for above"
@@ -91,7 +93,7 @@ def evaluate(
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
     wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
-    return _run(what, against, n, wish, precision, out or what, command, how)
+    return _run(what, against, data, n, wish, precision, out or what, command, how)
 
 
 def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
@@ -105,6 +107,7 @@ def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -
 def _run(
     run: Path,
     against: str | None,
+    data: str | None,
     n: int | None,
     wish: "Wish",
     precision: str,
@@ -113,6 +116,7 @@ def _run(
     how: "Judge",
 ) -> None:
     """Draw from a run, judge, print, and write the report and its pictures into the folder."""
+    from undiffuse.data.paths import on
     from undiffuse.judging import report
     from undiffuse.judging.evaluate import evaluate_run
     from undiffuse.model.files import own
@@ -122,6 +126,7 @@ def _run(
     for name in report.FILES:
         places.writable(folder / name)
     model = load(run, precision=precision)
+    model = replace(model, recipe=on(model.recipe, data))
     found = evaluate_run(model, against, n, wish, command, progress, how)
     before = _there(folder)
     names = report.save(found, folder, run)
@@ -131,10 +136,11 @@ def _run(
     print(written(folder, names, before))
 
 
-def _classifier(run: Path, against: str | None, seed: int, folder: Path, command: str) -> None:
+def _classifier(run: Path, against: str | None, data: str | None, seed: int, folder: Path, command: str) -> None:
     """Measure a classifier of noisy samples, print, and write the numbers into the folder."""
     from rich.table import Table
 
+    from undiffuse.data.paths import on
     from undiffuse.judging.label_accuracy import evaluate_classifier
     from undiffuse.judging.record import EVALUATION
     from undiffuse.model.files import own
@@ -142,7 +148,8 @@ def _classifier(run: Path, against: str | None, seed: int, folder: Path, command
 
     own(folder)
     places.writable(folder / EVALUATION)
-    found = evaluate_classifier(load_classifier(run), against, seed, command)
+    model = load_classifier(run)
+    found = evaluate_classifier(replace(model, recipe=on(model.recipe, data)), against, seed, command)
     before = _there(folder)
     names = found.save(folder)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")

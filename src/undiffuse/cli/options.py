@@ -69,6 +69,9 @@ Precision = Annotated[str, Option(help="auto, float32 or bfloat16.")]
 Against = Annotated[
     str | None, Option(metavar="DATA", help="A folder, a file or a data component. [default: what the run held out]")
 ]
+Moved = Annotated[
+    str | None, Option("--data", metavar="DATA", help="Where the run's own data are now, if they have moved.")
+]
 Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [default: 1000; 200 texts]")]
 Seed = Annotated[int, Option(help="Of the samples and of the metrics' draws.")]
 Features = Annotated[

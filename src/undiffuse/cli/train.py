@@ -28,6 +28,9 @@ def train(
     skip_broken: Annotated[
         bool, Option("--skip-broken", help="Go on without files and lines that are broken.")
     ] = False,
+    held_out: Annotated[
+        float | None, Option("--held-out", metavar="SHARE", help="How much is not trained on, to judge by.")
+    ] = None,
     out: Annotated[Path | None, Option("-o", "--out", help="The run folder. [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the run folder's newest checkpoint.")] = False,
 ) -> None:
@@ -44,6 +47,7 @@ def train(
     from undiffuse.model.labelled import is_classifier
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
+    overrides += [] if held_out is None else [f"train.held_out={held_out}"]
     chosen, overrides = _chosen(recipe, data, overrides)
     training = train(chosen, out=out, overrides=overrides, resume=resume)
     made = training.run()
@@ -59,15 +63,13 @@ def train(
 
 def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":
     """The recipe and what changes it: as named, on other data, or the one that fits data without a recipe."""
-    import json
-
     from undiffuse.data.choice import recipe as fitting
-    from undiffuse.data.door import is_data, table
+    from undiffuse.data.door import is_data
+    from undiffuse.data.paths import settings
     from undiffuse.model.recipe import names
 
     if data is not None:
-        replaced = [f"data.{field}={json.dumps(value)}" for field, value in table(data).items()]
-        return recipe, [*replaced, *overrides]
+        return recipe, [*settings(data), *overrides]
     if recipe in names() or not is_data(recipe):
         return recipe, overrides
     return fitting(recipe, overrides), []

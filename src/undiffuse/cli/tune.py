@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from undiffuse.cli.manners import console, progress
+from undiffuse.cli.options import Moved
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def tune(
         list[str] | None,
         Option("--set", metavar="FIELD=VALUE ...", help="variance: clipping, bounds=[-1,1] clip_mean=true late=0.01"),
     ] = None,
+    data: Moved = None,
     keep: Annotated[bool, Option("--keep", help="Make the best the run's model.")] = False,
 ) -> None:
     """Improve a finished run without training: the length of its averaged weights, the variance of its steps.
@@ -70,7 +72,7 @@ def tune(
     undiffuse sample runs/digits --sampler ancestral --set variance=exact --steps 25
     """
     if what is What.VARIANCE:
-        _variance(run, rule, points, n, settings or [], steps, keep)
+        _variance(run, rule, points, n, settings or [], steps, data, keep)
         return
     chosen = _numbers(lengths)
     from undiffuse import tuning
@@ -83,6 +85,7 @@ def tune(
             tuning.LENGTHS if chosen is None else chosen,
             metric=metric.value,
             count=n,
+            data=data,
             keep=keep,
             advance=advance,
         )
@@ -93,7 +96,14 @@ def tune(
 
 
 def _variance(
-    run: Path, rule: Rule, points: int, count: int, settings: list[str], steps: int | None, keep: bool
+    run: Path,
+    rule: Rule,
+    points: int,
+    count: int,
+    settings: list[str],
+    steps: int | None,
+    data: str | None,
+    keep: bool,
 ) -> None:
     from undiffuse import tuning
     from undiffuse.tuning.variances import CURVE, TABLE
@@ -106,6 +116,7 @@ def _variance(
             count=count,
             settings=settings,
             steps=steps,
+            data=data,
             keep=keep,
             advance=advance,
         )

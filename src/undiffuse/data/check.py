@@ -164,11 +164,10 @@ def _labels(data: Dataset, warnings: list[str]) -> None:
     if data.labels is None:
         return
     counts = np.bincount(data.labels, minlength=len(data.classes))
-    empty = [name for name, count in zip(data.classes, counts, strict=True) if count == 0]
-    if empty:
-        warnings.append(f"classes without an item: {_some(empty)}")
-    if counts.max() > 0 and counts[counts > 0].min() * 100 < counts.max():
-        rare = data.classes[int(np.where(counts > 0, counts, counts.max()).argmin())]
+    if empty := data.notes.get("classes_without_items"):
+        warnings.append(f"classes without an item are left out: {_some(empty)}")
+    if counts.min() * 100 < counts.max():
+        rare = data.classes[int(counts.argmin())]
         warnings.append(f"class {rare!r} has less than a hundredth of the items of the largest")
 
 

@@ -13,6 +13,7 @@ from undiffuse.data.rows import Items, mapped, taken
 from undiffuse.data.survey import Survey, survey
 
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
+FEWEST = 10  # items that are held out, of small sets too
 TOKENS = (np.uint8, np.uint16, np.int64)
 SHAPES = (
     "points are (count, features), tokens (count, length), sequences (count, channels, length), "
@@ -124,9 +125,10 @@ class Dataset:
         """Training part and held-out part; an item's bytes alone decide where it goes.
 
         held out if blake2b(bytes) / 2^64 < held_out: the share is met on average, equal items stay together, and
-        neither the order of the items nor new ones move an old one. If one side stays empty, the item nearest to the
-        bound goes there. Of items that are `drawn` the place decides: equal ones may be on both sides; of those that
-        stand `together` the first one's bytes.
+        neither the order of the items nor new ones move an old one. At least FEWEST are held out, of fewer than 3
+        FEWEST items a third: those of the least hashes. An item stays where it is learned from if its class had no
+        other there. Of items that are `drawn` the place decides: equal ones may be on both sides; of those that stand
+        `together` the first one's bytes.
         Raises Refused for a share that is not between 0 and 1 and for fewer than two different items.
         """
         if not 0 < held_out < 1:
@@ -140,8 +142,8 @@ class Dataset:
                 f"{self.name} has {len(self)} items that are all the same: nothing to hold out; "
                 "train.held_out=0 trains on all of it"
             )
-        bound = np.uint64(held_out * 2.0**64)
-        held = place < np.clip(bound, place.min() + np.uint64(1), place.max())
+        bound = np.clip(np.uint64(held_out * 2.0**64), _fewest(place) + np.uint64(1), place.max())
+        held = self._of_every_class(place, place < bound)
         return self.take(~held), self.take(held)
 
     def texts(self, most: int) -> list[str]:
@@ -179,6 +181,13 @@ class Dataset:
             counts = np.bincount(self.labels, minlength=len(self.classes))
             described["classes"] = dict(zip(self.classes, counts.tolist(), strict=True))
         return described
+
+    def _of_every_class(self, place: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """What is held out, but for the last item of a class and those that stay together with it, (count,)."""
+        fewer = held
+        for lost in () if self.labels is None else np.setdiff1d(self.labels[held], self.labels[~held]):
+            fewer = fewer & (place != place[self.labels == lost].max())
+        return fewer if fewer.any() else held
 
     def _dtypes(self) -> tuple[type, ...]:
         if self.vocabulary:
@@ -222,6 +231,15 @@ class Dataset:
             drawn=self.drawn,
             categories=self.categories,
         )
+
+
+def _fewest(place: np.ndarray) -> np.uint64:
+    """The place up to which items are held out at least: FEWEST of them, or a third where that is less, but no more
+    than half because of many that stay together.
+    """
+    least = np.partition(place, few := max(0, min(FEWEST, len(place) // 3) - 1))[few]
+    before = place[place < least]
+    return before.max() if 2 * np.count_nonzero(place <= least) > len(place) and len(before) else least
 
 
 def _places(count: int) -> np.ndarray:

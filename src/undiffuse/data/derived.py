@@ -11,8 +11,10 @@ from tqdm import tqdm
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.paths import is_there, located
 from undiffuse.guidance.operators import Blur, Grey, Pool
 from undiffuse.model.recipe import Recipe
+from undiffuse.model.saved import Saved
 from undiffuse.model.settings import Condition
 from undiffuse.model.told import conditions
 
@@ -21,8 +23,42 @@ Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, 
 
 
 def of_recipe(recipe: Recipe) -> Dataset:
-    """The data of a recipe, with the conditions that its [conditions.*] tables make of them."""
-    return derived(registry.build("data", recipe["data"]).load(), conditions(recipe))
+    """The data of a recipe, with the conditions that its [conditions.*] tables make of them.
+
+    Those of a run are looked for beside it where they are not where they were.
+    """
+    recipe = located(recipe)
+    try:
+        loaded = registry.build("data", recipe["data"]).load()
+    except Refused as error:
+        if recipe.home is None or is_there(str(recipe["data"].get("path", recipe.home))):
+            raise
+        raise Refused(f"{error}\nIf the data of {recipe.home} have moved, say where they are: --data DATA") from None
+    return derived(loaded, conditions(recipe))
+
+
+def of_model(model: Saved) -> Dataset:
+    """The data that a run was trained on, with the classes counted as the run knows them; raises Refused, by name, if
+    the data have others.
+    """
+    data = of_recipe(model.recipe)
+    if "label" not in model.conditions or data.classes == model.classes:
+        return data
+    if new := [name for name in data.classes if name not in model.classes]:
+        raise Refused(
+            f"{data.name} has the classes {', '.join(new[:5])}, and the run knows {', '.join(model.classes[:12])}: "
+            "say where the data are that it was trained on: --data DATA"
+        )
+    return renumber(data, model.classes)
+
+
+def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The data with its labels counted as in `classes`; without labels if one of its classes is none of them."""
+    others = {name: values for name, values in data.conditions.items() if name != "label"}
+    if data.labels is None or not set(data.classes) <= set(classes):
+        return replace(data, conditions=others, classes=())
+    places = np.array([classes.index(name) for name in data.classes])
+    return replace(data, conditions={**others, "label": places[data.labels]}, classes=classes)
 
 
 def derived(data: Dataset, told: Mapping[str, Condition]) -> Dataset:

@@ -9,6 +9,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS
 from undiffuse.data.huggingface import SAVED
 from undiffuse.data.passages import is_text
+from undiffuse.data.shards import PACKED
 from undiffuse.data.walk import walk
 
 SUFFIXES = {
@@ -36,7 +37,7 @@ def table(path: str) -> dict[str, Any]:
     there = Path(path)
     if there.is_dir():
         return {"name": _folder(there), "path": path}
-    kind = "text" if is_text(path) else SUFFIXES.get(there.suffix.lower())
+    kind = "text" if is_text(path) else "shards" if PACKED.search(path) else SUFFIXES.get(there.suffix.lower())
     if kind and (there.exists() or (kind == "shards" and any(mark in path for mark in "{*?["))):
         return {"name": kind, "path": path}
     if there.exists():
@@ -63,14 +64,14 @@ def is_data(path: str) -> bool:
         return True
     if there.is_dir():
         return not any((there / name).exists() for name in NOT_DATA)
-    return is_text(path) or there.suffix.lower() in SUFFIXES
+    return is_text(path) or PACKED.search(path) is not None or there.suffix.lower() in SUFFIXES
 
 
 def _folder(there: Path) -> str:
     """Which component reads this folder: saved by Hugging Face's library, of .tar files, of texts, else of images."""
     if any((there / name).exists() for name in SAVED):
         return "huggingface"
-    if any(there.glob("*.tar")):
+    if any(there.glob("*.tar")) or any(PACKED.search(path.name) for path in there.glob("*.t*")):
         return "shards"
     names = [file.name for file in walk(there).files]
     if any(Path(name).suffix.lower() in ENDINGS for name in names):

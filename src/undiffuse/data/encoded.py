@@ -10,6 +10,7 @@ import numpy as np
 from undiffuse.data.broken import Broken
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import Images
+from undiffuse.data.labels import present
 from undiffuse.data.resize import Resize
 from undiffuse.data.room import Kept, at_hand, find, gather, remember
 
@@ -41,12 +42,12 @@ def dataset(
     numbers. Raises Refused for what makes some unusable.
     """
     kept = find(there) or _decoded(wishes, images, there)
-    notes = dict(kept.about)
+    which = kept.beside["which"]
+    conditions, classes, said = present(None if labels is None else labels[which], classes, images.where)
+    notes = {**kept.about, **said}
     if resized := wishes.resize.describe():
         notes["resized"] = resized
-    which = kept.beside["which"]
-    conditions = {"label": labels[which]} if labels is not None else {}
-    return Dataset(at_hand(kept), {**conditions, **texts(which)}, tuple(classes), name, notes=notes, names=kept.names)
+    return Dataset(at_hand(kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names)
 
 
 def _decoded(wishes: Wishes, images: Images, there: Path) -> Kept:
@@ -56,8 +57,8 @@ def _decoded(wishes: Wishes, images: Images, there: Path) -> Kept:
     counts, target = images.look(wishes.channels, wishes.resize, broken)
     names: list[str] = []
     numbers: list[int] = []
-    about: dict[str, object] = {}
     beside: dict[str, np.ndarray] = {}
+    about: dict[str, object] = {}
 
     def blocks() -> Iterator[np.ndarray]:
         for i, items in images.decode(counts, target, broken):

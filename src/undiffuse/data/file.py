@@ -1,7 +1,7 @@
 """Your own arrays: an .npz or .npy file of images, sequences, volumes or points, with labels if it has them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from undiffuse.core.errors import Refused, near
 from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_of, tokens_of, without_broken
 from undiffuse.data.beside import from_arrays, refuse_label
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.labels import classify, column, numbered
+from undiffuse.data.labels import classify, column, of_array, present, word
 from undiffuse.data.resize import Filter, Fit, Resize, Size
 from undiffuse.data.room import Kept, find, gather, place
 from undiffuse.data.rows import Items
@@ -19,22 +19,24 @@ from undiffuse.data.source import Glance, Resized
 from undiffuse.data.stored import Member, members
 from undiffuse.data.survey import survey
 
-USUAL = ("images", "x", "data", "arr_0")
-LABELS = ("labels", "label", "y")
+USUAL = ("images", "x", "data", "arr_0", "x_train")
+LABELS = ("labels", "label", "y", "y_train")
 
 
 @dataclass(frozen=True)
 class File(Resized):
-    """Points (count, features), images (count, height, width[, channels]) or other items, and labels from 0 (count,).
+    """Points (count, features), images (count, height, width[, channels]) or other items, and labels (count,).
 
-    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0 (or the only array) and
-    the first of labels, label, y, if there is one. labels may also be the path of an .npy or .csv file. An array
-    `classes` of strings names the classes; else they are called 0, 1 ...
+    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0, x_train (or the only
+    array) and the first of labels, label, y, y_train, if there is one. labels may also be the path of an .npy or .csv
+    file. They are words, whole numbers, true and false, or one-hot (count, classes); where an array `classes` has
+    names, numbers count these from 0.
     vocabulary: the integers (count, length) are tokens, of so many symbols; 0: they are numbers.
     axes: what each axis is, one of NF NL NCL NLC NHW NCHW NHWC NDHW NCDHW NDHWC; left empty, it is guessed where clear.
     conditions: what stands beside the items, by name: an array of the .npz, or the path of an .npy or of a .csv of
     texts. Texts (count,), vectors (count, d) and images (count, height, width[, channels]) are told apart.
     size, fit, filter, crop: how images are resized, see `Resize`. skip_broken: leave out items with NaN or infinity.
+    origin: where the file can be had and what is in it; said if it is not there.
     uint8 and uint16 keep their dtype, floats and all points become float32, other tokens int64. A large .npy stays on
     the disk. No code is run.
     """
@@ -50,6 +52,7 @@ class File(Resized):
     skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
     vocabulary: int = 0
+    origin: str = ""
 
     def __post_init__(self) -> None:
         known(self.axes)
@@ -81,6 +84,8 @@ class File(Resized):
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
                 notes["broken"] = {"count": left, "examples": {}}
         seen = survey(x, where) if dtype == np.float32 else None
+        label, classes, said = present(conditions.get("label"), classes, self.path)
+        conditions, notes = {**conditions, **label}, {**notes, **said}
         return Dataset(x, conditions, classes, path.stem, notes=notes, known=seen, vocabulary=self.vocabulary)
 
     def glance(self) -> Glance:
@@ -100,7 +105,7 @@ class File(Resized):
     def _there(self) -> Path:
         path = Path(self.path)
         if not path.is_file():
-            hint = " (a folder: use data.name=folder)" if path.is_dir() else ""
+            hint = " (a folder: use data.name=folder)" if path.is_dir() else f"\n{self.origin}" if self.origin else ""
             raise Refused(f"there is no file {self.path}{hint}")
         return path
 
@@ -134,31 +139,23 @@ class File(Resized):
         key = self._label_key(arrays)
         if not key:
             return None, ()
-        where = f"{self.path}: {key}"
+        named = arrays["classes"].read() if "classes" in arrays else np.empty(0, str)
+        names = tuple(map(word, named.ravel().tolist()))
         if key in arrays:
-            labels, classes = numbered(_one_each(arrays[key].read(), count, where), where)
-        else:
-            labels, classes = labels_of(key, count)
-        if "classes" in arrays:
-            names = tuple(map(str, arrays["classes"].read().ravel()))
-            if len(names) < len(classes):
-                last = len(classes) - 1
-                raise Refused(f"{self.path}: classes names {len(names)} classes, and the labels go up to {last}")
-            classes = names
-        return labels, classes
+            return of_array(arrays[key].read(), count, f"{self.path}: {key}", names)
+        return labels_of(key, count, names)
 
 
-def labels_of(path: str, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(count,) class numbers and the classes' names from a separate .npy or .csv file."""
+def labels_of(path: str, count: int, names: Sequence[str] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(count,) class numbers and the classes' names from a separate .npy or .csv file; names: as of `classify`."""
     if not Path(path).is_file():
         raise Refused(f"there is no file of labels {path}")
     if path.lower().endswith(".csv"):
         values = column(path)
         if len(values) != count:
             raise Refused(f"{path} has {len(values)} labels, and there are {count} items: one label each is needed")
-        return classify(values, path)
-    member = next(iter(members(Path(path)).values()))
-    return numbered(_one_each(member.read(), count, path), path)
+        return classify(values, path, names)
+    return of_array(next(iter(members(Path(path)).values())).read(), count, path, names)
 
 
 def _find(asked: str, usual: tuple[str, ...], arrays: Mapping[str, Member], path: str) -> str:
@@ -166,12 +163,3 @@ def _find(asked: str, usual: tuple[str, ...], arrays: Mapping[str, Member], path
     if asked and asked not in arrays:
         raise Refused(f"{path} has no array {asked!r}{near(asked, arrays)}; it has: {', '.join(arrays)}")
     return asked or next((name for name in usual if name in arrays), "")
-
-
-def _one_each(labels: np.ndarray, count: int, where: str) -> np.ndarray:
-    """One label an item, (count,)."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (count,):
-        raise Refused(f"{where} has shape {labels.shape}, and there are {count} items: one label each is needed")
-    return np.asarray(labels)

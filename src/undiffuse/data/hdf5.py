@@ -14,7 +14,7 @@ from undiffuse.data.arrays import blocks, dtype_of, known, layout, shape_of, wit
 from undiffuse.data.beside import from_arrays, refuse_label, value
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.file import LABELS, USUAL, labels_of
-from undiffuse.data.labels import numbered
+from undiffuse.data.labels import of_array, present, word
 from undiffuse.data.resize import Filter, Fit, Resize, Size
 from undiffuse.data.room import Kept, find, gather, place
 from undiffuse.data.source import Glance, Resized
@@ -28,9 +28,9 @@ class Hdf5(Resized):
     """A data set of an .h5 file as `file` reads arrays: images, points, sequences or volumes, and labels (count,).
 
     key, labels: paths of data sets inside the file; left empty, the first of images, x, data, arr_0 (or the only one)
-    and the first of labels, label, y. labels may also be an .npy or .csv file. axes, size, fit, filter, crop,
-    skip_broken, conditions: as of `file`. What does not fit the memory is copied to the cache once.
-    Links to other files, and data that lie in other files, are refused.
+    and the first of labels, label, y in its group or above. labels may also be an .npy or .csv file. axes, size, fit,
+    filter, crop, skip_broken, conditions, and `classes` in that group: as of `file`. What does not fit the memory is
+    copied to the cache once. Links to other files, and data that lie in other files, are refused.
     """
 
     path: str
@@ -73,7 +73,8 @@ class Hdf5(Resized):
             if left:
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
                 notes["broken"] = {"count": left, "examples": {}}
-        return Dataset(x, conditions, classes, Path(self.path).stem, notes=notes)
+        label, classes, said = present(conditions.get("label"), classes, self.path)
+        return Dataset(x, {**conditions, **label}, classes, Path(self.path).stem, notes={**notes, **said})
 
     def glance(self) -> Glance:
         """The shape of an item and whether there are labels, from the file's headers."""
@@ -83,7 +84,7 @@ class Hdf5(Resized):
             shape = shape_of(array.shape, layout(array.shape, self.axes, f"{self.path}: {key}"))
             if len(shape) == 3:
                 shape = (shape[0], *self.resize.shape(*shape[1:]))
-            return Glance(shape, bool(self._label_key(names)))
+            return Glance(shape, bool(self._label_key(file, names)))
 
     @contextmanager
     def _open(self) -> Iterator[tuple[Any, list[str]]]:
@@ -144,29 +145,51 @@ class Hdf5(Resized):
 
     def _told(self, file: Any, names: list[str], count: int) -> dict[str, np.ndarray]:
         """The conditions beside the items, by name: data sets of this file, or files of their own."""
-        import h5py
-
         inside = {name: key.strip("/") for name, key in self.conditions.items() if key.strip("/") in names}
         found = from_arrays({n: key for n, key in self.conditions.items() if n not in inside}, names, count, self.path)
         for name, key in inside.items():
-            array = self._array(file, key)
-            texts = h5py.check_string_dtype(array.dtype) is not None
-            found[name] = value(np.array(array.asstr()[()], str) if texts else array[()], count, f"{self.path}: {key}")
+            found[name] = value(_words(self._array(file, key)), count, f"{self.path}: {key}")
         return found
 
-    def _label_key(self, names: list[str]) -> str:
-        return self.labels or next((name for name in LABELS if name in names), "")
+    def _label_key(self, file: Any, names: list[str]) -> str:
+        """The data set of labels: the one asked for, else one with a usual name in the group of the items, or in the
+        nearest group above that has one of their length. Says where it is if it is not beside the items.
+        """
+        key = self._key(names)
+        if self.labels:
+            return self.labels
+        beside, *above = PurePosixPath(key).parents
+        usual = [(group, str(group / name)) for group in (beside, *above) for name in LABELS]
+        count = file[key].shape[:1]
+        found = next(
+            (name for g, name in usual if name in names and (g == beside or file[name].shape[:1] == count)), ""
+        )
+        elsewhere = [name for name in names if PurePosixPath(name).name in LABELS]
+        if elsewhere and (not found or PurePosixPath(found).parent != beside):
+            logging.getLogger("undiffuse").warning(
+                "%s: %s has no labels beside it, and %s; there are %s: name some with labels=",
+                *(self.path, key, f"{found} is taken" if found else "none are read", ", ".join(elsewhere[:20])),
+            )
+        return found
 
     def _labels(self, file: Any, names: list[str], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
-        key = self._label_key(names).strip("/")
+        key = self._label_key(file, names).strip("/")
         if not key:
             return None, ()
         where = f"{self.path}: {key}"
+        beside = str(PurePosixPath(self._key(names)).parent / "classes")
+        called = self._array(file, beside) if beside in names else None
+        classes = tuple(map(word, _words(called).ravel().tolist())) if called is not None else ()
         if key not in names:
             if self.labels.lower().endswith((".npy", ".csv")):
-                return labels_of(self.labels, count)
+                return labels_of(self.labels, count, classes)
             raise Refused(f"{self.path} has no data set {key!r}{near(key, names)}; it has: {', '.join(names[:20])}")
-        array = self._array(file, key)
-        if int(np.prod(array.shape)) != count:
-            raise Refused(f"{where} has shape {array.shape}, and there are {count} items: one label each is needed")
-        return numbered(np.asarray(array[()]).reshape(count), where)
+        return of_array(_words(self._array(file, key)), count, where, classes)
+
+
+def _words(array: Any) -> np.ndarray:
+    """What a data set holds, texts as texts."""
+    import h5py
+
+    texts = h5py.check_string_dtype(array.dtype) is not None
+    return np.array(array.asstr(errors="replace")[()], str) if texts else np.asarray(array[()])

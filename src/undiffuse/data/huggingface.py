@@ -1,5 +1,6 @@
 """Images from the Hugging Face hub, or from a folder that its library saved (the extra `datasets`)."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,14 +12,15 @@ import numpy as np
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.broken import Broken
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decode import Content, Images, Limits, attempt, known_channels
+from undiffuse.data.decode import Content, Images, Kind, Limits, Target, attempt, known_channels
 from undiffuse.data.encoded import dataset
-from undiffuse.data.labels import classify
+from undiffuse.data.labels import classify, present, word
 from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import Kept, find, gather, place
 from undiffuse.data.source import Glance, Resized
 
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes
+USUAL = "train"  # split
 FEW = 10  # images that a glance looks at
 LABELS = ("label", "labels", "class")
 
@@ -33,7 +35,7 @@ class HuggingFace(Resized):
     """
 
     path: str
-    split: str = "train"
+    split: str = USUAL
     image: str = ""
     label: str = ""
     streaming: bool = False
@@ -58,8 +60,7 @@ class HuggingFace(Resized):
             return self._streamed(table, image, label, name)
         images = self._images(table, image)
         labels, classes = (None, ()) if not label else _classes(table.features[label], table[label], self.path)
-        there = place((self, table._fingerprint), [])
-        return dataset(self, images, labels, classes, there, name)
+        return dataset(self, images, labels, classes, self._place(table), name)
 
     def glance(self) -> Glance:
         """The shape that the first image comes to, and whether there are labels."""
@@ -84,14 +85,15 @@ class HuggingFace(Resized):
         except ImportError:
             raise Refused("this data needs the library datasets: pip install 'undiffuse[datasets]'") from None
         try:
-            if Path(self.path).is_dir() and any((Path(self.path) / name).exists() for name in SAVED):
-                table = datasets.load_from_disk(self.path)
-                table = table[self.split] if isinstance(table, datasets.DatasetDict) else table
+            if self._is_saved:
+                table: Any = datasets.load_from_disk(self.path)
             else:
                 table = datasets.load_dataset(self.path, split=self.split, streaming=self.streaming)
         except Exception as error:  # the library has no common error
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise Refused(f"cannot open the data set {self.path!r}, split {self.split!r}: {said}") from None
+        if self._is_saved:
+            table = self._part(table)
         features = table.features or next(iter(table), {})
         pictures = [name for name in features if isinstance(features[name], datasets.Image)]
         image = self.image or next(iter(pictures), "")
@@ -103,15 +105,36 @@ class HuggingFace(Resized):
             raise Refused(f"{self.path} has no column {label!r}{near(label, features)}; it has: {', '.join(features)}")
         return table.cast_column(image, datasets.Image(decode=False)), image, label
 
+    @property
+    def _is_saved(self) -> bool:
+        """Whether `save_to_disk` wrote the folder."""
+        return any((Path(self.path) / name).exists() for name in SAVED)
+
+    def _part(self, table: Any) -> Any:
+        """The split that is asked for; raises Refused, listing those that there are."""
+        parts = {str(table.split or USUAL): table} if hasattr(table, "features") else dict(table)
+        if hasattr(table, "features") and self.split == USUAL:
+            return table  # saved alone: the only part there is, whatever it is called
+        if self.split not in parts:
+            raise Refused(
+                f"{self.path} has no split {self.split!r}{near(self.split, parts)}; it has: {', '.join(parts)}"
+            )
+        return parts[self.split]
+
+    def _place(self, table: Any) -> Path:
+        """Where decoded images are kept: by what the library knows of the data, and by the files as they are now."""
+        here = [path for path in sorted(Path(self.path).rglob("*")) if path.is_file()]
+        return place((self, "fingerprint", _fingerprint(table)), here)
+
     def _streamed(self, table: Any, image: str, label: str, name: str) -> Dataset:
         """Every image once, straight into the cache; the first one says what all become."""
-        there = place((self, name), [])
+        there = self._place(table)
         kept = find(there) or self._gathered(table, image, label, there)
-        labels, classes = kept.beside.get("label"), tuple(kept.about.get("classes", ()))
-        notes = {key: value for key, value in kept.about.items() if key != "classes"}
+        said = dict(kept.about)
+        conditions, classes, more = present(kept.beside.get("label"), said.pop("classes", ()), self.path)
+        notes = {**said, **more}
         if resized := self.resize.describe():
             notes["resized"] = resized
-        conditions = {} if labels is None else {"label": labels}
         return Dataset(kept.x, conditions, classes, name, notes=notes, names=kept.names)
 
     def _gathered(self, table: Any, image: str, label: str, there: Path) -> Kept:
@@ -120,36 +143,73 @@ class HuggingFace(Resized):
         beside: dict[str, np.ndarray] = {}
 
         def parts() -> Iterator[np.ndarray]:
-            target = None
+            target = first = None
             for i, row in enumerate(table):
-                one = Images([f"image {i}"], lambda _, row=row: _content(row[image]), self.path, self._limits)
-                if target is None:
-                    _, target = one.look(self.channels, self.resize, broken)
-                    shape = one.pixels(0, target).shape
-                whole: dict[int, np.ndarray] = {}
-                broken.keep(whole, 0, attempt(lambda one=one, target=target: one.pixels(0, target)), f"image {i}")
-                for pixels in whole.values():
-                    if pixels.shape != shape:
-                        raise Refused(f"image {i} of {self.path} is {pixels.shape}, the first {shape}: give size=")
-                    names.append(f"image {i}")
-                    values.append(row[label] if label else 0)
-                    yield pixels[None]
+                name = f"image {i}"
+                one = Images([name], lambda _, row=row: _content(row[image]), self.path, self._limits)
+                kinds: dict[int, Kind] = {}
+                broken.keep(kinds, 0, attempt(lambda one=one: one.kind(0)), name)  # pyright: ignore[reportArgumentType]
+                for kind in kinds.values():
+                    if target is None or first is None:
+                        first, (_, target) = kind, one.look(self.channels, self.resize, broken)
+                        shape = one.pixels(0, target).shape
+                    self._refuse_other(name, kind, first, target)
+                    whole: dict[int, np.ndarray] = {}
+                    broken.keep(whole, 0, attempt(lambda one=one, target=target: one.pixels(0, target)), name)
+                    for pixels in whole.values():
+                        if pixels.shape != shape:
+                            raise Refused(f"{name} of {self.path} is {pixels.shape}, the first {shape}: give size=")
+                        names.append(name)
+                        values.append(row[label] if label else None)
+                        yield pixels[None]
             about.update(broken.settle(self.skip_broken, self.path, len(names) + len(broken.reasons)))
             if label:
                 beside["label"], about["classes"] = _classes((table.features or {}).get(label), values, self.path)
 
         return gather(there, parts(), None, Kept(np.empty(0), beside, names, about))
 
+    def _refuse_other(self, name: str, kind: Kind, first: Kind, target: Target) -> None:
+        """Raises Refused for an image that would lose something, or change its scale, by becoming what the first one
+        says: of a stream nobody knows what is still to come.
+        """
+        scaled = kind.dtype == target.dtype or (kind.dtype, target.dtype) == ("uint16", "uint8")
+        if scaled and (self.channels or str(kind) == str(first)):
+            return
+        advice = "give channels= 1 (grey), 3 (RGB) or 4 (RGBA)" if scaled else "read the data without streaming"
+        raise Refused(f"{name} of {self.path} has {kind}, and the first has {first}: {advice}")
+
+
+def _fingerprint(table: Any) -> str:
+    """What tells these data from others of the same name: the library's own mark, and of a stream where it comes from
+    and how much it is.
+    """
+    source, info = getattr(table, "_ex_iterable", None), getattr(table, "info", None)
+    files = json.dumps(
+        getattr(source, "kwargs", {}),
+        default=lambda value: getattr(value, "_fingerprint", None) or getattr(value, "args", type(value).__name__),
+    )
+    return repr((getattr(table, "_fingerprint", ""), files, *(getattr(info, n, "") for n in ("version", "splits"))))
+
 
 def _classes(feature: Any, values: Any, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers and names, as the column's type says them, or as its values do."""
-    names = getattr(feature, "names", None)
-    if not names:
-        return classify([str(value) for value in values], f"{where}: label")
-    labels = np.array(values, np.int64)
-    if labels.min() < 0 or labels.max() >= len(names):
-        raise Refused(f"{where}: label goes from {labels.min()} to {labels.max()}, and there are {len(names)} classes")
-    return labels, tuple(names)
+    """Class numbers and names, as the column's type says them, or as its values do.
+
+    Raises Refused for images without a label, and for those with several.
+    """
+    names = tuple(map(word, getattr(feature, "names", None) or ()))
+    several = next((value for value in values if isinstance(value, list | dict)), None)
+    if several is not None:
+        raise Refused(
+            f"{where} has several labels an image, such as {several!r:.80}: name a column with one by label=, or "
+            "label=none"
+        )
+    missing = [i for i, value in enumerate(values) if value is None or (names and value == -1) or not word(value)]
+    if missing:
+        raise Refused(
+            f"{where} has no label for {len(missing)} of {len(values)} images, such as image {missing[0]}; "
+            "label=none reads none"
+        )
+    return classify(np.array(values, np.int64) if names else values, f"{where}: label", names)
 
 
 def _content(cell: Any) -> Content:

@@ -1,9 +1,13 @@
-"""Labels as people write them, numbers or words, to classes counted from 0."""
+"""Labels as people write them, words or numbers, to classes that are counted from 0 and have names."""
 
 import csv
 import json
+import logging
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,39 +17,120 @@ from undiffuse.model.files import read_text
 
 MOST_CLASSES = 10_000
 LIMIT = 2**28  # bytes of a file of labels
+WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0*)?")  # 3, and 3.0, which is the same class
+NAMED = 5  # classes in a message
 
 
-def classify(values: Sequence[str], where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(count,) class numbers and the classes' names.
+def classify(
+    values: Sequence[Any] | np.ndarray, where: str, names: Sequence[str] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(count,) class numbers and the names of the classes: what the labels say, and no others.
 
-    Whole numbers count classes from 0; anything else names them, in alphabetical order. Raises Refused for too many.
+    values: words, whole numbers (3.0 is 3), or true and false. Numbers are sorted by size, all else by the alphabet.
+    names: of all classes that there may be, in their order, those without an item too (see `present`); numbers of an
+    array count them from 0, words are some of them.
+    Raises Refused for missing labels, fractions, too many classes, and for what is none of the names.
     """
-    names = sorted(set(values))
-    if all(name.isdecimal() and name.isascii() for name in names):
-        if any(len(name) > 5 for name in names):
+    words, at = _distinct(values, where)
+    if "" in words:
+        raise Refused(f"{where} is empty for {int((at == words.index('')).sum())} of {len(at)} items")
+    whole = [WHOLE.fullmatch(word) for word in words]
+    if all(whole):
+        words = [str(int(match[1])) if match and match[2] else word for match, word in zip(whole, words, strict=True)]
+    counted = isinstance(values, np.ndarray) and values.dtype.kind in "biuf"
+    if names and (counted or not set(words) <= set(names)):
+        words = _counted(words, names, where, counted)
+    order = names or sorted(sorted(set(words)), key=int if all(whole) else None)
+    if len(order) > MOST_CLASSES and len(set(words)) > MOST_CLASSES:
+        raise Refused(f"{where} has {len(set(words))} different values, more than {MOST_CLASSES}: is it a label?")
+    number = {name: i for i, name in enumerate(order)}
+    if len(number) < len(order):
+        twice = next(name for i, name in enumerate(order) if number[name] != i)
+        raise Refused(f"{where}: two classes are called {twice!r}")
+    return np.array([number[word] for word in words], np.int64)[at], tuple(order)
+
+
+def of_array(
+    labels: np.ndarray, count: int, where: str, names: Sequence[str] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The classes of so many items from an array: one label each, (count,) or (count, 1), or one-hot (count, classes).
+
+    names: as of `classify`. Raises Refused as it does, for another shape, and for rows that name none or two classes.
+    """
+    if labels.ndim == 2 and len(labels) == count and labels.shape[1] > 1 and labels.dtype.kind in "biuf":
+        wrong = np.flatnonzero(((labels != 0).sum(1) != 1) | (labels.max(1) != 1))
+        if len(wrong):
             raise Refused(
-                f"{where} goes up to {max(names, key=len)}; classes count from 0 and stay below {MOST_CLASSES}"
+                f"{where} has shape {labels.shape}: one label each is needed, or rows of zeros and a single 1; row "
+                f"{wrong[0]} is {labels[wrong[0]].tolist()[:10]}"
             )
-        return numbered(np.array([int(value) for value in values]), where)
-    if "" in names:
-        raise Refused(f"{where} is empty for {values.count('')} of {len(values)} items")
-    if all(_is_whole(name) for name in names):
-        raise Refused(f"{where} goes down to {min(names, key=int)}; classes count from 0")
-    if len(names) > MOST_CLASSES:
-        raise Refused(f"{where} has {len(names)} different values, more than {MOST_CLASSES}: is it a label?")
-    number = {name: i for i, name in enumerate(names)}
-    return np.array([number[value] for value in values], np.int64), tuple(names)
+        labels = labels.argmax(1)
+    if labels.shape not in ((count,), (count, 1)):
+        raise Refused(f"{where} has shape {labels.shape}, and there are {count} items: one label each is needed")
+    return classify(labels.reshape(count), where, names)
 
 
-def numbered(labels: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers as int64 and the classes called 0, 1 ...; raises Refused if they do not count from 0."""
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise Refused(f"{where} must be integers that count classes from 0; its dtype is {labels.dtype}")
-    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+def present(
+    labels: np.ndarray | None, classes: Sequence[str], where: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], dict[str, Any]]:
+    """The condition `label` of data, its classes without those that no item has, and a note that names these.
+
+    Nothing is drawn of a class that there is no item of: nobody could have learned what it looks like.
+    """
+    if labels is None:
+        return {}, (), {}
+    found, numbers = np.unique(labels, return_inverse=True)
+    used = set(found.tolist())
+    kept = tuple(name for i, name in enumerate(classes) if i in used)
+    if len(kept) == len(classes):
+        return {"label": labels}, kept, {}
+    empty = [name for i, name in enumerate(classes) if i not in used]
+    shown = ", ".join(empty[:NAMED]) + (" ..." if len(empty) > NAMED else "")
+    logging.getLogger("undiffuse").warning(
+        "%s: %d of %d classes have no item and are left out: %s", where, len(empty), len(classes), shown
+    )
+    return {"label": numbers.astype(np.int64)}, kept, {"classes_without_items": empty}
+
+
+def _distinct(values: Sequence[Any] | np.ndarray, where: str) -> tuple[list[str], np.ndarray]:
+    """The different labels as words, "" for a missing one, and the place of each item's among them, (count,)."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        found, at = np.unique(values, return_inverse=True)  # of NaN there is one
+        return [word(value, where) for value in found.tolist()], at.reshape(-1)
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind not in "US":
+            raise Refused(f"{where} has dtype {values.dtype}: labels are words, whole numbers, or true and false")
+        values = np.char.decode(values, "utf-8", "replace").tolist() if values.dtype.kind == "S" else values.tolist()
+    number: dict[str, int] = {}
+    places = [number.setdefault(word(value, where), len(number)) for value in values]
+    return list(number), np.array(places, np.int64)
+
+
+def word(value: Any, where: str = "a label") -> str:
+    """A label as a word, in composed Unicode, as people type it; "" for None and NaN. Raises Refused for a fraction."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise Refused(f"{where} has the label {value}: classes are words, or whole numbers")
+        return str(int(value))
+    return unicodedata.normalize("NFC", str(value).strip())
+
+
+def _counted(words: Sequence[str], names: Sequence[str], where: str, numbers: bool) -> list[str]:
+    """The names of classes that are counted from 0; numbers: so are all, or else some words may be names themselves.
+
+    Raises Refused for what is no number of a class.
+    """
+    known = {str(i): name for i, name in enumerate(names)} | ({} if numbers else {name: name for name in names})
+    known |= dict(zip(("False", "True"), names, strict=False)) if numbers else {}
+    if strange := [word for word in words if word not in known]:
         raise Refused(
-            f"{where} goes from {labels.min()} to {labels.max()}; classes count from 0 and stay below {MOST_CLASSES}"
+            f"{where} has the label {strange[0]}, and names are given for {len(names)} classes, 0 to {len(names) - 1}: "
+            + ", ".join(names[:NAMED])
+            + " ..." * (len(names) > NAMED)
         )
-    return labels.astype(np.int64), tuple(map(str, range(int(labels.max()) + 1)))
+    return [known[word] for word in words]
 
 
 def of_files(path: str, files: Sequence[str], what: str = "label") -> list[str]:
@@ -91,7 +176,7 @@ def _json_pairs(path: str) -> dict[str, str]:
         content = json.loads(read_text(Path(path), "labels", LIMIT))
         if isinstance(content, dict) and isinstance(content.get("labels"), list):
             content = dict(content["labels"])
-        pairs = {file: str(value) for file, value in content.items() if isinstance(value, str | int)}
+        pairs = {file: word(value) for file, value in content.items() if isinstance(value, str | int | float)}
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         if isinstance(error, Refused):
             raise
@@ -114,7 +199,3 @@ def _refuse_ragged(path: str, rows: list[list[str]], width: int) -> None:
     for i, row in enumerate(rows):
         if len(row) != width:
             raise Refused(f"{path}: row {i + 1} has {len(row)} cells instead of {width}: {','.join(row)[:80]}")
-
-
-def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()

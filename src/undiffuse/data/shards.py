@@ -2,58 +2,34 @@
 
 import glob
 import json
+import logging
 import re
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-
-from tqdm import tqdm
+from shlex import quote
+from typing import Any
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
 from undiffuse.data.encoded import dataset
-from undiffuse.data.labels import classify
+from undiffuse.data.labels import classify, word
 from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
 from undiffuse.data.source import Glance, Resized
+from undiffuse.data.tar import Place, Sample, samples_of
 
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+PACKED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 MOST = 100_000  # shards
 FEW = 100  # samples that a glance looks at
 NOTE = 2**20  # bytes of a .cls or .json that are read
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a file lies inside an archive."""
-
-    archive: Path
-    offset: int
-    size: int
-
-    def read(self, most: int = 2**31) -> bytes:
-        with self.archive.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(min(self.size, most))
-
-
-@dataclass
-class Sample:
-    """The files that share a name up to its first dot."""
-
-    name: str
-    image: Place | None = None
-    label: Place | None = None
-    facts: Place | None = None
-
-
-@dataclass(frozen=True)
 class Shards(Resized):
-    """Images in .tar files: files of one name up to the first dot are one sample, its image by the ending.
+    """Images in .tar files: the files of one name are one sample, its image by the ending (see `samples_of`).
 
     path: a .tar, a folder of them, or a pattern such as data-{000..012}.tar or data-*.tar. The label comes from
     a .cls (a number or a word) or from "label" in a .json, if every sample has one; labels = "none": it is not read.
@@ -80,16 +56,18 @@ class Shards(Resized):
     def load(self) -> Dataset:
         """All images, decoded; raises Refused, naming them, for whatever makes some unusable."""
         archives = self._archives()
-        samples = [sample for archive in archives for sample in _samples(archive)]
-        samples = self._with_images(samples)
+        samples = [sample for archive in archives for sample in samples_of(archive)]
+        samples, notes = self._with_images(_named(samples))
         values = [] if self.labels == "none" else _labels(samples, self.path)
         labels, classes = classify(values, f"{self.path}: label") if values else (None, ())
-        return dataset(self, self._images(samples), labels, classes, place(self, archives), archives[0].stem)
+        there = place((self, "by name"), archives)
+        found = dataset(self, self._images(samples), labels, classes, there, archives[0].stem)
+        return replace(found, notes={**found.notes, **notes})
 
     def glance(self) -> Glance:
         """The shape that the first image comes to, and whether it has a label."""
-        first = self._with_images(list(islice(_samples(self._archives()[0]), FEW)))
-        labelled = self.labels != "none" and bool(_labels(first, self.path))
+        first, _ = self._with_images(samples_of(self._archives()[0]))
+        labelled = self.labels != "none" and bool(_labels(first[:FEW], self.path))
         return Glance(self._images(first).glance(self.channels, self.resize), labelled)
 
     def _images(self, samples: list[Sample]) -> Images:
@@ -97,17 +75,24 @@ class Shards(Resized):
         limits = Limits(self.most_pixels, self.most_side)
         return Images([sample.name for sample in samples], partial(_content, places), self.path, limits)
 
-    def _with_images(self, samples: list[Sample]) -> list[Sample]:
-        found = [sample for sample in samples if sample.image]
+    def _with_images(self, samples: list[Sample]) -> tuple[list[Sample], dict[str, Any]]:
+        """The samples that have an image, and a note that counts the others."""
+        found, others = [s for s in samples if s.image], [s for s in samples if not s.image]
+        example = f", such as {others[0].name} ({' '.join(others[0].endings) or 'no ending'})" if others else ""
         if not found:
-            example = f", such as {samples[0].name}" if samples else ""
             raise Refused(f"no images in {self.path}: {len(samples)} samples{example}; read are {' '.join(ENDINGS)}")
-        return found
+        if not others:
+            return found, {}
+        said = f"{len(others)} of {len(samples)} samples have no image that is read{example}"
+        logging.getLogger("undiffuse").warning("%s: %s; left out", self.path, said)
+        return found, {"without_image": len(others)}
 
     def _archives(self) -> list[Path]:
         root = Path(self.path)
         if root.is_dir():
             found = sorted(root.glob("*.tar"))
+            if packed := sorted(path for path in root.glob("*.t*") if PACKED.search(path.name)):
+                raise Refused(_packed(packed[0], len(packed)))
         elif braces := BRACES.search(self.path):
             first, last = int(braces[1]), int(braces[2])
             if not 0 <= last - first < MOST:
@@ -116,60 +101,35 @@ class Shards(Resized):
             found = [Path(self.path[: braces.start()] + name + self.path[braces.end() :]) for name in names]
         else:
             found = [root] if root.exists() else sorted(Path(name) for name in glob.glob(self.path))
+        if found and PACKED.search(found[0].name):
+            raise Refused(_packed(found[0]))
         missing = next((path for path in found if not path.is_file()), None)
         if missing or not found:
             raise Refused(f"there is no file {missing or self.path}; shards are .tar files")
         return found
 
 
-def _samples(archive: Path) -> Iterator[Sample]:
-    """The samples of an archive in its order; raises Refused if it is no archive, or is cut short."""
-    now = Sample("")
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            for member in tqdm(tar, desc=f"looking at {archive.name}", unit="file", delay=2, leave=False):
-                if not member.isreg() or member.sparse is not None:  # links and devices are no images
-                    continue
-                folder, _, file = member.name.rpartition("/")
-                stem, _, ending = file.partition(".")
-                name = f"{folder}/{stem}" if folder else stem
-                if not stem or stem.startswith("__MACOSX"):
-                    continue
-                if name != now.name:
-                    if now.name:
-                        yield now
-                    now = Sample(name)
-                _put(now, f".{ending.lower()}", Place(archive, member.offset_data, member.size))
-            _refuse_cut(archive, tar.offset)
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
-        if isinstance(error, Refused):
-            raise
-        raise Refused(f"{archive} is no .tar file, is packed, cut short or damaged ({error})") from None
-    if now.name:
-        yield now
+def _packed(path: Path, count: int = 1) -> str:
+    which = f"{path} and {count - 1} more are packed" if count > 1 else f"{path} is packed"
+    return f"{which}, and shards are read where they lie: unpack each once, as by `{_unpacks(path)}`"
 
 
-def _put(sample: Sample, ending: str, there: Place) -> None:
-    if ending.endswith(ENDINGS):
-        sample.image = sample.image or there
-    elif ending == ".cls":
-        sample.label = there
-    elif ending == ".json":
-        sample.facts = there
+def _unpacks(path: Path) -> str:
+    program = {"bz2": "bunzip2", "tbz": "bunzip2", "tbz2": "bunzip2", "xz": "unxz", "txz": "unxz", "zst": "unzstd"}
+    return f"{program.get(path.suffix.lstrip('.'), 'gunzip')} {quote(str(path))}"
 
 
-def _refuse_cut(archive: Path, offset: int) -> None:
-    """Raises Refused unless the archive ends where its last file ends: with zeros, or with nothing."""
-    with archive.open("rb") as file:
-        file.seek(offset)
-        after = file.read(512)
-    if after.strip(b"\0") or archive.stat().st_size < offset:
-        raise Refused(f"{archive} is cut short or damaged at byte {offset}")
+def _named(samples: list[Sample]) -> list[Sample]:
+    """The samples, each with a name of its own: with its archive's, where several archives count alike."""
+    names = [sample.name for sample in samples]
+    if len(set(names)) == len(names):
+        return samples
+    return [replace(sample, name=f"{sample.archive}: {sample.name}") for sample in samples]
 
 
 def _labels(samples: list[Sample], where: str) -> list[str]:
     """The label of each sample; nothing if no sample has one. Raises Refused if some have one."""
-    values = [_label(sample) for sample in samples]
+    values = [_label(sample, where) for sample in samples]
     missing = [sample.name for sample, value in zip(samples, values, strict=True) if not value]
     if len(missing) == len(samples):
         return []
@@ -181,17 +141,22 @@ def _labels(samples: list[Sample], where: str) -> list[str]:
     return values
 
 
-def _label(sample: Sample) -> str:
-    if sample.label:
-        return sample.label.read(NOTE).decode("utf-8", "replace").strip()
-    if not sample.facts:
-        return ""
+def _label(sample: Sample, where: str) -> str:
+    """What the .cls says, else "label" in the .json; "" for neither. Raises Refused for one that cannot be read."""
+    there = sample.label or sample.facts
     try:
-        facts = json.loads(sample.facts.read(NOTE))
-    except (ValueError, RecursionError):
-        return ""
-    label = facts.get("label") if isinstance(facts, dict) else None
-    return str(label) if isinstance(label, str | int) else ""
+        if not there:
+            return ""
+        text = there.read(NOTE).decode("utf-8")
+        if sample.label:
+            return word(text)
+        facts = json.loads(text)
+        label = facts.get("label") if isinstance(facts, dict) else None
+        if isinstance(label, list | dict):
+            raise ValueError(f"it is {json.dumps(label)[:40]}, and one word or number is needed")
+        return word(label, where)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{where}: the label of {sample.name} cannot be read ({error}); labels=none reads none") from None
 
 
 def _content(places: list[Place], i: int) -> bytes:

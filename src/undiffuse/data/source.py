@@ -2,13 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.resize import Filter, Fit, Resize, Size
 
 
 class Source(ABC):
-    """A description of data, written in a recipe; nothing is read before `load`."""
+    """A description of data, written in a recipe; nothing is read before `load`.
+
+    files: the fields that may name files.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def load(self) -> Dataset:
@@ -30,6 +36,8 @@ class Glance:
 
 class Stored(Source):
     """Data in files, which can be looked at before they are read."""
+
+    files: ClassVar[tuple[str, ...]] = ("path", "labels", "conditions", "tokens")
 
     @abstractmethod
     def glance(self) -> Glance:

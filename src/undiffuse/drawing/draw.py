@@ -170,9 +170,11 @@ def walked(model: Model, n: int, wish: Wish) -> Plan:
     return plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None)
 
 
-def in_turn(n: int, classes: int) -> np.ndarray:
-    """The class of each sample where none was asked for: 0, 1, 2 ... and again, so that it does not depend on n."""
-    return np.arange(n) % classes
+def in_turn(n: int, classes: Sequence[str], each: int = 1) -> np.ndarray:
+    """The class of each sample where none was asked for, by name: the first, the next ... and again, `each` times each,
+    so that it does not depend on n.
+    """
+    return np.array(classes)[np.arange(n) // each % len(classes)]
 
 
 def by_class(labels: np.ndarray, classes: int, widest: int = 20) -> tuple[list[int | None], int]:
@@ -207,7 +209,7 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     if wish.label is not None:
         asked[LABEL] = wish.label
     elif wish.classifier is not None or LABEL in model.conditions:
-        asked[LABEL] = in_turn(n, len(classes(model, wish)) * wish.mbr) // wish.mbr
+        asked[LABEL] = in_turn(n, classes(model, wish), wish.mbr)
     told = understood(model, wish.told)
     if LABEL in told and wish.label is not None:
         raise Refused(f"{LABEL!r} is given twice")

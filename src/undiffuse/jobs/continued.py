@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import parts
+from undiffuse.data.paths import absolute, located
+from undiffuse.model import parts, saved
 from undiffuse.model import recipe as recipes
 from undiffuse.model.recipe import Recipe
 from undiffuse.training import checkpoint
@@ -16,6 +17,7 @@ FREE = (  # what may change between a run and its continuation
     "train.validate_every",
     "train.keep",
     "data.path",
+    "data.origin",
     "data.skip_broken",
 )
 
@@ -37,7 +39,7 @@ def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
         raise Refused(f"there is no run to resume in {folder}: it has no {recipes.FILE}")
     if not full:
         return
-    before = parts.resolve(Recipe.find(folder))
+    before = absolute(located(parts.resolve(Recipe.find(folder))))
     changed = before.difference(recipe, but=FREE)
     if changed:
         field, was, now = changed
@@ -49,3 +51,15 @@ def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
     reached = int(newest.name) if newest else 0
     if steps < reached:
         raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {steps}")
+
+
+def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
+    """Raises Refused where a run would go on with other classes than those that it knows."""
+    known = saved.classes(folder)
+    if known is not None and known != classes:
+        gone, new = ([name for name in one if name not in other] for one, other in ((known, classes), (classes, known)))
+        found = [f"without {', '.join(gone[:5])}"] * bool(gone) + [f"with {', '.join(new[:5])}"] * bool(new)
+        raise Refused(
+            f"{folder} was trained on the classes {', '.join(known[:12])}, and the data are now "
+            f"{' and '.join(found) or 'in another order'}: a run goes on with the same classes"
+        )

@@ -61,5 +61,5 @@ def page(folder: Path, count: int, learned: Dataset, model: LabelModel, step: in
     training_page.write(folder)
 
 
-def _labels(model: Model, count: int) -> list[int] | None:
-    return [i % len(model.classes) for i in range(count)] if "label" in model.conditions else None
+def _labels(model: Model, count: int) -> list[str] | None:
+    return [model.classes[i % len(model.classes)] for i in range(count)] if "label" in model.conditions else None

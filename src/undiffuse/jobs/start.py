@@ -17,7 +17,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import of_recipe
-from undiffuse.jobs.continued import refuse
+from undiffuse.data.paths import absolute, located
+from undiffuse.jobs.continued import refuse, refuse_classes
 from undiffuse.jobs.shown import page, preview, validate
 from undiffuse.likelihood.terms import prior
 from undiffuse.model import parts, saved, told
@@ -68,6 +69,7 @@ def train(
     folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     chosen = _with_files(chosen, folder, resume)
     settings, kind = parts.check(chosen), LABELS if is_classifier(chosen) else SAMPLES
+    chosen = absolute(located(chosen))
     resolved = parts.resolve(chosen)
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
@@ -86,6 +88,8 @@ def train(
     x_0, cond = batches.at(0, slice(2))
     shape = tuple(x_0.shape[1:])
     classes = learned.classes if "label" in conditions else ()
+    if resume:
+        refuse_classes(folder, classes)
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
     if kind is SAMPLES and (hasattr(module.process, "vocabulary") or codec.mixed):
         _warn_infinite(module.process, x_0[:1])
@@ -135,7 +139,15 @@ def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     for remark in loaded.notes.get("remarks", ()):
         logging.getLogger("undiffuse").warning("%s: %s", loaded.name, remark)
     share = parts.training(recipe).held_out
-    return loaded.split(share) if share else (loaded, None)
+    if not share:
+        return loaded, None
+    learned, held_out = loaded.split(share)
+    if learned.labels is not None and len(np.unique(learned.labels)) < len(learned.classes):
+        raise Refused(
+            f"{loaded.name} has {len(loaded)} items of {len(loaded.classes)} classes: without those that are held out "
+            "a class has none to learn from; train.held_out=0 trains on all of them"
+        )
+    return learned, held_out
 
 
 def _with_files(recipe: Recipe, folder: Path, resume: bool) -> Recipe:

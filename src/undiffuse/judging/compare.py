@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
+from undiffuse.data.paths import on
 from undiffuse.drawing.draw import Drawn, Wish, draw, has_tokens
 from undiffuse.judging import nll, sources, wording
-from undiffuse.judging.evaluate import Bar, asked_for, describe, enough, likelihood, sampling, silent, told
+from undiffuse.judging.evaluate import Bar, asked_for, describe, enough, likelihood, refuse_few, sampling, silent, told
 from undiffuse.judging.judge import NLL, Judge, Judged
 from undiffuse.judging.scores import headline
 from undiffuse.judging.sources import Real
@@ -104,12 +105,13 @@ def compare(
     command: str = "",
     bar: Bar = silent,
     how: Judge | None = None,
+    data: str | None = None,
 ) -> Comparison:
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 
     Conditions are those of held-out items, in turn, where a run is told some. n: None for as many as `evaluate` draws.
-    which: other data to judge against. Raises Refused for fewer than two runs, and for runs of different shapes or of
-    tokens that spell something else, by name.
+    which: other data to judge against. data: where the first run's own are now, if they have moved. Raises Refused for
+    fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
     """
     if len(paths) < 2:
         raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
@@ -121,9 +123,11 @@ def compare(
     names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
     models = [load(path, precision=precision) for path in paths]
     _refuse_other_shapes(names, models)
+    models[0] = replace(models[0], recipe=on(models[0].recipe, data))
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
     n = enough(how, real) if n is None else n
+    refuse_few(models[0], real, which, n)
     started = time.perf_counter()
     runs = []
     for name, path, model in zip(names, paths, models, strict=True):

@@ -1,5 +1,6 @@
 """What `undiffuse evaluate` does: draw, judge, and write down what came out."""
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from undiffuse import __version__, pictures
 from undiffuse.core.errors import Refused
+from undiffuse.data.derived import of_recipe
 from undiffuse.drawing.draw import Advance, Drawn, Wish, classes, draw, unroll, walked
 from undiffuse.judging import closest, nll, sources, spelled, wording
 from undiffuse.judging.judge import NLL, Judge, Judged
@@ -23,7 +26,7 @@ from undiffuse.judging.record import EVALUATION
 from undiffuse.judging.sources import Real
 from undiffuse.judging.way import Way, way
 from undiffuse.metrics.evidence import Parts
-from undiffuse.metrics.judge import Verdicts
+from undiffuse.metrics.judge import FEWEST, Verdicts
 from undiffuse.model.files import write_json
 from undiffuse.model.model import Model
 from undiffuse.model.told import examples
@@ -135,6 +138,7 @@ def evaluate_run(
         )
     how = how.fitting(real.held_out)
     n = usual(max(1, len(classes(model, wish))), enough(how, real)) if n is None else n
+    refuse_few(model, real, which, n)
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
         drawn = draw(model, n, told(model, real, wish, n), advance)
@@ -192,6 +196,30 @@ def sampling(wish: Wish) -> dict[str, Any]:
 def enough(how: Judge, real: Real) -> int:
     """How many samples to draw, where nobody says it."""
     return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
+
+
+def refuse_few(model: Model, real: Real, which: str | None, n: int) -> None:
+    """Raises Refused, before anything is drawn, where too few samples or items would be compared, with what helps."""
+    for count, what in ((n, "samples"), (len(real.train), "training items")):
+        if count < FEWEST:
+            raise Refused(f"{count} {what} are too few to judge: at least {FEWEST} are needed")
+    count, run = len(real.held_out), quote(os.path.relpath(model.recipe.home or "RUN"))
+    if count >= FEWEST:
+        return
+    against = f"undiffuse evaluate {run} --against DATA"
+    if which is not None:
+        raise Refused(f"{count} items of {which} that are new to the run are too few to judge: {FEWEST} are needed")
+    whole = of_recipe(model.recipe)
+    share = next((s for s in (0.3, 0.4, 0.5, 0.6) if min(map(len, whole.split(s))) >= FEWEST), None)
+    more = (
+        ""
+        if share is None
+        else (f", or train a run that holds out more:\n  undiffuse train {run} --held-out {share} --out {run}-2")
+    )
+    raise Refused(
+        f"the run held out {count} of {len(whole)} items, and judging needs {FEWEST}: name data that it has not seen:\n"
+        f"  {against}{more}"
+    )
 
 
 def usual(classes: int, count: int = COUNT) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data import door
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.derived import derived, of_recipe
-from undiffuse.drawing.draw import LABEL, columns
+from undiffuse.data.derived import derived, of_model, renumber
+from undiffuse.drawing.draw import columns
 from undiffuse.judging import written
 from undiffuse.model import parts
 from undiffuse.model.model import Model
@@ -100,15 +100,6 @@ def recount(data: Dataset, like: Dataset) -> Dataset:
     return replace(data, x=x, categories=like.categories, known=None)
 
 
-def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
-    """The data with its labels counted as in `classes`; without labels if one of its classes is none of them."""
-    others = {name: values for name, values in data.conditions.items() if name != LABEL}
-    if data.labels is None or not set(data.classes) <= set(classes):
-        return replace(data, conditions=others, classes=())
-    places = np.array([classes.index(name) for name in data.classes])
-    return replace(data, conditions={**others, LABEL: places[data.labels]}, classes=classes)
-
-
 def split(which: str, resize: int | None = None) -> Real:
     """Any data in two parts; an item's part depends on the item alone, so that a run's held-out items stay held out."""
     return Real(*open_data(which, resize).split(SHARE))
@@ -119,7 +110,7 @@ def of_run(model: Saved) -> Real:
     share = parts.training(model.recipe).held_out
     if not share:
         raise Refused("the run held nothing out (train.held_out = 0): name data that it has not seen with --against")
-    train, held_out = of_recipe(model.recipe).split(share)
+    train, held_out = of_model(model).split(share)
     then = model.facts.get("data", {}).get("digest")
     changed = then is not None and then != train.describe()["digest"]
     return Real(
@@ -139,7 +130,7 @@ def against(model: Saved, which: str | None) -> Real:
     if which is None:
         return of_run(model)
     share = parts.training(model.recipe).held_out
-    learned = of_recipe(model.recipe)
+    learned = of_model(model)
     learned = learned.split(share)[0] if share else learned
     other = derived(alike(which, learned), model.conditions)
     if other.drawn:

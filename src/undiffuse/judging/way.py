@@ -85,7 +85,8 @@ def _moments(schedule: Schedule, times: Tensor) -> list[int]:
 def _needed(model: Model, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
-    return requested(model, n, {name: 0 if name == LABEL else told[name][0] for name in needed}) if needed else {}
+    some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
+    return requested(model, n, some) if needed else {}
 
 
 def _drift(model: Model, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:

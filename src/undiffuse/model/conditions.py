@@ -1,8 +1,10 @@
 """What a model is told: conditions as a person gives them, turned into tensors, and guidance towards them."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -25,6 +27,8 @@ from undiffuse.networks.conditions import MODES, scaled
 
 if TYPE_CHECKING:
     from undiffuse.model.model import Model
+
+NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]+")  # what a class may be called
 
 
 def requested(model: "Model", n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -51,21 +55,25 @@ def requested(model: "Model", n: int, cond: Mapping[str, Any]) -> dict[str, Tens
 
 
 def numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list[int]:
-    """n class numbers from one class or from n of them, each given as a number or a name; names go first.
+    """n places among the classes from one class or from n of them, by name: 1 is the class "1", as it is when typed.
 
+    Only where no class is called by a number, a number is a place, counted from 0.
     Raises Refused for another count and for classes that there are not.
     """
-    values = value.tolist() if hasattr(value, "tolist") else value
+    values: Any = value.tolist() if hasattr(value, "tolist") else value
     values = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values] * n
+    values = [v.item() if hasattr(v, "item") else v for v in values]  # a list of NumPy's numbers
     if len(values) != n:
         raise Refused(f"{n} samples need one {name} or {n}, not {len(values)}")
-    known: dict[Any, int] = {str(i): i for i in range(len(classes))} | {text: i for i, text in enumerate(classes)}
-    known |= {i: i for i in range(len(classes))}
-    wrong = [v for v in values if isinstance(v, bool | float) or v not in known]
-    if wrong:
+    known = {normalize("NFC", text): i for i, text in enumerate(classes)}
+    if not any(NUMBER.fullmatch(text) for text in classes):
+        known = {str(i): i for i in range(len(classes))} | known
+    words = [normalize("NFC", str(v)) if isinstance(v, str | int) else None for v in values]
+    wrong = next((v for v, word in zip(values, words, strict=True) if word not in known), None)
+    if None in words or wrong is not None:
         shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
-        raise Refused(f"{name} {wrong[0]} is not one of the model's {len(classes)} classes: {shown}")
-    return [known[v] for v in values]
+        raise Refused(f"{name} {wrong} is not one of the model's {len(classes)} classes: {shown}")
+    return [known[str(word)] for word in words]
 
 
 def _values(model: "Model", name: str, value: Any, n: int) -> Tensor:

@@ -44,13 +44,15 @@ class Recipe:
 
     tables: the TOML file's tables: `name` picks a component, the other keys are that component's own fields.
     name: the file's name without .toml. about: one line for people. arrays: what files that it names hold, by their
-    paths, once they were read: they travel with a model, so that the files need not be there any more.
+    paths, once they were read: they travel with a model, so that the files need not be there any more. home: the run
+    folder that it was read from.
     """
 
     name: str
     tables: Mapping[str, Any]
     about: str = ""
     arrays: Mapping[str, Any] = default(default_factory=dict, compare=False, repr=False)
+    home: Path | None = default(default=None, compare=False, repr=False)
 
     @classmethod
     def find(cls, which: "str | Path | Mapping[str, Any] | Recipe") -> "Recipe":
@@ -64,7 +66,7 @@ class Recipe:
             return cls.of("run", which)
         path = Path(which)
         if os.path.isdir(path) and os.path.exists(path / FILE):  # a Path would raise for names that no file has
-            return cls.of(path.resolve().name, _parse(path / FILE))
+            return replace(cls.of(path.resolve().name, _parse(path / FILE)), home=path.absolute())
         if os.path.isdir(path) and str(which) not in names():
             raise Refused(f"{path} is no run folder: it has no {FILE}")
         if path.suffix == ".toml" or len(path.parts) > 1:
@@ -115,12 +117,13 @@ class Recipe:
             if path[0] not in TABLES:
                 raise unknown("a recipe", path[0], TABLES)
             _put(tables, path, value)
-        return replace(Recipe.of(self.name, {"about": self.about, **tables}), arrays=self.arrays)
+        made = Recipe.of(self.name, {"about": self.about, **tables})
+        return replace(made, arrays=self.arrays, home=self.home)
 
     def with_tables(self, **tables: Mapping[str, Any]) -> "Recipe":
         """The recipe with whole tables replaced."""
         made = Recipe.of(self.name, {"about": self.about, **self.tables, **tables})
-        return replace(made, arrays=self.arrays)
+        return replace(made, arrays=self.arrays, home=self.home)
 
     def difference(self, other: "Recipe", but: Sequence[str] = ()) -> tuple[str, Any, Any] | None:
         """The first field that differs, its value here and there (None: absent); `but` names fields that may."""

@@ -107,7 +107,8 @@ def opened(path: Path | str, *, classifier: bool) -> tuple[nn.Module, Descriptio
     file, what = _file(path)
     with held(file, "model") as found:
         said = Description.of(found.about, what)
-        said = replace(said, recipe=replace(said.recipe, arrays=_arrays(found, said.recipe, what)))
+        held_arrays = _arrays(found, said.recipe, what)
+        said = replace(said, recipe=replace(said.recipe, arrays=held_arrays, home=file.parent.absolute()))
         if is_classifier(said.recipe) != classifier:
             raise Refused(
                 f"{path} holds a model of samples, and no classifier that could guide one: train one with a recipe "
@@ -138,6 +139,15 @@ def arrays(path: Path | str) -> dict[str, Tensor]:
     file, what = _file(path)
     with held(file, "model") as found:
         return _arrays(found, Description.of(found.about, what).recipe, what)
+
+
+def classes(path: Path | str) -> tuple[str, ...] | None:
+    """The classes that a run's model knows; None where no model is whole yet."""
+    if not os.path.exists(Path(path) / FILE):
+        return None
+    file, what = _file(path)
+    with held(file, "model") as found:
+        return Description.of(found.about, what).classes
 
 
 def _arrays(found: Held, recipe: Recipe, what: str) -> dict[str, Tensor]:

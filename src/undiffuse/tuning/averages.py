@@ -11,7 +11,8 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.derived import of_recipe
+from undiffuse.data.derived import of_model
+from undiffuse.data.paths import on
 from undiffuse.metrics.frechet import frechet
 from undiffuse.metrics.sliced_wasserstein import sliced_wasserstein
 from undiffuse.model import parts
@@ -68,12 +69,14 @@ def ema(
     metric: Metric = "validation",
     count: int = COUNT,
     keep: bool = False,
+    data: str | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trial]:
     """Averages of these lengths beside the checkpoint's averaged and raw weights, each measured; the ladder by length.
 
     metric: what the best is chosen by: "validation", the loss that training reports, or "frechet", the distance of
     `count` samples to held-out items (of points: sliced Wasserstein). keep: the best becomes the run's model.
+    data: where the run's data are now, if they have moved.
     Writes tuning/ema.json and tuning/ema.png when all is measured; nothing before. Raises Refused for a run without
     snapshots or held-out data, and while another process has the run.
     """
@@ -82,6 +85,7 @@ def ema(
         raise Refused("give at least one length to try, for example --lengths 0.05,0.1,0.2")
     snapshots(run)
     model = load(run, precision="float32")
+    model = replace(model, recipe=on(model.recipe, data))
     loss, distance = _measures(model, metric, count)
     lock = claim(run)
     try:
@@ -120,7 +124,7 @@ def _measures(model: Model, metric: Metric, count: int) -> tuple[Measure, Measur
     settings = parts.training(model.recipe)
     if not settings.held_out:
         raise Refused("the run held nothing out (train.held_out = 0): there is nothing to choose a length by")
-    loaded = of_recipe(model.recipe)
+    loaded = of_model(model)
     held_out = loaded.split(settings.held_out)[1]
     told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
@@ -138,7 +142,8 @@ def _distance(held_out: Dataset, count: int) -> Measure:
     real = np.asarray(held_out.some(max(count, 1000)).x)
 
     def distance(model: Model) -> float:
-        classes = [i % len(model.classes) for i in range(count)] if "label" in model.conditions else None
+        known = model.classes if "label" in model.conditions else ()
+        classes = [known[i % len(known)] for i in range(count)] if known else None
         drawn = model.sample(count, label=classes, **examples(model.conditions, held_out.conditions, count))
         x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
         return sliced_wasserstein(x, y) if len(model.shape) == 1 else frechet(x, y)

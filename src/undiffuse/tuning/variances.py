@@ -13,7 +13,8 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.data.derived import of_recipe
+from undiffuse.data.derived import of_model
+from undiffuse.data.paths import on
 from undiffuse.guidance.optimal_steps import optimal_steps
 from undiffuse.guidance.optimal_variance import OptimalVariance, estimated
 from undiffuse.model import parts
@@ -59,6 +60,7 @@ def variance(
     settings: Sequence[str] = (),
     steps: int | None = None,
     keep: bool = False,
+    data: str | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Estimate:
     """Estimate the best variance at `points` noise levels, even in log-SNR, with `count` training data at each.
@@ -66,11 +68,12 @@ def variance(
     On a table only its own times are looked at: all of them where there are no more than points. rule: see `estimated`.
     settings: `field=value` of CLIPPING; bounds are the range of the data looked at, where nobody says. steps: find the
     sub-sequence of so many of the times as well. keep: store it with the model, for the variance "exact" of samplers
-    and bounds; with steps the model then samples so by itself.
+    and bounds; with steps the model then samples so by itself. data: where the run's data are now, if they have moved.
     Writes tuning/variance.json and tuning/variance.png. Raises Refused for tokens, and while another process has it.
     """
     own(run)
     model = load(run, precision="float32")
+    model = replace(model, recipe=on(model.recipe, data))
     process: Any = model.denoiser.process
     if not hasattr(process, "kernel_variance"):
         raise Refused("tune variance is for values; the steps of tokens have no variance")
@@ -121,7 +124,7 @@ def levels(schedule: Schedule, points: int) -> Tensor:
 
 def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Any]]:
     """At most so many of the data that training saw, encoded, and their conditions."""
-    loaded = of_recipe(model.recipe)
+    loaded = of_model(model)
     settings = parts.training(model.recipe)
     data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
     told = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}
