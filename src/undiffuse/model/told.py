@@ -20,11 +20,11 @@ from undiffuse.model.settings import Condition
 from undiffuse.model.text import Captions
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
-TAKEN = {  # by arguments of denoisers and of a model's `sample`
-    *("x_t", "t", "x", "c_time", "drop", "n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices"),
-    *("progress", "random", "self", "interval", "rescale", "threshold", "temperature", "top_k", "top_p"),
-    *("classifier", "form", "of", "control", "control_weight"),
-}
+ASKED = (  # arguments of a model's `sample`
+    *("n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices", "progress", "interval", "rescale"),
+    *("threshold", "temperature", "top_k", "top_p", "classifier", "form", "control", "control_weight"),
+)
+TAKEN = {*ASKED, "x_t", "t", "x", "c_time", "drop", "random", "self", "of"}  # by these and by those of denoisers
 KINDS = {"label": "classes", "vector": "(count, d)", "text": "texts", "image": "(count, channels, height, width)"}
 
 
@@ -75,6 +75,8 @@ def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: s
                 f"remove [conditions.{key}]"
             )
         found[key] = replace(condition, shape=_shape(key, condition, data[key], name))
+        if condition.kind == "image":
+            found[key] = replace(found[key], dtype=data[key].dtype.name)
         if condition.kind == "vector":
             moments = Whiten().fit(data[key])
             found[key] = replace(found[key], mean=moments.mean, std=moments.std)
