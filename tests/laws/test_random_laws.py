@@ -70,7 +70,7 @@ def test_streams_of_different_seeds_folds_and_samples_are_uncorrelated():
     streams = [
         root,
         Random(1),
-        Random(-1),
+        Random(2**64 - 1),
         Random(2**40),
         root.fold(0),
         root.fold(1),

@@ -8,11 +8,13 @@ import pytest
 import torch
 from registered import every
 
-from undiffuse.core import registry, scales, schedules, times
+from undiffuse import samplers
+from undiffuse.core import aliases, registry, scales, schedules, times
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.scales import Scales
 from undiffuse.core.schedule import Schedule
+from undiffuse.model.recipe import Recipe
 from undiffuse.samplers import DDIM
 
 CORE = {"schedules": Schedule, "scales": Scales, "times": object, "samplers": Sampler}
@@ -51,6 +53,61 @@ def test_the_names_that_papers_use_are_there():
     grids = {"even", "trailing", "leading", "quadratic", "log_snr", "karras"}
     assert grids | {"uniform", "stratified", "log_normal"} <= set(registry.names("times"))
     assert {"ancestral", "ddim", "multistep", "heun", "euler", "renoise"} <= set(registry.names("samplers"))
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_another_name_means_one_component_and_is_none_itself(kind: str):
+    """However it is spelled; what a name says besides are fields of its component, and the table goes before them."""
+    own, others = {aliases.key(name) for name in registry.names(kind)}, aliases.names(kind)
+    assert len({aliases.key(name) for name in others}) == len(others)
+    assert not own & {aliases.key(name) for name in others}
+    for component in aliases.ALIASES.get(kind, {}):
+        for name in aliases.others(kind, component):
+            for spelled in (name, name.upper(), name.replace("_", "-"), name.replace("_", " ").replace("+", "p")):
+                assert registry.get(kind, spelled) is registry.get(kind, component)
+                assert aliases.table(kind, {"name": spelled})["name"] == component
+    for name, said in aliases.SETTINGS.get(kind, {}).items():
+        built, other = registry.build(kind, {"name": name}), dict.fromkeys(said, 1)
+        assert {field: getattr(built, field) for field in said} == said
+        assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "component"),
+    [
+        ("samplers", "ddpm", samplers.Ancestral()),
+        ("samplers", "euler_a", samplers.Ancestral()),
+        ("samplers", "dpm++2m", samplers.Multistep()),
+        ("samplers", "dpmpp_2m", samplers.Multistep()),
+        ("samplers", "DPM++ 2M SDE", samplers.Multistep(eta=1.0)),
+        ("samplers", "dpmpp_3m", samplers.Multistep(order=3)),
+        ("samplers", "unipc", samplers.Adams()),
+        ("scales", "epsilon", scales.Noise()),
+        ("scales", "v_prediction", scales.Velocity()),
+        ("scales", "sample", scales.Data()),
+        ("schedules", "squaredcos_cap_v2", schedules.Cosine()),
+        ("schedules", "linear", schedules.LinearBeta()),
+        ("schedules", "scaled_linear", schedules.ScaledLinearBeta()),
+    ],
+)
+def test_the_names_of_diffusers_and_k_diffusion(kind: str, name: str, component: Any):
+    assert registry.build(kind, {"name": name}) == component
+
+
+def test_a_recipe_keeps_the_components_own_names():
+    changed = Recipe.find("digits").override(["sampler.name=dpm++3m", "sampler.steps=9", "scales.name=v-prediction"])
+    assert changed["sampler"] == {"name": "multistep", "order": 3, "steps": 9}
+    assert changed["scales"]["name"] == "velocity"
+    assert changed.override(["sampler.name=dpmpp_3m"])["sampler"]["name"] == "multistep"
+
+
+def test_a_near_miss_of_another_name_is_named_too():
+    with pytest.raises(
+        Refused, match=r"samplers has no 'eulera2' \(did you mean 'euler_a'\?\); it has: adams, ancestral"
+    ):
+        registry.get("samplers", "eulera2")
+    with pytest.raises(Refused, match=r"variance = 'posteriour' does not fit .*\(did you mean 'posterior'\?\)"):
+        registry.build("samplers", {"name": "ddim", "variance": "posteriour"})
 
 
 def test_the_folder_has_a_face():

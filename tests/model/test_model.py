@@ -234,7 +234,7 @@ def test_half_precision_samples_the_same_picture_but_is_not_saved(tmp_path: Path
     assert 0 < error < 8
     with pytest.raises(Refused, match=r"rounded to half precision .*load with precision='float32' to save"):
         half.save(tmp_path / "copy")
-    with pytest.raises(Refused, match=r"precision 'float8' is unknown; it can be auto, float32, bfloat16"):
+    with pytest.raises(Refused, match=r"'float8' is unknown \(did you mean 'float32'\?\); it can be auto, float32"):
         undiffuse.load(tmp_path, precision="float8")
 
 

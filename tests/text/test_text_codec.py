@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import regex
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from undiffuse.codecs.text import Text, opened
+from undiffuse.codecs.text import Text, opened, words
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.editing.phrase import phrase
 
 LETTERS = Text(5, symbols=(" ", "a", "b", "ä", "\n"))
 BYTES = Text(256, unit="bytes")
@@ -40,6 +43,66 @@ def test_words_come_back_but_those_that_are_rare():
     assert WORDS.text_of([0, 1, 5, 5]) == "we the"  # padding is nothing
     assert WORDS.text_of([0, 6, 6, 1]) == "we __ __ the"  # masks that are left
     assert LETTERS.text_of([1, 5, 2]) == "a_b"
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_nothing_of_a_text_is_lost_between_its_words(text: str):
+    assert "".join(words(text)) == regex.sub(r"\s", "", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("สวัสดีครับ ชื่อ", ["สวัสดีครับ", "ชื่อ"]),
+        ("السَّلَامُ عَلَيْكُمْ", ["السَّلَامُ", "عَلَيْكُمْ"]),
+        ("cafe\u0301 nai\u0308ve", ["cafe\u0301", "nai\u0308ve"]),
+        ("שָׁלוֹם, ආයුබෝවන් မြန်မာ ខ្មែរ", ["שָׁלוֹם", ",", "ආයුබෝවන්", "မြန်မာ", "ខ្មែរ"]),
+        ("e-mail, 3.14 and 1,000!", ["e-mail", ",", "3.14", "and", "1,000", "!"]),
+        ("don't rock\u2019n\u2019roll", ["don't", "rock\u2019n\u2019roll"]),
+        ("war--peace -5 'so'", ["war", "-", "-", "peace", "-", "5", "'", "so", "'"]),
+        ("👨‍👩‍👧 🇫🇷 👍🏽", ["👨‍👩‍👧", "🇫🇷", "👍🏽"]),
+        ("日本語です。 한국어", ["日本語です", "。", "한국어"]),
+    ],
+)
+def test_words_are_whole_in_every_script(text: str, expected: list[str]):
+    assert words(text) == expected
+
+
+def filled(codec: Text, text: str, row: list[int], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `phrase` shows where a model fills the tokens in that are in `row`."""
+
+    def infill(model: Any, x: np.ndarray, known: np.ndarray, n: int, **_: Any) -> torch.Tensor:
+        return torch.as_tensor(np.where(known, x, row))[None]
+
+    monkeypatch.setattr("undiffuse.editing.phrase.infill", infill)
+    return phrase(cast("Any", SimpleNamespace(codec=codec, shape=(len(row),))), text)[0]
+
+
+SPOKEN = Text(6, unit="words", symbols=("we", "the", "people", ",", ".", "<unk>"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "text", "row", "expected"),
+    [
+        (SPOKEN, "we  नमस्ते ____, the e-mail", [2] * 6, "we  नमस्ते people, the e-mail"),
+        (SPOKEN, "Żółć ____ (cafe\u0301)!", [2] * 6, "Żółć people (cafe\u0301)!"),
+        (SPOKEN, "____ we", [3, 0], ", we"),
+        (SPOKEN, "สวัสดี...", [0, 2, 4], "สวัสดี people."),
+        (SPOKEN, "สวัสดี ...", [0, 2, 4], "สวัสดี people."),
+        (SPOKEN, "the  emu...", [0, 0, 4, 2], "the  emu. people"),
+        (SPOKEN, "...the  emu", [0, 3, 0, 0], "we, the  emu"),
+        (SPOKEN, "... the  emu ...", [0, 0, 0, 4], "we the  emu ."),
+        (SPOKEN, "...", [0, 2, 4], "we people."),
+        (LETTERS, "a_b\n...", [1, 3, 1, 1, 2], "aäb\nb"),
+        (BYTES, "...é_", [98, 98, 98, 0, 99], "bbéc"),
+    ],
+)
+def test_what_was_given_comes_back_as_given(
+    codec: Text, text: str, row: list[int], expected: str, monkeypatch: pytest.MonkeyPatch
+):
+    assert filled(codec, text, row, monkeypatch) == expected
 
 
 def test_blanks_are_free():

@@ -42,7 +42,7 @@ def _components(kind: str) -> list[tuple[str, str, str]]:
 
     from rich.markup import escape
 
-    from undiffuse.core import registry
+    from undiffuse.core import aliases, registry
 
     found = []
     for name in registry.names(kind):
@@ -52,5 +52,7 @@ def _components(kind: str) -> list[tuple[str, str, str]]:
             f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name
             for p in registry.fields(component).values()
         ]
-        found.append((name, escape(about), escape(", ".join(fields))))
+        others = ", ".join(aliases.others(kind, name))
+        also = [f"also called {others}"] if others else []
+        found.append((name, escape(about), escape("\n".join([*filter(None, [", ".join(fields)]), *also]))))
     return found

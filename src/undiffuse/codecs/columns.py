@@ -93,7 +93,7 @@ class Columns(Codec):
         x = as_float(x)
         self._check(x.shape[1] if x.ndim == 2 else 0)
         numbers, tokens = x[:, list(self._numbers)], x[:, list(self._tokens)]
-        sizes = torch.tensor(self.vocabularies, device=x.device)
+        sizes = torch.tensor(self.vocabularies, dtype=torch.int64, device=x.device)
         if x.device.type == "cpu" and bool(((tokens < 0) | (tokens >= sizes) | (tokens != tokens.round())).any()):
             raise Refused(f"categories must be numbers below {self.vocabularies}, column by column")
         return torch.cat([self._way.normal(numbers.double()).float(), tokens], dim=1)
@@ -103,7 +103,7 @@ class Columns(Codec):
         self._check(z.shape[1])
         x = torch.empty(z.shape, dtype=torch.float32, device=z.device)
         count = len(self._numbers)
-        sizes = torch.tensor(self.vocabularies, device=z.device)
+        sizes = torch.tensor(self.vocabularies, dtype=torch.int64, device=z.device)
         x[:, list(self._tokens)] = torch.minimum(z[:, count:].float().round().clamp(min=0), sizes - 1)
         x[:, list(self._numbers)] = self._rounded(self._way.back(z[:, :count].double())).float()
         return x

@@ -8,12 +8,15 @@ from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
+import regex
 
 from undiffuse.codecs.tokens import Tokens
 from undiffuse.core.errors import Refused, near
 
 Unit = Literal["characters", "bytes", "words", "tokenizer"]
-WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+# pieces between the default word boundaries of Unicode (UAX 29), where marks stay with their letters; such with letters
+# or digits are one word where nothing stands between them (scripts without spaces), or one hyphen
+WORD = regex.compile(r"(?:\w.*?\b)+(?:[-\u2010\u2011](?:\w.*?\b)+)*|\S.*?\b", regex.V1 | regex.WORD | regex.DOTALL)
 TIGHT = re.compile(r" ([.,;:!?%)\]}…”])|([(\[{“]) ")  # punctuation that keeps to the word beside it
 UNKNOWN = "<unk>"
 BLANK = "_"
@@ -79,20 +82,24 @@ class Text(Tokens):
         return between.join(parts)
 
     def template(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of a text with blanks, (count,), and booleans: True where the text says what is there.
+        """Tokens of a text with blanks, (count,), and booleans: True where the text says what is there."""
+        found = self.parts(text)
+        tokens = np.concatenate([np.empty(0, np.int64), *(tokens for _, tokens, _ in found)])
+        return tokens, np.concatenate([np.empty(0, bool), *(np.full(len(t), known) for _, t, known in found)])
+
+    def parts(self, text: str) -> list[tuple[str, np.ndarray, bool]]:
+        """The blanks of a text and what stands between them, as it is written, its tokens, and whether it is known.
 
         Of characters and bytes every `_` is one token that is free; of all else every run of them.
         """
-        found: list[tuple[np.ndarray, bool]] = []
         at_least = 2 if BLANK in self.symbols else 1
+        found: list[tuple[str, np.ndarray, bool]] = []
         for part in re.split(rf"({BLANK}{{{at_least},}})", text):
             if part and not part.strip(BLANK) and len(part) >= at_least:
-                free = len(part) if self.letters else 1
-                found.append((np.zeros(free, np.int64), False))
+                found.append((part, np.zeros(len(part) if self.letters else 1, np.int64), False))
             elif part:
-                found.append((self.tokens_of(part), True))
-        tokens = np.concatenate([np.empty(0, np.int64), *(tokens for tokens, _ in found)])
-        return tokens, np.concatenate([np.empty(0, bool), *(np.full(len(t), known) for t, known in found)])
+                found.append((part, self.tokens_of(part), True))
+        return found
 
     @property
     def letters(self) -> bool:
@@ -137,7 +144,7 @@ class Text(Tokens):
 
 
 def words(text: str) -> list[str]:
-    """The words and the punctuation marks of a text."""
+    """The words and the punctuation marks of a text: all of it but the spaces between them."""
     return WORD.findall(text)
 
 

@@ -44,7 +44,7 @@ class Categorical(Process):
                 "a noise vector needs 2 or more probabilities that sum to 1; "
                 f"these {noise.numel()} sum to {total:g}, the least of them {least:g}"
             )
-        if float(self.schedule.alpha(torch.tensor(1.0))) > 0.5:
+        if float(self.schedule.alpha(torch.tensor(1.0, dtype=torch.float64))) > 0.5:
             raise Refused(
                 f"{self.schedule!r} keeps the signal; "
                 "tokens need a schedule whose alpha falls, such as log_linear or cosine"

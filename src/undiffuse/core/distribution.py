@@ -48,7 +48,8 @@ class Normal(Distribution):
         if not waits and self.certain:
             return self.mean
         noise = random.normal(tuple(self.mean.shape), dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + torch.as_tensor(self.var).sqrt().to(self.mean.dtype) * noise
+        var = self.var if isinstance(self.var, Tensor) else torch.as_tensor(self.var, dtype=self.mean.dtype)
+        return self.mean + var.sqrt().to(self.mean) * noise
 
     def log_prob(self, x: Tensor) -> Tensor:
         """-1/2 sum((x - mean)^2 / var + log(2 pi var))."""

@@ -24,7 +24,7 @@ class Gaussian(Process):
     def prior(self, shape: tuple[int, ...] | torch.Size, t: Tensor | float = 1.0) -> Normal:
         """N(0, prior_std^2), in float32."""
         std = self.schedule.prior_std(as_time(t))
-        return Normal(torch.zeros(tuple(shape)), (std**2).float())
+        return Normal(torch.zeros(tuple(shape), dtype=torch.float32), (std**2).float())
 
     def marginal(self, x_0: Tensor, t: Tensor | float) -> Normal:
         """N(alpha x_0, sigma^2)."""

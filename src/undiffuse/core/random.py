@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from undiffuse.core import arguments
+from undiffuse.core.errors import Refused
 from undiffuse.core.permutation import ROUNDS, Permutation, sides
 
 _MASK = 0xFFFFFFFF
@@ -58,13 +60,18 @@ def philox_words(samples: NDArray[np.int64], blocks: int, key: tuple[int, int]) 
 class Random:
     """A stream of random numbers, used like a key: the same value always draws the same numbers.
 
-    seed: any integer. indices: (batch,) int64, which sample each row is; None = 0, 1, 2 ...
+    seed: an integer of 64 bits, not negative, of any library. indices: (batch,) int64, which sample each row is; None =
+    0, 1, 2 ...
     `random.fold(i)` is an independent stream; `random.at(indices)` the same stream for other samples.
-    The bits are the same on every device, for every batch size and order.
+    The bits are the same on every device, for every batch size and order. Raises Refused for another seed.
     """
 
     seed: int
     indices: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.seed) is not int or not 0 <= self.seed < arguments.SEEDS:  # what NumPy shifts, overflows
+            object.__setattr__(self, "seed", arguments.seed(self.seed))
 
     def fold(self, *path: int) -> "Random":
         """An independent stream for each path of integers: `random.fold(step)`, `random.fold(step, 1)`."""
@@ -88,9 +95,7 @@ class Random:
         where = torch.device(device or "cpu")
         indices = torch.arange(batch, device=where) if self.indices is None else self.indices.to(where, torch.int64)
         if indices.shape != (batch,):
-            raise ValueError(
-                f"Random was told of {tuple(indices.shape)} sample indices and asked for a batch of {batch}"
-            )
+            raise Refused(f"Random was told of {tuple(indices.shape)} sample indices and asked for a batch of {batch}")
         if where.type == "cpu":
             words = torch.as_tensor(philox_words(indices.numpy(), blocks, key).astype(np.int64))
         else:

@@ -6,9 +6,11 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core import aliases
+from undiffuse.core.aliases import key
+from undiffuse.core.errors import Refused, near, unknown
 
 KINDS = {
     "schedules": "undiffuse.core.schedules",
@@ -32,12 +34,16 @@ def names(kind: str) -> list[str]:
 
 
 def get(kind: str, name: str) -> type:
-    """The component's class; spelling may mix `-`, `_` and case. Raises Refused with the nearest name."""
+    """The component's class by its name or another one, see `aliases`; spelling may mix `-`, `_` and case.
+
+    Raises Refused with the nearest name.
+    """
     components = _components(_package(kind))
-    by_key = {_key(known): known for known in components}
-    if _key(name) not in by_key:
-        raise unknown(kind, name, components)
-    return components[by_key[_key(name)]]()
+    by_key = {key(known): known for known in components}
+    asked = name if key(name) in by_key else aliases.meant(kind, name)[0]
+    if key(asked) not in by_key:
+        raise unknown(kind, name, components, aliases.names(kind))
+    return components[by_key[key(asked)]]()
 
 
 def fields(component: type) -> dict[str, inspect.Parameter]:
@@ -56,7 +62,7 @@ def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
     """
     if "name" not in table:
         raise Refused(f"the table of {kind} needs a name; it has: {', '.join(names(kind))}")
-    name = str(table["name"])
+    name, table = str(table["name"]), aliases.table(kind, table)
     component = get(kind, name)
     values = check(component, {k: v for k, v in table.items() if k != "name"}, owner=f"{kind} {name!r}")
     known = fields(component)
@@ -86,17 +92,18 @@ def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, A
     known = fields(component)
     hints = get_type_hints(component.__init__)
     checked: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            raise unknown(owner, key, known)
-        hint = hints.get(key, Any)
+    for field, value in values.items():
+        if field not in known:
+            raise unknown(owner, field, known)
+        hint = hints.get(field, Any)
         if hint == tuple[str, ...] and isinstance(value, str):  # one name, or some between commas
             value = tuple(part.strip() for part in value.split(","))
         try:
-            checked[key] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+            checked[field] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"].lower()
-            raise Refused(f"{owner}: {key} = {value!r} does not fit {_type_name(hint)} ({reason})") from None
+            close = near(value, _choices(hint)) if isinstance(value, str) else ""
+            raise Refused(f"{owner}: {field} = {value!r} does not fit {_type_name(hint)} ({reason}){close}") from None
     return checked
 
 
@@ -107,7 +114,7 @@ def face(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
 
     def load(name: str) -> Any:
         for stem, component in _components(package).items():
-            if _key(stem) == _key(name) and component().__name__ == name:
+            if key(stem) == key(name) and component().__name__ == name:
                 return component()
         raise AttributeError(f"module {package!r} has no attribute {name!r}; it has: {', '.join(listing())}")
 
@@ -163,8 +170,11 @@ def _class_of(module_name: str, stem: str) -> type:
     return next(c for n, c in vars(module).items() if n.lower() == stem.replace("_", "") and inspect.isclass(c))
 
 
-def _key(name: str) -> str:
-    return name.replace("_", "").replace("-", "").lower()
+def _choices(hint: Any) -> list[str]:
+    """The words that a type allows, wherever in it they stand."""
+    if get_origin(hint) is Literal:
+        return [word for word in get_args(hint) if isinstance(word, str)]
+    return [word for inner in get_args(hint) for word in _choices(inner)]
 
 
 def _snake(name: str) -> str:

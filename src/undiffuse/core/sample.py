@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, SupportsIndex, cast
 
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.plan import default_grid, default_sampler
@@ -44,8 +45,8 @@ def sample(
     steps: int | None = None,
     times: Tensor | None = None,
     start: Any = None,
-    seed: int = 0,
-    indices: Tensor | None = None,
+    seed: SupportsIndex = 0,
+    indices: Any = None,
     **cond: Any,
 ) -> Any:
     """Draw a batch of data.
@@ -55,17 +56,18 @@ def sample(
     No sampler and no times: the measured default plan, one network call a step.
     start: a noisy batch at times[0] instead of a draw
     from the prior. indices: (batch,) which samples these are; sample i depends on (seed, i) only.
-    Raises Refused for a shape with a negative number, for a grid that does not fall, and for steps that contradict it.
+    Raises Refused for a shape with a negative number, for a grid that does not fall, for steps that contradict it, and
+    for a seed or indices that are no integers from 0 on.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
     sampler = sampler or default_sampler(denoiser.process)
     if times is None:
         grid = sampler.grid or default_grid(denoiser.process)
         times = grid(denoiser.process.schedule, sampler.default_steps if steps is None else steps)
-    elif steps is not None and steps != len(times) - 1:
-        raise Refused(f"steps = {steps} and a grid of {len(times) - 1} steps contradict each other; give one of them")
     times = _checked(times)
-    random = Random(seed, indices)
+    if steps is not None and steps != len(times) - 1:
+        raise Refused(f"steps = {steps} and a grid of {len(times) - 1} steps contradict each other; give one of them")
+    random = Random(arguments.seed(seed), None if indices is None else arguments.indices(indices))
     if start is None:
         _refuse_negative(shape)
         start = _to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))

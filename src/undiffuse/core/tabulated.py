@@ -33,7 +33,7 @@ class Tabulated(VariancePreserving):
             or table[-1] < 0
         ):
             raise Refused(f"a table of alpha-bars must fall strictly from below 1 and end at 0 or above; got {table}")
-        return torch.tensor(np.concatenate([[1.0], table]))
+        return torch.tensor(np.concatenate([[1.0], table]), dtype=torch.float64)
 
     def log_alpha_bar(self, t: Tensor) -> Tensor:
         knots = self._knots.to(t.device)

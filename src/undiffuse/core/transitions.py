@@ -127,7 +127,7 @@ class Transitions(Process):
         ]
         each = {pair: place for place, pair in enumerate(dict.fromkeys(pairs))}
         found = torch.stack([self._product(*pair, device) for pair in each])
-        return found[torch.tensor([each[pair] for pair in pairs], device=device)]
+        return found[torch.tensor([each[pair] for pair in pairs], dtype=torch.int64, device=device)]
 
     def _product(self, s: int, t: int, device: torch.device) -> Tensor:
         if (s, t, device) not in self._kept:

@@ -68,7 +68,7 @@ def restore(
     """
     session = Session.open(model, n, **how)
     with torch.no_grad():
-        wanted = tuple(operator(torch.zeros(1, *model.shape, device=model.device)).shape[1:])
+        wanted = tuple(operator(torch.zeros(1, *model.shape, dtype=torch.float32, device=model.device)).shape[1:])
     known = session.encoded(y, wanted)
     return session.decoded(_posterior(session, Measurement(operator, known, max(std * session.unit, STD)), method))
 

@@ -12,7 +12,7 @@ MORE = "..."
 
 
 def phrase(model: Model, text: str, n: int = 1, *, only: str | None = None, **how: Any) -> list[str]:
-    """n texts in which the blanks `____` are filled in and the rest stays.
+    """n texts in which the blanks `____` are filled in and the rest stays as it is written.
 
     Of characters and bytes every `_` is one of them; of words and a tokenizer's tokens every run of `_` is one. `...`
     at the end goes on as far as an item of the model reaches, at the start it begins so far before. What lies around
@@ -24,7 +24,8 @@ def phrase(model: Model, text: str, n: int = 1, *, only: str | None = None, **ho
     if not hasattr(codec, "template"):
         raise Refused("--text with blanks is for models of text: this one has learned something else")
     before, after = text.startswith(MORE), len(text) > len(MORE) and text.endswith(MORE)
-    tokens, told = codec.template(text.removeprefix(MORE).removesuffix(MORE if after else ""))
+    given = text.removeprefix(MORE).removesuffix(MORE if after else "")
+    tokens, told = codec.template(given)
     (length,) = model.shape
     if len(tokens) > length:
         raise Refused(f"the text has {len(tokens)} tokens, and one item of the run has {length}: shorten it")
@@ -43,4 +44,25 @@ def phrase(model: Model, text: str, n: int = 1, *, only: str | None = None, **ho
         allowed = np.ones((length, codec.vocabulary), bool)
         allowed[start:end][~told] = np.isin(np.arange(codec.vocabulary), codec.tokens_of(only))
     filled = infill(model, x, known, n, allowed=allowed, **how).numpy()
-    return [codec.text_of(each[shown]) for each in filled]
+    return [_written(codec, given, each[shown], start - shown.start) for each in filled]
+
+
+def _written(codec: Any, given: str, row: np.ndarray, start: int) -> str:
+    """The tokens of a row as they read, and what was given as it was given, its blanks from the place `start` on."""
+    text, end = "", start
+    for said, tokens, known in codec.parts(given):
+        filled = codec.text_of(row[end : end + len(tokens)])
+        text += said if known else filled.lstrip() if _open(text) and not codec.letters else filled
+        end += len(tokens)
+    if end == start:
+        return codec.text_of(row)
+    head = codec.text_of(row[: start + 1]).removesuffix(codec.text_of(row[start : start + 1]))
+    tail = codec.text_of(row[end - 1 :]).removeprefix(codec.text_of(row[end - 1 : end]))
+    if not codec.letters:
+        head, tail = head.rstrip() if text[:1].isspace() else head, tail.lstrip() if _open(text) else tail
+    return head + text + tail
+
+
+def _open(text: str) -> bool:
+    """Whether what follows needs no space before it."""
+    return not text or text[-1].isspace()

@@ -96,7 +96,9 @@ class ClassifierFree(Extrapolation):
         n = len(some) // k
 
         def drop(name: str | None) -> Tensor:
-            rows = torch.tensor([d is None or name in d for d in dropped], device=some.device).repeat_interleave(n)
+            rows = torch.tensor(
+                [d is None or name in d for d in dropped], dtype=torch.bool, device=some.device
+            ).repeat_interleave(n)
             before = hidden(cond.get("drop"), name or "")
             return rows if before is None else rows | _copied(before, k)
 

@@ -64,7 +64,7 @@ class GradientControl(Steered):
             near = ((x - belief.mean).square() / var).flatten(1).sum(1)
             return self.log_likelihood(x, s) - 0.5 * self.weight * near
 
-        m, summed = belief.mean, torch.zeros((), device=belief.mean.device)
+        m, summed = belief.mean, torch.zeros((), dtype=belief.mean.dtype, device=belief.mean.device)
         for _ in range(self.updates):
             slope = gradient(towards, m, "the classifier")
             square = slope.square()

@@ -111,7 +111,7 @@ def noise_power(
 def variance(denoiser: Denoiser, t: Tensor | float, gamma: float) -> float:
     """sigma^2/alpha^2 (1 - gamma), at least 0. Raises Refused where alpha = 0."""
     process: Any = denoiser.process
-    alpha, sigma = (float(c) for c in process.schedule.at(t, torch.empty(())))
+    alpha, sigma = (float(c) for c in process.schedule.at(t, torch.empty((), dtype=torch.float64)))
     if alpha == 0:
         raise Refused(f"the guess's variance cannot be told from the noise at t = {float(t):g}, where alpha = 0")
     return max(0.0, (sigma / alpha) ** 2 * (1 - gamma))

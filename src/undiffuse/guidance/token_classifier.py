@@ -77,7 +77,8 @@ def _exact(own: TokenClassifier, x_t: Tensor, t: Tensor | float, read: dict[str,
 
 
 def _gradient(own: TokenClassifier, x_t: Tensor, t: Tensor | float, read: dict[str, Any], masked: Tensor) -> Tensor:
-    onehot = torch.zeros(*x_t.shape, own.process.vocabulary, device=x_t.device).scatter(-1, x_t[..., None], 1.0)
+    symbols = (*x_t.shape, own.process.vocabulary)
+    onehot = torch.zeros(symbols, dtype=torch.float32, device=x_t.device).scatter(-1, x_t[..., None], 1.0)
     return gradient(lambda x: own.classifier(x, t, **read), onehot, "the classifier")[masked]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec, fitted
 from undiffuse.core import registry
+from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
@@ -64,6 +65,10 @@ def train(
     and the data must be the same. The run folder is this process's alone until the run ends.
     Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
     """
+    if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
+        raise Refused(f"overrides is a list of texts, such as ['train.steps=2000'], not {shown(overrides)}")
+    if not isinstance(out, str | Path | None):
+        raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
     chosen = Recipe.find(recipe).override(overrides)
     inside = isinstance(recipe, str | Path) and Path(recipe).is_dir()
     folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]

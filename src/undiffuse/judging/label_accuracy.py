@@ -85,7 +85,7 @@ def _read(model: LabelModel, data: Dataset, times: Tensor, seed: int) -> tuple[l
     """The share that is read rightly and the mean of -log p(class), at each time."""
     some = data.some(COUNT)
     x_0, labels = model.codec.encode(np.asarray(some.x)), torch.as_tensor(some.labels)
-    right, nats = torch.zeros(len(times)), torch.zeros(len(times))
+    right, nats = torch.zeros(2, len(times), dtype=torch.float32)
     for rows in torch.arange(len(x_0)).split(batches(model.shape)):
         part, label = x_0[rows].to(model.device), labels[rows].to(model.device)
         for i, t in enumerate(times):

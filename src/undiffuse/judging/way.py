@@ -63,7 +63,7 @@ def way(
     moved = [process.shown(process.marginal(data, t).sample(Random(seed)), t) for t in chosen.times[which]]
     forward = torch.stack(moved).cpu().numpy()
     low, high = extent_of(forward[0], forward[-1])
-    side = torch.linspace(low, high, ARROWS + 2)[1:-1]
+    side = torch.linspace(low, high, ARROWS + 2, dtype=torch.float32)[1:-1]
     places = torch.cartesian_prod(side, side).to(model.device)
     cond = _needed(model, told, len(places))
     drift = [_drift(model, places, float(t), cond) for t in chosen.times[which].clamp(min=float(chosen.times[-2]))]
@@ -92,7 +92,7 @@ def _needed(model: Model, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
 def _drift(model: Model, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:
     """The mean step back of points at these places."""
     process: Any = model.denoiser.process
-    one = torch.ones(1, 1, device=places.device)
+    one = torch.ones(1, 1, dtype=places.dtype, device=places.device)
     x_t, s = places / process.shown(one, t), max(0.0, t - STEP)
     told: dict[str, Any] = dict(cond)
     back = process.bridge(x_t, model.denoiser(x_t, t, **told).mean_only(), s, t).mean

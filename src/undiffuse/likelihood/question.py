@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Tokens
 from undiffuse.core.errors import Refused
@@ -66,11 +67,9 @@ def parts(
     x_0: Tensor, seed: int, indices: Tensor | None, batch: int | None, cond: Mapping[str, Tensor]
 ) -> Iterator[tuple[slice, Tensor, Random, dict[str, Tensor]]]:
     """(which, data, their random numbers, their conditions) of so many at once; datum i draws by (seed, indices[i])."""
-    if batch is not None and batch < 1:
+    if batch is not None and arguments.whole(batch, "batch") < 1:
         raise Refused(f"batch must be at least 1, not {batch}")
-    which = torch.arange(len(x_0)) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
-    if which.shape != (len(x_0),):
-        raise Refused(f"{len(x_0)} data need {len(x_0)} indices, not {which.numel()}")
+    which = torch.arange(len(x_0)) if indices is None else arguments.indices(indices, len(x_0), "data")
     for start in range(0, len(x_0), batch or ROWS):
         rows = slice(start, start + (batch or ROWS))
         yield rows, x_0[rows], Random(seed, which[rows]), {name: value[rows] for name, value in cond.items()}

@@ -1,14 +1,12 @@
 """Known words: how much of what is written is spelled as the training text spells it."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from undiffuse.codecs.text import words
 from undiffuse.metrics.evidence import Evidence
 from undiffuse.metrics.metric import Metric, verdict
-
-WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -40,4 +38,4 @@ class KnownWords(Metric):
 
 def inner(text: str) -> Iterable[str]:
     """The words of a text but the first and the last."""
-    return WORD.findall(text)[1:-1]
+    return [word for word in words(text) if any(map(str.isalnum, word))][1:-1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Normal
 from undiffuse.core.errors import Refused, unknown
@@ -18,6 +19,7 @@ from undiffuse.guidance.mean_shift import MeanShift
 from undiffuse.model.conditions import guide, numbers, requested
 from undiffuse.model.labelled import LABEL
 from undiffuse.model.plan import Plan, sampling
+from undiffuse.model.saved import Saved
 from undiffuse.model.steering import Steering
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ def towards(
     Raises Refused without a label, where model and classifier do not fit together, for steering that a form has not,
     and for "mean" with a sampler whose steps have no variance.
     """
+    if not hasattr(classifier, "classifier"):
+        given = type(classifier).__name__ if isinstance(classifier, Saved) else shown(classifier)
+        raise Refused(f"classifier is what `load_classifier` returns, not {given}")
     if form not in FORMS:
         raise unknown("guidance by a classifier", form, FORMS)
     refuse_unlike(model, classifier)
@@ -51,7 +56,7 @@ def towards(
         raise Refused("a classifier needs a label: which class to guide to")
     found, log_prob = led(model, steering), classifier.classifier
     weight: Any = found.guidance
-    label = torch.tensor(numbers(cond[LABEL], n, classifier.classes, LABEL)).to(model.device)
+    label = torch.tensor(numbers(cond[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
     given = requested(model, n, {name: value for name, value in cond.items() if name != LABEL})
     rest = replace(found, guidance=None, interval=None, rescale=None)
     if form == "guess":
@@ -101,7 +106,7 @@ class _Open(Denoiser):
 def _refuse_certain(model: "Model", chosen: Plan) -> None:
     """Raises Refused for a sampler whose first step has no variance, by which its mean would be moved."""
     process: Any = model.denoiser.process
-    x = torch.zeros(1, *model.shape)
+    x = torch.zeros(1, *model.shape, dtype=torch.float32)
     belief: Any
     belief, _ = chosen.sampler.step(_Open(process), x, chosen.times[0], chosen.times[1], random=Random(0))
     if belief.certain:

@@ -1,7 +1,7 @@
 """What a model is told: conditions as a person gives them, turned into tensors, and guidance towards them."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from undiffuse.core import arguments
+from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.errors import Refused, near, unknown
 from undiffuse.guidance.clamp import Clamp
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
@@ -22,7 +24,7 @@ from undiffuse.model.plan import sampling
 from undiffuse.model.settings import Condition
 from undiffuse.model.steering import Steering, bounds, level, percentile, refuse_unfit
 from undiffuse.model.text import Captions
-from undiffuse.model.told import pictured, standardised
+from undiffuse.model.told import ASKED, pictured, standardised
 from undiffuse.networks.conditions import MODES, scaled
 
 if TYPE_CHECKING:
@@ -41,12 +43,12 @@ def requested(model: "Model", n: int, cond: Mapping[str, Any]) -> dict[str, Tens
     for name, value in cond.items():
         if value is None:
             continue
-        if not model.conditions:
+        if not model.conditions and name not in model.conditions and not near(name, ASKED):
             raise Refused(
                 f"the model is unconditional: it was trained without {name!r} (its recipe has no [conditions.{name}])"
             )
         if name not in model.conditions:
-            raise unknown("the model's conditions", name, model.conditions)
+            raise unknown("the model's conditions", name, model.conditions, ASKED)
         given[name] = _values(model, name, value, n).to(model.device)
     for name, condition in model.conditions.items():
         if name not in given and condition.drop == 0:
@@ -61,8 +63,10 @@ def numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list[int]:
     Raises Refused for another count and for classes that there are not.
     """
     values: Any = value.tolist() if hasattr(value, "tolist") else value
-    values = list(values) if isinstance(values, Sequence) and not isinstance(values, str) else [values] * n
+    values = list(values) if isinstance(values, Sequence) and not isinstance(values, str | bytes) else [values] * n
     values = [v.item() if hasattr(v, "item") else v for v in values]  # a list of NumPy's numbers
+    if any(isinstance(v, Sequence | Mapping | Set) and not isinstance(v, str | bytes) for v in values):
+        raise Refused(f"{name} is one class, or {n} of them in a row, not {shown(value)}")
     if len(values) != n:
         raise Refused(f"{n} samples need one {name} or {n}, not {len(values)}")
     known = {normalize("NFC", text): i for i, text in enumerate(classes)}
@@ -71,8 +75,9 @@ def numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list[int]:
     words = [normalize("NFC", str(v)) if isinstance(v, str | int) else None for v in values]
     wrong = next((v for v, word in zip(values, words, strict=True) if word not in known), None)
     if None in words or wrong is not None:
-        shown = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
-        raise Refused(f"{name} {wrong} is not one of the model's {len(classes)} classes: {shown}")
+        there = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
+        hint = near(wrong, classes) if isinstance(wrong, str) else ""
+        raise Refused(f"{name} {wrong} is not one of the model's {len(classes)} classes{hint}: {there}")
     return [known[str(word)] for word in words]
 
 
@@ -83,34 +88,56 @@ def _values(model: "Model", name: str, value: Any, n: int) -> Tensor:
 
 
 def _label(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
-    return torch.tensor(numbers(value, n, model.classes, name))
+    return torch.tensor(numbers(value, n, model.classes, name), dtype=torch.int64)
 
 
 def _text(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
-    texts = [value] if isinstance(value, str) else [str(text) for text in value]
+    values = value.tolist() if isinstance(value, np.ndarray) else value
+    texts = [values] if isinstance(values, str) or not isinstance(values, Sequence) else list(values)
+    texts = [arguments.text(text, name) for text in texts]
+    _refuse_count(len(texts), n, name)
     return _each(Captions.of(texts, condition)[torch.arange(len(texts))], n, name)
 
 
 def _vector(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
-    rows = torch.from_numpy(np.array(value, np.float32))
+    rows = arguments.array(value, name).astype(np.float32)
     rows = rows if rows.ndim > 1 else rows.reshape(1, -1)
-    if tuple(rows.shape[1:]) != condition.shape:
-        raise Refused(f"{name} has {condition.shape[0]} numbers, and given are {rows[0].numel()}")
+    if rows.shape[1:] != condition.shape:
+        given = rows.shape[1] if rows.ndim == 2 else f"an array of shape {rows.shape}"
+        raise Refused(f"{name} has {condition.shape[0]} numbers, and given are {given}")
     return _each(standardised(condition, rows), n, name)
 
 
 def _image(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     """Integers are scaled, and all is brought to the size that the condition had in training."""
-    images = scaled(pictured(condition, np.array(value)))
+    given = _alike(arguments.array(value, name), condition.dtype, name)
+    images = scaled(pictured(condition, given))
     axes, (channels, *sides) = len(condition.shape), condition.shape
     images = images[None] if images.ndim == axes - 1 else images  # a grey image without its one channel
     images = images[None] if images.ndim == axes else images
     if images.ndim != axes + 1 or images.shape[1] != channels:
-        raise Refused(f"{name} is an image of shape {condition.shape}, of any size; given is {np.shape(value)}")
+        raise Refused(f"{name} is an image of shape {condition.shape}, of any size; given is {given.shape}")
     if list(images.shape[2:]) != sides:
         smooth = {"align_corners": False, "antialias": True} if axes == 3 else {"align_corners": False}
         images = F.interpolate(images.float(), sides, mode=MODES[axes - 1], **smooth)
     return _each(images.float(), n, name)
+
+
+def _alike(image: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """The image as the network knows such, which it was trained on in this dtype ("": it is not known).
+
+    Raises Refused for numbers where it knows levels, and for levels where it knows numbers: their scales differ.
+    """
+    levels = image.dtype.kind in "ui"
+    if dtype and levels != (np.dtype(dtype).kind in "ui"):
+        raise Refused(f"{name} was {dtype} in the training data, and given is {image.dtype}: give it as {dtype}")
+    if not levels or image.dtype.name in ("uint8", "uint16", "int16"):
+        return image.astype(np.float32) if image.dtype.kind in "bf" else image
+    wanted = dtype or "uint8"
+    known = np.iinfo(wanted)
+    if image.size and not known.min <= int(image.min()) <= int(image.max()) <= known.max:
+        raise Refused(f"{name} is {wanted}, {known.min} to {known.max}, and has {image.min()} to {image.max()}")
+    return image.astype(wanted)
 
 
 READ: dict[str, Callable[["Model", str, Condition, Any, int], Tensor]] = {
@@ -123,9 +150,13 @@ READ: dict[str, Callable[["Model", str, Condition, Any, int], Tensor]] = {
 
 def _each(values: Tensor, n: int, name: str) -> Tensor:
     """n values from one or n; raises Refused for another count."""
-    if len(values) not in (1, n):
-        raise Refused(f"{n} samples need one {name} or {n}, not {len(values)}")
+    _refuse_count(len(values), n, name)
     return values.expand(n, *values.shape[1:])
+
+
+def _refuse_count(count: int, n: int, name: str) -> None:
+    if count not in (1, n):
+        raise Refused(f"{n} samples need one {name} or {n}, not {count}")
 
 
 def guide(

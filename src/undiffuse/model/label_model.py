@@ -10,8 +10,8 @@ from torch import nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.model import machine
 from undiffuse.model.description import Description
-from undiffuse.model.machine import best_device
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.saved import Saved, opened
 from undiffuse.model.settings import Condition
@@ -44,8 +44,9 @@ def load_classifier(
 
     precision: as of `load`, but gradients want float32. Raises Refused if there is no whole classifier.
     """
+    where = machine.device(device)
     module, said = opened(path, classifier=True)
     found: Any = module
     about = {name: value for name, value in vars(said).items() if name in Description.__dataclass_fields__}
     about.pop("variance")
-    return LabelModel(found, **about).to(precision, device or best_device())
+    return LabelModel(found, **about).to(precision, where)

@@ -1,6 +1,10 @@
 """What the machine has: its best device, and how it says that memory ran out."""
 
+from typing import Any
+
 import torch
+
+from undiffuse.core.errors import Refused
 
 
 def best_device() -> torch.device:
@@ -8,6 +12,22 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def device(asked: Any) -> torch.device:
+    """The device of this name, the best one for None; raises Refused, with those there are, for one that is not."""
+    if asked is None:
+        return best_device()
+    try:
+        found = torch.device(asked)
+        torch.empty(0, dtype=torch.float32, device=found)
+    except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError):
+        found = torch.device("meta")
+    if found.type == "meta":
+        there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        raise Refused(f"there is no device {str(asked)[:80]!r} on this machine; it has: {', '.join(['cpu', *there])}")
+    return found
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.core import arguments
 from undiffuse.core.column_predictor import ColumnPredictor
 from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
 from undiffuse.core.errors import Refused
@@ -18,10 +19,10 @@ from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
+from undiffuse.model import machine
 from undiffuse.model.by_classifier import towards
 from undiffuse.model.conditions import guide, requested
 from undiffuse.model.control import WEIGHT, Control, controlled
-from undiffuse.model.machine import best_device, out_of_memory
 from undiffuse.model.plan import Plan, Progress, Watched, at_once, plan, shown
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.saved import FILE as FILE
@@ -95,10 +96,10 @@ class Model(Saved):
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
         steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-        which = self._indices(n, indices)
+        n, seed, which = _drawn(n, seed, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
         chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
-        if batch is not None and batch < 1:
+        if batch is not None and arguments.whole(batch, "batch") < 1:
             raise Refused(f"batch must be at least 1, not {batch}")
         size = min(n, batch or at_once(self))
         drawn: list[Tensor] = []
@@ -113,7 +114,7 @@ class Model(Saved):
                         )
                     )
                 except RuntimeError as error:
-                    if size == 1 or not out_of_memory(error):
+                    if size == 1 or not machine.out_of_memory(error):
                         raise
                     size = -(-size // 2)
         return torch.cat(drawn)
@@ -148,7 +149,7 @@ class Model(Saved):
         """
         chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
         steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-        which = self._indices(n, indices)
+        n, seed, which = _drawn(n, seed, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
         chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
         random = Random(seed, which)
@@ -198,14 +199,6 @@ class Model(Saved):
         given = requested(self, n, cond)
         return guide(self, steering, given), chosen, given
 
-    def _indices(self, n: int, indices: Sequence[int] | Tensor | None) -> Tensor:
-        if n < 1:
-            raise Refused(f"the number of samples must be at least 1, not {n}")
-        which = torch.arange(n) if indices is None else torch.as_tensor(indices, dtype=torch.int64)
-        if which.shape != (n,):
-            raise Refused(f"{n} samples need {n} indices, not {which.numel()}")
-        return which
-
 
 def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Model:
     """The model of a run folder, with the averaged weights, ready to sample.
@@ -213,12 +206,21 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
     precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions), "float32" or
     "bfloat16".
     device: default a GPU where there is one. Runs no code from the folder, and takes memory only once the file is known
-    to hold what its recipe's network needs. Raises Refused if there is no whole model.
+    to hold what its recipe's network needs. Raises Refused if there is no whole model, and no such device.
     """
+    where = machine.device(device)
     module, said = opened(path, classifier=False)
     denoiser: Any = module
     model = Model(denoiser, **vars(said))
-    return model.to(precision, device or best_device())
+    return model.to(precision, where)
+
+
+def _drawn(n: Any, seed: Any, indices: Any) -> tuple[int, int, Tensor]:
+    """How many samples, of which seed, and which; raises Refused for what is no whole number."""
+    if (count := arguments.whole(n, "n")) < 1:
+        raise Refused(f"the number of samples must be at least 1, not {count}")
+    which = torch.arange(count) if indices is None else arguments.indices(indices, count)
+    return count, arguments.seed(seed), which
 
 
 def _report(report: Callable[[int], None], before: int, done: int) -> None:

@@ -1,7 +1,8 @@
 """What a recipe's tables stand for: the components, built and checked together."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -20,22 +21,13 @@ from undiffuse.core.process import Process
 from undiffuse.model import blueprint as plans
 from undiffuse.model import labelled, processes
 from undiffuse.model.plan import sampling
-from undiffuse.model.recipe import Recipe
+from undiffuse.model.recipe import KIND, Recipe
 from undiffuse.model.settings import Condition, Train
 from undiffuse.model.spread import network as widened
 from undiffuse.model.spread import spread
 from undiffuse.model.steering import refuse_unfit
 from undiffuse.model.told import conditions, refuse_deaf
 
-KIND = {
-    "data": "data",
-    "codec": "codecs",
-    "schedule": "schedules",
-    "network": "networks",
-    "scales": "scales",
-    "objective": "objectives",
-    "sampler": "samplers",
-}
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
     *("noise_levels", "conditions"),
@@ -68,7 +60,7 @@ def check(recipe: Recipe) -> Train:
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:
     scales = registry.build("scales", recipe["scales"])
     try:
-        scales.coefficients(*dynamics.schedule.at(1.0, torch.empty(0)))
+        scales.coefficients(*dynamics.schedule.at(1.0, torch.empty(0, dtype=torch.float64)))
     except Refused as error:
         name = recipe["schedule"]["name"]
         raise Refused(
@@ -177,7 +169,9 @@ def blueprint(
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := spread(recipe).embedding:
-        found["table"] = torch.empty(int(getattr(codec, "vocabulary", 0)), embedding, device="meta")
+        found["table"] = torch.empty(
+            int(getattr(codec, "vocabulary", 0)), embedding, dtype=torch.float32, device="meta"
+        )
     return found
 
 
@@ -209,7 +203,19 @@ def _network(
     if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
         takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
         raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
-    return registry.build("networks", widened(recipe, shape[0]), **{name: given[name] for name in GIVEN})
+    with _single():
+        return registry.build("networks", widened(recipe, shape[0]), **{name: given[name] for name in GIVEN})
+
+
+@contextmanager
+def _single() -> Iterator[None]:
+    """Inside, modules are made in float32, whatever torch's default dtype is."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def _known(table: str, fields: Mapping[str, Any]) -> type:

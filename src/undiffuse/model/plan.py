@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from undiffuse.core import registry
+from undiffuse.core import arguments, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution import Distribution
 from undiffuse.core.errors import Refused
@@ -72,6 +72,10 @@ def grid(times: Grid | Mapping[str, Any] | str | None) -> Grid | None:
     """The grid of this name or table; raises Refused for a draw of training times."""
     if times is None or isinstance(times, Grid):
         return times
+    if not isinstance(times, Mapping | str):
+        raise Refused(
+            f"times is a grid: a name, such as 'karras', or one such as times.Karras(), not {arguments.shown(times)}"
+        )
     table = times if isinstance(times, Mapping) else {"name": times}
     built = registry.build("times", table)
     if not isinstance(built, Grid):
@@ -84,11 +88,17 @@ def plan(
     recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None
 ) -> Plan:
     """What was asked for, else what the recipe says (of its own sampler only), else the sampler's own default."""
-    if steps is not None and steps < 1:
-        raise Refused(f"sampling needs at least 1 step, not {steps}")
+    steps = None if steps is None else arguments.whole(steps, "steps")
+    if steps is not None and not 1 <= steps <= MOST:
+        raise Refused(f"sampling needs {'at least 1 step' if steps < 1 else f'at most {MOST:,} steps'}, not {steps}")
     own = sampling(recipe)
     if sampler is not None:
-        own = Sampling(sampler=registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler)
+        built = registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler
+        if not isinstance(built, Sampler):
+            raise Refused(
+                f"sampler is a name, such as 'ddim', or a Sampler, such as DDIM(), not {arguments.shown(built)}"
+            )
+        own = Sampling(sampler=built)
     chosen = own.sampler or default_sampler(process)
     times = grid(times) or own.times or chosen.grid or default_grid(process)
     return Plan(chosen, times(process.schedule, steps or own.steps or chosen.default_steps))

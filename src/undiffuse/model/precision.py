@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, near
 
 NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ALIASES = {"fp32": "float32", "full": "float32", "bf16": "bfloat16"}  # what others call them
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 ORDERS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}  # what bfloat16 kernels want
 
@@ -29,8 +30,11 @@ def pick(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
 
 def named(name: str) -> torch.dtype:
     """The dtype of this name; raises Refused naming those there are."""
+    name = ALIASES.get(str(name), str(name))
     if name not in NAMES:
-        raise Refused(f"precision {name!r} is unknown; it can be auto, {', '.join(NAMES)}")
+        raise Refused(
+            f"precision {name!r} is unknown{near(name, ['auto', *NAMES])}; it can be auto, {', '.join(NAMES)}"
+        )
     return NAMES[name]
 
 

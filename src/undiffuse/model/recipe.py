@@ -12,6 +12,8 @@ from typing import Any
 
 import tomli_w
 
+from undiffuse.core import aliases
+from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.model.files import read_text, write_text
 from undiffuse.model.plain import refuse_deep
@@ -32,6 +34,15 @@ TABLES = (
     "train",
 )
 OPTIONAL = {"process", "scales", "denoiser", "conditions", "sampler"}
+KIND = {  # of the component that a table describes
+    "data": "data",
+    "codec": "codecs",
+    "schedule": "schedules",
+    "network": "networks",
+    "scales": "scales",
+    "objective": "objectives",
+    "sampler": "samplers",
+}
 LIMIT = 2**20  # bytes; a recipe is written by hand
 CHAIN = re.compile(
     r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){32}"""
@@ -64,6 +75,8 @@ class Recipe:
             return which
         if isinstance(which, Mapping):
             return cls.of("run", which)
+        if not isinstance(which, str | Path):
+            raise Refused(f"recipe is a name, a file, a run folder or tables, not {shown(which)}")
         path = Path(which)
         if os.path.isdir(path) and os.path.exists(path / FILE):  # a Path would raise for names that no file has
             return replace(cls.of(path.resolve().name, _parse(path / FILE)), home=path.absolute())
@@ -79,8 +92,9 @@ class Recipe:
     def of(cls, name: str, content: Mapping[str, Any]) -> "Recipe":
         """A recipe of these tables.
 
-        Raises Refused for a table that no recipe has, for one that is missing, for a name that is no file's, and for
-        values that TOML and JSON do not share or that are nested too deep.
+        A component's other name becomes its own. Raises Refused for a table that no recipe has, for one that is
+        missing, for a name that is no file's, and for values that TOML and JSON do not share or that are nested too
+        deep.
         """
         if name in ("", ".", "..") or set(name) & set("/\\\0"):
             raise Refused(f"a recipe is named as a file could be, without a folder: not {name!r}")
@@ -100,7 +114,9 @@ class Recipe:
             refuse_deep([content])
         except ValueError as error:
             raise Refused(f"recipe {name!r} cannot be read: {error}") from None
-        return cls(name, _plain({table: tables[table] for table in TABLES if table in tables}), str(about))
+        found = {table: tables[table] for table in TABLES if table in tables}
+        found |= {table: aliases.table(KIND[table], fields) for table, fields in found.items() if table in KIND}
+        return cls(name, _plain(found), str(about))
 
     def __getitem__(self, table: str) -> dict[str, Any]:
         return dict(self.tables.get(table, {}))

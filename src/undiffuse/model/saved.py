@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
+from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
-from undiffuse.model import parts
+from undiffuse.model import machine, parts
 from undiffuse.model.arrays import named, with_arrays
 from undiffuse.model.blueprint import TENSORS
 from undiffuse.model.description import FORMAT, Description
@@ -55,8 +56,11 @@ class Saved(ABC):
         return next(self.module.parameters()).device
 
     def to(self, precision: str = "auto", device: torch.device | str | None = None) -> Self:
-        """The same on a device, in a precision; the weights move, they are not copied."""
-        where = torch.device(device or self.device)
+        """The same on a device, in a precision; the weights move, they are not copied.
+
+        Raises Refused for a device that the machine does not have, and for an unknown precision.
+        """
+        where = self.device if device is None else machine.device(device)
         place(self.module, pick(precision, where, self.module), where)
         return self
 
@@ -163,6 +167,8 @@ def _arrays(found: Held, recipe: Recipe, what: str) -> dict[str, Tensor]:
 
 def _file(path: Path | str) -> tuple[Path, str]:
     """The file in a run folder, or at the path itself, and what it is called; raises Refused if there is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise Refused(f"the path of a run is a text or a Path, not {shown(path)}")
     path = Path(path)
     file = path / FILE if os.path.isdir(path) else path  # os.path, since a Path raises for names that no file has
     if not os.path.exists(path):

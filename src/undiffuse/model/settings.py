@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from undiffuse.core.arguments import SEEDS
 from undiffuse.core.errors import Refused
 from undiffuse.model.precision import NAMES
 
 RAMPS = ("none", "tenth", "power")
 AXES = {"label": (), "vector": (1,), "text": (1, 2), "image": (2, 3, 4)}  # of one value of each kind of condition
+DTYPES = ("uint8", "uint16", "float32")  # of images
 LONGEST = 4096  # tokens of a caption
 EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
@@ -71,6 +73,7 @@ class Train:
         self._require(("clip", "weight_decay"), lambda v: 0 <= v < math.inf, "0 or more")
         self._require(("held_out",), lambda v: 0 <= v < 1, "0 or more and below 1")
         self._require(("betas",), lambda v: all(0 <= b < 1 for b in v), "two numbers of 0 or more and below 1")
+        self._require(("seed",), lambda v: 0 <= v < SEEDS, "0 or more")
         self._require(("precision",), lambda v: v in {"auto", *NAMES}, f"auto or {' or '.join(NAMES)}")
         self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")
         self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
@@ -97,7 +100,7 @@ class Condition:
     model. length: at most so many bytes or tokens of a caption. of: of an image, how it is made of the item itself:
     "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the data have it. shape: of one value; the
     data say it. mean, std: of each number of a vector in the training data, by which it is standardised; of an image of
-    16 bit one each, which bring it to [-1, 1].
+    16 bit one each, which bring it to [-1, 1]. dtype: of an image in the training data.
     """
 
     drop: float = 0.0
@@ -108,6 +111,7 @@ class Condition:
     shape: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -120,6 +124,8 @@ class Condition:
             len(self.shape) not in AXES[self.kind] or min(self.shape) < 1 or math.prod(self.shape) > 2**24
         ):
             raise Refused(f"a condition of kind {self.kind!r} cannot have the shape {str(self.shape)[:80]}")
+        if self.dtype not in ("", *DTYPES):
+            raise Refused(f"a condition is of {', '.join(DTYPES)}, not {self.dtype[:40]!r}")
         moments = self.mean + self.std
         if moments and (
             not (self.shape if self.kind == "vector" else (1,)) == (len(self.mean),) == (len(self.std),)
@@ -136,4 +142,5 @@ class Condition:
     def described(self) -> dict[str, Any]:
         """The same with what the data said of it, in JSON's types."""
         said = {"shape": self.shape, "mean": self.mean, "std": self.std}
-        return self.written() | {name: list(value) for name, value in said.items() if value}
+        found: dict[str, Any] = {name: list(value) for name, value in said.items() if value}
+        return self.written() | found | ({"dtype": self.dtype} if self.dtype else {})

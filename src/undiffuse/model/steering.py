@@ -1,14 +1,17 @@
 """How guesses are steered while sampling: what a recipe's [sampler] table says of it, and what a person asks for."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.core.arguments import number, shown, text, whole
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.guidance.extrapolation import Interval, check_interval
 from undiffuse.guidance.truncation import WHOLE, check_truncation
 
+NUMBERS = ("rescale", "temperature", "top_p")
 OFF, STATIC, DYNAMIC, NEAREST = "none", "static", "dynamic", "nearest"
 PERCENTILE = 0.995  # of a dynamic threshold where none is said
 
@@ -35,12 +38,35 @@ class Steering:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
+        for name, value in self._plain():
+            object.__setattr__(self, name, value)
         check_interval(self.interval)
         if self.rescale is not None and not 0 <= self.rescale <= 1:
             raise Refused(f"rescale is a share: from 0 to 1, not {self.rescale:g}")
         percentile(self.threshold)
         level(self.threshold)
         check_truncation(**self.cut)
+
+    def _plain(self) -> Iterator[tuple[str, Any]]:
+        """What was given, as Python's own numbers; raises Refused, by its name, for what is of another type."""
+        if isinstance(self.guidance, Mapping):
+            yield (
+                "guidance",
+                {str(name): _finite(weight, f"guidance of {name}") for name, weight in self.guidance.items()},
+            )
+        elif self.guidance is not None:
+            yield "guidance", _finite(self.guidance, "guidance")
+        if self.interval is not None:
+            try:
+                low, high = self.interval
+            except (TypeError, ValueError):
+                raise Refused(f"interval is a pair (low, high) of noise levels, not {shown(self.interval)}") from None
+            yield "interval", (number(low, "interval"), number(high, "interval"))
+        yield from ((name, number(v, name)) for name in NUMBERS if (v := getattr(self, name)) is not None)
+        if self.threshold is not None:
+            text(self.threshold, "threshold")
+        if self.top_k is not None:
+            yield "top_k", whole(self.top_k, "top_k")
 
     def over(self, other: "Steering") -> "Steering":
         """This, and what the other says where this is silent."""
@@ -151,6 +177,12 @@ def refuse_unfit(steering: Steering, codec: Codec, embedded: bool = False) -> No
         if not codec.tokens:
             name = type(codec).__name__.lower()
             raise Refused(f"{asked}codec {name!r} makes none: guesses of values are kept in their range by threshold")
+
+
+def _finite(weight: Any, name: str) -> float:
+    if not math.isfinite(found := number(weight, name)):
+        raise Refused(f"{name} is a finite weight, not {found}")
+    return found
 
 
 def _weights(word: str) -> float | dict[str, float]:

@@ -70,8 +70,11 @@ def _bytes(captions: Sequence[str], length: int) -> Tensor:
     """The start, then each byte of UTF-8 plus one; 0 behind the end."""
     found = torch.zeros(len(captions), length, dtype=torch.int64)
     for row, caption in zip(found, captions, strict=True):
-        numbers = [START, *(byte + 1 for byte in caption.encode())][:length]
-        row[: len(numbers)] = torch.tensor(numbers)
+        try:
+            numbers = [START, *(byte + 1 for byte in caption.encode())][:length]
+        except UnicodeEncodeError:
+            raise Refused(f"the text {caption[:80]!r} is no valid Unicode") from None
+        row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
     return found
 
 

@@ -20,11 +20,11 @@ from undiffuse.model.settings import Condition
 from undiffuse.model.text import Captions
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
-TAKEN = {  # by arguments of denoisers and of a model's `sample`
-    *("x_t", "t", "x", "c_time", "drop", "n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices"),
-    *("progress", "random", "self", "interval", "rescale", "threshold", "temperature", "top_k", "top_p"),
-    *("classifier", "form", "of", "control", "control_weight"),
-}
+ASKED = (  # arguments of a model's `sample`
+    *("n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices", "progress", "interval", "rescale"),
+    *("threshold", "temperature", "top_k", "top_p", "classifier", "form", "control", "control_weight"),
+)
+TAKEN = {*ASKED, "x_t", "t", "x", "c_time", "drop", "random", "self", "of"}  # by these and by those of denoisers
 KINDS = {"label": "classes", "vector": "(count, d)", "text": "texts", "image": "(count, channels, height, width)"}
 
 
@@ -77,6 +77,8 @@ def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: s
             )
         shape, values = _shape(key, condition, data[key], name), data[key]
         said = {"shape": shape}
+        if condition.kind == "image":
+            said |= {"dtype": values.dtype.name}
         if condition.kind == "vector":
             moments = Whiten().fit(values)
             said |= {"mean": moments.mean, "std": moments.std}
@@ -84,7 +86,7 @@ def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: s
             low, high = int(values.min()), int(values.max())
             said |= {"mean": ((low + high) / 2,), "std": (((high - low) or 2) / 2,)}
         for field, value in said.items():
-            if getattr(condition, field) not in ((), value):
+            if getattr(condition, field) not in ((), "", value):
                 raise Refused(f"conditions.{key}.{field} is not taken from a recipe: the data say it; leave it out")
         found[key] = replace(condition, **said)
     return found

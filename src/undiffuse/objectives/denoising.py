@@ -75,7 +75,7 @@ def _falling(schedule: Schedule, t: Tensor) -> Tensor:
 
 
 def _unmasking(schedule: Schedule, t: Tensor) -> Tensor:
-    if float(schedule.alpha(torch.tensor(1.0))) > 0.5:
+    if float(schedule.alpha(torch.tensor(1.0, dtype=torch.float64))) > 0.5:
         raise Refused("weighting 'unmasking' is of tokens, and this schedule keeps all signal: take 'snr' or 'edm'")
     alpha, steps = schedule.alpha(t), schedule.steps
     if steps:

@@ -52,7 +52,7 @@ class AnnealedLangevin(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process = gaussian(denoiser.process, "annealed_langevin")
-        alpha_t, sigma_t = (float(c) for c in process.schedule.at(t, torch.empty(())))
+        alpha_t, sigma_t = (float(c) for c in process.schedule.at(t, torch.empty((), dtype=torch.float64)))
         size = _FACTORS[self.convention] * self.step_size * (sigma_t / self.sigma_last) ** 2
         x_t = langevin(lambda x: process.score(x, denoiser(x, t, **cond), t), x_t, size, self.updates, random)
         if float(process.schedule.sigma(s)) == 0:

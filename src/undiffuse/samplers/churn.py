@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from undiffuse.core.distribution import Normal
@@ -46,7 +45,7 @@ class Churned(Sampler):
             return x_t, t
         alpha_t, alpha_later = schedule.alpha(t), schedule.alpha(later)
         noisier = process.bridge(x_t, process.point(x_t), later, t, keep=alpha_later / alpha_t)
-        return Normal(noisier.mean, torch.as_tensor(noisier.var) * self.noise**2).sample(random), later
+        return Normal(noisier.mean, noisier.var * self.noise**2).sample(random), later
 
 
 def gaussian(process: Process, sampler: str) -> Any:

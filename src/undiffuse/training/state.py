@@ -32,7 +32,8 @@ class State:
             for name, value in each.state_dict().items()
         }
         for name, parameter in self.module.named_parameters():
-            held |= {f"{OPTIMISER}{moment}.{name}": value for moment, value in self.optimiser.state[parameter].items()}
+            moments = self.optimiser.state[parameter]
+            held |= {f"{OPTIMISER}{moment}.{name}": _single(moment, value) for moment, value in moments.items()}
         return held | {f"{HISTORY}{name}": value for name, value in self.history.items()}
 
     def restore(self, held: Mapping[str, Tensor], what: str) -> None:
@@ -57,9 +58,14 @@ class State:
                 for key, value in held.items()
                 if key.startswith(OPTIMISER) and key.split(".", 2)[2:] == [name]
             }
-            expected = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter} if own else {}
-            moments[i] = fit(own, expected, f"{what}, optimiser state of {name!r}")
+            expected = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.zeros((), dtype=torch.float32)}
+            moments[i] = fit(own, expected if own else {}, f"{what}, optimiser state of {name!r}")
         state = self.optimiser.state_dict()
         self.optimiser.load_state_dict(
             {"state": {i: m for i, m in moments.items() if m}, "param_groups": state["param_groups"]}
         )
+
+
+def _single(moment: str, value: Tensor) -> Tensor:
+    """A moment as a checkpoint has it: AdamW counts its steps in torch's default dtype, whatever that is."""
+    return value.float() if moment == "step" else value

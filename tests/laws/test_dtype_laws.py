@@ -1,0 +1,232 @@
+"""Nothing depends on torch's default dtype: a model is made, loaded, trained, sampled, steered and scored the same."""
+
+import ast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import undiffuse
+from undiffuse import editing, likelihood
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.grids import Listed
+from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.random import Random
+from undiffuse.core.sample import sample
+from undiffuse.core.sampler import Sampler
+from undiffuse.core.scales import Scales
+from undiffuse.core.schedule import Schedule
+from undiffuse.core.schedules import VP
+from undiffuse.core.times import Draw, Grid
+from undiffuse.model.recipe import Recipe
+
+SOURCE = Path(undiffuse.__file__).parent
+FACTORIES = {
+    "zeros",
+    "ones",
+    "empty",
+    "full",
+    "rand",
+    "randn",
+    "linspace",
+    "logspace",
+    "eye",
+    "tensor",
+    "scalar_tensor",
+}
+TIMES = torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+
+
+@contextmanager
+def default(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def agrees(made: Callable[[], Any]) -> None:
+    """What is made is the same under both defaults, in value and dtype."""
+    found: list[list[Tensor]] = []
+    for dtype in (torch.float32, torch.float64):
+        with default(dtype):
+            torch.manual_seed(0)
+            found.append(made())
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+def test_every_tensor_is_made_with_a_dtype():
+    """Layers of networks are built in float32 by one context; all else says what it makes."""
+    silent = []
+    for file in SOURCE.rglob("*.py"):
+        if file.relative_to(SOURCE).parts[0] == "networks":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            of_torch = isinstance(node.func.value, ast.Name) and node.func.value.id == "torch"
+            if of_torch and node.func.attr in FACTORIES and not any(word.arg == "dtype" for word in node.keywords):
+                silent.append(f"{file.relative_to(SOURCE)}:{node.lineno} torch.{node.func.attr}")
+    assert not silent, silent
+
+
+def test_schedules(schedule: Schedule):
+    def made() -> list[Tensor]:
+        new = type(schedule)(**{name: getattr(schedule, name) for name in registry.fields(type(schedule))})
+        each = [new.alpha, new.sigma, new.log_snr, new.prior_std, new.index]
+        return [*(f(TIMES) for f in each), new.time(torch.tensor([-3.0, 0.0, 2.0], dtype=torch.float64))]
+
+    agrees(made)
+
+
+def test_grids(grid: Grid):
+    agrees(lambda: [grid(VP(), 2 if isinstance(grid, Listed) else 7)])
+
+
+def test_draws_of_times(draw: Draw):
+    agrees(lambda: [draw(VP(), Random(0), 8)])
+
+
+def test_parameterizations(scales: Scales):
+    alpha = torch.tensor([0.9, 0.5], dtype=torch.float64)
+    agrees(lambda: [*scales.coefficients(alpha, (1 - alpha**2).sqrt()), scales.time(VP(), alpha)])
+
+
+def test_samplers(sampler: Sampler):
+    oracle = GaussianOracle(Gaussian(VP()), 0.2, 0.25)
+    agrees(lambda: [sample(oracle, (3, 2), sampler=sampler, steps=1 if sampler.grid else 3)])
+
+
+GIVEN: dict[str, Any] = {
+    "channels": 2, "shape": (2, 4, 4), "size": 4, "features": 2, "dimensions": 2, "classes": 3, "noise_levels": 10,
+}  # fmt: skip
+SMALL: dict[str, Any] = {"width": 8, "embedding": 8, "multipliers": (1,), "attention": (), "blocks": 1}
+TOKENS: dict[str, Any] = {"vocabulary": 5, "shape": (6,), "length": 6, "channels": 1, "size": 6}
+
+
+@pytest.mark.parametrize("name", registry.names("networks"))
+def test_networks(name: str):
+    """Built in float32, a network gives the same under both defaults, whatever it takes."""
+    fields = registry.fields(registry.get("networks", name))
+    inputs = [
+        (GIVEN, torch.ones(2, 2, 4, 4, dtype=torch.float32)),
+        (GIVEN | {"shape": (2,), "dimensions": 0}, torch.ones(2, 2, dtype=torch.float32)),
+        (TOKENS, torch.ones(2, 6, dtype=torch.int64)),
+        (TOKENS | {"shape": (1, 4, 4), "size": 4, "dimensions": 2}, torch.ones(2, 1, 4, 4, dtype=torch.int64)),
+        (TOKENS | {"shape": (3,), "size": 3, "vocabularies": (4, 4)}, torch.ones(2, 3, dtype=torch.float32)),
+        (
+            TOKENS | {"channels": 4, "shape": (4, 6), "features": 4, "dimensions": 1},
+            torch.ones(2, 4, 6, dtype=torch.float32),
+        ),
+    ]
+    ran = 0
+    for given, x in inputs:
+        sizes = {key: value for key, value in SMALL.items() if key in fields}
+        try:
+            with default(torch.float32):
+                network = registry.build("networks", {"name": name, **sizes}, **given).eval()
+                network(x, torch.tensor([3.0, 5.0], dtype=torch.float32))
+        except (Refused, RuntimeError, TypeError, ValueError, IndexError):
+            continue  # it takes something else
+        ran += 1
+        agrees(lambda network=network, x=x: [network(x, torch.tensor([3.0, 5.0], dtype=torch.float32)).detach()])
+    assert ran, f"{name} took none of these inputs: add its own"
+
+
+TRAIN: dict[str, Any] = {"steps": 2, "batch": 8, "warmup": 0, "previews": 1, "preview_every": 0, "held_out": 0.2}
+VALUES: dict[str, dict[str, Any]] = {
+    "schedule": {"name": "cosine"},
+    "scales": {"name": "velocity"},
+    "objective": {"name": "denoising"},
+    "train": TRAIN,
+}
+LINES = ["the war is over", "we want peace", "the law is good", "peace is good for us"]
+
+
+def runs(place: Path) -> dict[str, dict[str, Any]]:
+    """A recipe of each kind: pictures with labels, points, rows with categories, texts as tokens and as embeddings."""
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (40, 4, 4), dtype=np.uint8)
+    np.savez(place / "pictures.npz", images=pictures, labels=np.arange(40) % 2)
+    rows = "\n".join(f"{draw.normal():.3f},{'ab'[i % 2]},{i}" for i in range(40))
+    (place / "rows.csv").write_text(f"x,kind,y\n{rows}\n", encoding="utf-8")
+    (place / "lines.txt").write_text("\n".join(LINES[i % 4] for i in range(60)), encoding="utf-8")
+    text = {"name": "text", "path": str(place / "lines.txt"), "tokens": "words", "length": 5, "packing": "pad"}
+    transformer = {"width": 16, "depth": 1, "heads": 2}
+    return {
+        "pictures": VALUES
+        | {
+            "data": {"name": "file", "path": str(place / "pictures.npz")},
+            "codec": {"name": "pixels"},
+            "network": {"name": "unet", "width": 8, "multipliers": [1], "blocks": 1, "attention": []},
+            "conditions": {"label": {"drop": 0.5}},
+        },
+        "points": VALUES
+        | {
+            "data": {"name": "moons", "count": 40},
+            "codec": {"name": "whiten"},
+            "network": {"name": "mlp", "width": 8},
+        },
+        "rows": dict(Recipe.find("table-mixed").tables)
+        | {"data": {"name": "table", "path": str(place / "rows.csv")}, "conditions": {}, "train": TRAIN},
+        "tokens": dict(Recipe.find("text").tables)
+        | {"data": text, "network": {"name": "transformer", "time": "none", **transformer}, "train": TRAIN},
+        "embeddings": dict(Recipe.find("text-diffusion-lm").tables)
+        | {"data": text, "network": {"name": "sequence_transformer", **transformer}, "train": TRAIN},
+    }
+
+
+def asked(kind: str, model: undiffuse.Model) -> Iterator[Tensor]:
+    """What a person may ask of a run: samples, the way to them, a likelihood, guidance, edits."""
+    how: dict[str, Any] = {"steps": 3}
+    drawn = model.sample(3, seed=1, **how)
+    yield drawn
+    yield from model.trajectory(2, **how)
+    encoded, denoiser = model.codec.encode(drawn), model.denoiser
+    if kind == "pictures":
+        yield model.sample(3, label=1, guidance=3.0, interval=(0.1, 9.0), rescale=0.5, threshold="dynamic", **how)
+        half = torch.arange(16).reshape(1, 4, 4) < 8
+        for method in (*editing.METHODS, "replace", "repaint"):
+            yield editing.inpaint(model, drawn[0], half, method, steps=1)
+        yield editing.vary(model, drawn[0], steps=3)
+        yield editing.denoise(model, drawn[0], 9.0, steps=3)
+        yield editing.between(model, drawn[0], drawn[1], frames=3, steps=3)[0]
+        yield editing.outpaint(model, drawn[0], (4, 6), steps=1)
+    if kind in ("pictures", "points"):
+        yield likelihood.ode(denoiser, encoded, rtol=0.1, atol=0.1).log_prob
+    if kind == "tokens":
+        yield model.sample(3, temperature=0.7, top_p=0.9, **how)
+        yield editing.infill(model, drawn[0], torch.arange(5) < 2, steps=3)
+    if kind != "embeddings":
+        yield likelihood.elbo(denoiser, encoded, subset=3).nats
+
+
+@pytest.mark.parametrize("kind", ["pictures", "points", "rows", "tokens", "embeddings"])
+def test_runs(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Trained, loaded and asked under another default, a run gives the same bits; one run resumes under the other."""
+    monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path / "cache"))
+    recipe, found = runs(tmp_path)[kind], []
+    for dtype in (torch.float32, torch.float64):
+        out = tmp_path / str(dtype)
+        with default(dtype):
+            undiffuse.train(recipe, out=out).run(progress=False)
+            model = undiffuse.load(out, precision="float32")
+            found.append([*model.denoiser.state_dict().values(), *asked(kind, model)])
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+    with default(torch.float32):  # what the other default has begun
+        more = undiffuse.train(recipe, out=tmp_path / "torch.float64", overrides=["train.steps=3"], resume=True)
+        assert more.run(progress=False).facts["step"] == 3
