@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.ahead import ahead
 from undiffuse.data.broken import Broken, Outcome
 from undiffuse.data.resize import Resize
+from undiffuse.progress import progress_bar
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -174,7 +174,7 @@ class Images:
         raise Refused(f"the images in {self.where} have different {what}: {listed}.\n{advice}")
 
     def _progress(self, outcomes: Iterable[Outcome], count: int, what: str) -> Iterable[Outcome]:
-        return tqdm(outcomes, total=count, desc=f"{what} at images", unit="image", delay=2, leave=False)
+        return progress_bar(outcomes, total=count, desc=f"{what} at images", unit="image", delay=2, leave=False)
 
 
 def attempt(work: Callable[[], np.ndarray | Kind]) -> Outcome:

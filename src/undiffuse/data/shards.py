@@ -10,8 +10,6 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from tqdm import tqdm
-
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decode import ENDINGS, Images, Limits, known_channels
@@ -20,6 +18,7 @@ from undiffuse.data.labels import classify
 from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
 from undiffuse.data.source import Glance, Resized
+from undiffuse.progress import progress_bar
 
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 MOST = 100_000  # shards
@@ -127,7 +126,7 @@ def _samples(archive: Path) -> Iterator[Sample]:
     now = Sample("")
     try:
         with tarfile.open(archive, "r:") as tar:
-            for member in tqdm(tar, desc=f"looking at {archive.name}", unit="file", delay=2, leave=False):
+            for member in progress_bar(tar, desc=f"looking at {archive.name}", unit="file", delay=2, leave=False):
                 if not member.isreg() or member.sparse is not None:  # links and devices are no images
                     continue
                 folder, _, file = member.name.rpartition("/")

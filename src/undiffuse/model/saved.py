@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 from undiffuse.model import parts
 from undiffuse.model.arrays import named, with_arrays
 from undiffuse.model.blueprint import TENSORS
@@ -21,7 +22,7 @@ from undiffuse.model.description import FORMAT, Description
 from undiffuse.model.files import finite, fit, write_json, write_tensors
 from undiffuse.model.held import Held, held
 from undiffuse.model.labelled import is_classifier
-from undiffuse.model.precision import pick, place
+from undiffuse.model.precision import pick, place, place_checked
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
 
@@ -55,10 +56,24 @@ class Saved(ABC):
         return next(self.module.parameters()).device
 
     def to(self, precision: str = "auto", device: torch.device | str | None = None) -> Self:
-        """The same on a device, in a precision; the weights move, they are not copied."""
+        """The same on a device, in a precision; the weights move, they are not copied.
+
+        "auto" is bfloat16 where it pays, see `pick`, and where the network's output is the same then as in float32.
+        """
         where = torch.device(device or self.device)
-        place(self.module, pick(precision, where, self.module), where)
+        dtype = pick(precision, where, self.module)
+        if precision == "auto" and dtype is torch.bfloat16:
+            place_checked(self.module, where, self._attempt)
+        else:
+            place(self.module, dtype, where)
         return self
+
+    def _attempt(self) -> None:
+        """One call of what was trained, with noise."""
+        module: Any = self.module
+        shape = (1, *getattr(module, "state_shape", tuple)(self.shape))
+        noise = module.process.prior(shape).sample(Random(0))
+        module(noise.to(self.device), 1.0)
 
     def save(self, folder: Path | str) -> None:
         """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""
