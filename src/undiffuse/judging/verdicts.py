@@ -12,6 +12,7 @@ Curve = tuple[list[int], list[float]]
 FEWEST = 8  # losses, below which nothing is said
 CLOSE = 4.0  # sigma_0 between two embeddings, where 1 in 44 is taken for the other
 BLOWN, RISEN, LAGGING, GAINED = 2.0, 1.03, 1.05, 0.98  # ratios beyond which something is amiss
+START = 0.05  # of the steps so far: a first value behind it does not tell how the training began
 
 
 def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Card]:
@@ -59,14 +60,23 @@ def _near(curves: Mapping[str, Curve]) -> Card | None:
 
 
 def _stuck(curves: Mapping[str, Curve]) -> Card | None:
-    name = "validation_loss" if len(curves.get("validation_loss", ([], []))[1]) > 1 else "loss"
-    values = curves[name][1] if name == "validation_loss" else _tenths(curves["loss"][1]) if "loss" in curves else []
-    if len(values) < 2 or not values[0] > 0 or min(values[1:]) < GAINED * values[0]:
+    """Nothing gained since the start: where the log has it, of held-out data at step 0, else of the first batches."""
+    said, (steps, values) = "validation loss", curves.get("validation_loss", ([], []))
+    if not steps or steps[0] > START * _last(curves):
+        said, (steps, values) = "training loss", curves.get("loss", ([], []))
+        values = [max(values[0], _tenths(values)[0]), *_tenths(values)] if values else []
+    if len(values) < 2 or steps[0] > START * _last(curves) or not values[0] > 0:
         return None
-    said = "validation loss" if name == "validation_loss" else "training loss"
     first, best = values[0], min(values[1:])
+    if best < GAINED * first:
+        return None
     why = f"the {said} was {first:.4g} at first and {best:.4g} at best: is train.lr too low, or the data noise?"
     return Card("Stuck", f"{100 * (1 - best / first):.1f} % gained", why, "poor")
+
+
+def _last(curves: Mapping[str, Curve]) -> int:
+    """The last step of any curve."""
+    return max((steps[-1] for steps, _ in curves.values() if steps), default=0)
 
 
 def _overfitting(curves: Mapping[str, Curve]) -> Card | None:
