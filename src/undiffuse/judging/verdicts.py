@@ -20,11 +20,8 @@ def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Ca
     loss = curves.get("loss", ([], []))[1]
     if len(loss) < FEWEST and spoiled is None:
         return [Card("Too early to say", f"{len(loss)} losses", f"at least {FEWEST} lines of the log are needed")]
-    found = [
-        card
-        for card in (_diverging(loss, spoiled), _near(curves), _stuck(curves), _overfitting(curves), _lagging(curves))
-        if card is not None
-    ]
+    learned = _diverging(loss, spoiled) or _overfitting(curves) or _stuck(curves)  # the worst: each explains the next
+    found = [card for card in (_near(curves), learned, _lagging(curves)) if card is not None]
     return found or [_healthy(curves)]
 
 
@@ -85,7 +82,7 @@ def _overfitting(curves: Mapping[str, Curve]) -> Card | None:
         return None
     lowest = min(range(len(values)), key=values.__getitem__)
     there, loss = steps[lowest], curves["loss"]
-    before = [value for step, value in zip(*loss, strict=True) if step <= there]
+    before = [value for step, value in zip(*loss, strict=True) if step <= there] or loss[1][:1]
     after = [value for step, value in zip(*loss, strict=True) if step > there]
     if not values[lowest] > 0 or values[-1] <= RISEN * values[lowest] or not before or not after:
         return None
