@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 ROWS = [
     {"core"},
     {"oracles", "scales", "schedules", "times"},  # the core's, under the names that people import
+    {"progress"},
     {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
     {"model"},
     {"features"},

@@ -17,7 +17,7 @@ from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import Pixels
 from undiffuse.core.errors import Refused
 from undiffuse.model.settings import EMA_STD, Condition, Train
-from undiffuse.training import log
+from undiffuse.training import due, log
 from undiffuse.training.batches import Batches
 from undiffuse.training.ema import EMA, gamma, power
 from undiffuse.training.numbers import Numbers
@@ -66,10 +66,17 @@ def test_the_average_follows_the_weights_and_copies_buffers():
 
 @pytest.mark.parametrize(
     ("ramp", "step", "beta"),
-    [("tenth", 1, 2 / 11), ("tenth", 90, 0.91), ("power", 1, 0.4054), ("power", 1000, 0.99438), ("none", 1, 0.9999)],
+    [
+        ("tenth", 1, 2 / 11),
+        ("tenth", 90, 0.91),
+        ("none", 1, 0.9999),
+        # arXiv:2303.04137's released code (EMAModel.get_decay): 0, 0, then 1 - 2^(-3/4), 1 - 3^(-3/4) ...
+        *(("power", step + 1, beta) for step, beta in enumerate([0, 0, 0.4054, 0.5613, 0.6464])),
+        ("power", 1002, 1 - 1001**-0.75),
+    ],
 )
 def test_a_constant_decay_may_be_reached_by_a_ramp(ramp: Any, step: int, beta: float):
-    """X32; from there on it is the decay, and the gap between the two never comes back."""
+    """From there on it is the decay, and the gap between the two never comes back."""
     average = EMA.of(nn.Linear(1, 1), Train(steps=10, ema_decay=0.9999, ema_ramp=ramp))
     assert average.beta(step) == pytest.approx(beta, abs=5e-6 if beta > 0.99 else 5e-5)
     assert average.beta(10**8) == 0.9999
@@ -170,6 +177,19 @@ def test_the_log_is_cut_at_the_step_where_a_run_goes_on(tmp_path: Path):
     assert lines[0] == {"step": 2, "loss": 0.5, "levels": {"loss": [1.0]}, "bad": None}
     assert list((tmp_path / log.BOARD).glob("events*"))
     assert log.read(tmp_path / "absent") == []
+
+
+def test_previews_are_early_in_long_runs_and_at_the_start_of_all_but_the_shortest():
+    def shown(steps: int, every: int) -> list[int]:
+        settings = Train(steps=steps, preview_every=every)
+        return [step for step in range(steps + 1) if due.preview(settings, step)]
+
+    assert shown(1200, 500) == [0, 100, 200, 500, 1000, 1200]
+    assert shown(1000, 150) == [0, 100, 150, 300, 450, 600, 750, 900, 1000]
+    assert shown(400, 500) == [0, 400]
+    assert shown(90, 500) == [90]
+    assert shown(4, 2) == [0, 2, 4]
+    assert shown(1000, 0) == []
 
 
 def test_a_signal_is_noted_a_second_interrupts_and_all_is_put_back():

@@ -53,12 +53,38 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(whole: Path, tmp
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["00000009", "00000012"]
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(whole: Path, tmp_path: Path):
-    next(train(tiny.TABLES, out=tmp_path / "run"))
-    resumed = train(tmp_path / "run", resume=True)
-    assert resumed.step == 0
-    resumed.run(progress=False)
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(
+    whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, resume: bool
+):
+    """By another one in its folder or by --resume, with the same settings or others, and nothing of it is left."""
+    run = tmp_path / "run"
+    next(train(tiny.TABLES, out=run, overrides=["train.preview_every=1", "train.lr=0.5"]))
+    assert (run / "previews" / "step_000001.png").exists()
+    again = train(tiny.TABLES, out=run, resume=resume)
+    assert again.step == 0
+    assert ("run has no checkpoint to go on from: the training starts at step 0" in caplog.text) == resume
+    again.run(progress=False)
+    tiny.same(whole, run)
+    assert not (run / "previews").exists()
+    assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_to_resume_where_there_is_no_run_starts_one(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    train(tiny.TABLES, out=tmp_path / "run", resume=True).run(progress=False)
+    assert "run has no checkpoint to go on from: the training starts at step 0" in caplog.text
     tiny.same(whole, tmp_path / "run")
+
+
+def test_a_learning_rate_that_jumps_is_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    short = {**tiny.TABLES, "train": {**tiny.TABLES["train"], "steps": 8, "validate_every": 0, "snapshots": 0}}
+    train(short, out=tmp_path / "run").run(progress=False)
+    train(tmp_path / "run", resume=True).run(progress=False)
+    assert "jumps" not in caplog.text
+    longer = train(tmp_path / "run", resume=True, overrides=["train.steps=20"])
+    rates = [numbers["lr"] for numbers in longer]
+    assert "train.steps = 20 in place of 8 the cosine decay is stretched: the learning rate jumps from " in caplog.text
+    assert caplog.text.rstrip().endswith(f" at step 8 to {rates[0]:.3g}")
 
 
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
@@ -103,7 +129,7 @@ def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
 
 
 def test_an_existing_run_is_not_overwritten_by_mistake(tmp_path: Path):
-    next(train(tiny.TABLES, out=tmp_path / "run"))
+    next(train(tiny.TABLES, out=tmp_path / "run", overrides=["train.checkpoint_every=1"]))
     with pytest.raises(
         Refused, match=r"already holds a run: continue it with --resume, or choose another folder with --out"
     ):
@@ -114,7 +140,7 @@ def test_an_existing_run_is_not_overwritten_by_mistake(tmp_path: Path):
         train(tiny.TABLES, out=tmp_path / "other")
     with pytest.raises(Refused, match=r"thesis.txt is a file"):
         train(tiny.TABLES, out=tmp_path / "other" / "thesis.txt")
-    with pytest.raises(Refused, match=r"there is no run to resume in .*other"):
+    with pytest.raises(Refused, match=r"other is not empty, and holds no run"):
         train(tiny.TABLES, out=tmp_path / "other", resume=True)
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["thesis.txt"]
 

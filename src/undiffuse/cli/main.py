@@ -11,6 +11,7 @@ from undiffuse import __version__
 from undiffuse.cli import check_data, compare, edit, evaluate, listing, sample, score, show, train, tune
 from undiffuse.cli.commands import Command
 from undiffuse.core.errors import Refused
+from undiffuse.progress import messages
 
 # Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a step several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        sys.exit(app(words, prog_name="undiffuse", standalone_mode=False) or 0)
+        with messages():
+            sys.exit(app(words, prog_name="undiffuse", standalone_mode=False) or 0)
     except BrokenPipeError:  # whoever read the output has gone: `undiffuse list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)

@@ -1,8 +1,10 @@
-"""What every command shares: where it prints, its progress bar, and how long something took."""
+"""What every command shares: where it prints, its progress bar, and how it writes numbers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from undiffuse.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,23 +21,13 @@ def console() -> "Console":
 @contextmanager
 def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Yields `advance(done, total)`: a bar on stderr with rate and time left, for work of more than a second."""
-    from tqdm import tqdm
-
-    with tqdm(desc=title, unit=unit, delay=1) as bar:
+    with progress_bar(desc=title, unit=unit, delay=1) as moving:
 
         def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            moving.total = total
+            moving.update(done - moving.n)
 
         yield advance
-
-
-def duration(seconds: float) -> str:
-    """`8.4 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def count(number: float) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 from typer import Argument, Option
 
 from undiffuse.cli import options
-from undiffuse.cli.manners import duration, progress
+from undiffuse.cli.manners import progress
 from undiffuse.drawing.forms import Film, Form, choose
+from undiffuse.progress import duration
 
 
 def sample(

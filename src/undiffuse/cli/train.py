@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from undiffuse.cli.manners import duration
+from undiffuse.progress import duration
 
 if TYPE_CHECKING:
     from undiffuse.model.recipe import Recipe
@@ -50,9 +50,12 @@ def train(
     overrides += [] if held_out is None else [f"train.held_out={held_out}"]
     chosen, overrides = _chosen(recipe, data, overrides)
     training = train(chosen, out=out, overrides=overrides, resume=resume)
-    made = training.run()
-    if training.stopped:  # training has said how to go on
-        raise Exit(128 + training.stopped)  # 130 after Ctrl-C, 143 after SIGTERM
+    try:
+        made = training.run()
+    except (KeyboardInterrupt, SystemExit):  # training has said how to go on
+        if not training.stopped:
+            raise
+        raise Exit(128 + training.stopped) from None  # 130 after Ctrl-C, 143 after SIGTERM
     if not training.accelerator.is_main_process:
         return
     print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")

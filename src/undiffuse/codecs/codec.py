@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.progress import progress_bar
 
 SLICE = 2**24  # bytes that are looked at together
 
@@ -81,7 +81,7 @@ def fitted(table: Mapping[str, Any], x: Items, **known: Any) -> Codec:
 def slices(x: Items) -> Iterator[np.ndarray]:
     """The items, (k, *shape) at a time."""
     step = max(1, SLICE * len(x) // max(1, x.nbytes))
-    starts = tqdm(range(0, len(x), step), desc="measuring", unit="slice", delay=2, leave=False)
+    starts = progress_bar(range(0, len(x), step), desc="measuring", unit="slice", delay=2, leave=False)
     return (x[i : i + step] for i in starts)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.ahead import ahead
@@ -29,6 +28,7 @@ from undiffuse.model.picture import (
     kind,
     read,
 )
+from undiffuse.progress import progress_bar
 
 __all__ = ["ENDINGS", "Content", "Images", "Kind", "Limits", "Target", "attempt", "known_channels", "read"]
 
@@ -190,7 +190,7 @@ class Images:
         raise Refused(f"the images in {self.where} have different {what}: {listed}.\n{advice}")
 
     def _progress(self, outcomes: Iterable[Outcome], count: int, what: str) -> Iterable[Outcome]:
-        return tqdm(outcomes, total=count, desc=f"{what} at images", unit="image", delay=2, leave=False)
+        return progress_bar(outcomes, total=count, desc=f"{what} at images", unit="image", delay=2, leave=False)
 
 
 def attempt(work: Callable[[], Any]) -> Outcome:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
@@ -17,6 +16,7 @@ from undiffuse.model.recipe import Recipe
 from undiffuse.model.saved import Saved
 from undiffuse.model.settings import Condition
 from undiffuse.model.told import conditions
+from undiffuse.progress import progress_bar
 
 BLOCK = 1024  # pictures
 Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, width) and which they are -> (k, ...)
@@ -89,7 +89,7 @@ def _made(data: Dataset, name: str, of: str) -> np.ndarray:
         raise Refused(f"conditions.{name}.of = {of!r}: write {usage}") from None
     whole, white = data.x.dtype.kind in "iu", _white(data)
     parts: list[np.ndarray] = []
-    for start in tqdm(range(0, len(data), BLOCK), desc=f"making {name}", unit="block", delay=2, leave=False):
+    for start in progress_bar(range(0, len(data), BLOCK), desc=f"making {name}", unit="block", delay=2, leave=False):
         which = np.arange(start, min(start + BLOCK, len(data)))
         part = make(torch.from_numpy(data.x[which].astype(np.float32)) / white, which).numpy() * white
         parts.append((part.round() if whole else part).astype(data.x.dtype))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
-from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Items, chunk
+from undiffuse.progress import progress_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ def survey(x: Items, name: str) -> Survey:
     low, high = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
     blank: dict[bytes, bytes] = {}
     step = chunk(x)
-    with tqdm(total=len(x), desc=f"checking {name}", unit="item", delay=2, leave=False) as bar:
+    with progress_bar(total=len(x), desc=f"checking {name}", unit="item", delay=2, leave=False) as bar:
         for start in range(0, len(x), step):
             part = x[start : start + step]
             rows = slice(start, start + len(part))

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from tqdm import tqdm
-
 from undiffuse.core.errors import Refused
 from undiffuse.data.decode import ENDINGS
+from undiffuse.progress import progress_bar
 
 GZIP = b"\x1f\x8b"
 DIGIT = re.compile(r"\d")
@@ -114,7 +113,7 @@ def _members(archive: Path) -> dict[str, Place]:
                     f"`mv {there} {there}.gz && gunzip {there}.gz`"
                 )
         with tarfile.open(archive, "r:") as tar:
-            for member in tqdm(tar, desc=f"looking at {archive.name}", unit="file", delay=2, leave=False):
+            for member in progress_bar(tar, desc=f"looking at {archive.name}", unit="file", delay=2, leave=False):
                 name = member.name.removeprefix("./")
                 parts = name.split("/")
                 if member.isdir() or parts[-1].startswith(".") or "__MACOSX" in parts:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from undiffuse.codecs.text import UNKNOWN, opened, words
 from undiffuse.codecs.text import Text as Codec
@@ -17,6 +16,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.passages import Piece, files, passages
 from undiffuse.data.room import Kept, find, gather, place
 from undiffuse.data.source import Glance, Stored
+from undiffuse.progress import progress_bar
 
 BLOCK = 64  # packed items that are held out together
 ROWS = 4096  # items that are made at once
@@ -107,7 +107,7 @@ class Text(Stored):
     def _pieces(self, title: str) -> Iterator[Piece]:
         """All text, behind a bar where that takes long."""
         size = sum(file.stat().st_size for file in self._files)
-        with tqdm(total=size, desc=title, unit="B", unit_scale=True, delay=2, leave=False) as bar:
+        with progress_bar(total=size, desc=title, unit="B", unit_scale=True, delay=2, leave=False) as bar:
             for file in self._files:
                 yield from passages(file, self.key, self.packing == "pad", bar.update)
 

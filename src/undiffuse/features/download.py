@@ -6,9 +6,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tqdm import tqdm
-
 from undiffuse.core.errors import Refused
+from undiffuse.progress import progress_bar
 
 BLOCK = 2**20
 WAIT = 30  # seconds without a byte
@@ -60,7 +59,7 @@ def _append(url: str, part: Path) -> None:
         total = have + int(length) if length else None
         with (
             part.open("ab" if goes_on else "wb") as file,
-            tqdm(desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, delay=2) as bar,
+            progress_bar(desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, delay=2) as bar,
         ):
             while block := answer.read(BLOCK):
                 bar.update(file.write(block))

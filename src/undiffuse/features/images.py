@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
+from undiffuse.progress import progress_bar
 
 BATCH = 32
 
@@ -57,7 +57,7 @@ def resize(x: Tensor, size: int) -> Tensor:
 def walk(x: np.ndarray, see: Callable[[np.ndarray], Tensor], name: str, batch: int = BATCH) -> np.ndarray:
     """`see` applied to a batch at a time, with a progress bar; raises Refused for numbers that are not finite."""
     found = []
-    with tqdm(total=len(x), desc=f"features {name}", unit="item", delay=2, leave=False) as bar:
+    with progress_bar(total=len(x), desc=f"features {name}", unit="item", delay=2, leave=False) as bar:
         for i in range(0, len(x), batch):
             found.append(see(x[i : i + batch]).float().cpu().numpy())
             bar.update(len(found[-1]))

@@ -10,9 +10,7 @@ from torch import nn
 from undiffuse import pictures
 from undiffuse.data.dataset import Dataset
 from undiffuse.drawing.draw import reader
-from undiffuse.judging import training_page
 from undiffuse.model import told
-from undiffuse.model.label_model import LabelModel
 from undiffuse.model.model import Model
 from undiffuse.training.batches import Batches
 from undiffuse.training.validation import Validation
@@ -28,16 +26,17 @@ def validate(objective: Any, unseen: Batches, averaged: nn.Module, trained: nn.M
     device = next(averaged.parameters()).device
     validation = Validation(objective, unseen.to(device))
     others: Mapping[str, Any] = getattr(objective, "beside", {})
+    loss = validation(averaged)
     return {
-        "validation_loss": validation(averaged),
-        "validation_loss_raw": validation(trained.eval()),
+        "validation_loss": loss,
+        "validation_loss_raw": loss if trained is averaged else validation(trained.eval()),
         "levels": validation.levels(averaged, objective),
         **{f"validation_{name}": Validation(other, unseen.to(device))(averaged) for name, other in others.items()},
     }
 
 
 def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
-    """What the averaged weights make of the same noise every time, one class a column, and the page on the training."""
+    """What the averaged weights make of the same noise every time, one class a column."""
     points = learned.kind == "points"
     some = learned.some(CLOUD if points else count)
     count = CLOUD if points else count
@@ -53,12 +52,6 @@ def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int)
             drawn, beside=beside, columns=columns, names=learned.columns, categories=learned.categories
         )
     pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
-    training_page.write(folder)
-
-
-def page(folder: Path, count: int, learned: Dataset, model: LabelModel, step: int) -> None:
-    """What a classifier, which draws nothing, shows of itself: the page on the training."""
-    training_page.write(folder)
 
 
 def _labels(model: Model, count: int) -> list[str] | None:

@@ -19,8 +19,9 @@ from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import of_recipe
 from undiffuse.data.paths import absolute, located
-from undiffuse.jobs.continued import refuse, refuse_classes
-from undiffuse.jobs.shown import page, preview, validate
+from undiffuse.jobs.continued import announce, clear, refuse, refuse_classes
+from undiffuse.jobs.shown import preview, validate
+from undiffuse.judging import training_page
 from undiffuse.likelihood.terms import prior
 from undiffuse.model import parts, saved, told
 from undiffuse.model.arrays import named, with_arrays
@@ -40,14 +41,16 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Kind:
-    """What a recipe trains. build: the module with its first weights. made: what holds it then. show: for previews."""
+    """What a recipe trains. build: the module with its first weights. made: what holds it then. show: for previews,
+    of what draws samples.
+    """
 
     build: Callable[..., nn.Module]
     made: type[Model] | type[LabelModel]
-    show: Callable[..., None]
+    show: Callable[..., None] | None = None
 
 
-SAMPLES, LABELS = Kind(parts.predictor, Model, preview), Kind(parts.classifier, LabelModel, page)
+SAMPLES, LABELS = Kind(parts.predictor, Model, preview), Kind(parts.classifier, LabelModel)
 
 
 def train(
@@ -60,9 +63,11 @@ def train(
     """Prepare a training run; iterate over what is returned, or call its `run()`, which gives a `Model`, or of a
     classifier's recipe a `LabelModel`.
 
-    recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>.
-    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint; only FREE may differ then,
-    and the data must be the same. The run folder is this process's alone until the run ends.
+    recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>; what
+    a run left there that came to no checkpoint is removed.
+    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint, or start where there is no
+    run; only FREE may differ then, and the data must be the same. The run folder is this process's alone until the run
+    ends.
     Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
     """
     if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
@@ -116,13 +121,15 @@ def train(
         beside = told.tensors(conditions, held_out.conditions)
         unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(validate, objective, unseen)
-    show = partial(kind.show, folder, settings.previews, learned)
-    kept = {"validate": check, "preview": show, "stamp": described["digest"]}
+    show = partial(kind.show, folder, settings.previews, learned) if kind.show else None
+    page = partial(training_page.write, folder)
+    kept = {"validate": check, "preview": show, "page": page, "stamp": described["digest"]}
     workers = accelerator()
     own(folder)
     lock = claim(folder) if workers.is_main_process else None
     try:
         refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
+        going = announce(folder, settings, resume)
         training = Training(module, objective, batches, settings, make, folder=folder, lock=lock, **kept)
         if settings.compile:
             module.network.compile()  # alone: what stands around it checks its arguments in Python
@@ -130,6 +137,8 @@ def train(
             training.resume()
         workers.wait_for_everyone()  # every process has seen the folder as it was
         if lock:
+            if not going:
+                clear(folder)
             resolved.save(folder)
     except BaseException:
         if lock:
@@ -168,7 +177,7 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     if learned.vocabulary and "vocabulary" not in registry.fields(registry.get("codecs", name)):
         raise Refused(
             f"the data {learned.name!r} are tokens of {learned.vocabulary} symbols, and codec {name!r} is for values: "
-            "write codec.name = 'tokens' and process.name = 'categorical'"
+            "add --set codec.name=tokens process.name=categorical"
         )
     if learned.categories and "categories" not in registry.fields(registry.get("codecs", name)):
         words = [column for column, names in zip(learned.columns, learned.categories, strict=True) if names]

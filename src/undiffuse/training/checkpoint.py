@@ -9,6 +9,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.model.files import read_json, read_tensors, sweep, whole, write_json, write_tensors
+from undiffuse.model.precision import NAMES
 
 FOLDER = "checkpoints"
 TENSORS, STATE = "state.safetensors", "state.json"
@@ -19,6 +20,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {  # what a state holds at least
         isinstance(v, list) and all(isinstance(p, list) and len(p) == 2 and all(map(_number, p)) for p in v)
     ),
     "stamp": lambda v: isinstance(v, str),
+    "precision": lambda v: v in ("auto", *NAMES),  # what it was trained in
 }
 
 
@@ -40,6 +42,7 @@ def newest(run: Path) -> Path | None:
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """A checkpoint's tensors and JSON object; raises Refused if it is broken. Runs no code from the files."""
     state = read_json(path / STATE, "checkpoint")
+    state.setdefault("precision", "auto")  # of runs from before it was written down
     for key, fits in FIELDS.items():
         if not fits(state.get(key)):
             raise Refused(f"checkpoint {path} is broken: its {STATE} lacks or spoils {key!r}")

@@ -39,8 +39,12 @@ def tenth(step: int) -> float:
 
 
 def three_quarters(step: int) -> float:
-    """1 - (1 + n)^(-3/4) after n = step steps, 1, 2 ...: the ramp of arXiv:2303.04137's released code."""
-    return 1 - (1 + step) ** -0.75
+    """1 - max(1, n - 1)^(-3/4) after n = step steps, 1, 2 ...: 0, 0, .405, .561 ..., so that the first two are copied.
+
+    The ramp of arXiv:2303.04137's released code, whose counter is two steps behind: 1 - (1 + k)^(-3/4) with k = n - 2,
+    and 0 up to there.
+    """
+    return 1 - max(1, step - 1) ** -0.75
 
 
 RAMPS: dict[str, Callable[[int], float]] = {"none": lambda step: 1.0, "tenth": tenth, "power": three_quarters}

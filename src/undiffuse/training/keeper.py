@@ -58,6 +58,11 @@ class Keeper:
         }
         self._files.submit(tracks.save, self.folder, step, self._tracks.of(held))
 
+    def submit(self, job: Callable[[], Any]) -> None:
+        """Do something else that writes into the folder, in the background."""
+        if self.folder is not None:
+            self._files.submit(job)
+
     @property
     def writing(self) -> bool:
         """Whether something is still on its way to the disk."""

@@ -1,7 +1,8 @@
 """The training loop: one optimiser step a turn, and every turn's numbers handed out."""
 
-import logging
 import math
+import shlex
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +14,10 @@ from filelock import BaseFileLock
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.precision import pick
+from undiffuse.model.precision import named
 from undiffuse.model.settings import Train
-from undiffuse.training import checkpoint, tracks
+from undiffuse.progress import LOGGER
+from undiffuse.training import checkpoint, due, shown, tracks
 from undiffuse.training.batches import Batches
 from undiffuse.training.blame import Collapsed, Diverged, blame
 from undiffuse.training.ema import EMA
@@ -29,6 +31,7 @@ from undiffuse.training.stop import Stop
 
 LOSS, NORM = 0, 1  # places in what is remembered of every step until the log is written
 RECENT = 100  # steps whose gradient norms are remembered
+FIRST = 10  # steps after which a run says how long it will take
 
 M = TypeVar("M", bound=Result)
 
@@ -39,7 +42,7 @@ class Training(Generic[M]):
     for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, images_per_second, and
     validation_loss where measured.
     Ctrl-C and SIGTERM finish the step, write the checkpoint and the model, and end the iteration; `stopped` then holds
-    the signal.
+    the signal. `run()` raises KeyboardInterrupt then, or SystemExit, and returns a whole run's result only.
     Everything random is keyed by (seed, step, sample): a resumed run is the uninterrupted one, on a CPU bit for bit,
     and several processes, or a batch in parts, do what one does, to rounding.
     Raises Diverged where the loss is not a number, Collapsed where embeddings are one point, and
@@ -57,19 +60,22 @@ class Training(Generic[M]):
         folder: Path | None = None,
         validate: Callable[[nn.Module, nn.Module], Mapping[str, Any]] | None = None,
         preview: Callable[[M, int], None] | None = None,
+        page: Callable[[], Path] | None = None,
         stamp: str = "",
         lock: BaseFileLock | None = None,
     ) -> None:
         """result: makes what is saved of the averaged module and the step. folder: where, None writes nothing.
 
         validate: numbers (and lists of them) about the averaged module and the trained one. preview: shows what the
-        result can do. stamp: what the data are; a run goes on with the same only. lock: released when the run ends.
+        result can do. page: draws how the training goes; in the background, after each preview.
+        stamp: what the data are; a run goes on with the same only. lock: released when the run ends.
         """
         self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
         self.accelerator = accelerator()
         self.device = self.accelerator.device
         self.data = data.to(self.device)
-        self._result, self._validate, self._preview, self._stamp, self._lock = result, validate, preview, stamp, lock
+        self._result, self._validate, self._preview, self._page = result, validate, preview, page
+        self._stamp, self._lock = stamp, lock
         self.module = module.to(self.device).train()
         self.ema = EMA.of(self.module, settings)
         self._tracks = tracks.tracks(self.module, self.ema) if settings.snapshots else {}
@@ -81,6 +87,7 @@ class Training(Generic[M]):
         self._keeper = Keeper(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
+        self.numbers: dict[str, Any] = {}  # the last of each in the log
         self._pending: list[Tensor] = []  # (loss, norm) of the steps since the last line of the log
         self._norms: deque[float] = deque(maxlen=RECENT)
         self._recent: deque[float] = deque(maxlen=20)  # seconds of the last steps
@@ -114,21 +121,32 @@ class Training(Generic[M]):
                 raise Refused(f"the data are not those that {self.folder} was trained on: a run goes on with the same")
             self._state.restore(held, what=f"checkpoint {path}")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            if self.settings.precision == "auto" != state["precision"]:
+                self._step.dtype = named(state["precision"])
             self._pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
             self._saved = self.step  # the model too: it is written before its checkpoint
         return self
 
     def run(self, progress: bool = True) -> M:
-        """Train to the end, or until stopped, behind a bar with rate and time left; returns the result."""
-        from tqdm import tqdm
+        """Train to the end, behind a bar with rate and time left, or lines where there is no terminal; the result.
 
+        After Ctrl-C everything is saved, and KeyboardInterrupt raised; after SIGTERM SystemExit. A later run with
+        `resume=True` goes on from there.
+        """
         quiet = not progress or not self.accelerator.is_main_process
-        with tqdm(total=self.settings.steps, initial=self.step, disable=quiet, unit="step", desc="training") as bar:
-            for numbers in self:
-                bar.update()
-                if numbers["step"] % 10 == 0:
-                    bar.set_postfix(loss=f"{numbers['loss']:.4f}", images_s=f"{numbers['images_per_second']:.0f}")
+        for _ in self if quiet else shown.shown(self, self.settings, self.step):
+            pass
+        if self.stopped == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.stopped:
+            raise SystemExit(128 + self.stopped)
         return self.result
+
+    def __repr__(self) -> str:
+        return f"<Training: {', '.join(f'{name} {text}' for name, text in shown.facts(self).items())}>"
+
+    def _repr_html_(self) -> str:
+        return shown.html(self)
 
     def __iter__(self) -> Iterator[Numbers]:
         with self.stop:
@@ -140,10 +158,10 @@ class Training(Generic[M]):
             self._end()
             raise StopIteration
         begins = self._log is None
-        if self._log is None:
-            self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
         try:
             with self.stop:
+                if begins:
+                    self._begin()
                 started = time.perf_counter()
                 numbers = self._turn()
                 self._recent.append(time.perf_counter() - started)
@@ -154,6 +172,18 @@ class Training(Generic[M]):
         except Refused:
             self._close()
             raise
+
+    def _begin(self) -> None:
+        """What comes before the first step: the log, the precision, and at step 0 how the first weights do."""
+        self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
+        self._began = self.step
+        why = "as before" if self._step.dtype else self._step.choose()
+        LOGGER.info("computing in %s: %s", self._step.precision, why)
+        if self.step == 0:
+            if self._validate and self.settings.validate_every:
+                measured = self._validate(self.ema.module, self.ema.module)
+                self._log_line({"step": 0, "seconds": 0.0, **measured})
+            self._show()
 
     def _turn(self) -> dict[str, float | Tensor]:
         """One optimiser step."""
@@ -173,24 +203,37 @@ class Training(Generic[M]):
         self._keeper.check()
         numbers["images_per_second"] = settings.batch * len(self._recent) / sum(self._recent)
         measured: Mapping[str, Any] = {}
-        if self._validate and self._due(settings.validate_every):
+        if self._validate and due.now(settings.validate_every, self.step, settings.steps):
             measured = self._validate(self.ema.module, self.module)
             self.module.train()
         if measured or self.step % settings.log_every == 0 or self.finished:
             self._write(numbers, measured)
         if tracks.due(self.step, settings.steps, settings.snapshots):
             self._keeper.snapshot(self.step, self._tracks)
-        if self._due(settings.checkpoint_every):
+        if due.now(settings.checkpoint_every, self.step, settings.steps):
             self.save()
-        if self._preview and self._due(settings.preview_every) and self.accelerator.is_main_process:
-            self._preview(self.result, self.step)
+        self._show()
+        if self.step == self._began + FIRST and not self.finished:
+            self._say_pace()
         if self.stopped or self.finished:
             self._end()
         return Numbers({**numbers, **{key: value for key, value in measured.items() if isinstance(value, float)}})
 
-    def _due(self, every: int) -> bool:
-        """Whether something that happens every so many steps, and after the last one, happens now; 0 is never."""
-        return every > 0 and (self.finished or self.step % every == 0)
+    def _show(self) -> None:
+        """A preview, and the page in the background, where they are due."""
+        if not due.preview(self.settings, self.step) or not self.accelerator.is_main_process:
+            return
+        if self._preview:
+            self._preview(self.result, self.step)
+        if self._page:
+            self._keeper.submit(self._page)
+
+    def _say_pace(self) -> None:
+        """How fast it goes, how long it will take, what memory it needs, and where to watch it."""
+        later = list(self._recent)[1 - FIRST :]  # the first step builds what the others use
+        pace = shown.pace(sum(later) / len(later), self.settings.steps - self.step, self.device)
+        due_page = self.folder is not None and self._page is not None and self.settings.preview_every > 0
+        LOGGER.info("%s%s", pace, f"; watch it in {self.folder}/training.html" if due_page else "")
 
     def _end(self) -> None:
         """What is left to do when no step follows: the state on the disk, the log closed, and word of how to go on."""
@@ -200,10 +243,8 @@ class Training(Generic[M]):
         self._close()
         if self.stopped and not self._told:
             self._told = True
-            again = f"; go on with: undiffuse train {self.folder} --resume" if self.folder else ""
-            logging.getLogger("undiffuse").warning(
-                "stopped and saved at step %d of %d%s", self.step, self.settings.steps, again
-            )
+            again = f"; go on with: undiffuse train {shlex.quote(str(self.folder))} --resume" if self.folder else ""
+            LOGGER.warning("stopped and saved at step %d of %d%s", self.step, self.settings.steps, again)
 
     def _close(self) -> None:
         """Give back the log and the run folder."""
@@ -219,11 +260,15 @@ class Training(Generic[M]):
         signs: Mapping[str, float] = getattr(self.module, "signs", dict)()
         line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds, **signs})
         self._pending = []
-        if self._log is not None:
-            self._log.write({**line, **measured})
+        self._log_line({**line, **measured})
         trouble: Any = getattr(self.module, "trouble", None)
         if trouble and (why := trouble(signs)):
             raise Collapsed(f"training is lost at step {self.step}; {self._keeper.good()}. {why}")
+
+    def _log_line(self, line: Mapping[str, Any]) -> None:
+        self.numbers |= line
+        if self._log is not None:
+            self._log.write(line)
 
     def _seen(self) -> list[list[float]]:
         """Loss and norm of each step since the last line; raises Diverged if one is no number."""
@@ -236,7 +281,7 @@ class Training(Generic[M]):
         """Copy the state and have it written: the checkpoint, the model; old checkpoints are dropped."""
         pending = self._seen()
         self._saved = self.step
-        state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp}
+        state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp, "precision": self._step.precision}
         self._keeper.checkpoint(self.step, self._state.tensors(), self.ema.module, state)
 
     def _refuse_nan(self, pair: Sequence[float], step: int) -> None:
@@ -244,6 +289,7 @@ class Training(Generic[M]):
             self._norms.append(pair[NORM])
             return
         what = f"the loss is {pair[LOSS]}" if not math.isfinite(pair[LOSS]) else "the gradient is not a number"
-        half = pick(self.settings.precision, self.device, self.module) is torch.bfloat16
-        why = blame(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings.warmup, half)
-        raise Diverged(f"{what} at step {step}; {self._keeper.good()}. {why}")
+        good, half = self._keeper.good(), self._step.dtype is torch.bfloat16
+        saved = self.folder if self.folder and checkpoint.newest(self.folder) else None
+        why = blame(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings, half, saved)
+        raise Diverged(f"{what} at step {step}; {good}. {why}")

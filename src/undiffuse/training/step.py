@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.model.machine import out_of_memory
-from undiffuse.model.precision import autocast, pick
+from undiffuse.model.precision import autocast
 from undiffuse.model.settings import Train
 from undiffuse.training.batches import Ahead, Batches, Dealt
 from undiffuse.training.chance import seeded
 from undiffuse.training.history import History
 from undiffuse.training.memory import largest
+from undiffuse.training.precision import choose
 from undiffuse.training.processes import average
 from undiffuse.training.rate import rate
 
@@ -27,6 +28,7 @@ class Step:
 
     A batch in parts, or among processes, has the gradient of the whole batch, to rounding: every item's data, noise and
     time are keyed by its place in the batch.
+    dtype: what is multiplied in, the weights staying float32; chosen with the first gradient, unless it is set before.
     history: the last losses at each time, where the objective's times are drawn by them; else None.
     """
 
@@ -53,15 +55,15 @@ class Step:
         self._parts = _parts(settings, accelerator.num_processes, accelerator.process_index)
         self._rows = slice(self._parts[0].start, self._parts[-1].stop)
         self._fetch = Ahead(data, self._rows)
-        self._autocast = autocast(settings.precision, accelerator.device, module)
-        half = pick(settings.precision, accelerator.device, module) is torch.bfloat16
-        self._channels_last = accelerator.device.type == "cpu" and not half  # a tenth faster there, slower in bfloat16
+        self.dtype: torch.dtype | None = None
 
     def gradient(self, step: int) -> Tensor:
         """Compute the gradient of a step and clip it; returns the loss and the gradient's norm before, (2,).
 
         Raises Refused where memory runs out, with the part of the batch that fits.
         """
+        if self.dtype is None:
+            self.choose()
         dealt = self._fetch(step)
         self._noted = []
         try:
@@ -73,6 +75,16 @@ class Step:
         loss = average(self.accelerator, torch.stack(losses).sum(), self._parameters)
         norm = self.accelerator.clip_grad_norm_(self._parameters, self.settings.clip or torch.inf)
         return torch.stack([loss, torch.as_tensor(norm)])
+
+    @property
+    def precision(self) -> str:
+        """The dtype's name, for a checkpoint and for people."""
+        return str(self.dtype or "auto").removeprefix("torch.")
+
+    def choose(self) -> str:
+        """Choose the dtype; returns why it is this one, in words."""
+        self.dtype, why = choose(self.settings.precision, self.accelerator, self.module, self.objective, self.data)
+        return why
 
     def update(self, step: int) -> float:
         """Take the step with the gradient there is; returns the learning rate."""
@@ -96,12 +108,13 @@ class Step:
         """Add the gradient of a part of the batch; returns its share of the loss."""
         random, offset = self.data.random, self._rows.start
         x_0, cond = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
-        if self._channels_last and x_0.ndim == 4:
+        dtype, device = self.dtype or torch.float32, self.accelerator.device
+        if device.type == "cpu" and dtype is torch.float32 and x_0.ndim == 4:  # a tenth faster, slower in bfloat16
             x_0 = x_0.contiguous(memory_format=torch.channels_last)
         path = (self.accelerator.process_index, *([part.start] if len(self._parts) > 1 else []))
         chance = random.fold(CHANCE, step, *path).seed
         slots = torch.arange(part.start, part.stop)
-        with seeded(chance, self.accelerator.device), self._autocast:
+        with seeded(chance, device), autocast(dtype, device):
             loss = self._losses(x_0, random.fold(NOISE, step).at(slots), cond).mean()
         loss = loss / len(self._parts)
         self.accelerator.backward(loss)
@@ -128,9 +141,9 @@ class Step:
         if fits is None:
             return Refused(f"{size} items do not fit the memory of {device}, nor do fewer: take a smaller network")
         return Refused(
-            f"a batch of {size} does not fit the memory of {device}, and {fits} does: set "
-            f"train.accumulate={self.settings.accumulate * size // fits}, which changes nothing but the time, "
-            f"or train.batch={self.settings.batch * fits // size}"
+            f"a batch of {size} does not fit the memory of {device}, and {fits} does: give "
+            f"--set train.accumulate={self.settings.accumulate * size // fits}, which changes nothing but the time, "
+            f"or --set train.batch={self.settings.batch * fits // size}"
         )
 
 

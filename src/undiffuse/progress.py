@@ -1,0 +1,79 @@
+"""How far work has come, for whoever watches: bars on a terminal and in a notebook, whole lines anywhere else."""
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+LOGGER = logging.getLogger("undiffuse")
+SECONDS, DELAY = 10.0, 2.0  # between two lines where there is no terminal, and before the first
+PLAIN = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left"
+
+
+def watched(stream: TextIO | None = None) -> bool:
+    """Whether a bar can move there (default: stderr): it is a terminal, or a notebook."""
+    from tqdm import auto
+
+    notebook = any(kind.__module__ == "tqdm.notebook" for kind in auto.tqdm.__mro__)
+    return notebook or (sys.stderr if stream is None else stream).isatty()
+
+
+def progress_bar(items: Iterable[Any] | None = None, **how: Any) -> Any:
+    """A bar of tqdm.auto on stderr, with its options; without a terminal lines, every SECONDS, none before DELAY."""
+    from tqdm import auto
+
+    if not watched():
+        how |= {"file": Lines(sys.stderr), "mininterval": SECONDS, "maxinterval": 6 * SECONDS, "bar_format": PLAIN}
+        how |= {"delay": max(DELAY, how.get("delay", 0.0))}
+    return auto.tqdm(items, **how)
+
+
+class Lines:
+    """A stream that turns what moves a bar on a terminal into lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write what is to be read, as a line."""
+        if said := text.replace("\r", "").replace("\x1b[A", "").strip():
+            self._stream.write(f"{said}\n")
+
+    def flush(self) -> None:
+        """Write it now."""
+        self._stream.flush()
+
+
+class Above(logging.Handler):
+    """Messages on stderr, above the bars that move there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Inside, what the library says stands on lines of its own on stderr; a person's own handlers for that stay."""
+    own = [h for h in [*LOGGER.handlers, *logging.getLogger().handlers] if isinstance(h, logging.StreamHandler | Above)]
+    if any(isinstance(h, Above) or h.stream in (sys.stdout, sys.stderr) for h in own):
+        yield
+        return
+    handler, level = Above(), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
+def duration(seconds: float) -> str:
+    """`8.4 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
