@@ -14,10 +14,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 ROWS = [
     {"core"},
     {"oracles", "scales", "schedules", "times"},  # the core's, under the names that people import
-    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
+    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood", "pictures"},
     {"model"},
     {"features"},
-    {"data", "metrics", "training", "pictures"},
+    {"data", "metrics", "training"},
     {"drawing", "editing"},
     {"judging"},
     {"jobs", "tuning"},
