@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,9 +85,11 @@ class Samples(Tensor):
         """`frame` as a pandas data frame; raises Refused where pandas is not installed."""
         found = self.frame()
         try:
-            return found.to_pandas()
+            for name in ("pandas", "pyarrow"):  # polars goes from one to the other through pyarrow
+                import_module(name)
         except ImportError as error:
             raise Refused("a pandas data frame needs pandas: pip install pandas pyarrow") from error
+        return found.to_pandas()
 
     def text(self) -> list[str]:
         """The samples of a run of text as they read; raises Refused for all others."""
