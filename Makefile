@@ -13,7 +13,7 @@ help:  ## what there is to make
 demo: .venv/.run  ## train on real handwritten digits, sample them, evaluate them: runs/digits
 	$(BIN)/undiffuse train digits --out $(DEMO) $(DEMO_SET) $(if $(wildcard $(DEMO)/recipe.toml),--resume)
 	$(BIN)/undiffuse evaluate $(DEMO)
-	@echo "Look at $(DEMO)/samples.png, $(DEMO)/denoising.png and $(DEMO)/report.html"
+	@echo "Look at $(DEMO)/evaluation.png, $(DEMO)/denoising.png and $(DEMO)/report.html"
 
 test: .venv/.dev  ## the whole test suite
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal

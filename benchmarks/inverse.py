@@ -36,6 +36,7 @@ from undiffuse.guidance.operators import Mask, Pool
 from undiffuse.guidance.repaint import RePaint
 from undiffuse.judging import sources
 from undiffuse.metrics.frechet import frechet
+from undiffuse.model.files import write_bytes
 from undiffuse.model.model import Model
 from undiffuse.model.plan import plan
 
@@ -86,7 +87,7 @@ def main() -> None:
         print(f"{way:15} {psnr(answers[0], truth):6.2f} {mean} {far} {miss:7.2f} {seconds:10.3f}", flush=True)
         rows.append(padded(answers[0], torch.full_like(truth, -1.0)))
     sheet = model.codec.decode(torch.cat([row[:10] for row in rows])).numpy()
-    pictures.write(options.out, pictures.png(pictures.grid(pictures.as_images(sheet), columns=10)))
+    write_bytes(options.out, pictures.png(pictures.grid(pictures.as_images(sheet), columns=10)))
     print(f"{options.out}: the truth, what is known, and a row for each line of the table")
 
 

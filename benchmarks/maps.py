@@ -19,6 +19,7 @@ import undiffuse
 from undiffuse import pictures
 from undiffuse.data.derived import derived
 from undiffuse.judging import sources
+from undiffuse.model.files import write_bytes
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
                 row(f"guidance {weight:g}", again, asked)
     row("chance", np.roll(asked, 1, axis=0), asked)
     sheet = np.concatenate([*shown, np.asarray(items.x)[:12]])
-    pictures.write(options.out, pictures.png(pictures.grid(pictures.as_images(sheet), columns=12)))
+    write_bytes(options.out, pictures.png(pictures.grid(pictures.as_images(sheet), columns=12)))
     print(f"{options.out}: the maps, samples of each (two with the first weight), and the real pictures")
 
 

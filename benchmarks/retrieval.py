@@ -21,6 +21,7 @@ from tqdm import tqdm
 import undiffuse
 from undiffuse import pictures
 from undiffuse.judging import sources
+from undiffuse.model.files import write_bytes
 from undiffuse.model.told import examples, tensors
 
 WIDTH = 96  # of the space in which pictures and texts meet
@@ -71,7 +72,7 @@ def main() -> None:
         shown.append(x[:12])
     report("other captions", similarity, np.roll(np.asarray(held_out.x), 1, axis=0), embedded["held out"])
     sheet = np.concatenate([*shown, np.asarray(held_out.x)[:12]])
-    pictures.write(options.out, pictures.png(pictures.grid(pictures.as_images(sheet), columns=12)))
+    write_bytes(options.out, pictures.png(pictures.grid(pictures.as_images(sheet), columns=12)))
     for name in told:
         print(f"{name}: {'; '.join(map(str, told[name][:12]))}")
     print(f"{options.out}: a row for each weight, and the real pictures")

@@ -20,6 +20,7 @@ from undiffuse import pictures
 from undiffuse.judging import sources
 from undiffuse.metrics.cache import usual
 from undiffuse.metrics.judge import collect, find, judge_evidence
+from undiffuse.model.files import write_bytes
 from undiffuse.model.model import Model
 
 METRICS = ("agreement", "frechet", "precision_recall")
@@ -69,7 +70,7 @@ def main() -> None:
             )
     options.out.mkdir(parents=True, exist_ok=True)
     sheet = np.concatenate([row[: len(model.classes)] for row in rows])
-    pictures.write(
+    write_bytes(
         options.out / "sheet.png", pictures.png(pictures.grid(pictures.as_images(sheet), columns=len(model.classes)))
     )
     curve(found, options.out / "curve.png")

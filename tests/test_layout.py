@@ -15,10 +15,10 @@ ROWS = [
     {"core"},
     {"oracles", "scales", "schedules", "times"},  # the core's, under the names that people import
     {"progress"},
-    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood"},
+    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood", "pictures"},
     {"model"},
     {"features"},
-    {"data", "metrics", "training", "pictures"},
+    {"data", "metrics", "training"},
     {"drawing", "editing"},
     {"judging"},
     {"jobs", "tuning"},

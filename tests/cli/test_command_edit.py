@@ -23,10 +23,13 @@ def pictures(undiffuse_: Any) -> Path:
 def test_a_masked_picture_is_filled_and_one_answer_is_one_picture(undiffuse_: Any, digits: Path, pictures: Path):
     done = undiffuse_("edit", digits, "--image", "a.png", "--mask", "mask.png", "--steps", 2, "-o", "out.png")
     assert done.status == 0, done.err
-    assert "1 of 1x8x8, painted by mmps, seed 0" in done.out
+    assert "1 of 1x8x8, painted by mmps, seed 0" in done.err
+    assert done.out == ""
     found, before = np.asarray(Image.open("out.png")), np.asarray(Image.open("a.png"))
-    assert found.shape == (8, 8)
-    assert np.array_equal(found[:4], before[:4])
+    k = found.shape[0] // 8
+    assert found.shape == (8 * k, 8 * k)
+    assert k >= 8  # large enough to be seen, by a whole factor
+    assert np.array_equal(found[::k, ::k][:4], before[:4])
 
 
 @pytest.mark.parametrize(
@@ -49,9 +52,19 @@ def test_every_task_writes_its_answers(undiffuse_: Any, digits: Path, pictures: 
 def test_a_way_is_animated_and_says_how_exact_its_ends_are(undiffuse_: Any, digits: Path, pictures: Path):
     done = undiffuse_("edit", digits, "--between", "a.png", "b.png", "--frames", 3, "--steps", 4, "-o", "way.gif")
     assert done.status == 0, done.err
-    assert "come back from their codes with an error of" in done.out
+    assert "come back from their codes with an error of" in done.err
     with Image.open("way.gif") as way:
         assert getattr(way, "n_frames", 1) == 3
+
+
+def test_an_answer_as_it_is_can_be_edited_again(undiffuse_: Any, digits: Path, pictures: Path):
+    words = ["--strength", "0.5", "--steps", 2]
+    assert undiffuse_("edit", digits, "--image", "a.png", *words, "-o", "b.npy").status == 0
+    assert undiffuse_("edit", digits, "--image", "b.npy", *words, "-o", "c.webp").status == 0
+    with Image.open("c.webp") as picture:
+        assert picture.format == "WEBP"
+    assert undiffuse_("edit", digits, "--image", "a.png", *words, "-o", "folder/").status == 0
+    assert Path("folder/edited.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +84,10 @@ def test_a_way_is_animated_and_says_how_exact_its_ends_are(undiffuse_: Any, digi
         (("--image", "a.png", "--denoise", "much"), "--denoise takes a deviation"),
         (("--image", "a.png", "--size", "big"), "--size takes a height and a width"),
         (("--image", "a.png", "--strength", "2"), "strength lies in (0, 1]"),
-        (("--image", "a.png", "--strength", "0.5", "-o", "out.jpg"), "written as .png, .npz, .gif, not .jpg"),
+        (
+            ("--image", "a.png", "--strength", "0.5", "-o", "out.tif"),
+            "asked for is a .png or .jpg or .jpeg or .webp",
+        ),
         (
             ("--image", "a.png", "--mask", "mask.png", "--method", "magic"),
             "pigdm, repaint, replace",

@@ -40,7 +40,7 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_gets_its_pictures_its_page_and_its_numbers(judged: Path):
-    names = ["closest.png", "denoising.png", "evaluation.json", "report.html", "samples.png"]
+    names = ["closest.png", "denoising.png", "evaluation.json", "evaluation.png", "report.html"]
     assert sorted(path.name for path in judged.iterdir()) == names
     found = metrics(judged)
     assert {"agreement", "frechet", "kernel", "memorisation", "precision", "recall"} <= set(found)

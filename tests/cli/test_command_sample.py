@@ -1,5 +1,8 @@
 """`undiffuse sample` writes what was asked for, and the same samples in every form."""
 
+import io
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from undiffuse import pictures
 from undiffuse.core.errors import Refused
-from undiffuse.drawing.draw import by_class
+from undiffuse.drawing import places
+from undiffuse.pictures import layout
+from undiffuse.pictures.layout import Layout
 
 Undiffuse = Callable[..., Any]
 
@@ -19,12 +25,12 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def tiles(path: Path, columns: int, rows: int) -> np.ndarray:
-    """The pictures of a grid of 8 x 8 digits, (rows, columns, 8, 8)."""
-    sheet = np.asarray(Image.open(path))
-    gap = (sheet.shape[1] - 64 * columns) // (columns + 1)
-    place = [gap + (64 + gap) * i for i in range(max(rows, columns))]
-    return np.array([[sheet[y : y + 64 : 8, x : x + 64 : 8] for x in place[:columns]] for y in place[:rows]])
+def tiles(path: Path, places: Layout) -> np.ndarray:
+    """The pictures of 8 x 8 pixels that lie at these places of a sheet, (n, 8, 8)."""
+    sheet, k = np.asarray(Image.open(path).convert("L")), places.scale
+    assert sheet.shape == places.size[::-1]
+    assert 8 * k >= 64  # large enough to be seen
+    return np.array([sheet[y : y + 8 * k, x : x + 8 * k][::k, ::k] for x, y in places.tiles])
 
 
 def test_arrays_hold_images_labels_and_seed_and_can_be_trained_on(undiffuse_: Undiffuse, digits: Path):
@@ -46,12 +52,13 @@ def test_arrays_hold_images_labels_and_seed_and_can_be_trained_on(undiffuse_: Un
 
 def test_what_was_written_is_said_with_network_calls_and_time(undiffuse_: Undiffuse, digits: Path):
     done = undiffuse_("sample", digits, "-n", 2, "--guidance", 1, "-o", "a.png")
-    assert "a.png: 2 samples, 3 network calls a sample" in done.out  # three steps, one call each
-    assert " s, seed 0" in done.out
+    assert "a.png: 2 samples, 3 network calls a sample" in done.err  # three steps, one call each
+    assert " s, seed 0" in done.err
+    assert done.out == ""  # what is piped on is data alone
 
 
 def test_guidance_costs_its_second_call(undiffuse_: Undiffuse, digits: Path):
-    assert "6 network calls" in undiffuse_("sample", digits, "-n", 2, "--guidance", 2, "-o", "a.png").out
+    assert "6 network calls" in undiffuse_("sample", digits, "-n", 2, "--guidance", 2, "-o", "a.png").err
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
@@ -79,11 +86,12 @@ def test_another_seed_draws_other_samples(undiffuse_: Undiffuse, digits: Path):
 def test_a_grid_has_one_class_a_row(undiffuse_: Undiffuse, digits: Path):
     undiffuse_("sample", digits, "-n", 23, "-o", "grid.png")
     undiffuse_("sample", digits, "-n", 23, "-o", "grid.npz")
-    images, shown = arrays(Path("grid.npz"))["images"], tiles(Path("grid.png"), columns=3, rows=10)
-    for label in range(10):
-        members = images[label::10]
-        np.testing.assert_array_equal(shown[label, : len(members)], members)
-        assert (shown[label, len(members) :] == 255).all()
+    places = pictures.arranged(23, (8, 8), np.arange(23) % 10, "0123456789")
+    np.testing.assert_array_equal(tiles(Path("grid.png"), places), arrays(Path("grid.npz"))["images"])
+    assert [text for _, _, text in places.words] == list("0123456789")
+    for label, (left, top, _) in enumerate(places.words):  # each name stands before the pictures of its class
+        row = [places.tiles[i] for i in range(23) if i % 10 == label]
+        assert all(y <= top < y + 8 * places.scale and x > left for x, y in row)
 
 
 def test_a_folder_has_one_numbered_file_an_image(undiffuse_: Undiffuse, digits: Path):
@@ -101,7 +109,7 @@ def test_a_label_may_be_a_name_or_a_number(undiffuse_: Undiffuse, digits: Path):
 
 
 def test_without_a_place_the_run_folder_takes_the_picture(undiffuse_: Undiffuse, digits: Path):
-    assert undiffuse_("sample", digits, "-n", 4).out.startswith(str(digits / "samples.png"))
+    assert undiffuse_("sample", digits, "-n", 4).err.startswith(str(digits / "samples.png"))
     assert (digits / "samples.png").exists()
     assert list(Path().iterdir()) == []
 
@@ -110,6 +118,8 @@ def test_inside_a_folder_that_is_there(undiffuse_: Undiffuse, digits: Path):
     Path("there").mkdir()
     undiffuse_("sample", digits, "-n", 4, "-o", "there")
     assert [path.name for path in Path("there").iterdir()] == ["samples.png"]
+    assert undiffuse_("sample", digits, "-n", 4, "-o", "new/").status == 0
+    assert [path.name for path in Path("new").iterdir()] == ["samples.png"]
 
 
 @pytest.mark.parametrize("settings", [["eta=0.5"], ["sampler.eta=0.5"]])
@@ -117,7 +127,7 @@ def test_a_sampler_and_its_fields(undiffuse_: Undiffuse, digits: Path, settings:
     common = ["-n", 2, "--guidance", 1, "--steps", 4]
     undiffuse_("sample", digits, *common, "--sampler", "ddim", "-o", "a.npz")
     done = undiffuse_("sample", digits, *common, "--sampler", "ddim", "--set", *settings, "-o", "b.npz")
-    assert "4 network calls" in done.out
+    assert "4 network calls" in done.err
     assert (arrays(Path("a.npz"))["images"] != arrays(Path("b.npz"))["images"]).any()
 
 
@@ -130,7 +140,8 @@ def test_a_field_of_the_recipes_own_sampler(undiffuse_: Undiffuse, digits: Path)
 def test_a_strip_ends_with_the_samples(undiffuse_: Undiffuse, digits: Path):
     undiffuse_("sample", digits, "-n", 3, "-o", "a.npz")
     undiffuse_("sample", digits, "-n", 3, "--trajectory", "strip", "-o", "strip.png")
-    shown = tiles(Path("strip.png"), columns=4, rows=3)  # noise and three steps
+    places = layout.stripped(3, (8, 8), ["noise", "step 1", "step 2", "step 3"], ["0", "1", "2"])
+    shown = tiles(Path("strip.png"), places).reshape(3, 4, 8, 8)
     np.testing.assert_array_equal(shown[:, -1], arrays(Path("a.npz"))["images"])
     assert (shown[:, 0] != shown[:, -1]).any()
 
@@ -155,16 +166,92 @@ def test_points_become_a_scatter_plot_or_numbers(undiffuse_: Undiffuse, points: 
             picture.load()
 
 
+def decoded(content: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(content))
+    picture.load()
+    return picture
+
+
+def test_the_suffix_says_the_format(undiffuse_: Undiffuse, digits: Path):
+    undiffuse_("sample", digits, "-n", 3, "-o", "a.npz")
+    for name in ("a.npy", "a.png", "a.jpg", "a.JPEG", "a.webp", "a.gif"):
+        assert undiffuse_("sample", digits, "-n", 3, "-o", name).status == 0
+    np.testing.assert_array_equal(np.load("a.npy"), arrays(Path("a.npz"))["images"])
+    kinds = {}
+    for name in ("a.png", "a.jpg", "a.JPEG", "a.webp", "a.gif"):
+        with Image.open(name) as picture:
+            kinds[name] = picture.format
+            assert getattr(picture, "n_frames", 1) == (4 if name == "a.gif" else 1)  # the way, animated
+    assert kinds == {"a.png": "PNG", "a.jpg": "JPEG", "a.JPEG": "JPEG", "a.webp": "WEBP", "a.gif": "GIF"}
+    np.testing.assert_array_equal(np.asarray(Image.open("a.webp").convert("L")), np.asarray(Image.open("a.png")))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-o", "x.xyz"], "there are .png, .jpg, .jpeg, .webp, .gif, .npz, .npy, .csv, .txt, .jsonl, or a folder"),
+        (["-o", "x.tar.gz"], "there are no .gz files of samples"),
+        (["--format", "npz", "-o", "x.png"], "--format npz makes a .npz file, and x.png is another"),
+        (["--format", "png", "-o", "x.png"], "--format png makes a folder of one file an image"),
+        (["--trajectory", "gif", "-o", "x.png"], "--trajectory gif makes a .gif file, and x.png is another"),
+        (["--format", "png", "-o", "-"], "name a folder"),
+    ],
+)
+def test_a_suffix_that_contradicts_or_that_nobody_knows_is_refused(
+    undiffuse_: Undiffuse, digits: Path, words: list[str], says: str
+):
+    done = undiffuse_("sample", digits, "-n", 2, *words)
+    assert (done.status, list(Path().iterdir())) == (2, [])
+    assert says in done.err
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_the_standard_output_is_written_and_never_replaced(
+    digits: Path, points: Path, name: str, capfdbinary: pytest.CaptureFixture[bytes]
+):
+    before = os.path.realpath("/dev/stdout"), os.path.islink("/dev/stdout")
+    from undiffuse.cli.main import main
+
+    def out(*words: object) -> bytes:
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main(["sample", *map(str, words)])
+        assert not stop.value.code
+        return capfdbinary.readouterr().out
+
+    assert decoded(out(digits, "-n", 2, "-o", name)).format == "PNG"
+    assert out(points, "-n", 3, "--format", "csv", "-o", name).splitlines()[0] == b"x0,x1"
+    assert np.load(io.BytesIO(out(digits, "-n", 2, "--format", "npy", "-o", name))).shape == (2, 8, 8)
+    assert (os.path.realpath("/dev/stdout"), os.path.islink("/dev/stdout")) == before
+
+
+def test_a_device_or_a_pipe_is_written_to_and_never_replaced(tmp_path: Path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()))
+    reader.start()
+    places.put(places.file(pipe, tmp_path, "samples.png"), b"abc")
+    reader.join()
+    assert heard == [b"abc"]
+    assert pipe.is_fifo()
+    places.put(places.file(Path(os.devnull), tmp_path, "samples.png"), b"abc")
+    assert Path(os.devnull).is_char_device()
+    assert os.listdir(tmp_path) == ["pipe.png"]
+
+
+def test_a_terminal_gets_text_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    places.put(places.STDOUT, "größer\n".encode())
+    with pytest.raises(Refused, match="a terminal shows text"):
+        places.put(places.STDOUT, b"\x89PNG")
+
+
 def test_points_are_no_pictures_of_their_own(undiffuse_: Undiffuse, points: Path):
     done = undiffuse_("sample", points, "-n", 5, "--format", "png", "-o", "folder")
     assert (done.status, Path("folder").exists()) == (2, False)
     assert "points are no pictures of their own" in done.err
-
-
-def test_wide_classes_take_several_rows():
-    order, width = by_class(np.repeat([0, 1], [5, 2]), 2, widest=3)
-    assert width == 3
-    assert order == [0, 1, 2, 3, 4, None, 5, 6, None]
 
 
 def test_a_setting_without_a_value_is_refused():
@@ -244,7 +331,7 @@ def test_a_table_comes_back_as_a_table_with_its_names(undiffuse_: Undiffuse):
     settings = ["data.label=good", "train.steps=3", "train.batch=8"]
     assert undiffuse_("train", "set.csv", "--set", *settings).status == 0
     done = undiffuse_("sample", "runs/set", "-n", 6)
-    assert done.out.startswith("runs/set/samples.csv: 6 samples")
+    assert done.err.startswith("runs/set/samples.csv: 6 samples")
     lines = Path("runs/set/samples.csv").read_text().splitlines()
     assert lines[0] == "small,large,good"
     assert [line.split(",")[2] for line in lines[1:]] == ["no", "yes"] * 3

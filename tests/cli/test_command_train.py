@@ -1,5 +1,6 @@
 """`undiffuse train`, `list` and `show`, as a person would use them."""
 
+import inspect
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import undiffuse
+from undiffuse.cli import listing
 from undiffuse.cli.commands import spread
 from undiffuse.model import recipe as recipes
 
@@ -80,12 +82,20 @@ def test_list_names_everything_there_is(undiffuse_: Undiffuse):
     assert all(name in out for name in recipes.names())
 
 
+def doc(kind: str, name: str) -> str:
+    return inspect.getdoc(undiffuse.registry.get(kind, name)) or ""
+
+
 @pytest.mark.parametrize("kind", ["recipes", *undiffuse.registry.KINDS])
 def test_list_says_what_each_is_and_what_can_be_set(undiffuse_: Undiffuse, kind: str):
     done = undiffuse_("list", kind)
     assert done.status == 0
+    shown = "".join(done.out.split())  # however wide the screen is
     for name in recipes.names() if kind == "recipes" else undiffuse.registry.names(kind):
         assert name in done.out
+        about = recipes.Recipe.find(name).about if kind == "recipes" else listing.whole(doc(kind, name))
+        assert kind == "recipes" or about.endswith(".")  # a sentence to its end
+        assert "".join(about.split()) in shown
 
 
 def test_list_shows_fields_with_their_defaults(undiffuse_: Undiffuse):

@@ -152,7 +152,7 @@ def test_evaluate_writes_the_bound_and_pictures_of_rows(run: Path, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {
         "evaluation.json",
         "report.html",
-        "samples.png",
+        "evaluation.png",
         "denoising.png",
     }
     assert "cross-entropy of the guess" in (tmp_path / "report.html").read_text()

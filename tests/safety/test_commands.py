@@ -18,6 +18,7 @@ LINKS = [
     "ema",
     "metrics.jsonl",
     "samples.png",
+    "evaluation.png",
     "report.html",
     "samples",
     ".lock",

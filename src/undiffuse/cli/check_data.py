@@ -50,9 +50,10 @@ def check_data(
     checked = check(path, settings or ())
     if checked.data is not None:
         from undiffuse.drawing.contact import contact
-        from undiffuse.pictures import png, write
+        from undiffuse.model.files import write_bytes
+        from undiffuse.pictures import png
 
-        write(target, png(contact(checked.data)))
+        write_bytes(target, png(contact(checked.data)))
         checked.facts["contact_sheet"] = str(target)
     levels = noise_ladder(checked) if ladder else None
     if levels is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from undiffuse.cli import options
-from undiffuse.cli.manners import progress
+from undiffuse.cli.manners import progress, tell
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ def edit(
     seed: Annotated[int, Option(help="Of the answers.")] = 0,
     out: Annotated[
         Path | None,
-        Option("-o", "--out", help="A .png (several side by side), .npz or .gif. [default: in the run folder]"),
+        Option(
+            "-o",
+            "--out",
+            help="A picture (.png, .jpg, .webp), .gif, the numbers (.npy, .npz), a folder, or - for stdout. "
+            "[default: in the run folder]",
+        ),
     ] = None,
 ) -> None:
     """Edit a picture with a run: paint in or around, vary, restore, or walk to another one. Or fill in a text.
@@ -109,10 +114,8 @@ def edit(
 
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     told = options.told(condition, label=label, text=text, map=map_, vector=vector)
-    suffix = (out.suffix.lower() if out else "") or (".gif" if task == "between" else ".png")
-    if suffix not in FORMS:
-        raise Refused(f"an edit is written as {', '.join(FORMS)}, not {suffix}")
-    target = places.file(out, run, f"edited{suffix}")
+    usual = ".gif" if task == "between" else ".png"
+    target = places.file(out, run, f"edited{usual}", tuple(FORMS))
     model = load(run, precision="float32")  # half precision would spoil the gradients
     given = understood(model, told)
     with progress("editing", "step") as advance:
@@ -121,14 +124,15 @@ def edit(
         said: list[str] = []
         asked = Asked(model, dtype(model), image, n, method, noise, frames, how, said.append)
         edited = asked.run(task, values[task])
-    FORMS[suffix](edited, target)
+    suffix = target.suffix.lower() or usual
+    places.put(target, FORMS[suffix](edited, suffix))
     shape = "x".join(map(str, edited.shape[1:]))
     facts = [
         f"{target}: {len(edited)} of {shape}",
         METHODS[task].format(method),
         steered(model, steering, given).words(),
     ]
-    print("\n".join([*said, ", ".join([*filter(None, facts), f"seed {seed}"])]))
+    tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {seed}"])]))
 
 
 def _phrase(
@@ -146,44 +150,51 @@ def _phrase(
     from undiffuse.model.model import load
     from undiffuse.model.steering import Steering
     from undiffuse.model.words import understood
-    from undiffuse.pictures import write
 
     target = None if out is None else places.file(out, run, "edited.txt")
     model = load(run)
     with progress("editing", "step") as advance:
         how |= {"progress": advance, **vars(Steering.read(*steering)), **understood(model, told)}
         answers = phrase(model, text, n, **how)
-    print("\n".join(answers))
+    if target != places.STDOUT:
+        print("\n".join(answers))
     if target is not None:
-        write(target, "".join(f"{answer}\n" for answer in answers).encode())
-        print(f"{target}: {len(answers)} answers, seed {how['seed']}")
+        places.put(target, "".join(f"{answer}\n" for answer in answers).encode())
+        tell(f"{target}: {len(answers)} answers, seed {how['seed']}")
 
 
-def _png(x: "np.ndarray", target: Path) -> None:
-    """One picture as it is, several side by side."""
-    from undiffuse.pictures import as_images, grid, picture, png, write
+def _picture(x: "np.ndarray", suffix: str) -> bytes:
+    """The answers side by side, small ones enlarged."""
+    from undiffuse.pictures import as_images, encoded, grid
 
-    images = as_images(x)
-    write(target, png(picture(images[0]) if len(images) == 1 else grid(images)))
+    return encoded(grid(as_images(x)), suffix)
 
 
-def _npz(x: "np.ndarray", target: Path) -> None:
+def _npz(x: "np.ndarray", suffix: str) -> bytes:
     import io
 
     import numpy as np
 
-    from undiffuse.pictures import write
-
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, x=x)
-    write(target, file.getvalue())
+    return file.getvalue()
 
 
-def _gif(x: "np.ndarray", target: Path) -> None:
-    from undiffuse.pictures import as_images, gif, grid, write
+def _npy(x: "np.ndarray", suffix: str) -> bytes:
+    import io
+
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, x, allow_pickle=False)
+    return file.getvalue()
+
+
+def _gif(x: "np.ndarray", suffix: str) -> bytes:
+    from undiffuse.pictures import as_images, gif, grid
 
     images = as_images(x)
-    write(target, gif([grid(images[i : i + 1]) for i in range(len(images))]))
+    return gif([grid(images[i : i + 1]) for i in range(len(images))])
 
 
-FORMS = {".png": _png, ".npz": _npz, ".gif": _gif}
+FORMS = {**dict.fromkeys((".png", ".jpg", ".jpeg", ".webp"), _picture), ".gif": _gif, ".npz": _npz, ".npy": _npy}

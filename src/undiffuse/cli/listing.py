@@ -13,6 +13,7 @@ def list_(
     ] = None,
 ) -> None:
     """List recipes and components. With a kind: what each is, and what can be set."""
+    from rich.markup import escape
     from rich.table import Table
 
     from undiffuse.core import registry
@@ -30,14 +31,28 @@ def list_(
     if kind not in kinds:
         raise unknown("undiffuse list", kind, kinds)
     table = Table(box=None, show_header=False, padding=(0, 2, 1, 0))
-    rows = [(n, recipe.Recipe.find(n).about, "") for n in recipe.names()] if kind == "recipes" else _components(kind)
+    rows = (
+        [(n, escape(recipe.Recipe.find(n).about), "") for n in recipe.names()]
+        if kind == "recipes"
+        else _components(kind)
+    )
     for name, about, fields in rows:
         table.add_row(f"[bold]{name}[/]", about + (f"\n[dim]{fields}[/]" if fields else ""))
     console().print(table)
 
 
+def whole(text: str) -> str:
+    """The lines of a docstring up to the first that ends a sentence, or a paragraph that ends one, as one line."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines.append(line.strip())
+        if line.rstrip().endswith("."):
+            break
+    return " ".join(" ".join(lines).split())
+
+
 def _components(kind: str) -> list[tuple[str, str, str]]:
-    """(name, first line of what it is, fields with their defaults) of each component."""
+    """(name, what it is in whole sentences, fields with their defaults) of each component."""
     import inspect
 
     from rich.markup import escape
@@ -47,7 +62,7 @@ def _components(kind: str) -> list[tuple[str, str, str]]:
     found = []
     for name in registry.names(kind):
         component = registry.get(kind, name)
-        about = (inspect.getdoc(component) or "").partition("\n")[0]
+        about = whole(inspect.getdoc(component) or "")
         fields = [
             f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name
             for p in registry.fields(component).values()

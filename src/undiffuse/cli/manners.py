@@ -1,5 +1,6 @@
 """What every command shares: where it prints, its progress bar, and how it writes numbers."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,6 +29,13 @@ def progress(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
             moving.update(done - moving.n)
 
         yield advance
+
+
+def tell(text: str) -> None:
+    """Print what was done to stderr, so that the standard output is data alone."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)  # never inside a bar
 
 
 def count(number: float) -> str:

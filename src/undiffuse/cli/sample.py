@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from undiffuse.cli import options
-from undiffuse.cli.manners import progress
+from undiffuse.cli.manners import progress, tell
 from undiffuse.drawing.forms import Film, Form, choose
 from undiffuse.progress import duration
 
@@ -42,28 +42,38 @@ def sample(
     batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
     form: Annotated[
         Form | None,
-        Option("--format", help="One picture, a folder of them, arrays, or a table. [default: grid; csv of a table]"),
+        Option(
+            "--format",
+            help="One picture, a folder of them, arrays, or a table. [default: the suffix; grid; csv of a table]",
+        ),
     ] = None,
     trajectory: Annotated[Film | None, Option(help="The way from noise to sample, as one picture or animated.")] = None,
     precision: options.Precision = "auto",
-    out: Annotated[Path | None, Option("-o", "--out", help="Where to write. [default: inside the run folder]")] = None,
+    out: Annotated[
+        Path | None,
+        Option(
+            "-o",
+            "--out",
+            help="A file, whose suffix says the format, a folder, or - for stdout. [default: in the run folder]",
+        ),
+    ] = None,
 ) -> None:
     """Draw samples from a run.
 
     \b
     undiffuse sample runs/digits -n 100 -o grid.png
     undiffuse sample runs/digits -n 10 --label 3 --sampler ddim --set eta=0.5 --steps 20
-    undiffuse sample runs/digits -n 5000 --format npz -o samples.npz
+    undiffuse sample runs/digits -n 5000 -o samples.npz
     undiffuse sample runs/emoji --text "a red heart" --guidance 3 --interval 0.2,5
     undiffuse sample runs/faces --image small.png --condition style=0.1,0.7
     undiffuse sample runs/digits --label 3 --classifier runs/digits-classifier --guidance 2
-    undiffuse sample runs/digits --trajectory gif -o denoising.gif
+    undiffuse sample runs/digits -o denoising.gif
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
     undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --mbr 10
     """
-    from undiffuse.drawing import content
+    from undiffuse.drawing import content, places
     from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, reader, unroll
     from undiffuse.model.files import own
     from undiffuse.model.model import load
@@ -87,8 +97,8 @@ def sample(
     with progress("sampling", "step") as advance:
         drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
     writer.write(drawn, target)
-    if tokens:
+    if tokens and target != places.STDOUT:
         print(content.text(drawn))
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
     said = " ".join([drawn.steering.words(), drawn.by]).strip()
-    print(", ".join(filter(None, [f"{target}: {count} samples", cost, said, f"seed {seed}"])))
+    tell(", ".join(filter(None, [f"{target}: {count} samples", cost, said, f"seed {seed}"])))

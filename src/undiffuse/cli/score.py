@@ -44,9 +44,9 @@ def score(
     """
     from undiffuse.judging import nll
     from undiffuse.judging.sources import counted
+    from undiffuse.model.files import write_bytes
     from undiffuse.model.model import load
     from undiffuse.model.words import understood
-    from undiffuse.pictures import write
 
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
@@ -71,6 +71,6 @@ def score(
             density=density,
             bounding=bounding,
         )
-    write(target, found.table(items).encode())
+    write_bytes(target, found.table(items).encode())
     console().print("\n".join(nll.lines(found.summary())))
     print(f"written to {target}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from PIL.Image import Image
 
@@ -17,31 +19,33 @@ SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they
 NPZ = "ask for --format npz (the numbers)"
 
 
-def sheet(drawn: "Drawn", columns: int | None = None) -> "Image":
-    """The samples as one picture: one class a row where there are classes, else about as wide as high.
+def sheet(drawn: "Drawn", like: "Sequence[np.ndarray]" = ()) -> "Image":
+    """The samples as one picture: one class a row under its name where there are classes, each above its caption where
+    texts were told, else about as wide as high.
 
     Sequences are drawn as lines, tokens as rows of squares, texts as they read, of volumes the middle slice; points as
-    a scatter plot or histograms.
+    a scatter plot or histograms. like: other samples that are drawn on the same axes.
     """
-    from undiffuse.drawing.draw import by_class
-    from undiffuse.pictures import as_images, grid, overview, page
+    from undiffuse.pictures import overview, page
 
     if drawn.texts:
         return page(drawn.texts)
-    if drawn.x.ndim == 2:
-        return overview(drawn.x, names=drawn.columns, categories=drawn.categories)
-    images = as_images(drawn.x)
-    if drawn.labels is None or len(set(drawn.labels.tolist())) < 2:
-        return grid(images, columns)
-    order, width = by_class(drawn.labels, len(drawn.classes))
-    return grid(_placed(images, order), columns=width)
+    return overview(
+        drawn.x,
+        names=drawn.columns,
+        categories=drawn.categories,
+        labels=drawn.labels,
+        classes=drawn.classes,
+        captions=drawn.captions,
+        like=like,
+    )
 
 
-def picture(drawn: "Drawn") -> bytes:
-    """The samples as one .png."""
-    from undiffuse.pictures import png
+def picture(drawn: "Drawn", suffix: str = ".png") -> bytes:
+    """The samples as one picture, in the format of the suffix."""
+    from undiffuse.pictures import encoded
 
-    return png(sheet(drawn))
+    return encoded(sheet(drawn), suffix)
 
 
 def fits_files(shape: tuple[int, ...], dtype: str) -> None:
@@ -71,12 +75,20 @@ def files(drawn: "Drawn") -> dict[str, bytes]:
     return found
 
 
+def array(drawn: "Drawn") -> bytes:
+    """An .npy of the samples alone, which can be trained on: images channels last, all else as it is."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, _channels_last(drawn.x), allow_pickle=False)
+    return file.getvalue()
+
+
 def arrays(drawn: "Drawn") -> bytes:
     """An .npz that can be trained on: images channels last, all else as it is, and labels."""
     import numpy as np
 
-    x = drawn.x[:, 0] if drawn.x.ndim == 4 and drawn.x.shape[1] == 1 else drawn.x
-    found = {"images": np.moveaxis(x, 1, -1) if x.ndim == 4 else x} if drawn.is_image else {"x": x}
+    found = {"images" if drawn.is_image else "x": _channels_last(drawn.x)}
     if drawn.labels is not None:
         found |= {"labels": drawn.labels, "classes": np.array(drawn.classes)}
     if drawn.columns:
@@ -136,18 +148,26 @@ def text(drawn: "Drawn", most: int = 10) -> str:
     return "\n".join(between.join(map(str, row)) for row in x[:most].reshape(min(most, len(x)), -1).tolist())
 
 
-def strip(drawn: "Drawn") -> bytes:
-    """The way from noise to samples as one .png."""
-    from undiffuse.pictures import cloud_strip, extent_of, page, png
+def way(drawn: "Drawn") -> "Image":
+    """The way from noise to samples, left to right; of texts downwards."""
+    from undiffuse.pictures import page, points_strip
     from undiffuse.pictures import strip as side_by_side
 
     if drawn.are_points:
-        frames = _plane(drawn.frames)
-        return png(cloud_strip(frames, extent_of(frames[0], frames[-1]), paths=60))
+        return points_strip(drawn.frames, drawn.columns, drawn.categories)
     if drawn.read is not None:
         told = states(drawn)
-        return png(page([text for _, text in told], [head for head, _ in told]))
-    return png(side_by_side(_pictures(drawn)))
+        return page([text for _, text in told], [head for head, _ in told])
+    names = [] if drawn.labels is None else [drawn.classes[label] for label in drawn.labels]
+    told = drawn.captions * len(drawn.x) if len(drawn.captions) == 1 else drawn.captions
+    return side_by_side(_pictures(drawn), names=names or told)
+
+
+def strip(drawn: "Drawn", suffix: str = ".png") -> bytes:
+    """The way from noise to samples as one picture, in the format of the suffix."""
+    from undiffuse.pictures import encoded
+
+    return encoded(way(drawn), suffix)
 
 
 def states(drawn: "Drawn", samples: int = 2, most: int = 9) -> list[tuple[str, str]]:
@@ -162,21 +182,13 @@ def gif(drawn: "Drawn") -> bytes:
     """The way from noise to samples, animated."""
     from dataclasses import replace
 
-    from undiffuse.pictures import cloud_frames, extent_of
     from undiffuse.pictures import gif as animated
+    from undiffuse.pictures import points_frames
 
     if drawn.are_points:
-        frames = _plane(drawn.frames)
-        return animated(list(cloud_frames(frames, extent_of(frames[0], frames[-1]))))
+        return animated(list(points_frames(drawn.frames, drawn.columns, drawn.categories)))
     frames = drawn.frames if drawn.x.ndim == 2 else _pictures(drawn)
     return animated([sheet(replace(drawn, x=frame)) for frame in frames])
-
-
-def _plane(frames: "np.ndarray") -> "np.ndarray":
-    """Points in the plane of their first two numbers; single numbers on a line."""
-    import numpy as np
-
-    return frames if frames.shape[-1] > 1 else np.concatenate([frames, np.zeros_like(frames)], axis=-1)
 
 
 def _pictures(drawn: "Drawn") -> "np.ndarray":
@@ -190,9 +202,9 @@ def _pictures(drawn: "Drawn") -> "np.ndarray":
     return images.reshape(steps, n, *images.shape[1:])
 
 
-def _placed(images: "np.ndarray", order: list[int | None]) -> "np.ndarray":
-    """The images in this order, white where it is None."""
+def _channels_last(x: "np.ndarray") -> "np.ndarray":
+    """Images (n, height, width, channels), grey ones without channels; all else as it is."""
     import numpy as np
 
-    white = np.full_like(images[0], 255)
-    return np.stack([white if i is None else images[i] for i in order])
+    grey = x.ndim == 4 and x.shape[1] == 1
+    return x[:, 0] if grey else np.moveaxis(x, 1, -1) if x.ndim == 4 else x

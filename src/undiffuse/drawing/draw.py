@@ -14,9 +14,10 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.model.by_classifier import led
-from undiffuse.model.conditions import numbers, steered
+from undiffuse.model.conditions import captions, numbers, steered
 from undiffuse.model.consensus import consensus
 from undiffuse.model.control import WEIGHT
+from undiffuse.model.frame import columns
 from undiffuse.model.label_model import LabelModel
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, plan
@@ -79,7 +80,8 @@ class Drawn:
     steering: what it came to, the recipe's part included. frames: (steps + 1, n, *shape), from noise to x, where they
     were asked for. columns: the names of a table's columns, and label: of the one that held the classes. by: the
     classifier that guided, and how, in words. read: of a text's model, what makes texts of tokens. categories: of each
-    column the names of its categories, () of numbers; nothing where no column has any.
+    column the names of its categories, () of numbers; nothing where no column has any. captions: the text that each was
+    told, or one for all.
     """
 
     x: np.ndarray
@@ -95,6 +97,7 @@ class Drawn:
     by: str = ""
     read: Read | None = None
     categories: tuple[tuple[str, ...], ...] = ()
+    captions: tuple[str, ...] = ()
 
     @property
     def is_image(self) -> bool:
@@ -109,12 +112,6 @@ class Drawn:
     def are_points(self) -> bool:
         """Whether a sample is a line of numbers; tokens are integers."""
         return self.x.ndim == 2 and self.x.dtype.kind == "f"
-
-
-def columns(model: Model) -> tuple[str, ...]:
-    """The names of the columns of the table that a model was trained on; nothing if they had none."""
-    names = model.facts.get("data", {}).get("columns", ())
-    return tuple(map(str, names)) if len(model.shape) == 1 and len(names) == model.shape[0] else ()
 
 
 def dtype(model: Model) -> str:
@@ -177,16 +174,6 @@ def in_turn(n: int, classes: Sequence[str], each: int = 1) -> np.ndarray:
     return np.array(classes)[np.arange(n) // each % len(classes)]
 
 
-def by_class(labels: np.ndarray, classes: int, widest: int = 20) -> tuple[list[int | None], int]:
-    """An order with one class a row, or several where it is wider than `widest`, and the width; None: empty."""
-    members = [list(map(int, np.flatnonzero(labels == label))) for label in range(classes)]
-    width = min(widest, max(len(m) for m in members))
-    order: list[int | None] = []
-    for group in members:
-        order += group + [None] * (-len(group) % width)
-    return order, width
-
-
 def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     """The model with its recipe's sampler changed as wished, and the keywords of `sample`."""
     if n < 1:
@@ -229,7 +216,8 @@ def _drawn(
     by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
     labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
     drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
-    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()))
+    told = captions(model.conditions, asked)
+    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()), captions=told)
     return drawn if frames is None else replace(drawn, frames=frames)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from undiffuse.drawing.draw import Drawn
 
 POINTS = 1000  # fewer show no shape
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Form(StrEnum):
@@ -21,6 +22,7 @@ class Form(StrEnum):
     GRID = "grid"
     PNG = "png"
     NPZ = "npz"
+    NPY = "npy"
     CSV = "csv"
     TXT = "txt"
     JSONL = "jsonl"
@@ -37,20 +39,24 @@ class Film(StrEnum):
 class Writer:
     """How one form is written.
 
-    name: of the file (with a suffix) or the folder (without), where none is asked for. usual: how many samples, where
-    it is not said. make: the file's bytes; a folder's many files come by name. fits: raises Refused for samples of a
-    shape, in a dtype, that have no such form. moves: it needs the states on the way.
+    name: of the file or the folder, where none is asked for. suffixes: that the file may have; none: it is a folder.
+    usual: how many samples, where it is not said. make: the file's bytes, for a suffix; a folder's many files come by
+    name. fits: raises Refused for samples of a shape, in a dtype, that have no such form. moves: it needs the states on
+    the way.
     """
 
     name: str
+    suffixes: tuple[str, ...]
     usual: int
-    make: "Callable[[Drawn], bytes | dict[str, bytes]]"
+    make: "Callable[[Drawn, str], bytes | dict[str, bytes]]"
     fits: Callable[[tuple[int, ...], str], None] = lambda shape, dtype: None
     moves: bool = False
 
     def place(self, asked: Path | None, home: Path) -> Path:
         """Where it will be written; raises Refused now rather than after the work."""
-        return (places.file if Path(self.name).suffix else places.folder)(asked, home, self.name)
+        if not self.suffixes:
+            return places.folder(asked, home, self.name)
+        return places.file(asked, home, self.name, self.suffixes)
 
     def count(self, points: bool) -> int:
         """How many samples, where it is not said."""
@@ -58,44 +64,52 @@ class Writer:
 
     def write(self, drawn: "Drawn", target: Path) -> None:
         """Write the samples, each file whole or not at all."""
-        from undiffuse.pictures import write
-
-        made = self.make(drawn)
+        known = target.suffix.lower() in self.suffixes
+        made = self.make(drawn, target.suffix.lower() if known else Path(self.name).suffix)
         files = {target / name: data for name, data in made.items()} if isinstance(made, dict) else {target: made}
         for path, data in files.items():
-            write(path, data)
+            places.put(path, data)
 
 
 def choose(
     form: Form | None, film: Film | None, out: Path | None, table: bool = False, text: bool | None = None
 ) -> Writer:
-    """The writer that is asked for, by name or by the suffix of `out`; raises Refused for a form and a film at once.
+    """The writer that is asked for, by name or by the suffix of `out`.
 
     table: whether the samples have columns with names, so that they become a .csv unless something else is asked for;
-    text: whether they read, so that they become a .txt; None: it is not known yet. Raises Refused for lines of what
-    does not read.
+    text: whether they read, so that they become a .txt; None: it is not known yet. Raises Refused for a form and a film
+    at once, for a suffix that no form has or that contradicts the one asked for, and for lines of what does not read.
     """
     if film and form:
         raise Refused(f"--trajectory {film} and --format {form} are different files; ask for one of them")
-    if film:
-        return FILMS[film]
-    by_suffix = {f".{each}": each for each in (Form.NPZ, Form.CSV, Form.TXT, Form.JSONL)} | {".png": Form.GRID}
-    suffix = out.suffix.lower() if out else ""
-    chosen = form or by_suffix.get(suffix, Form.TXT if text else Form.CSV if table else Form.GRID)
-    if chosen in (Form.TXT, Form.JSONL) and text is False:
-        raise Refused(f"the run's samples are no text, and --format {chosen} is for texts; {content.NPZ}")
-    return FORMS[chosen]
+    asked = FILMS[film] if film else FORMS[form] if form else None
+    suffix = places.suffix(out)
+    if suffix and suffix not in SUFFIXES:
+        raise Refused(f"{out}: there are no {suffix} files of samples; there are {', '.join(SUFFIXES)}, or a folder")
+    if suffix and asked and suffix not in asked.suffixes:
+        option = f"--trajectory {film}" if film else f"--format {form}"
+        makes = f"a {' or '.join(asked.suffixes)} file" if asked.suffixes else "a folder of one file an image"
+        raise Refused(f"{option} makes {makes}, and {out} is another; leave {option} out, or name the right one")
+    usual = FORMS[Form.TXT if text else Form.CSV if table else Form.GRID]
+    chosen = asked or (SUFFIXES[suffix] if suffix else usual)
+    if chosen in (FORMS[Form.TXT], FORMS[Form.JSONL]) and text is False:
+        raise Refused(f"the run's samples are no text, and {chosen.suffixes[0]} is for texts; {content.NPZ}")
+    return chosen
 
 
 FORMS = {
-    Form.GRID: Writer("samples.png", 100, content.picture),
-    Form.PNG: Writer("samples", 100, content.files, content.fits_files),
-    Form.NPZ: Writer("samples.npz", 100, content.arrays),
-    Form.CSV: Writer("samples.csv", 100, content.table, content.fits_table),
-    Form.TXT: Writer("samples.txt", 10, content.lines),
-    Form.JSONL: Writer("samples.jsonl", 100, content.objects),
+    Form.GRID: Writer("samples.png", PICTURES, 100, content.picture),
+    Form.PNG: Writer("samples", (), 100, lambda drawn, _: content.files(drawn), content.fits_files),
+    Form.NPZ: Writer("samples.npz", (".npz",), 100, lambda drawn, _: content.arrays(drawn)),
+    Form.NPY: Writer("samples.npy", (".npy",), 100, lambda drawn, _: content.array(drawn)),
+    Form.CSV: Writer("samples.csv", (".csv",), 100, lambda drawn, _: content.table(drawn), content.fits_table),
+    Form.TXT: Writer("samples.txt", (".txt",), 10, lambda drawn, _: content.lines(drawn)),
+    Form.JSONL: Writer("samples.jsonl", (".jsonl",), 100, lambda drawn, _: content.objects(drawn)),
 }
 FILMS = {
-    Film.STRIP: Writer("trajectory.png", 10, content.strip, moves=True),
-    Film.GIF: Writer("trajectory.gif", 100, content.gif, moves=True),
+    Film.STRIP: Writer("trajectory.png", PICTURES, 10, content.strip, moves=True),
+    Film.GIF: Writer("trajectory.gif", (".gif",), 100, lambda drawn, _: content.gif(drawn), moves=True),
 }
+SUFFIXES = {
+    suffix: writer for writer in [*FILMS.values(), *FORMS.values()] for suffix in writer.suffixes
+}  # a picture is one of samples, unless their way is asked for

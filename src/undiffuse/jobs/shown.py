@@ -11,6 +11,7 @@ from undiffuse import pictures
 from undiffuse.data.dataset import Dataset
 from undiffuse.drawing.draw import reader
 from undiffuse.model import told
+from undiffuse.model.files import write_bytes
 from undiffuse.model.model import Model
 from undiffuse.training.batches import Batches
 from undiffuse.training.validation import Validation
@@ -36,22 +37,25 @@ def validate(objective: Any, unseen: Batches, averaged: nn.Module, trained: nn.M
 
 
 def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int) -> None:
-    """What the averaged weights make of the same noise every time, one class a column."""
+    """What the averaged weights make of the same noise every time, one class a row."""
     points = learned.kind == "points"
     some = learned.some(CLOUD if points else count)
     count = CLOUD if points else count
-    drawn = model.sample(
-        count, label=_labels(model, count), **told.examples(model.conditions, some.conditions, count)
-    ).numpy()
+    drawn = model.sample(count, label=_labels(model, count), **told.examples(model.conditions, some.conditions, count))
     beside = np.asarray(some.x) if points else None
-    columns = len(model.classes) if 1 < len(model.classes) <= 12 else None
     if read := reader(model.codec):
-        picture = pictures.page(list(map(read, drawn[:TEXTS])))
+        picture = pictures.page(list(map(read, drawn[:TEXTS].numpy())))
     else:
         picture = pictures.overview(
-            drawn, beside=beside, columns=columns, names=learned.columns, categories=learned.categories
+            drawn.numpy(),
+            beside=beside,
+            names=learned.columns,
+            categories=learned.categories,
+            labels=None if drawn.labels is None else drawn.labels.numpy(),
+            classes=drawn.classes,
+            captions=drawn.captions,
         )
-    pictures.write(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
+    write_bytes(folder / "previews" / f"step_{step:06d}.png", pictures.png(picture))
 
 
 def _labels(model: Model, count: int) -> list[str] | None:

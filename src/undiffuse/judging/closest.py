@@ -19,7 +19,7 @@ def picture(items: Parts, verdicts: Mapping[str, Mapping[str, Any]]) -> Image.Im
     if not pairs or items.train.ndim != 4:
         return None
     samples, train = items.samples[[i for i, _, _ in pairs]], items.train[[j for _, j, _ in pairs]]
-    return pictures.grid(pictures.to_uint8(np.concatenate([samples, train])), columns=len(pairs))
+    return pictures.lined(pictures.to_uint8(np.stack([samples, train])), ("sample", "nearest"))
 
 
 def caption(verdicts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from undiffuse import pictures
 from undiffuse.drawing.content import sheet
 from undiffuse.judging import page, wording
 from undiffuse.judging.compare import Compared, Comparison, best
-from undiffuse.model.files import write_json
+from undiffuse.model.files import write_bytes, write_json
 
 SHOWN, POINTS = 10, 1000  # samples of each run
 FILES = ("compare.html", "compare.png", "compare.json")
@@ -19,21 +19,26 @@ COSTS = {"step": "training steps", "parameters": "parameters", "network_calls": 
 
 def save(comparison: Comparison, folder: Path) -> list[str]:
     """Write FILES; returns their names."""
-    pictures.write(folder / FILES[0], text(comparison).encode())
-    pictures.write(folder / FILES[1], pictures.png(picture(comparison)))
+    write_bytes(folder / FILES[0], text(comparison).encode())
+    write_bytes(folder / FILES[1], pictures.png(picture(comparison)))
     write_json(folder / FILES[2], comparison.content())
     return list(FILES)
 
 
 def row(comparison: Comparison, run: Compared) -> Image.Image:
-    """The first samples of one run: images next to each other, texts and tokens below; points beside real ones."""
+    """The first samples of one run: images next to each other, texts and tokens below; points beside real ones.
+
+    Axes and greys are those of all runs.
+    """
     x = run.drawn.x
     if run.drawn.are_points:
-        real, names = comparison.real.held_out.x[:POINTS], run.drawn.columns
-        return pictures.overview(x[:POINTS], beside=real, names=names, categories=run.drawn.categories)
+        real, like = comparison.real.held_out.x[:POINTS], [each.drawn.x[:POINTS] for each in comparison.runs]
+        names, categories = run.drawn.columns, run.drawn.categories
+        return pictures.overview(x[:POINTS], beside=real, names=names, categories=categories, like=like)
     if x.ndim == 2:
         return sheet(replace(run.drawn, x=x[:SHOWN]))
-    return pictures.grid(pictures.as_images(x[:SHOWN]), columns=SHOWN)
+    span = pictures.shared_span([each.drawn.x[:SHOWN] for each in comparison.runs])
+    return pictures.grid(pictures.as_images(x[:SHOWN], span), columns=SHOWN)
 
 
 def picture(comparison: Comparison) -> Image.Image:

@@ -27,7 +27,7 @@ from undiffuse.judging.sources import Real
 from undiffuse.judging.way import Way, way
 from undiffuse.metrics.evidence import Parts
 from undiffuse.metrics.judge import FEWEST, Verdicts
-from undiffuse.model.files import write_json
+from undiffuse.model.files import write_bytes, write_json
 from undiffuse.model.model import Model
 from undiffuse.model.told import examples
 
@@ -83,7 +83,7 @@ class Evaluation:
         near = closest.picture(self.items, self.verdicts)
         if near is None:
             return [EVALUATION]
-        pictures.write(folder / closest.CLOSEST, pictures.png(near))
+        write_bytes(folder / closest.CLOSEST, pictures.png(near))
         return [EVALUATION, closest.CLOSEST]
 
 

@@ -16,11 +16,13 @@ from undiffuse.drawing.draw import Drawn
 from undiffuse.judging import closest, page, report_curves, way, wording
 from undiffuse.judging.evaluate import RunEvaluation
 from undiffuse.judging.record import EVALUATION, history
+from undiffuse.model.files import write_bytes
 from undiffuse.pictures import png
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
+CAPTIONED = 36  # samples with a caption each
 LINES = 40  # of tokens
-FILES = ("samples.png", "denoising.png", "report.html", EVALUATION)
+FILES = ("evaluation.png", "denoising.png", "report.html", EVALUATION)
 HEADLINES = (
     *("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation"),
     *("known_words", "known_ngrams", "copies"),
@@ -31,9 +33,9 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     """Write FILES, and of images the closest pairs; returns the names. run: its folder, for its training's curves."""
     contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
     for name, content in zip(FILES, contents, strict=False):
-        pictures.write(folder / name, content)
+        write_bytes(folder / name, content)
     if evaluation.field is not None:
-        pictures.write(folder / way.FILE, png(evaluation.field.picture()))
+        write_bytes(folder / way.FILE, png(evaluation.field.picture()))
     plane = [way.FILE] if evaluation.field is not None else []
     return [*FILES[:-1], *plane, *evaluation.save(folder)]
 
@@ -47,7 +49,7 @@ def samples_picture(evaluation: RunEvaluation) -> Image.Image:
         x = drawn.x if drawn.are_points else drawn.x[:LINES]
         beside = evaluation.real.held_out.x[: len(x)]
         return pictures.overview(x, beside=np.asarray(beside), names=drawn.columns, categories=drawn.categories)
-    return sheet(first(drawn), columns=10)
+    return sheet(first(drawn))
 
 
 def denoising_picture(evaluation: RunEvaluation) -> Image.Image:
@@ -99,11 +101,14 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
 
 def first(drawn: Drawn) -> Drawn:
     """The first samples of each class, or of all."""
-    chosen: Sequence[int] | np.ndarray = np.arange(min(TOGETHER, len(drawn.x)))
+    own = len(drawn.captions) > 1
+    chosen: Sequence[int] | np.ndarray = np.arange(min(CAPTIONED if own else TOGETHER, len(drawn.x)))
     if drawn.labels is not None:
         members = [np.flatnonzero(drawn.labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
         chosen = np.sort(np.concatenate(members))
-    return replace(drawn, x=drawn.x[chosen], labels=None if drawn.labels is None else drawn.labels[chosen])
+    told = tuple(drawn.captions[i] for i in chosen) if own else drawn.captions
+    labels = None if drawn.labels is None else drawn.labels[chosen]
+    return replace(drawn, x=drawn.x[chosen], labels=labels, captions=told)
 
 
 def _texts(evaluation: RunEvaluation) -> str:
@@ -138,7 +143,10 @@ def _samples_caption(evaluation: RunEvaluation) -> str:
 
 def _way_caption(evaluation: RunEvaluation) -> str:
     if evaluation.drawn.are_points:
-        return "Time runs from left to right; the last panel shows the ways of some points."
+        return (
+            "Time runs from left to right. A point keeps the colour of its last height: noise has no order yet. "
+            "The last panel shows the ways of some points."
+        )
     states = len(evaluation.path.frames)
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
 

@@ -81,6 +81,15 @@ def numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list[int]:
     return [known[str(word)] for word in words]
 
 
+def captions(conditions: Mapping[str, Condition], cond: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts that samples are told: one for all of them, or one of each; () for none."""
+    for name, condition in conditions.items():
+        if condition.kind == "text" and cond.get(name) is not None:
+            value = cond[name]
+            return (value,) if isinstance(value, str) else tuple(map(str, value))
+    return ()
+
+
 def _values(model: "Model", name: str, value: Any, n: int) -> Tensor:
     """n values of a condition from one or from n of them, (n, ...)."""
     condition = model.conditions[name]

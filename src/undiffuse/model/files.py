@@ -108,10 +108,15 @@ def sweep(folder: Path) -> None:
         discard(path)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; raises Refused if it cannot be written."""
+    with whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all; raises Refused if it cannot be written."""
-    with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

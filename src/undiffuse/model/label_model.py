@@ -17,7 +17,7 @@ from undiffuse.model.saved import Saved, opened
 from undiffuse.model.settings import Condition
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelModel(Saved):
     """A trained classifier of noisy samples with its codec: guides `Model.sample(..., classifier=this)`.
 

@@ -21,10 +21,12 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
 from undiffuse.model import machine
 from undiffuse.model.by_classifier import towards
-from undiffuse.model.conditions import guide, requested
+from undiffuse.model.conditions import captions, guide, requested
 from undiffuse.model.control import WEIGHT, Control, controlled
+from undiffuse.model.description import Description
 from undiffuse.model.plan import Plan, Progress, Watched, at_once, plan, shown
 from undiffuse.model.recipe import Recipe
+from undiffuse.model.samples import Samples
 from undiffuse.model.saved import FILE as FILE
 from undiffuse.model.saved import SUMMARY as SUMMARY
 from undiffuse.model.saved import Saved, opened
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from undiffuse.model.label_model import LabelModel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model(Saved):
     """A trained denoiser with its codec: draws samples in the data's own units.
 
@@ -77,8 +79,8 @@ class Model(Saved):
         indices: Sequence[int] | Tensor | None = None,
         progress: Progress = False,
         **cond: Any,
-    ) -> Tensor:
-        """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU.
+    ) -> Samples:
+        """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU; see `Samples`.
 
         Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, and guidance to top_p, see
         `Steering`: as the recipe says, unless given.
@@ -117,7 +119,8 @@ class Model(Saved):
                     if size == 1 or not machine.out_of_memory(error):
                         raise
                     size = -(-size // 2)
-        return torch.cat(drawn)
+        classes = self.classes if classifier is None else classifier.classes
+        return self.samples(torch.cat(drawn), given.get("label"), classes, captions(self.conditions, cond))
 
     @torch.no_grad()
     def trajectory(
@@ -141,7 +144,7 @@ class Model(Saved):
         control_weight: float = WEIGHT,
         indices: Sequence[int] | Tensor | None = None,
         **cond: Any,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Samples]:
         """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step,
         decoded.
 
@@ -160,9 +163,16 @@ class Model(Saved):
         for t, x in zip(chosen.times, chain([start], states), strict=True):
             yield self.decoded(process.shown(x, t))
 
-    def decoded(self, x: Tensor) -> Tensor:
+    def decoded(self, x: Tensor) -> Samples:
         """States without noise in the data's own units, on the CPU."""
-        return self.codec.decode(self.denoiser.data_of(x)).cpu()
+        return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
+
+    def samples(
+        self, x: Tensor, labels: Tensor | None = None, classes: Sequence[str] = (), captions: Sequence[str] = ()
+    ) -> Samples:
+        """The tensor x (n, *shape) in the data's units, with all that it is of but the weights."""
+        about = {name: getattr(self, name) for name in Description.__dataclass_fields__}
+        return Samples.made(x, Description(**about), None if labels is None else labels.cpu(), classes, captions)
 
     @property
     def module(self) -> nn.Module:

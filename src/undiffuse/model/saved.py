@@ -5,6 +5,7 @@ import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +26,11 @@ from undiffuse.model.held import Held, held
 from undiffuse.model.labelled import is_classifier
 from undiffuse.model.precision import pick, place, place_checked
 from undiffuse.model.recipe import Recipe
+from undiffuse.model.samples import kind, size
 from undiffuse.model.settings import Condition
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
+NAMES = 20  # classes that are named in a notebook
 PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
 
@@ -55,6 +58,38 @@ class Saved(ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
+
+    def __repr__(self) -> str:
+        """What it is of, in a line."""
+        return f"{type(self).__name__} of {', '.join(f'{value}' for value in self._facts().values())}"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, with what it is told."""
+        told = {f"told: {name}": condition.kind for name, condition in self.conditions.items()}
+        listed = {"class names": ", ".join(self.classes[:NAMES]) + " ..." * (len(self.classes) > NAMES)}
+        rows = self._facts() | (listed if self.classes else {}) | told
+        return (
+            "<table>"
+            + "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+            + "</table>"
+        )
+
+    def _facts(self) -> dict[str, str]:
+        """What a person wants to see of it first."""
+        name = self.facts.get("data", {}).get("name", self.recipe.name)
+        what = kind(self, len(self.shape))
+        classes = {"classes": f"{len(self.classes)} classes"} if self.classes else {}
+        steps = {"steps": f"{self.facts['step']:,} steps"} if "step" in self.facts else {}
+        parameters = sum(p.numel() for p in self.module.parameters())
+        return {
+            "data": f"{name}",
+            "samples": f"{what} of {size(what, self.shape)}",
+            **classes,
+            "parameters": f"{parameters:,} parameters",
+            **steps,
+            "recipe": f"recipe {self.recipe.name}",
+            "device": f"on {self.device}",
+        }
 
     def to(self, precision: str = "auto", device: torch.device | str | None = None) -> Self:
         """The same on a device, in a precision; the weights move, they are not copied.

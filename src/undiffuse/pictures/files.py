@@ -1,21 +1,23 @@
-"""Pictures as files."""
+"""Pictures as files' bytes."""
 
 import io
-from pathlib import Path
 
 from PIL import Image
 
-from undiffuse.model.files import whole
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def png(image: Image.Image) -> bytes:
     """The picture as a PNG file's bytes."""
+    return encoded(image, ".png")
+
+
+def encoded(image: Image.Image, suffix: str) -> bytes:
+    """The picture as the bytes of a file with this suffix, one of FORMATS."""
+    how = {"PNG": {"optimize": True}, "JPEG": {"quality": 92}, "WEBP": {"lossless": True}}[FORMATS[suffix]]
+    if suffix in (".jpg", ".jpeg") and image.mode not in ("L", "RGB"):
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")  # JPEG has no transparency
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, FORMATS[suffix], **how)
     return file.getvalue()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all; raises Refused if it cannot be written."""
-    with whole(path) as temporary:
-        temporary.write_bytes(content)

@@ -1,7 +1,6 @@
-"""Arrays of any shape to pictures: grids, strips and animations."""
+"""Arrays of any shape to pixels, and pixels to pictures and animations."""
 
 import io
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +11,8 @@ from undiffuse.pictures.tokens import are_tokens, squares
 Array = np.ndarray
 Span = tuple[float, float]
 
-SIDE = 64  # a picture smaller than this is enlarged by a whole factor, so that 8 x 8 digits can be seen
 LINES = ("#e4572e", "#2563eb", "#16a34a", "#9333ea", "#ca8a04", "#0891b2")  # of a sequence's channels, in turn
-PLOT = (64, 128)  # height and width of a drawn sequence
+PLOT = (80, 160)  # height and width of a drawn sequence
 
 
 def as_images(x: Array, span: Span | None = None) -> Array:
@@ -58,34 +56,6 @@ def picture(image: Array) -> Image.Image:
     if channels not in (1, 3, 4):
         image = image[: 3 if channels > 4 else 1]
     return Image.fromarray(image[0] if image.shape[0] == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-
-
-def grid(images: Array, columns: int | None = None, scale: int | None = None, gap: int | None = None) -> Image.Image:
-    """Many pictures as one, row by row.
-
-    images: (n, channels, height, width) uint8. columns: pictures in a row; None: about as many as rows.
-    scale: whole factor of enlargement; None: at least 64 pixels a side. gap: pixels of background between pictures.
-    """
-    n, channels, height, width = images.shape
-    across = min(n, columns or math.ceil(math.sqrt(n)))
-    scale = scale or max(1, SIDE // max(height, width))
-    between = max(1, scale * max(height, width) // 32) if gap is None else gap
-    rows = -(-n // across)
-    tall, wide = height * scale, width * scale
-    sheet = np.full((channels, rows * (tall + between) + between, across * (wide + between) + between), 255, np.uint8)
-    for i, image in enumerate(images):
-        top, left = between + (i // across) * (tall + between), between + (i % across) * (wide + between)
-        sheet[:, top : top + tall, left : left + wide] = image.repeat(scale, 1).repeat(scale, 2)
-    return picture(sheet)
-
-
-def strip(frames: Array, columns: int = 10, scale: int | None = None) -> Image.Image:
-    """Pictures over time, left to right: one row a sample; the last column is the last frame.
-
-    frames: (steps, n, channels, height, width) uint8; `columns` of them are shown, more of them where more changes.
-    """
-    chosen = frames[telling(frames, columns)]
-    return grid(chosen.swapaxes(0, 1).reshape(-1, *frames.shape[2:]), columns=len(chosen), scale=scale)
 
 
 def telling(frames: Array, at_most: int) -> list[int]:
