@@ -1,7 +1,7 @@
 """Orders of convergence, measured in float64 against the exact map of the probability-flow ODE."""
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.schedules import EDM, VP, ContinuousCosine, Flow
+from undiffuse.core.times import Logistic
 from undiffuse.samplers import DDIM, Euler, Heun, Multistep
 
 WEIGHTS, MEANS, VARIANCES = (torch.tensor(v, dtype=torch.float64) for v in ((0.3, 0.7), (-0.6, 0.5), (0.09, 0.09)))
@@ -75,6 +76,21 @@ def test_order_of_convergence(sampler: Sampler, order: int, schedule: Schedule, 
         sampler, schedule, start, end, counts=(48, 96), history=order - 1 if isinstance(sampler, Multistep) else 0
     )
     assert order - 0.25 < measured[-1] < order + 0.45, measured
+
+
+@pytest.mark.parametrize("schedule", [EDM(20.0), Flow(), VP()], ids=lambda s: type(s).__name__)
+def test_on_the_default_grid_order_three_is_better_than_two_and_falls_short_of_an_eighth(schedule: Schedule):
+    """docs/choose.md: its last steps are long in log-SNR, and the last of all is of first order."""
+    oracle = MixtureOracle(Gaussian(schedule), WEIGHTS, MEANS[:, None], VARIANCES)
+    start, end = (quantile(schedule, torch.tensor(t, dtype=torch.float64)) for t in (1.0, 0.0))
+    errors: dict[int, list[float]] = {}
+    for order, steps in product((2, 3), (80, 160)):
+        times = Logistic()(schedule, steps)
+        *_, x = trajectory(oracle, Multistep(order), start, times, random=Random(0))
+        errors.setdefault(order, []).append(float((x - end).abs().mean()))
+    for order, (low, high) in ((2, (3.0, 4.5)), (3, (4.0, 6.5))):
+        assert all(low < a / b < high for a, b in pairwise(errors[order])), errors
+    assert errors[3][-1] < 0.95 * errors[2][-1]
 
 
 def test_ddim_euler_and_first_order_multistep_are_the_same_map():

@@ -150,6 +150,11 @@ def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(sch
     ("make", "message"),
     [
         (lambda: LinearBeta(steps=0), "a schedule needs at least 1 step, not 0"),
+        (
+            lambda: LinearBeta(steps=20),
+            r"linear_beta of 20 steps has no betas of its own: .* take schedule.name=cosine schedule.steps=20, or set",
+        ),
+        (lambda: LinearBeta(steps=10, beta_start=0.1), "linear_beta of 10 steps has no betas of its own"),
         (lambda: LinearBeta(beta_end=1.5), r"betas must satisfy 0 < beta_start, beta_end < 1, not 0.0001 and 1.5"),
         (
             lambda: ScaledLinearBeta(beta_start=-1.0),
@@ -178,3 +183,15 @@ def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(sch
 def test_meaningless_schedules_are_refused(make: object, message: str):
     with pytest.raises(Refused, match=message):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("steps", [21, 50, 100, 1000, 4000])
+def test_linear_beta_destroys_as_much_in_any_number_of_steps(steps: int):
+    """Improved DDPM's code: beta from scale 1e-4 to scale 0.02 with scale = 1000/T. What is said goes before it."""
+    schedule = LinearBeta(steps)
+    betas = torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)
+    torch.testing.assert_close(torch.from_numpy(schedule.table()), (1 - betas).cumprod(0), rtol=1e-12, atol=0)
+    assert float(schedule.alpha(torch.tensor(1.0))) < 0.007
+    assert LinearBeta(5, 0.1, 0.9).table()[0] == pytest.approx(0.9)
+    assert LinearBeta(100, beta_end=0.02).beta_end == 0.02
+    assert LinearBeta() == LinearBeta(1000, 1e-4, 0.02)

@@ -111,7 +111,7 @@ def test_churn_is_algorithm_two(kind: type[Sampler]):
         assert torch.equal(outside, plain)
 
 
-def test_churn_stops_where_the_schedule_ends():
+def test_churn_stops_where_the_schedule_ends_and_says_so_once(caplog: pytest.LogCaptureFixture):
     oracle, one = mixture(EDM()), torch.tensor(1.0, dtype=torch.float64)
     x = 80 * Random(0).normal((5, 1), dtype=torch.float64)
     s = torch.tensor(0.5, dtype=torch.float64)
@@ -119,3 +119,11 @@ def test_churn_stops_where_the_schedule_ends():
         sampler.step(oracle, x, one, s, random=Random(0))[0].mean for sampler in (Euler(churn=0.4), Euler())
     )
     assert torch.equal(churned, plain)
+    said = "churn 0.4 is capped at the schedule's noisiest level, sigma/alpha = 80: steps from above 57.14 get less"
+    assert [said in record.getMessage() for record in caplog.records] == [True]
+    less = Heun(churn=0.4).step(oracle, x, torch.tensor(0.9).double(), s, random=Random(0))[0].mean
+    full = Heun(churn=0.9**-1 - 1).step(oracle, x, torch.tensor(0.9).double(), s, random=Random(0))[0].mean
+    torch.testing.assert_close(less, full)
+    within = Euler(churn=0.3, highest=80 / 1.3).step(oracle, x, one, s, random=Random(0))[0].mean
+    assert torch.equal(within, plain)
+    assert len(caplog.records) == 1

@@ -254,7 +254,7 @@ def test_the_weight_is_of_the_bound_in_bits():
     x_t = PROCESS.marginal(x_0, t).sample(Random(2))
     nats = step(PROCESS, x_0, x_t, model(x_t, t), at(498), at(499), "learned")
     torch.testing.assert_close(added, nats / (2 * math.log(2)), rtol=1e-6, atol=1e-9)
-    short = Hybrid().at(at(499).expand(6), Told(Gaussian(LinearBeta(steps=10))), x_0, Random(2), {})
+    short = Hybrid().at(at(499).expand(6), Told(Gaussian(LinearBeta(10, 1e-4, 0.02))), x_0, Random(2), {})
     assert bool(short.isfinite().all())  # a time between the table's is the next noisier one
 
 

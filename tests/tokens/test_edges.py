@@ -19,6 +19,7 @@ from undiffuse.core.rates import rate
 from undiffuse.core.schedules import JSD, Cosine, LogLinear, MutualInformation, TokenCosine
 from undiffuse.core.transitions import Transitions
 from undiffuse.objectives import Denoising, Elbo, ScoreEntropy
+from undiffuse.objectives.chain import steps
 
 X = torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 0]])
 
@@ -132,3 +133,31 @@ def test_what_is_possible_and_held_impossible_costs_without_end():
     assert half.kl(sure).tolist() == [math.inf]
     assert rare.kl(sure).tolist() == [math.inf]
     assert sure.kl(half).tolist() == [pytest.approx(math.log(2))]
+
+
+def test_matrices_and_noise_in_float32_are_laws_all_the_same():
+    """Rows that float32 rounds to 1 + 1e-6 are normalised in float64; one that is further off is refused by its row."""
+    rows = (3 * torch.randn(20, 257, 257, generator=torch.Generator().manual_seed(0))).softmax(-1)
+    rows = rows * (1 + 5e-6)
+    process = Transitions(JSD(20), rows)
+    wanted = rows.double() / rows.double().sum(-1, keepdim=True)
+    torch.testing.assert_close(process.matrices, wanted, rtol=1e-14, atol=0)
+    assert abs(sum(process.noise_end) - 1) < 1e-12  # type: ignore[arg-type]
+    less = torch.tensor([[1.0 + 5e-8, -5e-8], [0.0, 1.0]])  # as 1 - sum leaves it
+    assert float(Transitions(JSD(2), less).matrices.min()) == 0
+    many = torch.full((60_000,), 1 / 60_000) * (1 + 2e-6)
+    assert abs(sum(Categorical(JSD(20), many).noise) - 1) < 1e-12  # type: ignore[arg-type]
+    rows[3, 5] *= 1.001
+    with pytest.raises(Refused, match=r"row 5 of the transition matrix of step 4 sums to 1\.0010"):
+        Transitions(JSD(20), rows)
+
+
+def test_a_time_in_float32_is_its_own_step_in_matrices_and_in_bounds():
+    """i/1000 in float32 lies a little above or below i/1000."""
+    process = Transitions(JSD(1000), kernels.towards(JSD(1000), uniform(3)))
+    i = torch.arange(1001)
+    times = (i.double() / 1000).float()
+    x = torch.zeros(1001, 1, dtype=torch.int64)
+    assert torch.equal(process.marginal(x, times).mean, process.marginal(x, i.double() / 1000).mean)
+    for t in (times, i.float() / 1000, 1 - (1000 - i).float() / 1000):
+        assert torch.equal(steps(process.schedule, t[1:], "it"), i[1:].double() / 1000)

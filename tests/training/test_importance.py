@@ -20,7 +20,7 @@ from undiffuse.training import checkpoint
 from undiffuse.training.history import History
 from undiffuse.training.step import Step
 
-SCHEDULE = LinearBeta(steps=8)
+SCHEDULE = LinearBeta(steps=8, beta_start=1e-4, beta_end=0.02)
 RECIPE: dict[str, Any] = {
     "data": {"name": "moons", "count": 100},
     "codec": {"name": "whiten"},

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from undiffuse.core.categories import unlike
 from undiffuse.core.distribution import Categories, Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.mixed import Mixed
@@ -39,7 +40,7 @@ class Categorical(Process):
     def __post_init__(self) -> None:
         noise = torch.as_tensor(self.noise, dtype=torch.float64)
         total, least = float(noise.sum()), float(noise.min()) if noise.numel() else 0.0
-        if noise.ndim != 1 or len(noise) < 2 or not least >= 0 or not abs(total - 1) <= 1e-6:
+        if noise.ndim != 1 or len(noise) < 2 or bool(unlike(noise)):
             raise Refused(
                 "a noise vector needs 2 or more probabilities that sum to 1; "
                 f"these {noise.numel()} sum to {total:g}, the least of them {least:g}"
@@ -49,7 +50,8 @@ class Categorical(Process):
                 f"{self.schedule!r} keeps the signal; "
                 "tokens need a schedule whose alpha falls, such as log_linear or cosine"
             )
-        object.__setattr__(self, "noise", tuple(map(float, noise)))
+        noise = noise.clamp(min=0)
+        object.__setattr__(self, "noise", tuple(map(float, noise / noise.sum())))
 
     @cached_property
     def absorbing(self) -> int | None:

@@ -98,6 +98,12 @@ def logs(probs: Tensor) -> Tensor:
     return torch.where(there, torch.where(there, probs, 1.0).log(), -torch.inf)
 
 
+def unlike(laws: Tensor) -> Tensor:
+    """Which laws, over the last axis, are none: not even up to what float32 rounds off each of their numbers."""
+    slack = max(1e-6, laws.shape[-1] * torch.finfo(torch.float32).eps)
+    return ~((laws.sum(-1) - 1).abs() <= slack) | (laws < -slack).any(-1)
+
+
 def inverted(log_probs: Tensor, u: Tensor, where: Tensor | None = None) -> Tensor:
     """The categories at the levels u in (0, 1) of the cumulative sums, (batch, *shape); 0 where not `where`.
 

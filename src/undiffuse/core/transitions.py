@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from undiffuse.core.categories import Categories, Tokens, logs
+from undiffuse.core.categories import Categories, Tokens, logs, unlike
 from undiffuse.core.errors import Refused
 from undiffuse.core.process import Process
 from undiffuse.core.schedule import Schedule
@@ -22,6 +22,7 @@ class Transitions(Process):
     or (K, K) for the same in every step, any rows of probabilities: see `kernels` for D3PM's. noise_end: where sampling
     starts, (K,); None: the mean of the last cumulative matrix's rows, to which they all come.
     Its only reverse is the Markov process's, by Bayes; no number `keep` says how to do otherwise.
+    Rows are normalised where float32 rounded them.
     Source: arXiv:2107.03006, sec. 3. Raises Refused for another shape and rows that do not sum to 1, naming the row.
     """
 
@@ -45,16 +46,17 @@ class Transitions(Process):
             )
         if found.numel() > LARGEST:
             raise Refused(f"{steps:,} matrices of {found.shape[1]:,} symbols are too large: take Categorical")
-        _check(found)
+        found = _normalised(found)
         object.__setattr__(self, "matrices", found)
         cumulative = torch.eye(found.shape[1], dtype=torch.float64).repeat(steps + 1, 1, 1)
         for i in range(steps):
             cumulative[i + 1] = cumulative[i] @ found[i]
         self._cumulative[torch.device("cpu")] = cumulative
         end = cumulative[-1].mean(0) if self.noise_end is None else torch.as_tensor(self.noise_end).double()
-        if end.shape != (self.vocabulary,) or abs(float(end.sum()) - 1) > 1e-6 or bool((end < 0).any()):
+        if end.shape != (self.vocabulary,) or bool(unlike(end)):
             raise Refused(f"noise_end needs {self.vocabulary} probabilities that sum to 1; these sum to {end.sum():g}")
-        object.__setattr__(self, "noise_end", tuple(map(float, end)))
+        end = end.clamp(min=0)
+        object.__setattr__(self, "noise_end", tuple(map(float, end / end.sum())))
 
     @property
     def vocabulary(self) -> int:
@@ -86,7 +88,8 @@ class Transitions(Process):
     ) -> Tokens:
         """sum_k p(k) q(x_t given x_s) q(x_s given k) / q(x_t given k): Bayes' posterior averaged over the belief.
 
-        A k that could not have become x_t counts for nothing. s <= t. Raises Refused for any keep.
+        A k that could not have become x_t counts for nothing. Raises ValueError where s is noisier than t, and Refused
+        for any keep.
         """
         if keep is not None:
             raise _no_keep()
@@ -150,16 +153,16 @@ class Transitions(Process):
             raise Refused(f"tokens must be integers 0 ... {size - 1}; got {found}")
 
 
-def _check(matrices: Tensor) -> None:
-    """Raises Refused for the first row that is no law, with its sum."""
-    sums, negative = matrices.sum(-1), (matrices < 0).any(-1)
-    wrong = (((sums - 1).abs() > 1e-6) | negative | ~sums.isfinite()).nonzero()
+def _normalised(matrices: Tensor) -> Tensor:
+    """The rows, without what rounding left of them; raises Refused for the first that is no law, with its sum."""
+    wrong = unlike(matrices).nonzero()
     if not len(wrong):
-        return
+        rows = matrices.clamp(min=0)
+        return rows / rows.sum(-1, keepdim=True)
     step, row = map(int, wrong[0])
-    columns = (matrices[step].sum(0) - 1).abs().max() <= 1e-6
-    hint = ": its columns do, so transpose it" if columns else ""
-    what = "has a negative number" if negative[step, row] else f"sums to {float(sums[step, row]):.6g}"
+    total, least = float(matrices[step, row].sum()), float(matrices[step, row].min())
+    hint = "" if bool(unlike(matrices[step].T).any()) else ": its columns do, so transpose it"
+    what = f"has a negative number, {least:.3g}," if least < 0 else f"sums to {total:.6g}"
     raise Refused(
         f"row {row} of the transition matrix of step {step + 1} {what}; every row (from) must be probabilities that "
         f"sum to 1{hint}"

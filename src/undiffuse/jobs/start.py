@@ -37,6 +37,7 @@ from undiffuse.training.loop import Training
 from undiffuse.training.processes import accelerator
 
 RUNS = Path("runs")
+MUCH = 1 / 8  # of the signal, in deviations of the noise that sampling starts from, by which a mean may be off
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def train(
     if resume:
         refuse_classes(folder, classes)
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
-    if kind is SAMPLES and (hasattr(module.process, "vocabulary") or codec.mixed):
-        _warn_infinite(module.process, x_0[:1])
+    if kind is SAMPLES:
+        _warn_left(module.process, x_0[:1], hasattr(module.process, "vocabulary") or codec.mixed)
     objective = parts.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -234,19 +235,33 @@ def _module(
     return module
 
 
-def _warn_infinite(process: Any, x_0: Tensor) -> None:
-    """Says where the bound of what is trained will be infinite, since the prior cannot draw what is left at t = 1."""
-    end = torch.ones((), dtype=torch.float64)
+def _warn_left(process: Any, x_0: Tensor, tokens: bool) -> None:
+    """Says where so much is left at t = 1 that noise is no start: where the bound of tokens will be infinite, since the
+    prior cannot draw it, and where samples will miss much of the data's mean and spread.
+    """
+    end, warn = torch.ones((), dtype=torch.float64), logging.getLogger("undiffuse").warning
+    share = float(process.schedule.alpha(end) / process.schedule.prior_std(end))
     try:
-        prior(process, x_0, end)
+        if tokens:
+            prior(process, x_0, end)
     except Refused:
         other = "schedule.name=flow" if hasattr(process, "split") else "schedule.name=log_linear schedule.floor=0"
-        logging.getLogger("undiffuse").warning(
+        warn(
             "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
             "at t = 1, which the prior never draws; --set %s leaves none",
             float(process.schedule.alpha(end)),
             "schedule.floor=0" if hasattr(process.schedule, "floor") else other,
         )
+    else:
+        if share > MUCH:
+            steps = process.schedule.steps
+            other = f"schedule.name=cosine schedule.steps={steps or 1000}"
+            warn(
+                "samples of this model will miss some of the data's mean and spread: %.3g of the signal is left at "
+                "t = 1, where sampling starts from noise alone; --set %s leaves next to none",
+                share,
+                "schedule.sigma_max=50" if hasattr(process.schedule, "sigma_max") else other,
+            )
 
 
 def _result(made: Any, module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Any:

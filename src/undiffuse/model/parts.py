@@ -88,6 +88,9 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "schedule", "network", "scales", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
+    clock = registry.build("schedules", recipe["schedule"])  # which may find a field from the others
+    found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
+    tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
     tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
     tables["train"] = _defaults(Train) | recipe["train"]
     return recipe.with_tables(**tables)

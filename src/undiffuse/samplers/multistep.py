@@ -21,9 +21,10 @@ class Multistep(Sampler):
 
     order 1: D = D_0 (DDIM);  2: D = D_0 + (D_0 - D_1) h/(2 h_0);  3:
     the quadratic through D_0, D_1, D_2 integrated against e^l.
-    h = l_s - l_t is this step's length, h_0 the last one's. eta = 0: DPM-Solver++(2M), (3M); 1: SDE-DPM-Solver++.
-    The first steps, and one that lands on sigma = 0, have the order that their history allows.
-    Source: arXiv:2211.01095, alg. 2 and eq. 14; arXiv:2206.00927, app. D for order 3.
+    h = l_s - l_t is this step's length, h_0 the last one's. Order 2 is DPM-Solver++(2M), with eta = 1 SDE-DPM-Solver++.
+    Order 3 integrates its quadratic exactly; the published third order gives the quadratic's curvature half its weight.
+    The first steps have the order that their history allows, and one that lands on sigma = 0 has order 1.
+    Source: arXiv:2211.01095, alg. 2 and eq. 14.
     """
 
     order: int = 2
