@@ -19,8 +19,14 @@ POINTS: dict[str, Any] = {
     "scales": {"name": "flow"},
     "objective": {"name": "denoising", "weighting": "snr_plus_one", "times": "stratified"},
     "train": {
-        **{"steps": 200, "batch": 64, "lr": 3e-3, "warmup": 10, "snapshots": 0},
-        **{"checkpoint_every": 0, "preview_every": 0, "validate_every": 50},
+        "steps": 200,
+        "batch": 64,
+        "lr": 3e-3,
+        "warmup": 10,
+        "snapshots": 0,
+        "checkpoint_every": 0,
+        "preview_every": 0,
+        "validate_every": 50,
     },
 }
 FEW = ["data.count=30", "network.width=128", "train.held_out=0.4", "train.steps=400"]

@@ -84,11 +84,14 @@ class Images:
             self._refuse_mixed(
                 {i: f"{kind.width}x{kind.height}" for i, kind in kinds.items()},
                 "sizes",
-                "Give size= to resize the shorter side and cut out the centre (fit=pad or fit=stretch: otherwise)",
+                f"Give --set data.size={min(min(kind.width, kind.height) for kind in kinds.values())}, or another, to "
+                "resize the shorter side and cut out the centre; --set data.fit=pad or data.fit=stretch: otherwise",
             )
         if not channels:
             self._refuse_mixed(
-                {i: str(kind) for i, kind in kinds.items()}, "channels", "Give channels= 1 (grey), 3 (RGB) or 4 (RGBA)"
+                {i: str(kind) for i, kind in kinds.items()},
+                "channels",
+                "Give --set data.channels=3 (RGB), 1 (grey) or 4 (RGBA)",
             )
         for i, kind in kinds.items():
             try:
@@ -99,7 +102,7 @@ class Images:
         dtypes = {kind.dtype for kind in kinds.values()}
         dtype = first.dtype if dtypes == {first.dtype} and channels in (None, 1) else "uint8"
         if dtype == "uint8" and "float32" in dtypes:
-            raise Refused(f"{self.where} has images of floats, which stay what they are: leave channels= away")
+            raise Refused(f"{self.where} has images of floats, which stay what they are: leave data.channels away")
         return list(kinds), Target(channels or first.channels, dtype, resize)
 
     def glance(self, channels: int | None, resize: Resize) -> tuple[int, ...]:

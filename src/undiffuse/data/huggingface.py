@@ -130,7 +130,10 @@ class HuggingFace(Resized):
                 broken.keep(whole, 0, attempt(lambda one=one, target=target: one.pixels(0, target)), f"image {i}")
                 for pixels in whole.values():
                     if pixels.shape != shape:
-                        raise Refused(f"image {i} of {self.path} is {pixels.shape}, the first {shape}: give size=")
+                        raise Refused(
+                            f"image {i} of {self.path} is {pixels.shape}, the first {shape}: "
+                            f"give --set data.size={min(shape[-2:])}"
+                        )
                     names.append(f"image {i}")
                     values.append(row[label] if label else 0)
                     yield pixels[None]
