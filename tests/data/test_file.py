@@ -114,7 +114,7 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": NAN}, r"set.npz: images has 10 numbers .* first is at index \(2, 0, 1, 0\)"),
         ({"x": np.array([[1e300, 0.0]])}, r"1 numbers that are NaN or infinite"),
         ({"images": np.zeros((0, 4, 4))}, r"is empty: shape \(0, 4, 4\)"),
-        ({"images": np.zeros((2, 5, 6, 7), np.uint8)}, r"shape \(2, 5, 6, 7\): say what the axes are: .*data.axes=NCHW"),
+        ({"images": np.zeros((2, 5, 6, 7), np.uint8)}, r"shape \(2, 5, 6, 7\): .*data.axes=NCHW"),
         ({"images": np.zeros(7)}, r"shape \(7,\): say what the axes are"),
         ({"images": np.zeros((2, 4, 4), np.int64)}, r"dtype int64; .* store it after .astype\('uint8'\) if"),
         ({"images": np.zeros((2, 4, 4), np.complex64)}, "dtype complex64"),
