@@ -2,12 +2,13 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 LOGGER = logging.getLogger("undiffuse")
-SECONDS, DELAY = 10.0, 2.0  # between two lines where there is no terminal, and before the first
+DELAY, SHARE = 2.0, 0.1  # seconds before the first line where there is no terminal; of the time gone, before the next
 PLAIN = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left"
 
 
@@ -20,25 +21,30 @@ def watched(stream: TextIO | None = None) -> bool:
 
 
 def progress_bar(items: Iterable[Any] | None = None, **how: Any) -> Any:
-    """A bar of tqdm.auto on stderr, with its options; without a terminal lines, every SECONDS, none before DELAY."""
+    """A bar of tqdm.auto on stderr, with its options; without a terminal lines, none before DELAY."""
     from tqdm import auto
 
     if not watched():
-        how |= {"file": Lines(sys.stderr), "mininterval": SECONDS, "maxinterval": 6 * SECONDS, "bar_format": PLAIN}
-        how |= {"delay": max(DELAY, how.get("delay", 0.0))}
+        how |= {"file": Lines(sys.stderr), "bar_format": PLAIN, "delay": max(DELAY, how.get("delay", 0.0))}
     return auto.tqdm(items, **how)
 
 
 class Lines:
-    """A stream that turns what moves a bar on a terminal into lines."""
+    """A stream that turns what moves a bar on a terminal into lines: fewer the longer it takes, and the last."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._began = self._due = time.monotonic()
+        self._held = ""
 
     def write(self, text: str) -> None:
-        """Write what is to be read, as a line."""
-        if said := text.replace("\r", "").replace("\x1b[A", "").strip():
-            self._stream.write(f"{said}\n")
+        """Write what is to be read as a line, if one is due; the end of a bar writes the last."""
+        said = text.replace("\r", "").replace("\x1b[A", "").strip()
+        self._held = said or self._held
+        now = time.monotonic()
+        if self._held and (now >= self._due if said else "\n" in text):
+            self._stream.write(f"{self._held}\n")
+            self._held, self._due = "", now + max(DELAY, SHARE * (now - self._began))
 
     def flush(self) -> None:
         """Write it now."""

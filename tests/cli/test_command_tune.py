@@ -1,5 +1,7 @@
 """`undiffuse tune` prints the ladder, names what it wrote, and refuses what it cannot do."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,20 @@ def test_a_ladder_is_printed_written_and_kept(undiffuse_: Any, run: Path):
     assert "16.97" in done.out
     assert "0.00 %" in done.out
     assert f"{run} now holds the best; the model from before is model-before-tuning.safetensors" in done.out
-    judged = undiffuse_("tune", run, "ema", "--lengths", "0.05", "--metric", "frechet", "-n", "20")
+    judged = undiffuse_("tune", run, "ema", "--lengths", "0.05,0.2", "--metric", "frechet", "-n", "20")
     assert "distance" in judged.out.splitlines()[0]
     assert "now holds" not in judged.out
+    said = re.search(
+        r"the best length is (0\.05|0\.2) of the training, distance (\S+); the run's own weights: ", judged.out
+    )
+    assert said
+    advice = re.search(r"keep it: undiffuse (.*)", judged.out)
+    assert advice
+    assert said[1] in shlex.split(advice[1])
+    pasted = undiffuse_(*shlex.split(advice[1]))
+    assert "now holds the best" in pasted.out
+    assert f"distance {said[2]};" in pasted.out
+    assert "keep it" not in done.out + pasted.out
     for words, message in (
         (("--lengths", "a,b"), "--lengths takes numbers between 0 and 0.288 with commas between, not 'a,b'"),
         (("--lengths", "0.9"), "between 0 and 0.288, not 0.9"),

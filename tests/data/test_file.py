@@ -166,7 +166,7 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": NAN}, r"set.npz: images has 10 numbers .* first is at index \(2, 0, 1, 0\)"),
         ({"x": np.array([[1e300, 0.0]])}, r"1 numbers that are NaN or infinite"),
         ({"images": np.zeros((0, 4, 4))}, r"is empty: shape \(0, 4, 4\)"),
-        ({"images": np.zeros((2, 5, 6, 7), np.uint8)}, r"shape \(2, 5, 6, 7\): say what the axes are .*one of NCHW"),
+        ({"images": np.zeros((2, 5, 6, 7), np.uint8)}, r"shape \(2, 5, 6, 7\): .*data.axes=NCHW"),
         ({"images": np.zeros(7)}, r"shape \(7,\): say what the axes are"),
         ({"images": np.zeros((2, 4, 4), np.int64)}, r"dtype int64; .* store it after .astype\('uint8'\) if"),
         ({"images": np.zeros((2, 4, 4), np.complex64)}, "dtype complex64"),
@@ -180,7 +180,7 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": GREY, "labels": LABELS, "classes": np.array(["a"])}, "label 1, and names .* for 1 classes, 0 to 0"),
         ({"x": GREY, "labels": np.array(list("abcabc")), "classes": np.array(["a", "b"])}, "the label c, and names"),
         ({"images": GREY, "labels": LABELS, "classes": np.array(["a", "b", "a"])}, "two classes are called 'a'"),
-        ({"foo": GREY, "bar": GREY}, "none of the arrays images, x, data, arr_0; it has: foo, bar. Name one with key="),
+        ({"foo": GREY, "bar": GREY}, "none of the arrays images.*; it has: foo, bar. Name one: --set data.key=foo"),
         ({"images": np.array([None, 1])}, "holds Python objects, which are not read"),
         ({}, "holds no arrays"),
     ],
@@ -201,7 +201,7 @@ def test_a_wrong_name_shows_the_names_there_are(tmp_path: Path):
 def test_files_that_are_none_are_refused(tmp_path: Path):
     with pytest.raises(Refused, match=r"there is no file .*missing.npz"):
         File(str(tmp_path / "missing.npz")).load()
-    with pytest.raises(Refused, match=r"there is no file .* \(a folder: use data.name=folder\)"):
+    with pytest.raises(Refused, match=r"there is no file .* \(a folder: use --set data.name=folder\)"):
         File(str(tmp_path)).load()
     text = tmp_path / "text.npz"
     text.write_text("hello, world")
@@ -333,7 +333,7 @@ def test_items_with_nan_are_left_out_where_that_is_wished(tmp_path: Path, caplog
     [
         ({"axes": "NWH"}, r"axes = 'NWH' \(did you mean 'NHW'\?\)"),
         ({"axes": "NCHW"}, "and axes = NCHW has 4 letters"),
-        ({"axes": "NCL", "size": 4}, "size= and crop= are for images, and its axes are NCL"),
+        ({"axes": "NCL", "size": 4}, "data.size and data.crop are for images, and its axes are NCL"),
         ({"crop": 6}, "crop = 6 is more than an image of 7x5 has"),
     ],
 )

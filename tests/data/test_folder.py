@@ -151,7 +151,8 @@ def test_mixed_sizes_are_refused_with_the_sizes(tmp_path: Path):
         put(tmp_path / f"{i}.png")
     put(tmp_path / "z.png", pixels(6, 9))
     with pytest.raises(
-        Refused, match=r"different sizes: 6x6 \(3, such as 0.png\), 9x6 \(1, such as z.png\).\nGive size="
+        Refused,
+        match=r"different sizes: 6x6 \(3, such as 0.png\), 9x6 \(1, such as z.png\).\nGive --set data.size=6, or",
     ):
         Folder(str(tmp_path)).load()
 
@@ -168,7 +169,7 @@ def test_mixed_channels_are_refused_with_the_channels(tmp_path: Path):
     put(tmp_path / "b.png", pixels(channels=1))
     put(tmp_path / "c.png", pixels(channels=1).astype(np.uint16))
     found = r"3 channels \(1, such as a.png\), 1 channel \(1, such as b.png\), 1 channel of 16 bit \(1, such as c.png\)"
-    with pytest.raises(Refused, match=f"different channels: {found}.\nGive channels="):
+    with pytest.raises(Refused, match=f"different channels: {found}.\nGive --set data.channels="):
         Folder(str(tmp_path)).load()
 
 
@@ -207,7 +208,7 @@ def test_folders_that_are_none_are_refused(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(Refused, match=r"no images in .*: 1 files, such as notes.txt; read are \.png \.jpg"):
         Folder(str(tmp_path)).load()
-    with pytest.raises(Refused, match=r"there is no folder .* \(a file: use data.name=file\)"):
+    with pytest.raises(Refused, match=r"there is no folder .* \(a file: use --set data.name=file\)"):
         Folder(str(tmp_path / "notes.txt")).load()
 
 
@@ -237,7 +238,7 @@ def test_floats_among_others_are_refused(tmp_path: Path):
     put(tmp_path / "b.png", pixels(4, 4, 1))
     with pytest.raises(Refused, match=r"1 channel of float \(1, such as a.tif\)"):
         Folder(str(tmp_path)).load()
-    with pytest.raises(Refused, match="images of floats, which stay what they are: leave channels= away"):
+    with pytest.raises(Refused, match=r"images of floats, which stay what they are: leave data.channels away"):
         Folder(str(tmp_path), channels=3).load()
 
 

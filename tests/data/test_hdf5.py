@@ -77,7 +77,7 @@ def test_links_and_data_elsewhere_are_refused(tmp_path: Path, path: str):
         ({"key": "images", "labels": "lables"}, r"no data set 'lables' \(did you mean 'labels'\?\)"),
         ({"key": "mask", "labels": "deep/er"}, r"deep/er has shape \(9, 4\): one label each is needed"),
         ({"key": "labels"}, r"shape \(9,\): say what the axes are"),
-        ({"key": "mask", "axes": "NCL", "size": 3}, "size= and crop= are for images"),
+        ({"key": "mask", "axes": "NCL", "size": 3}, "data.size and data.crop are for images"),
     ],
 )
 def test_wishes_that_do_not_fit_are_refused(path: str, fields: dict[str, Any], message: str):

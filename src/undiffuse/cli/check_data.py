@@ -24,7 +24,8 @@ def check_data(
         ),
     ],
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="How to read it: size=32 label=species")
+        list[str] | None,
+        Option("--set", metavar="FIELD=VALUE ...", help="How to read it: --set data.size=32 data.label=species"),
     ] = None,
     out: Annotated[
         Path | None, Option("-o", "--out", help="Where the contact sheet goes. [default: ./NAME-contact.png]")

@@ -20,7 +20,8 @@ def train(
         ),
     ],
     settings: Annotated[
-        list[str] | None, Option("--set", metavar="TABLE.FIELD=VALUE ...", help="Change the recipe: train.steps=2000")
+        list[str] | None,
+        Option("--set", metavar="TABLE.FIELD=VALUE ...", help="Change the recipe: --set train.steps=2000"),
     ] = None,
     data: Annotated[
         str | None, Option(metavar="DATA", help="Train the recipe on this: a folder, a file, hf:NAME, a component.")

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
@@ -89,7 +90,14 @@ def tune(
             keep=keep,
             advance=advance,
         )
-    _print(found, tuning.best(found))
+    best = tuning.best(found)
+    _print(found, best)
+    own = next((f"; the run's own weights: {trial.score:.5g}" for trial in found if trial.name == "ordinary"), "")
+    judged = "distance" if best.distance is not None else "validation loss"
+    print(f"the best length is {best.length:g} of the training, {judged} {best.score:.5g}{own}")
+    if not keep:
+        how = f" --metric {metric.value} -n {n}" if metric is By.FRECHET else ""
+        print(f"keep it: undiffuse tune {quote(str(run))} ema --lengths {best.length:g}{how} --keep")
     print(f"written to {run / tuning.FOLDER}: {tuning.TABLE}, {tuning.CURVE}")
     if keep:
         print(f"{run} now holds the best; the model from before is {tuning.BEFORE}")

@@ -72,7 +72,7 @@ class Tokens(Codec):
     def _not_integers(self, dtype: object) -> Refused:
         return Refused(
             f"the codec tokens is for integers, and the data have dtype {dtype}: use whiten or pixels, or for a file "
-            "of tokens say how many symbols they have, as data.vocabulary=256"
+            "of tokens say how many symbols they have, as --set data.vocabulary=256"
         )
 
     def _inside(self, low: int, high: int) -> None:

@@ -36,8 +36,9 @@ def layout(shape: Sequence[int], axes: str, where: str) -> str:
     guesses = GUESSES.get(len(shape), "").split()
     fits = [guess for guess in guesses if "C" not in guess or shape[guess.index("C")] in FEW]
     if not fits:
-        said = ", ".join(word for word in AXES if len(word) == len(shape)) or f"an array of 2 to 5 axes ({MEANING})"
-        raise Refused(f"{where} has shape {tuple(shape)}: say what the axes are with axes=, one of {said}")
+        words = [word for word in AXES if len(word) == len(shape)]
+        one = f"--set data.axes={words[0]} is one of {', '.join(words)}" if words else f"data have 2 to 5 ({MEANING})"
+        raise Refused(f"{where} has shape {tuple(shape)}: say what the axes are: {one}")
     return fits[0]
 
 

@@ -37,7 +37,9 @@ def of_images(wanted: Mapping[str, str], files: Sequence[str], root: Path) -> di
 def refuse_label(wanted: Mapping[str, object]) -> None:
     """Raises Refused where a condition is called as the classes are, which would be two of one name."""
     if "label" in wanted:
-        raise Refused("conditions.label would be a second condition of that name: classes are named with labels=")
+        raise Refused(
+            "conditions.label would be a second condition of that name: classes are named with --set data.labels=NAME"
+        )
 
 
 def value(array: np.ndarray, count: int, where: str) -> np.ndarray:

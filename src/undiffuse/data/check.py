@@ -82,7 +82,9 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
         said = "1 item is an exact copy" if twice == 1 else f"{twice:,} items are exact copies"
         warnings.append(f"{said} of another; copies stay on the same side of the split")
     if data.kind == "images" and min(data.shape[1:]) <= FLAT and "axes" in fields_of(source) and not asked.get("axes"):
-        warnings.append(f"read as images of {data.shape[1]} x {data.shape[2]}; if they are sequences: --set axes=NCL")
+        warnings.append(
+            f"read as images of {data.shape[1]} x {data.shape[2]}; if they are sequences: --set data.axes=NCL"
+        )
     facts["storage"] = _storage(data)
     facts["training"], codec = _training(path, asked, settings, data, problems)
     return Checked(facts, problems, warnings, data, codec)

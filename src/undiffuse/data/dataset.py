@@ -134,13 +134,15 @@ class Dataset:
         if not 0 < held_out < 1:
             raise Refused(f"held_out = {held_out} is not a share between 0 and 1; 0.2 holds out every fifth item")
         if len(self) == 1:
-            raise Refused(f"{self.name} has one item: nothing can be held out; train.held_out=0 trains on all of it")
+            raise Refused(
+                f"{self.name} has one item: nothing can be held out; --set train.held_out=0 trains on all of it"
+            )
         place = _places(len(self)) if self.drawn else self.survey().hashes
         place = place[np.arange(len(self)) // self.together * self.together]
         if place.min() == place.max():
             raise Refused(
                 f"{self.name} has {len(self)} items that are all the same: nothing to hold out; "
-                "train.held_out=0 trains on all of it"
+                "--set train.held_out=0 trains on all of it"
             )
         bound = np.clip(np.uint64(held_out * 2.0**64), _fewest(place) + np.uint64(1), place.max())
         held = self._of_every_class(place, place < bound)

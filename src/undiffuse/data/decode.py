@@ -80,11 +80,14 @@ class Images:
             self._refuse_mixed(
                 {i: f"{each.width}x{each.height}" for i, each in kinds.items()},
                 "sizes",
-                "Give size= to resize the shorter side and cut out the centre (fit=pad or fit=stretch: otherwise)",
+                f"Give --set data.size={min(min(each.width, each.height) for each in kinds.values())}, or another, to "
+                "resize the shorter side and cut out the centre; --set data.fit=pad or data.fit=stretch: otherwise",
             )
         if not channels:
             self._refuse_mixed(
-                {i: str(each) for i, each in kinds.items()}, "channels", "Give channels= 1 (grey), 3 (RGB) or 4 (RGBA)"
+                {i: str(each) for i, each in kinds.items()},
+                "channels",
+                "Give --set data.channels=3 (RGB), 1 (grey) or 4 (RGBA)",
             )
         for i, each in kinds.items():
             try:
@@ -96,7 +99,7 @@ class Images:
         dtypes = {each.dtype for each in kinds.values()}
         dtype = first.dtype if dtypes == {first.dtype} and channels in (None, 1) else "uint8"
         if dtype == "uint8" and "float32" in dtypes:
-            raise Refused(f"{self.where} has images of floats, which stay what they are: leave channels= away")
+            raise Refused(f"{self.where} has images of floats, which stay what they are: leave data.channels away")
         deep = [i for i, each in kinds.items() if each.dtype in DEEP]
         span = self._span(deep) if deep and dtype == "uint8" else None
         return counts, Target(channels or first.channels, dtype, resize.apply, span, self.pages)

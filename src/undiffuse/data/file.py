@@ -105,14 +105,20 @@ class File(Resized):
     def _there(self) -> Path:
         path = Path(self.path)
         if not path.is_file():
-            hint = " (a folder: use data.name=folder)" if path.is_dir() else f"\n{self.origin}" if self.origin else ""
+            hint = (
+                " (a folder: use --set data.name=folder)"
+                if path.is_dir()
+                else f"\n{self.origin}"
+                if self.origin
+                else ""
+            )
             raise Refused(f"there is no file {self.path}{hint}")
         return path
 
     def _key(self, arrays: Mapping[str, Member]) -> str:
         key = _find(self.key, USUAL, arrays, self.path) or (next(iter(arrays)) if len(arrays) == 1 else "")
         if not key:
-            has = f"it has: {', '.join(arrays)}. Name one with key="
+            has = f"it has: {', '.join(arrays)}. Name one: --set data.key={next(iter(arrays), USUAL[0])}"
             raise Refused(f"{self.path} has none of the arrays {', '.join(USUAL)}; {has}")
         return key
 
@@ -121,7 +127,7 @@ class File(Resized):
         if self.resize == Resize():
             return items(member.read(), axes, dtype)
         if axes not in ("NHW", "NHWC", "NCHW"):
-            raise Refused(f"{self.path}: size= and crop= are for images, and its axes are {axes}")
+            raise Refused(f"{self.path}: data.size and data.crop are for images, and its axes are {axes}")
         there = place((member.member, axes, self.resize), [member.path])
         kept = find(there)
         if kept is None:

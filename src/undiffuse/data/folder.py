@@ -101,7 +101,7 @@ class Folder(Resized):
         root = Path(self.path)
         if not root.is_dir():
             raise Refused(
-                f"there is no folder {self.path}" + (" (a file: use data.name=file)" if root.is_file() else "")
+                f"there is no folder {self.path}" + (" (a file: use --set data.name=file)" if root.is_file() else "")
             )
         walked = walk(root)
         if not walked.files:
@@ -165,7 +165,7 @@ class Folder(Resized):
             raise Refused(
                 f"{self.path} has images both loose ({loose[0]}) and in subfolders "
                 f"({max(files, key=lambda f: len(f.parts))}); move all into subfolders, one a class, or none, "
-                "or give labels=none"
+                "or give --set data.labels=none"
             )
         names = [same(file.parts[level]) for file in files]
         classes = sorted(set(names))

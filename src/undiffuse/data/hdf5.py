@@ -58,7 +58,7 @@ class Hdf5(Resized):
             dtype = dtype_of(array.dtype, axes, where)
             if self.resize != Resize():
                 if axes not in ("NHW", "NHWC", "NCHW"):
-                    raise Refused(f"{self.path}: size= and crop= are for images, and its axes are {axes}")
+                    raise Refused(f"{self.path}: data.size and data.crop are for images, and its axes are {axes}")
                 self.resize.shape(*shape_of(array.shape, axes)[1:])
             there = place((key, axes, self.resize), [Path(self.path)])
             stream = self._blocks(array, axes, dtype)
@@ -114,7 +114,11 @@ class Hdf5(Resized):
     def _key(self, names: list[str]) -> str:
         key = self.key or next((name for name in USUAL if name in names), names[0] if len(names) == 1 else "")
         if not key:
-            has = f"it has: {', '.join(names[:20])}. Name one with key=" if names else "it holds no data sets"
+            has = (
+                f"it has: {', '.join(names[:20])}. Name one: --set data.key={names[0]}"
+                if names
+                else "it holds no data sets"
+            )
             raise Refused(f"{self.path} has none of the data sets {', '.join(USUAL)}; {has}")
         if key.strip("/") not in names:
             self._refuse_elsewhere(key)

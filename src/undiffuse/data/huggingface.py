@@ -158,7 +158,10 @@ class HuggingFace(Resized):
                     broken.keep(whole, 0, attempt(lambda one=one, target=target: one.pixels(0, target)), name)
                     for pixels in whole.values():
                         if pixels.shape != shape:
-                            raise Refused(f"{name} of {self.path} is {pixels.shape}, the first {shape}: give size=")
+                            raise Refused(
+                                f"{name} of {self.path} is {pixels.shape}, the first {shape}: "
+                                f"give --set data.size={min(shape[-2:])}"
+                            )
                         names.append(name)
                         values.append(row[label] if label else None)
                         yield pixels[None]

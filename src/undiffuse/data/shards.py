@@ -136,7 +136,7 @@ def _labels(samples: list[Sample], where: str) -> list[str]:
     if missing:
         raise Refused(
             f"{where} has no label for {len(missing)} of {len(samples)} images, such as {missing[0]}; "
-            "labels=none reads none"
+            "--set data.labels=none reads none"
         )
     return values
 

@@ -184,7 +184,7 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
         words = [column for column, names in zip(learned.columns, learned.categories, strict=True) if names]
         raise Refused(
             f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
-            "take the recipe table-mixed, whose codec is columns and whose process is product"
+            "take the recipe table-mixed, as undiffuse train table-mixed --data DATA"
         )
     known: dict[str, Any] = {"vocabulary": learned.vocabulary, **learned.spelling} if learned.vocabulary else {}
     known |= {"categories": learned.categories} if learned.categories else {}

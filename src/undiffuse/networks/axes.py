@@ -37,7 +37,7 @@ def refuse_dimensions(dimensions: int, owner: str) -> None:
     if dimensions not in AXES:
         raise Refused(
             f"dimensions = {dimensions}: {owner} takes sequences (1), images (2) and volumes (3); "
-            "for points and tables there is network.name=mlp"
+            "for points and tables there is --set network.name=mlp"
         )
 
 
@@ -56,5 +56,5 @@ def refuse_sizes(x: Tensor, divisor: int, owner: str) -> None:
             fit = f"{below} or {above}" if below else str(above)
             raise Refused(
                 f"{owner} needs a {axis} that {divisor} divides, not {size}: {fit} fits; "
-                f"bring the data to that size (data.size={above}) or give it fewer network.multipliers"
+                f"bring the data to that size (--set data.size={above}) or give it fewer network.multipliers"
             )

@@ -98,7 +98,7 @@ def snapshots(run: Path) -> list[Snapshot]:
             found.append(Snapshot(path, f"{track}.", Profile(step, gamma(length))))
     if not found:
         raise Refused(
-            f"{run} has kept no snapshots of averages: train with train.snapshots above 0 to choose the length later"
+            f"{run} has kept no snapshots of averages: train with --set train.snapshots=16 to choose the length later"
         )
     return sorted(found, key=lambda snapshot: (snapshot.profile.step, snapshot.prefix))
 
