@@ -46,7 +46,9 @@ def dataset(
         notes["resized"] = resized
     which = kept.beside["which"]
     conditions = {"label": labels[which]} if labels is not None else {}
-    return Dataset(at_hand(kept), {**conditions, **texts(which)}, tuple(classes), name, notes=notes, names=kept.names)
+    return Dataset(
+        at_hand(there, kept), {**conditions, **texts(which)}, tuple(classes), name, notes=notes, names=kept.names
+    )
 
 
 def _decoded(wishes: Wishes, images: Images, there: Path) -> Kept:
