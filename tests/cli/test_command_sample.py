@@ -266,14 +266,17 @@ def drawn_by(shape: tuple[int, ...], dtype: str, seed: int = 0, **more: Any) -> 
     from undiffuse.drawing.draw import Drawn
 
     random = np.random.default_rng(seed)
-    high = {"uint8": 256, "uint16": 65536}.get(dtype)
-    x = random.normal(size=shape).astype(dtype) if high is None else random.integers(0, high, shape).astype(dtype)
+    low, high = {"uint8": (0, 256), "uint16": (0, 65536), "int16": (-32768, 32768)}.get(dtype, (0, 0))
+    x = random.integers(low, high, shape).astype(dtype) if high else random.normal(size=shape).astype(dtype)
     return Drawn(x, None, (), 0, 1.0, 1.0, frames=np.stack([x, x]), **more)
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "ending"),
-    [((3, 1, 6, 5), "uint16", ".png"), ((3, 1, 6, 5), "float32", ".tif"), ((3, 4, 6, 5), "uint8", ".png")],
+    [
+        *[((3, 1, 6, 5), "uint16", ".png"), ((3, 1, 6, 5), "int16", ".tif")],
+        *[((3, 1, 6, 5), "float32", ".tif"), ((3, 4, 6, 5), "uint8", ".png")],
+    ],
 )
 def test_image_files_lose_nothing(tmp_path: Path, shape: tuple[int, ...], dtype: str, ending: str):
     from undiffuse.data.folder import Folder

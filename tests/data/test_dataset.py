@@ -166,6 +166,22 @@ def test_mapped_items_are_split_as_those_in_memory_and_stay_on_the_disk(tmp_path
         assert disk.describe() == memory.describe()
 
 
+@pytest.mark.parametrize("table", [False, True])
+def test_a_large_array_is_split_without_a_copy(table: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("undiffuse.data.rows.LARGE", 100)
+    x = np.random.default_rng(0).integers(0, 3, (50, 2) if table else (50, 1, 2, 3)).astype(np.float32)
+    names = {"columns": ("a", "b"), "categories": ((), ("r", "g", "b"))} if table else {}
+    data = Dataset(x, {"label": np.arange(50) % 2}, ("even", "odd"), **names)
+    parts = data.split(0.3)
+    monkeypatch.setattr("undiffuse.data.rows.LARGE", 10**9)
+    for part, copied in zip(parts, data.split(0.3), strict=True):
+        assert isinstance(part.x, Rows)
+        assert np.shares_memory(part.x.array, x)
+        np.testing.assert_array_equal(np.asarray(part.x), copied.x)
+        assert part.describe() == copied.describe()
+        assert isinstance(part.some(1000).x, np.ndarray)
+
+
 def test_items_are_read_once_however_often_they_are_split_and_described(monkeypatch: pytest.MonkeyPatch):
     reads = []
     monkeypatch.setattr(dataset, "survey", lambda x, name: reads.append(name) or survey(x, name))

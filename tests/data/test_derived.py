@@ -1,5 +1,6 @@
 """Conditions that are made of the items: their numbers, their shapes, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from undiffuse import jobs
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived import derived
+from undiffuse.model.model import load
 from undiffuse.model.recipe import Recipe
 from undiffuse.model.settings import Condition
+from undiffuse.model.told import fitted, tensors
 
 
 def pictures(dtype: str = "uint8", channels: int = 1, count: int = 6) -> Dataset:
@@ -37,6 +40,12 @@ def test_a_layout_has_the_nearest_of_its_levels() -> None:
     found = made(data, "layout:4:4")
     assert set(np.unique(found)) <= {0, 85, 170, 255}
     assert np.abs(found / 255 - means).max() <= 1 / 6 + 1e-6
+
+
+def test_of_12_bit_pictures_white_is_what_12_bit_hold() -> None:
+    x = (np.arange(96, dtype=np.uint16) * 40).reshape(2, 1, 6, 8)
+    assert set(np.unique(made(Dataset(x), "layout:2:4"))) == {0, 1365, 2730, 4095}
+    assert made(Dataset(x.astype(np.int16) - 100), "superresolve:2").dtype == np.int16
 
 
 def test_a_grey_picture_has_the_mean_of_its_channels() -> None:
@@ -102,3 +111,29 @@ def test_a_run_learns_from_what_is_made_of_its_items_and_is_told_it(tmp_path: Pa
     assert run.conditions["low"].shape == (1, 4, 4)
     drawn = run.sample(2, low=np.zeros((1, 4, 4), np.uint8), steps=2)
     assert drawn.shape == (2, 1, 8, 8)
+
+
+def test_a_run_of_12_bit_pictures_fills_its_range_and_keeps_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = np.linspace(100, 4095, 40 * 64).round().astype(np.uint16).reshape(40, 1, 8, 8)
+    np.save(tmp_path / "cells.npy", x[:, 0])
+    tables = {name: dict(table) for name, table in Recipe.find("digits").tables.items() if name != "conditions"}
+    tables |= {"data": {"name": "file", "path": str(tmp_path / "cells.npy")}, "conditions": {}}
+    settings = [
+        *("conditions.low.kind=image", "conditions.low.of=superresolve:2"),
+        *("train.held_out=0", "train.precision=float32"),
+        *("network.width=8", "network.attention=[]", "train.steps=1", "train.batch=4", "train.preview_every=0"),
+    ]
+    run = jobs.train(tables, out=tmp_path / "run", overrides=settings).run()
+    assert (run.codec.low, run.codec.high) == (100, 4095)
+    assert "cells: whole numbers from 100 to 4095 in uint16: this range becomes -1 to 1" in caplog.text
+    low = run.conditions["low"]
+    data = derived(Dataset(x), {"low": low})
+    told = tensors({"low": low}, data.conditions)["low"]
+    assert (float(told.min()), float(told.max())) == (-1, 1)
+    loaded = load(tmp_path / "run")
+    drawn = loaded.sample(2, low=data.conditions["low"][:2], steps=2).numpy()
+    assert (drawn.dtype, drawn.min() >= 100, drawn.max() <= 4095) == (np.uint16, True, True)
+    with pytest.raises(Refused, match=r"conditions.low.mean cannot be set: the data say it; leave it out"):
+        fitted({"low": replace(low, mean=(1.0,))}, data.conditions, "cells")

@@ -45,7 +45,7 @@ def test_links_are_followed_and_every_folder_is_read_once(tmp_path: Path):
     (remark,) = again.notes["remarks"]
     assert remark == (
         "folders that were not read: above (the same folder as a folder above), again (the same folder as bird), "
-        "bird/up (the same folder as .), cat/round (the same folder as .)"
+        f"bird/up (the same folder as {data}), cat/round (the same folder as {data})"
     )
     assert door.table(str(data))["name"] == "folder"
 

@@ -244,6 +244,12 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Model, tmp_
     assert (found["map"].shape, found["map"].dtype) == ((1, 8, 8), np.uint8)
     assert (found["vector"], found["text"]) == ([1.0, 2.0, 3.0], "a=b")
     assert understood(model, [("map", str(tmp_path / "map.npy"))])["map"].shape == (1, 4, 4)
+    exif = Image.Exif()
+    exif[274] = 6  # lies on its side
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "turned.jpg", exif=exif)
+    assert understood(model, [("map", str(tmp_path / "turned.jpg"))])["map"].shape == (1, 6, 4)
+    Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / "deep.png")
+    assert understood(model, [("map", str(tmp_path / "deep.png"))])["map"].max() == 4095
     (tmp_path / "bad.png").write_text("none")
     for words, message in [
         ([("mask", "x")], r"the model has no condition 'mask'; its conditions: vector \(vector\), text \(text\)"),

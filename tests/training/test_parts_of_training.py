@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from torch import nn
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import Pixels
 from undiffuse.core.errors import Refused
+from undiffuse.data.rows import Rows
 from undiffuse.model.settings import EMA_STD, Condition, Train
-from undiffuse.training import due, log
+from undiffuse.training import batches, due, log
 from undiffuse.training.batches import Batches
 from undiffuse.training.ema import EMA, gamma, power
 from undiffuse.training.numbers import Numbers
@@ -151,6 +153,17 @@ def test_half_of_the_images_are_mirrored_and_pixels_are_encoded():
 def test_sixteen_bit_images_can_be_dealt():
     data = Batches.of(np.full((3, 1, 2, 2), 65535, np.uint16), {}, Pixels(high=65535.0, dtype="uint16"), 2, 0)
     assert data.at(0)[0].tolist() == torch.ones(2, 1, 2, 2).tolist()
+
+
+def test_rows_of_a_large_array_are_dealt_as_the_items_and_reach_a_device_whole(monkeypatch: pytest.MonkeyPatch):
+    x = np.arange(40 * 12, dtype=np.uint16).reshape(40, 1, 3, 4)
+    rows = Rows(np.concatenate([x, x])[::-1]).take(np.arange(40)[::-1])
+    codec = Pixels().fit(x)
+    plain, viewed = (Batches.of(items, {}, codec, 7, 0) for items in (x, rows))
+    monkeypatch.setattr(batches, "BLOCK", 200)
+    there = batches._onto(rows, torch.device("cpu"))
+    for dealt in (viewed, replace(viewed, x=there)):
+        assert all(torch.equal(dealt.at(step)[0], plain.at(step)[0]) for step in range(12))
 
 
 def test_numbers_are_fetched_when_they_are_read():

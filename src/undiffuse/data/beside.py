@@ -85,7 +85,7 @@ def _of_images(name: str, where: str, files: Sequence[str], root: Path) -> list[
     if where != "beside":
         raise Refused(f"conditions.{name} = {where!r}: write the path of a .csv or .json file, or beside")
     wanted = [root / same(str(Path(file).with_suffix(".txt"))) for file in files]
-    there = {root / same(str(file)): root / file for file in walk(root).files if file.suffix == ".txt"}
+    there = {root / same(file): root / file for file in walk(root).files if file.endswith(".txt")}
     missing = [text for text in wanted if text not in there]
     if missing:
         raise Refused(

@@ -9,7 +9,7 @@ import numpy as np
 
 from undiffuse.codecs.text import Text
 from undiffuse.core.errors import Refused
-from undiffuse.data.rows import Items, mapped, taken
+from undiffuse.data.rows import Items, chunk, mapped, taken
 from undiffuse.data.survey import Survey, survey
 
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
@@ -115,7 +115,8 @@ class Dataset:
     def some(self, most: int, seed: int = 0) -> Self:
         """At most so many items, in memory: all if they are few, else a choice that the seed fixes, in their order."""
         if len(self) <= most:
-            return self._with(np.asarray(self.x), np.arange(len(self)), self.conditions) if mapped(self.x) else self
+            whole = isinstance(self.x, np.ndarray) and not mapped(self.x)
+            return self if whole else self._with(np.asarray(self.x), np.arange(len(self)), self.conditions)
         random = np.random.Generator(np.random.Philox(seed))
         indices = np.sort(random.choice(len(self), most, replace=False))
         conditions = {key: values[indices] for key, values in self.conditions.items()}
@@ -212,10 +213,16 @@ class Dataset:
         """Raises Refused unless there are as many columns as kinds of them, and categories are numbers of theirs."""
         if len(self.categories) != len(self.columns):
             raise Refused(f"{self.name} has {len(self.columns)} columns and kinds for {len(self.categories)}")
-        for i, names in enumerate(self.categories):
-            values = np.asarray(self.x[:][:, i]) if names else np.zeros(1)
-            if names and not (values.min() >= 0 and values.max() < len(names) and (values == values.round()).all()):
-                raise Refused(f"{self.name}: column {self.columns[i]!r} counts {len(names)} categories from 0")
+        words = [i for i, names in enumerate(self.categories) if names]
+        sizes = np.array([len(self.categories[i]) for i in words])
+        step = chunk(self.x)
+        for start in range(0, len(self.x), step):
+            values = self.x[start : start + step][:, words]
+            wrong = ~((values >= 0) & (values < sizes) & (values == values.round())).all(0)
+            for i in np.array(words)[wrong].tolist():
+                raise Refused(
+                    f"{self.name}: column {self.columns[i]!r} counts {len(self.categories[i])} categories from 0"
+                )
 
     def _with(self, x: Items, indices: np.ndarray, conditions: dict[str, np.ndarray]) -> Self:
         """The items x, which are those at the indices."""

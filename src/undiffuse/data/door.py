@@ -10,7 +10,7 @@ from undiffuse.data.decode import ENDINGS
 from undiffuse.data.huggingface import SAVED
 from undiffuse.data.passages import is_text
 from undiffuse.data.shards import PACKED
-from undiffuse.data.walk import walk
+from undiffuse.data.walk import ending, walk
 
 SUFFIXES = {
     ".npz": "file",
@@ -73,7 +73,7 @@ def _folder(there: Path) -> str:
         return "huggingface"
     if any(there.glob("*.tar")) or any(PACKED.search(path.name) for path in there.glob("*.t*")):
         return "shards"
-    names = [file.name for file in walk(there).files]
-    if any(Path(name).suffix.lower() in ENDINGS for name in names):
+    files = walk(there).files
+    if any(ending(file) in ENDINGS for file in files):
         return "folder"  # images, and the texts beside them are their captions
-    return "text" if any(map(is_text, names)) else "folder"
+    return "text" if any(map(is_text, files)) else "folder"

@@ -47,7 +47,7 @@ def dataset(
     notes = {**kept.about, **said}
     if resized := wishes.resize.describe():
         notes["resized"] = resized
-    return Dataset(at_hand(kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names)
+    return Dataset(at_hand(there, kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names)
 
 
 def _decoded(wishes: Wishes, images: Images, there: Path) -> Kept:

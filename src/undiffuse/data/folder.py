@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from undiffuse.data.labels import classify, of_files
 from undiffuse.data.resize import Filter, Fit, Size
 from undiffuse.data.room import place
 from undiffuse.data.source import Glance, Resized
-from undiffuse.data.walk import Walked, same, walk
+from undiffuse.data.walk import Walked, ending, same, walk
 from undiffuse.model.picture import Pages
 
 TRAIN = "train|training"
@@ -75,22 +75,21 @@ class Folder(Resized):
         """All images, decoded; raises Refused, naming the files, for whatever makes some unusable."""
         walked = self._walk()
         part, files = self._split(self._images_of(walked))
-        names = [str(file) for file in files]
         values, classes = self._labels(files, part)
-        there = place(self, [Path(self.path, name) for name in names])
+        there = place(self, [Path(self.path, file) for file in files])
         root = Path(self.path)
 
         def texts(which: np.ndarray) -> dict[str, np.ndarray]:
-            return of_images(self.conditions, [names[i] for i in which], root)
+            return of_images(self.conditions, [files[i] for i in which], root)
 
-        found = dataset(self, self._images(names), values, classes, there, root.resolve().name, texts)
+        found = dataset(self, self._images(files), values, classes, there, root.resolve().name, texts)
         remarks = [*_left_out(walked), *self._unread(walked, part), *found.notes.get("remarks", ())]
         return replace(found, notes={**found.notes, "remarks": remarks}) if remarks else found
 
     def glance(self) -> Glance:
         """The shape that the first image comes to, and whether the folder says classes."""
         part, files = self._split(self._images_of(self._walk()))
-        shape = self._images([str(file) for file in files]).glance(self.channels, self.resize)
+        shape = self._images(files).glance(self.channels, self.resize)
         return Glance(shape, bool(self._labels(files, part)[1]))
 
     def _images(self, files: list[str]) -> Images:
@@ -108,9 +107,9 @@ class Folder(Resized):
             raise Refused(f"the folder {self.path} is empty{''.join(f'; {said}' for said in _left_out(walked))}")
         return walked
 
-    def _images_of(self, walked: Walked) -> list[PurePosixPath]:
+    def _images_of(self, walked: Walked) -> list[str]:
         """The image files, relative to the folder, in an order that no file system changes."""
-        files = [file for file in walked.files if _ending(file) in ENDINGS]
+        files = [file for file in walked.files if ending(file) in ENDINGS]
         if not files:
             raise Refused(
                 f"no images in {self.path}: {len(walked.files)} files, such as {walked.files[0]}; read are "
@@ -118,9 +117,9 @@ class Folder(Resized):
             )
         return files
 
-    def _split(self, files: list[PurePosixPath]) -> tuple[str, list[PurePosixPath]]:
+    def _split(self, files: list[str]) -> tuple[str, list[str]]:
         """The part of the data set that is read, "" where the folder has none, and its files."""
-        tops = {file.parts[0] for file in files if len(file.parts) > 1}
+        tops = {_top(file) for file in files} - {""}
         if self.split in ("none", "all"):
             return self.split.removeprefix("none"), files
         if self.split and self.split not in tops:
@@ -135,19 +134,19 @@ class Folder(Resized):
                 f"is read with --set data.split={min(tops)}, or data.split=all; data.split=none: they are classes"
             )
         part = chosen.pop()
-        return part, [file for file in files if file.parts[0] == part]
+        return part, [file for file in files if _top(file) == part]
 
     def _unread(self, walked: Walked, part: str) -> list[str]:
         """What there is to say of a part that was not asked for by name."""
         if self.split or not part:
             return []
-        images = [file for file in walked.files if _ending(file) in ENDINGS]
-        others = Counter(file.parts[0] for file in images if file.parts[0] != part)
+        images = [file for file in walked.files if ending(file) in ENDINGS]
+        others = Counter(_top(file) for file in images if _top(file) != part)
         listed = ", ".join(f"{name} ({count:,})" for name, count in sorted(others.items()))
         also = f", and not {listed}: --set data.split=all reads all" if others else ""
         return [f"the part {part!r} of the data set is read{also}; --set data.split=none: the parts are classes"]
 
-    def _labels(self, files: list[PurePosixPath], part: str) -> tuple[np.ndarray | None, Sequence[str]]:
+    def _labels(self, files: list[str], part: str) -> tuple[np.ndarray | None, Sequence[str]]:
         """The class of each file, (count,), and the classes' names; None and no names: there are none."""
         if self.labels == "none":
             return None, ()
@@ -155,26 +154,27 @@ class Folder(Resized):
             return self._folders(files, 1 if part else 0)
         if not self.labels.lower().endswith((".csv", ".json")):
             raise Refused(f"labels = {self.labels!r}: write folders, none, or the path of a .csv or .json file")
-        return classify(of_files(self.labels, [str(file) for file in files]), self.labels)
+        return classify(of_files(self.labels, files), self.labels)
 
-    def _folders(self, files: list[PurePosixPath], level: int) -> tuple[np.ndarray | None, Sequence[str]]:
-        loose = [file for file in files if len(file.parts) == level + 1]
+    def _folders(self, files: list[str], level: int) -> tuple[np.ndarray | None, Sequence[str]]:
+        loose = [file for file in files if file.count("/") == level]
         if len(loose) == len(files):
             return None, ()
         if loose:
             raise Refused(
                 f"{self.path} has images both loose ({loose[0]}) and in subfolders "
-                f"({max(files, key=lambda f: len(f.parts))}); move all into subfolders, one a class, or none, "
+                f"({max(files, key=lambda file: file.count('/'))}); move all into subfolders, one a class, or none, "
                 "or give --set data.labels=none"
             )
-        names = [same(file.parts[level]) for file in files]
+        names = [same(file.split("/")[level]) for file in files]
         classes = sorted(set(names))
         number = {name: i for i, name in enumerate(classes)}
         return np.array([number[name] for name in names], np.int64), classes
 
 
-def _ending(file: PurePosixPath) -> str:
-    return file.suffix.lower()
+def _top(file: str) -> str:
+    """The folder of the first level that the file lies in, "" if in none."""
+    return file.partition("/")[0] if "/" in file else ""
 
 
 def _trains(name: str) -> bool:
@@ -183,9 +183,9 @@ def _trains(name: str) -> bool:
 
 def _left_out(walked: Walked) -> list[str]:
     """Which files are no images that can be read, by ending, and which folders were not read."""
-    others = Counter(_ending(file) for file in walked.files if _ending(file) not in (*ENDINGS, *NOTES))
-    listed = [f"{count:,} {ending}" for ending, count in others.most_common()]
-    needed = sorted({PIP[ending] for ending in others if ending in PIP})
+    others = Counter(ending(file) for file in walked.files if ending(file) not in (*ENDINGS, *NOTES))
+    listed = [f"{count:,} {end}" for end, count in others.most_common()]
+    needed = sorted({PIP[end] for end in others if end in PIP})
     advice = f" (pip install {' '.join(needed)} reads them)" if needed else ""
     files = [f"left out, since they are no images that can be read here: {_some(listed)}{advice}"] if listed else []
     skipped = [f"{name} ({why})" for name, why in walked.skipped.items()]

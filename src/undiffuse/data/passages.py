@@ -41,7 +41,7 @@ def files(path: str) -> list[Path]:
         return [there]
     if not there.is_dir():
         raise Refused(f"there is no text at {path}")
-    found = [there / file for file in walk(there).files if is_text(file.name)]
+    found = [there / file for file in walk(there).files if is_text(file)]
     found.sort(key=lambda file: file.as_posix())
     if not found:
         raise Refused(f"{path} has no files of text: {', '.join(ENDINGS)}")

@@ -79,9 +79,10 @@ def find(there: Path) -> Kept | None:
         raise Refused(f"what was decoded to {there} is damaged ({error}): remove that folder") from None
 
 
-def at_hand(kept: Kept) -> Items:
-    """The items in memory if they fit the budget, else where they are."""
-    return np.asarray(kept.x) if kept.x.nbytes <= budget() else kept.x
+def at_hand(there: Path, kept: Kept) -> Items:
+    """The items kept there: in memory if they fit the budget, else where they are."""
+    fits = isinstance(kept.x, Rows) and kept.x.nbytes <= budget()
+    return np.load(there / ITEMS, allow_pickle=False) if fits else kept.x
 
 
 def remember(there: Path, kept: Kept) -> Kept:

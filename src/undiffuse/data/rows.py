@@ -1,4 +1,4 @@
-"""Some rows of an array that stays on the disk: what is asked for is read, nothing else."""
+"""Some rows of an array that stays where it is, mostly on the disk: what is asked for is read, nothing else."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -64,18 +64,21 @@ class Rows:
 
 
 Items = np.ndarray | Rows  # (count, *shape)
+LARGE = 2**26  # bytes; of a larger array in memory no part is copied
 
 
 def mapped(x: Items) -> bool:
     """Whether the items lie on the disk."""
-    return isinstance(x, Rows | np.memmap)
+    return isinstance(x, np.memmap) or (isinstance(x, Rows) and mapped(x.array))
 
 
 def taken(x: Items, indices: np.ndarray) -> Items:
-    """The items at these indices (or where this mask is true); mapped ones are not copied."""
+    """The items at these indices (or where this mask is true); mapped ones, and those of a large array, are not
+    copied.
+    """
     if isinstance(x, Rows):
         return x.take(indices)
-    return Rows(x).take(indices) if mapped(x) else x[indices]
+    return Rows(x).take(indices) if mapped(x) or x.nbytes > LARGE else x[indices]
 
 
 def chunk(x: Items, budget: int = 2**24) -> int:

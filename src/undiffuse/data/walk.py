@@ -3,16 +3,18 @@
 import os
 import unicodedata
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 HIDDEN = (".", "__MACOSX")
 
 
 @dataclass(frozen=True)
 class Walked:
-    """files: all that are not hidden, relative to the folder, sorted. skipped: folders that were not read, and why."""
+    """files: all that are not hidden, relative to the folder, with / between their parts, sorted by these. skipped:
+    folders that were not read, and why.
+    """
 
-    files: list[PurePosixPath] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -23,26 +25,31 @@ def walk(root: Path) -> Walked:
     it is skipped, so that no loop of links is walked twice.
     """
     found = Walked()
-    real, linked = [PurePosixPath()], list[PurePosixPath]()
+    real, linked = [""], list[str]()
     seen = {_identity(above): "a folder above" for above in root.resolve().parents}
     while real or linked:
         folder = real.pop() if real else linked.pop(0)
         try:
             identity = _identity(root / folder)
             if identity in seen:
-                found.skipped[str(folder)] = f"the same folder as {seen[identity]}"
+                found.skipped[folder] = f"the same folder as {seen[identity]}"
                 continue
-            seen[identity] = str(folder)
+            seen[identity] = folder or str(root)
             with os.scandir(root / folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     if entry.name.startswith(HIDDEN):
                         continue
                     kind = real if entry.is_dir(follow_symlinks=False) else linked if _leads(entry) else found.files
-                    kind.append(folder / entry.name)
+                    kind.append(f"{folder}/{entry.name}" if folder else entry.name)
         except OSError as error:
-            found.skipped[str(folder)] = error.strerror or str(error)
-    found.files.sort()
+            found.skipped[folder or str(root)] = error.strerror or str(error)
+    found.files.sort(key=lambda file: file.split("/"))
     return found
+
+
+def ending(file: str) -> str:
+    """`.png` of photos/a.PNG"""
+    return os.path.splitext(file)[1].lower()
 
 
 def same(name: str) -> str:

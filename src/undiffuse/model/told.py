@@ -87,7 +87,7 @@ def fitted(conditions: Mapping[str, Condition], data: Mapping[str, Any], name: s
             said |= {"mean": ((low + high) / 2,), "std": (((high - low) or 2) / 2,)}
         for field, value in said.items():
             if getattr(condition, field) not in ((), "", value):
-                raise Refused(f"conditions.{key}.{field} is not taken from a recipe: the data say it; leave it out")
+                raise Refused(f"conditions.{key}.{field} cannot be set: the data say it; leave it out")
         found[key] = replace(condition, **said)
     return found
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.permutation import Permutation
@@ -19,6 +20,7 @@ from undiffuse.model.told import tensor
 ORDER, FLIP, DROP = 0, 1, 2  # independent streams of one seed
 CPU = torch.device("cpu")
 SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
+BLOCK = 2**26  # bytes that are read together
 Values = Tensor | Captions  # (count, ...), indexed alike
 AXES = {False: (), True: (-1,), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}
 
@@ -75,9 +77,7 @@ class Batches:
 
     def to(self, device: torch.device) -> Self:
         """The same for a device, with the items in its memory if they take a small part of it."""
-        x = self.x
-        if isinstance(x, Tensor) and _small(x, device):
-            x = x.to(device)
+        x = _onto(self.x, device) if _small(self.x, device) else self.x
         return replace(
             self, x=x, device=device, conditions={name: values.to(device) for name, values in self.conditions.items()}
         )
@@ -170,5 +170,21 @@ def _mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
     return torch.where(which.to(x.device).reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
 
 
-def _small(x: Tensor, device: torch.device) -> bool:
-    return device.type != "cuda" or x.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+def _small(x: Tensor | Items, device: torch.device) -> bool:
+    """Whether the items are to lie in the device's memory: those on a disk stay there unless it is a GPU's."""
+    if device.type != "cuda":
+        return isinstance(x, Tensor)
+    each = x[:1] if isinstance(x, Tensor) else tensor(x[:1])
+    return len(x) * each.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _onto(x: Tensor | Items, device: torch.device) -> Tensor:
+    """The items in the device's memory; rows are read a few at a time, so that there is never a second copy of all."""
+    if isinstance(x, Tensor):
+        return x.to(device)
+    first = tensor(x[:1])
+    there = torch.empty((len(x), *first.shape[1:]), dtype=first.dtype, device=device)
+    step = max(1, BLOCK // first.nbytes)
+    for start in tqdm(range(0, len(x), step), desc="loading", unit="block", delay=2, leave=False):
+        there[start : start + step] = tensor(x[start : start + step]).to(device)
+    return there
