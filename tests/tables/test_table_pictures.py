@@ -54,6 +54,12 @@ def test_the_way_of_a_table_shows_its_noise():
     assert first.tolist() == last.tolist() == [0, 0]  # frames of single numbers, too, are of one size
 
 
+def test_missing_numbers_are_left_out():
+    holes = np.where(np.arange(12).reshape(4, 3) % 2, np.nan, ROWS).astype(np.float32)
+    holes[:, 2] = np.nan
+    assert pictures.overview(holes, beside=ROWS).size == pictures.overview(ROWS, beside=holes).size
+
+
 def test_compared_panels_have_equal_axes():
     small, large = ROWS[:, 1:], 10 * ROWS[:, 1:]
     assert clouds.extents_of(small, large) == clouds.extents_of(large, small)
