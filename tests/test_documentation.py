@@ -198,3 +198,24 @@ def test_links_between_the_pages_of_the_repository_lead_somewhere():
         if not link.startswith("http") and not (page.parent / link).exists()
     ]
     assert not dead, dead
+
+
+def test_the_site_can_be_searched_from_a_file_without_a_network():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert re.search(r"^  - search$", site, re.MULTILINE)
+    assert re.search(r"^  - offline\b", site, re.MULTILINE)
+    needed = re.findall(r"^    - (\S+\.js)$", site.partition("polyfills:")[2], re.MULTILINE)
+    assert any("iframe-worker" in script for script in needed)  # else the plugin asks unpkg.com for it
+    assert all((ROOT / "docs" / script).is_file() for script in needed)
+
+
+def test_every_picture_of_the_pages_is_shown_and_small():
+    shown = {Path(link).name for text in TEXT.values() for link in re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", text)}
+    files = list((ROOT / "docs" / "images").iterdir())
+    assert {path.name for path in files} == shown
+    assert {path.name: path.stat().st_size for path in files if path.stat().st_size > 150_000} == {}
+
+
+def test_nobody_is_sent_to_a_release_that_is_not_there():
+    typed = [line for param in fences("sh") for line in param.values[0].splitlines() if "pip install" in line]
+    assert [line for line in typed if re.search(r"pip install \W?undiffuse", line)] == []

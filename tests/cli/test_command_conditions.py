@@ -113,17 +113,17 @@ def test_conditions_are_asked_for_by_option_and_by_name(undiffuse_: Undiffuse, r
 
 def test_the_recipe_s_guidance_needs_a_condition_that_was_hidden(undiffuse_: Undiffuse, run: Path, low: Path):
     alone = undiffuse_("sample", run, "-n", 2, "--map", low, "-o", "a.png")
-    assert "2 samples, 3 network calls a sample" in alone.out
+    assert "2 samples, 3 network calls a sample" in alone.err
     guided = undiffuse_("sample", run, "-n", 2, "--map", low, "--text", "dark", "-o", "a.png")
-    assert "2 samples, 6 network calls a sample" in guided.out
+    assert "2 samples, 6 network calls a sample" in guided.err
 
 
 def test_guidance_by_name_its_interval_and_a_threshold_are_taken_and_said(undiffuse_: Undiffuse, run: Path, low: Path):
     told = ("sample", run, "-n", 2, "--map", low, "--text", "dark", "-o", "a.png")
     named = undiffuse_(*told, "--vector", "1,2", "--guidance", "text=4,style=1.5", "--interval", "0.2,5")
-    assert ", guidance text 4, style 1.5 where the noise level is in (0.2, 5], seed 0" in named.out
+    assert ", guidance text 4, style 1.5 where the noise level is in (0.2, 5], seed 0" in named.err
     one = undiffuse_(*told, "--guidance", 3, "--rescale", 0.5, "--threshold", "dynamic:0.9")
-    assert ", guidance 3, rescaled by 0.5, threshold dynamic:0.9, seed 0" in one.out
+    assert ", guidance 3, rescaled by 0.5, threshold dynamic:0.9, seed 0" in one.err
     assert "guidance" not in undiffuse_(*told, "--guidance", 1).out
 
 
@@ -133,7 +133,7 @@ def test_edits_are_told_and_guided_alike(undiffuse_: Undiffuse, run: Path, low: 
     words = ("--map", low, "--text", "dark", "--guidance", "text=9", "--interval", "0.01,90")
     done = undiffuse_(*edit, *words)
     assert done.status == 0, done.err
-    assert "variations, guidance text 9 where the noise level is in (0.01, 90], seed 0" in done.out
+    assert "variations, guidance text 9 where the noise level is in (0.01, 90], seed 0" in done.err
     guided = np.load("b.npz")["x"]
     assert undiffuse_(*edit, "--map", low, "--condition", "text=bright", *words[4:]).status == 0
     assert not np.array_equal(np.load("b.npz")["x"], guided)

@@ -18,7 +18,7 @@ from undiffuse.judging.charts import Line, chart, smooth
 from undiffuse.judging.evaluate import usual
 from undiffuse.judging.noise import linear
 from undiffuse.judging.sources import renumber
-from undiffuse.pictures import telling
+from undiffuse.pictures import layout, telling
 
 Undiffuse = Callable[..., Any]
 
@@ -100,7 +100,10 @@ def test_finished_samples_come_with_their_closest_pairs(undiffuse_: Undiffuse):
     assert "written to there: evaluation.json, closest.png\n" in first.out
     with Image.open("there/closest.png") as picture:
         pixels = np.asarray(picture)
-    np.testing.assert_array_equal(pixels[2:66], pixels[68:132])  # a copy above, its original below; 2 pixels between
+    places = layout.stripped(2, (8, 8), [""] * 8, ["sample", "nearest"])
+    high, (left, above), (_, below) = 8 * places.scale, places.tiles[0], places.tiles[8]
+    copies, originals = (pixels[top : top + high, left:] for top in (above, below))
+    np.testing.assert_array_equal(copies, originals)  # a copy above, its original below
     again = undiffuse_("evaluate", "copies.npz", "--against", "digits", "--metrics", "memorisation", "-o", "there")
     assert "closest.png (over the last ones)" in again.out
 

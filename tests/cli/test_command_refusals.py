@@ -80,7 +80,7 @@ def test_what_does_not_exist_or_makes_no_sense(refused: Callable[..., str], word
         (["--precision", "float8"], "precision 'float8' is unknown"),
         (["--format", "jpeg"], "'jpeg' is not one of"),
         (["--format", "npz", "--trajectory", "gif"], "ask for one of them"),
-        (["-o", "picture.jpg"], "what was asked for is a .png file"),
+        (["-o", "picture.xyz"], "there are no .xyz files of samples"),
         (["--format", "png", "-o", "file"], "it is a file"),
         (["--format", "npz", "-o", "folder.npz/a.png"], "a .npz file"),
     ],

@@ -20,10 +20,10 @@ def test_a_variance_is_estimated_kept_and_used(undiffuse_: Any, tmp_path: Path):
     assert lines[1].startswith("the best 4 steps: 1 ")
     assert f"written to {run}/tuning: variance.json, variance.png" in done.out
     assert f"{run} now samples in these 4 steps; the model from before is model-before-tuning.safetensors" in done.out
-    assert "4 network calls a sample" in undiffuse_("sample", run, "-n", "5").out
-    assert "4 network calls a sample" in undiffuse_("sample", run, "-n", "5", "--steps", "4").out
+    assert "4 network calls a sample" in undiffuse_("sample", run, "-n", "5").err
+    assert "4 network calls a sample" in undiffuse_("sample", run, "-n", "5", "--steps", "4").err
     exact = undiffuse_("sample", run, "-n", "5", "--sampler", "ddim", "--set", "variance=exact", "--steps", "7")
-    assert "7 network calls a sample" in exact.out
+    assert "7 network calls a sample" in exact.err
     for words, message in (
         (("--steps", "400"), "--steps takes 2 to 100 steps over 100 times (--points), not 400"),
         (("--set", "bound=1"), "the clipping of a variance has no 'bound' (did you mean 'bounds'?)"),

@@ -32,7 +32,7 @@ def run(place: Path) -> Path:
 
 @pytest.fixture
 def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Undiffuse:
-    """Calls `undiffuse` with these words, inside an empty folder; what it prints, or on refusal what it says."""
+    """Calls `undiffuse` with these words, inside an empty folder; what it prints and says, or why it refuses."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object, status: int = 0) -> str:
@@ -41,6 +41,6 @@ def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
             main([str(word) for word in words])
         captured = capfd.readouterr()
         assert int(stop.value.code or 0) == status, captured.err
-        return captured.err if status else captured.out
+        return captured.err if status else captured.out + captured.err
 
     return call

@@ -5,7 +5,7 @@ import io
 import pickle
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_they_are_tensors_and_what_is_made_of_them_is_a_plain_one(digits: Model)
     assert isinstance(x, torch.Tensor)
     plain = torch.from_numpy(x.numpy())
     made: list[Any] = [x[1:3], x[0], x + 1, x.float(), torch.cat([x, x]), torch.stack(list(x)), x.detach(), x.clone()]
-    made += [pickle.loads(pickle.dumps(x)), copy.copy(x), *torch.utils.data.DataLoader(x, batch_size=2)]  # noqa: S301
+    made += [pickle.loads(pickle.dumps(x)), copy.copy(x), *torch.utils.data.DataLoader(cast("Any", x), batch_size=2)]  # noqa: S301
     assert {type(each) for each in made} == {torch.Tensor}
     assert torch.equal(made[4][:4], plain)
     assert torch.equal(made[8], plain)

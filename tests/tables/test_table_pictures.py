@@ -48,10 +48,16 @@ def test_the_way_of_a_table_shows_its_noise():
     panels = np.array_split(shown[40:-40, 40:], 4, axis=1)
     width = min(panel.shape[1] for panel in panels)
     inks = [panel[:, :width] < 200 for panel in panels]
-    assert (np.ptp(np.nonzero(inks[0])[0]), np.ptp(np.nonzero(inks[-1])[0])) > (100, 100)  # high, not flat
+    assert all(np.ptp(np.nonzero(ink)[0]) > 100 for ink in inks)  # high, not flat
     assert (inks[0] ^ inks[-1]).mean() > 0.05
     first, last = (np.ptp([c.size for c in pictures.points_frames(frames[:, :, [i]])], axis=0) for i in (0, 1))
     assert first.tolist() == last.tolist() == [0, 0]  # frames of single numbers, too, are of one size
+
+
+def test_missing_numbers_are_left_out():
+    holes = np.where(np.arange(12).reshape(4, 3) % 2, np.nan, ROWS).astype(np.float32)
+    holes[:, 2] = np.nan
+    assert pictures.overview(holes, beside=ROWS).size == pictures.overview(ROWS, beside=holes).size
 
 
 def test_compared_panels_have_equal_axes():

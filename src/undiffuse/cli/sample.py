@@ -99,6 +99,7 @@ def sample(
     writer.write(drawn, target)
     if tokens and target != places.STDOUT:
         print(content.text(drawn))
+    where = "stdout" if target == places.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
     said = " ".join([drawn.steering.words(), drawn.by]).strip()
-    tell(", ".join(filter(None, [f"{target}: {count} samples", cost, said, f"seed {seed}"])))
+    tell(", ".join(filter(None, [f"{where}: {count} samples", cost, said, f"seed {seed}"])))

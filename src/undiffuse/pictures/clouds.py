@@ -8,6 +8,7 @@ from PIL import Image
 from undiffuse.pictures.images import Array, Span
 from undiffuse.pictures.plots import DATA, DRAWN, canvas, dot, quiet, render
 
+TITLES = ("data", "samples")
 PANELS = 16  # histograms in a picture
 FEWEST, MOST = 5, 60  # bins of numbers
 BARS, LETTERS, LONGEST = 24, 22, 12  # categories with names, letters in a row under a panel, letters of a name
@@ -19,7 +20,7 @@ def scatter(
     beside: Array | None = None,
     like: Sequence[Array] = (),
     names: Sequence[str] = (),
-    titles: Sequence[str] = ("data", "samples"),
+    titles: Sequence[str] = TITLES,
 ) -> Image.Image:
     """Points (n, 2 or more) in the plane of their first two numbers; `beside`: real ones, on the same axes.
 
@@ -49,6 +50,7 @@ def histograms(
     names: Sequence[str] = (),
     categories: Sequence[Sequence[str]] = (),
     like: Sequence[Array] = (),
+    titles: Sequence[str] = TITLES,
 ) -> Image.Image:
     """How the numbers of each column spread, (n, features); the first 16 columns, `beside` filled in grey.
 
@@ -63,17 +65,21 @@ def histograms(
         parts = [part[np.isfinite(part[:, i]), i] for part in (points, *like, *([] if beside is None else [beside]))]
         words = categories[i] if i < len(categories) else ()
         edges = bins(parts, len(words))
-        if beside is not None:
-            axes.hist(parts[-1], edges, density=True, color=DATA, alpha=0.6)
-        axes.hist(parts[0], edges, density=True, histtype="step", color=DRAWN)
-        highest = max(float(np.histogram(part, edges, density=True)[0].max()) for part in parts if len(part))
+        if beside is not None and len(parts[-1]):
+            axes.hist(parts[-1], edges, density=True, color=DATA, alpha=0.6, label=titles[0])
+        if len(parts[0]):
+            axes.hist(parts[0], edges, density=True, histtype="step", color=DRAWN, label=titles[1])
+        heights = [float(np.histogram(part, edges, density=True)[0].max()) for part in parts if len(part)]
         margin = 0.03 * (edges[-1] - edges[0])
-        axes.set(xlim=(edges[0] - margin, edges[-1] + margin), ylim=(0, 1.06 * highest), yticks=[])
+        axes.set(xlim=(edges[0] - margin, edges[-1] + margin), ylim=(0, 1.06 * max(heights, default=1.0)), yticks=[])
         axes.set_title(names[i] if i < len(names) else f"column {i}", fontsize=8)
         quiet(axes, 6)
         if 0 < len(words) <= BARS:
             tilt = 90 if sum(map(len, words)) > LETTERS else 0
             axes.set_xticks(range(len(words)), [word[:LONGEST] for word in words], rotation=tilt)
+    if beside is not None:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False, fontsize=8)
     return render(figure)
 
 
@@ -86,9 +92,11 @@ def bins(parts: Sequence[Array], words: int) -> list[float]:
     parts = [part for part in parts if len(part)]
     if not parts:
         return [0.0, 1.0]
-    low, high = min(float(np.quantile(p, 0.001)) for p in parts), max(float(np.quantile(p, 0.999)) for p in parts)
+    whole = all((p == np.round(p)).all() for p in parts)
+    tail = 0.001 if whole else 0.005
+    low, high = min(float(np.quantile(p, tail)) for p in parts), max(float(np.quantile(p, 1 - tail)) for p in parts)
     many = int(np.clip(np.ceil(2 * np.cbrt(min(map(len, parts)))), FEWEST, MOST))
-    if high - low < 2**31 and all((p == np.round(p)).all() for p in parts):
+    if whole and high - low < 2**31:
         low, high = np.floor(low), np.ceil(high)
         step = max(1, int((high - low + 1) // many))
         count = int(-(-(high - low + 1) // step))

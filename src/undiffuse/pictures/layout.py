@@ -67,7 +67,7 @@ def plain(n: int, side: Size, columns: int | None = None, scale: int | None = No
         tiles = [(between + i % across * step[1], between + i // across * step[0]) for i in range(n)]
         return Layout((between + across * step[1], between + -(-n // across) * step[0]), times, tuple(tiles))
 
-    return grid(min(n, columns)) if columns else _best(grid, _near(n, side))
+    return grid(min(n, columns)) if columns else _best(grid, _near(n, side), side)
 
 
 def classed(labels: Sequence[int], names: Sequence[str], side: Size, scale: int | None = None) -> Layout:
@@ -101,7 +101,7 @@ def classed(labels: Sequence[int], names: Sequence[str], side: Size, scale: int 
         return Layout((across * whole, top), times, tuple(tiles[i] for i in range(len(labels))), tuple(said))
 
     beside = [(most, across) for across in range(1, min(len(groups), WIDEST) + 1)]
-    return _best(blocks, [*beside, *((width, 1) for width in range(1, min(most, WIDEST)))])
+    return _best(blocks, [*beside, *((width, 1) for width in range(1, min(most, WIDEST)))], side)
 
 
 def captioned(captions: Sequence[str], side: Size, columns: int | None = None, scale: int | None = None) -> Layout:
@@ -124,7 +124,7 @@ def captioned(captions: Sequence[str], side: Size, columns: int | None = None, s
             (between + across * step[1], between + -(-n // across) * step[0]), times, tuple(tiles), tuple(said)
         )
 
-    return grid(min(n, columns)) if columns else _best(grid, _near(n, side))
+    return grid(min(n, columns)) if columns else _best(grid, _near(n, side), side)
 
 
 def stripped(
@@ -149,11 +149,13 @@ def _near(n: int, side: Size) -> Sequence[int]:
     return range(min(n, max(1, about - 2)), min(n, about + 2) + 1)
 
 
-def _best(made: Callable[[Any], Layout], shapes: Sequence[Any]) -> Layout:
-    """The layout that is nearest to ASPECT, the wider of equals."""
+def _best(made: Callable[[Any], Layout], shapes: Sequence[Any], side: Size) -> Layout:
+    """The layout that is nearest to ASPECT and has the least of the sheet empty, the wider of equals."""
 
     def off(layout: Layout) -> tuple[float, int]:
-        return round(abs(math.log(layout.size[0] / layout.size[1] / ASPECT)), 6), -layout.size[0]
+        width, height = layout.size
+        covered = len(layout.tiles) * side[0] * side[1] * layout.scale**2 / (width * height)
+        return round(abs(math.log(width / height / ASPECT)) + 2 * (1 - covered), 6), -width
 
     return min(map(made, shapes), key=off)
 
