@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,33 @@ def test_an_unknown_name_says_what_there_is():
 def test_the_command_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "undiffuse", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"undiffuse {undiffuse.__version__}"
+
+
+LIGHT = """
+import contextlib, io, sys
+import undiffuse
+from undiffuse.cli.main import main
+from undiffuse.core import registry
+undiffuse.load({run!r})
+said = io.StringIO()
+with contextlib.redirect_stdout(said):
+    for words in (["show", {run!r}], ["show", "digits"], ["list"], *(["list", kind] for kind in registry.KINDS)):
+        try: main(words)
+        except SystemExit as stop: assert not stop.code, words
+assert "parameters" in said.getvalue()
+from undiffuse.model.blueprint import blueprint
+told = {{"channels": 3, "classes": 4, "dimensions": 1, "levels": 10, "near": 3, "text_width": 16, "noise_levels": 10}}
+for name in registry.names("networks"):
+    network = registry.get("networks", name)
+    for shape in ((16,), (3, 16)):
+        given = {{**told, "shape": shape, "vocabulary": 5, "vocabularies": (3, 2), "fourier": 1.0}}
+        if name != "transformer" or len(shape) == 1:
+            assert blueprint(lambda: network(**{{k: given[k] for k in registry.fields(network) if k in given}}), name)
+heavy = {{"torch._dynamo", "sympy", "matplotlib", "sklearn", "scipy", "accelerate", "polars", "pandas", "datasets"}}
+assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
+"""
+
+
+def test_loading_showing_and_listing_import_nothing_that_takes_long(digits: Path):
+    """PyTorch's compiler alone, which drawing a tensor without memory imports, is a second and 150 MB."""
+    python(LIGHT.format(run=str(digits)))

@@ -1,6 +1,7 @@
 """Files are whole or absent, and reading them runs no code and says what is wrong."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from undiffuse.core.errors import Refused
 from undiffuse.model import files
+from undiffuse.model.held import held
 
 
 def test_a_file_that_fails_half_way_leaves_what_was_there(tmp_path: Path):
@@ -59,6 +61,7 @@ def test_bad_json_is_refused(tmp_path: Path, content: bytes, message: str):
 
 def test_tensors_come_back_with_what_is_said_about_them(tmp_path: Path):
     held = {"a": torch.randn(3, 4).T, "b": torch.tensor(7), "c": torch.zeros(2, dtype=torch.bfloat16)}
+    held |= {"d": torch.tensor([True, False]), "e": torch.zeros(0, 3), "f": torch.arange(3, dtype=torch.int16)}
     files.write_tensors(tmp_path / "t", held, {"step": 3})
     back, about = files.read_tensors(tmp_path / "t", "model")
     assert about == {"step": 3}
@@ -75,6 +78,17 @@ def test_a_cut_or_strange_tensor_file_is_refused(tmp_path: Path):
             files.read_tensors(path, "model")
     with pytest.raises(Refused, match=r"no such file"):
         files.read_tensors(tmp_path / "absent", "model")
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path: Path):
+    """A mapped file would end the process then."""
+    path = tmp_path / "t"
+    files.write_tensors(path, {"a": torch.ones(3), "b": torch.zeros(100_000)})
+    with held(path, "model") as found:
+        assert found["a"].tolist() == [1, 1, 1]
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(Refused, match=r"cannot read model .*incomplete or broken \(it ends too soon\)"):
+            _ = found["b"]
 
 
 @pytest.mark.parametrize(

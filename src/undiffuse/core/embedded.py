@@ -39,7 +39,7 @@ class Embedded(Predictor):
             )
         if vocabulary < 2 or width < 1:
             raise Refused(f"embeddings need 2 tokens and 1 number each, or more, not {vocabulary} and {width}")
-        self.table = nn.Parameter(torch.randn(vocabulary, width, dtype=torch.float32) * (LENGTH / sqrt(width)))
+        self.table = nn.Parameter(torch.randn(vocabulary, width, dtype=torch.float32).mul_(LENGTH / sqrt(width)))
 
     @cached_property
     def sigma_0(self) -> float:

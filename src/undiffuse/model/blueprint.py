@@ -9,11 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
 
 from undiffuse.core.errors import Refused
 
 TENSORS = 20_000  # no network here has a tenth of it; putting more together would take long, even without memory
 UNKNOWN = 2**40  # bytes, where the machine does not tell its memory
+WRITES = frozenset(  # what changes a tensor's values and nothing else
+    getattr(Tensor, f"{name}_")
+    for name in (
+        *("zero", "fill", "copy", "mul", "div", "add", "sub", "clamp"),
+        *("normal", "uniform", "bernoulli", "exponential", "log_normal", "random"),
+    )
+)
+DRAWS = frozenset((torch.randn, torch.rand))
 
 
 def blueprint(
@@ -26,7 +35,7 @@ def blueprint(
     """
     most = memory() if size is None else size
     try:
-        with torch.device("meta"), _counted(what, tensors, most):
+        with torch.device("meta"), Unwritten(), _counted(what, tensors, most):
             return dict(build().state_dict())
     except Refused:
         raise
@@ -40,6 +49,23 @@ def memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return UNKNOWN
+
+
+class Unwritten(TorchFunctionMode):
+    """Inside, neither parameters nor tensors without memory get their first values: others take their place, or none.
+
+    PyTorch imports its compiler to draw a tensor without memory, or to calculate with one: a second, and 150 MB.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in WRITES or getattr(func, "__module__", None) == "torch.nn.init":
+            written = args[0] if args else kwargs.get("tensor")
+            if isinstance(written, nn.Parameter) or (isinstance(written, Tensor) and written.is_meta):
+                return written
+        if func in DRAWS and torch.get_default_device().type == "meta":
+            return torch.empty(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
+        return func(*args, **kwargs)
 
 
 @contextmanager

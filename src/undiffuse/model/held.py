@@ -42,19 +42,28 @@ class Held(Mapping[str, Tensor]):
 
     def __init__(self, path: Path, what: str) -> None:
         self._path, self._what, self._file = path, what, None
-        head = dict(parse_json(_header(path, what), f"{what} {path}"))
+        text, self._body = _header(path, what)
+        head = dict(parse_json(text, f"{what} {path}"))
         said = head.pop("__metadata__", {})
         about = said.get("about", "{}") if isinstance(said, dict) else None
         if not isinstance(about, str):
             raise Refused(f"{what} {path} is broken: what it says about itself is no text")
         self.about: dict[str, Any] = parse_json(about, f"{what} {path}")
         self.like: dict[str, Tensor] = {name: _like(name, entry, f"{what} {path}") for name, entry in head.items()}
+        self._places = {name: entry.get("data_offsets") for name, entry in head.items()}
 
     def __getitem__(self, name: str) -> Tensor:
+        like = self.like[name]
         with refusing(self._path, self._what):
             if self._file is None:
-                self._file = safe_open(self._path, framework="pt").__enter__()
-            return self._file.get_tensor(name)
+                with safe_open(self._path, framework="pt"):  # checks where all tensors lie
+                    self._file = os.fdopen(regular(self._path), "rb")
+            # read, not mapped: no memory beside the tensor's own, and a file that is cut short meanwhile is an error
+            tensor = torch.empty(like.shape, dtype=like.dtype, device="cpu")
+            self._file.seek(self._body + self._places[name][0])
+            if self._file.readinto(tensor.reshape(-1).view(torch.uint8).numpy().data) < tensor.nbytes:
+                raise ValueError("it ends too soon")
+            return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.like)
@@ -70,7 +79,7 @@ class Held(Mapping[str, Tensor]):
     def close(self) -> None:
         """Let go of the file; tensors that were read stay."""
         if self._file is not None:
-            self._file.__exit__(None, None, None)
+            self._file.close()
             self._file = None
 
 
@@ -107,8 +116,8 @@ def refusing(path: Path, what: str) -> Iterator[None]:
         raise Refused(f"cannot read {what} {path}: it is incomplete or broken ({reason})") from error
 
 
-def _header(path: Path, what: str) -> str:
-    """The file's own list of its tensors, as JSON's text."""
+def _header(path: Path, what: str) -> tuple[str, int]:
+    """The file's own list of its tensors, as JSON's text, and where the first of them begins."""
     with refusing(path, what), os.fdopen(regular(path), "rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         if size > HEADER:
@@ -116,7 +125,7 @@ def _header(path: Path, what: str) -> str:
         text = file.read(size)
         if len(text) < size:
             raise ValueError(f"its header has {len(text)} of {size} bytes")
-        return text.decode("utf-8")
+        return text.decode("utf-8"), 8 + size
 
 
 def _like(name: str, entry: Any, what: str) -> Tensor:
@@ -129,5 +138,5 @@ def _like(name: str, entry: Any, what: str) -> Tensor:
         raise Refused(f"{what}: {name!r} has the dtype {dtype}; known are {', '.join(DTYPES)}")
     try:
         return torch.empty(shape, dtype=DTYPES[dtype], device="meta")
-    except (RuntimeError, TypeError, OverflowError) as error:
+    except (SafetensorError, RuntimeError, TypeError, OverflowError) as error:
         raise Refused(f"{what} is broken: {name!r} cannot have the shape {str(shape)[:80]}") from error

@@ -19,7 +19,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.model import machine, parts
 from undiffuse.model.arrays import named, with_arrays
-from undiffuse.model.blueprint import TENSORS
+from undiffuse.model.blueprint import TENSORS, Unwritten
 from undiffuse.model.description import FORMAT, Description
 from undiffuse.model.files import finite, fit, write_json, write_tensors
 from undiffuse.model.held import Held, held
@@ -175,12 +175,12 @@ def opened(path: Path | str, *, classifier: bool) -> tuple[nn.Module, Descriptio
         of = (said.recipe, said.shape, classes, said.codec)
         like = {name: tensor for name, tensor in found.like.items() if not name.startswith(PROCESS)}
         fit(like, parts.blueprint(*of, *most, told=said.conditions), what)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), Unwritten():
             build = parts.classifier if classifier else parts.predictor
             module = build(*of, said.conditions)
-        weights = {name: found[name] for name in like}
-    finite(weights, what)
-    module.load_state_dict(weights)
+        for name, place in module.state_dict().items():
+            finite({name: (read := found[name])}, what)
+            place.copy_(read)
     return module.eval().requires_grad_(False), said
 
 

@@ -44,10 +44,11 @@ class LevelNumbers(nn.Module):
                 f"levels = {levels}: give the number of the ladder's levels, or 0 for one norm for all of them"
             )
         self.widths, self.levels = [3 * width for width in widths], levels
-        first = [part for width in widths for part in (torch.ones(2 * width), torch.zeros(width))]
-        scatter = [part for width in widths for part in (0.02 * torch.ones(2 * width), torch.zeros(width))]
-        scattered = torch.cat(scatter) * torch.randn(max(levels, 1), sum(self.widths))
-        self.table = nn.Parameter(torch.cat(first) + (scattered if levels else 0.0 * scattered))
+        self.table = nn.Parameter(torch.randn(max(levels, 1), sum(self.widths)))
+        with torch.no_grad():
+            for part, width in zip(self.table.split(self.widths, dim=1), widths, strict=True):
+                part[:, : 2 * width].mul_(0.02 if levels else 0.0).add_(1.0)  # gamma and alpha
+                part[:, 2 * width :].zero_()
         self.label = Label(classes, sum(self.widths))
         if self.label.table is not None:
             nn.init.zeros_(self.label.table.weight)

@@ -24,7 +24,7 @@ class Bytes(nn.Module):
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
         self.enter = nn.Embedding(SYMBOLS, width, padding_idx=0)
-        self.places = nn.Parameter(0.02 * torch.randn(length, width))
+        self.places = nn.Parameter(torch.randn(length, width).mul_(0.02))
         self.layers = nn.ModuleList([Layer(width) for _ in range(LAYERS)])
         self.norm = nn.LayerNorm(width)
 

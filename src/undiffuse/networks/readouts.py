@@ -26,7 +26,7 @@ class Readout(nn.Module):
         self.scale = (count - 1) / ((levels - 1 if levels else LAST) or 1) ** self.power
         self.every = nn.Linear(width, count * outputs)  # all levels at once, which is one product; two are kept
         with torch.no_grad():
-            self.every.weight.copy_(self.every.weight[:outputs].repeat(count, 1))
+            self.every.weight.view(count, outputs, width)[1:].copy_(self.every.weight[:outputs])
             self.every.bias.zero_()
         self.count = count
 

@@ -1,5 +1,6 @@
 """A perceptron for rows of a table: categories are looked up, numbers stand beside them, and blocks add to both."""
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -43,8 +44,8 @@ class TableMLP(nn.Module):
                 f"{width}, {depth}, {embedding} and {channels} for {len(vocabularies)}"
             )
         self.channels, self.numbers, self.width, self.vocabularies = channels, numbers, width, tuple(vocabularies)
-        firsts = torch.tensor((0, *vocabularies)).cumsum(0)[:-1]
-        self.register_buffer("firsts", firsts, persistent=False)
+        firsts = list(accumulate(vocabularies, initial=0))[:-1]
+        self.register_buffer("firsts", torch.tensor(firsts), persistent=False)
         self.table = nn.Embedding(sum(vocabularies), embedding) if vocabularies else None
         self.enter = nn.Linear(numbers + embedding * len(vocabularies), width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))

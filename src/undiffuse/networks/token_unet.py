@@ -48,9 +48,10 @@ class TokenUNet(nn.Module):
             )
         self.vocabulary, self.channels, self.outputs = vocabulary, channels, outputs or vocabulary
         self.embed = nn.Embedding(vocabulary, embedding)
-        level = (torch.arange(vocabulary) + 0.5) / vocabulary
+        level = (torch.arange(vocabulary, device="cpu") + 0.5) / vocabulary
         with torch.no_grad():
-            self.embed.weight.copy_((math.pi * level[:, None] * torch.arange(1, embedding + 1)).cos())
+            waves = torch.arange(1, embedding + 1, device="cpu")
+            self.embed.weight.copy_((math.pi * level[:, None] * waves).cos())
         self.unet = UNet(
             channels=channels * embedding,
             out_channels=channels * self.outputs,

@@ -148,7 +148,7 @@ class Near(nn.Module):
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, width).uniform_(-1, 1) / math.sqrt(size))
+        self.weight = nn.Parameter(torch.empty(size, width).uniform_(-1, 1).div_(math.sqrt(size)))
 
     def forward(self, x: Tensor) -> Tensor:
         side, length = len(self.weight) // 2, x.shape[1]
