@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,5 +71,11 @@ def _beside(home: Path, value: str) -> str:
     found = next(filter(is_there, near), None)
     if found is None:
         return value
-    logging.getLogger("undiffuse").warning("%s is not there; %s is read, which lies beside the run", value, found)
+    _tell(value, found)
     return found
+
+
+@cache
+def _tell(value: str, found: str) -> None:
+    """Once, however often a run's recipe is read."""
+    logging.getLogger("undiffuse").warning("%s is not there; %s is read, which lies beside the run", value, found)
