@@ -55,6 +55,7 @@ class Wish:
     control: Sequence[str] = ()
     control_weight: float = WEIGHT
     mbr: int = 1
+    indices: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.mbr < 1:
@@ -199,7 +200,8 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
                 f"{wish.settings[0]} is for a sampler, and the run's recipe names none: name one with --sampler"
             )
         model = replace(model, recipe=model.recipe.override(wish.overrides))
-    asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, **vars(wish.steering)}
+    which = _which(n, wish)
+    asked: dict[str, Any] = {"seed": wish.seed, "indices": which, "sampler": sampler, "steps": wish.steps, **vars(wish.steering)}
     if wish.classifier is not None:
         asked |= {"classifier": wish.classifier, "form": wish.form}
     if wish.control:
@@ -207,11 +209,19 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     if wish.label is not None:
         asked[LABEL] = wish.label
     elif wish.classifier is not None or LABEL in model.conditions:
-        asked[LABEL] = in_turn(n, len(classes(model, wish)) * wish.mbr) // wish.mbr
+        period = len(classes(model, wish)) * wish.mbr
+        asked[LABEL] = in_turn(period, period)[which % period] // wish.mbr
     told = understood(model, wish.told)
     if LABEL in told and wish.label is not None:
         raise Refused(f"{LABEL!r} is given twice")
     return model, {**asked, **wish.given, **told}
+
+
+def _which(n: int, wish: Wish) -> np.ndarray:
+    """Which samples n of them are, those that each of mbr texts is chosen from beside each other."""
+    if not wish.indices:
+        return np.arange(n)
+    return (np.asarray(wish.indices)[:, None] * wish.mbr + np.arange(wish.mbr)).reshape(-1)
 
 
 def _drawn(

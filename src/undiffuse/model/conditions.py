@@ -123,7 +123,7 @@ def _alike(image: np.ndarray, dtype: str, name: str) -> np.ndarray:
     levels = image.dtype.kind in "ui"
     if dtype and levels != (np.dtype(dtype).kind in "ui"):
         raise Refused(f"{name} was {dtype} in the training data, and given is {image.dtype}: give it as {dtype}")
-    if not levels or image.dtype.name in ("uint8", "uint16"):
+    if not levels or image.dtype.name in ("uint8", "uint16", "int16"):
         return image.astype(np.float32) if image.dtype.kind in "bf" else image
     wanted = dtype or "uint8"
     if image.size and not 0 <= int(image.min()) <= int(image.max()) <= np.iinfo(wanted).max:

@@ -11,7 +11,7 @@ from undiffuse.model.precision import NAMES
 
 RAMPS = ("none", "tenth", "power")
 AXES = {"label": (), "vector": (1,), "text": (1, 2), "image": (2, 3, 4)}  # of one value of each kind of condition
-DTYPES = ("uint8", "uint16", "float32")  # of images
+DTYPES = ("uint8", "uint16", "int16", "float32")  # of images
 LONGEST = 4096  # tokens of a caption
 EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
