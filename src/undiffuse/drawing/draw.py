@@ -38,7 +38,7 @@ class Wish:
     `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
     at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
     `Model.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for each
-    one and keep that which is nearest to the others, see `consensus`.
+    one and keep that which is nearest to the others, see `consensus`. indices: which samples, () for the first ones.
     """
 
     seed: int = 0
@@ -201,7 +201,13 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
             )
         model = replace(model, recipe=model.recipe.override(wish.overrides))
     which = _which(n, wish)
-    asked: dict[str, Any] = {"seed": wish.seed, "indices": which, "sampler": sampler, "steps": wish.steps, **vars(wish.steering)}
+    asked: dict[str, Any] = {
+        "seed": wish.seed,
+        "indices": which,
+        "sampler": sampler,
+        "steps": wish.steps,
+        **vars(wish.steering),
+    }
     if wish.classifier is not None:
         asked |= {"classifier": wish.classifier, "form": wish.form}
     if wish.control:
