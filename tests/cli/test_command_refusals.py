@@ -79,6 +79,7 @@ def test_what_does_not_exist_or_makes_no_sense(refused: Callable[..., str], word
         (["--label", "seven"], "label seven is not one of the model's 10 classes"),
         (["--precision", "float8"], "precision 'float8' is unknown"),
         (["--format", "jpeg"], "'jpeg' is not one of"),
+        (["--format", "gird"], "(did you mean 'grid'?)"),
         (["--format", "npz", "--trajectory", "gif"], "ask for one of them"),
         (["-o", "picture.jpg"], "what was asked for is a .png file"),
         (["--format", "png", "-o", "file"], "it is a file"),

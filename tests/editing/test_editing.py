@@ -228,6 +228,7 @@ def test_the_same_item_of_any_library_is_the_same_item(model: Any, kind: Any):
         (lambda m: untyped.outpaint(m, IMAGE, (8, 12), overlap="half"), "overlap is a number, not 'half'"),
         (lambda m: untyped.restore(m, IMAGE, "grey"), "operator is a function of encoded items, .* not 'grey'"),
         (lambda m: untyped.restore(m, IMAGE, Blur(1.0), std="9"), "std is a number, not '9'"),
+        (lambda m: untyped.restore(m, IMAGE, Blur(1.0), std=-1), "std, of a measurement's noise, is 0 or more, not -1"),
         (lambda m: untyped.infill(m, IMAGE, HALF), "infilling is for models of tokens; this one is of values"),
     ],
 )  # fmt: skip

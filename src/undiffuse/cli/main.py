@@ -1,6 +1,7 @@
 """The command's entry: its sub-commands, and what a person sees when something goes wrong."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from undiffuse import __version__
 from undiffuse.cli import check_data, compare, edit, evaluate, listing, sample, score, show, train, tune
 from undiffuse.cli.commands import Command
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, near
 
 # Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a step several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -91,7 +92,9 @@ def said(error: Exception) -> str:
         error, "format_message", None
     )  # its own errors, wherever it keeps their classes in this version
     if parser_says is not None:
-        return parser_says()
+        said = parser_says()
+        choice = re.search(r"'([^']*)' is not one of (.*?)\.?$", said)
+        return said + (near(choice[1], re.findall(r"'([^']+)'", choice[2])) if choice else "")
     if isinstance(error, Refused):
         return str(error)
     if _no_memory(error):
@@ -118,4 +121,4 @@ def _no_memory(error: Exception) -> bool:
         return isinstance(error, MemoryError)
     from undiffuse.model.machine import out_of_memory
 
-    return isinstance(error, MemoryError) or out_of_memory(error)
+    return out_of_memory(error)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import registry
+from undiffuse.core import arguments, registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.model.by_classifier import led
@@ -190,6 +190,7 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     """The model with its recipe's sampler changed as wished, and the keywords of `sample`."""
     if n < 1:
         raise Refused(f"the number of samples must be at least 1, not {n}")
+    arguments.whole(n, "n", 1, arguments.INDICES)
     sampler: Sampler | None = None
     if wish.sampler is not None:
         table = model.recipe.override(["sampler.name=", *wish.overrides])["sampler"]  # another name empties the table

@@ -74,6 +74,8 @@ def restore(
     with torch.no_grad():
         wanted = tuple(operator(torch.zeros(1, *model.shape, dtype=torch.float32, device=model.device)).shape[1:])
     known, std = session.encoded(y, "y", wanted, real=True), arguments.number(std, "std")
+    if std < 0:
+        raise Refused(f"std, of a measurement's noise, is 0 or more, not {std:g}")
     return session.decoded(_posterior(session, Measurement(operator, known, max(std * session.unit, STD)), method))
 
 

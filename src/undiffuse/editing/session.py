@@ -53,6 +53,7 @@ class Session:
         n, seed = arguments.whole(n, "n"), arguments.seed(seed)
         if n < 1:
             raise Refused(f"the number of samples must be at least 1, not {n}")
+        arguments.whole(n, "n", 1, arguments.INDICES)
         values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
         kind = "values" if values else "tokens"
         if kind != of:
