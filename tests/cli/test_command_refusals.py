@@ -79,6 +79,7 @@ def test_what_does_not_exist_or_makes_no_sense(refused: Callable[..., str], word
         (["--label", "seven"], "label seven is not one of the model's 10 classes"),
         (["--precision", "float8"], "precision 'float8' is unknown"),
         (["--format", "jpeg"], "'jpeg' is not one of"),
+        (["--format", "gird"], "(did you mean 'grid'?)"),
         (["--format", "npz", "--trajectory", "gif"], "ask for one of them"),
         (["-o", "picture.xyz"], "there are no .xyz files of samples"),
         (["--format", "png", "-o", "file"], "it is a file"),
@@ -213,6 +214,38 @@ def test_an_error_of_the_program_is_not_blamed_on_the_person(undiffuse_: Undiffu
     assert done.status == 1
     assert "ZeroDivisionError" in done.err
     assert "--debug" in done.err
+
+
+def test_an_error_in_a_persons_own_code_is_said_to_be_there(
+    undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "mine.py").write_text("def load(*_, **__):\n    return len(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("undiffuse.model.model.load", __import__("mine").load)
+    done = undiffuse_("sample", "run")
+    assert done.status == 1
+    assert "TypeError: object of type 'int' has no len()" in done.err
+    assert f"this is in code of your own, {tmp_path / 'mine.py'}:2; `--debug` shows the way there" in done.err
+
+
+def test_an_error_of_this_program_names_the_line(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("undiffuse.model.saved.held", None)
+    done = undiffuse_("show", Path(__file__).parent)
+    assert done.status == 2
+    monkeypatch.setattr("undiffuse.model.recipe.names", None)
+    done = undiffuse_("list", "recipes")
+    assert "this is a bug in undiffuse, unless listing.py is yours, " in done.err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_memory_that_ran_out_is_no_bug(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("undiffuse.model.model.load", full)
+    assert "error: there is not enough memory for this: ask for fewer" in undiffuse_("sample", "run").err
 
 
 def test_interrupted(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):

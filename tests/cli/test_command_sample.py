@@ -352,3 +352,36 @@ def test_points_without_names_may_become_a_table_too(undiffuse_: Undiffuse, poin
     assert undiffuse_("sample", points, "-n", 3, "-o", "a.csv").status == 0
     lines = Path("a.csv").read_text().splitlines()
     assert (lines[0], len(lines)) == ("x0,x1", 4)
+
+
+def test_samples_of_some_indices_are_those_samples_again(undiffuse_: Undiffuse, digits: Path):
+    """With their classes, whichever others are drawn beside them."""
+    assert undiffuse_("sample", digits, "-n", 14, "--seed", 3, "--precision", "float32", "-o", "all.npz").status == 0
+    for words, which in (("4", [4]), ("13,0, 7-9", [13, 0, 7, 8, 9])):
+        done = undiffuse_("sample", digits, "--indices", words, "--seed", 3, "--precision", "float32", "-o", "some.npz")
+        assert f"{len(which)} samples" in done.out + done.err
+        with np.load("all.npz") as every, np.load("some.npz") as some:
+            assert np.array_equal(some["labels"], every["labels"][which])
+            assert np.abs(some["images"].astype(int) - every["images"][which]).max() <= 1  # the batch's rounding
+    done = undiffuse_("sample", digits, "--indices", "2", "--trajectory", "strip", "-o", "way.png")
+    assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("words", ["", "x", "-1", "3-", "5-3", "1.5", "0-99999999", "9" * 30, "3,,4"])
+def test_indices_that_are_none_are_refused(undiffuse_: Undiffuse, digits: Path, words: str):
+    done = undiffuse_("sample", digits, f"--indices={words}")
+    assert done.status == 2
+    assert "--indices are numbers from 0 on and ranges of them, such as 3,7,10-12" in done.err
+
+
+def test_another_count_than_of_indices_is_refused(undiffuse_: Undiffuse, digits: Path):
+    assert "those are 3; leave -n out" in undiffuse_("sample", digits, "--indices", "3-5", "-n", 2).err
+    assert undiffuse_("sample", digits, "--indices", "3-5", "-n", 3, "-o", "a.png").status == 0
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_run_is_looked_at(undiffuse_: Undiffuse, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for out in ("file/a.png", "file/b.npz", "file/c.csv"):
+        done = undiffuse_("sample", "nowhere", "-o", out)
+        assert (done.status, "cannot write" in done.err) == (2, True)
+    assert "there is no run at nowhere" in undiffuse_("sample", "nowhere", "-o", "a.png").err

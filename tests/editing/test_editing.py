@@ -16,7 +16,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.schedules import VP
 from undiffuse.editing.between import spherical
-from undiffuse.guidance.operators import Pool
+from undiffuse.guidance.operators import Blur, Pool
 from undiffuse.samplers import DDIM
 
 
@@ -74,6 +74,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> undiffuse.Model:
     return undiffuse.load(run, precision="float32")
 
 
+untyped: Any = editing
 IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) * 4
 HALF = (np.arange(8)[:, None] < 4).astype(np.float32) * np.ones((1, 8, 8), np.float32)
 
@@ -151,3 +152,86 @@ def test_other_shapes_and_counts_are_refused(model: Any, tmp_path: Path):
         editing.inpaint(model, IMAGE, np.ones((1, 9, 8), np.float32))
     with pytest.raises(Refused, match="at least 1, not 0"):
         editing.vary(model, IMAGE, 0.5, n=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: x.astype(np.float32) + 100, "whole numbers from 0 to 255; given is float32 from 100 to 352"),
+        (lambda x: x.astype(np.int64) - 10, "whole numbers from 0 to 255; given is int64 from -10 to 242"),
+        (lambda x: x.astype(np.uint16) * 257, "given is uint16 from 0 to 64764"),
+        (lambda x: x + 0.5, "given is float64 from 0.5 to 252.5, not all whole"),
+        (lambda x: x / 255, "given is float64 from 0 to 0.988235: multiply it by 255"),
+        (lambda x: x > 100, "given is bool from 0 to 1: multiply it by 255"),
+        (lambda x: np.where(x > 100, np.nan, x), "numbers that are not finite"),
+        (lambda x: np.where(x > 100, np.inf, x), "numbers that are not finite"),
+        (lambda x: x.astype(str), "an array of numbers"),
+    ],
+)
+def test_numbers_that_no_item_has_are_refused_by_name(model: Any, change: Any, says: str):
+    wrong = change(IMAGE)
+    asked = {
+        "image": [
+            lambda: editing.vary(model, wrong, 0.5),
+            lambda: editing.inpaint(model, wrong, HALF),
+            lambda: editing.outpaint(model, wrong, (8, 12)),
+        ],
+        "first": [lambda: editing.between(model, wrong, IMAGE)],
+        "last": [lambda: editing.between(model, IMAGE, wrong)],
+    }
+    for name, calls in asked.items():
+        for call in calls:
+            with pytest.raises(Refused, match=f"^{name} .*{says}"):
+                call()
+
+
+def test_a_measurement_lies_between_whole_numbers_and_is_of_the_same_scale(model: Any):
+    low = IMAGE.reshape(1, 4, 2, 4, 2).mean((2, 4)) + 0.25
+    assert editing.restore(model, low, Pool(2), steps=2).shape == (1, 1, 8, 8)
+    assert editing.denoise(model, IMAGE + np.linspace(-9, 9, 64).reshape(1, 8, 8), 9.0, steps=3).shape == (1, 1, 8, 8)
+    for wrong, says in ((low / 255, "multiply it by 255"), (low * 100, "far outside the range of the run's data")):
+        with pytest.raises(Refused, match=f"^y .*{says}"):
+            editing.restore(model, wrong, Pool(2))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64, np.uint8, torch.bfloat16, torch.float32])
+def test_the_same_item_of_any_library_is_the_same_item(model: Any, kind: Any):
+    x = IMAGE // 32 * 32  # bfloat16 has them
+    given = torch.as_tensor(x).to(kind) if isinstance(kind, torch.dtype) else x.astype(kind)
+    mask = torch.as_tensor(HALF).to(kind) if isinstance(kind, torch.dtype) else HALF.astype(kind)
+    drawn = editing.inpaint(model, given, mask, "replace", steps=2)
+    assert torch.equal(drawn, editing.inpaint(model, x, HALF, "replace", steps=2))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m: untyped.inpaint(m, IMAGE, HALF * 255), "mask is 1 where known and 0 where not, .* from 0 to 255"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF * np.nan), "mask holds numbers that are not finite"),
+        (lambda m: untyped.inpaint(m, IMAGE, np.ones((1, 8, 8))), "mask is empty: every number of the item is known"),
+        (lambda m: untyped.inpaint(m, IMAGE, "mask.png"), "mask is an array of numbers, not 'mask.png'"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF, n=2.0), "n is a whole number, not 2.0"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF, seed=None), "seed is a whole number, not None"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF, seed=2**64), "seed is a whole number from 0 to"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF, steps=1.5), "steps is a whole number, not 1.5"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF, label=[[1]]), "label is one class"),
+        (lambda m: untyped.inpaint(m, IMAGE, HALF, method=3), "method is a text, not 3"),
+        (lambda m: untyped.vary(m, IMAGE, "much"), "strength is a number, not 'much'"),
+        (lambda m: untyped.vary(m, IMAGE, float("nan")), "strength is a number, not nan"),
+        (lambda m: untyped.vary(m, "a.png"), "image is an array of numbers, not 'a.png'"),
+        (lambda m: untyped.denoise(m, IMAGE, "auto"), "std is a number, not 'auto'"),
+        (lambda m: untyped.denoise(m, IMAGE, float("inf")), "beyond the noisiest level"),
+        (lambda m: untyped.between(m, IMAGE, IMAGE, frames=2.5), "frames is a whole number, not 2.5"),
+        (lambda m: untyped.outpaint(m, IMAGE, 16), r"size is a height and a width, such as \(16, 24\), not 16"),
+        (lambda m: untyped.outpaint(m, IMAGE, (8.5, 12)), "size is a whole number, not 8.5"),
+        (lambda m: untyped.outpaint(m, IMAGE, (8, 12), corner=3), "corner is a height and a width"),
+        (lambda m: untyped.outpaint(m, IMAGE, (8, 12), overlap="half"), "overlap is a number, not 'half'"),
+        (lambda m: untyped.restore(m, IMAGE, "grey"), "operator is a function of encoded items, .* not 'grey'"),
+        (lambda m: untyped.restore(m, IMAGE, Blur(1.0), std="9"), "std is a number, not '9'"),
+        (lambda m: untyped.restore(m, IMAGE, Blur(1.0), std=-1), "std, of a measurement's noise, is 0 or more, not -1"),
+        (lambda m: untyped.infill(m, IMAGE, HALF), "infilling is for models of tokens; this one is of values"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_argument_is_refused_by_name(model: Any, call: Any, says: str):
+    with pytest.raises(Refused, match=says):
+        call(model)

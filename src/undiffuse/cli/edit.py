@@ -67,7 +67,7 @@ def edit(
     top_p: options.TopP = None,
     sampler: options.Sampler = None,
     steps: options.Steps = None,
-    seed: Annotated[int, Option(help="Of the answers.")] = 0,
+    seed: Annotated[int, Option(min=0, max=options.SEED, help="Of the answers.")] = 0,
     out: Annotated[
         Path | None,
         Option(

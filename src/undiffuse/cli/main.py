@@ -1,8 +1,12 @@
 """The command's entry: its sub-commands, and what a person sees when something goes wrong."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from sysconfig import get_path
+from traceback import extract_tb
 from typing import Annotated, NoReturn
 
 import typer
@@ -10,11 +14,13 @@ import typer
 from undiffuse import __version__
 from undiffuse.cli import check_data, compare, edit, evaluate, listing, sample, score, show, train, tune
 from undiffuse.cli.commands import Command
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, near
 from undiffuse.progress import messages
 
 # Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a step several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 app = typer.Typer(
     name="undiffuse",
@@ -88,7 +94,33 @@ def said(error: Exception) -> str:
         error, "format_message", None
     )  # its own errors, wherever it keeps their classes in this version
     if parser_says is not None:
-        return parser_says()
+        said = parser_says()
+        choice = re.search(r"'([^']*)' is not one of (.*?)\.?$", said)
+        return said + (near(choice[1], re.findall(r"'([^']+)'", choice[2])) if choice else "")
     if isinstance(error, Refused):
         return str(error)
-    return f"{type(error).__name__}: {error}\nthis is a bug in undiffuse; `--debug` shows where it happened"
+    if _no_memory(error):
+        return "there is not enough memory for this: ask for fewer or smaller ones at once (-n, --batch, train.batch)"
+    file, line = _where(error)
+    inside = PACKAGE in file.parents
+    whose = f"this is a bug in undiffuse, unless {file.name} is yours" if inside else "this is in code of your own"
+    return f"{type(error).__name__}: {error}\n{whose}, {file}:{line}; `--debug` shows the way there"
+
+
+def _where(error: Exception) -> tuple[Path, int]:
+    """The innermost line of this program or of a person's own code that the error went through."""
+    frames = [(Path(frame.filename), frame.lineno or 0) for frame in extract_tb(error.__traceback__)]
+    libraries = [Path(get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    for file, line in reversed(frames):
+        if PACKAGE in file.parents or (file.is_file() and not any(path in file.parents for path in libraries)):
+            return file, line
+    return frames[-1]
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether memory ran out, as Python or PyTorch say it."""
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from undiffuse.model.machine import out_of_memory
+
+    return out_of_memory(error)

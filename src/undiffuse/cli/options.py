@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from undiffuse.core.errors import Refused
+
 if TYPE_CHECKING:
     from undiffuse.model.label_model import LabelModel
+
+MOST = 1_000_000  # indices in one range
 
 Sampler = Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")]
 Settings = Annotated[
@@ -73,7 +77,8 @@ Moved = Annotated[
     str | None, Option("--data", metavar="DATA", help="Where the run's own data are now, if they have moved.")
 ]
 Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [default: 1000; 200 texts]")]
-Seed = Annotated[int, Option(help="Of the samples and of the metrics' draws.")]
+SEED = 2**64 - 1  # the largest
+Seed = Annotated[int, Option(min=0, max=SEED, help="Of the samples and of the metrics' draws.")]
 Features = Annotated[
     str,
     Option(metavar="NAME", help="pixels, efficientnet-lite0, inception, inception:FILE or module:package.file:name."),
@@ -97,6 +102,26 @@ def told(condition: list[str] | None, **named: str | None) -> list[tuple[str, st
     from undiffuse.model.words import pairs
 
     return [*((name, word) for name, word in named.items() if word is not None), *pairs(condition or ())]
+
+
+def indices(text: str | None, n: int | None) -> list[int]:
+    """The samples that `3,7,10-12` names, [] for None.
+
+    Raises Refused for other words, for an n of another count, and for more samples than can be meant.
+    """
+    says = f"--indices are numbers from 0 on and ranges of them, such as 3,7,10-12; not {text!r}"
+    found: list[int] = []
+    for word in [] if text is None else text.split(","):
+        first, dash, last = (part.strip() for part in word.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()) or max(len(first), len(last)) > 18:
+            raise Refused(says)
+        low, high = int(first), int(last if dash else first)
+        if high < low or high - low >= MOST:
+            raise Refused(says)
+        found += range(low, high + 1)
+    if text is not None and n is not None and n != len(found):
+        raise Refused(f"-n {n} and --indices {text} contradict each other: those are {len(found)}; leave -n out")
+    return found
 
 
 def classifier(run: Path | None) -> "LabelModel | None":

@@ -38,7 +38,12 @@ def sample(
     control: options.Control = None,
     control_weight: options.ControlWeight = 0.01,
     mbr: options.Mbr = 1,
-    seed: Annotated[int, Option(help="Sample i depends on the seed and on i only, whatever the batch.")] = 0,
+    seed: Annotated[
+        int, Option(min=0, max=options.SEED, help="Sample i depends on the seed and on i only, whatever the batch.")
+    ] = 0,
+    indices: Annotated[
+        str | None, Option(metavar="3,7,10-12", help="Draw these samples again, counted from 0. [default: the first n]")
+    ] = None,
     batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
     form: Annotated[
         Form | None,
@@ -68,6 +73,7 @@ def sample(
     undiffuse sample runs/faces --image small.png --condition style=0.1,0.7
     undiffuse sample runs/digits --label 3 --classifier runs/digits-classifier --guidance 2
     undiffuse sample runs/digits -o denoising.gif
+    undiffuse sample runs/digits --indices 4 -o again.png
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
@@ -79,13 +85,16 @@ def sample(
     from undiffuse.model.model import load
     from undiffuse.model.steering import Steering
 
-    choose(form, trajectory, out)  # refuses what excludes each other before the model is read
+    writer = choose(form, trajectory, out)  # refuses what excludes each other, and places, before the model is read
+    if out is not None:
+        writer.place(out, run)
+    which = options.indices(indices, n)
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     model = load(run, precision=precision)
     leads = options.classifier(classifier)
     wish = Wish(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
-    wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr)
+    wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr, indices=which)
     tokens = has_tokens(model)
     reads = reader(model.codec) is not None
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, reads)
@@ -93,7 +102,8 @@ def sample(
     if out is None:
         own(run)  # where links could lead what is written elsewhere
     target = writer.place(out, run)
-    count = writer.count(points=len(model.shape) == 1 and not tokens) if n is None else n
+    usual = writer.count(points=len(model.shape) == 1 and not tokens)
+    count = len(which) or (usual if n is None else n)
     with progress("sampling", "step") as advance:
         drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
     writer.write(drawn, target)

@@ -96,7 +96,7 @@ def arrays(drawn: "Drawn") -> bytes:
     named = zip(drawn.columns, drawn.categories, strict=True) if drawn.categories else ()
     found |= {f"categories_{column}": np.array(names) for column, names in named if names}
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, seed=np.int64(drawn.seed), **found)
+    np.savez_compressed(file, allow_pickle=False, seed=np.asarray(drawn.seed), **found)
     return file.getvalue()
 
 

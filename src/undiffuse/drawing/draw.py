@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import registry
+from undiffuse.core import arguments, registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.model.by_classifier import led
@@ -39,7 +39,7 @@ class Wish:
     `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
     at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
     `Model.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for each
-    one and keep that which is nearest to the others, see `consensus`.
+    one and keep that which is nearest to the others, see `consensus`. indices: which samples, () for the first ones.
     """
 
     seed: int = 0
@@ -56,6 +56,7 @@ class Wish:
     control: Sequence[str] = ()
     control_weight: float = WEIGHT
     mbr: int = 1
+    indices: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.mbr < 1:
@@ -167,17 +168,18 @@ def walked(model: Model, n: int, wish: Wish) -> Plan:
     return plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None)
 
 
-def in_turn(n: int, classes: Sequence[str], each: int = 1) -> np.ndarray:
-    """The class of each sample where none was asked for, by name: the first, the next ... and again, `each` times each,
-    so that it does not depend on n.
+def in_turn(which: np.ndarray, classes: Sequence[str], each: int = 1) -> np.ndarray:
+    """The class of each of these samples where none was asked for, by name: the first, the next ... and again, `each`
+    times each, so that it depends on the sample's number only.
     """
-    return np.array(classes)[np.arange(n) // each % len(classes)]
+    return np.array(classes)[which // each % len(classes)]
 
 
 def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     """The model with its recipe's sampler changed as wished, and the keywords of `sample`."""
     if n < 1:
         raise Refused(f"the number of samples must be at least 1, not {n}")
+    arguments.whole(n, "n", 1, arguments.INDICES)
     sampler: Sampler | None = None
     if wish.sampler is not None:
         table = model.recipe.override(["sampler.name=", *wish.overrides])["sampler"]  # another name empties the table
@@ -188,7 +190,14 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
                 f"{wish.settings[0]} is for a sampler, and the run's recipe names none: name one with --sampler"
             )
         model = replace(model, recipe=model.recipe.override(wish.overrides))
-    asked: dict[str, Any] = {"seed": wish.seed, "sampler": sampler, "steps": wish.steps, **vars(wish.steering)}
+    which = _which(n, wish)
+    asked: dict[str, Any] = {
+        "seed": wish.seed,
+        "indices": which,
+        "sampler": sampler,
+        "steps": wish.steps,
+        **vars(wish.steering),
+    }
     if wish.classifier is not None:
         asked |= {"classifier": wish.classifier, "form": wish.form}
     if wish.control:
@@ -196,11 +205,18 @@ def _asked(model: Model, n: int, wish: Wish) -> tuple[Model, dict[str, Any]]:
     if wish.label is not None:
         asked[LABEL] = wish.label
     elif wish.classifier is not None or LABEL in model.conditions:
-        asked[LABEL] = in_turn(n, classes(model, wish), wish.mbr)
+        asked[LABEL] = in_turn(which, classes(model, wish), wish.mbr)
     told = understood(model, wish.told)
     if LABEL in told and wish.label is not None:
         raise Refused(f"{LABEL!r} is given twice")
     return model, {**asked, **wish.given, **told}
+
+
+def _which(n: int, wish: Wish) -> np.ndarray:
+    """Which samples n of them are, those that each of mbr texts is chosen from beside each other."""
+    if not wish.indices:
+        return np.arange(n)
+    return (np.asarray(wish.indices)[:, None] * wish.mbr + np.arange(wish.mbr)).reshape(-1)
 
 
 def _drawn(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.editing.session import Session
@@ -43,10 +44,10 @@ def between(
     how: as in `Model.sample`; the steps are used both ways, the sampler is DDIM. Source: arXiv:2010.02502, app. C.5.
     Raises Refused for fewer than two frames.
     """
-    if frames < 2:
+    if arguments.whole(frames, "frames") < 2:
         raise Refused(f"a way between two items needs at least 2 frames, not {frames}")
     session = Session.open(model, frames, **{**how, "sampler": DDIM()})
-    ends = torch.cat([session.encoded(first), session.encoded(last)])
+    ends = torch.cat([session.encoded(first, "first"), session.encoded(last, "last")])
     told = {name: value[:2] for name, value in session.cond.items()}
     codes = inverted(session.denoiser, ends, session.chosen.times, **told).double()
     start = spherical(codes[:1], codes[1:], torch.linspace(0, 1, frames, dtype=torch.float64).to(codes.device))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing.session import Session
@@ -32,16 +33,23 @@ def infill(
     values, for another shape, and where nothing is unknown.
     """
     session = Session.open(model, n, of="tokens", **how)
-    where = torch.as_tensor(known, dtype=torch.bool)
+    given = arguments.array(known, "known")
+    if given.size and not np.isin(given, (0, 1)).all():
+        raise Refused(f"known is true or false, or 1 and 0, and goes from {given.min():g} to {given.max():g}")
+    where = torch.as_tensor(given.astype(np.bool_))
     where = where.reshape(1, *where.shape[-len(model.shape) :]) if where.ndim else where
     if tuple(where.shape[1:]) != model.shape:
         raise Refused(f"which tokens are known has the shape {tuple(where.shape[1:])}, and a sequence {model.shape}")
     if bool(where.all()):
         raise Refused("every token is known: there is nothing to fill in")
-    tokens = session.encoded(x)
+    tokens = session.encoded(x, "x")
     if not hasattr(model.denoiser.process, "vocabulary"):
         return _embedded(session, tokens, where.to(tokens.device), allowed)
-    free = session.denoiser if allowed is None else Constraint(session.denoiser, torch.as_tensor(allowed))
+    free = (
+        session.denoiser
+        if allowed is None
+        else Constraint(session.denoiser, torch.as_tensor(arguments.array(allowed, "allowed").astype(np.bool_)))
+    )
     filled = Infill(free, tokens, where.to(tokens.device))
     prior: Any = model.denoiser.process.prior((n, *model.shape), session.chosen.times[0])
     start = prior.sample(Random(session.seed).fold(-1)).to(tokens.device)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.errors import unknown
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.sampler import Sampler
 from undiffuse.editing.session import Session
 from undiffuse.guidance.dps import DPS
@@ -66,10 +67,15 @@ def restore(
     method: one of METHODS.
     how: as in `Model.sample`. Raises Refused for an unknown method and for a y that the operator cannot have made.
     """
+    if not callable(operator):
+        given = arguments.shown(operator)
+        raise Refused(f"operator is a function of encoded items, such as one of guidance.operators, not {given}")
     session = Session.open(model, n, **how)
     with torch.no_grad():
         wanted = tuple(operator(torch.zeros(1, *model.shape, dtype=torch.float32, device=model.device)).shape[1:])
-    known = session.encoded(y, wanted)
+    known, std = session.encoded(y, "y", wanted, real=True), arguments.number(std, "std")
+    if std < 0:
+        raise Refused(f"std, of a measurement's noise, is 0 or more, not {std:g}")
     return session.decoded(_posterior(session, Measurement(operator, known, max(std * session.unit, STD)), method))
 
 
@@ -83,10 +89,15 @@ def inpaint(
     not fit.
     """
     session = Session.open(model, n, **how)
-    item = torch.as_tensor(image).reshape(1, *model.shape) if np.prod(image.shape) == np.prod(model.shape) else image
-    x = session.encoded(item)
-    keep = Mask(torch.as_tensor(np.asarray(mask)).to(x))
+    item = session.item(image, "image")
+    x = model.codec.encode(item).to(model.device)
+    known = arguments.array(mask, "mask")
+    if known.size and not 0 <= known.min() <= known.max() <= 1:
+        raise Refused(f"mask is 1 where known and 0 where not, and goes from {known.min():g} to {known.max():g}")
+    keep = Mask(torch.as_tensor(known.astype(np.float32)).to(x))
     seen = keep(x)
+    if known.size and known.min() > 0:
+        raise Refused("mask is empty: every number of the item is known, and nothing is to be painted")
     if method == "replace":
         z = session.draw(sampler=Inpaint(session.chosen.sampler, x, keep.mask))
     elif method == "repaint":
@@ -99,7 +110,7 @@ def inpaint(
 
 
 def _posterior(session: Session, known: Measurement, method: str) -> Tensor:
-    if method not in METHODS:
+    if arguments.text(method, "method") not in METHODS:
         raise unknown("the method of restoration", method, (*METHODS, *REPLACING))
     chosen = METHODS[method]
     denoiser, sampler = chosen.change(session.denoiser, session.chosen.sampler, known)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.editing.measured import STD
 from undiffuse.editing.session import Session
@@ -33,20 +34,30 @@ def outpaint(
     """
     session = Session.open(model, n, **how)
     channels, *window = model.shape
+    overlap, size = arguments.number(overlap, "overlap"), _whole(size, "size")
     if len(size) != len(window) or any(s < w for s, w in zip(size, window, strict=False)):
         raise Refused(f"the size must be at least the model's own, {tuple(window)}, not {tuple(size)}")
     windows = Windows(session.denoiser, tuple(window), overlap)
     shape = (channels, *size)
     if image is None:
         return session.decoded(session.draw(windows, shape=shape))
-    at = tuple((s - w) // 2 for s, w in zip(size, window, strict=True)) if corner is None else tuple(corner)
+    at = tuple((s - w) // 2 for s, w in zip(size, window, strict=True)) if corner is None else _whole(corner, "corner")
     if len(at) != len(window) or any(not 0 <= a <= s - w for a, s, w in zip(at, size, window, strict=False)):
         raise Refused(f"an item of {tuple(window)} at {at} is not inside a picture of {tuple(size)}")
     place = (..., *(slice(a, a + w) for a, w in zip(at, window, strict=True)))
-    x = session.encoded(image)
+    item = session.item(image, "image")
+    x = model.codec.encode(item).to(model.device)
     known = torch.zeros(1, *shape, device=x.device, dtype=x.dtype)
     mask = torch.zeros_like(known)
     known[place], mask[place] = x, 1.0
     drawn = session.decoded(session.draw(MMPS(windows, Measurement(Mask(mask), known, STD)), shape=shape))
-    drawn[place] = torch.as_tensor(np.asarray(image)).reshape(1, *model.shape).to(drawn)
+    drawn[place] = torch.as_tensor(item).to(drawn)
     return drawn
+
+
+def _whole(sizes: Any, name: str) -> tuple[int, ...]:
+    """Whole numbers; raises Refused, by the name, for all else."""
+    try:
+        return tuple(arguments.whole(each, name) for each in sizes)
+    except TypeError:
+        raise Refused(f"{name} is a height and a width, such as (16, 24), not {arguments.shown(sizes)}") from None

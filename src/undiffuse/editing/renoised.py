@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing.session import Session
@@ -23,12 +24,12 @@ def vary(model: Model, image: np.ndarray | Tensor, strength: float = 0.5, n: int
     keeps the item, 1 forgets it. how: as in `Model.sample`. Raises Refused for another strength and another shape.
     Source: arXiv:2108.01073, alg. 1.
     """
-    if not 0 < strength <= 1:
+    if not 0 < arguments.number(strength, "strength") <= 1:
         raise Refused(f"strength lies in (0, 1]: 0.2 keeps nearly all, 1 forgets it; not {strength:g}")
     session = Session.open(model, n, **how)
     steps = session.chosen.steps
     times = session.chosen.times[steps - max(1, round(strength * steps)) :]
-    return session.decoded(session.draw(start=_noised(session, session.encoded(image), times), times=times))
+    return session.decoded(session.draw(start=_noised(session, session.encoded(image, "image"), times), times=times))
 
 
 def denoise(model: Model, image: np.ndarray | Tensor, std: float | None = None, n: int = 1, **how: Any) -> Tensor:
@@ -42,9 +43,9 @@ def denoise(model: Model, image: np.ndarray | Tensor, std: float | None = None, 
     if how.get("sampler") is None:
         how |= {"sampler": Ancestral(), "steps": how.get("steps") or STEPS}
     session = Session.open(model, n, **how)
-    y = session.encoded(image)
+    y = session.encoded(image, "image", real=True)
     unit = session.unit
-    level = noise_level(y) if std is None else std * unit
+    level = noise_level(y) if std is None else arguments.number(std, "std") * unit
     if not level > 0:
         raise Refused(f"there is no noise to remove: its deviation is {level / unit:g}")
     schedule = model.denoiser.process.schedule

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.times import Grid
+from undiffuse.model import items
 from undiffuse.model.conditions import guide, requested
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, Progress, Watched, plan, shown
@@ -35,9 +36,9 @@ class Session:
     def open(
         cls,
         model: Model,
-        n: int,
+        n: Any,
         *,
-        seed: int = 0,
+        seed: Any = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
         times: Grid | str | None = None,
@@ -49,8 +50,10 @@ class Session:
 
         how: the fields of `Steering`, and conditions.
         """
+        n, seed = arguments.whole(n, "n"), arguments.seed(seed)
         if n < 1:
             raise Refused(f"the number of samples must be at least 1, not {n}")
+        arguments.whole(n, "n", 1, arguments.INDICES)
         values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
         kind = "values" if values else "tokens"
         if kind != of:
@@ -62,17 +65,21 @@ class Session:
         denoiser = guide(model, steering, given)
         return cls(model, n, denoiser, chosen, given, seed, progress)
 
-    def encoded(self, x: np.ndarray | Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
-        """One item in the data's units, (*shape) or (1, *shape), as the network sees it: (1, *shape).
+    def item(self, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> np.ndarray:
+        """One item in the data's units and dtype, (*shape) or (1, *shape): (1, *shape). real: see `items.item`.
 
-        Raises Refused, with both shapes, where it is no item of the model's.
+        Raises Refused, with both shapes, where it is no item of the model's, and for numbers that such do not have.
         """
         wanted = self.model.shape if shape is None else shape
-        x = x if isinstance(x, Tensor) else torch.from_numpy(np.ascontiguousarray(x))
-        x = x if x.ndim > len(wanted) else x[None]
-        if tuple(x.shape) != (1, *wanted):
-            raise Refused(f"the model's samples have the shape {wanted}, and this is {tuple(x.shape[1:])}")
-        return self.model.codec.encode(x).to(self.model.device)
+        found = items.item(self.model.codec, x, name, real)
+        found = found if found.ndim > len(wanted) else found[None]
+        if found.shape != (1, *wanted):
+            raise Refused(f"the model's samples have the shape {wanted}, and this is {found.shape[1:]}")
+        return found
+
+    def encoded(self, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> Tensor:
+        """`item` as the network sees it: (1, *shape)."""
+        return self.model.codec.encode(self.item(x, name, shape, real)).to(self.model.device)
 
     def draw(
         self,

@@ -19,6 +19,7 @@ from undiffuse.judging.scores import BITS, Scores
 from undiffuse.judging.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.model.conditions import requested, spread
+from undiffuse.model.items import alike
 from undiffuse.model.model import Model
 from undiffuse.model.plan import at_once
 
@@ -58,6 +59,7 @@ def score(
     """
     if data.shape != model.shape:
         raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
+    alike(data.x.dtype, model.codec, data.name)
     cond, named = _condition(model, data, given, told)
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)

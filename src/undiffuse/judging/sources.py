@@ -48,14 +48,26 @@ def open_samples(path: Path, real: Real, resize: int | None = None) -> Dataset:
 
 def alike(which: str, like: Dataset, resize: int | None = None) -> Dataset:
     """Data with the columns, and the classes and categories counted as, in other data; raises Refused for categories
-    that these do not have.
+    that these do not have, and for numbers of another dtype.
     """
     if like.spelling:
         return written.text(which, like)
     fields: dict[str, Any] = {}
     if like.categories and door.table(which)["name"] == "table":
         fields = _columns(like.columns, like.categories)
-    return renumber(recount(open_data(which, resize, **fields), like), like.classes)
+    data = open_data(which, resize, **fields)
+    _refuse_other_numbers(data, like)
+    return renumber(recount(data, like), like.classes)
+
+
+def _refuse_other_numbers(data: Dataset, like: Dataset) -> None:
+    """Raises Refused for whole numbers beside others, or of another dtype: the same number means another thing."""
+    kinds, dtypes = data.x.dtype.kind + like.x.dtype.kind, (data.x.dtype, like.x.dtype)
+    if like.vocabulary or like.categories or dtypes[0] == dtypes[1] or kinds == "ff":
+        return
+    raise Refused(
+        f"{data.name} is of {dtypes[0]}, and {like.name} of {dtypes[1]}: bring it to {dtypes[1]} and its range"
+    )
 
 
 def counted(which: str, model: Model, labelled: bool = False, **fields: Any) -> Dataset:

@@ -6,6 +6,11 @@ import torch
 
 from undiffuse.core.errors import Refused
 
+NO_MEMORY = (
+    *("not enough memory", "can't allocate memory", "size calculation overflow", "multiplication overflow"),
+    *("Maximum allowed size exceeded", "Maximum allowed dimension exceeded", "array is too big"),
+)
+
 
 def best_device() -> torch.device:
     """A GPU where there is one, else the CPU."""
@@ -31,9 +36,5 @@ def device(asked: Any) -> torch.device:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether this is PyTorch's way to say that memory ran out, on any device."""
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "not enough memory" in str(error)
-        or "can't allocate memory" in str(error)
-    )
+    """Whether this is PyTorch's or NumPy's way to say that memory ran out, on any device, or would never do."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(said in str(error) for said in NO_MEMORY)

@@ -229,6 +229,7 @@ def _drawn(n: Any, seed: Any, indices: Any) -> tuple[int, int, Tensor]:
     """How many samples, of which seed, and which; raises Refused for what is no whole number."""
     if (count := arguments.whole(n, "n")) < 1:
         raise Refused(f"the number of samples must be at least 1, not {count}")
+    arguments.whole(count, "n", 1, arguments.INDICES)
     which = torch.arange(count) if indices is None else arguments.indices(indices, count)
     return count, arguments.seed(seed), which
 

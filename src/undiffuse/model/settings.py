@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from undiffuse.core.arguments import SEEDS
 from undiffuse.core.errors import Refused
-from undiffuse.model.precision import NAMES
+from undiffuse.model.precision import ALIASES, NAMES
 
 RAMPS = ("none", "tenth", "power")
 AXES = {"label": (), "vector": (1,), "text": (1, 2), "image": (2, 3, 4)}  # of one value of each kind of condition
@@ -74,7 +74,7 @@ class Train:
         self._require(("held_out",), lambda v: 0 <= v < 1, "0 or more and below 1")
         self._require(("betas",), lambda v: all(0 <= b < 1 for b in v), "two numbers of 0 or more and below 1")
         self._require(("seed",), lambda v: 0 <= v < SEEDS, "0 or more")
-        self._require(("precision",), lambda v: v in {"auto", *NAMES}, f"auto or {' or '.join(NAMES)}")
+        self._require(("precision",), lambda v: ALIASES.get(v, v) in {"auto", *NAMES}, f"auto or {' or '.join(NAMES)}")
         self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")
         self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
         self._require(("ema_ramp",), lambda v: v in RAMPS, f"one of {', '.join(RAMPS)}")
