@@ -79,7 +79,7 @@ class Drawn:
     steering: what it came to, the recipe's part included. frames: (steps + 1, n, *shape), from noise to x, where they
     were asked for. columns: the names of a table's columns, and label: of the one that held the classes. by: the
     classifier that guided, and how, in words. read: of a text's model, what makes texts of tokens. categories: of each
-    column the names of its categories, () of numbers; nothing where no column has any.
+    column the names of its categories, () of numbers; nothing where no column has any. model: what drew them.
     """
 
     x: np.ndarray
@@ -95,6 +95,7 @@ class Drawn:
     by: str = ""
     read: Read | None = None
     categories: tuple[tuple[str, ...], ...] = ()
+    model: Model | None = None
 
     @property
     def is_image(self) -> bool:
@@ -227,7 +228,7 @@ def _drawn(
     by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
     labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
     drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
-    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()))
+    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()), model=model)
     return drawn if frames is None else replace(drawn, frames=frames)
 
 
