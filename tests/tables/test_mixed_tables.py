@@ -126,7 +126,7 @@ def test_a_table_that_does_not_fit_the_memory_is_the_same_from_the_disk(
         (
             "name,kind\n" + "\n".join(f"n{i // 2 if i < 2 else i},k{i % 3}" for i in range(100)),
             {},
-            r"'name' has 99 different words in 100 lines, too many to be categories: leave it out, --set data.drop=name, or .* --set data.categorical=name",
+            "'name' has 99 different words in 100 lines, too many .* data.drop=name, .* --set data.categorical=name",
         ),
         (
             "tall,kind\n" + "\n".join(f'"{i},500",k{i % 3}' for i in range(100)),

@@ -59,9 +59,7 @@ def channels_first(x: np.ndarray, axes: str) -> np.ndarray:
 
 
 def dtype_of(dtype: np.dtype, axes: str, where: str) -> np.dtype:
-    """What this dtype becomes: points and floats float32, see `wide`; images and the like keep uint8 and uint16, bool is
-    uint8.
-    """
+    """What this dtype becomes: points and floats float32 (see `wide`), images keep uint8 and uint16, bool is uint8."""
     native = dtype.newbyteorder("=")
     if native.hasobject:
         raise Refused(f"{where} holds Python objects, which are not read: store arrays of numbers")
