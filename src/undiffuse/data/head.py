@@ -1,7 +1,7 @@
 """What the first lines of a table say: how cells are parted, and whether the first line names the columns."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +9,9 @@ from typing import Literal
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.kinds import is_date, is_missing, number
-from undiffuse.data.lines import OPEN, blank, cut, texts
+from undiffuse.data.lines import OPEN, blank, cut, delimiter_of, texts
 
 Header = Literal["auto", "yes", "no"]
-DELIMITERS = "\t;|,"  # the last is that which the others' cells may hold
 LOOKED, CELLS = 1000, 200_000  # so many lines, and cells, are looked at
 LETTERS = 2**20  # and so many letters, unless a row is longer
 YEARS = range(1800, 2200)
@@ -43,7 +42,7 @@ def head(path: Path, encoding: str, header: Header, asked: Collection[str] = ())
     lines, start, whole = _first(path, encoding)
     if not any(line.strip() for line in lines):
         raise Refused(f"{path} is empty")
-    delimiter = _delimiter(lines, whole)
+    delimiter = delimiter_of(lines, whole)
     found = [
         (start + place + count - 1, row)
         for place, count, row in cut(lines, delimiter, last=whole)
@@ -77,19 +76,6 @@ def _first(path: Path, encoding: str) -> tuple[list[str], int, bool]:
             more = not last or len(lines) > 2 * LOOKED or len(text) > LETTERS
             return lines[: 2 * LOOKED], 1, not more
     return lines, 1, True
-
-
-def _delimiter(lines: Sequence[str], whole: bool) -> str:
-    """The delimiter by which most lines have as many cells as the first, and more than one."""
-    shares: dict[str, tuple[bool, float]] = {}
-    for mark in DELIMITERS:
-        rows = [row for place, count, row in cut(lines[:200], mark, last=whole) if count > 1 or lines[place].strip()]
-        widths = [len(row) for row in rows] or [1]
-        shares[mark] = (widths[0] > 1, sum(width == widths[0] for width in widths) / len(widths))
-    best = max(shares.values())
-    if not best[0] and best[1] == shares[","][1]:
-        return ","  # one column, whatever parts it
-    return next(mark for mark in DELIMITERS if shares[mark] == best)
 
 
 def _named(rows: list[list[str]], header: Header, asked: Collection[str], comma: bool) -> tuple[bool, bool]:

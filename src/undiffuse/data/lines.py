@@ -15,6 +15,7 @@ from undiffuse.core.errors import Refused
 if TYPE_CHECKING:
     from polars import DataFrame, Series
 
+DELIMITERS = "\t;|,"  # the last is that which the others' cells may hold
 BLOCK = 2**22  # bytes that are read at once
 LONGEST = 2**24  # letters of a line
 UTF_8, SIGNED = "utf-8", "utf-8-sig"  # the second takes the mark that some programs write before text
@@ -134,6 +135,19 @@ def cut(
         closed = row and not fed.dry and (taken == 1 or not width or len(row) == width)
         yield place, (taken if closed else 1), (row if closed else [])
         place += taken if closed else 1
+
+
+def delimiter_of(lines: Sequence[str], last: bool = True) -> str:
+    """The delimiter by which most lines have as many cells as the first, and more than one."""
+    shares: dict[str, tuple[bool, float]] = {}
+    for mark in DELIMITERS:
+        rows = [row for place, count, row in cut(lines[:200], mark, last=last) if count > 1 or lines[place].strip()]
+        widths = [len(row) for row in rows] or [1]
+        shares[mark] = (widths[0] > 1, sum(width == widths[0] for width in widths) / len(widths))
+    best = max(shares.values())
+    if not best[0] and best[1] == shares[","][1]:
+        return ","  # one column, whatever parts it
+    return next(mark for mark in DELIMITERS if shares[mark] == best)
 
 
 def blank(delimiter: str) -> str:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,14 @@ class Surveyed:
 
 def survey(path: Path, encoding: str, top: Head, wanted: Sequence[int], asked: Collection[int]) -> Surveyed:
     """Look at all lines; asked: the columns whose many words are counted. What was seen last is kept."""
-    state = path.stat()
-    return _survey(path, encoding, top, tuple(wanted), frozenset(asked), state.st_size, state.st_mtime_ns)
+    with path.open("rb") as file:
+        digest = file_digest(file, "blake2b").digest()  # size and time are not enough for files that change quickly
+    return _survey(path, encoding, top, tuple(wanted), frozenset(asked), digest)
 
 
 @lru_cache(maxsize=1)
 def _survey(
-    path: Path, encoding: str, top: Head, wanted: tuple[int, ...], asked: frozenset[int], size: int, changed: int
+    path: Path, encoding: str, top: Head, wanted: tuple[int, ...], asked: frozenset[int], digest: bytes
 ) -> Surveyed:
     comma = top.delimiter == ","
     seen = {at: Seen(comma, MOST_ASKED if at in asked else MOST) for at in wanted}

@@ -17,6 +17,7 @@ from undiffuse.model.by_classifier import led
 from undiffuse.model.conditions import numbers, steered
 from undiffuse.model.consensus import consensus
 from undiffuse.model.control import WEIGHT
+from undiffuse.model.frame import columns
 from undiffuse.model.label_model import LabelModel
 from undiffuse.model.model import Model
 from undiffuse.model.plan import Plan, plan
@@ -110,12 +111,6 @@ class Drawn:
     def are_points(self) -> bool:
         """Whether a sample is a line of numbers; tokens are integers."""
         return self.x.ndim == 2 and self.x.dtype.kind == "f"
-
-
-def columns(model: Model) -> tuple[str, ...]:
-    """The names of the columns of the table that a model was trained on; nothing if they had none."""
-    names = model.facts.get("data", {}).get("columns", ())
-    return tuple(map(str, names)) if len(model.shape) == 1 and len(names) == model.shape[0] else ()
 
 
 def dtype(model: Model) -> str:

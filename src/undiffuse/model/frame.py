@@ -10,13 +10,20 @@ from undiffuse.core.errors import Refused
 if TYPE_CHECKING:
     from polars import DataFrame, Series
 
+    from undiffuse.model.description import Description
     from undiffuse.model.saved import Saved
 
 TABLE = "table"  # where a run's facts say what its data's columns were, see `data.table`
 UNITS = {"days": 86_400_000_000, "minutes": 60_000_000, "seconds": 1_000_000, "microseconds": 1}  # of dates
 
 
-def frame(model: "Saved", x: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "DataFrame":
+def columns(model: "Description | Saved") -> tuple[str, ...]:
+    """The names of the columns of the table that a model was trained on; nothing if they had none."""
+    names = model.facts.get("data", {}).get("columns", ())
+    return tuple(map(str, names)) if len(model.shape) == 1 and len(names) == model.shape[0] else ()
+
+
+def frame(model: "Description | Saved", x: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "DataFrame":
     """Rows x (n, columns) in the data's units, as a polars data frame with the data's own columns.
 
     Whole numbers are integers, categories their names, dates dates; a cell that was missing is null. The columns stand
@@ -29,7 +36,7 @@ def frame(model: "Saved", x: Any, labels: Sequence[Any] | np.ndarray | None = No
     if rows.ndim != 2:
         raise Refused(f"samples of shape {rows.shape[1:]} are no rows of a table: a data frame has columns")
     told = _told(model)
-    names = _names(model, rows.shape[1])
+    names = columns(model) or tuple(f"x{i}" for i in range(rows.shape[1]))
     categories: Sequence[Sequence[str]] = getattr(model.codec, "categories", ()) or ((),) * len(names)
     numbers = [name for name, words in zip(names, categories, strict=True) if not words]
     places = dict(zip(numbers, getattr(model.codec, "decimals", ()), strict=False))
@@ -57,7 +64,7 @@ def frame(model: "Saved", x: Any, labels: Sequence[Any] | np.ndarray | None = No
     return pl.DataFrame([made[name] for name in [*order, *(name for name in made if name not in order)]])
 
 
-def cells(model: "Saved", found: "DataFrame") -> "DataFrame":
+def cells(model: "Description | Saved", found: "DataFrame") -> "DataFrame":
     """A frame's cells as text, as the data's file wrote them; a missing one is empty."""
     import polars as pl
 
@@ -77,14 +84,9 @@ def cells(model: "Saved", found: "DataFrame") -> "DataFrame":
     return pl.DataFrame(texts).fill_null("")
 
 
-def _told(model: "Saved") -> Mapping[str, Any]:
+def _told(model: "Description | Saved") -> Mapping[str, Any]:
     """What the run knows of its data's columns; nothing of data that were no table."""
     return model.facts.get("data", {}).get(TABLE, {})
-
-
-def _names(model: "Saved", count: int) -> list[str]:
-    names = [str(name) for name in model.facts.get("data", {}).get("columns", ())]
-    return names if len(names) == count else [f"x{i}" for i in range(count)]
 
 
 def _words(name: str, words: Sequence[str], column: Any) -> "Series":
