@@ -136,7 +136,7 @@ def test_the_description_is_json_and_follows_any_change():
         (lambda: Dataset(np.zeros((0, 2), np.float32), name="none"), "none has no items"),
         (lambda: Dataset(np.zeros(3, np.uint8)), r"shape \(3,\); points are .* volumes \(count, channels, depth"),
         (lambda: Dataset(np.zeros((3, 2), np.uint8)), "dtype uint8; points are float32"),
-        (lambda: Dataset(np.zeros((3, 1, 2, 2), np.int64)), "dtype int64; .* is uint8, uint16, int16 or float32"),
+        (lambda: Dataset(np.zeros((3, 1, 2, 2), np.int64)), "dtype int64; .* is uint8, uint16, int16, float32 or"),
         (lambda: Dataset(np.array([[0, 1], [np.nan, np.inf]], np.float32)), r"2 numbers .*;.* index \(1, 0\)"),
         (lambda: Dataset(POINTS, {"label": np.zeros(2, int)}, ("a",)), "3 items and 2 values of 'label'"),
         (lambda: Dataset(POINTS, {"label": np.array([0, 0, 4])}, ("a",)), r"labels 0\.\.4 and 1 classes"),

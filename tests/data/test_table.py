@@ -24,13 +24,13 @@ def load(folder: Path, text: str | bytes, **fields: Any) -> Dataset:
 
 
 def written(delimiter: str = ",", head: bool = True, label: bool = False, end: str = "\n", quote: str = "") -> str:
-    rows = [["a", "b", "c"]] * head + [[f"{value:.9g}" for value in row] for row in NUMBERS]
+    rows = [["a", "b", "c"]] * head + [[f"{value:g}" for value in row] for row in NUMBERS]
     if label:
         rows = [[*row, word] for row, word in zip(rows, ["kind"] * head + WORDS, strict=True)]
     return "".join(delimiter.join(f"{quote}{cell}{quote}" for cell in row) + end for row in rows)
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize("head", [True, False])
@@ -80,18 +80,18 @@ def test_columns_are_chosen_in_their_order_and_numbers_may_be_labels(tmp_path: P
 
 
 def test_a_split_of_a_table_is_that_of_the_array(tmp_path: Path):
-    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    text = "\n".join(",".join(f"{value:.9g}" for value in row) for row in x)
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    text = "\n".join(",".join(map(repr, row)) for row in x.tolist())
     np.testing.assert_array_equal(load(tmp_path, text).split()[1].x, Dataset(x).split()[1].x)
 
 
-@pytest.mark.parametrize("size", [1, 7, 40, 10**6])
+@pytest.mark.parametrize("size", [7, 40, 10**6])
 def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch, little: None):
     monkeypatch.setattr(lines, "BLOCK", size)
-    text = "a,b\n" + "".join(f"{i},{-i}\n" + "\n" * (i % 3 == 0) for i in range(200))
+    text = "a,b\n" + "".join(f"{i},{-i}\n" + "\n" * (i % 3 == 0) for i in range(50))
     data = load(tmp_path, text)
     assert isinstance(data.x, Rows)
-    np.testing.assert_array_equal(np.asarray(data.x), [[i, -i] for i in range(200)])
+    np.testing.assert_array_equal(np.asarray(data.x), [[i, -i] for i in range(50)])
     with pytest.raises(Refused, match=r"has 1 line .*: line 8 \('no' is no number\): no,-4"):
         load(tmp_path, text.replace("\n4,", "\nno,"))
 
@@ -103,12 +103,13 @@ def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypa
         ("1,2", r"line 3 \(2 cells instead of 3\): 1,2"),
         ("1,2,3,4", r"line 3 \(4 cells instead of 3\)"),
         ("1,,3", r"line 3 \(cell 2 is empty\)"),
-        ("1,nan,3", r"line 3 \(nan is not finite in float32\)"),
-        ("1,1e60,3", r"line 3 \(1e60 is not finite in float32\)"),
+        ("1,nan,3", r"line 3 \(cell 2 has no value: nan\)"),
+        ("1,inf,3", r"line 3 \('inf' is no number\)"),
+        ("1,1e101,3", r"line 3 \(1e101 is too large to learn from\)"),
         ("1,1_0,3", r"line 3 \('1_0' is no number\)"),
         ("1,\u0661,3", r"line 3 \('\u0661' is no number\)"),
         ('1,"2,3"', r"line 3 \(2 cells instead of 3\)"),
-        ('1,2,"3', r"line 3 \(its quote stays open: a cell with a line break inside is not read\): 1,2,"),
+        ('1,2,"3', r"line 3 \(its quote stays open\): 1,2,"),
         ('1,2"","3', r"line 3 \(its quote stays open"),
         ('1,"2,5",3', r"line 3 \('2,5' is no number: a number has no comma, and its decimals a point\)"),
         ("x" * 200 + ",1,2", r"line 3 .*: x{77}\.\.\."),
@@ -119,9 +120,9 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
 ):
     text = f"a,b,c\n1,2,3\n{line}\n4,5,7\n,,\n"
     with pytest.raises(Refused, match=rf"set.csv has 2 lines that cannot be read: {why}") as refused:
-        load(tmp_path, text)
+        load(tmp_path, text, missing="refuse")
     assert "--skip-broken" in str(refused.value)
-    data = load(tmp_path, text, skip_broken=True)
+    data = load(tmp_path, text, missing="refuse", skip_broken=True)
     np.testing.assert_array_equal(data.x, [[1, 2, 3], [4, 5, 7]])
     assert data.describe()["broken"]["count"] == 2
     assert "2 lines" in caplog.text
@@ -133,18 +134,20 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
         ("", {}, "set.csv is empty"),
         ("a,b,a\n1,2,3\n", {}, "several columns called 'a'"),
         ("a,b\n", {}, "has no lines of numbers"),
-        ("a,b\nx,y\n", {"skip_broken": True}, "has 2 lines that cannot be read: line 1"),
+        ("a,b\nx,y\n", {"numeric": ("a",), "skip_broken": True}, r"has 1 line .*: line 2 \('x' is no number\): x,y"),
         ("a,b\n1,2\n", {"label": "bb"}, r"no column 'bb' for label \(did you mean 'b'\?\); it has: a, b"),
         ("a,b\n1,2\n", {"columns": ("c",)}, "no column 'c' for columns"),
         ("a,b\n1,2\n", {"columns": ("a", "a")}, "each can be taken once"),
         ("a,b\n1,2\n", {"columns": ("a",), "label": "a"}, "is the label, and columns = takes it"),
         ("a\n1\n", {"label": "a"}, "no column of numbers beside its label"),
         ("a,b\n1,\n", {"label": "b"}, r"line 2 \(it has no label\)"),
-        (b"a,b\n1,2\n\xff,3\n", {}, "not UTF-8 text near line 3: save it as UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16"), {}, "set.csv is UTF-16 text: save it as UTF-8"),
-        ('"a\nb",c\n1,2\n', {}, r"line 1 cannot be read \(its quote stays open: a cell with a line break inside is n"),
+        (b"a,b\n1,2\n\xff,3\n", {}, "not UTF-8 text near line 3: --set data.encoding=latin-1"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "set.csv is UTF-16 text: --set data.encoding=utf-16, or save it as UTF-8"),
+        ('"a\nb,c\n1,2\n', {}, r"line 1 cannot be read \(its quote stays open\)"),
+        ("a,b\n1,2\n", {"encoding": "utf8x"}, "there is no encoding 'utf8x'; write utf-8, latin-1"),
+        ("a,b\n1,2\n", {"drop": ("c",)}, "no column 'c' for drop"),
+        ("a,b\n1,2\n", {"drop": ("a", "b")}, "no column of numbers beside its label"),
         ('a\n1\n"2\n', {}, r"line 3 \(its quote stays open"),
-        ("a|b\n1|2\n", {}, r"line 1 \('a\|b' is no number\)(.|\n)*; cells are parted by commas, semicolons or tabs"),
         (b"PK\x03\x04\0\0", {}, "is no text: it has zero bytes near line 1"),
         ("a,b\n" + "".join(f"1,{i}e9\n" for i in range(10_001)), {"label": "b"}, "10001 different.*is it a label"),
     ],

@@ -150,6 +150,8 @@ def test_the_guided_guess_is_the_formula_whatever_variances_the_two_report(made:
         guess = made(weight)(x, t, label=torch.zeros(2))
         torch.testing.assert_close(guess.mean, worse.mean + weight * (better.mean - worse.mean))
         if made in (GUIDED["oracles"], GUIDED["experts"], GUIDED["autoguidance"], GUIDED["by name"]):
-            torch.testing.assert_close(torch.as_tensor(guess.var).expand(2, 1), better.var.expand(2, 1))
+            torch.testing.assert_close(
+                torch.as_tensor(guess.var).expand(2, 1), torch.as_tensor(better.var).expand(2, 1)
+            )
     if weight == 2:
         assert float(made(weight)(x, 0.02, label=torch.zeros(2)).mean[0]) == pytest.approx(1.5218, abs=1e-4)

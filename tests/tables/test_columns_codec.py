@@ -55,7 +55,7 @@ def test_quantiles_make_numbers_normal_and_keep_their_order():
         assert abs(np.median(mine)) < 0.2 or column == 2
     shares = np.sort(z[:, 3])
     normal = torch.special.ndtri((torch.arange(COUNT, dtype=torch.float64) + 0.5) / COUNT).numpy()
-    np.testing.assert_allclose(shares[20:-20], normal[20:-20], atol=0.05)
+    np.testing.assert_allclose(shares[60:-60], normal[60:-60], atol=0.05)  # beyond lie straight lines to the ends
 
 
 def test_a_number_that_many_rows_have_is_a_whole_interval():
@@ -75,8 +75,10 @@ def test_whatever_is_decoded_looks_like_data():
     assert set(np.unique(x[:, 1])) <= {0, 1, 2, 3}
     assert set(np.unique(x[:, 5])) <= {0, 1}
     assert (x[:, 0] == x[:, 0].round()).all()
-    assert (x[:, NUMBERS].min(0) >= ROWS[:, NUMBERS].min(0)).all()
-    assert (x[:, NUMBERS].max(0) <= ROWS[:, NUMBERS].max(0)).all()
+    low, high = ROWS[:, NUMBERS].min(0), ROWS[:, NUMBERS].max(0)
+    slack = np.array([0, 0, 0, 0.011]) * (high - low)  # many places: the range is rounded outwards
+    assert (x[:, NUMBERS].min(0) >= low - slack).all()
+    assert (x[:, NUMBERS].max(0) <= high + slack).all()
 
 
 def test_all_that_was_fitted_is_in_the_fields():
@@ -105,8 +107,8 @@ def test_columns_of_numbers_alone_and_of_words_alone_are_rows_too():
         (lambda: Columns(CATEGORIES).encode(ROWS), "columns is not fitted"),
         (lambda: Columns(CATEGORIES, "whiten").encode(ROWS), "columns is not fitted"),
         (lambda: replace(fitted(), std=(1.0, 0.0, 1.0, 1.0)), "a mean, a std above 0, decimals and quantiles"),
-        (lambda: replace(fitted(), quantiles=((1.0, 0.0),) * 4), "quantiles that rise"),
-        (lambda: replace(fitted(), quantiles=((1.0,),) * 4), "equally many quantiles of each column, 2 or more"),
+        (lambda: replace(fitted(), quantiles=((1.0, 0.0),) * 4, scores=((0.0, 1.0),) * 4), "quantiles and scores that"),
+        (lambda: replace(fitted(), quantiles=((1.0,),) * 4), "equally many quantiles and scores of each column, 2 or"),
     ],
 )
 def test_what_makes_no_sense_is_refused(ask: Any, message: str):

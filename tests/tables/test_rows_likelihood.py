@@ -91,7 +91,7 @@ KINDS = ((), ("no", "yes"), ())
 
 @pytest.mark.parametrize("normalise", ["quantile", "whiten"])
 def test_the_chances_of_all_whole_numbers_sum_to_one_and_are_the_shares_of_what_is_decoded(normalise: Any):
-    codec = Columns(KINDS, normalise).fit(TABLE)
+    codec = Columns(KINDS, normalise, "none").fit(TABLE)
     ages = np.arange(-60, 70) if normalise == "whiten" else np.unique(AGE)
     rows = np.stack([ages, 0 * ages, np.full(len(ages), TABLE[0, 2])], axis=1).astype(np.float32)
     z = codec.encode(rows)[:, :2].double()

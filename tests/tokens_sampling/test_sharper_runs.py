@@ -50,7 +50,7 @@ def test_one_symbol_left_makes_every_sample_the_same_whoever_asks(
     model = undiffuse.load(run)
     assert len(model.sample(50, steps=1).unique(dim=0)) > 10
     asked: list[dict[str, Any]] = [{"top_k": 1}, {"temperature": 1e-3}, {"top_p": 1e-6}]
-    drawn = [model.sample(50, steps=1, **how) for how in asked]
+    drawn: list[torch.Tensor] = [model.sample(50, steps=1, **how) for how in asked]
     assert len(torch.cat(drawn).unique(dim=0)) == 1
     *_, last = model.trajectory(50, steps=1, top_k=1)
     assert torch.equal(last, drawn[0])

@@ -90,6 +90,12 @@ def as_float(x: np.ndarray | Tensor) -> Tensor:
     return x.to(torch.float32) if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float32))
 
 
+def as_number(x: np.ndarray | Tensor) -> Tensor:
+    """x as a float32 tensor, or a float64 one where it is float64; a tensor stays on its device."""
+    wide = x.dtype in (torch.float64, np.float64)
+    return (x if isinstance(x, Tensor) else torch.from_numpy(np.array(x))) if wide else as_float(x)
+
+
 def as_dtype(x: Tensor, dtype: str) -> Tensor:
     """x in the dtype of that name; for integers it is rounded and clipped to what the dtype holds."""
     target = getattr(torch, dtype)

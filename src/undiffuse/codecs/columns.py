@@ -3,17 +3,17 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_float, slices
-from undiffuse.codecs.normal import WAYS, Normalised
+from undiffuse.codecs.codec import Codec, Items, as_dtype, as_number, slices
+from undiffuse.codecs.normal import WAYS, Moments, Normalised
+from undiffuse.codecs.steps import Inside, places, reach, restored
 from undiffuse.core.errors import Refused
 
-DECIMALS = 6  # places behind the point that are looked for
 FINE = 2**-12  # of a column's deviation: how exactly a number with more places is known, where that counts
 UNFITTED = "columns is not fitted: call fit(x) with the training data first"
 
@@ -23,12 +23,14 @@ class Columns(Codec):
     """z = the columns of numbers, each brought to N(0, 1), before the categorical ones, which hold token numbers.
 
     categories: of each column of x the names of its categories, none of a column of numbers; given by the data.
-    normalise: "quantile": z = Phi^-1(F(x)), F the column's own distribution function, a line between some of its
-    quantiles, and where many rows have one number the middle of the step, so that a whole interval of z is that number;
-    "whiten": z = (x - mean)/std. See `normal`.
+    normalise: "quantile": z is a line between a few quantiles, about Phi^-1(F(x)), F the column's own distribution
+    function, and where many rows have one number a whole interval of z is that number; "whiten": z = (x - mean)/std.
+    See `normal`.
     Decoding rounds numbers to the decimals that the data have (whole numbers stay whole), and gives every z the nearest
-    category; by quantiles no number leaves the range of the data.
-    quantiles, rows, mean, std, decimals: what was fitted, for each column of numbers; frequencies: the categories'.
+    category. inside: whose numbers never leave the range of the data, see `steps.restored`; by quantiles all are
+    inside low and high, which of others than whole numbers are rounded outwards.
+    quantiles, scores, rows, mean, std, decimals, low, high: what was fitted, for each column of numbers; frequencies:
+    the categories'.
     Raises Refused for rows of another length, and for categories that a column does not have.
     """
 
@@ -36,23 +38,28 @@ class Columns(Codec):
 
     categories: tuple[tuple[str, ...], ...] = ()
     normalise: Literal["quantile", "whiten"] = "quantile"
+    inside: Inside = "whole"
     quantiles: tuple[tuple[float, ...], ...] = ()
+    scores: tuple[tuple[float, ...], ...] = ()
     rows: int = 0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     decimals: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
     frequencies: tuple[tuple[float, ...], ...] = ()
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        of_each = [getattr(self, name) for name in WAYS[self.normalise].each]
+        of_each = [getattr(self, name) for name in ("mean", "std", "low", "high", *WAYS[self.normalise].each)]
         numbers = len(self._numbers)
         if self.rows and (any(len(values) != numbers for values in of_each) or not all(s > 0 for s in self.std)):
             raise Refused(f"columns needs a mean, a std above 0, decimals and quantiles for each of {numbers} numbers")
-        if self.quantiles and (min(map(len, self.quantiles)) < 2 or len(set(map(len, self.quantiles))) != 1):
-            raise Refused("columns needs equally many quantiles of each column, 2 or more")
-        if not all(all(a <= b for a, b in pairwise(q)) for q in self.quantiles):
-            raise Refused("columns needs quantiles that rise")
+        knots = self.quantiles + self.scores
+        if knots and (min(map(len, knots)) < 2 or len(set(map(len, knots))) != 1):
+            raise Refused("columns needs equally many quantiles and scores of each column, 2 or more")
+        if not all(all(a <= b for a, b in pairwise(each)) for each in knots):
+            raise Refused("columns needs quantiles and scores that rise")
 
     @property
     def numbers(self) -> int:
@@ -72,7 +79,10 @@ class Columns(Codec):
         known._check(x.shape[1])
         at = list(known._numbers)
         values = np.concatenate([part[:, at] for part in slices(x)]).astype(np.float64)
-        std = np.where(values.min(0) == values.max(0), 1.0, values.std(0)) if at else np.ones(0)
+        decimals = tuple(places(column.astype(x.dtype)) for column in values.T)
+        ends = [reach(*each) for each in zip(values.T, decimals, strict=True)]
+        low, high = (tuple(each[i] for each in ends) for i in range(2))
+        told: dict[str, Any] = Moments.fit(values, decimals, low, high)
         shares = []
         for i, names in enumerate(known.categories):
             if names:
@@ -80,33 +90,34 @@ class Columns(Codec):
                 shares.append(tuple((np.sum(counts, axis=0) / len(x)).tolist()))
         return replace(
             known,
-            quantiles=WAYS[self.normalise].quantiles(values),
+            **(told | WAYS[self.normalise].fit(values, decimals, low, high)),
             rows=len(x),
-            mean=tuple(values.mean(0).tolist()),
-            std=tuple(std.tolist()),
-            decimals=tuple(_decimals(column) for column in values.T),
+            decimals=decimals,
+            low=low,
+            high=high,
             frequencies=tuple(shares),
+            dtype=x.dtype.name,
         )
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
         """Rows in the data's units as float32, numbers first."""
-        x = as_float(x)
+        x = as_number(x)
         self._check(x.shape[1] if x.ndim == 2 else 0)
         numbers, tokens = x[:, list(self._numbers)], x[:, list(self._tokens)]
         sizes = torch.tensor(self.vocabularies, dtype=torch.int64, device=x.device)
         if x.device.type == "cpu" and bool(((tokens < 0) | (tokens >= sizes) | (tokens != tokens.round())).any()):
             raise Refused(f"categories must be numbers below {self.vocabularies}, column by column")
-        return torch.cat([self._way.normal(numbers.double()).float(), tokens], dim=1)
+        return torch.cat([self._way.normal(numbers.double()), tokens], dim=1).float()
 
     def decode(self, z: Tensor) -> Tensor:
         """Rows in the data's units and in its order of columns."""
         self._check(z.shape[1])
-        x = torch.empty(z.shape, dtype=torch.float32, device=z.device)
+        x = torch.empty(z.shape, dtype=torch.float64, device=z.device)
         count = len(self._numbers)
         sizes = torch.tensor(self.vocabularies, dtype=torch.int64, device=z.device)
-        x[:, list(self._tokens)] = torch.minimum(z[:, count:].float().round().clamp(min=0), sizes - 1)
-        x[:, list(self._numbers)] = self._rounded(self._way.back(z[:, :count].double())).float()
-        return x
+        x[:, list(self._tokens)] = torch.minimum(z[:, count:].double().round().clamp(min=0), sizes - 1)
+        x[:, list(self._numbers)] = self._restored(self._way.back(z[:, :count].double()))
+        return as_dtype(x, self.dtype)
 
     def interval(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Between which z lies all that is decoded as z is, of the numbers' columns alone, (rows, numbers) float64.
@@ -114,10 +125,10 @@ class Columns(Codec):
         Of a number with decimals: to half a unit of the last one above and below. Of one with more places: all within
         half of FINE times the column's deviation. Beyond the ends of what is ever decoded the interval has no end.
         """
-        x = self._rounded(self._way.back(z.double()))
+        x = self._restored(self._way.back(z.double()))
         places, std = (torch.tensor(v, dtype=torch.float64, device=z.device) for v in (self.decimals, self.std))
         half = torch.where(places < 0, FINE * std, 10 ** -places.clamp(min=0)) / 2
-        least, most = self._way.ends(z)
+        least, most = self._ends(z)
         low = torch.where(x - half <= least, -torch.inf, self._way.normal(x - half))
         high = torch.where(x + half >= most, torch.inf, self._way.normal(x + half))
         return low, high
@@ -140,16 +151,10 @@ class Columns(Codec):
             raise Refused(UNFITTED)
         return WAYS[self.normalise].of(self)
 
-    def _rounded(self, x: Tensor) -> Tensor:
-        places = torch.tensor(self.decimals, dtype=torch.float64, device=x.device)
-        scale = 10 ** places.clamp(min=0)
-        return torch.where(places < 0, x, (x * scale).round() / scale)
+    def _restored(self, x: Tensor) -> Tensor:
+        return restored(x, self.decimals, self.low, self.high, "all" if self._way.bounded else self.inside)
 
-
-def _decimals(column: np.ndarray) -> int:
-    """How many places behind the point all numbers have, as float32 tells them; -1: more than DECIMALS."""
-    seen = column.astype(np.float32)
-    for places in range(DECIMALS + 1):
-        if (np.round(column, places).astype(np.float32) == seen).all():
-            return places
-    return -1
+    def _ends(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the greatest number of each column that any z gives, (columns,)."""
+        beyond = torch.full((len(self.low),), torch.inf, dtype=torch.float64, device=like.device)
+        return tuple(self._restored(end[None])[0] for end in (-beyond, beyond))  # type: ignore[return-value]

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float
+from undiffuse.core.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,9 @@ class Identity(Codec):
     dtype: str = "float32"
 
     def fit(self, x: Items) -> Self:
-        """A copy that decodes to the dtype of x."""
+        """A copy that decodes to the dtype of x; raises Refused for numbers that float32 does not hold."""
+        if x.dtype == np.float64:
+            raise Refused("the codec identity passes numbers as float32, and these need float64: take whiten or pixels")
         return replace(self, dtype=x.dtype.name)
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:

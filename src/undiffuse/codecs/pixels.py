@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float, slices
+from undiffuse.codecs.codec import Codec, Items, as_dtype, as_number, slices
 from undiffuse.core.errors import Refused
 
 
@@ -53,12 +53,13 @@ class Pixels(Codec):
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
         """x as float32 in [-1, 1]."""
-        return (as_float(x) - self._ends[0]) * (2 / self._width) - 1
+        return ((as_number(x) - self._ends[0]) * (2 / self._width) - 1).float()
 
     def decode(self, z: Tensor) -> Tensor:
         """z in [-1, 1] as values in [low, high]; beyond is clipped."""
         low, high = self._ends
-        return as_dtype(((z.float() + 1) * (self._width / 2) + low).clamp(low, high), self.dtype)
+        wide = z.double() if self.dtype == "float64" else z.float()
+        return as_dtype(((wide + 1) * (self._width / 2) + low).clamp(low, high), self.dtype)
 
     def log_det(self, shape: tuple[int, ...]) -> float:
         """log(2 / (high - low)) for each number."""

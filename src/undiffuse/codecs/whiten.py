@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float, slices
+from undiffuse.codecs.codec import Codec, Items, as_dtype, as_number, slices
+from undiffuse.codecs.normal import centred
+from undiffuse.codecs.steps import Inside, places, reach, restored
 from undiffuse.core.errors import Refused
 
 
@@ -16,17 +18,26 @@ from undiffuse.core.errors import Refused
 class Whiten(Codec):
     """z = (x - mean) / std for each feature of points and each channel of images; a constant feature has std 1.
 
-    mean, std: (): those of the data.
+    Decoding rounds points to the decimals that the data have (whole numbers stay whole), in float64. inside: which
+    features never leave the range of the data: "whole" numbers and what never changes, "all", or "none" but the last.
+    mean, std: (): those of the data. decimals, low, high: of points, what was fitted; low and high of others than whole
+    numbers are rounded outwards.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     dtype: str = "float32"
+    inside: Inside = "whole"
+    decimals: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         both = bool(self.mean and self.std)
         if (both and len(self.mean) != len(self.std)) or not all(0 < s < math.inf for s in self.std):
             raise Refused(f"whiten needs as many std as mean, all above 0: mean = {self.mean}, std = {self.std}")
+        if {len(self.decimals), len(self.low), len(self.high)} not in ({0}, {len(self.mean)}):
+            raise Refused(f"whiten needs decimals, low and high for each of {len(self.mean)} features, or none")
 
     def fit(self, x: Items) -> Self:
         """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64, or with those
@@ -39,19 +50,36 @@ class Whiten(Codec):
                 raise Refused(
                     f"codec.{name} has {len(given)} numbers, and the data have {len(mean)} channels or columns"
                 )
-        known = {"mean": self.mean or tuple(mean.tolist()), "std": self.std or tuple(std.tolist())}
-        return replace(self, **known, dtype=x.dtype.name)
+        decimals = tuple(_places(x, i) for i in range(x.shape[1])) if x.ndim == 2 else ()
+        if decimals:
+            mean, std = centred(mean, std, decimals, low, high)
+        known = zip(low, high, decimals, strict=True) if decimals else ()
+        ends = [reach(np.array(each), count) for *each, count in known]
+        return replace(
+            self,
+            mean=self.mean or tuple(mean.tolist()),
+            std=self.std or tuple(std.tolist()),
+            dtype=x.dtype.name,
+            decimals=decimals,
+            low=tuple(least for least, _ in ends),
+            high=tuple(most for _, most in ends),
+        )
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
         """x as float32, each feature of mean 0 and deviation 1."""
-        values = as_float(x)
+        values = as_number(x)
+        values = values.double() if values.ndim == 2 else values
         mean, std = self._moments(values)
-        return (values - mean) / std
+        return ((values - mean) / std).float()
 
     def decode(self, z: Tensor) -> Tensor:
         """z in the data's own units."""
-        mean, std = self._moments(z)
-        return as_dtype(z.float() * std + mean, self.dtype)
+        values = z.double() if z.ndim == 2 or self.dtype == "float64" else z.float()
+        mean, std = self._moments(values)
+        x = values * std + mean
+        return as_dtype(
+            restored(x, self.decimals, self.low, self.high, self.inside) if self.decimals else x, self.dtype
+        )
 
     def log_det(self, shape: tuple[int, ...]) -> float:
         """-log std, for each number of its feature or channel."""
@@ -63,7 +91,7 @@ class Whiten(Codec):
         if x.ndim < 2 or x.shape[1] != len(self.mean):
             raise Refused(f"whiten was fitted to {len(self.mean)} features, and x has shape {tuple(x.shape)}")
         shape = (-1, *(1,) * (x.ndim - 2))  # to stand before height and width
-        mean, std = (torch.tensor(m, dtype=torch.float32, device=x.device).view(shape) for m in (self.mean, self.std))
+        mean, std = (torch.tensor(m, dtype=x.dtype, device=x.device).view(shape) for m in (self.mean, self.std))
         return mean, std
 
 
@@ -86,6 +114,12 @@ def moments(x: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         count += n
         low, high = np.minimum(low, least), np.maximum(high, most)
     return mean, np.sqrt(square / count), low, high
+
+
+def _places(x: Items, column: int) -> int:
+    """How many places behind the point a feature's numbers have; -1: many."""
+    found = [places(part[:, column]) for part in slices(x)]
+    return -1 if min(found) < 0 else max(found)
 
 
 def _of_slice(part: np.ndarray, axes: tuple[int, ...], n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -60,8 +60,8 @@ def channels_first(x: np.ndarray, axes: str) -> np.ndarray:
 
 
 def dtype_of(dtype: np.dtype, axes: str, where: str) -> np.dtype:
-    """What this dtype becomes: points and floats float32, images and the like keep uint8, uint16 and int16, bool is
-    uint8.
+    """What this dtype becomes: points and floats float32 (see `wide`), images and the like keep uint8, uint16 and
+    int16, bool is uint8.
     """
     native = dtype.newbyteorder("=")
     if native.hasobject:
@@ -78,6 +78,32 @@ def dtype_of(dtype: np.dtype, axes: str, where: str) -> np.dtype:
             "store it after .astype('uint8') if it holds 0 to 255, .astype('uint16') up to 65535, else as float32"
         )
     raise Refused(f"{where} has dtype {dtype}; uint8, uint16, int16, bool and floats are read: convert it with astype")
+
+
+def wide(x: Any, axes: str, dtype: np.dtype, where: str) -> np.dtype:
+    """float64 where float32 would change the numbers: whole ones beyond 2^24, and others by more than 2^-20 of their
+    range, of each feature of points and else of all numbers; in any other case the dtype.
+
+    Raises Refused for whole numbers beyond 2^53, which float64 changes.
+    """
+    if dtype != np.float32 or not (x.dtype.itemsize > 4 or (x.dtype.kind in "iu" and x.dtype.itemsize == 4)):
+        return dtype
+    step = max(1, 2**24 // max(1, int(np.prod(x.shape[1:])) * x.dtype.itemsize))
+    over = 0 if axes == "NF" else None
+    low, high = np.array(np.inf), np.array(-np.inf)
+    with np.errstate(invalid="ignore"):
+        for start in range(0, x.shape[0], step):
+            part = x[start : start + step]
+            low, high = np.fmin(low, np.fmin.reduce(part, over)), np.fmax(high, np.fmax.reduce(part, over))
+        most, width = np.maximum(np.abs(low), np.abs(high)), high - low
+    if x.dtype.kind in "iu":
+        if (most > 2**53).any():
+            raise Refused(
+                f"{where}: feature {int(np.argmax(most))} has whole numbers beyond 2^53, which float64 does not tell "
+                "apart: take an offset off them, or leave it out"
+            )
+        return np.dtype(np.float64) if (most > 2**24).any() else dtype
+    return np.dtype(np.float64) if (np.isfinite(most) & (width > 0) & (most > 16 * width)).any() else dtype
 
 
 def tokens_of(dtype: np.dtype, where: str) -> np.dtype:

@@ -15,6 +15,7 @@ from undiffuse.data.survey import Survey, survey
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
 FEWEST = 10  # items that are held out, of small sets too
 TOKENS = (np.uint8, np.uint16, np.int64)
+FLOATS = (np.float32, np.float64)
 SHAPES = (
     "points are (count, features), tokens (count, length), sequences (count, channels, length), "
     "images (count, channels, height, width), volumes (count, channels, depth, height, width)"
@@ -23,9 +24,9 @@ SHAPES = (
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Points (count, features) as float32, tokens (count, length) as uint8, uint16 or int64, or sequences (count,
-    channels, length), images (count, channels, height, width) or volumes (count, channels, depth, height, width) as
-    uint8, uint16, int16 or float32.
+    """Points (count, features) as float32 or float64, tokens (count, length) as uint8, uint16 or int64, or sequences
+    (count, channels, length), images (count, channels, height, width) or volumes (count, channels, depth, height,
+    width) as uint8, uint16, int16, float32 or float64. Numbers are float64 where float32 would change them.
 
     x: an array, or Rows of one that stays on the disk. conditions: arrays with one row an item; `label` counts classes
     from 0, and `classes` names them. columns: the features' names, of a table, and categories: of each of them the
@@ -59,8 +60,8 @@ class Dataset:
             raise Refused(f"{self.name} has shape {self.x.shape}; {SHAPES}")
         if self.x.dtype not in self._dtypes():
             raise Refused(
-                f"{self.name} has dtype {self.x.dtype}; points are float32, tokens integers with a vocabulary, all "
-                "else is uint8, uint16, int16 or float32"
+                f"{self.name} has dtype {self.x.dtype}; points are float32 or float64, tokens integers with a "
+                "vocabulary, all else is uint8, uint16, int16, float32 or float64"
             )
         if self.vocabulary:
             self._inside()
@@ -74,7 +75,7 @@ class Dataset:
         labels = self.conditions.get("label")
         if labels is not None and not (labels.min() >= 0 and labels.max() < len(self.classes)):
             raise Refused(f"{self.name} has labels {labels.min()}..{labels.max()} and {len(self.classes)} classes")
-        if self.x.dtype == np.float32:
+        if self.x.dtype in FLOATS:
             self.survey()  # refuses what is not finite
 
     def __len__(self) -> int:
@@ -195,7 +196,7 @@ class Dataset:
     def _dtypes(self) -> tuple[type, ...]:
         if self.vocabulary:
             return TOKENS
-        return (np.float32,) if self.x.ndim == 2 else (np.uint8, np.uint16, np.int16, np.float32)
+        return FLOATS if self.x.ndim == 2 else (np.uint8, np.uint16, np.int16, *FLOATS)
 
     def _inside(self) -> None:
         """Raises Refused unless these are tokens, (count, length), of the vocabulary."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from undiffuse.core.errors import Refused, near
-from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_of, tokens_of, without_broken
+from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_of, tokens_of, wide, without_broken
 from undiffuse.data.beside import from_arrays, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.labels import classify, column, of_array, present, word
@@ -37,7 +37,8 @@ class File(Resized):
     texts. Texts (count,), vectors (count, d) and images (count, height, width[, channels]) are told apart.
     size, fit, filter, crop: how images are resized, see `Resize`. skip_broken: leave out items with NaN or infinity.
     origin: where the file can be had and what is in it; said if it is not there.
-    uint8 and uint16 keep their dtype, floats and all points become float32, other tokens int64. A large .npy stays on
+    uint8 and uint16 keep their dtype, floats and all points become float32, or float64 where float32 would change them,
+    other tokens int64. A large .npy stays on
     the disk. No code is run.
     """
 
@@ -78,12 +79,12 @@ class File(Resized):
             conditions = {"label": labels, **conditions}
         x = self._items(member, axes, dtype)
         notes: dict[str, object] = {"resized": self.resize.describe()} if self.resize != Resize() else {}
-        if self.skip_broken and dtype == np.float32:
+        if self.skip_broken and x.dtype.kind == "f":
             x, conditions, left = without_broken(x, conditions, where)
             if left:
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)
                 notes["broken"] = {"count": left, "examples": {}}
-        seen = survey(x, where) if dtype == np.float32 else None
+        seen = survey(x, where) if x.dtype.kind == "f" else None
         label, classes, said = present(conditions.get("label"), classes, self.path)
         conditions, notes = {**conditions, **label}, {**notes, **said}
         return Dataset(x, conditions, classes, path.stem, notes=notes, known=seen, vocabulary=self.vocabulary)
@@ -125,7 +126,8 @@ class File(Resized):
     def _items(self, member: Member, axes: str, dtype: np.dtype) -> Items:
         """The items as a data set has them, resized where that is wished."""
         if self.resize == Resize():
-            return items(member.read(), axes, dtype)
+            array = member.read()
+            return items(array, axes, wide(array, axes, dtype, f"{self.path}: {member.member or member.path.stem}"))
         if axes not in ("NHW", "NHWC", "NCHW"):
             raise Refused(f"{self.path}: data.size and data.crop are for images, and its axes are {axes}")
         there = place((member.member, axes, self.resize), [member.path])

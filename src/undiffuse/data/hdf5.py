@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from undiffuse.core.errors import Refused, near
-from undiffuse.data.arrays import blocks, dtype_of, known, layout, shape_of, without_broken
+from undiffuse.data.arrays import blocks, dtype_of, known, layout, shape_of, wide, without_broken
 from undiffuse.data.beside import from_arrays, refuse_label, value
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.file import LABELS, USUAL, labels_of
@@ -56,6 +56,7 @@ class Hdf5(Resized):
             array, where = self._array(file, key), f"{self.path}: {key}"
             axes = layout(array.shape, self.axes, where)
             dtype = dtype_of(array.dtype, axes, where)
+            dtype = wide(array, axes, dtype, where) if self.resize == Resize() else dtype
             if self.resize != Resize():
                 if axes not in ("NHW", "NHWC", "NCHW"):
                     raise Refused(f"{self.path}: data.size and data.crop are for images, and its axes are {axes}")
@@ -68,7 +69,7 @@ class Hdf5(Resized):
         x = kept.x
         notes: dict[str, Any] = {"resized": self.resize.describe()} if self.resize != Resize() else {}
         conditions = told if labels is None else {"label": labels, **told}
-        if self.skip_broken and dtype == np.float32:
+        if self.skip_broken and dtype.kind == "f":
             x, conditions, left = without_broken(x, conditions, where)
             if left:
                 logging.getLogger("undiffuse").warning("%s: %d items with NaN or infinity were left out", where, left)

@@ -1,6 +1,5 @@
 """Labels as people write them, words or numbers, to classes that are counted from 0 and have names."""
 
-import csv
 import json
 import logging
 import re
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from undiffuse.core.errors import Refused
+from undiffuse.data.lines import OPEN, blank, cut, delimiter_of
 from undiffuse.data.walk import same
 from undiffuse.model.files import read_text
 
@@ -185,14 +185,16 @@ def _json_pairs(path: str) -> dict[str, str]:
 
 
 def _rows(path: str) -> list[list[str]]:
-    try:
-        text = read_text(Path(path), "labels", LIMIT).removeprefix("\ufeff")
-        rows = [row for row in csv.reader(text.splitlines()) if row]
-    except csv.Error as error:
-        raise Refused(f"{path} is no table of labels ({error})") from None
+    """The rows of a small .csv, whatever parts its cells."""
+    lines = read_text(Path(path), "labels", LIMIT).removeprefix("\ufeff").splitlines()
+    delimiter = delimiter_of(lines)
+    rows = [(place, row) for place, _, row in cut(lines, delimiter) if lines[place].strip(blank(delimiter))]
+    broken = next((place for place, row in rows if not row), None)
+    if broken is not None:
+        raise Refused(f"{path} is no table of labels: line {broken + 1}: {OPEN}")
     if not rows:
         raise Refused(f"{path} is empty")
-    return rows
+    return [row for _, row in rows]
 
 
 def _refuse_ragged(path: str, rows: list[list[str]], width: int) -> None:

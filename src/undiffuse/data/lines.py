@@ -1,223 +1,227 @@
-"""Lines of text to numbers, many at a time: quickly where all is well, one by one where something is not."""
+"""A table's file as cells of text, many lines at a time: whatever delimiter, quotes, line ends and encoding it has."""
 
+import codecs
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from undiffuse.core.errors import Refused
 
-DELIMITERS = (",", ";", "\t")
-BLOCK = 2**24  # bytes that are parsed at once
-LONGEST = 2**24  # bytes of a line
-LARGEST = float(np.finfo(np.float32).max)
-MARK = b"\xef\xbb\xbf"  # what some programs write before text
+if TYPE_CHECKING:
+    from polars import DataFrame, Series
+
+DELIMITERS = "\t;|,"  # the last is that which the others' cells may hold
+BLOCK = 2**22  # bytes that are read at once
+LONGEST = 2**24  # letters of a line
+UTF_8, SIGNED = "utf-8", "utf-8-sig"  # the second takes the mark that some programs write before text
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what UTF-16 begins with
-OPEN = "its quote stays open: a cell with a line break inside is not read"
-POINT = ": a number has no comma, and its decimals a point"
+OPEN = "its quote stays open"
 
 
 @dataclass(frozen=True)
-class Head:
-    """What the first lines say: the delimiter, the columns' names (numbers where there are none), lines to skip."""
+class Wrong:
+    """A line that cannot be read: its number from 1, what it holds, and why."""
 
-    delimiter: str
-    names: tuple[str, ...]
-    named: bool
-    skip: int
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Which cells of a line are wanted: `numbers` of `width`, and `label`."""
-
-    delimiter: str
-    width: int
-    numbers: tuple[int, ...]
-    label: int | None
-
-    def parse(self, lines: list[str]) -> tuple[np.ndarray, list[str]]:
-        """The numbers of all lines, (count, features) as float32, and their labels; ValueError if one has none."""
-        if not lines:
-            return np.empty((0, len(self.numbers)), np.float32), []
-        if any('"' in line for line in lines):
-            return self._careful(lines)
-        between = self.width - 1
-        if any(line.count(self.delimiter) != between for line in lines):
-            raise ValueError("ragged")
-        labels = [] if self.label is None else self._labels(lines)
-        whole = self.numbers == tuple(range(self.width))
-        x = np.loadtxt(
-            lines,
-            np.float64,
-            comments=None,
-            delimiter=self.delimiter,
-            usecols=None if whole else self.numbers,
-            ndmin=2,
-        )
-        return _fitting(x), labels
-
-    def why(self, line: str) -> str:
-        """What is wrong with a line that holds no numbers; "" if nothing is."""
-        row = split(line, self.delimiter)
-        if len(row) != self.width:
-            return ragged(row, self.width)
-        wrong = next(filter(None, (no_number(row[i].strip(), i) for i in self.numbers)), "")
-        if not wrong and self.label is not None and not row[self.label].strip():
-            return "it has no label"
-        return wrong
-
-    def _labels(self, lines: list[str]) -> list[str]:
-        at = self.label or 0
-        labels = [line.split(self.delimiter, at + 1)[at].strip() for line in lines]
-        if "" in labels:
-            raise ValueError("no label")
-        return labels
-
-    def _careful(self, lines: list[str]) -> tuple[np.ndarray, list[str]]:
-        """The same for lines with quoted cells."""
-        rows = [split(line, self.delimiter) for line in lines]
-        if any(len(row) != self.width for row in rows):
-            raise ValueError("ragged")
-        labels = [] if self.label is None else [row[self.label].strip() for row in rows]
-        if "" in labels:
-            raise ValueError("no label")
-        return _fitting(np.array([[float(row[i]) for i in self.numbers] for row in rows])), labels
+    number: int
+    line: str
+    why: str
 
 
-def head(path: Path) -> Head:
-    """The delimiter and the columns' names; raises Refused for a file that is empty or no text, and for equal names.
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some lines' cells as text, a column each.
 
-    The first line names the columns if it holds more words than the second one.
+    numbers: of the lines, from 1; texts: the lines themselves; wrong: those that are no row of so many cells; size:
+    bytes that were read.
     """
-    every = ((number + i, line) for number, lines, _ in blocks(path, 0) for i, line in enumerate(lines))
-    found = list(islice(every, 2))
-    if not found:
-        raise Refused(f"{path} is empty")
-    first = found[0][1]
-    counts = {mark: first.count(mark) for mark in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda mark: counts[mark])
-    cells = [cell.strip() for cell in split(first, delimiter)]
-    if not cells:
-        raise Refused(f"{path}: line {found[0][0]} cannot be read ({OPEN}): {first[:80]}")
-    below = [cell.strip() for cell in split(found[1][1], delimiter)] if len(found) > 1 else []
-    if _words(cells) <= _words(below) and below:
-        return Head(delimiter, tuple(map(str, range(len(cells)))), False, 0)
-    if not below and not _words(cells):
-        return Head(delimiter, tuple(map(str, range(len(cells)))), False, 0)
-    names = tuple(cell or f"column{i}" for i, cell in enumerate(cells))
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise Refused(f"{path} has several columns called {twice!r}: give each its own name")
-    return Head(delimiter, names, True, found[0][0])
+
+    cells: "DataFrame"
+    numbers: np.ndarray
+    texts: "Series"
+    wrong: list[Wrong] = field(default_factory=list)
+    size: int = 0
 
 
-def blocks(path: Path, skip: int) -> Iterator[tuple[int, list[str], int]]:
-    """(number of the first line, lines, bytes) of one part of the file after the other; empty lines are left out.
+def blocks(
+    path: Path, encoding: str, delimiter: str, width: int, skip: int = 0, spaced: bool = False
+) -> Iterator[Block]:
+    """The rows of a file, part by part; quotes hold a cell together, over the ends of lines too.
 
-    Numbers count from 1, as editors do; a part with empty lines is cut there, so that they stay right.
+    skip: leave out lines up to this number. spaced: a space behind each delimiter is no part of a cell. Empty lines are
+    left out.
     """
-    number = 1
+    import polars as pl
+
+    rest: list[str] = []  # lines of a quoted cell that the next part ends
+    for first, text, size, last in texts(path, encoding):
+        if '"' in text or rest:
+            lines = text.split("\n") if text else []
+            block, rest = _quoted(rest + lines, first - len(rest), delimiter, width, skip, size, last)
+        else:
+            lines = pl.Series([text]).str.split("\n").explode() if text else pl.Series([], dtype=pl.String)
+            block = _plain(lines, first, delimiter, width, skip, size)
+        if spaced:
+            yield Block(
+                block.cells.select(pl.all().str.strip_chars_start(" ")),
+                block.numbers,
+                block.texts,
+                block.wrong,
+                block.size,
+            )
+        else:
+            yield block
+
+
+def texts(path: Path, encoding: str) -> Iterator[tuple[int, str, int, bool]]:
+    """(number of the first line, whole lines with \\n between them, bytes, whether they are the last) part by part.
+
+    Raises Refused for an encoding that there is not or that the file does not have, and for what is no text.
+    """
+    try:
+        made = codecs.getincrementaldecoder(SIGNED if encoding.lower() in (UTF_8, "utf8") else encoding)()
+    except LookupError:
+        raise Refused(f"there is no encoding {encoding!r}; write utf-8, latin-1, cp1252, utf-16 ...") from None
+    decoder, number, rest = io.IncrementalNewlineDecoder(made, translate=True), 1, ""
     with path.open("rb") as file:
-        rest = file.read(len(MARK))
-        rest = b"" if rest == MARK else rest
         while True:
             data = file.read(BLOCK)
-            text = rest + data
-            cut = text.rfind(b"\n") + 1 if data else len(text)
-            rest, text = text[cut:], text[:cut]
-            _refuse_long(path, len(rest), number)
-            lines = _ended(_text(path, text, number)).split("\n") if text else []
-            yield from _numbered(lines, number, skip, len(data))
-            number += len(lines)
+            try:
+                text = rest + decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line = number + rest.count("\n") + bytes(error.object[: error.start]).count(b"\n")
+                raise _undecoded(path, encoding, data if number == 1 else b"", line) from None
+            if "\0" in text:
+                if data.startswith(UTF_16):
+                    raise _undecoded(path, encoding, data, 1)
+                raise Refused(f"{path} is no text: it has zero bytes near line {number}")
+            cut = text.rfind("\n") + 1 if data else len(text)
+            rest, text = text[cut:], text[:cut].removesuffix("\n")
+            if len(rest) > LONGEST:
+                raise Refused(f"{path} has more than {LONGEST} bytes in a line near line {number}: is it a table?")
+            if text or cut or not data:
+                yield number, text, len(data), not data
+            number += text.count("\n") + 1 if cut else 0
             if not data:
                 return
 
 
-def ragged(row: list[str], width: int) -> str:
-    """What is wrong with a line of another number of cells."""
-    return f"{len(row)} cell{'s' * (len(row) != 1)} instead of {width}" if row else OPEN
+def cut(
+    lines: Sequence[str], delimiter: str, width: int = 0, last: bool = True
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(place of its first line, how many lines, cells) of each row; no cells where its quote stays open.
 
-
-def no_number(cell: str, at: int) -> str:
-    """What keeps a cell, the one at this place from 0, from being a number; "" if it is one."""
-    if not cell:
-        return f"cell {at + 1} is empty"
-    try:
-        value = float(cell)
-    except ValueError:
-        return f"{cell[:20]!r} is no number" + POINT * _is_number(cell.replace(",", ""))
-    if "_" in cell or not cell.isascii():  # numbers to Python, but not to tables
-        return f"{cell[:20]!r} is no number"
-    return "" if abs(value) <= LARGEST else f"{cell[:20]} is not finite in float32"
-
-
-def split(line: str, delimiter: str) -> list[str]:
-    """The cells of a line; quotes hold a cell together. None at all of a line that ends within quotes."""
-    if '"' not in line:
-        return line.split(delimiter)
-    reader = csv.reader([line, ""], delimiter=delimiter)
-    try:
-        row = next(reader)
-        return row if reader.line_num == 1 else []
-    except csv.Error:
-        return [line]
-
-
-def _fitting(x: np.ndarray) -> np.ndarray:
-    """x as float32; raises ValueError for what is not finite there."""
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float32)
-    if not np.isfinite(x).all():
-        raise ValueError("not finite")
-    return x
-
-
-def _words(cells: list[str]) -> int:
-    """How many cells hold text that is no number."""
-    return sum(1 for cell in cells if cell and not _is_number(cell))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbered(lines: list[str], number: int, skip: int, size: int) -> Iterator[tuple[int, list[str], int]]:
-    part: list[str] = []
-    for i, line in enumerate(lines):
-        if line.strip() and number + i > skip:
-            part.append(line)
+    A quoted cell may go over several lines; one that makes a row of another width than `width` (0: any) is not closed.
+    Unless these are the last lines, a row that may go on is left out, as the last one.
+    """
+    place = 0
+    while place < len(lines):
+        if '"' not in lines[place]:
+            yield place, 1, lines[place].split(delimiter)
+            place += 1
             continue
-        if part:
-            yield number + i - len(part), part, 0
-        part = []
-    yield number + len(lines) - len(part), part, size
+        fed = _Fed(lines, place)
+        try:
+            row = next(csv.reader(fed, delimiter=delimiter))
+        except csv.Error:
+            row = []
+        if fed.dry and not last:
+            return
+        taken = fed.place - place
+        closed = row and not fed.dry and (taken == 1 or not width or len(row) == width)
+        yield place, (taken if closed else 1), (row if closed else [])
+        place += taken if closed else 1
 
 
-def _text(path: Path, data: bytes, number: int) -> str:
-    if data.startswith(UTF_16) and number == 1:
-        raise Refused(f"{path} is UTF-16 text: save it as UTF-8")
-    if b"\0" in data:
-        raise Refused(f"{path} is no text: it has zero bytes near line {number}")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = number + data[: error.start].count(10)
-        raise Refused(f"{path} is not UTF-8 text near line {line}: save it as UTF-8") from None
+def delimiter_of(lines: Sequence[str], last: bool = True) -> str:
+    """The delimiter by which most lines have as many cells as the first, and more than one."""
+    shares: dict[str, tuple[bool, float]] = {}
+    for mark in DELIMITERS:
+        rows = [row for place, count, row in cut(lines[:200], mark, last=last) if count > 1 or lines[place].strip()]
+        widths = [len(row) for row in rows] or [1]
+        shares[mark] = (widths[0] > 1, sum(width == widths[0] for width in widths) / len(widths))
+    best = max(shares.values())
+    if not best[0] and best[1] == shares[","][1]:
+        return ","  # one column, whatever parts it
+    return next(mark for mark in DELIMITERS if shares[mark] == best)
 
 
-def _ended(text: str) -> str:
-    """The text with the same end behind every line but the last, whichever system wrote it."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+def blank(delimiter: str) -> str:
+    """The letters of which an empty line may consist."""
+    return " \t\v\f\r\n".replace(delimiter, "")
 
 
-def _refuse_long(path: Path, length: int, number: int) -> None:
-    if length > LONGEST:
-        raise Refused(f"{path} has more than {LONGEST} bytes in a line near line {number}: is it a table?")
+def ragged(count: int, width: int) -> str:
+    """What is wrong with a line of another number of cells."""
+    return f"{count} cell{'s' * (count != 1)} instead of {width}" if count else OPEN
+
+
+class _Fed(Iterator[str]):
+    """Lines for a reader, from a place on; dry: it asked for more than there are."""
+
+    def __init__(self, lines: Sequence[str], place: int) -> None:
+        self.lines, self.place, self.dry = lines, place, False
+
+    def __next__(self) -> str:
+        if self.place == len(self.lines):
+            self.dry = True
+            raise StopIteration
+        self.place += 1
+        return self.lines[self.place - 1] + "\n"
+
+
+def _plain(lines: "Series", first: int, delimiter: str, width: int, skip: int, size: int) -> Block:
+    """Lines without quotes."""
+    import polars as pl
+
+    numbers = np.arange(first, first + len(lines))
+    there = (lines.str.strip_chars(blank(delimiter)) != "").to_numpy() & (numbers > skip)
+    lines, numbers = lines.filter(pl.Series(there)), numbers[there]
+    counts = lines.str.count_matches(delimiter, literal=True).to_numpy() + 1
+    even = counts == width
+    bad = [Wrong(int(numbers[i]), lines[int(i)], ragged(int(counts[i]), width)) for i in np.flatnonzero(~even)]
+    if bad:
+        lines, numbers = lines.filter(pl.Series(even)), numbers[even]
+    cells = lines.str.split_exact(delimiter, width - 1).struct.unnest() if width > 1 else pl.DataFrame([lines])
+    return Block(cells.rename(dict(zip(cells.columns, map(str, range(width)), strict=True))), numbers, lines, bad, size)
+
+
+def _quoted(
+    lines: list[str], first: int, delimiter: str, width: int, skip: int, size: int, last: bool
+) -> tuple[Block, list[str]]:
+    """Lines with quotes, and those of a row that is not at its end."""
+    import polars as pl
+
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    kept: list[str] = []
+    bad: list[Wrong] = []
+    done, empty = 0, blank(delimiter)
+    for place, count, row in cut(lines, delimiter, width, last):
+        done, number = place + count, first + place
+        if number <= skip or (count == 1 and not lines[place].strip(empty)):
+            continue
+        text = "\n".join(lines[place:done])
+        if len(row) == width:
+            rows.append(row)
+            numbers.append(number)
+            kept.append(text)
+        else:
+            bad.append(Wrong(number, text, ragged(len(row), width)))
+    columns = zip(*rows, strict=True) if rows else [[] for _ in range(width)]
+    cells = pl.DataFrame([pl.Series(str(i), list(column), pl.String) for i, column in enumerate(columns)])
+    block = Block(cells, np.array(numbers, np.int64), pl.Series(kept, dtype=pl.String), bad, size)
+    return block, lines[done:]
+
+
+def _undecoded(path: Path, encoding: str, start: bytes, line: int) -> Refused:
+    """The file is in another encoding: which, as far as can be told, and what to type."""
+    if start.startswith(UTF_16):
+        return Refused(f"{path} is UTF-16 text: --set data.encoding=utf-16, or save it as UTF-8")
+    known = encoding.lower() in (UTF_8, "utf8")
+    other = "--set data.encoding=latin-1 (or cp1252, utf-16 ...)" if known else "give another data.encoding"
+    return Refused(f"{path} is not {encoding.upper()} text near line {line}: {other}, or save it as UTF-8")

@@ -1,40 +1,45 @@
-"""Your own table: a .csv or .tsv file of numbers and words, one item a line, with its columns' names if it has them."""
+"""Your own table: a .csv or .tsv file of numbers, words and dates, one item a line."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.beside import refuse_label
+from undiffuse.data.columns import Column, decide, setting
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.head import Head, Header, head
+from undiffuse.data.kinds import unit
 from undiffuse.data.labels import classify
-from undiffuse.data.lines import Cells, Head, blocks, head
-from undiffuse.data.mixed import Parsed, has_words, mixed_cells, named
 from undiffuse.data.room import Kept, find, gather, place
 from undiffuse.data.source import Glance, Stored
+from undiffuse.data.tabled import Broken, Reading, Surveyed, survey
+from undiffuse.model.frame import TABLE
 
 NAMED = 5
-CATEGORIES, ADDED = "categories", "added"  # what is kept beside mixed columns: their names' names, and more columns
-NO_YES = ("no", "yes")
+WORDS = "words"  # of the label, as they are kept
 
 
 @dataclass(frozen=True)
 class Table(Stored):
-    """A .csv or .tsv file, (count, columns) as float32; the delimiter is a comma, a semicolon or a tab.
+    """A .csv or .tsv file, (count, columns) as float32, or as float64 where float32 would change a number.
 
-    Words become the numbers of their column's categories; a cell without a value is a category of its own. In a table
-    with words a column of few whole numbers is categorical as well; one of numbers alone is read as numbers. numeric,
-    categorical: columns, by name, that are what they are called. missing: "impute" fills in the median for a number
-    that is missing, and adds a column of no and yes that says where; else the line is broken.
-    A first line that holds no numbers names the columns. label: the column with the class of an item, by name (or by
-    number from 0, where there are no names); its values may be words. columns: those to take, in this order; left
-    empty, all but the label. conditions: columns that make a vector beside the items, by its name; they are not among
-    the items' own. skip_broken: leave out lines with text among numbers, empty cells or too few or too many of them.
+    The delimiter is a comma, a semicolon, a tab or a bar. header: whether the first line names the columns; "auto"
+    finds it out. encoding: of the text, such as "latin-1". label: the column with the class of an item, by name (or by
+    number from 0, where there are no names). columns: those to take, in this order; left empty, all but the label.
+    drop: those to leave out. conditions: columns that make a vector beside the items, by its name; they are not among
+    the items' own.
+    Words become the numbers of their column's categories; dates, those of ISO 8601 and those whose format `dates` says
+    by the column's name, days (or minutes, seconds, microseconds) from 1970. In a table with words a column of few
+    whole numbers is categorical as well. numeric, categorical: columns, by name, that are what they are called.
+    missing: what becomes of numbers that are missing. "keep": the column's middle number stands there, and a column
+    `NAME missing` of no and yes behind all others says where, so that samples have missing cells at their rate;
+    "impute": only the number; "refuse": the line is broken. Of categories what is missing is one of them, "".
+    skip_broken: leave out lines with text among numbers, or too few or too many cells.
     """
 
     path: str
@@ -44,80 +49,90 @@ class Table(Stored):
     conditions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
-    missing: Literal["refuse", "impute"] = "refuse"
+    missing: Literal["keep", "impute", "refuse"] = "keep"
+    drop: tuple[str, ...] = ()
+    header: Header = "auto"
+    encoding: str = "utf-8"
+    dates: dict[str, str] = field(default_factory=dict)
 
     def load(self) -> Dataset:
-        """All lines; raises Refused, showing the first line that holds no numbers, and counting them."""
-        path, top, cells = self._open()
-        there = place(self, [path])
-        kept = find(there) or self._parsed(path, top, cells, there)
-        beside: dict[str, np.ndarray] = {}
-        classes: tuple[str, ...] = ()
+        """All lines; raises Refused, showing the first one that cannot be read, and counting them."""
+        reading, count = self._open()
+        there = place(self, [reading.path])
+        kept = find(there) or self._gathered(reading, count, there)
+        about, beside, classes = dict(kept.about), dict(kept.beside), ()
         if self.label:
-            beside["label"], classes = classify([str(name) for name in kept.names], f"{self.path}: {self.label}")
-        about = dict(kept.about)
-        categories = tuple(tuple(names) for names in about.pop(CATEGORIES, ()))
-        called = [top.names[number] for number in cells.numbers] + list(about.pop(ADDED, ()))
-        beside_at = {cells.numbers.index(number) for number in self._beside(top)}
-        own = [i for i in range(kept.x.shape[1]) if i not in beside_at]
-        names = tuple(called[i] for i in own) if top.named or categories else ()
-        categories = tuple(categories[i] for i in own) if categories else ()
-        for name, columns in self.conditions.items():
-            places = [cells.numbers.index(self._at(top, column, name)) for column in columns]
-            beside[name] = np.ascontiguousarray(kept.x[:][:, places])
-        x = np.ascontiguousarray(kept.x[:][:, own]) if self.conditions else kept.x
-        found = Dataset(x, beside, classes, path.stem, names, notes=about, categories=categories)
+            numbers, classes = classify(about.pop(WORDS), f"{self.path}: {self.label}")
+            beside["label"] = numbers[beside["label"]]
+        aside = self._beside(reading.top)
+        at = {column.at: i for i, column in enumerate(reading.columns)}
+        for name, given in self.conditions.items():
+            places = [at[self._at(reading.top, each, name)] for each in given]
+            beside[name] = np.ascontiguousarray(kept.x[:][:, places], dtype=np.float32)
+        own = [i for i in range(len(reading.names)) if i >= len(at) or reading.columns[i].at not in aside]
+        named = reading.top.named or any(reading.categories)
+        kinds = tuple(reading.categories[i] for i in own)
+        found = Dataset(
+            np.ascontiguousarray(kept.x[:][:, own]) if aside else kept.x,
+            beside,
+            classes,
+            reading.path.stem,
+            tuple(reading.names[i] for i in own) if named else (),
+            notes={**about, TABLE: self._told(reading, aside)},
+            categories=kinds if any(kinds) else (),
+        )
         self._warn_constant(found)
         return found
 
     def glance(self) -> Glance:
-        """How many columns of numbers there are, and whether a label is named."""
-        path, top, cells = self._open()
-        shape = (len(cells.numbers) - len(self._beside(top)),)
-        return Glance(shape, bool(self.label), mixed=self._is_mixed(path, top, cells))
+        """How many columns there are, whether a label is named, and whether there are categories."""
+        reading, _ = self._open()
+        count = len(reading.names) - len(self._beside(reading.top))
+        return Glance((count,), bool(self.label), mixed=any(reading.categories))
 
-    def _open(self) -> tuple[Path, Head, Cells]:
-        """The file, its first line, and which columns are numbers and which is the label."""
+    def _open(self) -> tuple[Reading, int]:
+        """How the file becomes numbers, and how many lines it has."""
         path = Path(self.path)
         if not path.is_file():
             raise Refused(f"there is no file {self.path}" + (" (a folder: use data.name=folder)" * path.is_dir()))
-        top = named(path, head(path))
+        asked = {*self.columns, *self.numeric, *self.categorical, *self.drop, *self.dates, self.label} - {""}
+        top = head(path, self.encoding, self.header, asked)
         label = None if not self.label else self._at(top, self.label, "label")
+        wanted, beside = self._wanted(top, label), self._beside(top)
+        numeric = {self._at(top, name, "numeric") for name in self.numeric}
+        forms = {self._at(top, name, "dates"): form for name, form in self.dates.items()}
+        categorical = {self._at(top, name, "categorical") for name in self.categorical}
+        if both := categorical & {*numeric, *beside, *forms}:
+            raise Refused(
+                f"{top.names[min(both)]!r} is categorical, and numeric =, dates = or conditions = takes it as a number"
+            )
+        found = survey(path, self.encoding, top, wanted if label is None else (*wanted, label), categorical)
+        if not found.count:
+            raise Refused(f"{self.path} has no lines of numbers")
+        mark = self.missing == "keep"
+        columns = decide(path, top.names, found.seen[: len(wanted)], numeric, categorical, beside, forms, mark)
+        self._warn(top, found, columns, label)
+        may = self.missing != "refuse"
+        columns = [replace(each, holes=each.holes and may and each.at not in beside) for each in columns]
+        return Reading(path, self.encoding, top, tuple(columns), label, mark).filled(), found.count
+
+    def _wanted(self, top: Head, label: int | None) -> tuple[int, ...]:
+        """The places of the columns that are read, those of conditions last."""
+        left_out = {self._at(top, name, "drop") for name in self.drop}
         if self.columns:
             numbers = tuple(self._at(top, name, "columns") for name in self.columns)
             if len(set(numbers)) < len(numbers):
                 raise Refused(f"columns = {', '.join(self.columns)}: each can be taken once")
         else:
             numbers = tuple(i for i in range(len(top.names)) if i != label)
-        if label in numbers:
-            raise Refused(f"{self.label!r} is the label, and columns = takes it as a number too")
         beside = self._beside(top)
-        numbers = (*(i for i in numbers if i not in beside), *beside)
-        if label in beside:
-            raise Refused(f"{self.label!r} is the label, and conditions = takes it as a number too")
-        if len(numbers) == len(beside):
+        if label in {*numbers, *beside}:
+            name = "conditions" if label in beside else "columns"
+            raise Refused(f"{self.label!r} is the label, and {name} = takes it as a number too")
+        own = tuple(i for i in numbers if i not in beside and i not in left_out)
+        if not own:
             raise Refused(f"{self.path} has no column of numbers beside its label" + " and conditions" * bool(beside))
-        return path, top, Cells(top.delimiter, len(top.names), numbers, label)
-
-    def _is_mixed(self, path: Path, top: Head, cells: Cells) -> bool:
-        """Whether there are categories, as far as the first lines tell."""
-        numeric = {*self._beside(top), *(self._at(top, name, "numeric") for name in self.numeric)}
-        return bool(self.categorical) or self.missing == "impute" or has_words(path, top, cells, numeric)
-
-    def _parser(self, path: Path, top: Head, cells: Cells) -> tuple[Parsed, dict[str, object]]:
-        """What reads the lines, and what is known of their columns then."""
-        if not self._is_mixed(path, top, cells):
-            return cells, {}
-        numeric = {self._at(top, name, "numeric") for name in self.numeric} | set(self._beside(top))
-        categorical = {self._at(top, name, "categorical") for name in self.categorical}
-        if both := numeric & categorical:
-            raise Refused(
-                f"{top.names[min(both)]!r} is categorical, and numeric = or conditions = takes it as a number"
-            )
-        found = mixed_cells(path, top, cells, numeric, categorical, self.missing == "impute")
-        added = [f"{top.names[cells.numbers[place]]} missing" for place in found.filled]
-        categories = [*found.categories, *([NO_YES] * len(added))]
-        return found, {CATEGORIES: categories, ADDED: added} if any(categories) else {}
+        return (*own, *beside)
 
     def _beside(self, top: Head) -> tuple[int, ...]:
         """The columns that are conditions; raises Refused for one that is taken twice, and for a second label."""
@@ -133,54 +148,77 @@ class Table(Stored):
             raise Refused(f"{self.path} has no column {name!r} for {what}{near(name, top.names)}; it has: {called}")
         return top.names.index(name)
 
-    def _parsed(self, path: Path, top: Head, cells: Cells, there: Path) -> Kept:
-        """The numbers of all lines; the label's words stand where items have their names."""
-        wrong = _Wrong(len(top.names) == 1)
-        words: list[str] = []
-        parsed, about = self._parser(path, top, cells)
-        most = 0
+    def _gathered(self, reading: Reading, count: int, there: Path) -> Kept:
+        """The numbers of all lines; the label's words, which its numbers count, are kept among the facts."""
+        import polars as pl
 
-        def parts() -> Iterator[np.ndarray]:
-            with tqdm(
-                total=path.stat().st_size, unit="B", unit_scale=True, desc="reading", delay=2, leave=False
-            ) as bar:
-                for first, lines, size in blocks(path, top.skip):
-                    x, labels = self._numbers(first, lines, parsed, wrong)
-                    words.extend(labels)
-                    bar.update(size)
-                    if len(x):
-                        yield x
-            about.update(self._settle(wrong, len(words) if self.label else most))
+        wrong, labels = Broken(), []
+        about: dict[str, Any] = {}
+        beside: dict[str, np.ndarray] = {}
 
-        with path.open("rb") as file:
-            most = 1 + sum(map(_ends, iter(lambda: file.read(2**24), b"")))
-        kept = gather(there, parts(), most, Kept(np.empty(0), {}, words, about))
-        if not len(kept.x):
-            self._settle(wrong, 0)
+        def parts() -> Any:
+            left = 0
+            for part in reading.rows(wrong, labels):
+                left += len(part)
+                yield part
+            about.update(wrong.settle(self.path, self.skip_broken, left))
+            if self.label and left:
+                words: pl.Series = pl.concat(labels)
+                kept = words.unique(maintain_order=True)
+                about[WORDS] = kept.to_list()
+                beside["label"] = words.replace_strict(kept, range(len(kept)), return_dtype=pl.Int64).to_numpy()
+
+        found = gather(there, parts(), count, Kept(np.empty(0), beside, (), about))
+        if not len(found.x):
+            wrong.settle(self.path, self.skip_broken, 0)
             raise Refused(f"{self.path} has no lines of numbers")
-        return kept
+        return found
 
-    def _numbers(self, first: int, lines: list[str], cells: Parsed, wrong: "_Wrong") -> tuple[np.ndarray, list[str]]:
-        """The numbers and labels of some lines, those left out that have none; first: the number of the first line."""
-        try:
-            return cells.parse(lines)
-        except ValueError:
-            bad = {i: why for i, why in enumerate(map(cells.why, lines)) if why}
-            for i, why in bad.items():
-                wrong.add(first + i, lines[i], why)
-            try:
-                return cells.parse([line for i, line in enumerate(lines) if i not in bad])
-            except ValueError as error:
-                raise Refused(f"{self.path} cannot be read from line {first} on: {error}") from None
+    def _told(self, reading: Reading, aside: Sequence[int]) -> dict[str, Any]:
+        """What brings samples back to the file's own cells, see `model.frame`: in JSON's types."""
+        own = [column for column in reading.columns if column.at not in aside]
+        places = sorted(column.at for column in own) if not self.columns else [column.at for column in own]
+        if self.label and reading.label is not None:
+            places = sorted([*places, reading.label]) if not self.columns else [*places, reading.label]
+        dates = {each.name: {"format": each.form, "unit": unit(each.form)} for each in own if each.form}
+        told = {
+            "order": [reading.top.names[place] for place in places],
+            "label": self.label,
+            "holes": {name: hole for name, hole in reading.holes.items() if name in {each.name for each in own}},
+            "dates": dates,
+            "bases": {each.name: each.base for each in own if each.base},
+            "shown": {each.name: each.shown for each in own if each.shown and not each.form and not each.categories},
+        }
+        return {name: value for name, value in told.items() if value}
 
-    def _settle(self, wrong: "_Wrong", count: int) -> dict[str, object]:
-        if not wrong.count:
-            return {}
-        said = f"{self.path} has {wrong.count:,} line{'s' * (wrong.count > 1)} that cannot be read: {wrong.first}"
-        if not self.skip_broken or not count:
-            raise Refused(f"{said}\nMend them, or go on without them: --skip-broken{_advice(wrong)}")
-        logging.getLogger("undiffuse").warning("%s; left out", said)
-        return {"broken": {"count": wrong.count, "examples": wrong.examples}}
+    def _warn(self, top: Head, found: Surveyed, columns: Sequence[Column], label: int | None) -> None:
+        """Says what a person should look at: numbers as names, a name among the categories, a data frame's index."""
+        warn = logging.getLogger("undiffuse").warning
+        if top.guessed:
+            names = ", ".join(top.names[:NAMED]) + (" ..." if len(top.names) > NAMED else "")
+            warn(
+                "%s: line 1 is taken as the columns' names, %s; if it is an item: --set data.header=no",
+                self.path,
+                names,
+            )
+        words = {column.at for column in columns if column.categories} | {label}
+        for at, column in found.seen:
+            first = top.first[at] if top.first else ""
+            if first and at in words and not column.over and column.cells.get(first) == 1 and len(column.cells) > 1:
+                warn(
+                    "%s: %r stands in line 1 only; if that line names the columns: --set data.header=yes",
+                    self.path,
+                    first,
+                )
+                break
+        for at, column in found.seen:
+            unnamed = top.names[at] in (f"column{at}", "Unnamed: 0") and at == 0 and top.named
+            if unnamed and column.low in (0, 1) and column.high - column.low == column.count - 1 and not column.repeats:
+                warn(
+                    "%s: its first column counts the lines, as a data frame's index does: leave it out, %s",
+                    self.path,
+                    setting("drop", top.names[at]),
+                )
 
     def _warn_constant(self, found: Dataset) -> None:
         flat = [i for i in range(found.shape[0]) if _constant(found, i)]
@@ -190,36 +228,6 @@ class Table(Stored):
             logging.getLogger("undiffuse").warning(
                 "%s: constant columns teach nothing: %s%s", self.path, ", ".join(names), more
             )
-
-
-@dataclass
-class _Wrong:
-    """Lines that cannot be read: how many, and the first of them; alone: a line is one cell."""
-
-    alone: bool
-    count: int = 0
-    first: str = ""
-    examples: dict[str, str] = field(default_factory=dict)
-
-    def add(self, number: int, line: str, why: str) -> None:
-        self.count += 1
-        shown = line if len(line) <= 80 else line[:77] + "..."
-        if not self.first:
-            self.first = f"line {number} ({why}): {shown}"
-        if len(self.examples) < NAMED:
-            self.examples[f"line {number}"] = why
-
-
-def _advice(wrong: _Wrong) -> str:
-    """What else to do about a line that cannot be read."""
-    known = {"is no number": "; a column of words is named with categorical=", "is empty": "; or missing=impute"}
-    said = "".join(advice for reason, advice in known.items() if reason in wrong.first)
-    return said + "; cells are parted by commas, semicolons or tabs" * wrong.alone
-
-
-def _ends(block: bytes) -> int:
-    """How many lines end in this block."""
-    return block.count(b"\n") + block.count(b"\r") - block.count(b"\r\n")
 
 
 def _constant(found: Dataset, column: int) -> bool:

@@ -107,24 +107,17 @@ def fits_table(shape: tuple[int, ...], dtype: str) -> None:
 
 
 def table(drawn: "Drawn") -> bytes:
-    """A .csv with the data's column names and categories, and the label's where there is one."""
+    """A .csv with the data's columns in their order and kind, and the label's where there is one."""
+    from undiffuse.model.frame import cells, frame
+
+    assert drawn.model is not None, "rows are a model's"
+    labels = None if drawn.labels is None else [drawn.classes[label] for label in drawn.labels]
+    found = cells(drawn.model, frame(drawn.model, drawn.x, labels))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = list(drawn.columns) or [f"x{i}" for i in range(drawn.x.shape[1])]
-    labels = [[]] * len(drawn.x) if drawn.labels is None else [[drawn.classes[label]] for label in drawn.labels]
-    writer.writerow(names if drawn.labels is None else [*names, drawn.label])
-    for row, label in zip(drawn.x, labels, strict=True):
-        cells = _named(row, drawn.categories) if drawn.categories else (f"{value:.9g}" for value in row)
-        writer.writerow([*cells, *label])  # nine digits are all that a float32 has
+    writer.writerow(found.columns)
+    writer.writerows(found.iter_rows())
     return text.getvalue().encode()
-
-
-def _named(row: "np.ndarray", categories: "tuple[tuple[str, ...], ...]") -> list[str]:
-    """Categories by name, and numbers with no more digits than tell them from others."""
-    import numpy as np
-
-    pairs = zip(row, categories, strict=True)
-    return [of[int(v)] if of else np.format_float_positional(v, trim="-") for v, of in pairs]
 
 
 def lines(drawn: "Drawn") -> bytes:

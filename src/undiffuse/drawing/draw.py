@@ -82,7 +82,7 @@ class Drawn:
     were asked for. columns: the names of a table's columns, and label: of the one that held the classes. by: the
     classifier that guided, and how, in words. read: of a text's model, what makes texts of tokens. categories: of each
     column the names of its categories, () of numbers; nothing where no column has any. captions: the text that each was
-    told, or one for all.
+    told, or one for all. model: what drew them.
     """
 
     x: np.ndarray
@@ -99,6 +99,7 @@ class Drawn:
     read: Read | None = None
     categories: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
+    model: Model | None = None
 
     @property
     def is_image(self) -> bool:
@@ -232,8 +233,8 @@ def _drawn(
     by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
     labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
     drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
-    told = captions(model.conditions, asked)
-    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()), captions=told)
+    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()), model=model)
+    drawn = replace(drawn, captions=captions(model.conditions, asked))
     return drawn if frames is None else replace(drawn, frames=frames)
 
 

@@ -1,6 +1,6 @@
 """Where real data and finished samples come from, as a person names them on the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from undiffuse.data.derived import derived, of_model, renumber
 from undiffuse.drawing.draw import columns
 from undiffuse.judging import written
 from undiffuse.model import parts
+from undiffuse.model.frame import TABLE
 from undiffuse.model.model import Model
 from undiffuse.model.saved import Saved
 
-MISSING = " missing"  # behind a column's name, where a table says which of its numbers were filled in
 SHARE = 0.2  # held out of data that no run has split
 
 
@@ -53,8 +53,9 @@ def alike(which: str, like: Dataset, resize: int | None = None) -> Dataset:
     if like.spelling:
         return written.text(which, like)
     fields: dict[str, Any] = {}
-    if like.categories and door.table(which)["name"] == "table":
-        fields = _columns(like.columns, like.categories)
+    if like.columns and door.table(which)["name"] == "table":
+        kinds = like.categories or ((),) * len(like.columns)
+        fields = _columns(like.columns, kinds, like.notes.get(TABLE, {}))
     data = open_data(which, resize, **fields)
     _refuse_other_numbers(data, like)
     return renumber(recount(data, like), like.classes)
@@ -79,37 +80,54 @@ def counted(which: str, model: Model, labelled: bool = False, **fields: Any) -> 
         key = {"key": model.recipe["data"]["key"]} if "key" in model.recipe["data"] else {}
         return written.spelled(which, codec, model.shape[0], "what the run has learned", **key)
     names, kinds = columns(model), getattr(codec, "categories", ())
+    told = {TABLE: model.facts.get("data", {}).get(TABLE, {})}
     if names and door.table(which)["name"] == "table":
         label = {"label": model.recipe["data"].get("label", "")} if labelled else {}
-        fields = _columns(names, kinds or ((),) * len(names)) | label | fields
+        fields = _columns(names, kinds or ((),) * len(names), told[TABLE]) | label | fields
     data = open_data(which, **fields)
-    if not kinds or data.columns != names:
+    if not set(names) >= set(data.columns) or not data.columns:
         return data
-    known = Dataset(np.zeros((1, len(names)), np.float32), columns=names, categories=kinds, name="the run")
+    x = np.zeros((1, len(names)), np.float32)
+    known = Dataset(x, columns=names, categories=kinds, name="the run", notes=told)
     return recount(data, known)
 
 
-def _columns(names: Sequence[str], kinds: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What to ask of a table so that it has these columns; those that say where numbers are missing it adds itself."""
-    added = [name for name in names if name.endswith(MISSING) and name.removesuffix(MISSING) in names]
+def _columns(names: Sequence[str], kinds: Sequence[Sequence[str]], told: Mapping[str, Any]) -> dict[str, Any]:
+    """What to ask of a table so that it has these columns; those that say where numbers are missing it adds itself.
+
+    told: what is known of the file that they come from, see `data.table`.
+    """
+    added, dates = told.get("holes", {}).values(), told.get("dates", {})
     own = {name: bool(words) for name, words in zip(names, kinds, strict=True) if name not in added}
-    fields: dict[str, Any] = {"missing": "impute"} if added else {}
-    numeric, words = [name for name, of in own.items() if not of], [name for name, of in own.items() if of]
-    return fields | {"columns": list(own), "numeric": numeric, "categorical": words}
+    return {
+        "missing": "keep" if added else "refuse",
+        "columns": list(own),
+        "numeric": [name for name, of in own.items() if not of and name not in dates],
+        "categorical": [name for name, of in own.items() if of],
+        "dates": {name: date["format"] for name, date in dates.items()},
+    }
 
 
 def recount(data: Dataset, like: Dataset) -> Dataset:
-    """The data with the categories of each column counted as in `like`; raises Refused for others."""
-    if not data.categories or not like.categories:
+    """The data with the columns of `like`: categories and whole numbers counted as there, and no number missing where a
+    column says which are and the data have none; raises Refused for categories that `like` does not have.
+    """
+    told, own = like.notes.get(TABLE, {}), data.notes.get(TABLE, {})
+    lacking = [name for name in told.get("holes", {}).values() if name not in data.columns]
+    bases, others = told.get("bases", {}), own.get("bases", {})
+    if (*data.columns, *lacking) != like.columns or (not like.categories and bases == others):
         return data
-    x = np.array(data.x)
-    for i, (names, known) in enumerate(zip(data.categories, like.categories, strict=True)):
+    x = np.concatenate([np.array(data.x), np.zeros((len(data), len(lacking)), data.x.dtype)], axis=1)
+    kinds = [*(data.categories or ((),) * len(data.columns)), *([("no", "yes")] * len(lacking))]
+    for i, (names, known) in enumerate(zip(kinds, like.categories or kinds, strict=True)):
         new = [name for name in names if name not in known]
         if new:
             raise Refused(f"{data.name} has {new[0]!r} in column {data.columns[i]!r}, which {like.name} does not")
         if names:
             x[:, i] = np.array([known.index(name) for name in names])[x[:, i].astype(np.int64)]
-    return replace(data, x=x, categories=like.categories, known=None)
+    for name in {*bases, *others}:
+        x[:, data.columns.index(name)] += others.get(name, 0) - bases.get(name, 0)
+    return replace(data, x=x, columns=(*data.columns, *lacking), categories=like.categories, known=None)
 
 
 def split(which: str, resize: int | None = None) -> Real:

@@ -15,7 +15,7 @@ from undiffuse.model.settings import Condition
 
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
-DTYPES = ("uint8", "uint16", "int16", "int64", "float32")  # of data; a codec's `dtype` is one of them
+DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
 KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
 
 
