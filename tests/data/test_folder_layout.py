@@ -81,14 +81,14 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, classes: tuple[str, 
                 put(tmp_path / part / name / f"{i}.png", np.full((4, 4), count, np.uint8))
     each = max(1, len(classes))
     data = Folder(str(tmp_path)).load()
-    assert (len(data), data.classes, data.x.max()) == (3 * each, classes, 3)
+    assert (len(data), data.classes, np.asarray(data.x).max()) == (3 * each, classes, 3)
     (remark,) = data.notes["remarks"]
     assert remark == (
         f"the part 'train' of the data set is read, and not Test ({each}), val ({2 * each}): --set data.split=all "
         "reads all; --set data.split=none: the parts are classes"
     )
     val, all_, none = (Folder(str(tmp_path), split=split).load() for split in ("val", "all", "none"))
-    assert (len(val), val.classes, val.x.max(), dict(val.notes)) == (2 * each, classes, 2, {})
+    assert (len(val), val.classes, np.asarray(val.x).max(), dict(val.notes)) == (2 * each, classes, 2, {})
     assert (len(all_), all_.classes) == (6 * each, classes)
     assert none.classes == ("Test", "train", "val")
     assert Folder(str(tmp_path)).glance().labelled == bool(classes)
