@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import door, folder
+from undiffuse.data import choice, door, folder
 from undiffuse.data.check import check
 from undiffuse.data.decode import Images
 from undiffuse.data.folder import Folder
 from undiffuse.data.source import Glance
+from undiffuse.jobs import start
 
 
 def put(path: Path, array: np.ndarray | None = None) -> None:
@@ -80,14 +81,14 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, classes: tuple[str, 
                 put(tmp_path / part / name / f"{i}.png", np.full((4, 4), count, np.uint8))
     each = max(1, len(classes))
     data = Folder(str(tmp_path)).load()
-    assert (len(data), data.classes, np.max(data.x)) == (3 * each, classes, 3)
+    assert (len(data), data.classes, np.asarray(data.x).max()) == (3 * each, classes, 3)
     (remark,) = data.notes["remarks"]
     assert remark == (
         f"the part 'train' of the data set is read, and not Test ({each}), val ({2 * each}): --set data.split=all "
         "reads all; --set data.split=none: the parts are classes"
     )
     val, all_, none = (Folder(str(tmp_path), split=split).load() for split in ("val", "all", "none"))
-    assert (len(val), val.classes, np.max(val.x), dict(val.notes)) == (2 * each, classes, 2, {})
+    assert (len(val), val.classes, np.asarray(val.x).max(), dict(val.notes)) == (2 * each, classes, 2, {})
     assert (len(all_), all_.classes) == (6 * each, classes)
     assert none.classes == ("Test", "train", "val")
     assert Folder(str(tmp_path)).glance().labelled == bool(classes)
@@ -117,7 +118,7 @@ def test_names_that_look_alike_are_one_name(tmp_path: Path):
     assert sorted(told.tolist()) == ["0", "1"]
 
 
-def test_pages_are_said_and_become_items_or_frames(tmp_path: Path):
+def test_pages_are_said_and_become_items_or_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     levels = [np.full((4, 6), level, np.uint8) for level in range(6)]
     for name, part in (("cat/a", levels[:3]), ("dog/b", levels[3:])):
         images = [Image.fromarray(level) for level in part]
@@ -138,6 +139,8 @@ def test_pages_are_said_and_become_items_or_frames(tmp_path: Path):
     assert frames.x.shape == (2, 1, 3, 4, 6)
     assert frames.x[1, 0, :, 0, 0].tolist() == [3, 4, 5]
     assert Folder(str(tmp_path), pages="frames").glance() == Glance((1, 3, 4, 6), True)
+    start.data(choice.recipe(str(tmp_path)))
+    assert f"{tmp_path.name}: 2 of 2 files have 3 pages: only the first is read" in caplog.text
     put(tmp_path / "cat" / "c.png", levels[0])
     with pytest.raises(
         Refused, match=r"different numbers of pages: 3 \(2, .*1 \(1, such as cat/c.png\).\nGive pages=items"

@@ -98,7 +98,7 @@ def test_tokens_are_guided_by_their_log_probabilities():
 class TwoLevels(Denoiser):
     """x given m ~ N(m, .25), m ~ N(0, 1), conditioned on m = 1 or on nothing: exact for both."""
 
-    process = Gaussian(EDM())
+    process: Gaussian = Gaussian(EDM())
 
     def __init__(self, reports: bool = True) -> None:
         self.reports = reports

@@ -17,7 +17,9 @@ from undiffuse.core.errors import Refused
 
 ALWAYS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx", ".tga", ".qoi", ".pcx", ".sgi", ".ico"),
+    *(".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".mpo", ".tga"),
+    *(".qoi", ".pcx", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".ico", ".icns", ".dds", ".psd", ".xbm", ".xpm"),
+    *(".fit", ".fits"),
 )
 PLUGINS = {  # what reads them may be missing; pip installs the last two
     "PIL._webp": (".webp",),
