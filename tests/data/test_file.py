@@ -180,7 +180,7 @@ NAN[2, 1, 0] = NAN[3] = np.nan
         ({"images": GREY, "labels": LABELS, "classes": np.array(["a"])}, "label 1, and names .* for 1 classes, 0 to 0"),
         ({"x": GREY, "labels": np.array(list("abcabc")), "classes": np.array(["a", "b"])}, "the label c, and names"),
         ({"images": GREY, "labels": LABELS, "classes": np.array(["a", "b", "a"])}, "two classes are called 'a'"),
-        ({"foo": GREY, "bar": GREY}, "none of the arrays images, x, data, arr_0, x_train; it has: foo, bar. Name one with key="),
+        ({"foo": GREY, "bar": GREY}, "none of the arrays images, .*, x_train; it has: foo, bar. Name one with key="),
         ({"images": np.array([None, 1])}, "holds Python objects, which are not read"),
         ({}, "holds no arrays"),
     ],

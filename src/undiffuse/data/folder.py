@@ -55,7 +55,7 @@ class Folder(Resized):
         """All images, decoded; raises Refused, naming the files, for whatever makes some unusable."""
         files = self._files()
         values, classes = self._labels(files)
-        there = place(self, [Path(self.path, file) for file in files])
+        there = place(self.key, [Path(self.path, file) for file in files])
         found = dataset(self, self._images(files), values, classes, there, Path(self.path).resolve().name)
         texts = of_images(self.conditions, found.names, Path(self.path))
         return replace(found, conditions={**found.conditions, **texts}) if texts else found

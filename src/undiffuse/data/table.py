@@ -49,7 +49,7 @@ class Table(Stored):
     def load(self) -> Dataset:
         """All lines; raises Refused, showing the first line that holds no numbers, and counting them."""
         path, top, cells = self._open()
-        there = place(self, [path])
+        there = place(self.key, [path])
         kept = find(there) or self._parsed(path, top, cells, there)
         beside: dict[str, np.ndarray] = {}
         classes: tuple[str, ...] = ()
