@@ -189,5 +189,5 @@ def test_another_data_for_any_recipe(undiffuse_: Undiffuse):
     np.save("points.npy", RANDOM.normal(size=(40, 2)))
     done = undiffuse_("train", "toy-2d", "--data", "points.npy", "--set", *QUICK[:4], "--out", "run")
     assert done.status == 0, done.err
-    assert 'path = "points.npy"' in Path("run/recipe.toml").read_text()
+    assert f'path = "{Path("points.npy").absolute()}"' in Path("run/recipe.toml").read_text()
     assert "there is no data at nowhere" in undiffuse_("train", "toy-2d", "--data", "nowhere").err

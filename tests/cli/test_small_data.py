@@ -160,3 +160,13 @@ def test_a_missing_file_of_a_recipe_says_where_it_can_be_had(undiffuse_: Any):
     np.savez("mnist.npz", x_train=x, y_train=np.arange(40) % 10, x_test=x[:10], y_test=np.arange(10))
     data = undiffuse.data.File("mnist.npz").load()
     assert (len(data), data.classes) == (40, tuple("0123456789"))
+
+
+def test_what_small_data_cannot_do_is_refused_with_what_helps(project: Path, undiffuse_: Any):
+    store(Path("own.npz"), 4, ("a", "b", "c", "d"))
+    told = undiffuse_("train", "own.npz", "--set", *SETTINGS)
+    assert "own has 4 items of 4 classes: without those that are held out a class has none" in told.err
+    assert undiffuse_("train", "own.npz", "--set", *SETTINGS, "--held-out", 0).status == 0
+    store(Path("few.npz"), 4)
+    told = undiffuse_("evaluate", project / "runs/few", "--against", "few.npz")
+    assert "4 items of few.npz that are new to the run are too few to judge: 10 are needed" in told.err

@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.derived import of_recipe
 from undiffuse.data.paths import absolute, located
+from undiffuse.data.source import Stored
 from undiffuse.model.recipe import Recipe
 
 TABLES: dict[str, Any] = {
@@ -75,3 +77,10 @@ def test_data_that_are_gone_are_refused_with_what_to_type(project: Path, tmp_pat
     (project / "data").rename(tmp_path / "elsewhere")
     with pytest.raises(Refused, match=r"there is no file .*x.npy\nIf the data of .*runs/a have moved.*: --data DATA"):
         of_recipe(Recipe.find("runs/a"))
+
+
+@pytest.mark.parametrize("name", ["folder", "table", "shards", "text"])
+def test_what_is_decoded_is_kept_by_the_files_and_not_by_how_their_path_is_written(name: str):
+    one, other = (registry.build("data", {"name": name, "path": path}) for path in ("a", "/b/a"))
+    assert one != other
+    assert cast(Stored, one).key == cast(Stored, other).key

@@ -76,7 +76,7 @@ class Folder(Resized):
         walked = self._walk()
         part, files = self._split(self._images_of(walked))
         values, classes = self._labels(files, part)
-        there = place(self, [Path(self.path, file) for file in files])
+        there = place(self.key, [Path(self.path, file) for file in files])
         root = Path(self.path)
 
         def texts(which: np.ndarray) -> dict[str, np.ndarray]:

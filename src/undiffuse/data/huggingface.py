@@ -124,7 +124,7 @@ class HuggingFace(Resized):
     def _place(self, table: Any) -> Path:
         """Where decoded images are kept: by what the library knows of the data, and by the files as they are now."""
         here = [path for path in sorted(Path(self.path).rglob("*")) if path.is_file()]
-        return place((self, "fingerprint", _fingerprint(table)), here)
+        return place((self.key if here else self, "fingerprint", _fingerprint(table)), here)
 
     def _streamed(self, table: Any, image: str, label: str, name: str) -> Dataset:
         """Every image once, straight into the cache; the first one says what all become."""

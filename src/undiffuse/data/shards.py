@@ -60,7 +60,7 @@ class Shards(Resized):
         samples, notes = self._with_images(_named(samples))
         values = [] if self.labels == "none" else _labels(samples, self.path)
         labels, classes = classify(values, f"{self.path}: label") if values else (None, ())
-        there = place((self, "by name"), archives)
+        there = place((self.key, "by name"), archives)
         found = dataset(self, self._images(samples), labels, classes, there, archives[0].stem)
         return replace(found, notes={**found.notes, **notes})
 

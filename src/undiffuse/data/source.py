@@ -1,8 +1,8 @@
 """What every place that data come from offers: one call that brings all of them."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.resize import Filter, Fit, Resize, Size
@@ -38,6 +38,12 @@ class Stored(Source):
     """Data in files, which can be looked at before they are read."""
 
     files: ClassVar[tuple[str, ...]] = ("path", "labels", "conditions", "tokens")
+
+    @property
+    def key(self) -> Any:
+        """The same without its path: what decoded data are kept by, beside the files themselves, see `room.place`."""
+        this: Any = self
+        return replace(this, path="")
 
     @abstractmethod
     def glance(self) -> Glance:

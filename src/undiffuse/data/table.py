@@ -58,7 +58,7 @@ class Table(Stored):
     def load(self) -> Dataset:
         """All lines; raises Refused, showing the first one that cannot be read, and counting them."""
         reading, count = self._open()
-        there = place(self, [reading.path])
+        there = place(self.key, [reading.path])
         kept = find(there) or self._gathered(reading, count, there)
         about, beside, classes = dict(kept.about), dict(kept.beside), ()
         if self.label:

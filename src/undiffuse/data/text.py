@@ -65,7 +65,7 @@ class Text(Stored):
 
     def load(self) -> Dataset:
         """All items, and how they are spelled."""
-        there = place((self, self._json), self._files)
+        there = place((self.key, self._json), self._files)
         kept = find(there) or self._cut(there)
         spelling = dict(kept.about["spelling"])
         spelling["symbols"] = tuple(spelling["symbols"])

@@ -80,8 +80,7 @@ def train(
     folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     chosen = _with_files(chosen, folder, resume)
     settings, kind = parts.check(chosen), LABELS if is_classifier(chosen) else SAMPLES
-    chosen = absolute(located(chosen))
-    resolved = parts.resolve(chosen)
+    resolved = absolute(located(parts.resolve(chosen)))
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
     conditions = told.fitted(parts.conditions(chosen), learned.conditions, learned.name)
