@@ -42,8 +42,12 @@ def test_the_table_is_trained_averaged_and_saved(run: Path):
 def test_a_run_that_was_stopped_and_resumed_is_the_uninterrupted_one(place: Path):
     short = [f"data.path={place / 'lines.txt'}", *TINY, "train.steps=12", "train.checkpoint_every=6"]
     whole = train("text-diffusion-lm", out=place / "whole", overrides=short).run(progress=False)
-    for _ in islice(train("text-diffusion-lm", out=place / "again", overrides=short), 8):
+    stopped = train("text-diffusion-lm", out=place / "again", overrides=short)
+    for _ in islice(stopped, 8):
         pass
+    while stopped.writing:
+        pass
+    del stopped
     resumed = train(place / "again", resume=True)
     assert resumed.step == 6
     again = resumed.run(progress=False)

@@ -175,7 +175,7 @@ def test_where_memory_runs_out_what_fits_is_said(tmp_path: Path):
         return inner(module, x_0, *rest)
 
     training._step.objective = small
-    message = "a batch of 32 does not fit the memory of cpu, and 4 does: set train.accumulate=8, .* or train.batch=4"
+    message = "32 does not fit the memory of cpu, and 4 does: give --set train.accumulate=8, .* or --set train.batch=4"
     with pytest.raises(Refused, match=message):
         next(training)
     assert not any(p.grad is not None for p in training.module.parameters())

@@ -129,7 +129,11 @@ def test_steps_may_be_raised_and_nothing_else(whole: Path, tmp_path: Path):
 
 
 def test_an_existing_run_is_not_overwritten_by_mistake(tmp_path: Path):
-    next(train(tiny.TABLES, out=tmp_path / "run", overrides=["train.checkpoint_every=1"]))
+    first = train(tiny.TABLES, out=tmp_path / "run", overrides=["train.checkpoint_every=1"])
+    next(first)
+    while first.writing:
+        pass
+    del first  # as if its process had ended
     with pytest.raises(
         Refused, match=r"already holds a run: continue it with --resume, or choose another folder with --out"
     ):

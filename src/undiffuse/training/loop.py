@@ -182,7 +182,7 @@ class Training(Generic[M]):
         if self.step == 0:
             if self._validate and self.settings.validate_every:
                 measured = self._validate(self.ema.module, self.ema.module)
-                self._log_line({"step": 0, "seconds": 0.0, **measured})
+                self._log_line({"step": 0, "seconds": 0.0, **getattr(self.module, "signs", dict)(), **measured})
             self._show()
 
     def _turn(self) -> dict[str, float | Tensor]:
