@@ -97,7 +97,7 @@ def wide(x: Any, axes: str, dtype: np.dtype, where: str) -> np.dtype:
             low, high = np.fmin(low, np.fmin.reduce(part, over)), np.fmax(high, np.fmax.reduce(part, over))
         most, width = np.maximum(np.abs(low), np.abs(high)), high - low
     if x.dtype.kind in "iu":
-        if (most > 2**53).any():
+        if (most >= 2**53).any():
             raise Refused(
                 f"{where}: feature {int(np.argmax(most))} has whole numbers beyond 2^53, which float64 does not tell "
                 "apart: take an offset off them, or leave it out"

@@ -26,6 +26,7 @@ from undiffuse.likelihood.terms import prior
 from undiffuse.model import parts, saved, told
 from undiffuse.model.arrays import named, with_arrays
 from undiffuse.model.files import own
+from undiffuse.model.frame import TABLE
 from undiffuse.model.label_model import LabelModel
 from undiffuse.model.labelled import is_classifier
 from undiffuse.model.model import Model
@@ -180,7 +181,14 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
             "add --set codec.name=tokens process.name=categorical"
         )
     if learned.categories and "categories" not in registry.fields(registry.get("codecs", name)):
+        holes = learned.notes.get(TABLE, {}).get("holes", {})
         words = [column for column, names in zip(learned.columns, learned.categories, strict=True) if names]
+        if set(words) == set(holes.values()):
+            raise Refused(
+                f"in the data {learned.name!r} numbers are missing ({', '.join(list(holes)[:5])}), and codec {name!r} "
+                "is for numbers alone: fill them with --set data.missing=impute, or take the recipe table-mixed, whose "
+                "samples have missing ones, too"
+            )
         raise Refused(
             f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
             "take the recipe table-mixed, as undiffuse train table-mixed --data DATA"

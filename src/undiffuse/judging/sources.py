@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.codecs import steps
 from undiffuse.core.errors import Refused
 from undiffuse.data import door
 from undiffuse.data.dataset import Dataset
@@ -87,7 +88,7 @@ def counted(which: str, model: Model, labelled: bool = False, **fields: Any) -> 
     data = open_data(which, **fields)
     if not set(names) >= set(data.columns) or not data.columns:
         return data
-    x = np.zeros((1, len(names)), np.float32)
+    x = np.zeros((1, len(names)), data.x.dtype)
     known = Dataset(x, columns=names, categories=kinds, name="the run", notes=told)
     return recount(data, known)
 
@@ -112,6 +113,7 @@ def recount(data: Dataset, like: Dataset) -> Dataset:
     """The data with the columns of `like`: categories and whole numbers counted as there, and no number missing where a
     column says which are and the data have none; raises Refused for categories that `like` does not have.
     """
+    data = _in_dtype(data, like.x.dtype)
     told, own = like.notes.get(TABLE, {}), data.notes.get(TABLE, {})
     lacking = [name for name in told.get("holes", {}).values() if name not in data.columns]
     bases, others = told.get("bases", {}), own.get("bases", {})
@@ -128,6 +130,17 @@ def recount(data: Dataset, like: Dataset) -> Dataset:
     for name in {*bases, *others}:
         x[:, data.columns.index(name)] += others.get(name, 0) - bases.get(name, 0)
     return replace(data, x=x, columns=(*data.columns, *lacking), categories=like.categories, known=None)
+
+
+def _in_dtype(data: Dataset, dtype: np.dtype) -> Dataset:
+    """Rows of a table in this dtype: two files of one table may differ in how fine their numbers are."""
+    if data.x.ndim != 2 or data.x.dtype == dtype or {data.x.dtype.kind, dtype.kind} != {"f"}:
+        return data
+    x = np.array(data.x, np.float64)
+    for i, column in enumerate(np.array(data.x).T):
+        count = steps.places(column)
+        x[:, i] = np.round(x[:, i], count) if count >= 0 else x[:, i]
+    return replace(data, x=x.astype(dtype), known=None)
 
 
 def split(which: str, resize: int | None = None) -> Real:
