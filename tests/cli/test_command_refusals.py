@@ -43,7 +43,6 @@ def refused(undiffuse_: Undiffuse, unchanged: Unchanged, tmp_path: Path) -> Call
         (["train", "digits", "--set", "train.batch=-1"], r"train.batch must be at least 1, not -1"),
         (["train", "digits", "--set", "steps"], r"write table.field=value"),
         (["train", "digits", "--set", "scales.name=noise", "schedule.name=flow"], r"alpha = 0.*velocity"),
-        (["train", "digits", "--resume", "--out", "nowhere"], r"no run to resume in nowhere"),
         (["trian"], r"No such command 'trian'"),
         (["train"], r"Missing argument 'RECIPE\|DATA'"),
         (["train", "digits", "--stesp", "3"], r"No such option: --stesp"),
