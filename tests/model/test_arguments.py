@@ -9,12 +9,17 @@ import torch
 from test_model import close, images, points
 
 import undiffuse
+from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.tokens import Tokens
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.random import Random
 from undiffuse.core.schedules import VP
+from undiffuse.data.dataset import Dataset
+from undiffuse.judging import sources
+from undiffuse.model import items
 from undiffuse.model.conditions import requested
 from undiffuse.model.model import Model
 from undiffuse.model.settings import Condition
@@ -74,6 +79,7 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
     ("asked", "message"),
     [
         ({"n": 2.0}, "n is a whole number, not 2.0"),
+        ({"n": 2**63}, "n is a whole number from 1 to 9223372036854775807, not 9223372036854775808"),
         ({"n": None}, "n is a whole number, not None"),
         ({"n": True}, "n is a whole number, not True"),
         ({"n": "many"}, "n is a whole number, not 'many'"),
@@ -214,3 +220,28 @@ def test_a_condition_of_any_library_and_dtype_is_the_same_condition(name: str, g
 def test_a_condition_that_is_none_is_refused_by_name(name: str, given: Any, message: str):
     with pytest.raises(Refused, match=message):
         requested(told(), 2, {name: given})
+
+
+FLOATS = Pixels(0.0, 1.0, "float32")
+
+
+@pytest.mark.parametrize(
+    ("refuse", "message"),
+    [
+        (lambda: items.alike(np.uint16, Pixels(), "new"), "run.s data are uint8, and those of new are uint16: bring"),
+        (lambda: items.alike(np.float32, Pixels(), "new"), "the run's data are uint8, and those of new are float32"),
+        (lambda: items.alike(np.uint8, FLOATS, "new"), "the run's data are float32, and those of new are uint8"),
+        (lambda: items.item(FLOATS, WHITE[None], "image"), "image is to be of float32, .* given is uint8"),
+        (lambda: items.item(FLOATS, WHITE * 1.0, "image"), "image goes from 255 to 255, far outside the range"),
+        (lambda: items.item(Pixels(0, 4095, "uint16"), WHITE.astype(int) * 257, "image"), "far outside the range"),
+        (
+            lambda: sources._refuse_other_numbers(Dataset(WHITE[None].astype(np.uint16)), Dataset(WHITE[None])),
+            "is of uint16, and .* of uint8: bring it to uint8 and its range",
+        ),
+    ],
+)  # fmt: skip
+def test_numbers_of_another_dtype_than_the_runs_are_refused(refuse: Any, message: str):
+    with pytest.raises(Refused, match=message):
+        refuse()
+    items.alike(np.float64, FLOATS, "new")  # floats are floats
+    items.alike(np.int64, Tokens(4), "new")  # and tokens tokens, however many bits they have
