@@ -88,7 +88,7 @@ def test_it_guides_a_run_without_labels_in_both_forms(undiffuse_: Undiffuse, rea
         done = undiffuse_("sample", plain, "-n", 4, "--precision", "float32", "-o", "some.npz", *words)
         assert done.status == 0, done.err
         with np.load("some.npz") as file:
-            return dict(file), done.out
+            return dict(file), done.err
 
     lead = ["--classifier", reader, "--guidance", 30]
     guided, said = drawn(*lead)
