@@ -20,12 +20,19 @@ LITTER = range(4, 21)  # powers of two, of numbers
 
 
 def choose(
-    name: str, accelerator: Accelerator, module: nn.Module, objective: Callable[..., Tensor], data: Batches
+    name: str,
+    accelerator: Accelerator,
+    module: nn.Module,
+    objective: Callable[..., Tensor],
+    data: Batches,
+    compiled: bool = False,
 ) -> tuple[torch.dtype, str]:
     """The dtype that training multiplies in, and why, in words.
 
     name: of train.precision. "auto" is bfloat16 where it pays, see `pick`, and where the gradient of ITEMS items of
-    the data agrees with float32's, layer by layer. Processes that train together choose the same. Nothing random moves.
+    the data agrees with float32's, layer by layer. compiled: the network is, and so is the one that is tried: compiled
+    code may be wrong where the layers themselves are right. Processes that train together choose the same. Nothing
+    random moves.
     """
     device = accelerator.device
     first = pick(name, device, module)
@@ -34,7 +41,7 @@ def choose(
     if first is torch.float32:
         lacks = "this network would not gain from it" if has_bfloat16(device) else f"{device} does not multiply it"
         return first, f"no bfloat16, since {lacks}"
-    layer, off = worst(module, objective, *data.at(0, slice(ITEMS)), device)
+    layer, off = worst(module, objective, *data.at(0, slice(ITEMS)), device, compiled)
     agreed: Any = accelerator.reduce(torch.tensor(float(off <= TOLERANCE), device=device), "mean")
     if float(agreed) == 1.0:
         return first, f"gradients agree with float32's to {100 * off:.1f} %"
@@ -43,14 +50,19 @@ def choose(
 
 
 def worst(
-    module: nn.Module, objective: Callable[..., Tensor], x_0: Tensor, cond: Mapping[str, Any], device: torch.device
+    module: nn.Module,
+    objective: Callable[..., Tensor],
+    x_0: Tensor,
+    cond: Mapping[str, Any],
+    device: torch.device,
+    compiled: bool = False,
 ) -> tuple[str, float]:
     """The layer whose gradient is farthest off in bfloat16, and how far, as a share of it; infinity for no number.
 
     Layers that begin at 0, and hide those behind them, are filled. Kernels that are wrong leave memory as they found
     it, now and then, so that the gradient is taken TIMES times, and with memory full of NaN.
     """
-    tried = _filled(copy.deepcopy(module).eval())
+    tried: Any = _filled(copy.deepcopy(module).eval())
 
     def gradient(dtype: torch.dtype) -> dict[str, Tensor]:
         with seeded(0, device), autocast(dtype, device):
@@ -63,6 +75,8 @@ def worst(
         return found
 
     exact, off = gradient(torch.float32), {"": 0.0}
+    if compiled:
+        tried.network.compile()
     whole = math.hypot(*(float(each.norm()) for each in exact.values()))
     for _ in range(TIMES):
         for name, half in gradient(torch.bfloat16).items():

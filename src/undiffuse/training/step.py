@@ -83,7 +83,9 @@ class Step:
 
     def choose(self) -> str:
         """Choose the dtype; returns why it is this one, in words."""
-        self.dtype, why = choose(self.settings.precision, self.accelerator, self.module, self.objective, self.data)
+        self.dtype, why = choose(
+            self.settings.precision, self.accelerator, self.module, self.objective, self.data, self.settings.compile
+        )
         return why
 
     def update(self, step: int) -> float:
