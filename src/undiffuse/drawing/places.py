@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.files import write_bytes
 
 STDOUT = Path("-")
 NAMES = {
@@ -92,6 +91,8 @@ def put(target: Path, content: bytes) -> None:
         except OSError as error:
             raise Refused(f"cannot write {target}: {error.strerror or error}") from error
     else:
+        from undiffuse.model.files import write_bytes  # it needs torch, which `--help` does not
+
         write_bytes(target, content)
 
 
