@@ -18,7 +18,7 @@ from undiffuse.data.table import Table
 from undiffuse.model.frame import cells, frame
 
 MANY = settings(
-    max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=200, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 LETTERS = st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from('\n",;|\t ')
 WORDS = st.text(LETTERS, max_size=6).map(lambda text: f"w{text}e")
