@@ -253,7 +253,7 @@ def test_a_table_comes_back_as_a_table_with_its_names(undiffuse_: Undiffuse):
     assert lines[0] == "small,large,good"
     assert [line.split(",")[2] for line in lines[1:]] == ["no", "yes"] * 3
     undiffuse_("sample", "runs/set", "-n", 6, "-o", "a.npz")
-    exact = np.array([line.split(",")[:2] for line in lines[1:]], np.float32)
+    exact = np.array([line.split(",")[:2] for line in lines[1:]], np.float64)  # what the data are, with 17 digits
     np.testing.assert_array_equal(exact, arrays(Path("a.npz"))["x"])
 
     from undiffuse.data.table import Table

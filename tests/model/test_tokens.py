@@ -247,8 +247,11 @@ def test_data_of_tokens_know_their_vocabulary():
     for made, message in [
         (lambda: Dataset(x, vocabulary=3), r"data has tokens 0 \.\.\. 3; its vocabulary is 0 \.\.\. 2"),
         (lambda: Dataset(x - 1, vocabulary=4), r"data has tokens -1 \.\.\. 2; its vocabulary is 0 \.\.\. 3"),
-        (lambda: Dataset(x), "data has dtype int64; points are float32, tokens integers with a vocabulary"),
-        (lambda: Dataset(x.astype(np.float32), vocabulary=4), "data has dtype float32; points are float32, tokens"),
+        (lambda: Dataset(x), "data has dtype int64; points are float32 or float64, tokens integers"),
+        (
+            lambda: Dataset(x.astype(np.float32), vocabulary=4),
+            "data has dtype float32; points are float32 or float64, tokens",
+        ),
         (
             lambda: Dataset(x, vocabulary=1),
             r"a vocabulary of 1 and items of shape \(3,\); tokens are \(count, length\)",

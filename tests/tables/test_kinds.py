@@ -144,10 +144,10 @@ def test_no_rows_own_number_is_kept():
     for i, column in enumerate(x.T):
         assert not np.isin(column, stored[i]).any()
         assert len(set(stored[i].tolist())) <= 158 / 10 + 2
-        assert codec.low[i] <= column.min()
-        assert codec.high[i] >= column.max()
+        assert codec.least[i] <= column.min()
+        assert codec.most[i] >= column.max()
         wide = np.ptp(column) * 0.011
-        assert codec.low[i] == column.min() if i == 2 else column.min() - wide <= codec.low[i] < column.min()
+        assert codec.least[i] == column.min() if i == 2 else column.min() - wide <= codec.least[i] < column.min()
         assert codec.decode(codec.encode(x))[:, i].numpy() == pytest.approx(column, abs=np.ptp(column) * 2**-24)
     shared = Columns().fit(np.repeat([[1.25], [2.5]], 5, axis=0))
     assert {1.25, 2.5} <= set(shared.quantiles[0])
@@ -160,7 +160,7 @@ def test_a_range_is_kept_or_left_as_it_is_asked_for(codec: Any):
     for inside, held in (("whole", [True, False, False]), ("all", [True] * 3), ("none", [False] * 3)):
         fitted = type(codec)(**(asdict(codec) | {"inside": inside})).fit(x)
         ends = fitted.decode(z).numpy()
-        beyond = (ends[0] < fitted.low) | (ends[1] > fitted.high)
+        beyond = (ends[0] < fitted.least) | (ends[1] > fitted.most)
         held = [True] * 3 if codec == Columns() else held  # quantiles know no number beyond them
         assert (~beyond).tolist() == held, inside
 

@@ -28,8 +28,8 @@ class Columns(Codec):
     See `normal`.
     Decoding rounds numbers to the decimals that the data have (whole numbers stay whole), and gives every z the nearest
     category. inside: whose numbers never leave the range of the data, see `steps.restored`; by quantiles all are
-    inside low and high, which of others than whole numbers are rounded outwards.
-    quantiles, scores, rows, mean, std, decimals, low, high: what was fitted, for each column of numbers; frequencies:
+    inside least and most, which of others than whole numbers are rounded outwards.
+    quantiles, scores, rows, mean, std, decimals, least, most: what was fitted, for each column of numbers; frequencies:
     the categories'.
     Raises Refused for rows of another length, and for categories that a column does not have.
     """
@@ -45,13 +45,13 @@ class Columns(Codec):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     decimals: tuple[int, ...] = ()
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+    least: tuple[float, ...] = ()
+    most: tuple[float, ...] = ()
     frequencies: tuple[tuple[float, ...], ...] = ()
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        of_each = [getattr(self, name) for name in ("mean", "std", "low", "high", *WAYS[self.normalise].each)]
+        of_each = [getattr(self, name) for name in ("mean", "std", "least", "most", *WAYS[self.normalise].each)]
         numbers = len(self._numbers)
         if self.rows and (any(len(values) != numbers for values in of_each) or not all(s > 0 for s in self.std)):
             raise Refused(f"columns needs a mean, a std above 0, decimals and quantiles for each of {numbers} numbers")
@@ -93,8 +93,8 @@ class Columns(Codec):
             **(told | WAYS[self.normalise].fit(values, decimals, low, high)),
             rows=len(x),
             decimals=decimals,
-            low=low,
-            high=high,
+            least=low,
+            most=high,
             frequencies=tuple(shares),
             dtype=x.dtype.name,
         )
@@ -152,9 +152,9 @@ class Columns(Codec):
         return WAYS[self.normalise].of(self)
 
     def _restored(self, x: Tensor) -> Tensor:
-        return restored(x, self.decimals, self.low, self.high, "all" if self._way.bounded else self.inside)
+        return restored(x, self.decimals, self.least, self.most, "all" if self._way.bounded else self.inside)
 
     def _ends(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The least and the greatest number of each column that any z gives, (columns,)."""
-        beyond = torch.full((len(self.low),), torch.inf, dtype=torch.float64, device=like.device)
+        beyond = torch.full((len(self.least),), torch.inf, dtype=torch.float64, device=like.device)
         return tuple(self._restored(end[None])[0] for end in (-beyond, beyond))  # type: ignore[return-value]

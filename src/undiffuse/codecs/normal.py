@@ -128,8 +128,10 @@ def centred(
     and the deviation from there, so that z spends as many bits on both sides.
     """
     places = np.array(decimals)
-    fine = (places >= 0) & ((high - low) * 10.0 ** places.clip(0) >= FINE)
+    steps = (high - low) * 10.0 ** places.clip(0)
+    fine = (places >= 0) & (steps >= FINE) & (steps < 2**BITS)
     middle = low + (high - low) / 2
+    std = np.where(std > 0, std, np.where(high > low, (high - low) / 2, 1.0))  # whose square is no number any more
     return np.where(fine, middle, mean), np.where(fine, np.hypot(std, mean - middle), std)
 
 

@@ -8,17 +8,20 @@ import torch
 from torch import Tensor
 
 Inside = Literal["whole", "all", "none"]
-PLACES = 9  # behind the point that are looked for; of float32 NARROW
-NARROW = 6
+PLACES = 9  # behind the point that are looked for
 ROUGH = 2  # digits of a range's width that its ends are rounded to
 
 
 def places(column: np.ndarray) -> int:
-    """How many places behind the point all numbers have, as their dtype tells them; -1: more than are looked for."""
-    wide = column.astype(np.float64)
-    for count in range((NARROW if column.dtype == np.float32 else PLACES) + 1):
-        near = np.round(wide, count)
-        if (near.astype(column.dtype) == column).all():
+    """How many places behind the point all numbers have, as their dtype tells them.
+
+    -1: more than are looked for, or than the dtype has at the greatest of them.
+    """
+    wide, finest = column.astype(np.float64), float(np.spacing(np.abs(column).max())) / 2
+    for count in range(PLACES + 1):
+        if count and 10.0**-count < finest:
+            break
+        if (np.round(wide, count).astype(column.dtype) == column).all():
             return count
     return -1
 

@@ -20,8 +20,8 @@ class Whiten(Codec):
 
     Decoding rounds points to the decimals that the data have (whole numbers stay whole), in float64. inside: which
     features never leave the range of the data: "whole" numbers and what never changes, "all", or "none" but the last.
-    mean, std: (): those of the data. decimals, low, high: of points, what was fitted; low and high of others than whole
-    numbers are rounded outwards.
+    mean, std: (): those of the data. decimals, least, most: of points, what was fitted; least and most of others than
+    whole numbers are rounded outwards.
     """
 
     mean: tuple[float, ...] = ()
@@ -29,22 +29,22 @@ class Whiten(Codec):
     dtype: str = "float32"
     inside: Inside = "whole"
     decimals: tuple[int, ...] = ()
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+    least: tuple[float, ...] = ()
+    most: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         both = bool(self.mean and self.std)
         if (both and len(self.mean) != len(self.std)) or not all(0 < s < math.inf for s in self.std):
             raise Refused(f"whiten needs as many std as mean, all above 0: mean = {self.mean}, std = {self.std}")
-        if {len(self.decimals), len(self.low), len(self.high)} not in ({0}, {len(self.mean)}):
-            raise Refused(f"whiten needs decimals, low and high for each of {len(self.mean)} features, or none")
+        if {len(self.decimals), len(self.least), len(self.most)} not in ({0}, {len(self.mean)}):
+            raise Refused(f"whiten needs decimals, least and most for each of {len(self.mean)} features, or none")
 
     def fit(self, x: Items) -> Self:
         """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64, or with those
         that were given; raises Refused for another number of them.
         """
         mean, std, low, high = moments(x)
-        std = np.where((low == high) | (std == 0), 1.0, std)
+        std = np.where(low == high, 1.0, np.where(std > 0, std, (high - low) / 2))
         for name, given in (("mean", self.mean), ("std", self.std)):
             if len(given) not in (0, len(mean)):
                 raise Refused(
@@ -61,8 +61,8 @@ class Whiten(Codec):
             std=self.std or tuple(std.tolist()),
             dtype=x.dtype.name,
             decimals=decimals,
-            low=tuple(least for least, _ in ends),
-            high=tuple(most for _, most in ends),
+            least=tuple(end for end, _ in ends),
+            most=tuple(end for _, end in ends),
         )
 
     def encode(self, x: np.ndarray | Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class Whiten(Codec):
         mean, std = self._moments(values)
         x = values * std + mean
         return as_dtype(
-            restored(x, self.decimals, self.low, self.high, self.inside) if self.decimals else x, self.dtype
+            restored(x, self.decimals, self.least, self.most, self.inside) if self.decimals else x, self.dtype
         )
 
     def log_det(self, shape: tuple[int, ...]) -> float:

@@ -143,7 +143,9 @@ def delimiter_of(lines: Sequence[str], last: bool = True) -> str:
     for mark in DELIMITERS:
         rows = [row for place, count, row in cut(lines[:200], mark, last=last) if count > 1 or lines[place].strip()]
         widths = [len(row) for row in rows] or [1]
-        shares[mark] = (widths[0] > 1, sum(width == widths[0] for width in widths) / len(widths))
+        alike = sum(width == widths[0] for width in widths[1:])
+        found = widths[0] > 1 and (alike > 0 or len(widths) == 1 or mark == DELIMITERS[-1])
+        shares[mark] = (found, alike / len(widths))
     best = max(shares.values())
     if not best[0] and best[1] == shares[","][1]:
         return ","  # one column, whatever parts it
