@@ -12,7 +12,6 @@ from undiffuse.model.settings import Train
 
 SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 FOLDERS = ("cli", "codecs", "data", "jobs", "networks", "training", "tuning")
-ELSEWHERE = {"lines.py", "mixed.py", "table.py"}  # of tables, which are read anew
 FIELD = rf"(?:{'|'.join(TABLES)})(?:\.\w+)+=\S*"
 OWN = {field for name in registry.names("data") for field in registry.fields(registry.get("data", name))}
 BARE = rf"(?<![\w.\"'({{-])(?:{'|'.join(sorted((OWN | set(Train.__dataclass_fields__)) - {'count'}))})=(?!=)"
@@ -42,7 +41,7 @@ def texts(file: Path) -> list[str]:
 def test_settings_are_printed_as_they_are_typed(folder: str):
     wrong: list[str] = []
     for file in sorted((SOURCE / folder).glob("*.py")):
-        for text in texts(file) if file.name not in ELSEWHERE else []:
+        for text in texts(file):
             words = re.sub(rf"--set(?: {FIELD})+(?: or {FIELD})?", "", text)  # as they are typed
             alone = re.fullmatch(rf"(?:X|{FIELD})(?: {FIELD})*", text)  # put together elsewhere
             if not alone and (re.search(FIELD, words) or (len(text.split()) > 3 and re.search(BARE, words))):

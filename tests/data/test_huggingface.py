@@ -121,7 +121,7 @@ def test_labels_are_words_numbers_or_the_feature_s_names(library: Any, tmp_path:
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_missing_and_several_labels_are_refused(library: Any, tmp_path: Path, streaming: bool):
-    missing = r"has no label for 2 of 6 images, such as image 1; label=none reads none"
+    missing = r"has no label for 2 of 6 images, such as image 1; --set data.label=none reads none"
     kinds = [
         (["a", None, "b"] * 2, None, missing),
         ([0, -1, 1] * 2, library.ClassLabel(names=["ant", "bee"]), missing),
@@ -137,14 +137,16 @@ def test_missing_and_several_labels_are_refused(library: Any, tmp_path: Path, st
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_images_that_are_not_alike_are_refused_streamed_or_not(library: Any, tmp_path: Path, streaming: bool):
-    colour, deep = np.stack([IMAGES[0]] * 3, axis=2), IMAGES[0].astype(np.uint16) * 257
+    grey = np.where(IMAGES[0] == IMAGES[0].min(), 0, np.where(IMAGES[0] == IMAGES[0].max(), 255, IMAGES[0]))
+    grey = grey.astype(np.uint8)  # with both ends, so that 16 bit are scaled by 257
+    colour, deep = np.stack([grey] * 3, axis=2), grey.astype(np.uint16) * 257
     for i, odd in enumerate((colour, deep)):
-        source = write(library, tmp_path / str(i), [IMAGES[0], odd], [0, 1], streaming=streaming)
+        source = write(library, tmp_path / str(i), [grey, odd], [0, 1], streaming=streaming)
         with pytest.raises(Refused, match="channel"):
             source.load()
         same = replace(source, channels=3).load()
         np.testing.assert_array_equal(np.asarray(same.x), np.stack([colour.transpose(2, 0, 1)] * 2))
-    deep_first = write(library, tmp_path / "deep", [deep, IMAGES[0]], [0, 1], channels=1, streaming=streaming)
+    deep_first = write(library, tmp_path / "deep", [deep, grey], [0, 1], channels=1, streaming=streaming)
     if streaming:
         with pytest.raises(Refused, match=r"image 1 .* has 1 channel, and the first has 1 channel of 16 bit: read the"):
             deep_first.load()

@@ -102,7 +102,10 @@ def test_broken_images_are_counted_and_left_out(tmp_path: Path):
     [
         ({"1.png": encoded(IMAGES[0]), "1.cls": b"3", "2.png": encoded(IMAGES[1])}, "no label for 1 of 2 images.*as 2"),
         ({"1.txt": b""}, r"no images in .*: 1 samples, such as 1 \(.txt\); read are \.png"),
-        ({"1.png": encoded(IMAGES[0]), "1.cls": b"\xff\xfe"}, "label of 1 cannot be read .*labels=none reads none"),
+        (
+            {"1.png": encoded(IMAGES[0]), "1.cls": b"\xff\xfe"},
+            "label of 1 cannot be read .*--set data.labels=none reads none",
+        ),
         ({"1.png": encoded(IMAGES[0]), "1.json": b"{'label': 3}"}, "label of 1 cannot be read"),
         ({"1.png": encoded(IMAGES[0]), "1.json": b'{"label": [1, 2]}'}, r"label of 1 .*it is \[1, 2\], and one word"),
         ({"1.jpg": encoded(IMAGES[0]), "1.png": encoded(IMAGES[1])}, "the sample 1 has several images, 1.jpg, 1.png"),

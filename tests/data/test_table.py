@@ -167,7 +167,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(Refused, match=r"there is no file .*none.csv$"):
         Table(str(tmp_path / "none.csv")).load()
-    with pytest.raises(Refused, match=r"there is no file .* \(a folder: use data.name=folder\)"):
+    with pytest.raises(Refused, match=r"there is no file .* \(a folder: use --set data.name=folder\)"):
         Table(str(tmp_path)).load()
 
 

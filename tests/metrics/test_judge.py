@@ -254,7 +254,7 @@ def test_images_of_different_sizes_are_refused_with_what_helps():
     ("metrics", "message"),
     [
         (["frechett"], r"metrics has no 'frechett' \(did you mean 'frechet'\?\)"),
-        (["recall"], r"metrics has no 'recall' \(did you mean 'precision_recall'\?\)"),
+        (["recal"], r"metrics has no 'recal' \(did you mean 'recall'\?\)"),
         (["inception_score"], "InceptionScore does not apply here: it needs --features inception"),
     ],
 )

@@ -114,11 +114,11 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"control": 3}, "control needs a model of embeddings"),
         ({"label": [[0], [1]]}, r"label is one class, or 2 of them in a row, not \[\[0\], \[1\]\]"),
         ({"label": np.zeros((2, 1), int)}, r"label is one class, or 2 of them in a row, not int64 of shape \(2, 1\)"),
-        ({"label": [None, 1]}, "label None is not one of the model's 3 classes: cat, dog, 7"),
+        ({"label": [None, 1]}, "label None is not one of the model's 3 classes: cat, dog, bird"),
         ({"label": {1, 2}}, "label is one class"),
         ({"label": b"cat"}, "label b'cat' is not one of the model's 3 classes"),
         ({"label": 1.0}, "label 1.0 is not one of the model's 3 classes"),
-        ({"label": "cta"}, r"label cta is not one of the model's 3 classes \(did you mean 'cat'\?\): cat, dog, 7"),
+        ({"label": "cta"}, r"label cta is not one of the model's 3 classes \(did you mean 'cat'\?\): cat, dog, bird"),
         ({"stpes": 3}, r"has no 'stpes' \(did you mean 'steps'\?\)"),
     ],
 )  # fmt: skip
@@ -142,8 +142,8 @@ def test_what_is_no_such_value_is_refused_by_name(model: Model, asked: dict[str,
         (lambda: undiffuse.train(None), "recipe is a name, a file, a run folder or tables, not None"),  # pyright: ignore[reportArgumentType]
         (lambda: undiffuse.train(3), "recipe is a name, a file, a run folder or tables, not 3"),  # pyright: ignore[reportArgumentType]
         (lambda: undiffuse.train("toy-2d", out=3), "out is a folder, a text or a Path, not 3"),  # pyright: ignore[reportArgumentType]
-        (lambda: undiffuse.train("toy-2d", overrides="train.steps=3"), r"overrides is a list of texts, .*not 'train"),
-        (lambda: undiffuse.train("toy-2d", overrides=[3]), r"overrides is a list of texts, .*not \[3\]"),  # pyright: ignore[reportArgumentType]
+        (lambda: undiffuse.train("toy-2d", overrides="train.steps=3"), "overrides is a list of .*not 'train"),
+        (lambda: undiffuse.train("toy-2d", overrides=[3]), r"overrides is a list of settings, .*not \[3\]"),  # pyright: ignore[reportArgumentType]
     ],
 )  # fmt: skip
 def test_loading_and_training_refuse_by_name(call: Any, message: str):

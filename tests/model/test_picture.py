@@ -114,5 +114,5 @@ def test_pages_are_the_first_one_or_items_or_frames(form: str):
 def test_pages_of_different_sizes_are_refused():
     images = [Image.fromarray(np.zeros((4, width), np.uint8)) for width in (4, 5)]
     content = encoded(images[0], "TIFF", save_all=True, append_images=images[1:])
-    with pytest.raises(Refused, match="its pages have different sizes; give size="):
+    with pytest.raises(Refused, match=r"its pages have different sizes; give --set data\.size=N"):
         items(content, Target(1, pages="items"))

@@ -69,7 +69,8 @@ def test_compared_panels_have_equal_axes():
     assert (alone != beside).any()
     grey = np.full((2, 1, 4, 4), 0.5, np.float32)
     assert pictures.shared_span([grey, 4 * grey]) == (0.0, 2.0)
-    assert pictures.shared_span([grey.astype(np.uint8)]) is None
+    assert pictures.shared_span([grey.astype(np.uint8)]) == (0.0, 255.0)
+    assert pictures.shared_span([(4 * grey).astype(np.uint16), (8 * grey).astype(np.uint16)]) == (2.0, 4.0)
 
 
 @pytest.mark.parametrize("beside", [None, ROWS[:2]])

@@ -40,7 +40,7 @@ def typed(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> s
         main([*words])
     captured = capsys.readouterr()
     assert int(stop.value.code or 0) == status, captured.err
-    return captured.err if status else captured.out
+    return captured.err if status else captured.out + captured.err
 
 
 def test_one_symbol_left_makes_every_sample_the_same_whoever_asks(

@@ -140,7 +140,7 @@ def test_weights_that_never_change_stay_as_they_are(tmp_path: Path):
 
 
 def test_snapshots_that_are_missing_broken_or_of_another_network_are_refused(tmp_path: Path):
-    with pytest.raises(Refused, match=r"has kept no snapshots of averages: train with train\.snapshots above 0"):
+    with pytest.raises(Refused, match=r"has kept no snapshots of averages: train with --set train.snapshots=16"):
         snapshots(tmp_path)
     with pytest.raises(Refused, match="there are no snapshots of averages"):
         mix([], Profile(1, 1))

@@ -194,7 +194,7 @@ def _longer(x: np.ndarray, z: np.ndarray, level: np.ndarray, step: float) -> np.
 
 
 def _score(level: np.ndarray) -> np.ndarray:
-    return torch.special.ndtri(torch.tensor(level)).numpy()
+    return torch.special.ndtri(torch.from_numpy(level)).numpy()
 
 
 def _rounded(x: np.ndarray, common: set[float], half: float, decimals: int) -> np.ndarray:

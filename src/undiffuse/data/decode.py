@@ -33,8 +33,8 @@ from undiffuse.progress import progress_bar
 __all__ = ["ENDINGS", "Content", "Images", "Kind", "Limits", "Target", "attempt", "known_channels", "read"]
 
 PAGES = {
-    "first": "only the first is read; --set data.pages=items makes every page an item, data.pages=frames the pages "
-    "of a file the frames of one item",
+    "first": "only the first is read; --set data.pages=items makes every page an item, --set data.pages=frames the "
+    "pages of a file the frames of one item",
     "items": "every page is an item",
     "frames": "the pages of a file are the frames of one item",
 }
@@ -132,7 +132,7 @@ class Images:
                     shape = shape or found.shape[1:]
                     if found.shape[1:] != shape:
                         what = f"{self.names[i]} in {self.where} comes to {found.shape[1:]}, others to {shape}"
-                        raise Refused(f"{what}: give size= (and channels=)")
+                        raise Refused(f"{what}: give --set data.size=N (and --set data.channels=3)")
                     yield i, found
 
     def items(self, i: int, target: Target) -> np.ndarray:
@@ -160,7 +160,8 @@ class Images:
             self._refuse_mixed(
                 {i: str(count) for i, count in pages.items()},
                 "numbers of pages",
-                "Give pages=items to make every page an item, or pages=first to read the first one alone",
+                "Give --set data.pages=items to make every page an item, or --set data.pages=first to read the first "
+                "one alone",
             )
         if several:
             counts = sorted(several.values())

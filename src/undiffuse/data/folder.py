@@ -131,7 +131,8 @@ class Folder(Resized):
         if len(chosen) != 1:
             raise Refused(
                 f"{self.path} has the folders {', '.join(sorted(tops))}, which are parts of a data set: say which one "
-                f"is read with --set data.split={min(tops)}, or data.split=all; data.split=none: they are classes"
+                f"is read with --set data.split={min(tops)}, or --set data.split=all; "
+                "--set data.split=none: they are classes"
             )
         part = chosen.pop()
         return part, [file for file in files if _top(file) == part]

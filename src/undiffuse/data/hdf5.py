@@ -172,7 +172,7 @@ class Hdf5(Resized):
         elsewhere = [name for name in names if PurePosixPath(name).name in LABELS]
         if elsewhere and (not found or PurePosixPath(found).parent != beside):
             logging.getLogger("undiffuse").warning(
-                "%s: %s has no labels beside it, and %s; there are %s: name some with labels=",
+                "%s: %s has no labels beside it, and %s; there are %s: choose with --set data.labels=NAME",
                 *(self.path, key, f"{found} is taken" if found else "none are read", ", ".join(elsewhere[:20])),
             )
         return found

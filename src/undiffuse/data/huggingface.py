@@ -178,7 +178,9 @@ class HuggingFace(Resized):
         scaled = kind.dtype == target.dtype or (kind.dtype, target.dtype) == ("uint16", "uint8")
         if scaled and (self.channels or str(kind) == str(first)):
             return
-        advice = "give channels= 1 (grey), 3 (RGB) or 4 (RGBA)" if scaled else "read the data without streaming"
+        advice = (
+            "give --set data.channels=3 (RGB), 1 (grey) or 4 (RGBA)" if scaled else "read the data without streaming"
+        )
         raise Refused(f"{name} of {self.path} has {kind}, and the first has {first}: {advice}")
 
 
@@ -203,14 +205,14 @@ def _classes(feature: Any, values: Any, where: str) -> tuple[np.ndarray, tuple[s
     several = next((value for value in values if isinstance(value, list | dict)), None)
     if several is not None:
         raise Refused(
-            f"{where} has several labels an image, such as {several!r:.80}: name a column with one by label=, or "
-            "label=none"
+            f"{where} has several labels an image, such as {several!r:.80}: name a column with one, "
+            "--set data.label=NAME, or none, --set data.label=none"
         )
     missing = [i for i, value in enumerate(values) if value is None or (names and value == -1) or not word(value)]
     if missing:
         raise Refused(
             f"{where} has no label for {len(missing)} of {len(values)} images, such as image {missing[0]}; "
-            "label=none reads none"
+            "--set data.label=none reads none"
         )
     return classify(np.array(values, np.int64) if names else values, f"{where}: label", names)
 

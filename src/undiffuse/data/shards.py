@@ -156,7 +156,9 @@ def _label(sample: Sample, where: str) -> str:
             raise ValueError(f"it is {json.dumps(label)[:40]}, and one word or number is needed")
         return word(label, where)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"{where}: the label of {sample.name} cannot be read ({error}); labels=none reads none") from None
+        raise Refused(
+            f"{where}: the label of {sample.name} cannot be read ({error}); --set data.labels=none reads none"
+        ) from None
 
 
 def _content(places: list[Place], i: int) -> bytes:

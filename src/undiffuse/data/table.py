@@ -94,7 +94,7 @@ class Table(Stored):
         """How the file becomes numbers, and how many lines it has."""
         path = Path(self.path)
         if not path.is_file():
-            raise Refused(f"there is no file {self.path}" + (" (a folder: use data.name=folder)" * path.is_dir()))
+            raise Refused(f"there is no file {self.path}" + (" (a folder: use --set data.name=folder)" * path.is_dir()))
         asked = {*self.columns, *self.numeric, *self.categorical, *self.drop, *self.dates, self.label} - {""}
         top = head(path, self.encoding, self.header, asked)
         label = None if not self.label else self._at(top, self.label, "label")

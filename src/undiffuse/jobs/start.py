@@ -73,7 +73,7 @@ def train(
     Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
     """
     if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
-        raise Refused(f"overrides is a list of texts, such as ['train.steps=2000'], not {shown(overrides)}")
+        raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
     chosen = Recipe.find(recipe).override(overrides)
@@ -160,7 +160,7 @@ def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
     if learned.labels is not None and len(np.unique(learned.labels)) < len(learned.classes):
         raise Refused(
             f"{loaded.name} has {len(loaded)} items of {len(loaded.classes)} classes: without those that are held out "
-            "a class has none to learn from; train.held_out=0 trains on all of them"
+            "a class has none to learn from; --set train.held_out=0 trains on all of them"
         )
     return learned, held_out
 
@@ -193,7 +193,9 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
             f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
             "take the recipe table-mixed, as undiffuse train table-mixed --data DATA"
         )
-    known: dict[str, Any] = {"vocabulary": learned.vocabulary, **learned.spelling} if learned.vocabulary else {}
+    known: dict[str, Any] = {}
+    if learned.vocabulary:  # a recipe may have symbols that no item of today holds
+        known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}
     known |= {"categories": learned.categories} if learned.categories else {}
     codec: Any = fitted(recipe["codec"], learned.x, **known)
     deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1

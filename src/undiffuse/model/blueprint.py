@@ -64,7 +64,8 @@ class Unwritten(TorchFunctionMode):
             if isinstance(written, nn.Parameter) or (isinstance(written, Tensor) and written.is_meta):
                 return written
         if func in DRAWS and torch.get_default_device().type == "meta":
-            return torch.empty(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
+            named = {name: value for name, value in kwargs.items() if name not in ("generator", "dtype")}
+            return torch.empty(*args, dtype=kwargs.get("dtype"), **named)
         return func(*args, **kwargs)
 
 

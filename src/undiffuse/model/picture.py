@@ -94,7 +94,7 @@ def items(content: Content, target: Target, limits: Limits | None = None) -> np.
         pages = range(1 if target.pages == "first" else _pages(image))
         found = [_page(image, page, target) for page in pages]
     if len({page.shape for page in found}) > 1:
-        raise Refused("its pages have different sizes; give size=")
+        raise Refused("its pages have different sizes; give --set data.size=N")
     return np.stack(found, axis=1)[None] if target.pages == "frames" else np.stack(found)
 
 

@@ -42,7 +42,7 @@ def choose(
         lacks = "this network would not gain from it" if has_bfloat16(device) else f"{device} does not multiply it"
         return first, f"no bfloat16, since {lacks}"
     layer, off = worst(module, objective, *data.at(0, slice(ITEMS)), device, compiled)
-    agreed: Any = accelerator.reduce(torch.tensor(float(off <= TOLERANCE), device=device), "mean")
+    agreed: Any = accelerator.reduce(torch.tensor(float(off <= TOLERANCE), dtype=torch.float32, device=device), "mean")
     if float(agreed) == 1.0:
         return first, f"gradients agree with float32's to {100 * off:.1f} %"
     wrong = f"by {100 * off:.0f} %" if off < 100 else "without bound"
@@ -68,7 +68,7 @@ def worst(
         with seeded(0, device), autocast(dtype, device):
             loss = objective(tried, x_0, Random(0), dict(cond)).mean()
         if device.type == "cpu":
-            del [torch.full((2**power,), math.nan) for power in LITTER][:]
+            del [torch.full((2**power,), math.nan, dtype=torch.float32) for power in LITTER][:]
         loss.backward()
         found = {name: p.grad.double() for name, p in tried.named_parameters() if p.grad is not None}
         tried.zero_grad()
@@ -94,5 +94,5 @@ def _filled(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         if not bool(parameter.any()):
             inputs = parameter[0].numel() if parameter.ndim > 1 else 1
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / inputs**0.5)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float32) / inputs**0.5)
     return module
