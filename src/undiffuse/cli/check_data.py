@@ -94,7 +94,7 @@ def _rows(checked: "Checked") -> dict[str, str]:
     rows = {
         "data": f"{facts['path']} ({facts['source']})",
         "items": f"{count(facts['count'])} {facts['kind']} of {shape}, {facts['dtype']}",
-        "range": f"{facts['low']:.6g} to {facts['high']:.6g}",
+        "range": f"{_number(facts['low'])} to {_number(facts['high'])}",
     }
     if "categories" in facts:
         each = [f"{name} ({', '.join(of[:5])}{' ...' * (len(of) > 5)})" for name, of in facts["categories"].items()]
@@ -133,13 +133,29 @@ def _numbers(checked: "Checked") -> object:
     from rich.markup import escape
     from rich.table import Table
 
-    channels = checked.facts["channels"]
+    channels, dates = checked.facts["channels"], checked.facts.get("table", {}).get("dates", {})
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("column" if checked.facts["kind"] == "points" else "channel")
     for head in ("mean", "std", "low", "high"):
         table.add_column(head, justify="right")
     for channel in channels[:MOST]:
-        table.add_row(escape(channel["name"]), *(f"{channel[key]:.5g}" for key in ("mean", "std", "low", "high")))
+        unit = dates.get(channel["name"], {}).get("unit", "")
+        mean, low, high = (_date(channel[key], unit) for key in ("mean", "low", "high"))
+        table.add_row(escape(channel["name"]), mean, f"{_number(channel['std'])} {unit}".strip(), low, high)
     if len(channels) > MOST:
         table.add_row(f"and {len(channels) - MOST} more", "", "", "", "")
     return table
+
+
+def _number(value: float) -> str:
+    """Whole numbers in full, others to five digits."""
+    return f"{value:.0f}" if abs(value) < 2**53 and value == int(value) else f"{value:.5g}"
+
+
+def _date(value: float, unit: str) -> str:
+    """A number of units since the start of 1970 as a date; a number where there is no unit."""
+    if not unit:
+        return _number(value)
+    import numpy as np
+
+    return str(np.datetime64(round(value), {"days": "D", "minutes": "m", "seconds": "s", "microseconds": "us"}[unit]))
