@@ -102,6 +102,16 @@ def test_a_table_and_its_columns(undiffuse_: Undiffuse):
     assert Path("sheet.png").exists()
 
 
+def test_whole_numbers_are_shown_in_full_and_dates_as_dates(undiffuse_: Undiffuse):
+    rows = "".join(f"{20230101 + i},2024-01-{1 + i % 28:02d},2024-01-01 10:{i:02d}\n" for i in range(30))
+    Path("set.csv").write_text("day,when,time\n" + rows)
+    lines = [line.split() for line in undiffuse_("check-data", "set.csv").out.splitlines()]
+    shown = {line[0]: line[1:] for line in lines if line}
+    assert shown["day"][-2:] == ["20230101", "20230130"]
+    assert shown["when"][-3:] == ["days", "2024-01-01", "2024-01-28"]
+    assert shown["time"][-4:] == ["2024-01-01", "10:00:00", "2024-01-01", "10:29:00"]
+
+
 @pytest.mark.parametrize(
     ("axes", "shape"), [("NCL", (9, 2, 16)), ("NDHW", (9, 4, 8, 8)), ("NHWC", (9, 8, 8, 7)), ("NF", (9, 1))]
 )

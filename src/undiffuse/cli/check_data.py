@@ -156,6 +156,7 @@ def _date(value: float, unit: str) -> str:
     """A number of units since the start of 1970 as a date; a number where there is no unit."""
     if not unit:
         return _number(value)
-    import numpy as np
+    from datetime import datetime, timedelta
 
-    return str(np.datetime64(round(value), {"days": "D", "minutes": "m", "seconds": "s", "microseconds": "us"}[unit]))
+    found = datetime(1970, 1, 1) + timedelta(**{unit: round(value)})
+    return str(found.date() if unit == "days" else found)
