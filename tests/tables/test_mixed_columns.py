@@ -183,6 +183,25 @@ def test_the_network_of_tables_looks_categories_up_and_hears_the_time():
     torch.testing.assert_close(hidden, base)
 
 
+def test_the_network_of_tables_tells_numbers_apart_that_are_near_and_learns_how_near():
+    """relu(A [x, sin(f x), cos(f x)] + b), each column by its own numbers; without waves a line bent once."""
+    torch.manual_seed(0)
+    numeric = TableMLP(3, (4,), width=16, depth=1, waves=2, embedding=5).numeric
+    x = torch.randn(7, 2, dtype=torch.float32)
+    f, weight, bias = numeric.waves[1], numeric.weight[1], numeric.bias[1, 0]
+    features = torch.cat([x[:, 1:], (x[:, 1:] * f).sin(), (x[:, 1:] * f).cos()], dim=1)
+    torch.testing.assert_close(numeric(x)[:, 1], torch.relu(features @ weight + bias))
+    torch.testing.assert_close(f, math.pi * torch.tensor([0.5, 8.0]))
+    numeric(x).sum().backward()
+    assert numeric.waves.grad.abs().min() > 0
+    for channels, vocabularies, waves in ((3, (), 0), (2, (3, 2), 8), (3, (), 1)):
+        network = TableMLP(channels, vocabularies, width=8, depth=1, waves=waves)
+        assert network(torch.zeros(4, channels), torch.zeros(4)).shape == (
+            4,
+            channels + sum(vocabularies) - len(vocabularies),
+        )
+
+
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(Refused, match=r"rows need a column; given are 0 of numbers and 0 others"):
         MixedColumns(Gaussian(FLOW), 0, ())
@@ -200,7 +219,9 @@ def test_what_makes_no_sense_is_refused():
         Columns()(GaussianOracle(PROCESS.values), X_0, Random(0), {})
     with pytest.raises(Refused, match=r"balance of 0 or more .* not -1 and 'bound'"):
         Columns(balance=-1)
-    with pytest.raises(Refused, match="table_mlp needs width, depth and embedding of at least 1"):
+    with pytest.raises(Refused, match=r"width, depth and embedding of at least 1, waves of 0 or more .* and 1 for 2"):
         TableMLP(1, (3, 3))
+    with pytest.raises(Refused, match=r"waves of 0 or more .* not 256, 4, 16, -1"):
+        TableMLP(2, (3,), waves=-1)
     with pytest.raises(Refused, match=r"this table_mlp takes rows of 5 columns, not items of \(4,\)"):
         TableMLP(5, (3,))(torch.zeros(2, 4), torch.zeros(2))

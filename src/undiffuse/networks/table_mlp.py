@@ -1,5 +1,6 @@
-"""A perceptron for rows of a table: categories are looked up, numbers stand beside them, and blocks add to both."""
+"""A perceptron for rows of a table: numbers and categories are embedded, column by column, and gated blocks add up."""
 
+import math
 from itertools import accumulate
 from typing import Any
 
@@ -12,17 +13,21 @@ from undiffuse.core.hidden import Drop
 from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.embeddings import Label, positional
 
+SLOWEST, FASTEST = 0.5, 8.0  # half periods of the first waves in a deviation: columns that go together need fine ones
+
 
 class TableMLP(nn.Module):
     """Rows x (batch, channels), c_time (batch,) -> (batch, numbers + sum(vocabularies)): `depth` residual blocks,
-    h + W silu(V norm(h) + time).
+    h + W (a silu(b)),  [a, b] = V norm(h) + U silu(time).
 
     The last len(vocabularies) columns of x hold token numbers, the `numbers` before them values; what comes out is one
     number for each of these and then the logits of one column behind the other's. Without vocabularies all columns are
     values, and it is a network for points.
-    embedding: numbers that a category is looked up as. dropout: of the blocks' inner features. classes: number of
-    classes, 0 for none. conditions: the vectors that it is told; given by the data, see `Told`.
-    Raises Refused for rows of another length, and for sizes below 1.
+    embedding: numbers that a category is looked up as, and that a number becomes beside itself: relu(A [x, sin(f x),
+    cos(f x)] + b) with `waves` frequencies f, A, b and f each column's own and learned (arXiv:2203.05556, sec. 3.3).
+    dropout: of the blocks' inner features. classes: number of classes, 0 for none. conditions: the vectors that it is
+    told; given by the data, see `Told`.
+    Raises Refused for rows of another length, for sizes below 1, and for fewer than 0 waves.
     """
 
     def __init__(
@@ -32,26 +37,29 @@ class TableMLP(nn.Module):
         classes: int = 0,
         width: int = 256,
         depth: int = 4,
+        waves: int = 8,
         embedding: int = 16,
         dropout: float = 0.0,
         conditions: Specs | None = None,
     ) -> None:
         super().__init__()
         numbers = channels - len(vocabularies)
-        if min(width, depth, embedding) < 1 or numbers < 0 or channels < 1:
+        if min(width, depth, embedding) < 1 or numbers < 0 or channels < 1 or waves < 0:
             raise Refused(
-                f"table_mlp needs width, depth and embedding of at least 1 and as many columns as vocabularies, not "
-                f"{width}, {depth}, {embedding} and {channels} for {len(vocabularies)}"
+                f"table_mlp needs width, depth and embedding of at least 1, waves of 0 or more and as many columns as "
+                f"vocabularies, not {width}, {depth}, {embedding}, {waves} and {channels} for {len(vocabularies)}"
             )
         self.channels, self.numbers, self.width, self.vocabularies = channels, numbers, width, tuple(vocabularies)
         firsts = list(accumulate(vocabularies, initial=0))[:-1]
         self.register_buffer("firsts", torch.tensor(firsts), persistent=False)
         self.table = nn.Embedding(sum(vocabularies), embedding) if vocabularies else None
-        self.enter = nn.Linear(numbers + embedding * len(vocabularies), width)
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = Label(classes, width)
-        self.told = Told(conditions or {}, width, "a table_mlp", ("vector",))
-        self.blocks = nn.ModuleList([Block(width, dropout) for _ in range(depth)])
+        self.numeric = Numeric(numbers, waves, embedding)
+        self.enter = nn.Linear(numbers + embedding * channels, width)
+        self.time_width = half = max(2, width // 2)  # numbers that the time and what is told beside it are
+        self.time = nn.Sequential(nn.Linear(half, half), nn.SiLU(), nn.Linear(half, half))
+        self.label = Label(classes, half)
+        self.told = Told(conditions or {}, half, "a table_mlp", ("vector",))
+        self.blocks = nn.ModuleList([Block(width, half, dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, numbers + sum(vocabularies))
         nn.init.zeros_(self.leave.weight)
@@ -61,30 +69,58 @@ class TableMLP(nn.Module):
         if x.ndim != 2 or x.shape[1] != self.channels:
             raise Refused(f"this table_mlp takes rows of {self.channels} columns, not items of {tuple(x.shape[1:])}")
         dtype = self.enter.weight.dtype
-        h = x[:, : self.numbers].to(dtype)
+        numbers = x[:, : self.numbers].to(dtype)
+        h = [numbers, self.numeric(numbers).flatten(1)]
         if self.table is not None:
             firsts: Any = self.firsts
-            h = torch.cat([h, self.table(x[:, self.numbers :].round().long() + firsts).flatten(1)], dim=1)
-        time = self.time(positional(c_time, self.width).to(dtype))
+            h.append(self.table(x[:, self.numbers :].round().long() + firsts).flatten(1))
+        time = self.time(positional(c_time, self.time_width).to(dtype))
         time = self.label(time, label, drop)
         added, _ = self.told.read(len(x), cond, drop)
-        time = time if added is None else time + added.to(time.dtype)
-        h = self.enter(h)
+        time = F.silu(time if added is None else time + added.to(time.dtype))
+        h = self.enter(torch.cat(h, dim=1))
         for block in self.blocks:
             h = block(h, time)
         return self.leave(F.silu(self.norm(h)))
 
 
-class Block(nn.Module):
-    """h + W dropout(silu(V norm(h) + U silu(time)))."""
+class Numeric(nn.Module):
+    """relu(A [x, sin(f x), cos(f x)] + b) of each number x of (batch, numbers): (batch, numbers, embedding)."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, numbers: int, waves: int, embedding: int) -> None:
         super().__init__()
+        self.waves = nn.Parameter(torch.empty(numbers, waves))
+        self.weight = nn.Parameter(torch.empty(numbers, 1 + 2 * waves, embedding))
+        self.bias = nn.Parameter(torch.zeros(numbers, 1, embedding))
+        with torch.no_grad():
+            self.waves.copy_(frequencies(waves))
+            self.weight.normal_(std=(1 + 2 * waves) ** -0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.T[:, :, None]  # (numbers, batch, 1), a product for each number
+        phase = x * self.waves[:, None]
+        features = torch.cat([x, phase.sin(), phase.cos()], dim=2)
+        return F.relu(torch.baddbmm(self.bias, features, self.weight)).transpose(0, 1)
+
+
+class Block(nn.Module):
+    """h + W dropout(a silu(b)),  [a, b] = V norm(h) + U time, two thirds of the width inside (arXiv:2002.05202)."""
+
+    def __init__(self, width: int, told: int, dropout: float) -> None:
+        super().__init__()
+        inside = max(1, 2 * width // 3)
         self.norm = nn.LayerNorm(width)
-        self.wide = nn.Linear(width, width)
-        self.told = nn.Linear(width, width)
+        self.wide = nn.Linear(width, 2 * inside)
+        self.told = nn.Linear(told, 2 * inside)
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, width)
+        self.out = nn.Linear(inside, width)
 
     def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        return h + self.out(self.dropout(F.silu(self.wide(self.norm(h)) + self.told(F.silu(time)))))
+        a, b = (self.wide(self.norm(h)) + self.told(time)).chunk(2, dim=1)
+        return h + self.out(self.dropout(a * F.silu(b)))
+
+
+def frequencies(count: int) -> Tensor:
+    """From SLOWEST to FASTEST half periods in a unit, evenly spaced in their logarithm, (count,)."""
+    steps = [SLOWEST * (FASTEST / SLOWEST) ** (i / max(1, count - 1)) for i in range(count)]
+    return torch.tensor([math.pi * step for step in steps])
