@@ -1,7 +1,7 @@
 """A table: CPU seconds of training and the quality they buy, by the program of today and by an earlier one.
 
     git worktree add /tmp/before COMMIT
-    python benchmarks/tables.py TABLE.csv --before /tmp/before [--seeds 3] [--pairs 3] [--set FIELD=VALUE ...]
+    python benchmarks/tables.py [TABLE.csv] --before /tmp/before [--seeds 3] [--pairs 3] [--set FIELD=VALUE ...]
 
 Each side trains by its own recipe of tables (`undiffuse train TABLE.csv`), one after the other, and judges its own
 samples by `undiffuse evaluate`, the mean over seeds beside the floor. Milliseconds a step are of short runs that
@@ -35,14 +35,16 @@ def cpu(source: Path, *words: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", help="a .csv file, or a recipe of a table")
-    parser.add_argument("--before", type=Path, required=True, help="a folder with an earlier version")
+    parser.add_argument("table", nargs="?", default="census", help="a .csv file, or a recipe of a table")
+    parser.add_argument("--before", type=Path, help="a folder with an earlier version; none: today's program alone")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("-n", type=int, default=4000, help="samples that are judged")
     parser.add_argument("--set", nargs="*", default=[], help="settings of both")
     given = parser.parse_args()
-    sides = {"before": given.before.resolve() / "src", "now": Path(__file__).parents[1] / "src"}
+    sides = {"now": Path(__file__).parents[1] / "src"}
+    if given.before:
+        sides = {"before": given.before.resolve() / "src", **sides}
     with tempfile.TemporaryDirectory() as folder:
 
         def train(side: str, name: str, *settings: str) -> float:
