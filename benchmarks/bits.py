@@ -17,9 +17,9 @@ import torch
 
 import undiffuse
 from undiffuse import likelihood
-from undiffuse.judging import sources
+from undiffuse.evaluation import sources
 from undiffuse.likelihood import Decoder
-from undiffuse.model.model import Model
+from undiffuse.models.diffusion import Model
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from undiffuse.jobs import train
 from undiffuse.training import checkpoint
 from undiffuse.training.loop import Training
+from undiffuse.training.start import train
 
 
 def prepare(folder: Path, run: str) -> Training:

@@ -20,8 +20,8 @@ import torch
 
 import undiffuse
 from undiffuse.codecs.text import UNKNOWN
-from undiffuse.judging import sources
-from undiffuse.model.control import met, understood
+from undiffuse.evaluation import sources
+from undiffuse.sampling.controls import met, understood
 
 
 def main() -> None:

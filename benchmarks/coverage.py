@@ -17,12 +17,11 @@ import torch
 from scipy.stats import f as fisher
 from torch import Tensor
 
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import VP
-from undiffuse.core.times import LogSNR
+from undiffuse.grids.log_snr import LogSNR
 from undiffuse.guidance.dps import DPS
 from undiffuse.guidance.inpaint import Inpaint
 from undiffuse.guidance.measurement import Measurement
@@ -32,6 +31,7 @@ from undiffuse.guidance.pigdm import PiGDM
 from undiffuse.guidance.repaint import RePaint
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.samplers.heun import Heun
+from undiffuse.schedules import VP
 
 MEAN = torch.tensor([0.5, -0.3, 0.1], dtype=torch.float64)
 COV = torch.tensor([[1.0, 0.6, 0.2], [0.6, 0.8, 0.3], [0.2, 0.3, 0.5]], dtype=torch.float64)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import undiffuse
 from undiffuse.guidance import ClassifierFree
-from undiffuse.model.precision import pick, place
+from undiffuse.networks.precision import pick, place
 from undiffuse.networks.unet import UNet
 
 diffusers: Any = importlib.import_module("diffusers")
@@ -65,7 +65,7 @@ def main() -> None:
             denoiser = undiffuse.Predictor(network, undiffuse.Gaussian(schedule), "noise").eval().requires_grad_(False)
             place(denoiser, pick(precision, torch.device("cpu"), denoiser), torch.device("cpu"))
             guided = ClassifierFree(denoiser, weight=WEIGHT)
-            times = undiffuse.times.Trailing()(schedule, options.steps)
+            times = undiffuse.grids.Trailing()(schedule, options.steps)
             levels = (-0.5 * schedule.log_snr(times)).exp()
             first = 3 * options.steps // 10  # the guided steps are 40 % of all, in the middle
             interval = (float(levels[first + 4 * options.steps // 10]), float(levels[first]))

@@ -29,16 +29,17 @@ from undiffuse import pictures
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.editing.measured import METHODS, STD
+from undiffuse.editing.inverse_problems import METHODS, STD
+from undiffuse.evaluation import sources
+from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.guidance.inpaint import Inpaint
 from undiffuse.guidance.measurement import Measurement
-from undiffuse.guidance.operators import Mask, Pool
 from undiffuse.guidance.repaint import RePaint
-from undiffuse.judging import sources
-from undiffuse.metrics.frechet import frechet
-from undiffuse.model.files import write_bytes
-from undiffuse.model.model import Model
-from undiffuse.model.plan import plan
+from undiffuse.models.diffusion import Model
+from undiffuse.operators.mask import Mask
+from undiffuse.operators.pool import Pool
+from undiffuse.sampling.plan import plan
+from undiffuse.storage.files import write_bytes
 
 Draw = Callable[[int], Tensor]  # seed -> encoded answers
 Change = Callable[[Sampler], tuple[Denoiser, Sampler]]

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 import torch.utils.tensorboard  # here, so that the processes that are killed do not each import it
 
-from undiffuse.jobs import train
 from undiffuse.training import checkpoint
+from undiffuse.training.start import train
 
 STEPS = 10
 TABLES: dict[str, Any] = {
@@ -28,7 +28,7 @@ TABLES: dict[str, Any] = {
     "codec": {"name": "whiten"},
     "schedule": {"name": "flow"},
     "network": {"name": "mlp", "width": 256, "depth": 3, "waves": 4},
-    "scales": {"name": "flow"},
+    "parameterization": {"name": "flow"},
     "objective": {"name": "denoising", "weighting": "snr_plus_one", "times": "stratified"},
     "conditions": {"label": {"drop": 0.2}},
     "train": {
@@ -73,7 +73,7 @@ def equal(one: Path, other: Path) -> bool:
     mine, theirs = (checkpoint.load(end)[0] if end else {} for end in ends)
     tensors = mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
     logs = [
-        [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in _log(run)]
+        [{k: v for k, v in line.items() if k not in ("seconds", "samples_per_second")} for line in _log(run)]
         for run in (one, other)
     ]
     return (

@@ -20,10 +20,10 @@ import undiffuse
 from undiffuse import likelihood
 from undiffuse.core import registry
 from undiffuse.data.dataset import Dataset
-from undiffuse.judging import sources
+from undiffuse.evaluation import sources
+from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.likelihood import Decoder
-from undiffuse.metrics.frechet import frechet
-from undiffuse.model.model import Model
+from undiffuse.models.diffusion import Model
 
 USUAL = [Path("runs") / f"digits-{name}" for name in ("d3pm-gaussian", "d3pm-mask", "d3pm-uniform", "ddpm")]
 

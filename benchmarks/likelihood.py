@@ -28,8 +28,8 @@ from torchdiffeq import odeint
 
 from undiffuse import likelihood
 from undiffuse.core.random import Random
-from undiffuse.judging.sources import open_data
-from undiffuse.model.model import load
+from undiffuse.evaluation.sources import open_data
+from undiffuse.models.diffusion import load
 
 BATCH = 256
 

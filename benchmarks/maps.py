@@ -17,9 +17,9 @@ import numpy as np
 
 import undiffuse
 from undiffuse import pictures
-from undiffuse.data.derived import derived
-from undiffuse.judging import sources
-from undiffuse.model.files import write_bytes
+from undiffuse.data.derived_conditions import derived
+from undiffuse.evaluation import sources
+from undiffuse.storage.files import write_bytes
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 import undiffuse
 from undiffuse import pictures
-from undiffuse.judging import sources
-from undiffuse.model.files import write_bytes
-from undiffuse.model.told import examples, tensors
+from undiffuse.conditions.declared import examples, tensors
+from undiffuse.evaluation import sources
+from undiffuse.storage.files import write_bytes
 
 WIDTH = 96  # of the space in which pictures and texts meet
 AMONG = 10

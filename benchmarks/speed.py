@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import undiffuse
-from undiffuse.model.precision import pick, place
+from undiffuse.networks.precision import pick, place
 from undiffuse.networks.unet import UNet
 
 diffusers: Any = importlib.import_module("diffusers")
@@ -71,12 +71,12 @@ def main() -> None:
         for precision in ("auto", "float32"):
             network = Timed(UNet.from_diffusers(Path(folder)))
             denoiser = (
-                undiffuse.Predictor(network, undiffuse.Gaussian(schedule), undiffuse.scales.Noise())
+                undiffuse.Predictor(network, undiffuse.Gaussian(schedule), undiffuse.parameterizations.Noise())
                 .eval()
                 .requires_grad_(False)
             )
             place(denoiser, pick(precision, torch.device("cpu"), denoiser), torch.device("cpu"))
-            times = undiffuse.times.Trailing()(schedule, options.steps)
+            times = undiffuse.grids.Trailing()(schedule, options.steps)
             images, reference = torch.zeros(()), torch.zeros(()).numpy()
             ratios, shares, mine, theirs = [], [], [], []
             for pair in range(options.pairs + 1):

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-METRICS = ("column_shapes", "column_pairs", "usefulness", "c2st")
+METRICS = ("column_shapes", "column_pairs", "tstr", "c2st")
 SHORT, LONG = 50, 250  # steps
 QUIET = ["train.checkpoint_every=0", "train.preview_every=0", "train.validate_every=0", "train.snapshots=0"]
 

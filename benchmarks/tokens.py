@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import undiffuse
-from undiffuse.core.categorical import mask
+from undiffuse.core.process.categorical import mask
 from undiffuse.networks.transformer import Transformer
 from undiffuse.objectives import Denoising
 
@@ -49,7 +49,7 @@ class Readout(nn.Module):
 def ours(network: nn.Module, vocabulary: int, length: int, steps: int) -> Tensor:
     process = undiffuse.Categorical(undiffuse.schedules.LogLinear(floor=0.0), mask(vocabulary + 1))
     denoiser = undiffuse.Classifier(network, process, vocabulary, "subs")
-    times = undiffuse.times.Even()(process.schedule, steps)
+    times = undiffuse.grids.Even()(process.schedule, steps)
     return undiffuse.sample(denoiser, (1, length), sampler=undiffuse.samplers.Ancestral(), times=times)
 
 

@@ -27,10 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import undiffuse
-from undiffuse.jobs import train
-from undiffuse.model.precision import pick
+from undiffuse.networks.precision import pick
 from undiffuse.networks.unet import UNet
 from undiffuse.training.loop import Training
+from undiffuse.training.start import train
 
 diffusers: Any = importlib.import_module("diffusers")
 
@@ -42,7 +42,7 @@ RECIPE: dict[str, Any] = {
     "codec": {"name": "pixels"},
     "schedule": {"name": "linear_beta"},
     "network": {"name": "unet", **NETWORK},
-    "scales": {"name": "noise"},
+    "parameterization": {"name": "noise"},
     "objective": {"name": "denoising", "weighting": "noise", "times": "uniform"},
     "train": {"steps": 10**6, "batch": BATCH, "lr": 1e-4, "checkpoint_every": 100, "preview_every": 0},
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 import undiffuse
 from undiffuse.core import registry
-from undiffuse.metrics.frechet import frechet
+from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.samplers import Ancestral
 
 

@@ -17,11 +17,11 @@ import numpy as np
 
 import undiffuse
 from undiffuse import pictures
-from undiffuse.judging import sources
-from undiffuse.metrics.cache import usual
-from undiffuse.metrics.judge import collect, find, judge_evidence
-from undiffuse.model.files import write_bytes
-from undiffuse.model.model import Model
+from undiffuse.evaluation import sources
+from undiffuse.evaluation.metrics.cache import usual
+from undiffuse.evaluation.metrics.judge import collect, find, judge_evidence
+from undiffuse.models.diffusion import Model
+from undiffuse.storage.files import write_bytes
 
 METRICS = ("agreement", "frechet", "precision_recall")
 

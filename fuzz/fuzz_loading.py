@@ -13,10 +13,11 @@ import atheris
 
 with atheris.instrument_imports(include=["undiffuse"]):  # pyright: ignore[reportAttributeAccessIssue]
     from undiffuse.core.errors import Refused
-    from undiffuse.model import files, parts
-    from undiffuse.model.model import FILE, load
-    from undiffuse.model.plain import parse_json
-    from undiffuse.model.recipe import Recipe
+    from undiffuse.models.diffusion import FILE, load
+    from undiffuse.recipes import build
+    from undiffuse.recipes.recipe import Recipe
+    from undiffuse.storage import files
+    from undiffuse.storage.strict_json import parse_json
 
 PLACE = Path(tempfile.mkdtemp(prefix="undiffuse-fuzz-"))
 
@@ -28,9 +29,9 @@ def one(content: bytes) -> None:
         match content[0] % 4 if content else 0:
             case 0:
                 (PLACE / "a.toml").write_bytes(rest)
-                parts.check(Recipe.find(PLACE / "a.toml"))
+                build.check(Recipe.find(PLACE / "a.toml"))
             case 1:
-                parts.check(Recipe.find("toy-2d").override([text]))
+                build.check(Recipe.find("toy-2d").override([text]))
             case 2:
                 (PLACE / FILE).write_bytes(rest)
                 load(PLACE / FILE)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from undiffuse.judging.record import history
-from undiffuse.judging.training_page import EXPECTED
-from undiffuse.model.files import write_json
+from undiffuse.evaluation.record import history
+from undiffuse.reports.training_page import EXPECTED
+from undiffuse.storage.files import write_json
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from undiffuse.core import registry
-from undiffuse.model.recipe import TABLES
-from undiffuse.model.settings import Train
+from undiffuse.recipes.recipe import TABLES
+from undiffuse.recipes.settings import Train
 
 SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 FOLDERS = ("cli", "codecs", "data", "jobs", "networks", "training", "tuning")

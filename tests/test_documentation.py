@@ -15,8 +15,8 @@ import typer.main
 import undiffuse
 from undiffuse.cli.main import app
 from undiffuse.core import registry
-from undiffuse.model import parts
-from undiffuse.model import recipe as recipes
+from undiffuse.recipes import build
+from undiffuse.recipes import recipe as recipes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,7 +42,7 @@ c = 0.5
 denoiser = undiffuse.oracles.GaussianOracle(process, cov=c**2)
 std = lambda t: float((process.schedule.alpha(t) ** 2 * c**2 + process.schedule.sigma(t) ** 2).sqrt())
 for steps in (16, 32, 64):
-    times = undiffuse.times.LogSNR()(process.schedule, steps)[:-1]  # without the last step, which lands on the guess
+    times = undiffuse.grids.LogSNR()(process.schedule, steps)[:-1]  # without the last step, which lands on the guess
     x = torch.ones(1, 1, dtype=torch.float64)
     *_, y = undiffuse.trajectory(denoiser, undiffuse.samplers.Midpoint(), x, times, random=undiffuse.Random(0))
     print(abs(float(y) - std(times[-1]) / std(times[0])))
@@ -100,14 +100,19 @@ for place, kind, stem in {[(place, *named(place)) for place in FILES]}:
         assert not stop.code
 print("@@ order")
 {ORDER}"""
-    parts = re.split(r"^@@ ", run(["-W", "error", "-c", script], extended), flags=re.MULTILINE)[1:]
-    return {place: lines for place, *lines in (part.splitlines() for part in parts)}
+    build = re.split(r"^@@ ", run(["-W", "error", "-c", script], extended), flags=re.MULTILINE)[1:]
+    return {place: lines for place, *lines in (part.splitlines() for part in build)}
 
 
 def named(place: str) -> tuple[str, str]:
     """The kind and the name of the component in a file of the documentation."""
     folder = Path(place).parent
-    kind = next(kind for kind, package in registry.KINDS.items() if Path("src", *package.split(".")) == folder)
+    kind = next(
+        name
+        for name, kind in registry.KINDS.items()
+        for package in kind.packages
+        if Path("src", "undiffuse", *package.split(".")) == folder
+    )
     return kind, Path(place).stem
 
 
@@ -158,7 +163,7 @@ def test_a_command_of_the_documentation_is_understood(line: str):
     if name == "train" and not str(options["recipe"]).startswith(("runs/", "my-")):
         recipe = recipes.Recipe.find(options["recipe"]).override(options.get("set") or options.get("settings") or [])
         if recipe["data"]["name"] in registry.names("data"):  # the others are files of the documentation
-            parts.check(recipe)
+            build.check(recipe)
 
 
 def test_every_recipe_is_documented_and_every_documented_recipe_exists():

@@ -9,28 +9,43 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from undiffuse import codecs, data, guidance, likelihood, networks, objectives, samplers
-    from undiffuse.core import oracles, registry, scales, schedules, times
-    from undiffuse.core.categorical import Categorical
-    from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
-    from undiffuse.core.distribution import Distribution, Joint, Normal, Tokens
-    from undiffuse.core.gaussian import Gaussian
+    from undiffuse import (
+        codecs,
+        data,
+        grids,
+        guidance,
+        likelihood,
+        networks,
+        objectives,
+        operators,
+        parameterizations,
+        samplers,
+        schedules,
+        time_distributions,
+    )
+    from undiffuse.core import oracles, registry
+    from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+    from undiffuse.core.distribution.distribution import Distribution
+    from undiffuse.core.distribution.joint import Joint
+    from undiffuse.core.distribution.normal import Normal
+    from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.noisy_classifier import NoisyClassifier
-    from undiffuse.core.process import Process
-    from undiffuse.core.product import Product
+    from undiffuse.core.process.categorical import Categorical
+    from undiffuse.core.process.gaussian import Gaussian
+    from undiffuse.core.process.process import Process
+    from undiffuse.core.process.product import Product
+    from undiffuse.core.process.transitions import Transitions
     from undiffuse.core.random import Random
     from undiffuse.core.sample import sample, trajectory
     from undiffuse.core.sampler import Sampler
     from undiffuse.core.schedule import Schedule
-    from undiffuse.core.transitions import Transitions
-    from undiffuse.jobs import train
-    from undiffuse.model.label_model import load_classifier
-    from undiffuse.model.model import Model, load
-    from undiffuse.model.recipe import Recipe
+    from undiffuse.models.classifier import load_classifier
+    from undiffuse.models.diffusion import Model, load
+    from undiffuse.recipes.recipe import Recipe
+    from undiffuse.training.start import train
 
 __all__ = [
     "Categorical",
-    "Classifier",
     "Denoiser",
     "Distribution",
     "Gaussian",
@@ -45,65 +60,70 @@ __all__ = [
     "Recipe",
     "Sampler",
     "Schedule",
+    "TokenPredictor",
     "Tokens",
     "Transitions",
     "__version__",
     "codecs",
     "data",
+    "grids",
     "guidance",
     "likelihood",
     "load",
     "load_classifier",
     "networks",
     "objectives",
+    "operators",
     "oracles",
+    "parameterizations",
     "registry",
     "sample",
     "samplers",
-    "scales",
     "schedules",
-    "times",
+    "time_distributions",
     "train",
     "trajectory",
 ]
 
 # name -> (module, name inside it; "" = the module itself)
 _HOME = {
-    "Categorical": ("core.categorical", "Categorical"),
-    "Classifier": ("core.denoiser", "Classifier"),
+    "Categorical": ("core.process.categorical", "Categorical"),
     "Denoiser": ("core.denoiser", "Denoiser"),
-    "Distribution": ("core.distribution", "Distribution"),
-    "Gaussian": ("core.gaussian", "Gaussian"),
-    "Joint": ("core.distribution", "Joint"),
-    "Model": ("model.model", "Model"),
+    "Distribution": ("core.distribution.distribution", "Distribution"),
+    "Gaussian": ("core.process.gaussian", "Gaussian"),
+    "Joint": ("core.distribution.joint", "Joint"),
+    "Model": ("models.diffusion", "Model"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
-    "Normal": ("core.distribution", "Normal"),
+    "Normal": ("core.distribution.normal", "Normal"),
     "Predictor": ("core.denoiser", "Predictor"),
-    "Process": ("core.process", "Process"),
-    "Product": ("core.product", "Product"),
+    "Process": ("core.process.process", "Process"),
+    "Product": ("core.process.product", "Product"),
     "Random": ("core.random", "Random"),
-    "Recipe": ("model.recipe", "Recipe"),
+    "Recipe": ("recipes.recipe", "Recipe"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
-    "Tokens": ("core.distribution", "Tokens"),
-    "Transitions": ("core.transitions", "Transitions"),
+    "TokenPredictor": ("core.denoiser", "TokenPredictor"),
+    "Tokens": ("core.distribution.tokens", "Tokens"),
+    "Transitions": ("core.process.transitions", "Transitions"),
+    "load": ("models.diffusion", "load"),
+    "load_classifier": ("models.classifier", "load_classifier"),
+    "sample": ("core.sample", "sample"),
+    "train": ("training.start", "train"),
+    "trajectory": ("core.sample", "trajectory"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),
+    "grids": ("grids", ""),
     "guidance": ("guidance", ""),
     "likelihood": ("likelihood", ""),
-    "load": ("model.model", "load"),
-    "load_classifier": ("model.label_model", "load_classifier"),
     "networks": ("networks", ""),
     "objectives": ("objectives", ""),
+    "operators": ("operators", ""),
     "oracles": ("core.oracles", ""),
+    "parameterizations": ("parameterizations", ""),
     "registry": ("core.registry", ""),
-    "sample": ("core.sample", "sample"),
     "samplers": ("samplers", ""),
-    "scales": ("core.scales", ""),
-    "schedules": ("core.schedules", ""),
-    "times": ("core.times", ""),
-    "train": ("jobs", "train"),
-    "trajectory": ("core.sample", "trajectory"),
+    "schedules": ("schedules", ""),
+    "time_distributions": ("time_distributions", ""),
 }
 
 

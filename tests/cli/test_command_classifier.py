@@ -12,9 +12,9 @@ from small_runs import SHORT, SMALL, trained
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.guidance import Classifier
-from undiffuse.model import parts
-from undiffuse.model.label_model import LabelModel, load_classifier
+from undiffuse.guidance import ClassifierGuidance
+from undiffuse.models.classifier import LabelModel, load_classifier
+from undiffuse.recipes import build
 from undiffuse.samplers import Ancestral
 
 Undiffuse = Callable[..., Any]
@@ -121,7 +121,7 @@ def test_samples_are_those_of_the_guidance_around_the_model_in_any_batch(
     model = undiffuse.load(plain, precision="float32")
     how: dict[str, Any] = {"label": list(range(5)), "classifier": classifier, "guidance": 20.0, "steps": 3}
     ours = model.sample(5, sampler=Ancestral(), **how)
-    guided = Classifier(model.denoiser, classifier.classifier, 20.0)
+    guided = ClassifierGuidance(model.denoiser, classifier.classifier, 20.0)
     z = undiffuse.sample(guided, (5, *model.shape), sampler=Ancestral(), steps=3, label=torch.arange(5))
     assert torch.equal(ours, model.codec.decode(z))
     assert torch.equal(model.sample(5, sampler=Ancestral(), batch=2, **how), ours)
@@ -162,11 +162,11 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
     with pytest.raises(Refused, match=r"reader holds a classifier of noisy samples, which draws none"):
         undiffuse.load(reader)
     cloud = undiffuse.load(points)
-    with pytest.raises(Refused, match=r"on noise .*EDM\(sigma_max=80.0\)\), and the model on .*Flow\(\)"):
+    with pytest.raises(Refused, match=r"on noise .*EDMSchedule\(sigma_max=80.0\)\), and .* on .*FlowSchedule\(\)"):
         cloud.sample(2, label=1, classifier=classifier)
     one = [*SMALL, "train.steps=1", "train.preview_every=0", "train.validate_every=0"]
     other = trained(tmp_path_factory, "digits", *one, "codec.name=whiten", "schedule.sigma_max=80.0")
-    with pytest.raises(Refused, match=r"trained on codec Pixels\(.*\), and the model on Whiten\("):
+    with pytest.raises(Refused, match=r"trained on codec PixelsCodec\(.*\), and the model on Whiten\("):
         undiffuse.load(other).sample(2, label=1, classifier=classifier)
     told = undiffuse.load(trained(tmp_path_factory, "digits", *one, "conditions.label.drop=0", "sampler.guidance=1"))
     with pytest.raises(Refused, match="the model needs 'label': it was trained with it always there"):
@@ -192,16 +192,16 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
 def test_recipes_that_are_half_a_classifier_are_refused(settings: list[str], message: str):
     recipe = undiffuse.Recipe.find("digits-classifier")
     with pytest.raises(Refused, match=message):
-        parts.check(recipe.override(settings))
+        build.check(recipe.override(settings))
 
 
 def test_a_classifier_without_labels_or_of_tokens_is_refused():
     tables = undiffuse.Recipe.find("digits-classifier").tables
     bare = {name: table for name, table in tables.items() if name != "conditions"}
     with pytest.raises(Refused, match=r"a classifier learns labels: write \[conditions.label\]"):
-        parts.check(undiffuse.Recipe("bare", bare))
+        build.check(undiffuse.Recipe("bare", bare))
     tokens = {**tables, "codec": {"name": "tokens"}, "process": {"name": "categorical"}}
     tokens |= {"schedule": {"name": "log_linear"}}
-    del tokens["scales"]
+    del tokens["parameterization"]
     with pytest.raises(Refused, match="network 'encoder' tells the classes of noisy values, not of tokens"):
-        parts.check(undiffuse.Recipe("tokens", tokens))
+        build.check(undiffuse.Recipe("tokens", tokens))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import undiffuse
-from undiffuse.judging.compare import best
+from undiffuse.evaluation.compare import best
 
 Undiffuse = Callable[..., Any]
 MORE = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=2"]

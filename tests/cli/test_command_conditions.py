@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import undiffuse
-from undiffuse.judging import nll
+from undiffuse.evaluation import nll
 
 Undiffuse = Callable[..., Any]
 
@@ -34,7 +34,7 @@ blocks = 1
 attention = []
 text_width = 8
 
-[scales]
+[parameterization]
 name = "edm"
 
 [objective]

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.digits import Digits
-from undiffuse.judging import wording
-from undiffuse.judging.charts import Line, chart, smooth
-from undiffuse.judging.evaluate import usual
-from undiffuse.judging.noise import linear
-from undiffuse.judging.sources import renumber
+from undiffuse.data.sources.digits import Digits
+from undiffuse.evaluation import wording
+from undiffuse.evaluation.error_by_noise import linear
+from undiffuse.evaluation.evaluate import usual
+from undiffuse.evaluation.sources import renumber
 from undiffuse.pictures import layout, telling
+from undiffuse.reports.charts import Line, chart, smooth
 
 Undiffuse = Callable[..., Any]
 
@@ -182,7 +182,7 @@ def test_a_table_names_its_worst_column(undiffuse_: Undiffuse):
     assert done.status == 0, done.err
     found = metrics(Path("there"))
     assert next(iter(found["columns"]["detail"]["columns"])) == "income"
-    assert {"energy", "sliced_wasserstein", "columns"} <= set(found)
+    assert {"energy_distance", "sliced_wasserstein", "columns"} <= set(found)
     assert re.search(r"Columns.*\n\s+income: 0.9|Columns.*\n\s+income: 1", done.out)
     assert not Path("there/closest.png").exists()
 
@@ -195,7 +195,7 @@ def test_a_table_names_its_worst_column(undiffuse_: Undiffuse):
         (["--features", "module:nowhere:net"], "cannot import nowhere"),
         (["--metrics", "frechet,recal"], "metrics has no 'recal'"),
         (["--metrics", "inception_score"], "it needs --features inception"),
-        (["--metrics", "columns"], "Columns does not apply here: it needs points or a table"),
+        (["--metrics", "columns"], "'columns' does not apply here: it needs points or a table"),
         (["--resize", "3"], "--resize 3: images can be brought to 8 ... 2048 pixels a side"),
         (["-n", "5"], "-n is for drawing them from a run"),
         (["-o", "a.npz"], "cannot write a.npz"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.drawing import places
+from undiffuse.storage import output_paths
 
 Undiffuse = Callable[..., Any]
 
@@ -87,11 +87,11 @@ def test_a_device_or_a_pipe_is_written_to_and_never_replaced(tmp_path: Path):
     heard: list[bytes] = []
     reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()))
     reader.start()
-    places.put(places.file(pipe, tmp_path, "samples.png"), b"abc")
+    output_paths.put(output_paths.file(pipe, tmp_path, "samples.png"), b"abc")
     reader.join()
     assert heard == [b"abc"]
     assert pipe.is_fifo()
-    places.put(places.file(Path(os.devnull), tmp_path, "samples.png"), b"abc")
+    output_paths.put(output_paths.file(Path(os.devnull), tmp_path, "samples.png"), b"abc")
     assert Path(os.devnull).is_char_device()
     assert os.listdir(tmp_path) == ["pipe.png"]
 
@@ -99,6 +99,6 @@ def test_a_device_or_a_pipe_is_written_to_and_never_replaced(tmp_path: Path):
 def test_a_terminal_gets_text_only(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    places.put(places.STDOUT, "größer\n".encode())
+    output_paths.put(output_paths.STDOUT, "größer\n".encode())
     with pytest.raises(Refused, match="a terminal shows text"):
-        places.put(places.STDOUT, b"\x89PNG")
+        output_paths.put(output_paths.STDOUT, b"\x89PNG")

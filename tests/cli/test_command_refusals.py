@@ -42,7 +42,7 @@ def refused(undiffuse_: Undiffuse, unchanged: Unchanged, tmp_path: Path) -> Call
         (["train", "digits", "--set", "train.steps=0"], r"train.steps must be at least 1, not 0"),
         (["train", "digits", "--set", "train.batch=-1"], r"train.batch must be at least 1, not -1"),
         (["train", "digits", "--set", "steps"], r"write table.field=value"),
-        (["train", "digits", "--set", "scales.name=noise", "schedule.name=flow"], r"alpha = 0.*velocity"),
+        (["train", "digits", "--set", "parameterization.name=noise", "schedule.name=flow"], r"alpha = 0.*velocity"),
         (["trian"], r"No such command 'trian'"),
         (["train"], r"Missing argument 'RECIPE\|DATA'"),
         (["train", "digits", "--stesp", "3"], r"No such option: --stesp"),
@@ -202,13 +202,13 @@ def test_the_systems_own_errors_are_said_in_one_line(undiffuse_: Undiffuse, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "grid.png")
 
-    monkeypatch.setattr("undiffuse.model.model.load", full)
+    monkeypatch.setattr("undiffuse.models.diffusion.load", full)
     done = undiffuse_("sample", "run")
     assert (done.status, done.err) == (2, "error: no space left on device (grid.png)\n")
 
 
 def test_an_error_of_the_program_is_not_blamed_on_the_person(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("undiffuse.model.model.load", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("undiffuse.models.diffusion.load", lambda *_, **__: 1 / 0)
     done = undiffuse_("sample", "run")
     assert done.status == 1
     assert "ZeroDivisionError" in done.err
@@ -220,7 +220,7 @@ def test_an_error_in_a_persons_own_code_is_said_to_be_there(
 ):
     (tmp_path / "mine.py").write_text("def load(*_, **__):\n    return len(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("undiffuse.model.model.load", __import__("mine").load)
+    monkeypatch.setattr("undiffuse.models.diffusion.load", __import__("mine").load)
     done = undiffuse_("sample", "run")
     assert done.status == 1
     assert "TypeError: object of type 'int' has no len()" in done.err
@@ -228,10 +228,10 @@ def test_an_error_in_a_persons_own_code_is_said_to_be_there(
 
 
 def test_an_error_of_this_program_names_the_line(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("undiffuse.model.saved.held", None)
+    monkeypatch.setattr("undiffuse.models.run.held", None)
     done = undiffuse_("show", Path(__file__).parent)
     assert done.status == 2
-    monkeypatch.setattr("undiffuse.model.recipe.names", None)
+    monkeypatch.setattr("undiffuse.recipes.recipe.names", None)
     done = undiffuse_("list", "recipes")
     assert "this is a bug in undiffuse, unless listing.py is yours, " in done.err
 
@@ -243,7 +243,7 @@ def test_memory_that_ran_out_is_no_bug(undiffuse_: Undiffuse, monkeypatch: pytes
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("undiffuse.model.model.load", full)
+    monkeypatch.setattr("undiffuse.models.diffusion.load", full)
     assert "error: there is not enough memory for this: ask for fewer" in undiffuse_("sample", "run").err
 
 
@@ -251,6 +251,6 @@ def test_interrupted(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("undiffuse.model.model.load", interrupt)
+    monkeypatch.setattr("undiffuse.models.diffusion.load", interrupt)
     done = undiffuse_("sample", "run")
     assert (done.status, done.err.strip()) == (130, "interrupted")

@@ -39,7 +39,7 @@ def test_arrays_hold_images_labels_and_seed_and_can_be_trained_on(undiffuse_: Un
     assert found["seed"] == 3
     assert found["classes"].tolist() == list("0123456789")
 
-    from undiffuse.data.file import File
+    from undiffuse.data.sources.file import File
 
     data = File("some.npz").load()
     assert data.x.shape == (12, 1, 8, 8)
@@ -169,15 +169,15 @@ def test_points_are_no_pictures_of_their_own(undiffuse_: Undiffuse, points: Path
 
 
 def test_a_setting_without_a_value_is_refused():
-    from undiffuse.drawing.draw import Wish
+    from undiffuse.sampling.request import SampleRequest
 
     with pytest.raises(Refused, match="cannot read the setting 'eta'"):
-        Wish(settings=["eta"])
+        SampleRequest(settings=["eta"])
 
 
 def drawn_by(shape: tuple[int, ...], dtype: str, seed: int = 0, **more: Any) -> Any:
     """Samples that are noise of this shape."""
-    from undiffuse.drawing.draw import Drawn
+    from undiffuse.sampling.request import Drawn
 
     random = np.random.default_rng(seed)
     low, high = {"uint8": (0, 256), "uint16": (0, 65536), "int16": (-32768, 32768)}.get(dtype, (0, 0))
@@ -193,8 +193,8 @@ def drawn_by(shape: tuple[int, ...], dtype: str, seed: int = 0, **more: Any) -> 
     ],
 )
 def test_image_files_lose_nothing(tmp_path: Path, shape: tuple[int, ...], dtype: str, ending: str):
-    from undiffuse.data.folder import Folder
-    from undiffuse.drawing.forms import FORMS, Form
+    from undiffuse.data.sources.folder import Folder
+    from undiffuse.sampling.file_formats import FORMS, Form
 
     drawn = drawn_by(shape, dtype)
     FORMS[Form.PNG].fits(shape[1:], dtype)
@@ -217,7 +217,7 @@ def test_image_files_lose_nothing(tmp_path: Path, shape: tuple[int, ...], dtype:
     ],
 )
 def test_what_a_form_cannot_hold_is_refused(form: str, shape: tuple[int, ...], dtype: str, message: str):
-    from undiffuse.drawing.forms import FORMS, Form
+    from undiffuse.sampling.file_formats import FORMS, Form
 
     with pytest.raises(Refused, match=message):
         FORMS[Form(form)].fits(shape, dtype)
@@ -226,7 +226,7 @@ def test_what_a_form_cannot_hold_is_refused(form: str, shape: tuple[int, ...], d
 @pytest.mark.parametrize("shape", [(4, 1), (4, 5), (4, 2, 16), (4, 3, 8, 8), (4, 1, 4, 8, 8)])
 @pytest.mark.parametrize("name", ["grid", "npz", "strip", "gif"])
 def test_every_shape_has_a_picture_a_film_and_arrays(tmp_path: Path, shape: tuple[int, ...], name: str):
-    from undiffuse.drawing.forms import FILMS, FORMS
+    from undiffuse.sampling.file_formats import FILMS, FORMS
 
     writer = {**FORMS, **FILMS}[name]  # type: ignore[dict-item]
     target = tmp_path / writer.name
@@ -256,9 +256,9 @@ def test_a_table_comes_back_as_a_table_with_its_names(undiffuse_: Undiffuse):
     exact = np.array([line.split(",")[:2] for line in lines[1:]], np.float64)  # what the data are, with 17 digits
     np.testing.assert_array_equal(exact, arrays(Path("a.npz"))["x"])
 
-    from undiffuse.data.table import Table
+    from undiffuse.data.sources.table import TableData
 
-    assert Table("runs/set/samples.csv", label="good").load().columns == ("small", "large")
+    assert TableData("runs/set/samples.csv", label="good").load().columns == ("small", "large")
     assert undiffuse_("sample", "runs/set", "-n", 6, "-o", "a.png").status == 0
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import undiffuse
-from undiffuse.data import door
-from undiffuse.judging import nll
+from undiffuse.data import resolve
+from undiffuse.evaluation import nll
 from undiffuse.likelihood import ode
 
 
@@ -31,7 +31,7 @@ def test_points_are_scored_in_their_own_units(undiffuse_: Any, points: Path):
 
 
 def test_images_are_scored_as_levels_with_their_labels(undiffuse_: Any, plain: Path):
-    digits = door.open("digits").take(np.arange(4))
+    digits = resolve.open("digits").take(np.arange(4))
     np.savez("few.npz", x=np.asarray(digits.x), label=np.asarray(digits.labels))
     done = undiffuse_("score", plain, "few.npz", "--bound")
     assert done.status == 0, done.err
@@ -42,7 +42,7 @@ def test_images_are_scored_as_levels_with_their_labels(undiffuse_: Any, plain: P
 
 
 def test_several_probes_and_draws_have_columns_of_their_own(undiffuse_: Any, plain: Path):
-    np.savez("few.npz", x=np.asarray(door.open("digits").take(np.arange(3)).x))
+    np.savez("few.npz", x=np.asarray(resolve.open("digits").take(np.arange(3)).x))
     options = ("--probes", 2, "--draws", 2, "--tolerance", 0.1, "--start", 0.9, "-o", "out.csv")
     done = undiffuse_("score", plain, "few.npz", *options)
     assert done.status == 0, done.err

@@ -70,7 +70,7 @@ with contextlib.redirect_stdout(said):
         try: main(words)
         except SystemExit as stop: assert not stop.code, words
 assert "parameters" in said.getvalue()
-from undiffuse.model.blueprint import blueprint
+from undiffuse.storage.blueprint import blueprint
 told = {{"channels": 3, "classes": 4, "dimensions": 1, "levels": 10, "near": 3, "text_width": 16, "noise_levels": 10}}
 for name in registry.names("networks"):
     network = registry.get("networks", name)

@@ -16,7 +16,7 @@ import pytest
 import undiffuse
 from undiffuse.cli import listing
 from undiffuse.cli.commands import spread
-from undiffuse.model import recipe as recipes
+from undiffuse.recipes import recipe as recipes
 
 Undiffuse = Callable[..., Any]
 SMALL = ("network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1", "train.batch=32")

@@ -10,20 +10,20 @@ import torch
 from undiffuse import pictures
 from undiffuse.codecs.identity import Identity
 from undiffuse.core.denoiser import Predictor
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.schedules import Harmonic
-from undiffuse.drawing.content import text
-from undiffuse.drawing.draw import Drawn, Wish, unroll, walked
-from undiffuse.judging.way import way
-from undiffuse.model.model import Model
-from undiffuse.model.recipe import Recipe
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.evaluation.drift_field import way
+from undiffuse.models.diffusion import Model
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.file_content import text
+from undiffuse.sampling.request import Drawn, SampleRequest, unroll, walked
+from undiffuse.schedules import Harmonic
 
 TABLES: dict[str, Any] = {
     "data": {"name": "swiss_roll"},
     "codec": {"name": "identity"},
     "schedule": {"name": "harmonic", "steps": 20},
     "network": {"name": "mlp"},
-    "scales": {"name": "data"},
+    "parameterization": {"name": "data"},
     "objective": {"name": "denoising"},
     "sampler": {"name": "ancestral", "steps": 20},
     "train": {"steps": 1},
@@ -47,7 +47,7 @@ def model() -> Model:
 
 def test_the_drift_points_to_the_guess_and_the_way_ends_in_it():
     x = np.tile(np.array([[0.5, -1.0]], np.float32), (50, 1))
-    wish, points = Wish(), model()
+    wish, points = SampleRequest(), model()
     path = unroll(points, 40, wish)
     found = way(points, x, path, walked(points, 40, wish))
     assert found is not None
@@ -65,7 +65,7 @@ def test_the_drift_points_to_the_guess_and_the_way_ends_in_it():
 
 def test_only_points_in_the_plane_have_such_a_picture():
     path = Drawn(np.zeros((3, 3), np.float32), None, (), 0, 0, 0)
-    assert way(model(), np.zeros((3, 3), np.float32), path, walked(model(), 3, Wish())) is None
+    assert way(model(), np.zeros((3, 3), np.float32), path, walked(model(), 3, SampleRequest())) is None
 
 
 def test_tokens_become_rows_of_squares():
@@ -92,9 +92,9 @@ def test_tokens_are_printed_as_digits_where_they_are():
 
 @pytest.mark.parametrize("ending", ["strip", "gif"])
 def test_the_way_of_tokens_is_a_picture_too(ending: str, tmp_path: Path):
-    from undiffuse.drawing import content
+    from undiffuse.sampling import file_content
 
     frames = np.random.default_rng(0).integers(0, 3, (5, 4, 6))
     drawn = Drawn(frames[-1], None, (), 0, 0, 0, frames=frames)
-    made = getattr(content, ending)(drawn)
+    made = getattr(file_content, ending)(drawn)
     assert made.startswith(b"\x89PNG" if ending == "strip" else b"GIF")

@@ -13,9 +13,9 @@ from small_runs import SHORT, SMALL
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.judging.label_accuracy import evaluate_classifier
-from undiffuse.judging.sources import of_run
-from undiffuse.model.label_model import load_classifier
+from undiffuse.evaluation.label_accuracy import evaluate_classifier
+from undiffuse.evaluation.sources import of_run
+from undiffuse.models.classifier import load_classifier
 
 SETTINGS = [*SHORT, *SMALL, "train.batch=8", "train.preview_every=0"]
 RANDOM = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def test_too_few_held_out_items_are_refused_before_anything_is_drawn(
     project: Path, undiffuse_: Any, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("undiffuse.judging.evaluate.draw", lambda *_: pytest.fail("it drew"))
+        patch.setattr("undiffuse.evaluation.evaluate.draw", lambda *_: pytest.fail("it drew"))
         told = undiffuse_("evaluate", project / "runs/few")
         few = undiffuse_("evaluate", project / "runs/few", "-n", 5, "--against", "digits")
     assert "the run held out 8 of 24 items, and judging needs 10" in told.err

@@ -11,7 +11,7 @@ import torch
 from undiffuse.codecs import codec as interface
 from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.identity import Identity
-from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten, moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -89,8 +89,8 @@ def test_encoding_does_not_touch_its_argument(name: str):
 
 
 def test_pixels_span_minus_one_to_one():
-    assert Pixels().encode(np.array([[0, 255]], np.uint8)).tolist() == [[-1.0, 1.0]]
-    codec = Pixels().fit(np.array([[-3.0, 5.0]], np.float32))
+    assert PixelsCodec().encode(np.array([[0, 255]], np.uint8)).tolist() == [[-1.0, 1.0]]
+    codec = PixelsCodec().fit(np.array([[-3.0, 5.0]], np.float32))
     assert codec.encode(np.array([[-3.0, 1.0, 5.0]], np.float32)).tolist() == [[-1.0, 0.0, 1.0]]
 
 
@@ -100,7 +100,7 @@ def test_pixels_span_minus_one_to_one():
 )
 def test_of_16_bit_integers_the_part_that_is_used_is_fitted(dtype: str, low: int, high: int):
     x = np.linspace(low, high, 4 * 64).round().astype(dtype).reshape(4, 1, 8, 8)
-    codec = Pixels().fit(x)
+    codec = PixelsCodec().fit(x)
     z = codec.encode(x)
     assert (float(z.min()), float(z.max()), codec.low, codec.high, codec.dtype) == (-1, 1, low, high, dtype)
     np.testing.assert_array_equal(codec.decode(z).numpy(), x)
@@ -108,7 +108,7 @@ def test_of_16_bit_integers_the_part_that_is_used_is_fitted(dtype: str, low: int
 
 
 def test_of_8_bit_all_levels_count():
-    codec = Pixels().fit(np.full((2, 1, 3, 3), 7, np.uint8))
+    codec = PixelsCodec().fit(np.full((2, 1, 3, 3), 7, np.uint8))
     assert (codec.low, codec.high) == (0, 255)
 
 
@@ -166,7 +166,7 @@ def test_a_range_and_moments_set_by_hand_are_what_counts():
 
 
 def test_what_lies_beyond_the_range_is_clipped_not_wrapped():
-    assert Pixels().decode(torch.tensor([[-1.3, 1.3]])).tolist() == [[0, 255]]
+    assert PixelsCodec().decode(torch.tensor([[-1.3, 1.3]])).tolist() == [[0, 255]]
     assert Identity("uint8").decode(torch.tensor([[-4.0, 300.0]])).tolist() == [[0, 255]]
     assert Whiten((100.0,), (50.0,), "uint8").decode(torch.tensor([[-9.0], [9.0]])).tolist() == [[0], [255]]
 
@@ -208,7 +208,7 @@ def test_moments_are_exact_where_the_mean_is_large_and_the_spread_small(dtype: s
 
 def test_mistakes_are_named():
     with pytest.raises(Refused, match=r"low = 2.0 is not below high = 1.0"):
-        Pixels(2.0, 1.0)
+        PixelsCodec(2.0, 1.0)
     with pytest.raises(Refused, match="not fitted: call fit"):
         Whiten().encode(points())
     with pytest.raises(Refused, match=r"fitted to 3 features, and x has shape \(5, 2\)"):
@@ -217,7 +217,7 @@ def test_mistakes_are_named():
         Whiten((0.0,), (0.0,))
 
 
-@pytest.mark.parametrize("codec", [Identity(), Pixels(), Whiten()], ids=lambda codec: type(codec).__name__)
+@pytest.mark.parametrize("codec", [Identity(), PixelsCodec(), Whiten()], ids=lambda codec: type(codec).__name__)
 def test_the_log_determinant_is_that_of_encoding(codec: Codec):
     """The derivative of each number, found by moving it."""
     x = np.random.default_rng(0).uniform(0, 200, (50, 3, 4)).astype(np.float32) * np.array(

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import door
-from undiffuse.data.beside import value
+from undiffuse.data import resolve
+from undiffuse.data.condition_files import value
 
 COUNT = 6
 
@@ -35,7 +35,7 @@ def arrays(tmp_path: Path) -> Path:
 
 def test_arrays_are_texts_vectors_and_images_and_stay_with_their_items(arrays: Path):
     named = {"text": "captions", "map": "maps", "vector": "styles", "age": "age"}
-    data = door.open(str(arrays), conditions=named)
+    data = resolve.open(str(arrays), conditions=named)
     told = data.conditions
     assert list(told) == ["label", *named]
     assert {name: (v.shape, v.dtype.kind) for name, v in told.items() if name != "label"} == {
@@ -55,7 +55,7 @@ def test_conditions_may_lie_in_files_of_their_own(arrays: Path, tmp_path: Path):
     (tmp_path / "texts.csv").write_text("file,text\n" + "".join(f'{i},"one, {i}"\n' for i in range(COUNT)))
     np.save(tmp_path / "more.npy", np.ones((COUNT, 2, 2)))
     named = {"text": str(tmp_path / "texts.csv"), "map": str(tmp_path / "more.npy")}
-    told = door.open(str(arrays), conditions=named).conditions
+    told = resolve.open(str(arrays), conditions=named).conditions
     assert told["text"].tolist() == [f"one, {i}" for i in range(COUNT)]
     assert (told["map"].shape, told["map"].dtype) == ((COUNT, 1, 2, 2), np.float32)
 
@@ -64,7 +64,7 @@ def test_items_that_are_left_out_take_their_conditions_with_them(tmp_path: Path)
     x = np.ones((4, 2), np.float32)
     x[1, 0] = np.nan
     np.savez(tmp_path / "some.npz", x=x, captions=np.array(list("abcd")))
-    data = door.open(str(tmp_path / "some.npz"), conditions={"text": "captions"}, skip_broken=True)
+    data = resolve.open(str(tmp_path / "some.npz"), conditions={"text": "captions"}, skip_broken=True)
     assert data.conditions["text"].tolist() == ["a", "c", "d"]
 
 
@@ -80,7 +80,7 @@ def test_items_that_are_left_out_take_their_conditions_with_them(tmp_path: Path)
 )
 def test_what_is_no_condition_of_the_items_is_refused(arrays: Path, named: dict[str, str], message: str):
     with pytest.raises(Refused, match=message):
-        door.open(str(arrays), conditions=named)
+        resolve.open(str(arrays), conditions=named)
 
 
 def test_other_dtypes_are_refused():
@@ -96,30 +96,30 @@ def test_images_have_texts_in_a_table_or_beside_them(tmp_path: Path):
         Image.fromarray(np.full((4, 4), 40 * i, np.uint8)).save(folder / name)
         (folder / name).with_suffix(".txt").write_text(f" picture {name}\n")
     (tmp_path / "captions.csv").write_text("file,text\nb/3.jpg,three\na/1.png,one\nb/2.png,two\n")
-    beside = door.open(str(folder), conditions={"text": "beside"})
+    beside = resolve.open(str(folder), conditions={"text": "beside"})
     assert beside.conditions["text"].tolist() == ["picture a/1.png", "picture b/2.png", "picture b/3.jpg"]
     assert beside.conditions["label"].tolist() == [0, 1, 1]
-    table = door.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
+    table = resolve.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
     assert table.conditions["text"].tolist() == ["one", "two", "three"]
     (folder / "b/3.txt").unlink()
     with pytest.raises(Refused, match=r"1 of 3 images have no text for 'text' beside them, such as .*3.txt"):
-        door.open(str(folder), conditions={"text": "beside"})
+        resolve.open(str(folder), conditions={"text": "beside"})
     (tmp_path / "captions.csv").write_text("file,text\nb/3.jpg,three\n")
     with pytest.raises(Refused, match="has no text for 2 of 3 images, such as a/1"):
-        door.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
+        resolve.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
     with pytest.raises(
         Refused, match=r"conditions.text = 'captions': write the path of a .csv or .json file, or beside"
     ):
-        door.open(str(folder), conditions={"text": "captions"})
+        resolve.open(str(folder), conditions={"text": "captions"})
 
 
 def test_columns_of_a_table_are_a_vector(tmp_path: Path):
     (tmp_path / "some.csv").write_text("a,b,kind,c\n1,2,x,3\n4,5,y,6\n")
     path = str(tmp_path / "some.csv")
-    data = door.open(path, label="kind", conditions={"size": ["c", "a"]})
+    data = resolve.open(path, label="kind", conditions={"size": ["c", "a"]})
     assert (np.asarray(data.x).tolist(), data.columns) == ([[2], [5]], ("b",))
     assert data.conditions["size"].tolist() == [[3, 1], [6, 4]]
-    some = door.open(path, label="kind", columns=["b", "c"], conditions={"size": ["a"]})
+    some = resolve.open(path, label="kind", columns=["b", "c"], conditions={"size": ["a"]})
     assert np.asarray(some.x).tolist() == [[2, 3], [5, 6]]
     for conditions, message in [
         ({"size": ["d"]}, "has no column 'd' for size"),
@@ -129,7 +129,7 @@ def test_columns_of_a_table_are_a_vector(tmp_path: Path):
         ({"label": ["a"]}, "conditions.label would be a second condition"),
     ]:
         with pytest.raises(Refused, match=message):
-            door.open(path, label="kind", conditions=conditions)
+            resolve.open(path, label="kind", conditions=conditions)
 
 
 def test_data_sets_of_an_hdf5_file_are_conditions(tmp_path: Path):
@@ -140,11 +140,11 @@ def test_data_sets_of_an_hdf5_file_are_conditions(tmp_path: Path):
     np.save(tmp_path / "age.npy", np.arange(3))
     path = str(tmp_path / "some.h5")
     named = {"text": "more/captions", "vector": "/styles", "age": str(tmp_path / "age.npy")}
-    told = door.open(path, conditions=named).conditions
+    told = resolve.open(path, conditions=named).conditions
     assert told["text"].tolist() == ["a", "zwölf", "c"]
     assert told["vector"].tolist() == [[0, 1], [2, 3], [4, 5]]
     assert told["age"].tolist() == [[0], [1], [2]]
     with pytest.raises(
         Refused, match=r"has no array 'style' for 'vector' \(did you mean 'styles'\?\); it has: more/captions"
     ):
-        door.open(path, conditions={"vector": "style"})
+        resolve.open(path, conditions={"vector": "style"})

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from undiffuse import jobs
+from undiffuse.conditions.declared import fitted, tensors
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.derived import derived
-from undiffuse.model.model import load
-from undiffuse.model.recipe import Recipe
-from undiffuse.model.settings import Condition
-from undiffuse.model.told import fitted, tensors
+from undiffuse.data.derived_conditions import derived
+from undiffuse.models.diffusion import load
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition
+from undiffuse.training import start as jobs
 
 
 def pictures(dtype: str = "uint8", channels: int = 1, count: int = 6) -> Dataset:

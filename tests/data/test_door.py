@@ -9,7 +9,7 @@ from PIL import Image
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.data import choice, door
+from undiffuse.data import recipe_for, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +38,16 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_every_kind_of_data_has_its_component(path: str, name: str):
-    assert door.table(path) == {"name": name, "path": path}
-    assert door.is_data(path)
+    assert resolve.table(path) == {"name": name, "path": path}
+    assert resolve.is_data(path)
 
 
 def test_the_hub_and_components_have_names():
-    assert door.table("hf:some/name") == {"name": "huggingface", "path": "some/name"}
-    assert door.table("moons") == {"name": "moons"}
-    assert len(door.open("moons", count=7)) == 7
-    assert door.open("photos", size=4).shape == (1, 4, 4)
-    assert [door.is_data(path) for path in ("hf:a", "digits", "run", "my.toml")] == [True, False, False, False]
+    assert resolve.table("hf:some/name") == {"name": "huggingface", "path": "some/name"}
+    assert resolve.table("moons") == {"name": "moons"}
+    assert len(resolve.open("moons", count=7)) == 7
+    assert resolve.open("photos", size=4).shape == (1, 4, 4)
+    assert [resolve.is_data(path) for path in ("hf:a", "digits", "run", "my.toml")] == [True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_the_hub_and_components_have_names():
 )
 def test_what_is_none_is_refused(path: str, message: str):
     with pytest.raises(Refused, match=message):
-        door.table(path)
+        resolve.table(path)
 
 
 def test_the_recipe_follows_the_shape_and_the_label():
-    photos, plain, table, points = (choice.recipe(path) for path in ("photos", "plain/", "t.csv", "points.npy"))
+    photos, plain, table, points = (recipe_for.recipe(path) for path in ("photos", "plain/", "t.csv", "points.npy"))
     assert (photos.name, photos["data"], photos["network"]["name"]) == (
         "photos", {"name": "folder", "path": "photos"}, "unet",
     )  # fmt: skip
@@ -75,10 +75,10 @@ def test_the_recipe_follows_the_shape_and_the_label():
     assert (plain["conditions"], "guidance" in plain["sampler"]) == ({}, False)
     assert (points["network"]["name"], points["conditions"]) == ("mlp", {})
     assert table["conditions"] == {}
-    labelled = choice.recipe("t.csv", ["data.label=kind", "train.steps=3"])
+    labelled = recipe_for.recipe("t.csv", ["data.label=kind", "train.steps=3"])
     assert ("label" in labelled["conditions"], labelled["train"]["steps"]) == (True, 3)
     with pytest.raises(Refused, match="is no data in a file; name a recipe"):
-        choice.recipe("moons")
+        recipe_for.recipe("moons")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_the_recipe_follows_the_shape_and_the_label():
     ],
 )
 def test_a_size_that_the_network_cannot_take_comes_with_one_that_it_can(path: str, settings: list[str], message: str):
-    chosen = choice.recipe(path, settings)
-    found = choice.misfit(chosen, registry.build("data", chosen["data"]).glance().shape)
+    chosen = recipe_for.recipe(path, settings)
+    found = recipe_for.misfit(chosen, registry.build("data", chosen["data"]).peek().shape)
     assert re.search(message, found) if message else found == ""

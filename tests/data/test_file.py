@@ -10,10 +10,10 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.data import stored
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.file import File
-from undiffuse.data.resize import Resize
+from undiffuse.data.images.resize import Resize
 from undiffuse.data.rows import Rows
-from undiffuse.data.source import Glance
+from undiffuse.data.source import Peek
+from undiffuse.data.sources.file import File
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (6, 5, 7), dtype=np.uint8)
@@ -132,7 +132,7 @@ def test_integers_are_tokens_once_their_vocabulary_is_said(tmp_path: Path, dtype
     x = RANDOM.integers(0, 2, (6, 5)).astype(dtype)
     source = File(stored_(tmp_path, x=x), vocabulary=2)
     data = source.load()
-    assert (data.kind, data.vocabulary, source.glance()) == ("tokens", 2, Glance((5,), False, tokens=True))
+    assert (data.kind, data.vocabulary, source.peek()) == ("tokens", 2, Peek((5,), False, tokens=True))
     assert data.x.dtype == {"uint8": np.uint8, "uint16": np.uint16, "bool": np.uint8}.get(dtype, np.int64)
     np.testing.assert_array_equal(data.x, x)
 
@@ -245,7 +245,7 @@ def test_axes_say_what_is_what(tmp_path: Path, axes: str, large: bool, monkeypat
     assert isinstance(data.x, Rows) == large
     moved = np.moveaxis(x, axes.index("C"), 1) if "C" in axes else x if axes == "NF" else x[:, None]
     np.testing.assert_array_equal(np.asarray(data.x), moved.astype(np.float32))
-    assert File(str(tmp_path / "x.npy"), axes=axes).glance() == Glance(data.shape, False)
+    assert File(str(tmp_path / "x.npy"), axes=axes).peek() == Peek(data.shape, False)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.decode import Images
-from undiffuse.data.folder import Folder
+from undiffuse.data.images.decode import Images
 from undiffuse.data.rows import Rows
-from undiffuse.data.source import Glance
+from undiffuse.data.source import Peek
+from undiffuse.data.sources.folder import Folder
 
 RANDOM = np.random.default_rng(0)
 
@@ -338,8 +338,8 @@ def test_a_glance_reads_one_image(tmp_path: Path):
     put(tmp_path / "a" / "a.png", pixels(6, 9))
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "b.png").write_bytes(b"none")
-    assert Folder(str(tmp_path)).glance() == Glance((3, 6, 9), True)
-    assert Folder(str(tmp_path), size=4, channels=1, labels="none").glance() == Glance((1, 4, 4), False)
+    assert Folder(str(tmp_path)).peek() == Peek((3, 6, 9), True)
+    assert Folder(str(tmp_path), size=4, channels=1, labels="none").peek() == Peek((1, 4, 4), False)
 
 
 def test_impossible_wishes_are_refused():

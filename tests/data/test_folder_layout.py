@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import choice, door, folder
+from undiffuse.data import recipe_for, resolve
 from undiffuse.data.check import check
-from undiffuse.data.decode import Images
-from undiffuse.data.folder import Folder
-from undiffuse.data.source import Glance
-from undiffuse.jobs import start
+from undiffuse.data.images.decode import Images
+from undiffuse.data.source import Peek
+from undiffuse.data.sources import folder
+from undiffuse.data.sources.folder import Folder
+from undiffuse.training import start
 
 
 def put(path: Path, array: np.ndarray | None = None) -> None:
@@ -48,7 +49,7 @@ def test_links_are_followed_and_every_folder_is_read_once(tmp_path: Path):
         "folders that were not read: above (the same folder as a folder above), again (the same folder as bird), "
         f"bird/up (the same folder as {data}), cat/round (the same folder as {data})"
     )
-    assert door.table(str(data))["name"] == "folder"
+    assert resolve.table(str(data))["name"] == "folder"
 
 
 def test_a_link_that_leads_nowhere_is_a_broken_image(tmp_path: Path):
@@ -91,7 +92,7 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, classes: tuple[str, 
     assert (len(val), val.classes, np.asarray(val.x).max(), dict(val.notes)) == (2 * each, classes, 2, {})
     assert (len(all_), all_.classes) == (6 * each, classes)
     assert none.classes == ("Test", "train", "val")
-    assert Folder(str(tmp_path)).glance().labelled == bool(classes)
+    assert Folder(str(tmp_path)).peek().labelled == bool(classes)
     with pytest.raises(Refused, match=r"has no folder 'vall' \(did you mean 'val'\?\); it has: Test, train, val"):
         Folder(str(tmp_path), split="vall").load()
     (tmp_path / "train").rename(tmp_path / "car")
@@ -140,8 +141,8 @@ def test_pages_are_said_and_become_items_or_frames(tmp_path: Path, caplog: pytes
     assert list(each.names)[2:4] == ["cat/a.tif[2]", "dog/b.tif[0]"]
     assert frames.x.shape == (2, 1, 3, 4, 6)
     assert frames.x[1, 0, :, 0, 0].tolist() == [3, 4, 5]
-    assert Folder(str(tmp_path), pages="frames").glance() == Glance((1, 3, 4, 6), True)
-    start.data(choice.recipe(str(tmp_path)).override(["train.held_out=0"]))
+    assert Folder(str(tmp_path), pages="frames").peek() == Peek((1, 3, 4, 6), True)
+    start.data(recipe_for.recipe(str(tmp_path)).override(["train.held_out=0"]))
     assert f"{tmp_path.name}: 2 of 2 files have 3 pages: only the first is read" in caplog.text
     put(tmp_path / "cat" / "c.png", levels[0])
     with pytest.raises(
@@ -162,7 +163,7 @@ def test_what_took_long_to_decode_is_kept_with_other_labels_if_these_change(
     wanted = Folder(str(tmp_path / "images"), labels=str(csv))
     first = wanted.load()
     assert not list(cache.iterdir())
-    monkeypatch.setattr("undiffuse.data.encoded.LONG", 0.0)
+    monkeypatch.setattr("undiffuse.data.images.encoded.LONG", 0.0)
     wanted.load()
     assert re.search(
         r"the decoded data are kept for the next time: 48 bytes in .* \(UNDIFFUSE_CACHE says where\)", caplog.text
@@ -174,6 +175,6 @@ def test_what_took_long_to_decode_is_kept_with_other_labels_if_these_change(
     csv.write_text("file,label\n0.png,b\n1.png,a\n2.png,c\n")
     assert (wanted.load().labels.tolist(), wanted.load().classes) == ([1, 0, 2], ("a", "b", "c"))  # pyright: ignore[reportOptionalMemberAccess]
     monkeypatch.undo()
-    monkeypatch.setattr("undiffuse.data.room._free", lambda _: 0)
-    monkeypatch.setattr("undiffuse.data.encoded.LONG", 0.0)
+    monkeypatch.setattr("undiffuse.data.decoded_cache._free", lambda _: 0)
+    monkeypatch.setattr("undiffuse.data.images.encoded.LONG", 0.0)
     assert len(Folder(str(tmp_path / "images")).load()) == 3  # without room it goes on as if nothing took long

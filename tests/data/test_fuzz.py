@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import door
+from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
 
 X = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
@@ -83,7 +83,7 @@ def refused_or_data(folder: Path, name: str, content: bytes) -> Dataset | None:
     path.write_bytes(content)
     fields = {"label": "kind"} if name == "x.csv" else {}
     try:
-        data = door.open(str(path.parent if "images" in name else path), **fields)
+        data = resolve.open(str(path.parent if "images" in name else path), **fields)
         data.describe()
     except Refused:
         return None

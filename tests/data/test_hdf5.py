@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.file import File
-from undiffuse.data.hdf5 import Hdf5
 from undiffuse.data.rows import Rows
-from undiffuse.data.source import Glance
+from undiffuse.data.source import Peek
+from undiffuse.data.sources.file import File
+from undiffuse.data.sources.hdf5 import Hdf5
 
 h5py = pytest.importorskip("h5py")
 RANDOM = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_it_is_what_a_numpy_file_is(path: str, fields: dict[str, Any], memory: s
     np.testing.assert_array_equal(data.conditions["label"], want.conditions["label"])
     assert data.classes == want.classes
     assert isinstance(data.x, Rows) == (memory == "100")
-    assert Hdf5(path, **fields).glance() == Glance(data.shape, True)
+    assert Hdf5(path, **fields).peek() == Peek(data.shape, True)
 
 
 def test_links_and_data_elsewhere_are_refused(tmp_path: Path, path: str):

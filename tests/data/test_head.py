@@ -11,8 +11,8 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.labels import column
-from undiffuse.data.table import Table
-from undiffuse.model.recipe import Recipe
+from undiffuse.data.sources.table import TableData
+from undiffuse.recipes.recipe import Recipe
 
 RANDOM = np.random.default_rng(0)
 LINES = "".join(f"{place},{a},{b},{c}\n" for place, (a, b, c) in zip(
@@ -27,7 +27,7 @@ WORDS = "".join(
 def load(folder: Path, text: str | bytes, **fields: Any) -> Dataset:
     path = folder / "set.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return Table(str(path), **fields).load()
+    return TableData(str(path), **fields).load()
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import door
-from undiffuse.data.huggingface import HuggingFace
+from undiffuse.data import resolve
 from undiffuse.data.rows import Rows
-from undiffuse.data.source import Glance
+from undiffuse.data.source import Peek
+from undiffuse.data.sources.huggingface import HuggingFace
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
 NAMES = ["ant", "bee"]
@@ -40,11 +40,11 @@ def saved(library: Any, tmp_path: Path) -> str:
 
 
 def test_a_saved_data_set_is_read_from_its_folder(saved: str):
-    assert door.table(saved) == {"name": "huggingface", "path": saved}
+    assert resolve.table(saved) == {"name": "huggingface", "path": saved}
     data = HuggingFace(saved).load()
     np.testing.assert_array_equal(np.asarray(data.x)[:, 0], IMAGES)
     assert (data.classes, data.conditions["label"].tolist()) == (("ant", "bee"), [0, 1] * 3)
-    assert HuggingFace(saved).glance() == Glance((1, 8, 8), True)
+    assert HuggingFace(saved).peek() == Peek((1, 8, 8), True)
     assert HuggingFace(saved, label="none", size=4).load().labels is None
 
 

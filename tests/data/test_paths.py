@@ -9,10 +9,10 @@ import pytest
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.data.derived import of_recipe
+from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.data.paths import absolute, located
 from undiffuse.data.source import Stored
-from undiffuse.model.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe
 
 TABLES: dict[str, Any] = {
     "codec": {"name": "identity"},

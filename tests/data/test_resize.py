@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.resize import Resize
+from undiffuse.data.images.resize import Resize
 
 RANDOM = np.random.default_rng(0)
 FILTERS = ["bicubic", "lanczos", "bilinear", "box", "hamming", "nearest"]

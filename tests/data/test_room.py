@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import room
-from undiffuse.data.room import Kept, budget, bytes_, find, gather
+from undiffuse.data import decoded_cache
+from undiffuse.data.decoded_cache import Decoded, budget, bytes_, find, gather
 from undiffuse.data.rows import Rows
 
 BLOCKS = [np.arange(12, dtype=np.float32).reshape(4, 3), np.full((2, 3), 7, np.float32)]
@@ -45,7 +45,7 @@ def test_blocks_become_one_array_wherever_they_go(
         names.extend("abcdef")
         beside["label"] = np.arange(6)
 
-    kept = gather(cache / "there", blocks(), most, Kept(np.empty(0), beside, names, {"a": 1}))
+    kept = gather(cache / "there", blocks(), most, Decoded(np.empty(0), beside, names, {"a": 1}))
     np.testing.assert_array_equal(np.asarray(kept.x), np.concatenate(BLOCKS))
     np.testing.assert_array_equal(kept.beside["label"], np.arange(6))
     assert ("".join(kept.names), kept.about) == ("abcdef", {"a": 1})
@@ -60,13 +60,13 @@ def test_what_fails_on_the_way_leaves_nothing(cache: Path, little: None):
         raise Refused("broken")
 
     with pytest.raises(Refused, match="broken"):
-        gather(cache / "there", blocks(), 60, Kept(np.empty(0)))
+        gather(cache / "there", blocks(), 60, Decoded(np.empty(0)))
     assert list(cache.iterdir()) == []
 
 
 def test_a_disk_without_room_is_refused_with_sizes(cache: Path, little: None):
     with pytest.raises(Refused, match=r"the decoded data take 1.2e\+0?3 TB|the decoded data take 1.2 PB|take 12 TB"):
-        gather(cache / "there", iter(BLOCKS), 10**12, Kept(np.empty(0)))
+        gather(cache / "there", iter(BLOCKS), 10**12, Decoded(np.empty(0)))
 
 
 def test_damaged_leftovers_are_refused_and_those_of_the_dead_removed(cache: Path, little: None):
@@ -75,9 +75,9 @@ def test_damaged_leftovers_are_refused_and_those_of_the_dead_removed(cache: Path
     for folder in (dead, alive):
         folder.mkdir()
     there = cache / "there"
-    gather(there, iter(BLOCKS), 60, Kept(np.empty(0)))
+    gather(there, iter(BLOCKS), 60, Decoded(np.empty(0)))
     assert (dead.exists(), alive.exists()) == (False, True)
-    (there / room.ITEMS).write_bytes(b"none")
+    (there / decoded_cache.ITEMS).write_bytes(b"none")
     with pytest.raises(Refused, match=r"is damaged .*: remove that folder"):
         find(there)
 

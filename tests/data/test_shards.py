@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import door
-from undiffuse.data.decode import Images
+from undiffuse.data import resolve
+from undiffuse.data.images.decode import Images
 from undiffuse.data.rows import Rows
-from undiffuse.data.shards import Shards
-from undiffuse.data.source import Glance
+from undiffuse.data.source import Peek
+from undiffuse.data.sources.shards import Shards
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
@@ -57,7 +57,7 @@ def test_images_and_labels_come_back_in_order(folder: Path, path: str):
     np.testing.assert_array_equal(data.x, IMAGES.transpose(0, 3, 1, 2))
     assert data.conditions["label"].tolist() == [i % 3 for i in range(12)]
     assert data.names[5] == "some/005"
-    assert Shards(f"{folder}{path}").glance() == Glance((3, 6, 5), True)
+    assert Shards(f"{folder}{path}").peek() == Peek((3, 6, 5), True)
 
 
 def test_one_shard_resized_without_labels(folder: Path):
@@ -184,10 +184,10 @@ def test_packed_shards_say_how_to_unpack_them(tmp_path: Path):
         tar.add(__file__, "0.png")
     for path in (packed, tmp_path):
         with pytest.raises(Refused, match=r"my data.tar.gz is packed.*`gunzip '.*my data.tar.gz'`"):
-            door.open(str(path))
+            resolve.open(str(path))
     packed.rename(tmp_path / "b.tar")
     with pytest.raises(Refused, match=r"b.tar is packed.*`mv .*b.tar .*b.tar.gz && gunzip .*b.tar.gz`"):
-        door.open(str(tmp_path))
+        resolve.open(str(tmp_path))
 
 
 def test_an_archive_that_ends_with_a_file_is_refused(folder: Path):

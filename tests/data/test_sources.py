@@ -5,12 +5,12 @@ import pytest
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.data.checkerboard import Checkerboard
-from undiffuse.data.digits import Digits
-from undiffuse.data.eight_gaussians import EightGaussians
-from undiffuse.data.moons import Moons
-from undiffuse.data.swiss_roll import SwissRoll
-from undiffuse.data.two_spirals import TwoSpirals
+from undiffuse.data.sources.digits import Digits
+from undiffuse.data.toys.checkerboard import Checkerboard
+from undiffuse.data.toys.eight_gaussians import EightGaussians
+from undiffuse.data.toys.moons import Moons
+from undiffuse.data.toys.swiss_roll import SwissRoll
+from undiffuse.data.toys.two_spirals import TwoSpirals
 
 STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table", "text"]
 TOYS = ["checkerboard", "eight_gaussians", "moons", "swiss_roll", "two_spirals"]

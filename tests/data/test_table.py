@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import lines
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.rows import Rows
-from undiffuse.data.source import Glance
-from undiffuse.data.table import Table
+from undiffuse.data.source import Peek
+from undiffuse.data.sources.table import TableData
+from undiffuse.data.tables import csv_reader
 
 NUMBERS = np.array([[1, -2.5, 3e4], [0.1, 5, 6], [7, 8, 9.25]], np.float32)
 WORDS = ["cat", "dog", "cat"]
@@ -20,7 +20,7 @@ WORDS = ["cat", "dog", "cat"]
 def load(folder: Path, text: str | bytes, **fields: Any) -> Dataset:
     path = folder / "set.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return Table(str(path), **fields).load()
+    return TableData(str(path), **fields).load()
 
 
 def written(delimiter: str = ",", head: bool = True, label: bool = False, end: str = "\n", quote: str = "") -> str:
@@ -69,7 +69,7 @@ def test_a_column_of_words_is_the_label(tmp_path: Path, head: bool, label: str, 
     np.testing.assert_array_equal(data.x, NUMBERS)
     assert (data.classes, data.conditions["label"].tolist()) == (("cat", "dog"), [0, 1, 0])
     assert data.columns == (("a", "b", "c") if head else ())
-    assert Table(str(tmp_path / "set.csv"), label=label).glance() == Glance((3,), True)
+    assert TableData(str(tmp_path / "set.csv"), label=label).peek() == Peek((3,), True)
 
 
 def test_columns_are_chosen_in_their_order_and_numbers_may_be_labels(tmp_path: Path):
@@ -87,7 +87,7 @@ def test_a_split_of_a_table_is_that_of_the_array(tmp_path: Path):
 
 @pytest.mark.parametrize("size", [7, 40, 10**6])
 def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch, little: None):
-    monkeypatch.setattr(lines, "BLOCK", size)
+    monkeypatch.setattr(csv_reader, "BLOCK", size)
     text = "a,b\n" + "".join(f"{i},{-i}\n" + "\n" * (i % 3 == 0) for i in range(50))
     data = load(tmp_path, text)
     assert isinstance(data.x, Rows)
@@ -158,17 +158,17 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path: Path, text: Any, field
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lines, "BLOCK", 100)
-    monkeypatch.setattr(lines, "LONGEST", 1000)
+    monkeypatch.setattr(csv_reader, "BLOCK", 100)
+    monkeypatch.setattr(csv_reader, "LONGEST", 1000)
     with pytest.raises(Refused, match="more than 1000 bytes in a line near line 1: is it a table"):
         load(tmp_path, "1," * 5000)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(Refused, match=r"there is no file .*none.csv$"):
-        Table(str(tmp_path / "none.csv")).load()
+        TableData(str(tmp_path / "none.csv")).load()
     with pytest.raises(Refused, match=r"there is no file .* \(a folder: use --set data.name=folder\)"):
-        Table(str(tmp_path)).load()
+        TableData(str(tmp_path)).load()
 
 
 def test_constant_columns_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -7,7 +7,7 @@ import pytest
 from tiny_texts import LINES, TINY
 
 from undiffuse.cli.main import main
-from undiffuse.jobs import train
+from undiffuse.training.start import train
 
 Undiffuse = Callable[..., str]
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP
 from undiffuse.guidance import Clamp, GradientControl
 from undiffuse.guidance.controls import Keyword, Length, Pattern
-from undiffuse.model.consensus import consensus, edits
-from undiffuse.model.control import met
 from undiffuse.samplers import DDIM, Ancestral
+from undiffuse.sampling.controls import met
+from undiffuse.sampling.minimum_bayes_risk import consensus, edits
+from undiffuse.schedules import VP
 
 LOG_PROBS = (3 * Random(5).normal((2, 3, 3), dtype=torch.float64)).log_softmax(-1)
 ALLOWED = torch.tensor([[True, False, True], [False, True, False]])

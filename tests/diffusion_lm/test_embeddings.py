@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse import likelihood
-from undiffuse.core.embedded import Embedded, misread
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.heads.embeddings import EmbeddingPredictor, misread
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP, Sqrt
 from undiffuse.networks.sequence_transformer import SequenceTransformer
 from undiffuse.objectives import DiffusionLM
+from undiffuse.schedules import VP, Sqrt
 
 T = 2000
 
@@ -30,10 +30,10 @@ class Guesses(nn.Module):
         return self.value.expand_as(x)
 
 
-def table(values: Any, network: nn.Module | None = None, steps: int = T) -> Embedded:
+def table(values: Any, network: nn.Module | None = None, steps: int = T) -> EmbeddingPredictor:
     """A denoiser with these embeddings, (vocabulary, width)."""
     rows = torch.tensor(values)
-    found = Embedded(network or Guesses(), Gaussian(Sqrt(steps=steps)), "data", *rows.shape)
+    found = EmbeddingPredictor(network or Guesses(), Gaussian(Sqrt(steps=steps)), "data", *rows.shape)
     with torch.no_grad():
         found.table.copy_(rows)
     return found
@@ -135,7 +135,7 @@ def test_a_bound_needs_the_tables_tokens():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Embedded(Guesses(), Gaussian(VP()), "data", 3, 2), "take one with steps, such as sqrt"),
+        (lambda: EmbeddingPredictor(Guesses(), Gaussian(VP()), "data", 3, 2), "take one with steps, such as sqrt"),
         (lambda: table([[1.0]]), "2 tokens and 1 number each, or more, not 1 and 1"),
         (lambda: DiffusionLM(cross_entropy=-1.0), "a weight of cross_entropy of 0 or more, not -1"),
         (

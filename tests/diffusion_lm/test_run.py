@@ -12,15 +12,15 @@ from tiny_texts import TINY
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.data.text import Text
-from undiffuse.drawing.draw import Wish, draw
-from undiffuse.jobs import train
-from undiffuse.judging import nll, sources
-from undiffuse.judging.training_page import read
-from undiffuse.judging.verdicts import verdicts
-from undiffuse.model.control import met, understood
-from undiffuse.model.recipe import Recipe
-from undiffuse.training.blame import Collapsed
+from undiffuse.data.sources.text import TextData
+from undiffuse.evaluation import nll, sources
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.reports.training_page import read
+from undiffuse.reports.verdicts import verdicts
+from undiffuse.sampling.controls import met, understood
+from undiffuse.sampling.request import SampleRequest, draw
+from undiffuse.training.diagnose import Collapsed
+from undiffuse.training.start import train
 
 
 def texts(model: Any, x: Any) -> list[str]:
@@ -152,14 +152,14 @@ def test_models_without_embeddings_refuse_control_clamp_and_choice(tmp_path: Pat
     with pytest.raises(Refused, match="needs a model of embeddings, as text-diffusion-lm trains"):
         model.sample(1, threshold="nearest")
     with pytest.raises(Refused, match="mbr = 3 chooses among texts, and this run makes none"):
-        draw(model, 1, Wish(mbr=3))
+        draw(model, 1, SampleRequest(mbr=3))
 
 
 def test_pieces_of_a_line_are_of_all_lengths_and_end_with_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.txt").write_text("fellow citizens of the senate " * 60, encoding="utf-8")
-    words = Text(str(tmp_path / "a.txt"), tokens="words", length=8, packing="pad", shortest=3).load()
+    words = TextData(str(tmp_path / "a.txt"), tokens="words", length=8, packing="pad", shortest=3).load()
     assert {len(text.split()) for text in words.texts(len(words))} >= {3, 4, 5, 6, 7, 8}
     assert " ".join(words.texts(len(words))) == ("fellow citizens of the senate " * 60).strip()
-    letters = Text(str(tmp_path / "a.txt"), length=24, packing="pad", shortest=10).load()
+    letters = TextData(str(tmp_path / "a.txt"), length=24, packing="pad", shortest=10).load()
     assert " ".join(letters.texts(len(letters))).strip() == ("fellow citizens of the senate " * 60).strip()

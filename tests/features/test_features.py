@@ -10,10 +10,10 @@ import torch
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.data.digits import Digits
-from undiffuse.features.choice import choose
-from undiffuse.features.images import resize, span, unit
-from undiffuse.features.scale import moments, scaled
+from undiffuse.data.sources.digits import Digits
+from undiffuse.evaluation.features.choice import choose
+from undiffuse.evaluation.features.images import resize, span, unit
+from undiffuse.evaluation.features.scale import moments, scaled
 
 GREY = Digits().load().x[:40]
 POINTS = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32) * [1, 2, 3, 0, 5] + 7

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.digits import Digits
-from undiffuse.features import download, inception
-from undiffuse.features.choice import choose
-from undiffuse.features.download import fetch
-from undiffuse.judging import wording
-from undiffuse.metrics.judge import judge
+from undiffuse.data.sources.digits import Digits
+from undiffuse.evaluation import wording
+from undiffuse.evaluation.features import download, inception
+from undiffuse.evaluation.features.choice import choose
+from undiffuse.evaluation.features.download import fetch
+from undiffuse.evaluation.metrics.judge import judge
 
 GREY = Digits().load().x
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.categorical import Categorical, uniform
-from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
-from undiffuse.core.distribution import Normal
+from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import EDM, VP, LogLinear
 from undiffuse.guidance import Autoguidance, ClassifierFree
 from undiffuse.samplers import DDIM
+from undiffuse.schedules import VP, EDMSchedule, LogLinear
 
 
 class Counted(nn.Module):
@@ -63,7 +63,7 @@ def test_outside_the_interval_there_is_no_second_call_and_no_guidance():
 
 def test_an_interval_is_a_matter_of_the_noise_level_whatever_the_schedule_and_the_grid():
     calls: dict[str, int] = {}
-    for schedule in (VP(), EDM()):
+    for schedule in (VP(), EDMSchedule()):
         network = Counted()
         denoiser = Predictor(network, Gaussian(schedule), "data")
         guided = ClassifierFree(denoiser, weight=2.0, interval=(0.5, 5.0))
@@ -71,7 +71,7 @@ def test_an_interval_is_a_matter_of_the_noise_level_whatever_the_schedule_and_th
         for t in times:
             guided(X, t, label=LABEL)
         calls[type(schedule).__name__] = sum(network.calls)
-    assert calls["VP"] == calls["EDM"] > 25 * 3
+    assert calls["VP"] == calls["EDMSchedule"] > 25 * 3
 
 
 def test_times_of_a_batch_are_guided_one_by_one():
@@ -128,7 +128,7 @@ def test_autoguidance_with_itself_is_the_model_and_with_another_is_the_line_thro
     guided: Any = Autoguidance(Means(good), Means(bad), weight=2.0)(X, 0.5)
     torch.testing.assert_close(guided.mean, 2 * good_guess.mean - bad_guess.mean)
     with pytest.raises(Refused, match="needs a reference with the model's own process"):
-        Autoguidance(good, GaussianOracle(Gaussian(EDM())))
+        Autoguidance(good, GaussianOracle(Gaussian(EDMSchedule())))
 
 
 def test_the_guided_guess_keeps_the_conditional_one_s_fraction_and_moves_the_mean_only():
@@ -180,7 +180,7 @@ def test_numbers_that_mean_nothing_are_refused():
         def forward(self, x: Tensor, c_time: Tensor, label: Any = None, drop: Any = None) -> Tensor:
             return torch.zeros(*x.shape, 3)
 
-    tokens = Classifier(Logits(), Categorical(LogLinear(), uniform(3)))
+    tokens = TokenPredictor(Logits(), Categorical(LogLinear(), uniform(3)))
     for extra, name in (({"rescale": 0.5}, "rescale"), ({"parallel": 0.5}, "parallel")):
         with pytest.raises(Refused, match=f"{name}.*for guesses of values"):
             ClassifierFree(tokens, weight=2.0, **extra)(torch.zeros(2, 4, dtype=torch.long), 0.5, label=LABEL[:2])

@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.schedules import EDM, VP, LinearBeta
-from undiffuse.core.times import Even, Karras
-from undiffuse.guidance import Classifier, Energy, Experts, Given, MeanShift, Threshold
+from undiffuse.grids.even import Even
+from undiffuse.grids.karras import Karras
+from undiffuse.guidance import ClassifierGuidance, Composition, EnergyGuidance, FixedConditions, MeanShift, Threshold
 from undiffuse.samplers import DDIM, Ancestral, Heun
+from undiffuse.schedules import VP, EDMSchedule, LinearBeta
 
 PROCESS = Gaussian(VP())
 MEANS, WEIGHTS = torch.tensor([[-1.0, 0.5], [1.0, 0.0]], dtype=torch.float64), (0.3, 0.7)
@@ -48,7 +49,7 @@ def exact_classifier(process: Gaussian) -> Any:
 def test_an_exact_classifier_with_weight_one_gives_the_exact_conditional_guess(t: Any):
     x_t = Random(1).normal((5, 2), dtype=torch.float64)
     label = torch.tensor([0, 1, 0, 1, 0])
-    guided: Any = Classifier(mixture(PROCESS), exact_classifier(PROCESS))(x_t, t, label=label)
+    guided: Any = ClassifierGuidance(mixture(PROCESS), exact_classifier(PROCESS))(x_t, t, label=label)
     for k in (0, 1):
         wanted: Any = one(PROCESS, k)(x_t, t)
         torch.testing.assert_close(guided.mean[label == k], wanted.mean[label == k], atol=1e-10, rtol=0)
@@ -57,7 +58,7 @@ def test_an_exact_classifier_with_weight_one_gives_the_exact_conditional_guess(t
 def test_what_a_classifier_does_not_guide():
     oracle, x_t = mixture(PROCESS), Random(1).normal((3, 2), dtype=torch.float64)
     label, drop = torch.tensor([0, 0, 0]), torch.tensor([False, True, False])
-    guided = Classifier(oracle, exact_classifier(PROCESS), interval=(0.1, 1.0))
+    guided = ClassifierGuidance(oracle, exact_classifier(PROCESS), interval=(0.1, 1.0))
     plain: Any = oracle(x_t, 0.2)
     for t, cond in ((0.9, {"label": label}), (0.2, {})):
         assert torch.equal(guided(x_t, t, **cond).mean, oracle(x_t, t).mean)
@@ -88,7 +89,7 @@ def test_the_two_forms_of_classifier_guidance_agree_as_steps_grow():
     for steps in (25, 125):
         shifted = MeanShift(Ancestral(), exact_classifier(process))
         mine = sample(mixture(process), (64, 2), sampler=shifted, steps=steps, label=label)
-        guided = Classifier(mixture(process), exact_classifier(process))
+        guided = ClassifierGuidance(mixture(process), exact_classifier(process))
         other = sample(guided, (64, 2), sampler=Ancestral(), steps=steps, label=label)
         gaps.append(float((mine - other).abs().mean()))
     assert gaps[1] < 0.3 * gaps[0]
@@ -112,7 +113,7 @@ def test_a_linear_energy_moves_a_gaussian_guess_by_its_covariance():
     a = torch.tensor([0.7, -0.4], dtype=torch.float64)
     x_t = Random(1).normal((5, 2), dtype=torch.float64)
     for t in (0.1, 0.5, 0.9):
-        guided: Any = Energy(GaussianOracle(PROCESS, 0.0, cov), lambda x: (x * a).sum(1))(x_t, t)
+        guided: Any = EnergyGuidance(GaussianOracle(PROCESS, 0.0, cov), lambda x: (x * a).sum(1))(x_t, t)
         wanted: Any = GaussianOracle(PROCESS, cov @ a, cov)(x_t, t)
         torch.testing.assert_close(guided.mean, wanted.mean, atol=1e-10, rtol=0)
 
@@ -120,13 +121,13 @@ def test_a_linear_energy_moves_a_gaussian_guess_by_its_covariance():
 def test_an_energy_s_interval_conditions_and_mistakes():
     oracle, x_t = GaussianOracle(PROCESS, 0.0, 0.5), Random(1).normal((3, 2), dtype=torch.float64)
     wanted = torch.tensor([1.0, 2.0, 3.0]).double()
-    guided = Energy(oracle, lambda x, aim: -(x.sum(1) - aim).square(), reads=("aim",), interval=(0.0, 5.0))
+    guided = EnergyGuidance(oracle, lambda x, aim: -(x.sum(1) - aim).square(), reads=("aim",), interval=(0.0, 5.0))
     assert torch.equal(guided(x_t, 0.9, aim=wanted).mean, oracle(x_t, 0.9).mean)
     assert not torch.allclose(guided(x_t, 0.3, aim=wanted).mean, oracle(x_t, 0.3).mean)
     with pytest.raises(Refused, match=r"the score must give one number a sample, shape \(3,\), not \(3, 2\)"):
-        Energy(oracle, lambda x: x)(x_t, 0.3)
+        EnergyGuidance(oracle, lambda x: x)(x_t, 0.3)
     with pytest.raises(Refused, match="the score is not differentiable"):
-        Energy(oracle, lambda x: x.sum(1).round().long().double())(x_t, 0.3)
+        EnergyGuidance(oracle, lambda x: x.sum(1).round().long().double())(x_t, 0.3)
 
 
 class Fixed(GaussianOracle):
@@ -186,18 +187,18 @@ def test_experts_add_up_what_each_moves():
             return super().__call__(x_t, t).mean_only()
 
     plain = [Means(PROCESS, m, 0.5) for m in (0.0, 1.0, -2.0)]
-    guess: Any = Experts(plain[0], plain[1:], (0.7, 1.5))(x_t, 0.5)
+    guess: Any = Composition(plain[0], plain[1:], (0.7, 1.5))(x_t, 0.5)
     torch.testing.assert_close(guess.mean, means[0] + 0.7 * (means[1] - means[0]) + 1.5 * (means[2] - means[0]))
-    exact: Any = Experts(base, (first, second))(x_t, 0.5)  # equal variances: precisions add up to the same
+    exact: Any = Composition(base, (first, second))(x_t, 0.5)  # equal variances: precisions add up to the same
     torch.testing.assert_close(exact.mean, means[1] + means[2] - means[0])
     with pytest.raises(Refused, match="one weight an expert"):
-        Experts(base, (first,), (1.0, 2.0))
+        Composition(base, (first,), (1.0, 2.0))
 
 
 def test_the_sum_of_guesses_is_not_the_product_of_experts():
     """The chain of three states with correlation 0.8 (two pairs that share the middle): METHODS of composition."""
     rho = 0.8
-    process = Gaussian(EDM())
+    process = Gaussian(EDMSchedule())
     pair = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
 
     class Sum(GaussianOracle):
@@ -224,17 +225,17 @@ def test_given_fixes_a_condition_and_refuses_a_second():
             return Normal(label[:, None].to(x_t).expand_as(x_t))
 
     x_t = torch.zeros(3, 2)
-    assert torch.equal(Given(Told(PROCESS), label=4)(x_t, 0.5).mean, torch.full((3, 2), 4.0))
-    each = Given(Told(PROCESS), label=torch.tensor([1, 2, 3]))(x_t, 0.5).mean
+    assert torch.equal(FixedConditions(Told(PROCESS), label=4)(x_t, 0.5).mean, torch.full((3, 2), 4.0))
+    each = FixedConditions(Told(PROCESS), label=torch.tensor([1, 2, 3]))(x_t, 0.5).mean
     assert torch.equal(each[:, 0], torch.tensor([1.0, 2.0, 3.0]))
     with pytest.raises(Refused, match="the condition 'label' is given twice"):
-        Given(Told(PROCESS), label=4)(x_t, 0.5, label=torch.tensor([1, 1, 1]))
+        FixedConditions(Told(PROCESS), label=4)(x_t, 0.5, label=torch.tensor([1, 1, 1]))
 
 
 @pytest.mark.parametrize("sampler", [Ancestral(), DDIM(), Heun()])
 def test_gradient_guidance_runs_under_every_kind_of_sampler_and_reaches_the_class(sampler: Sampler):
     label = torch.zeros(200, dtype=torch.long)
-    guided = Classifier(mixture(PROCESS), exact_classifier(PROCESS))
+    guided = ClassifierGuidance(mixture(PROCESS), exact_classifier(PROCESS))
     x = sample(guided, (200, 2), sampler=sampler, times=Even()(VP(), 100), label=label)
     near = (x - MEANS[0]).norm(dim=1) < (x - MEANS[1]).norm(dim=1)
     assert float(near.double().mean()) > 0.97

@@ -9,17 +9,21 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import VP, LinearBeta
-from undiffuse.core.times import LogSNR
-from undiffuse.guidance import DPS, MMPS, Inpaint, Particles, PiGDM, RePaint, Windows
+from undiffuse.grids.log_snr import LogSNR
+from undiffuse.guidance import DPS, MMPS, Inpaint, MultiDiffusion, Particles, PiGDM, RePaint
 from undiffuse.guidance.measurement import Measurement
-from undiffuse.guidance.operators import Blur, Grey, Mask, Pool, Projection
 from undiffuse.guidance.posterior import conjugate_gradients
+from undiffuse.operators.blur import Blur
+from undiffuse.operators.grey import Grey
+from undiffuse.operators.mask import Mask
+from undiffuse.operators.pool import Pool
+from undiffuse.operators.random_projection import RandomProjection
 from undiffuse.samplers import DDIM, Ancestral, Heun
+from undiffuse.schedules import VP, LinearBeta
 
 PROCESS = Gaussian(VP())
 IMAGES = Random(0).normal((2, 3, 8, 8), dtype=torch.float64)
@@ -29,7 +33,7 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "pool": Pool(4),
     "blur": Blur(1.5),
     "grey": Grey(),
-    "projection": Projection(20),
+    "projection": RandomProjection(20),
     "own": lambda x: x[:, :, :4].flatten(1) * 3,
 }
 
@@ -50,8 +54,8 @@ def test_operators_by_hand():
         assert torch.allclose(OPERATORS[name](flat), torch.tensor(0.7, dtype=torch.float64)), name
     torch.testing.assert_close(Pool(8)(IMAGES)[..., 0, 0], IMAGES.mean((2, 3)))
     assert torch.equal(Mask(CHESS)(IMAGES)[:, :, 0, 0], torch.zeros(2, 3, dtype=torch.float64))
-    _, adjoint = Measurement(Projection(20), Projection(20)(IMAGES)).linear(IMAGES)
-    torch.testing.assert_close(Projection(20)(adjoint(torch.eye(20).double()[:2])), torch.eye(20).double()[:2])
+    _, adjoint = Measurement(RandomProjection(20), RandomProjection(20)(IMAGES)).linear(IMAGES)
+    torch.testing.assert_close(RandomProjection(20)(adjoint(torch.eye(20).double()[:2])), torch.eye(20).double()[:2])
     y = Measurement.of(Pool(4), IMAGES, 0.1, Random(3)).y - Pool(4)(IMAGES)
     assert float(y.std()) == pytest.approx(0.1, rel=0.4)
 
@@ -62,14 +66,14 @@ def test_measurements_that_do_not_fit_are_refused():
     with pytest.raises(Refused, match="blocks of 3 do not divide images of 8 x 8"):
         Pool(3)(IMAGES)
     with pytest.raises(Refused, match="fewer than 300"):
-        Projection(300)(IMAGES)
+        RandomProjection(300)(IMAGES)
     with pytest.raises(Refused, match=r"has shape \(2, 3, 2, 2\), and its operator gives \(2, 3, 4, 4\)"):
         Measurement(Pool(2), Pool(4)(IMAGES)).residual(IMAGES)
     with pytest.raises(Refused, match="std >= 0"):
         Measurement(Pool(2), Pool(2)(IMAGES), -1.0)
     with pytest.raises(Refused, match="not differentiable"):
         Measurement(lambda x: x.round().long(), IMAGES).linear(IMAGES)
-    for wrong in (lambda: Pool(1), lambda: Blur(0.0), lambda: Projection(0)):
+    for wrong in (lambda: Pool(1), lambda: Blur(0.0), lambda: RandomProjection(0)):
         with pytest.raises(Refused, match="needs"):
             wrong()
 
@@ -269,7 +273,7 @@ def test_windows_of_independent_pixels_are_the_pixels_themselves():
     """For data without correlations a window's guess is each pixel's own, so the mean over windows is too."""
     oracle = GaussianOracle(PROCESS, 0.3, 0.5)
     x_t = Random(4).normal((2, 1, 11, 8), dtype=torch.float64)
-    guess: Any = Windows(oracle, (4, 4), 0.5)(x_t, 0.4)
+    guess: Any = MultiDiffusion(oracle, (4, 4), 0.5)(x_t, 0.4)
     torch.testing.assert_close(guess.mean, torch.as_tensor(oracle(x_t, 0.4).mean))
     seen: list[Any] = []
 
@@ -279,7 +283,7 @@ def test_windows_of_independent_pixels_are_the_pixels_themselves():
             return super().__call__(x_t, t)
 
     t = torch.tensor([0.2, 0.6], dtype=torch.float64)
-    Windows(Watch(PROCESS), (4, 8), 0.0)(x_t, t, label=torch.tensor([7, 8]))
+    MultiDiffusion(Watch(PROCESS), (4, 8), 0.0)(x_t, t, label=torch.tensor([7, 8]))
     assert seen == [((6, 1, 4, 8), [7, 8, 7, 8, 7, 8])]
     with pytest.raises(Refused, match=r"a canvas of \(11, 8\) is smaller than the model's window \(16, 16\)"):
-        Windows(oracle, (16, 16))(x_t, 0.4)
+        MultiDiffusion(oracle, (16, 16))(x_t, 0.4)

@@ -6,20 +6,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core import scales
-from undiffuse.core.gaussian import Gaussian
+from undiffuse import parameterizations
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import EDM, VP
-from undiffuse.core.times import LogNormal, Stratified
-from undiffuse.guidance import Classifier, MeanShift
+from undiffuse.guidance import ClassifierGuidance, MeanShift
 from undiffuse.networks.mlp_classifier import MLPClassifier
 from undiffuse.objectives.label_cross_entropy import LabelCrossEntropy
 from undiffuse.samplers import Ancestral
+from undiffuse.schedules import VP, EDMSchedule
+from undiffuse.time_distributions.log_normal import LogNormal
+from undiffuse.time_distributions.stratified import Stratified
 
-PROCESS = Gaussian(EDM(sigma_max=10.0))
+PROCESS = Gaussian(EDMSchedule(sigma_max=10.0))
 MEANS, STD = torch.tensor([[-1.0, 0.5], [1.0, 0.0]], dtype=torch.float64), 0.4
 
 
@@ -51,7 +52,9 @@ def trained() -> NoisyClassifier:
     """A small network after 400 steps on the objective."""
     torch.manual_seed(0)
     made = NoisyClassifier(
-        MLPClassifier(2, (2,), width=32, depth=2, time_scale=0.4, waves=2), PROCESS, scales.EDM(data_std=1.0)
+        MLPClassifier(2, (2,), width=32, depth=2, time_scale=0.4, waves=2),
+        PROCESS,
+        parameterizations.EDMParameterization(data_std=1.0),
     )
     objective: Any = LabelCrossEntropy(LogNormal(-0.5, 1.2))
     optimiser = torch.optim.Adam(made.parameters(), lr=5e-3)
@@ -101,7 +104,10 @@ def test_the_network_sees_what_a_denoiser_s_network_sees_and_the_softmax_is_norm
             return self.weight * x.sum(1, keepdim=True)
 
     t, x_t = torch.tensor([0.2, 0.7], dtype=torch.float64), Random(0).normal((2, 4), dtype=torch.float64)
-    for form, process in ((scales.EDM(0.7), Gaussian(EDM())), (scales.Noise(), Gaussian(VP()))):
+    for form, process in (
+        (parameterizations.EDMParameterization(0.7), Gaussian(EDMSchedule())),
+        (parameterizations.Noise(), Gaussian(VP())),
+    ):
         log_probs = NoisyClassifier(Spy(), process, form).log_probs(x_t, t)
         x, c_time = seen.pop()
         _, _, c_in = form.coefficients(*process.schedule.at(t, x_t))
@@ -115,11 +121,11 @@ def test_guidance_by_a_trained_classifier_draws_its_class(trained: NoisyClassifi
     """Both forms: the class's mean and spread, up to what the small network misses."""
     mixture = MixtureOracle(PROCESS, [0.5, 0.5], MEANS, torch.tensor([STD**2, STD**2]))
     label = torch.ones(2000, dtype=torch.long)
-    guided = sample(Classifier(mixture, trained), (2000, 2), sampler=Ancestral(), steps=40, label=label)
+    guided = sample(ClassifierGuidance(mixture, trained), (2000, 2), sampler=Ancestral(), steps=40, label=label)
     shifted = sample(mixture, (2000, 2), sampler=MeanShift(Ancestral(), trained), steps=200, label=label)
     for x in (guided, shifted):
         torch.testing.assert_close(x.double().mean(0), MEANS[1], atol=0.08, rtol=0)
         torch.testing.assert_close(x.double().std(0), torch.full((2,), STD).double(), atol=0.08, rtol=0)
     plain: Any = GaussianOracle(PROCESS, MEANS[1], torch.full((2,), STD**2))(guided[:5], 0.1)
-    near: Any = Classifier(mixture, trained)(guided[:5], 0.1, label=label[:5])
+    near: Any = ClassifierGuidance(mixture, trained)(guided[:5], 0.1, label=label[:5])
     torch.testing.assert_close(near.mean, plain.mean, atol=0.15, rtol=0)

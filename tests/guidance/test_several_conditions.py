@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.categorical import Categorical, uniform
-from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
+from undiffuse.core.condition_dropout import Drop, hidden
+from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.hidden import Drop, hidden
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP, LogLinear
-from undiffuse.guidance import ClassifierFree, Given, MeanShift
-from undiffuse.guidance.classifier import Classifier as Guided
+from undiffuse.guidance import ClassifierFree, FixedConditions, MeanShift
+from undiffuse.guidance.classifier import ClassifierGuidance as Guided
 from undiffuse.samplers import Ancestral
+from undiffuse.schedules import VP, LogLinear
 
 
 class Counted(nn.Module):
@@ -107,7 +107,7 @@ def test_one_weight_may_leave_a_condition_in_every_guess():
 
 def test_tokens_are_guided_in_their_log_probabilities():
     process = Categorical(LogLinear(), uniform(2))
-    denoiser = Classifier(Counted(outputs=2), process)
+    denoiser = TokenPredictor(Counted(outputs=2), process)
     x = torch.randint(2, (3, 4), generator=torch.Generator().manual_seed(0))
     cond = {name: COND[name] for name in ("one", "two")}
     guess: Any = ClassifierFree(denoiser, weight={"one": 2.0, "two": 3.0})(x, T, **cond)
@@ -154,4 +154,4 @@ def test_mistakes_are_refused_by_name():
     with pytest.raises(Refused, match="several weights guide one denoiser alone, without rescale"):
         ClassifierFree(denoiser, weight={"one": 2.0}, rescale=0.5)
     with pytest.raises(Refused, match="the condition 'one' is given twice"):
-        mean(Given(denoiser, one=COND["one"]), **COND)
+        mean(FixedConditions(denoiser, one=COND["one"]), **COND)

@@ -1,4 +1,4 @@
-"""A law that asks for `schedule`, `scales`, `sampler` ... runs on every registered one, and so on each new one."""
+"""A law that asks for `schedule`, `parameterization`, `sampler` ... runs on every registered one, also on new ones."""
 
 import inspect
 from typing import Any
@@ -6,18 +6,19 @@ from typing import Any
 import pytest
 from registered import every
 
+from undiffuse.core.grid import Grid
+from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.scales import Scales
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.tabulated import Tabulated
-from undiffuse.core.times import Draw, Grid
+from undiffuse.core.time_distribution import TimeDistribution
 
 FIXTURES = {
     "schedule": ("schedules", Schedule),
     "table": ("schedules", Tabulated),
-    "scales": ("scales", Scales),
-    "grid": ("times", Grid),
-    "draw": ("times", Draw),
+    "parameterization": ("parameterizations", Parameterization),
+    "grid": ("grids", Grid),
+    "draw": ("time_distributions", TimeDistribution),
     "sampler": ("samplers", Sampler),
 }
 

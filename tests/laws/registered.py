@@ -7,11 +7,11 @@ import torch
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.schedules import VP
+from undiffuse.schedules import VP
 
 # What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -33,7 +33,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"name": "token_cosine", "steps": 20},
         {"name": "mutual_information", "steps": 20, "frequencies": (0.6, 0.3, 0.1), "noise": (0.0, 0.0, 0.0, 1.0)},
     ],
-    "scales": [{"name": "edm", "data_std": 1.5}, {"name": "consistency", "sigma_min": 0.01}],
+    "parameterizations": [{"name": "edm", "data_std": 1.5}, {"name": "consistency", "sigma_min": 0.01}],
     "samplers": [
         {"name": "ancestral", "variance": "beta"},
         {"name": "ancestral", "variance": "exact"},

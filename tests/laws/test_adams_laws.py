@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules.edm import EDM
-from undiffuse.core.schedules.flow import Flow
-from undiffuse.core.schedules.vp import VP
 from undiffuse.samplers.adams import Adams
 from undiffuse.samplers.ddim import DDIM
+from undiffuse.schedules.edm import EDMSchedule
+from undiffuse.schedules.flow import FlowSchedule
+from undiffuse.schedules.vp import VP
 
 
 def mixture(schedule: Schedule) -> MixtureOracle:
@@ -42,7 +42,7 @@ def errors(sampler: Adams, schedule: Schedule, counts: tuple[int, ...]) -> list[
     return [float((x - end(schedule)).norm()) for x in found]
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM(), Flow()], ids=repr)
+@pytest.mark.parametrize("schedule", [VP(), EDMSchedule(), FlowSchedule()], ids=repr)
 @pytest.mark.parametrize(("order", "corrector", "least"), [(1, 0, 0.8), (2, 0, 1.7), (3, 0, 2.6), (4, 4, 3.3)])
 def test_the_error_falls_with_the_order(schedule: Schedule, order: int, corrector: int, least: float):
     coarse, fine = errors(Adams(order, corrector), schedule, (30, 60))

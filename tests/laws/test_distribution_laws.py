@@ -9,7 +9,8 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal as TorchNormal
 from torch.distributions import kl_divergence
 
-from undiffuse.core.distribution import Normal, Tokens
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.random import Random
 
 

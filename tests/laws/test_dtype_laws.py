@@ -15,17 +15,18 @@ import undiffuse
 from undiffuse import editing, likelihood
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.grids import Listed
+from undiffuse.core.grid import Grid
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.parameterization import Parameterization
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.scales import Scales
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import VP
-from undiffuse.core.times import Draw, Grid
-from undiffuse.model.recipe import Recipe
+from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.grids.listed import Listed
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.schedules import VP
 
 SOURCE = Path(undiffuse.__file__).parent
 FACTORIES = {
@@ -94,13 +95,13 @@ def test_grids(grid: Grid):
     agrees(lambda: [grid(VP(), 2 if isinstance(grid, Listed) else 7)])
 
 
-def test_draws_of_times(draw: Draw):
+def test_draws_of_times(draw: TimeDistribution):
     agrees(lambda: [draw(VP(), Random(0), 8)])
 
 
-def test_parameterizations(scales: Scales):
+def test_parameterizations(parameterization: Parameterization):
     alpha = torch.tensor([0.9, 0.5], dtype=torch.float64)
-    agrees(lambda: [*scales.coefficients(alpha, (1 - alpha**2).sqrt()), scales.time(VP(), alpha)])
+    agrees(lambda: [*parameterization.coefficients(alpha, (1 - alpha**2).sqrt()), parameterization.time(VP(), alpha)])
 
 
 def test_samplers(sampler: Sampler):
@@ -147,7 +148,7 @@ def test_networks(name: str):
 TRAIN: dict[str, Any] = {"steps": 2, "batch": 8, "warmup": 0, "previews": 1, "preview_every": 0, "held_out": 0.2}
 VALUES: dict[str, dict[str, Any]] = {
     "schedule": {"name": "cosine"},
-    "scales": {"name": "velocity"},
+    "parameterization": {"name": "velocity"},
     "objective": {"name": "denoising"},
     "train": TRAIN,
 }

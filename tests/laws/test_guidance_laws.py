@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.categorical import Categorical, uniform
-from undiffuse.core.denoiser import Classifier, Denoiser, Predictor
-from undiffuse.core.distribution import Normal
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.hidden import hidden
+from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import EDM, VP, LogLinear
-from undiffuse.core.times import Karras
-from undiffuse.guidance import Autoguidance, ClassifierFree, Experts, OptimalVariance
+from undiffuse.grids.karras import Karras
+from undiffuse.guidance import Autoguidance, ClassifierFree, Composition, OptimalVariance
 from undiffuse.samplers import Heun
+from undiffuse.schedules import VP, EDMSchedule, LogLinear
 
 
 class Shifted(nn.Module):
@@ -88,7 +88,7 @@ def test_tokens_are_guided_by_their_log_probabilities():
             gate = gate * (0 if label is None else 1)
             return gate[:, None, None] * torch.tensor([0.0, 1.0, 2.0]) + torch.zeros(*x.shape, 3)
 
-    denoiser = Classifier(Logits(), Categorical(LogLinear(), uniform(3)))
+    denoiser = TokenPredictor(Logits(), Categorical(LogLinear(), uniform(3)))
     x = torch.zeros(2, 4, dtype=torch.long)
     guided: Any = ClassifierFree(denoiser, weight=2.5)(x, 0.5, label=torch.tensor([0, 1]))
     wanted = (2.5 * torch.tensor([0.0, 1.0, 2.0])).softmax(-1).expand(2, 4, 3)
@@ -98,7 +98,7 @@ def test_tokens_are_guided_by_their_log_probabilities():
 class TwoLevels(Denoiser):
     """x given m ~ N(m, .25), m ~ N(0, 1), conditioned on m = 1 or on nothing: exact for both."""
 
-    process: Gaussian = Gaussian(EDM())
+    process: Gaussian = Gaussian(EDMSchedule())
 
     def __init__(self, reports: bool = True) -> None:
         self.reports = reports
@@ -118,7 +118,7 @@ GUIDED = {
     "in one call": lambda w: ClassifierFree(TwoLevels(), weight=w),
     "oracles": lambda w: ClassifierFree(DOGS, without=PETS, weight=w),
     "by name": lambda w: ClassifierFree(TwoLevels(), weight={"label": w}),
-    "experts": lambda w: Experts(PETS, [DOGS], [w]),
+    "experts": lambda w: Composition(PETS, [DOGS], [w]),
     "autoguidance": lambda w: Autoguidance(DOGS, PETS, weight=w),
     "optimal variances": lambda w: Autoguidance(*(OptimalVariance(d, (1.0,), (0.2,)) for d in (DOGS, PETS)), weight=w),
     "zeros": lambda w: ClassifierFree(OptimalVariance(DOGS, (1.0,), (0.0,)), without=PETS, weight=w),
@@ -134,7 +134,7 @@ def test_guided_gaussians_end_where_the_ode_ends_and_not_at_the_tilted_density(w
     the tilted law would be 1/.5, 1.111/.373, 1.176/.271. The variances that guesses report change nothing.
     """
     start = 80 * torch.tensor([[0.0], [1.0]], dtype=torch.float64)  # the map is affine: its value and slope say all
-    times = Karras(sigma_min=1e-4)(EDM(), 400)
+    times = Karras(sigma_min=1e-4)(EDMSchedule(), 400)
     end = sample(GUIDED["oracles"](weight), (2, 1), sampler=Heun(), times=times, start=start)
     assert float(end[0]) == pytest.approx(mean, abs=1e-4)
     assert float(end[1] - end[0]) == pytest.approx(std, abs=1e-4)

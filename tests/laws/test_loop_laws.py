@@ -7,17 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from undiffuse.core.categorical import Categorical, mask
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused, near, unknown
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
-from undiffuse.core.schedules import EDM, VP, ContinuousCosine, LogLinear
-from undiffuse.core.times import Even, Grid, Karras, Trailing
+from undiffuse.grids.even import Even
+from undiffuse.grids.karras import Karras
+from undiffuse.grids.trailing import Trailing
 from undiffuse.guidance import ClassifierFree
 from undiffuse.samplers import DDIM, Ancestral
+from undiffuse.schedules import VP, ContinuousCosine, EDMSchedule, LogLinear
 
 ORACLE = GaussianOracle(Gaussian(VP()), 0.3, 0.25)
 
@@ -74,7 +76,7 @@ def test_noise_prediction_cannot_start_where_nothing_is_left():
 def test_a_sampler_with_a_grid_of_its_own_brings_it():
     @dataclass(frozen=True)
     class Own(DDIM):
-        grid: ClassVar[Grid | None] = Trailing()
+        grid: ClassVar[str] = "trailing"
         default_steps: ClassVar[int] = 7
 
     wanted = sample(ORACLE, (3, 1), sampler=DDIM(), times=Trailing()(VP(), 7))
@@ -103,7 +105,7 @@ def test_the_start_is_the_prior_at_the_first_time():
             seen.append(float(x_t.std()))
             return super().__call__(x_t, t)
 
-    sample(Spy(Gaussian(EDM())), (4000, 1), sampler=DDIM(), times=torch.tensor([0.5, 0.1, 0.0]))
+    sample(Spy(Gaussian(EDMSchedule())), (4000, 1), sampler=DDIM(), times=torch.tensor([0.5, 0.1, 0.0]))
     assert seen[0] == pytest.approx(40, rel=0.05)
 
 

@@ -8,20 +8,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.categorical import Categorical, mask
 from undiffuse.core.denoiser import Denoiser, Predictor
-from undiffuse.core.distribution import Distribution, Normal, Tokens
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
-from undiffuse.core.process import Process
+from undiffuse.core.parameterization import Parameterization
+from undiffuse.core.process.categorical import Categorical, mask
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.process import Process
 from undiffuse.core.random import Random
-from undiffuse.core.scales import Data, Scales
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import EDM, VP, Flow, LinearBeta, LogLinear
-from undiffuse.core.times import LogNormal, Stratified, Uniform
 from undiffuse.objectives import Denoising
 from undiffuse.objectives.denoising import Weighting
+from undiffuse.parameterizations.data import Data
+from undiffuse.schedules import VP, EDMSchedule, FlowSchedule, LinearBeta, LogLinear
+from undiffuse.time_distributions.log_normal import LogNormal
+from undiffuse.time_distributions.stratified import Stratified
+from undiffuse.time_distributions.uniform import Uniform
 
 WEIGHTINGS = [weighting for weighting in get_args(Weighting) if weighting != "unmasking"]  # which is of tokens
 X_0 = Random(0).normal((6, 2, 3), dtype=torch.float64)
@@ -29,16 +34,16 @@ T = torch.tensor([0.1, 0.2, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64)
 
 
 class Means(nn.Module):
-    """The network output under these scales that means the guess `x_0 + error`, whatever the parameterization."""
+    """The network output that means the guess `x_0 + error`, whatever the parameterization."""
 
-    def __init__(self, process: Gaussian, scales: Scales, x_0: Tensor, error: float) -> None:
+    def __init__(self, process: Gaussian, parameterization: Parameterization, x_0: Tensor, error: float) -> None:
         super().__init__()
-        self.process, self.scales, self.guess = process, scales, x_0 + error
+        self.process, self.parameterization, self.guess = process, parameterization, x_0 + error
 
     def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
         alpha, sigma = self.process.schedule.at(T, x)
-        x_t = x / self.scales.coefficients(alpha, sigma)[2]
-        return self.scales.target(self.guess, x_t, alpha, sigma)
+        x_t = x / self.parameterization.coefficients(alpha, sigma)[2]
+        return self.parameterization.target(self.guess, x_t, alpha, sigma)
 
 
 class Told(Denoiser):
@@ -50,17 +55,23 @@ class Told(Denoiser):
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("schedule", [VP(), EDM(sigma_max=5), Flow(), LinearBeta()], ids=lambda s: type(s).__name__)
-def test_the_loss_does_not_depend_on_the_parameterization(weighting: Weighting, scales: Scales, schedule: Schedule):
-    if schedule == Flow():
-        schedule = LogLinear()  # Flow's path, but some signal is left at t = 1, which noise prediction needs
+@pytest.mark.parametrize(
+    "schedule", [VP(), EDMSchedule(sigma_max=5), FlowSchedule(), LinearBeta()], ids=lambda s: type(s).__name__
+)
+def test_the_loss_does_not_depend_on_the_parameterization(
+    weighting: Weighting, parameterization: Parameterization, schedule: Schedule
+):
+    if schedule == FlowSchedule():
+        schedule = LogLinear()  # flow matching's path, but some signal is left at t = 1, which noise prediction needs
     process, objective = Gaussian(schedule), Denoising(weighting)
     losses = [
         objective.at(T, Predictor(Means(process, s, X_0, 0.3), process, s), X_0, Random(1), {})
-        for s in (scales, Data())
+        for s in (parameterization, Data())
     ]
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-12)
-    perfect = objective.at(T, Predictor(Means(process, scales, X_0, 0.0), process, scales), X_0, Random(1), {})
+    perfect = objective.at(
+        T, Predictor(Means(process, parameterization, X_0, 0.0), process, parameterization), X_0, Random(1), {}
+    )
     torch.testing.assert_close(perfect, torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
@@ -79,7 +90,7 @@ LAWS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_each_weighting_is_its_papers_function_of_the_snr(weighting: Weighting):
-    schedule = EDM(sigma_max=20)
+    schedule = EDMSchedule(sigma_max=20)
     t = schedule.time(SNR.log())
     guess = Told(Gaussian(schedule), Normal(X_0 + 0.5))
     loss = Denoising(weighting).at(t, guess, X_0, Random(0), {})
@@ -87,7 +98,7 @@ def test_each_weighting_is_its_papers_function_of_the_snr(weighting: Weighting):
 
 
 def test_the_rate_of_unmasking_is_of_tokens():
-    guess = Told(Gaussian(EDM()), Normal(X_0))
+    guess = Told(Gaussian(EDMSchedule()), Normal(X_0))
     with pytest.raises(Refused, match="weighting 'unmasking' is of tokens"):
         Denoising("unmasking").at(T, guess, X_0, Random(0), {})
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from undiffuse.core.dormand_prince import UnsolvedError, solve
+from undiffuse.core.ode import UnsolvedError, solve
 
 START = torch.tensor([[1.0, 0.0], [0.3, -0.2], [5.0, 4.0]], dtype=torch.float64)
 SPEED = torch.tensor([1.0, 7.0, 0.1], dtype=torch.float64)

@@ -8,22 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import EDM, VP, ContinuousCosine, Flow
-from undiffuse.core.times import Logistic
+from undiffuse.grids.logistic import Logistic
 from undiffuse.samplers import DDIM, Euler, Heun, Multistep
+from undiffuse.schedules import VP, ContinuousCosine, EDMSchedule, FlowSchedule
 
 WEIGHTS, MEANS, VARIANCES = (torch.tensor(v, dtype=torch.float64) for v in ((0.3, 0.7), (-0.6, 0.5), (0.09, 0.09)))
 QUANTILES = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
 ENDS: list[tuple[Schedule, float, float]] = [
     (VP(), 0.8, 0.1),
-    (Flow(), 0.9, 0.2),
-    (EDM(), 0.05, 0.005),
+    (FlowSchedule(), 0.9, 0.2),
+    (EDMSchedule(), 0.05, 0.005),
 ]
 
 
@@ -78,7 +78,7 @@ def test_order_of_convergence(sampler: Sampler, order: int, schedule: Schedule, 
     assert order - 0.25 < measured[-1] < order + 0.45, measured
 
 
-@pytest.mark.parametrize("schedule", [EDM(20.0), Flow(), VP()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("schedule", [EDMSchedule(20.0), FlowSchedule(), VP()], ids=lambda s: type(s).__name__)
 def test_on_the_default_grid_order_three_is_better_than_two_and_falls_short_of_an_eighth(schedule: Schedule):
     """docs/choose.md: its last steps are long in log-SNR, and the last of all is of first order."""
     oracle = MixtureOracle(Gaussian(schedule), WEIGHTS, MEANS[:, None], VARIANCES)
@@ -110,7 +110,7 @@ def test_the_samplers_agree_on_what_the_schedule_does_not_change():
     """
     ratios = torch.tensor([5.0, 2.0, 0.7, 0.2], dtype=torch.float64)
     ends: list[Tensor] = []
-    for schedule in (VP(), Flow(), EDM(), ContinuousCosine()):
+    for schedule in (VP(), FlowSchedule(), EDMSchedule(), ContinuousCosine()):
         times = torch.cat([schedule.time(-2 * ratios.log()), torch.zeros(1, dtype=torch.float64)])
         oracle = MixtureOracle(Gaussian(schedule), WEIGHTS, MEANS[:, None], VARIANCES)
         x = 5 * schedule.alpha(times[0]) * Random(0).normal((5, 1), dtype=torch.float64)

@@ -7,14 +7,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.distribution import Joint, Normal, Tokens
+from undiffuse.core.distribution.joint import Joint
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.product import Product
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import EDM, VE, VP, ContinuousCosine, Flow, LinearBeta, LogLinear, Table
+from undiffuse.schedules import (
+    VE,
+    VP,
+    ContinuousCosine,
+    EDMSchedule,
+    FlowSchedule,
+    LinearBeta,
+    LogLinear,
+    TableSchedule,
+)
 
 BACK = [(0.1, 0.6), (0.35, 0.4), (0.5, 1.0), (0.0, 0.3), (0.0, 1.0)]  # s < t
 ONWARD = [(0.6, 0.1), (0.4, 0.35), (1.0, 0.5), (0.3, 0.0), (1.0, 0.0)]
@@ -66,7 +77,7 @@ def test_gaussian_bridge_keeps_the_marginals(schedule: Schedule, name: str):
         assert b**2 * sigma_t**2 + v == pytest.approx(sigma_s**2, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [VP(), LinearBeta(), EDM(), Flow(), LogLinear()], ids=repr)
+@pytest.mark.parametrize("schedule", [VP(), LinearBeta(), EDMSchedule(), FlowSchedule(), LogLinear()], ids=repr)
 def test_forward_kernels_compose(schedule: Schedule):
     """keep = alpha_t / alpha_s on the way to noise: q(x_t given x_s),
     which after q(x_s given x_0) gives q(x_t given x_0).
@@ -221,7 +232,7 @@ def test_too_large_a_keep_is_refused():
     ):
         Gaussian(VP()).bridge(x, Normal(x), 0.2, 0.5, torch.tensor(0.9))
     tokens = torch.zeros(2, 1, dtype=torch.long)
-    process = Categorical(Flow(), uniform(2))
+    process = Categorical(FlowSchedule(), uniform(2))
     with pytest.raises(ValueError, match="keep is too large: the bridge would need a negative probability"):
         process.bridge(tokens, process.point(tokens), 0.2, 0.5, torch.tensor(0.9))
 
@@ -229,9 +240,9 @@ def test_too_large_a_keep_is_refused():
 def test_the_prior_is_drawn_in_float32_with_the_schedules_width():
     for schedule, t, std in (
         (VP(), 1.0, 1.0),
-        (EDM(), 1.0, 80.0),
-        (EDM(), 0.5, 40.0),
-        (Flow(), 1.0, 1.0),
+        (EDMSchedule(), 1.0, 80.0),
+        (EDMSchedule(), 0.5, 40.0),
+        (FlowSchedule(), 1.0, 1.0),
         (VE(), 1.0, 50.0),
     ):
         draws = Gaussian(schedule).prior((200, 50), t).sample(Random(0))
@@ -250,7 +261,7 @@ def every_token(size: int) -> Tensor:
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
 @pytest.mark.parametrize(
     "schedule",
-    [LogLinear(), ContinuousCosine(), Table(betas=(0.1, 0.3, 0.9))],
+    [LogLinear(), ContinuousCosine(), TableSchedule(betas=(0.1, 0.3, 0.9))],
     ids=lambda s: type(s).__name__,
 )
 @pytest.mark.parametrize("name", KEEPS)
@@ -324,24 +335,27 @@ def test_times_may_differ_between_sequences():
     ("make", "message"),
     [
         (
-            lambda: Categorical(Flow(), (0.5, 0.6)),
+            lambda: Categorical(FlowSchedule(), (0.5, 0.6)),
             "a noise vector needs 2 or more probabilities that sum to 1; these 2 sum to 1.1",
         ),
-        (lambda: Categorical(Flow(), (1.5, -0.5)), "a noise vector needs 2 or more probabilities that sum to 1"),
         (
-            lambda: Categorical(Flow(), (1.0,)),
+            lambda: Categorical(FlowSchedule(), (1.5, -0.5)),
+            "a noise vector needs 2 or more probabilities that sum to 1",
+        ),
+        (
+            lambda: Categorical(FlowSchedule(), (1.0,)),
             "a noise vector needs 2 or more probabilities that sum to 1; these 1 sum to 1",
         ),
         (
-            lambda: Categorical(EDM(), uniform(2)),
-            r"EDM\(sigma_max=80.0\) keeps the signal; tokens need a schedule whose alpha falls",
+            lambda: Categorical(EDMSchedule(), uniform(2)),
+            r"EDMSchedule\(sigma_max=80.0\) keeps the signal; tokens need a schedule whose alpha falls",
         ),
         (
-            lambda: Categorical(Flow(), uniform(2)).point(torch.tensor([[2]])),
+            lambda: Categorical(FlowSchedule(), uniform(2)).point(torch.tensor([[2]])),
             r"tokens must be integers 0 ... 1; got torch.int64 from 2 to 2",
         ),
         (
-            lambda: Categorical(Flow(), uniform(2)).point(torch.tensor([[0.5]])),
+            lambda: Categorical(FlowSchedule(), uniform(2)).point(torch.tensor([[0.5]])),
             r"tokens must be integers 0 ... 1; got torch.float32 from 0.5 to 0.5",
         ),
         (lambda: Product({}), "a product needs at least one named part"),

@@ -8,16 +8,24 @@ import pytest
 import torch
 from registered import every
 
-from undiffuse import samplers
-from undiffuse.core import aliases, registry, scales, schedules, times
+from undiffuse import grids, parameterizations, samplers, schedules
+from undiffuse.core import aliases, registry
 from undiffuse.core.errors import Refused
+from undiffuse.core.grid import Grid
+from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.scales import Scales
 from undiffuse.core.schedule import Schedule
-from undiffuse.model.recipe import Recipe
+from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.recipes.recipe import Recipe
 from undiffuse.samplers import DDIM
 
-CORE = {"schedules": Schedule, "scales": Scales, "times": object, "samplers": Sampler}
+CORE = {
+    "schedules": Schedule,
+    "parameterizations": Parameterization,
+    "grids": Grid,
+    "time_distributions": TimeDistribution,
+    "samplers": Sampler,
+}
 NAMED = [(kind, component) for kind, interface in CORE.items() for component in every(kind, interface)]
 
 
@@ -42,16 +50,20 @@ def test_every_name_of_every_kind_is_a_class_that_says_what_it_is(kind: str):
     for name in registry.names(kind):
         component = registry.get(kind, name)
         assert component.__doc__, name
-        assert component.__name__.lower() == name.replace("_", "")
+        plain = name.replace("_", "")
+        assert component.__name__.lower() in (plain, plain + registry.KINDS[kind].suffix.lower())
         assert registry.get(kind, name.upper().replace("_", "-")) is component
 
 
 def test_the_names_that_papers_use_are_there():
     tables = {"linear_beta", "scaled_linear_beta", "cosine", "sigmoid", "sqrt", "geometric", "table"}
     assert tables | {"vp", "subvp", "ve", "edm", "flow", "log_linear"} <= set(registry.names("schedules"))
-    assert {"noise", "data", "velocity", "score", "flow", "edm", "consistency"} == set(registry.names("scales"))
+    assert {"noise", "data", "velocity", "score", "flow", "edm", "consistency"} == set(
+        registry.names("parameterizations")
+    )
     grids = {"even", "trailing", "leading", "quadratic", "log_snr", "karras"}
-    assert grids | {"uniform", "stratified", "log_normal"} <= set(registry.names("times"))
+    assert grids <= set(registry.names("grids"))
+    assert {"uniform", "stratified", "log_normal"} <= set(registry.names("time_distributions"))
     assert {"ancestral", "ddim", "multistep", "heun", "euler", "renoise"} <= set(registry.names("samplers"))
 
 
@@ -82,9 +94,9 @@ def test_another_name_means_one_component_and_is_none_itself(kind: str):
         ("samplers", "DPM++ 2M SDE", samplers.Multistep(eta=1.0)),
         ("samplers", "dpmpp_3m", samplers.Multistep(order=3)),
         ("samplers", "unipc", samplers.Adams()),
-        ("scales", "epsilon", scales.Noise()),
-        ("scales", "v_prediction", scales.Velocity()),
-        ("scales", "sample", scales.Data()),
+        ("parameterizations", "epsilon", parameterizations.Noise()),
+        ("parameterizations", "v_prediction", parameterizations.Velocity()),
+        ("parameterizations", "sample", parameterizations.Data()),
         ("schedules", "squaredcos_cap_v2", schedules.Cosine()),
         ("schedules", "linear", schedules.LinearBeta()),
         ("schedules", "scaled_linear", schedules.ScaledLinearBeta()),
@@ -95,9 +107,11 @@ def test_the_names_of_diffusers_and_k_diffusion(kind: str, name: str, component:
 
 
 def test_a_recipe_keeps_the_components_own_names():
-    changed = Recipe.find("digits").override(["sampler.name=dpm++3m", "sampler.steps=9", "scales.name=v-prediction"])
+    changed = Recipe.find("digits").override(
+        ["sampler.name=dpm++3m", "sampler.steps=9", "parameterization.name=v-prediction"]
+    )
     assert changed["sampler"] == {"name": "multistep", "order": 3, "steps": 9}
-    assert changed["scales"]["name"] == "velocity"
+    assert changed["parameterization"]["name"] == "velocity"
     assert changed.override(["sampler.name=dpmpp_3m"])["sampler"]["name"] == "multistep"
 
 
@@ -111,14 +125,12 @@ def test_a_near_miss_of_another_name_is_named_too():
 
 
 def test_the_folder_has_a_face():
-    assert schedules.EDM is registry.get("schedules", "edm")
-    assert "EDM" in dir(schedules)
-    with pytest.raises(
-        AttributeError, match=r"module 'undiffuse.samplers' has no attribute 'DDDIM'; it has: .*DDIM, Euler"
-    ):
+    assert schedules.EDMSchedule is registry.get("schedules", "edm")
+    assert "EDMSchedule" in dir(schedules)
+    with pytest.raises(AttributeError, match=r"undiffuse has no samplers 'DDDIM'; it has: .*DDIM, Euler"):
         _ = importlib.import_module("undiffuse.samplers").DDDIM
-    assert scales.EDM is not schedules.EDM
-    assert registry.get("times", "log_snr") is times.LogSNR
+    assert parameterizations.EDMParameterization is not schedules.EDMSchedule
+    assert registry.get("grids", "log_snr") is grids.LogSNR
 
 
 @pytest.mark.parametrize(
@@ -162,5 +174,5 @@ def test_what_the_program_knows_is_given_where_it_fits_and_the_table_is_silent()
     assert registry.build("samplers", {"name": "ddim"}, eta=0.25, channels=3) == DDIM(eta=0.25)
     assert registry.build("samplers", {"name": "ddim", "eta": 1}, eta=0.25) == DDIM(eta=1.0)
     table = registry.build("schedules", {"name": "table", "betas": [0.1, 0.2]})
-    assert table == schedules.Table(betas=(0.1, 0.2))
-    assert table == schedules.Table(betas=torch.tensor([0.1, 0.2], dtype=torch.float64))
+    assert table == schedules.TableSchedule(betas=(0.1, 0.2))
+    assert table == schedules.TableSchedule(betas=torch.tensor([0.1, 0.2], dtype=torch.float64))

@@ -7,11 +7,12 @@ import torch
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Mixing, Schedule, VarianceExploding, VariancePreserving
-from undiffuse.core.schedules import (
-    EDM,
+from undiffuse.core.tabulated import Tabulated
+from undiffuse.schedules import (
     VE,
     VP,
     Cosine,
+    EDMSchedule,
     Geometric,
     LinearBeta,
     LogLinear,
@@ -19,9 +20,8 @@ from undiffuse.core.schedules import (
     Sigmoid,
     Sqrt,
     SubVP,
-    Table,
+    TableSchedule,
 )
-from undiffuse.core.tabulated import Tabulated
 
 INSIDE = torch.linspace(0.001, 1, 500, dtype=torch.float64)
 
@@ -163,21 +163,24 @@ def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(sch
         (lambda: Sigmoid(beta_end=0.0), r"betas must satisfy 0 < beta_start, beta_end < 1, not 1e-07 and 0"),
         (lambda: Cosine(offset=-1.0), r"cosine needs offset >= 0 and max_beta in \(0, 1\), not -1 and 0.999"),
         (lambda: Sqrt(max_beta=1.0), r"sqrt needs an offset in \[0, 1\) and max_beta in \(0, 1\), not 0.0001 and 1"),
-        (lambda: EDM(sigma_max=0.0), "edm needs sigma_max > 0, not 0"),
+        (lambda: EDMSchedule(sigma_max=0.0), "edm needs sigma_max > 0, not 0"),
         (lambda: VE(sigma_min=2.0, sigma_max=1.0), "ve needs 0 < sigma_min < sigma_max, not 2 and 1"),
         (lambda: VP(beta_min=0.0), "vp needs 0 < beta_min <= beta_max, not 0 and 20"),
         (lambda: SubVP(beta_max=0.01), "subvp needs 0 < beta_min <= beta_max, not 0.1 and 0.01"),
         (lambda: LogLinear(floor=1.0), r"log_linear needs a floor in \[0, 1\), not 1"),
         (lambda: Geometric(steps=1), "geometric needs 2 levels or more and 0 < sigma_min < sigma_max, not 1 levels"),
-        (lambda: Table(), "table needs betas or alpha_bars, one of the two"),
-        (lambda: Table(betas=(0.1,), alpha_bars=(0.9,)), "table needs betas or alpha_bars, one of the two"),
-        (lambda: Table(betas=(0.1, 1.5)), r"every beta must lie in \(0, 1\]"),
+        (lambda: TableSchedule(), "table needs betas or alpha_bars, one of the two"),
+        (lambda: TableSchedule(betas=(0.1,), alpha_bars=(0.9,)), "table needs betas or alpha_bars, one of the two"),
+        (lambda: TableSchedule(betas=(0.1, 1.5)), r"every beta must lie in \(0, 1\]"),
         (
-            lambda: Table(alpha_bars=(0.9, 0.95)),
+            lambda: TableSchedule(alpha_bars=(0.9, 0.95)),
             "a table of alpha-bars must fall strictly from below 1 and end at 0 or above",
         ),
-        (lambda: Table(alpha_bars=(0.9, math.nan)), "a table of alpha-bars must fall strictly"),
-        (lambda: Table(betas=(0.1,), zero_terminal_snr=True), "zero_terminal_snr needs a table of 2 steps or more"),
+        (lambda: TableSchedule(alpha_bars=(0.9, math.nan)), "a table of alpha-bars must fall strictly"),
+        (
+            lambda: TableSchedule(betas=(0.1,), zero_terminal_snr=True),
+            "zero_terminal_snr needs a table of 2 steps or more",
+        ),
     ],
 )
 def test_meaningless_schedules_are_refused(make: object, message: str):

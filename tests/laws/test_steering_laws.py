@@ -9,41 +9,42 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import registry
-from undiffuse.core.categorical import Categorical, mask
+from undiffuse.core.condition_dropout import hidden
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.hidden import hidden
 from undiffuse.core.oracles import TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.schedules import VP, LogLinear
-from undiffuse.core.times import Even, LogSNR
+from undiffuse.grids.even import Even
+from undiffuse.grids.log_snr import LogSNR
 from undiffuse.guidance import (
     DPS,
     MMPS,
     Autoguidance,
     Clamp,
-    Classifier,
     ClassifierFree,
+    ClassifierGuidance,
+    Composition,
     Constraint,
-    Energy,
-    Experts,
-    Given,
+    EnergyGuidance,
+    FixedConditions,
     GradientControl,
     Inpaint,
     MeanShift,
+    MultiDiffusion,
     OptimalVariance,
     Particles,
     PiGDM,
     RePaint,
     Threshold,
-    Windows,
 )
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.samplers import Ancestral
+from undiffuse.schedules import VP, LogLinear
 
 
 class Told(Denoiser):
@@ -77,13 +78,13 @@ SEEN = Measurement(lambda x: x.sum(1, keepdim=True), torch.tensor([[0.5]]), 0.3)
 Maker = Callable[[Any, Sampler], tuple[Denoiser, Sampler]]
 VALUES: dict[str, Maker] = {
     "autoguidance": lambda d, s: (Autoguidance(d, Told(2.0), 2.0), s),
-    "classifier": lambda d, s: (Classifier(d, log_prob), s),
+    "classifier": lambda d, s: (ClassifierGuidance(d, log_prob), s),
     "clamp": lambda d, s: (Clamp(d, torch.round, (0.0, 1.0)), s),
     "classifier_free": lambda d, s: (ClassifierFree(d, weight=2.0, interval=(0.1, 50.0), rescale=0.5), s),
     "dps": lambda d, s: (d, DPS(s, SEEN, 0.2)),
-    "energy": lambda d, s: (Energy(d, score, 0.5), s),
-    "experts": lambda d, s: (Experts(d, [Given(d, other=1.0), Told(1.5)]), s),
-    "given": lambda d, s: (Given(d, other=1.0), s),
+    "energy": lambda d, s: (EnergyGuidance(d, score, 0.5), s),
+    "composition": lambda d, s: (Composition(d, [FixedConditions(d, other=1.0), Told(1.5)]), s),
+    "fixed_conditions": lambda d, s: (FixedConditions(d, other=1.0), s),
     "gradient_control": lambda d, s: (d, GradientControl(s, lambda x, t: score(x))),
     "inpaint": lambda d, s: (d, Inpaint(s, KNOWN, PART)),
     "mean_shift": lambda d, s: (d, MeanShift(s, log_prob)),
@@ -93,11 +94,11 @@ VALUES: dict[str, Maker] = {
     "pigdm": lambda d, s: (PiGDM(d, SEEN), s),
     "repaint": lambda d, s: (d, RePaint(s, KNOWN, PART, jump=1, resample=2)),
     "threshold": lambda d, s: (Threshold(d, (-1.0, 1.0), 0.9), s),
-    "windows": lambda d, s: (Windows(d, (1,)), s),
+    "multidiffusion": lambda d, s: (MultiDiffusion(d, (1,)), s),
 }
 EXACT = Ancestral("exact")
 QUICK: dict[str, Any] = {"rtol": 0.05, "atol": 0.05, "updates": 1}  # where these are fields: few calls of the network
-WITHOUT_VARIANCE = {"classifier", "energy", "mmps", "pigdm", "windows"}
+WITHOUT_VARIANCE = {"classifier", "energy", "mmps", "pigdm", "multidiffusion"}
 OF_TOKENS = {
     "constraint": "constraint is for tokens",
     "infill": "infill is for tokens",
@@ -171,9 +172,9 @@ OTHER = TokenOracle(WORDS.process, torch.tensor([[0, 0], [1, 1], [1, 0]]), [0.1,
 ABLE: dict[str, Maker] = {
     "autoguidance": lambda d, s: (Autoguidance(d, OTHER, 1.5), s),
     "classifier_free": lambda d, s: (ClassifierFree(d, weight=2.0), s),
-    "experts": lambda d, s: (Experts(d, [Given(d, other=1.0)]), s),
+    "composition": lambda d, s: (Composition(d, [FixedConditions(d, other=1.0)]), s),
     "constraint": lambda d, s: (Constraint(d, [{0}, {0, 1}]), s),
-    "given": VALUES["given"],
+    "fixed_conditions": VALUES["fixed_conditions"],
     "inpaint": lambda d, s: (d, Inpaint(s, torch.tensor([[0, 1]]), PART)),
 }
 

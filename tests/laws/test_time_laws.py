@@ -8,31 +8,29 @@ import torch
 from scipy import stats
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.grid import Grid
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import EDM, JSD, VE, VP, Flow, Geometric, LinearBeta, Table
 from undiffuse.core.tabulated import Tabulated
-from undiffuse.core.times import (
-    Draw,
-    Even,
-    Grid,
-    Karras,
-    Leading,
-    Linspace,
-    Listed,
-    Logistic,
-    LogNormal,
-    LogSNR,
-    LogUniform,
-    Quadratic,
-    Stratified,
-    Trailing,
-    Uniform,
-)
+from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.grids.even import Even
+from undiffuse.grids.karras import Karras
+from undiffuse.grids.leading import Leading
+from undiffuse.grids.linspace import Linspace
+from undiffuse.grids.listed import Listed
+from undiffuse.grids.log_snr import LogSNR
+from undiffuse.grids.logistic import Logistic
+from undiffuse.grids.quadratic import Quadratic
+from undiffuse.grids.trailing import Trailing
 from undiffuse.samplers import Heun
+from undiffuse.schedules import JSD, VE, VP, EDMSchedule, FlowSchedule, Geometric, LinearBeta, TableSchedule
+from undiffuse.time_distributions.log_normal import LogNormal
+from undiffuse.time_distributions.log_uniform import LogUniform
+from undiffuse.time_distributions.stratified import Stratified
+from undiffuse.time_distributions.uniform import Uniform
 
 
 def test_a_grid_falls_strictly_from_noise_to_data(grid: Grid, schedule: Schedule):
@@ -148,12 +146,12 @@ def test_grids_that_repeat_a_step_are_refused():
     ):
         Quadratic()(LinearBeta(), 50)  # the released code runs one index twice
     with pytest.raises(Refused, match="5 steps on a table of 3 would visit a step twice"):
-        Trailing()(Table(betas=(0.1, 0.2, 0.3)), 5)
+        Trailing()(TableSchedule(betas=(0.1, 0.2, 0.3)), 5)
     with pytest.raises(Refused, match="leading has at most 3 steps here, not 4"):
-        Leading()(Table(betas=(0.1, 0.2, 0.3)), 4)
+        Leading()(TableSchedule(betas=(0.1, 0.2, 0.3)), 4)
 
 
-@pytest.mark.parametrize("schedule", [VP(), Flow(), EDM(), LinearBeta()])
+@pytest.mark.parametrize("schedule", [VP(), FlowSchedule(), EDMSchedule(), LinearBeta()])
 def test_log_snr_grid_is_even_in_log_snr(schedule: Schedule):
     times = LogSNR(t_min=0.01)(schedule, 12)
     levels = schedule.log_snr(times[1:-1])
@@ -162,7 +160,7 @@ def test_log_snr_grid_is_even_in_log_snr(schedule: Schedule):
     assert float(times[-2]) == pytest.approx(0.01, abs=1e-9)
 
 
-@pytest.mark.parametrize("schedule", [VP(), Flow(), VE(), LinearBeta()])
+@pytest.mark.parametrize("schedule", [VP(), FlowSchedule(), VE(), LinearBeta()])
 def test_karras_grid_has_the_papers_ratios_and_stays_in_range(schedule: Schedule):
     times = Karras()(schedule, 9)
     ratio = (-schedule.log_snr(times[:-1]) / 2).exp()
@@ -172,7 +170,7 @@ def test_karras_grid_has_the_papers_ratios_and_stays_in_range(schedule: Schedule
     torch.testing.assert_close(ratio, torch.from_numpy(wanted), rtol=1e-6, atol=0)
 
 
-def test_draws_lie_in_range_and_on_the_table(draw: Draw, schedule: Schedule):
+def test_draws_lie_in_range_and_on_the_table(draw: TimeDistribution, schedule: Schedule):
     t = draw(schedule, Random(3), 500)
     assert t.shape == (500,)
     assert t.dtype == torch.float64
@@ -197,12 +195,12 @@ def test_log_uniform_draws_the_table_s_own_levels_each_for_the_log_snr_around_it
     assert float(late.min()) >= 0.5
 
 
-def test_a_draw_depends_on_the_stream_only(draw: Draw):
+def test_a_draw_depends_on_the_stream_only(draw: TimeDistribution):
     assert torch.equal(draw(VP(), Random(3), 64), draw(VP(), Random(3), 64))
     assert not torch.equal(draw(VP(), Random(3), 64), draw(VP(), Random(4), 64))
 
 
-def test_a_sample_draws_the_same_in_any_part_of_a_batch(draw: Draw):
+def test_a_sample_draws_the_same_in_any_part_of_a_batch(draw: TimeDistribution):
     whole = draw(VP(), Random(3, torch.arange(48)), 48)
     for rows in (slice(0, 24), slice(24, 48), slice(7, 11)):
         assert torch.equal(draw(VP(), Random(3, torch.arange(48)[rows]), rows.stop - rows.start), whole[rows])
@@ -210,7 +208,7 @@ def test_a_sample_draws_the_same_in_any_part_of_a_batch(draw: Draw):
 
 
 def test_uniform_draws_hit_every_step_of_a_table_alike():
-    t = Uniform()(Table(betas=(0.1, 0.2, 0.3, 0.4)), Random(0), 20000)
+    t = Uniform()(TableSchedule(betas=(0.1, 0.2, 0.3, 0.4)), Random(0), 20000)
     counts = torch.bincount((t * 4).round().long(), minlength=5)[1:]
     assert stats.chisquare(counts.numpy()).pvalue > 1e-3
     assert stats.kstest(Uniform(t_min=0.2)(VP(), Random(0), 5000).numpy(), stats.uniform(0.2, 0.8).cdf).pvalue > 1e-3
@@ -226,5 +224,5 @@ def test_stratified_draws_put_one_in_each_stratum():
 
 def test_log_normal_draws_have_the_papers_law():
     """arXiv:2206.00364, table 1: log sigma ~ N(-1.2, 1.2^2)."""
-    t = LogNormal()(EDM(), Random(0), 5000)
+    t = LogNormal()(EDMSchedule(), Random(0), 5000)
     assert stats.kstest((80 * t).log().numpy(), stats.norm(-1.2, 1.2).cdf).pvalue > 1e-3

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.denoiser import Predictor
-from undiffuse.core.distribution import Normal
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.schedules import VP
 from undiffuse.guidance import ClassifierFree, OptimalVariance
 from undiffuse.objectives import SecondMoment
 from undiffuse.samplers import Ancestral
+from undiffuse.schedules import VP
 
 PROCESS = Gaussian(VP())
 X, LABEL = Random(0).normal((3, 2), dtype=torch.float64), torch.tensor([1, 2, 3])

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import EDM, VE, VP, Flow, LinearBeta, LogLinear, SubVP, Table
 from undiffuse.guidance import OptimalVariance
 from undiffuse.likelihood import Decoder, continuous, elbo
 from undiffuse.likelihood.terms import Variance, prior, reconstruction, step
+from undiffuse.schedules import VE, VP, EDMSchedule, FlowSchedule, LinearBeta, LogLinear, SubVP, TableSchedule
 
 PROCESS = Gaussian(LinearBeta())
 MIXTURE = MixtureOracle(
@@ -138,7 +138,9 @@ def test_chances_from_a_first_look_lower_the_noise():
     assert float(chosen.mean()) == pytest.approx(1.2957, abs=4 * float(chosen.std()) / 2000**0.5 + 0.05)
 
 
-@pytest.mark.parametrize("schedule", [VP(), VE(), EDM(), Flow(), SubVP(), LinearBeta()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "schedule", [VP(), VE(), EDMSchedule(), FlowSchedule(), SubVP(), LinearBeta()], ids=lambda s: type(s).__name__
+)
 def test_the_default_grid_bounds_the_density_under_any_schedule(schedule: Any):
     """With the posterior's variance told, a Gaussian's bound misses -log p by its prior and its last step only."""
     oracle = GaussianOracle(Gaussian(schedule), 0.2, 0.25)
@@ -155,7 +157,7 @@ def test_the_default_grid_bounds_the_density_under_any_schedule(schedule: Any):
 def test_continuous_time_reaches_the_entropy():
     """The integral has no loss from steps: N(0, 1/4) has .725791, up to its prior and to |x_0 - guess|^2 at t_min."""
     x, _ = hermite(3)
-    for schedule in (VP(), Flow(), LinearBeta()):
+    for schedule in (VP(), FlowSchedule(), LinearBeta()):
         oracle = GaussianOracle(Gaussian(schedule), 0.0, 0.25)
         x_0 = (x[[0, 2]][:, None] / math.sqrt(3) / 2).expand(2, 2000).reshape(-1, 1)  # quadratic terms
         found = continuous(oracle, x_0, points=100, batch=4000)
@@ -168,7 +170,7 @@ def test_continuous_time_reaches_the_entropy():
 
 def test_continuous_time_is_the_limit_of_many_steps():
     """1000 steps of 0.04 in log-SNR cost a few percent more than infinitely many (arXiv:2107.00630, sec. 4.2)."""
-    oracle = GaussianOracle(Gaussian(Flow()), 0.0, 0.25)
+    oracle = GaussianOracle(Gaussian(FlowSchedule()), 0.0, 0.25)
     x_0 = torch.full((4000, 1), 0.5, dtype=torch.float64)
     many = elbo(oracle, x_0, subset=100, batch=4000)
     limit = continuous(oracle, x_0, points=100, batch=4000)
@@ -182,7 +184,7 @@ def test_levels_have_a_bound_on_their_probability():
     levels = torch.linspace(-1, 1, 5, dtype=torch.float64)
     probs = torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1], dtype=torch.float64)
     covs = torch.full((5,), 1e-14, dtype=torch.float64)
-    oracle = MixtureOracle(Gaussian(Flow()), probs, levels[:, None], covs)
+    oracle = MixtureOracle(Gaussian(FlowSchedule()), probs, levels[:, None], covs)
     found = elbo(oracle, levels[:, None].repeat(1000, 1), decoder=decoder, subset=60, batch=5000)
     assert found.convention == "probability of levels"
     nats = found.nats.reshape(1000, 5)
@@ -192,7 +194,7 @@ def test_levels_have_a_bound_on_their_probability():
     assert float(slack.max()) < 0.3
 
 
-@pytest.mark.parametrize("schedule", [VP(), EDM(), Flow()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("schedule", [VP(), EDMSchedule(), FlowSchedule()], ids=lambda s: type(s).__name__)
 def test_a_fine_grid_of_a_schedule_without_steps_does_not_make_the_last_step_overconfident(schedule: Any):
     """With the variance of a short step before it, a guess that errs by the noise that is left costs 25 nats."""
     x_0 = GaussianOracle(Gaussian(schedule), 0.0, 0.25).draw(500, Random(0))
@@ -284,7 +286,7 @@ def test_the_heartbeat_has_the_papers_bound(steps: int, bits: float):
     """X19: length 20, a one every fifth place, noise (0.8, 0.2), alpha = 1 - t: a perfect guess whose steps take every
     token for itself. States are counted by how many ones the places of each residue modulo 5 have.
     """
-    process = Categorical(Table(alpha_bars=[(1 - i / steps) ** 2 for i in range(1, steps + 1)]), (0.8, 0.2))
+    process = Categorical(TableSchedule(alpha_bars=[(1 - i / steps) ** 2 for i in range(1, steps + 1)]), (0.8, 0.2))
     sequences = torch.stack([(torch.arange(20) % 5 == phase).long() for phase in range(5)])
     oracle = TokenOracle(process, sequences, torch.ones(5))
     counts = torch.tensor(list(product(range(5), repeat=5)))  # ones among the four places of each residue

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.core.decoder import _tanh_cdf
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.discretised_normal import _tanh_cdf
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.likelihood import Decoder

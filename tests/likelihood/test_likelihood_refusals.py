@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.categorical import Categorical, mask, uniform
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
-from undiffuse.core.product import Product
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP, ContinuousCosine, LinearBeta, LogLinear
 from undiffuse.guidance import ClassifierFree
 from undiffuse.likelihood import Decoder, continuous, elbo, encode, ode
 from undiffuse.likelihood.question import checked
+from undiffuse.schedules import VP, ContinuousCosine, LinearBeta, LogLinear
 
 ORACLE = GaussianOracle(Gaussian(LinearBeta()))
 X = torch.zeros(3, 2)

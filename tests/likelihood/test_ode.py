@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import registry
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import VE, VP, Flow, Table
 from undiffuse.likelihood import Decoder, decode, encode, ode, round_trip
 from undiffuse.likelihood.path import draw_probes
+from undiffuse.schedules import VE, VP, FlowSchedule, TableSchedule
 
 X = torch.tensor([[-2.0], [0.0], [0.3], [1.0]], dtype=torch.float64)
 MEAN = torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)
@@ -30,7 +30,7 @@ def schedules() -> list[Any]:
     few: dict[str, dict[str, Any]] = {"mutual_information": {"steps": 30}}
     names = [name for name in registry.names("schedules") if name != "table"]
     made: list[Any] = [registry.build("schedules", {"name": name, **few.get(name, {})}) for name in names]
-    tables = [Table(betas=[0.1] * 20), Table(betas=[0.1] * 20, zero_terminal_snr=True)]
+    tables = [TableSchedule(betas=[0.1] * 20), TableSchedule(betas=[0.1] * 20, zero_terminal_snr=True)]
     return [*(pytest.param(each, id=type(each).__name__) for each in made), *tables]
 
 
@@ -66,7 +66,7 @@ def test_the_log_density_of_a_quarter_variance(schedule: Schedule, wanted: list[
 
 
 def test_a_full_covariance_has_its_density_exactly():
-    oracle, x = GaussianOracle(Gaussian(Flow()), MEAN, COV), Random(0).normal((6, 3), dtype=torch.float64)
+    oracle, x = GaussianOracle(Gaussian(FlowSchedule()), MEAN, COV), Random(0).normal((6, 3), dtype=torch.float64)
     a, s = 1 - 1e-5, 1e-5
     blurred = a**2 * COV + s**2 * torch.eye(3, dtype=torch.float64)
     wanted = torch.distributions.MultivariateNormal(a * MEAN, blurred).log_prob(x)
@@ -82,7 +82,7 @@ def mixture() -> tuple[MixtureOracle, Any]:
     weights = torch.tensor([0.4, 0.6], dtype=torch.float64)
     parts = torch.distributions.MultivariateNormal(means, covs)
     law = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(weights), parts)
-    return MixtureOracle(Gaussian(Flow()), weights, means, covs), law
+    return MixtureOracle(Gaussian(FlowSchedule()), weights, means, covs), law
 
 
 def test_a_mixture_has_its_density():
@@ -98,7 +98,7 @@ def test_a_mixture_has_its_density():
 
 @pytest.mark.parametrize("trace", ["rademacher", "gaussian", "sphere"])
 def test_an_estimated_trace_is_right_within_its_standard_error(trace: Any):
-    oracle, x = GaussianOracle(Gaussian(Flow()), MEAN, COV), Random(1).normal((30, 3), dtype=torch.float64)
+    oracle, x = GaussianOracle(Gaussian(FlowSchedule()), MEAN, COV), Random(1).normal((30, 3), dtype=torch.float64)
     exact = ode(oracle, x).log_prob
     found = ode(oracle, x, trace=trace, probes=32)
     assert float(found.probe_error.min()) > 1e-3
@@ -108,7 +108,7 @@ def test_an_estimated_trace_is_right_within_its_standard_error(trace: Any):
 
 
 def test_signs_are_exact_for_a_diagonal_jacobian():
-    oracle = GaussianOracle(Gaussian(Flow()), 0.0, torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64))
+    oracle = GaussianOracle(Gaussian(FlowSchedule()), 0.0, torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64))
     x = Random(2).normal((4, 3), dtype=torch.float64)
     found = ode(oracle, x, trace="rademacher", probes=3)
     assert float(found.probe_error.max()) < 1e-12
@@ -157,7 +157,7 @@ def test_levels_have_a_bound_on_their_probability_whose_cost_is_reported():
     """E log p(x + u) = log p(x) - var(u) / (2 * 0.36) under u uniform, below log P(x): the integral over the bin."""
     decoder = Decoder(low=-2, high=2, levels=5)  # bins as wide as the data's deviation: dequantisation is dear
     x = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64)
-    oracle = GaussianOracle(Gaussian(Flow()), 0.0, 0.36)
+    oracle = GaussianOracle(Gaussian(FlowSchedule()), 0.0, 0.36)
     found = ode(oracle, x, decoder=decoder, draws=24, rtol=1e-3, atol=1e-3)
     normal = torch.distributions.Normal(0.0, torch.tensor(0.6, dtype=torch.float64))
     wanted = (normal.cdf(x + 0.5) - normal.cdf(x - 0.5)).log()[:, 0]
@@ -173,10 +173,10 @@ def test_levels_have_a_bound_on_their_probability_whose_cost_is_reported():
 
 def test_one_draw_says_nothing_about_its_error():
     x = torch.zeros(2, 1)
-    levels = ode(GaussianOracle(Gaussian(Flow())), x, decoder=Decoder(low=-1, high=1, levels=3))
+    levels = ode(GaussianOracle(Gaussian(FlowSchedule())), x, decoder=Decoder(low=-1, high=1, levels=3))
     assert bool(levels.draw_error.isnan().all())
     assert levels.dequantisation.tolist() == [0, 0]
-    plain = ode(GaussianOracle(Gaussian(Flow())), x, trace="gaussian")
+    plain = ode(GaussianOracle(Gaussian(FlowSchedule())), x, trace="gaussian")
     assert bool(plain.probe_error.isnan().all())
     assert plain.convention == "density of values"
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from undiffuse.core.denoiser import Predictor
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import LinearBeta
-from undiffuse.core.times import Stratified
 from undiffuse.likelihood import continuous, ode
 from undiffuse.networks import MLP
 from undiffuse.objectives import Denoising
+from undiffuse.schedules import LinearBeta
+from undiffuse.time_distributions.stratified import Stratified
 
 PROCESS = Gaussian(LinearBeta())
 MIXTURE = MixtureOracle(

@@ -8,11 +8,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.digits import Digits
-from undiffuse.features.choice import choose
-from undiffuse.metrics import cache
-from undiffuse.metrics.cache import Cache, digest, usual
-from undiffuse.metrics.judge import collect, judge_evidence
+from undiffuse.data.sources.digits import Digits
+from undiffuse.evaluation.features.choice import choose
+from undiffuse.evaluation.metrics import cache
+from undiffuse.evaluation.metrics.cache import Cache, digest, usual
+from undiffuse.evaluation.metrics.judge import collect, judge_evidence
 
 DIGITS = Digits().load()
 PARTS = [DIGITS.take(np.arange(i, 1797, 3)) for i in range(3)]

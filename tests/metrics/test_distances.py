@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from undiffuse.features.components import fit_projection
-from undiffuse.metrics import distances
-from undiffuse.metrics.distances import covered, nearest, radii
-from undiffuse.metrics.frechet import frechet, frechet_gaussians
-from undiffuse.metrics.kernel import kernel_distance, mmd_squared
-from undiffuse.metrics.precision_recall import precision_recall
-from undiffuse.metrics.sliced_wasserstein import sliced_wasserstein
+from undiffuse.evaluation.features.components import fit_projection
+from undiffuse.evaluation.metrics import distances
+from undiffuse.evaluation.metrics.distances import covered, nearest, radii
+from undiffuse.evaluation.metrics.frechet import frechet, frechet_gaussians
+from undiffuse.evaluation.metrics.kernel import kernel_distance, mmd_squared
+from undiffuse.evaluation.metrics.precision_recall import precision_recall
+from undiffuse.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 
 
 def normal(count: int, features: int = 4, seed: int = 0) -> np.ndarray:

@@ -9,17 +9,17 @@ import pytest
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.digits import Digits
-from undiffuse.data.eight_gaussians import EightGaussians
-from undiffuse.metrics.agreement import Agreement
-from undiffuse.metrics.frechet import Frechet
-from undiffuse.metrics.histogram import Histogram
-from undiffuse.metrics.judge import collect, judge
-from undiffuse.metrics.kernel import Kernel
-from undiffuse.metrics.memorisation import Memorisation
-from undiffuse.metrics.metric import Metric
-from undiffuse.metrics.precision_recall import PrecisionRecall
-from undiffuse.metrics.sliced_wasserstein import SlicedWasserstein
+from undiffuse.data.sources.digits import Digits
+from undiffuse.data.toys.eight_gaussians import EightGaussians
+from undiffuse.evaluation.metrics.agreement import Agreement
+from undiffuse.evaluation.metrics.frechet import Frechet
+from undiffuse.evaluation.metrics.histogram import Histogram
+from undiffuse.evaluation.metrics.judge import collect, judge
+from undiffuse.evaluation.metrics.kernel import Kernel
+from undiffuse.evaluation.metrics.memorisation import Memorisation
+from undiffuse.evaluation.metrics.metric import Metric
+from undiffuse.evaluation.metrics.precision_recall import PrecisionRecall
+from undiffuse.evaluation.metrics.sliced_wasserstein import SlicedWasserstein
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_the_registry_lists_the_metrics_and_nothing_else():
     images = {"agreement", "c2st", "density_coverage", "frechet", "frechet_infinity", "histogram", "inception_score"}
     both = {"kernel", "memorisation", "precision_recall"}
     texts = {"copies", "known_ngrams", "known_words", "symbol_entropy"}
-    tables = {"closest_record", "column_pairs", "column_shapes", "columns", "usefulness"}
-    assert set(registry.names("metrics")) == images | both | texts | tables | {"energy", "sliced_wasserstein"}
+    tables = {"dcr", "column_pairs", "column_shapes", "columns", "tstr"}
+    assert set(registry.names("metrics")) == images | both | texts | tables | {"energy_distance", "sliced_wasserstein"}
 
 
 def test_real_data_meet_every_floor(parts: tuple[Dataset, Dataset, Dataset]):
@@ -264,7 +264,11 @@ def test_unknown_and_impossible_metrics_are_refused(metrics: list[str], message:
 
 
 def test_only_the_metrics_that_were_asked_for_are_judged():
-    assert set(judge(DATA, DATA, DATA, metrics=["energy", "precision-recall"])) == {"energy", "precision", "recall"}
+    assert set(judge(DATA, DATA, DATA, metrics=["energy", "precision-recall"])) == {
+        "energy_distance",
+        "precision",
+        "recall",
+    }
 
 
 def test_constant_images_are_judged_without_a_warning():

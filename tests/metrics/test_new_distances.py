@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.digits import Digits
-from undiffuse.metrics.c2st import C2ST, c2st, standard_error
-from undiffuse.metrics.classifier import train_classifier
-from undiffuse.metrics.columns import Columns, wasserstein
-from undiffuse.metrics.density_coverage import density_coverage
-from undiffuse.metrics.distances import covered, radii
-from undiffuse.metrics.energy import Energy, energy
-from undiffuse.metrics.frechet import frechet, frechet_gaussians, gaussian
-from undiffuse.metrics.frechet_infinity import PARTS, FrechetInfinity, intercept
-from undiffuse.metrics.inception_score import inception_scores
-from undiffuse.metrics.judge import collect, judge
+from undiffuse.data.sources.digits import Digits
+from undiffuse.evaluation.metrics.c2st import C2ST, c2st, standard_error
+from undiffuse.evaluation.metrics.classifier import train_classifier
+from undiffuse.evaluation.metrics.columns import ColumnsMetric, wasserstein
+from undiffuse.evaluation.metrics.density_coverage import density_coverage
+from undiffuse.evaluation.metrics.distances import covered, radii
+from undiffuse.evaluation.metrics.energy_distance import EnergyDistance, energy
+from undiffuse.evaluation.metrics.frechet import frechet, frechet_gaussians, gaussian
+from undiffuse.evaluation.metrics.frechet_infinity import PARTS, FrechetInfinity, intercept
+from undiffuse.evaluation.metrics.inception_score import inception_scores
+from undiffuse.evaluation.metrics.judge import collect, judge
 
 
 def normal(count: int, features: int = 4, seed: int = 0) -> np.ndarray:
@@ -102,20 +102,20 @@ def test_columns_travel_as_far_as_they_were_moved_or_stretched():
 
 def test_the_worst_column_is_named_first():
     evidence = collect(table(400, 0, move=0.8), table(400, 1), table(400, 2))
-    found = Columns().judge(evidence)["columns"]
+    found = ColumnsMetric().judge(evidence)["columns"]
     columns = found["detail"]["columns"]
     assert next(iter(columns)) == "income"
     assert sorted(columns) == ["age", "income", "share"]
     assert columns["income"]["value"] == pytest.approx(0.8, abs=0.2)
     assert columns["age"]["value"] < 0.25
     assert found["value"] == pytest.approx(np.mean([each["value"] for each in columns.values()]))
-    assert Energy().judge(evidence)["energy"]["ratio"] > 5
+    assert EnergyDistance().judge(evidence)["energy_distance"]["ratio"] > 5
 
 
 def test_columns_without_names_are_counted_and_constant_ones_are_said():
     parts = [np.hstack([normal(50, 1, seed), np.full((50, 1), 4.0)]).astype(np.float32) for seed in range(3)]
     parts[0][:, 1] = 6
-    found = Columns().judge(collect(*map(Dataset, parts)))["columns"]
+    found = ColumnsMetric().judge(collect(*map(Dataset, parts)))["columns"]
     assert found["detail"]["columns"]["column 1"] == {"value": pytest.approx(2), "floor": 0}
     assert found["warning"] == "constant in the training data: column 1"
 

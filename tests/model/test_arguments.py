@@ -9,21 +9,21 @@ import torch
 from test_model import close, images, points
 
 import undiffuse
-from undiffuse.codecs.pixels import Pixels
-from undiffuse.codecs.tokens import Tokens
+from undiffuse.codecs.pixels import PixelsCodec
+from undiffuse.codecs.tokens import TokensCodec
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP
 from undiffuse.data.dataset import Dataset
-from undiffuse.judging import sources
-from undiffuse.model import items
-from undiffuse.model.conditions import requested
-from undiffuse.model.model import Model
-from undiffuse.model.settings import Condition
+from undiffuse.evaluation import sources
+from undiffuse.models.diffusion import Model
+from undiffuse.recipes.settings import Condition
 from undiffuse.samplers import DDIM
+from undiffuse.sampling import items
+from undiffuse.sampling.conditions import requested
+from undiffuse.schedules import VP
 
 THREES = [
     *(dtype(3) for dtype in (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)),
@@ -97,7 +97,7 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"sampler": "ddimm"}, r"samplers has no 'ddimm' \(did you mean 'ddim'\?\)"),
         ({"times": torch.tensor(0.5)}, r"times is a grid: a name, such as 'karras', .* not tensor\(0.5"),
         ({"times": [1.0, 0.0]}, "times is a grid"),
-        ({"times": "karas"}, r"times has no 'karas' \(did you mean 'karras'\?\)"),
+        ({"times": "karas"}, r"grids has no 'karas' \(did you mean 'karras'\?\)"),
         ({"guidance": "3"}, "guidance is a number, not '3'"),
         ({"guidance": float("nan")}, "guidance is a number, not nan"),
         ({"guidance": float("inf")}, "guidance is a finite weight, not inf"),
@@ -222,18 +222,18 @@ def test_a_condition_that_is_none_is_refused_by_name(name: str, given: Any, mess
         requested(told(), 2, {name: given})
 
 
-FLOATS = Pixels(0.0, 1.0, "float32")
+FLOATS = PixelsCodec(0.0, 1.0, "float32")
 
 
 @pytest.mark.parametrize(
     ("refuse", "message"),
     [
-        (lambda: items.alike(np.uint16, Pixels(), "new"), "run.s data are uint8, and those of new are uint16: bring"),
-        (lambda: items.alike(np.float32, Pixels(), "new"), "the run's data are uint8, and those of new are float32"),
+        (lambda: items.alike(np.uint16, PixelsCodec(), "new"), "run.s data are uint8, and those of new are uint16"),
+        (lambda: items.alike(np.float32, PixelsCodec(), "new"), "data are uint8, and those of new are float32"),
         (lambda: items.alike(np.uint8, FLOATS, "new"), "the run's data are float32, and those of new are uint8"),
         (lambda: items.item(FLOATS, WHITE[None], "image"), "image is to be of float32, .* given is uint8"),
         (lambda: items.item(FLOATS, WHITE * 1.0, "image"), "image goes from 255 to 255, far outside the range"),
-        (lambda: items.item(Pixels(0, 4095, "uint16"), WHITE.astype(int) * 257, "image"), "far outside the range"),
+        (lambda: items.item(PixelsCodec(0, 4095, "uint16"), WHITE.astype(int) * 257, "image"), "far outside the range"),
         (
             lambda: sources._refuse_other_numbers(Dataset(WHITE[None].astype(np.uint16)), Dataset(WHITE[None])),
             "is of uint16, and .* of uint8: bring it to uint8 and its range",
@@ -244,4 +244,4 @@ def test_numbers_of_another_dtype_than_the_runs_are_refused(refuse: Any, message
     with pytest.raises(Refused, match=message):
         refuse()
     items.alike(np.float64, FLOATS, "new")  # floats are floats
-    items.alike(np.int64, Tokens(4), "new")  # and tokens tokens, however many bits they have
+    items.alike(np.int64, TokensCodec(4), "new")  # and tokens tokens, however many bits they have

@@ -11,15 +11,15 @@ from PIL import Image
 
 import undiffuse
 from undiffuse.codecs.identity import Identity
+from undiffuse.conditions import captions
+from undiffuse.conditions.captions import Captions, encode
+from undiffuse.conditions.declared import conditions, examples, tensors
+from undiffuse.conditions.words import needs, pairs, understood
 from undiffuse.core.errors import Refused
-from undiffuse.drawing.draw import Wish, draw
-from undiffuse.model import text
-from undiffuse.model.model import Model, load
-from undiffuse.model.recipe import Recipe
-from undiffuse.model.settings import Condition
-from undiffuse.model.text import Captions, encode
-from undiffuse.model.told import conditions, examples, tensors
-from undiffuse.model.words import needs, pairs, understood
+from undiffuse.models.diffusion import Model, load
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition
+from undiffuse.sampling.request import SampleRequest, draw
 from undiffuse.training.batches import Batches
 
 COUNT = 40
@@ -55,7 +55,7 @@ def trained(folder: Path, told: dict[str, dict[str, Any]], network: str = "unet"
         "codec": {"name": "pixels"},
         "schedule": {"name": "edm"},
         "network": {"name": network, **(small if network == "unet" else {"width": 8})},
-        "scales": {"name": "edm"},
+        "parameterization": {"name": "edm"},
         "objective": {"name": "denoising", "weighting": "edm", "times": "log_normal"},
         "conditions": told,
         "sampler": {"name": "heun", "steps": 2, "guidance": 1.5},
@@ -190,7 +190,7 @@ def test_captions_are_bytes_with_a_start_and_each_is_encoded_once(monkeypatch: p
         seen.append(len(captions))
         return encode(captions, condition)
 
-    monkeypatch.setattr(text, "encode", counted)
+    monkeypatch.setattr(captions, "encode", counted)
     words = np.array(["a", "b", "a", "c", "a"])
     made = Captions.of(words, condition)
     assert seen == [3]
@@ -217,7 +217,7 @@ class Encoder:
 
 
 def test_another_encoder_s_embeddings_are_zero_behind_the_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(text, "_frozen", lambda encoder: (Tokenizer(), Encoder()))
+    monkeypatch.setattr(captions, "_frozen", lambda encoder: (Tokenizer(), Encoder()))
     found = encode(["short", "long"] * 40, Condition(kind="text", encoder="some/encoder", length=3))
     assert found.shape == (80, 3, 2)
     assert found[:2].tolist() == [[[1, 2], [0, 0], [0, 0]], [[1, 2], [1, 2], [0, 0]]]
@@ -225,12 +225,12 @@ def test_another_encoder_s_embeddings_are_zero_behind_the_end(monkeypatch: pytes
 
 def test_an_encoder_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    text._frozen.cache_clear()
+    captions._frozen.cache_clear()
     with pytest.raises(Refused, match=r"the text encoder 'minilm' needs transformers: pip install 'undiffuse\[text\]'"):
         encode(["a"], Condition(kind="text", encoder="minilm"))
-    monkeypatch.setattr(text, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(captions, "PACKAGE", "no_such_package")
     with pytest.raises(Refused, match="encoder = 'minilm' needs its weights"):
-        text._minilm()
+        captions._minilm()
 
 
 Words = Callable[[str], list[tuple[str, str]]]
@@ -263,14 +263,14 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Model, tmp_
     with pytest.raises(Refused, match="cannot read the condition 'map'; write name=value"):
         pairs(["map"])
     with pytest.raises(Refused, match="'label' is given twice"):
-        draw(model, 2, Wish(label="1", told=[("label", "0")]))
+        draw(model, 2, SampleRequest(label="1", told=[("label", "0")]))
 
 
 def test_samples_may_be_told_what_the_data_hold_in_turn(model: Model):
     data = {"text": arrays()["captions"][:2], "vector": arrays()["styles"][:2], "map": arrays()["maps"][:2, None]}
     given = examples(model.conditions, {**data, "label": np.zeros(2)}, 3)
     assert given["text"].tolist() == ["a cat", "zwölf", "a cat"]
-    drawn = draw(model, 3, Wish(label=1, given=given)).x
+    drawn = draw(model, 3, SampleRequest(label=1, given=given)).x
     alone = model.sample(1, indices=[2], label=1, **{name: values[0] for name, values in data.items()}).numpy()
     assert np.abs(drawn[2:].astype(int) - alone).max() <= 1
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
-from undiffuse.model.held import held
+from undiffuse.storage import files
+from undiffuse.storage.tensor_file import held
 
 
 def test_a_file_that_fails_half_way_leaves_what_was_there(tmp_path: Path):

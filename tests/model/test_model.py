@@ -10,22 +10,24 @@ import pytest
 import torch
 
 import undiffuse
-from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.core.errors import Refused
-from undiffuse.model import files, model, parts
-from undiffuse.model.conditions import numbers
-from undiffuse.model.model import Model
-from undiffuse.model.plan import batches
-from undiffuse.model.precision import has_bfloat16, pick
-from undiffuse.model.recipe import Recipe
+from undiffuse.models import diffusion
+from undiffuse.models.diffusion import Model
+from undiffuse.networks.precision import has_bfloat16, pick
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.conditions import numbers
+from undiffuse.sampling.plan import batches
+from undiffuse.storage import files
 
 IMAGES: dict[str, Any] = {
     "data": {"name": "digits"},
     "codec": {"name": "pixels"},
     "schedule": {"name": "edm"},
     "network": {"name": "unet", "width": 8, "multipliers": [1], "blocks": 1, "attention": []},
-    "scales": {"name": "edm"},
+    "parameterization": {"name": "edm"},
     "objective": {"name": "denoising"},
     "conditions": {"label": {"drop": 0.1}},
     "sampler": {"name": "heun", "steps": 4, "times": "karras", "guidance": 2.0},
@@ -37,10 +39,10 @@ def images(drop: float | None = 0.1) -> Model:
     """An untrained model of 4 x 4 pictures in three classes; with drop None it is unconditional."""
     tables = {**IMAGES, "conditions": {} if drop is None else {"label": {"drop": drop}}}
     recipe, classes = Recipe.find(tables), () if drop is None else ("cat", "dog", "bird")
-    denoiser = parts.predictor(recipe, (1, 4, 4), len(classes))
+    denoiser = build.predictor(recipe, (1, 4, 4), len(classes))
     for weight in denoiser.parameters():  # the output layer starts at zero: then nothing would depend on anything
         torch.nn.init.normal_(weight, std=0.1)
-    return Model(denoiser.eval(), Pixels(), (1, 4, 4), recipe, classes, parts.conditions(recipe), {"step": 5})
+    return Model(denoiser.eval(), PixelsCodec(), (1, 4, 4), recipe, classes, build.conditions(recipe), {"step": 5})
 
 
 def points() -> Model:
@@ -54,7 +56,7 @@ def points() -> Model:
     }
     recipe = Recipe.find(tables)
     codec = Whiten().fit(np.random.default_rng(0).normal(3, 2, (50, 2)).astype(np.float32))
-    return Model(parts.predictor(recipe, (2,), 0).eval(), codec, (2,), recipe)
+    return Model(build.predictor(recipe, (2,), 0).eval(), codec, (2,), recipe)
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -173,7 +175,7 @@ def test_progress_counts_every_step_of_every_batch():
         (0.1, {"batch": 0}, "batch must be at least 1, not 0"),
         (0.1, {"indices": [1, 2]}, "4 samples need 4 indices, not 2"),
         (0.1, {"sampler": "huen"}, r"samplers has no 'huen' \(did you mean 'heun'\?\)"),
-        (0.1, {"times": "uniform"}, "times 'uniform' is for training"),
+        (0.1, {"times": "uniform"}, "grids has no 'uniform'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(drop: float | None, asked: dict[str, Any], message: str):
@@ -220,8 +222,8 @@ def test_a_saved_model_comes_back_as_it_was(tmp_path: Path):
     assert (again.classes, again.shape, again.conditions, again.codec) == (m.classes, m.shape, m.conditions, m.codec)
     assert again.facts == {"step": 5}
     assert again.recipe.tables == m.recipe.tables
-    assert json.loads((tmp_path / model.SUMMARY).read_text()) == again.describe()
-    alone = undiffuse.load(tmp_path / model.FILE, precision="float32")
+    assert json.loads((tmp_path / diffusion.SUMMARY).read_text()) == again.describe()
+    alone = undiffuse.load(tmp_path / diffusion.FILE, precision="float32")
     assert torch.equal(alone.sample(3, label=1), m.sample(3, label=1))
 
 
@@ -259,7 +261,7 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
         undiffuse.load(tmp_path)
     m = images()
     m.save(tmp_path)
-    weights, about = files.read_tensors(tmp_path / model.FILE, "model")
+    weights, about = files.read_tensors(tmp_path / diffusion.FILE, "model")
     first = next(iter(weights))
     for tensors, description, message in [
         ({k: v for k, v in weights.items() if k != first}, about, f"lacks '{first}'"),
@@ -268,9 +270,9 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
         (weights, {**about, "format": 99}, "has format 99 and this version reads up to 1: update undiffuse"),
         (weights, {**about, "shape": [3, 4, 4]}, "the model's is"),
     ]:
-        files.write_tensors(tmp_path / model.FILE, tensors, description)
+        files.write_tensors(tmp_path / diffusion.FILE, tensors, description)
         with pytest.raises(Refused, match=message):
             undiffuse.load(tmp_path)
-    (tmp_path / model.FILE).write_bytes(b"\x80\x04garbage")
+    (tmp_path / diffusion.FILE).write_bytes(b"\x80\x04garbage")
     with pytest.raises(Refused, match=r"incomplete or broken"):
         undiffuse.load(tmp_path)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.decode import Target, read
-from undiffuse.model.picture import ENDINGS, Kind, Limits, Pages, items, kind
+from undiffuse.data.images.decode import Target, read
+from undiffuse.storage.image_file import ENDINGS, ImageHeader, Limits, Pages, items, kind
 
 RANDOM = np.random.default_rng(0)
 TURNS = {  # EXIF's tag -> how what is stored is brought upright
@@ -62,7 +62,7 @@ def test_header_and_pixels_agree_on_what_is_up(form: str, turn: int):
 def test_what_pillow_reads_is_read(form: str):
     array = np.full((16, 16, 3), (250, 130, 10), np.uint8)
     content = encoded(array, form)
-    assert kind(content) == Kind(16, 16, 3, "uint8")
+    assert kind(content) == ImageHeader(16, 16, 3, "uint8")
     assert np.abs(read(content, Target(3)).astype(int) - array.transpose(2, 0, 1)).max() <= 4
     assert any(ending in ENDINGS for ending, name in Image.registered_extensions().items() if name == form)
 
@@ -71,7 +71,7 @@ def test_what_pillow_reads_is_read(form: str):
 def test_unsigned_grey_of_16_bit_stays_or_is_scaled(form: str):
     deep = np.array([[0, 100, 4095], [30_000, 40_000, 65_535]], np.uint16)
     content = encoded(deep, form)
-    assert kind(content) == Kind(3, 2, 1, "uint16")
+    assert kind(content) == ImageHeader(3, 2, 1, "uint16")
     np.testing.assert_array_equal(read(content, Target(1, "uint16"))[0], deep)
     np.testing.assert_array_equal(read(content, Target(3))[1], np.round(deep / 257))
     within = read(content, Target(1, span=(100, 4095)))[0]
@@ -81,7 +81,7 @@ def test_unsigned_grey_of_16_bit_stays_or_is_scaled(form: str):
 def test_signed_grey_of_16_bit_keeps_its_sign():
     signed = np.array([[-32768, -1000, -1], [0, 1, 32767]], np.int16)
     content = tiff(signed, 2)
-    assert kind(content) == Kind(3, 2, 1, "int16")
+    assert kind(content) == ImageHeader(3, 2, 1, "int16")
     np.testing.assert_array_equal(read(content, Target(1, "int16"))[0], signed)
     assert read(content, Target(3))[0].tolist() == [[0, 124, 127], [128, 128, 255]]
 

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import parts, recipe
-from undiffuse.model.recipe import Recipe
+from undiffuse.recipes import build, recipe
+from undiffuse.recipes.recipe import Recipe
 
 MINIMAL: dict[str, Any] = {
     "data": {"name": "digits"},
     "codec": {"name": "pixels"},
     "schedule": {"name": "edm"},
     "network": {"name": "unet", "width": 8},
-    "scales": {"name": "edm"},
+    "parameterization": {"name": "edm"},
     "objective": {"name": "denoising"},
     "train": {"steps": 5},
 }
@@ -24,15 +24,15 @@ MINIMAL: dict[str, Any] = {
 def test_every_bundled_recipe_is_sound_and_complete_on_paper(name: str):
     found = Recipe.find(name)
     assert found.about
-    settings = parts.check(found)
-    resolved = parts.resolve(found)
-    assert parts.check(resolved) == settings
-    assert parts.resolve(resolved).tables == resolved.tables
+    settings = build.check(found)
+    resolved = build.resolve(found)
+    assert build.check(resolved) == settings
+    assert build.resolve(resolved).tables == resolved.tables
     assert resolved.tables["network"].keys() >= {"name"}
 
 
 def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
-    resolved = parts.resolve(Recipe.find("digits"))
+    resolved = build.resolve(Recipe.find("digits"))
     resolved.save(tmp_path)
     again = Recipe.find(tmp_path)
     assert again.tables == resolved.tables
@@ -42,8 +42,8 @@ def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
 
 def test_a_sampler_table_may_set_the_default_sampler_s_steps_alone():
     found = Recipe.find({**MINIMAL, "sampler": {"steps": 7}})
-    assert parts.resolve(found)["sampler"] == {"steps": 7}
-    assert parts.sampling(found).steps == 7
+    assert build.resolve(found)["sampler"] == {"steps": 7}
+    assert build.sampling(found).steps == 7
 
 
 def test_recipes_are_found_by_name_file_folder_and_tables(tmp_path: Path):
@@ -97,12 +97,12 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
         ("network.name=unett", r"networks has no 'unett' \(did you mean 'unet'\?\)"),
         ("schedule.name=edn", r"schedules has no 'edn' \(did you mean 'edm'\?\)"),
         ("process.name=gausian", r"processes has no 'gausian' \(did you mean 'gaussian'\?\)"),
-        ("objective.times=lognormal2", "times has no 'lognormal2'"),
-        ("objective.times.man=1", "times 'uniform' has no 'man'"),
+        ("objective.times=lognormal2", "time_distributions has no 'lognormal2'"),
+        ("objective.times.man=1", "time_distributions 'uniform' has no 'man'"),
         ("sampler.name=huen", r"samplers has no 'huen' \(did you mean 'heun'\?\)"),
         ("sampler.steps=0", "sampler.steps must be at least 1"),
         ("sampler.guidance=much", "sampler: guidance = 'much' does not fit"),
-        ("sampler.times=uniform", "times 'uniform' is for training; grids to sample on are: "),
+        ("sampler.times=uniform", "grids has no 'uniform'"),
         ("conditions.label.dorp=0.1", r"conditions.label has no 'dorp' \(did you mean 'drop'\?\)"),
         ("conditions.label.drop=2", "from 0 to 1, not 2"),
         ("conditions.label=0.1", r"conditions.label is a table: write \[conditions.label\]"),
@@ -117,25 +117,26 @@ def test_a_bad_setting_is_refused_by_name(setting: str, message: str):
         {**MINIMAL, "objective": {"name": "denoising", "times": "uniform"}, "sampler": {"name": "heun"}}
     )
     with pytest.raises(Refused, match=message):
-        parts.check(given.override([setting]))
+        build.check(given.override([setting]))
 
 
 def test_both_averages_and_no_steps_are_refused():
     with pytest.raises(Refused, match=r"train has both ema .* and ema_decay"):
-        parts.check(Recipe.find(MINIMAL).override(["train.ema=6.94", "train.ema_decay=0.99"]))
+        build.check(Recipe.find(MINIMAL).override(["train.ema=6.94", "train.ema_decay=0.99"]))
     with pytest.raises(Refused, match=r"train needs steps"):
-        parts.check(Recipe.find({**MINIMAL, "train": {}}))
+        build.check(Recipe.find({**MINIMAL, "train": {}}))
     with pytest.raises(Refused, match=r"\[network\] needs a name"):
-        parts.check(Recipe.find({**MINIMAL, "network": {}}))
+        build.check(Recipe.find({**MINIMAL, "network": {}}))
 
 
 def test_noise_prediction_without_signal_is_refused_by_name():
-    flow = Recipe.find(MINIMAL).override(["schedule.name=flow", "scales.name=noise"])
+    flow = Recipe.find(MINIMAL).override(["schedule.name=flow", "parameterization.name=noise"])
     with pytest.raises(
-        Refused, match=r"scales 'noise' with schedule 'flow', whose alpha is 0 at t = 1: .*use velocity or data"
+        Refused,
+        match=r"parameterization 'noise' with schedule 'flow', whose alpha is 0 at t = 1: .*use velocity or data",
     ):
-        parts.check(flow)
-    parts.check(flow.override(["scales.name=velocity"]))
+        build.check(flow)
+    build.check(flow.override(["parameterization.name=velocity"]))
 
 
 def test_settings_are_toml_else_text_and_a_new_name_clears_its_table():
@@ -150,7 +151,7 @@ def test_settings_are_toml_else_text_and_a_new_name_clears_its_table():
         ["objective.times.mean=-2"]
     )
     assert inner["objective"]["times"] == {"name": "log_normal", "mean": -2}
-    assert parts.objective(inner).times.mean == -2.0
+    assert build.objective(inner).times.mean == -2.0
 
 
 def test_the_first_difference_is_named():

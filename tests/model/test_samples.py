@@ -14,8 +14,8 @@ from PIL import Image
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.model.model import Model
-from undiffuse.model.samples import Samples
+from undiffuse.models.diffusion import Model
+from undiffuse.sampling.samples import Samples
 
 TRAIN = {"steps": 2, "batch": 8, "warmup": 0, "preview_every": 0, "validate_every": 0, "snapshots": 0}
 SMALL = {"name": "unet", "width": 16, "multipliers": [1], "attention": [], "blocks": 1}

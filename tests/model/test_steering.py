@@ -8,26 +8,26 @@ import pytest
 import torch
 
 import undiffuse
-from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
+from undiffuse.conditions.declared import fitted, tensors
 from undiffuse.core.errors import Refused
 from undiffuse.editing.session import Session
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.threshold import Threshold
-from undiffuse.model import parts
-from undiffuse.model.conditions import steered
-from undiffuse.model.model import Model, load
-from undiffuse.model.recipe import Recipe
-from undiffuse.model.settings import Condition
-from undiffuse.model.steering import Steering, percentile
-from undiffuse.model.told import fitted, tensors
+from undiffuse.models.diffusion import Model, load
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition
+from undiffuse.sampling.conditions import resolve_guidance
+from undiffuse.sampling.steering import Steering, percentile
 
 TABLES: dict[str, Any] = {
     "data": {"name": "toy"},
     "codec": {"name": "pixels"},
     "schedule": {"name": "edm"},
     "network": {"name": "mlp", "width": 8},
-    "scales": {"name": "edm"},
+    "parameterization": {"name": "edm"},
     "objective": {"name": "denoising"},
     "conditions": {"label": {"drop": 0.1}, "style": {"kind": "vector", "shape": [2], "drop": 0.2}},
     "sampler": {"name": "heun", "steps": 4, "times": "karras", "guidance": 2.0},
@@ -38,12 +38,12 @@ TABLES: dict[str, Any] = {
 def made(codec: Any = None, **sampler: Any) -> Model:
     """An untrained model of points, told a class and two numbers, whose recipe samples as said."""
     recipe = Recipe.find({**TABLES, "sampler": {**TABLES["sampler"], **sampler}})
-    told = parts.conditions(recipe)
+    told = build.conditions(recipe)
     torch.manual_seed(0)
-    denoiser = parts.predictor(recipe, (2,), 2, told=told)
+    denoiser = build.predictor(recipe, (2,), 2, told=told)
     for weight in denoiser.parameters():
         torch.nn.init.normal_(weight, std=0.4)
-    codec = codec or Pixels(-1.0, 1.0, "float32")
+    codec = codec or PixelsCodec(-1.0, 1.0, "float32")
     return Model(denoiser.eval().requires_grad_(False), codec, (2,), recipe, ("a", "b"), told)
 
 
@@ -75,17 +75,17 @@ def test_an_interval_saves_calls_whoever_asks_for_it():
 
 def test_the_recipe_s_weights_by_name_are_of_the_conditions_that_are_given():
     model = made(guidance={"label": 3.0, "style": 1.5}, interval=[0.2, 5.0])
-    both = steered(model, Steering(), ("label", "style"))
+    both = resolve_guidance(model, Steering(), ("label", "style"))
     assert both.words() == "guidance label 3, style 1.5 where the noise level is in (0.2, 5]"
-    one = steered(model, Steering(), ("label",))
+    one = resolve_guidance(model, Steering(), ("label",))
     assert one.guidance == {"label": 3.0}
-    assert steered(model, Steering(), ()) == Steering()
-    assert steered(model, Steering(guidance=1.0, interval=(1.0, 2.0)), ("label",)) == Steering()
+    assert resolve_guidance(model, Steering(), ()) == Steering()
+    assert resolve_guidance(model, Steering(guidance=1.0, interval=(1.0, 2.0)), ("label",)) == Steering()
     assert torch.equal(
         model.sample(2, label=1, style=[1.0, 2.0]),
         model.sample(2, label=1, style=[1.0, 2.0], guidance={"label": 3.0, "style": 1.5}),
     )
-    assert steered(made(), Steering(rescale=0.3), ("label",)).words() == "guidance 2, rescaled by 0.3"
+    assert resolve_guidance(made(), Steering(rescale=0.3), ("label",)).words() == "guidance 2, rescaled by 0.3"
     silent = dict.fromkeys(("rescale", "threshold", "temperature", "top_k", "top_p"))
     assert both.described() == {"guidance": {"label": 3.0, "style": 1.5}, "interval": [0.2, 5.0], **silent}
     assert Steering(interval=(1.0, float("inf"))).described()["interval"] == [1.0, "inf"]
@@ -93,7 +93,7 @@ def test_the_recipe_s_weights_by_name_are_of_the_conditions_that_are_given():
 
 def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_others():
     """High weights leave the range; a static threshold lands every last guess in it, a dynamic one as well."""
-    wild: Any = Pixels(-1.0, 1.0, "float32")
+    wild: Any = PixelsCodec(-1.0, 1.0, "float32")
     model = made(wild, guidance=30.0)
     denoiser: Any = Session.open(model, 64, label=1, threshold="static").denoiser
     assert isinstance(denoiser, Threshold)
@@ -114,10 +114,10 @@ def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_othe
         made(wild).sample(2, temperature=0.5)
     assert torch.equal(made(wild).sample(2, temperature=1.0, top_k=0, top_p=1.0), made(wild).sample(2))
     with pytest.raises(Refused, match=r"top_p = 0.9 is for guesses of tokens, .*kept in their range by threshold"):
-        parts.check(Recipe.find("toy-2d").override(["sampler.top_p=0.9"]))
+        build.check(Recipe.find("toy-2d").override(["sampler.top_p=0.9"]))
     recipe = Recipe.find("toy-2d").override(["sampler.threshold=static"])
     with pytest.raises(Refused, match="threshold = 'static' needs data with bounds"):
-        parts.check(recipe)
+        build.check(recipe)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_steering_without_guidance_is_refused_and_a_recipe_s_is_then_idle():
     with pytest.raises(Refused, match="several weights guide one denoiser alone, without rescale"):
         made().sample(1, label=1, guidance={"label": 2.0}, rescale=0.5)
     with pytest.raises(Refused, match="sampler: interval = 'wide' does not fit"):
-        parts.sampling(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
+        build.sampling(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
 
 
 def test_words_of_a_command_line_are_read():

@@ -12,20 +12,20 @@ import torch
 
 import undiffuse
 from undiffuse.cli.main import main
-from undiffuse.codecs.tokens import Tokens as Codec
-from undiffuse.core.categorical import Categorical, mask
-from undiffuse.core.denoiser import Classifier
-from undiffuse.core.distribution import Tokens
+from undiffuse.codecs.tokens import TokensCodec as Codec
+from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.process.categorical import Categorical, mask
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import LogLinear
 from undiffuse.data.dataset import Dataset
-from undiffuse.jobs import train
-from undiffuse.judging import nll, sources
-from undiffuse.judging.judge import Judge
-from undiffuse.judging.noise import errors, frequent
-from undiffuse.model import parts
-from undiffuse.model.recipe import Recipe
+from undiffuse.evaluation import nll, sources
+from undiffuse.evaluation.error_by_noise import errors, frequent
+from undiffuse.evaluation.judge import Judge
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.schedules import LogLinear
+from undiffuse.training.start import train
 
 TABLES: dict[str, Any] = {
     "data": {"name": "heartbeat", "count": 400, "length": 6, "period": 3},
@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_on_tokens_draws_what_it_saw(run: Path):
     model = undiffuse.load(run)
-    assert isinstance(model.denoiser, Classifier)
+    assert isinstance(model.denoiser, TokenPredictor)
     assert model.codec == Codec(2, (2 / 3, 1 / 3))
     process: Any = model.denoiser.process
     assert process.noise == pytest.approx((2 / 3, 1 / 3))
@@ -123,7 +123,7 @@ def test_a_mask_is_never_guessed_and_stops_no_gradient():
             return logits.expand(*x.shape, 3)
 
     x_t = process.marginal(x_0, t).sample(Random(1))
-    guess = Classifier(Same(), process, symbols=2)(x_t, t)
+    guess = TokenPredictor(Same(), process, symbols=2)(x_t, t)
     assert torch.equal(guess.mean[..., 2], torch.zeros(6, 4))
     true, guessed = (process.bridge(x_t, belief, t - 1 / 8, t) for belief in (process.point(x_0), guess))
     true.kl(guessed).sum().backward()
@@ -180,9 +180,12 @@ def test_sample_prints_and_writes_tokens(run: Path, tmp_path: Path, capsys: pyte
     [
         ({"codec": {"name": "whiten"}}, r"process 'categorical' is for tokens and codec 'whiten' for values"),
         ({"process": {"name": "gaussian"}}, r"codec 'tokens' needs a process for tokens: write process.name"),
-        ({"scales": {"name": "noise"}}, r"\[scales\] say how a network predicts values; .* leave the table out"),
+        (
+            {"parameterization": {"name": "noise"}},
+            r"\[parameterization\] says how a network predicts values; .* leave the table out",
+        ),
         ({"network": {"name": "mlp"}}, r"network 'mlp' is for values; networks for tokens are: .*token_mlp"),
-        ({"objective": {"name": "ladder"}}, "tokens have no score: train and sample them by what works with prob"),
+        ({"objective": {"name": "ncsn"}}, "tokens have no score: train and sample them by what works with prob"),
         ({"objective": {"name": "sliced_score_matching"}}, "objective 'sliced_score_matching' is for values, and the"),
         ({"sampler": {"name": "heun"}}, "heun follows the probability-flow ODE of a Gaussian process; Categorical has"),
         ({"schedule": {"name": "edm"}}, "tokens need a schedule whose alpha falls"),
@@ -223,9 +226,9 @@ def test_a_bound_that_will_be_infinite_is_told_before_training(
 
 def test_values_cannot_do_without_what_values_need(tmp_path: Path):
     values = {**TABLES, "codec": {"name": "identity"}, "process": {"name": "gaussian"}}
-    with pytest.raises(Refused, match=r"the recipe has no table \[scales\]"):
+    with pytest.raises(Refused, match=r"the recipe has no table \[parameterization\]"):
         train(values, out=tmp_path / "run")
-    values |= {"scales": {"name": "data"}, "schedule": {"name": "edm"}, "network": {"name": "mlp"}}
+    values |= {"parameterization": {"name": "data"}, "schedule": {"name": "edm"}, "network": {"name": "mlp"}}
     with pytest.raises(Refused, match=r"the data 'heartbeat' are tokens of 2 symbols, and codec 'identity' is for"):
         train(values, out=tmp_path / "run")
     values |= {"data": {"name": "moons"}, "network": {"name": "token_mlp"}}
@@ -287,5 +290,5 @@ def test_the_codec_of_tokens_passes_them_through_and_remembers_how_frequent_they
 
 def test_a_recipe_writes_out_the_noise_it_leaves_open():
     recipe = Recipe.find({**TABLES, "process": {"name": "categorical"}})
-    assert parts.resolve(recipe)["process"] == {"name": "categorical", "noise": "uniform"}
-    assert isinstance(parts.process(recipe).prior((1, 3)), Tokens)
+    assert build.resolve(recipe)["process"] == {"name": "categorical", "noise": "uniform"}
+    assert isinstance(build.process(recipe).prior((1, 3)), Tokens)

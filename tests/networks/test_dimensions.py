@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.model import parts
-from undiffuse.model.precision import place
-from undiffuse.model.recipe import Recipe
 from undiffuse.networks.axes import KINDS
 from undiffuse.networks.convnet import ConvNet
+from undiffuse.networks.precision import place
 from undiffuse.networks.resampling import Double, Halve
 from undiffuse.networks.unet import UNet
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
 
 SMALL = {"channels": 2, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (0,), "classes": 2}
 TIMES, LABELS = torch.tensor([3.0, 700.0]), torch.tensor([1, 0])
@@ -162,9 +162,9 @@ def test_a_network_for_sequences_learns_sines_of_random_phase(network: dict):
         "network": network,
     }
     objective = {"name": "denoising", "weighting": "edm", "times": "log_normal"}
-    recipe = Recipe.find({**tables, "scales": {"name": "edm"}, "objective": objective, "train": {"steps": 1}})
+    recipe = Recipe.find({**tables, "parameterization": {"name": "edm"}, "objective": objective, "train": {"steps": 1}})
     torch.manual_seed(0)
-    denoiser, loss = parts.predictor(recipe, (1, 16), 0), parts.objective(recipe)
+    denoiser, loss = build.predictor(recipe, (1, 16), 0), build.objective(recipe)
     phase = 2 * torch.pi * torch.rand(512, 1, 1)
     x, random = torch.sin(2 * torch.pi * torch.arange(16) / 8 + phase), Random(0)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=3e-3)

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from undiffuse import Random, Recipe
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.ladder import ladder
-from undiffuse.core.schedules import Geometric
-from undiffuse.core.times import Uniform
-from undiffuse.data.digits import Digits
-from undiffuse.model import parts
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.data.sources.digits import Digits
 from undiffuse.networks.instance_norm import LevelNumbers, instance_norm_plus
 from undiffuse.networks.ncsn import NCSN
+from undiffuse.recipes import build
+from undiffuse.schedules import Geometric
+from undiffuse.schedules.ncsn_levels import ncsn_levels
+from undiffuse.time_distributions.uniform import Uniform
 
 SIZES = {1: (8,), 2: (8, 4), 3: (4, 6, 8)}
 LEVELS, LABELS = torch.tensor([3.0, 0.0]), torch.tensor([1, 0])
@@ -159,11 +159,11 @@ def test_each_step_of_a_ladder_is_a_level_of_its_own_and_the_cleanest_is_0():
 
 def test_the_recipes_ladder_is_the_digits_and_its_network_knows_it():
     recipe, digits = Recipe.find("digits-ncsn"), Digits().load()
-    chosen = ladder(torch.as_tensor(digits.x) / 127.5 - 1)
+    chosen = ncsn_levels(torch.as_tensor(digits.x) / 127.5 - 1)
     assert recipe["schedule"]["sigma_max"] == pytest.approx(chosen.sigma_max, abs=0.005)
     assert recipe["schedule"]["steps"] == chosen.steps
     assert recipe["sampler"]["step_size"] == pytest.approx(chosen.step_size, rel=5e-3)
-    schedule, sampling = parts.process(recipe).schedule, parts.sampling(recipe)
+    schedule, sampling = build.process(recipe).schedule, build.sampling(recipe)
     assert isinstance(schedule, Geometric)
     assert schedule.steps == recipe["network"]["levels"] == sampling.steps
     assert sampling.sampler is not None

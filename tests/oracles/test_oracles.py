@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import DatasetOracle, GaussianOracle, MixtureOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import EDM, VP, ContinuousCosine, Flow, LogLinear, Table
+from undiffuse.schedules import VP, ContinuousCosine, EDMSchedule, FlowSchedule, LogLinear, TableSchedule
 
-SCHEDULES = [VP(), EDM(sigma_max=5), Flow(), ContinuousCosine()]
+SCHEDULES = [VP(), EDMSchedule(sigma_max=5), FlowSchedule(), ContinuousCosine()]
 TIMES = [0.01, 0.4, 1.0]
 MEAN = torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)
 FACTOR = torch.tensor([[1.0, 0, 0], [0.6, 0.5, 0], [-0.3, 0.2, 0.4]], dtype=torch.float64)
@@ -169,7 +169,7 @@ def test_an_impossible_sequence_is_judged_by_its_possible_tokens():
 
 def test_three_tokens_with_uniform_noise():
     """X17: p_0 = (.6, .3, .1), abar_s = .7, alpha_t = .8 (arXiv:2102.05379; the numbers by enumeration)."""
-    process = Categorical(Table(alpha_bars=(0.7**2, (0.7 * 0.8) ** 2, 0.01)), uniform(3))
+    process = Categorical(TableSchedule(alpha_bars=(0.7**2, (0.7 * 0.8) ** 2, 0.01)), uniform(3))
     s, t = 1 / 3, 2 / 3
     oracle = TokenOracle(process, torch.arange(3)[:, None], [0.6, 0.3, 0.1])
     zero = torch.tensor([[0]])

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.grid import Grid
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
-from undiffuse.core.schedules import LinearBeta
-from undiffuse.core.times import Even, Grid, Leading, Linspace, Quadratic, Trailing
+from undiffuse.grids.even import Even
+from undiffuse.grids.leading import Leading
+from undiffuse.grids.linspace import Linspace
+from undiffuse.grids.quadratic import Quadratic
+from undiffuse.grids.trailing import Trailing
 from undiffuse.samplers import DDIM
+from undiffuse.schedules import LinearBeta
 
 PROCESS = Gaussian(LinearBeta())
 ORACLE = GaussianOracle(PROCESS, 0.0, 0.25)

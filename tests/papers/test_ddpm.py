@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Normal
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import VP, Cosine, LinearBeta, SubVP, Table
-from undiffuse.core.times import Even, Linspace
+from undiffuse.grids.even import Even
+from undiffuse.grids.linspace import Linspace
 from undiffuse.samplers import DDIM, Ancestral
+from undiffuse.schedules import VP, Cosine, LinearBeta, SubVP, TableSchedule
 
 BETAS = np.linspace(1e-4, 0.02, 1000)
 ALPHA_BARS = np.cumprod(1 - BETAS)
@@ -138,17 +139,21 @@ def test_a_respaced_table_keeps_its_alpha_bars():
     sub = ALPHA_BARS[kept]
     betas = 1 - sub / np.append(1.0, sub[:-1])
     at = torch.arange(1, 6, dtype=torch.float64) / 5
-    torch.testing.assert_close(Table(betas=tuple(betas)).alpha(at) ** 2, torch.from_numpy(sub), rtol=1e-12, atol=0)
-    torch.testing.assert_close(Table(alpha_bars=tuple(sub)).alpha(at) ** 2, torch.from_numpy(sub), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        TableSchedule(betas=tuple(betas)).alpha(at) ** 2, torch.from_numpy(sub), rtol=1e-12, atol=0
+    )
+    torch.testing.assert_close(
+        TableSchedule(alpha_bars=tuple(sub)).alpha(at) ** 2, torch.from_numpy(sub), rtol=1e-14, atol=0
+    )
     every = torch.arange(1, 1001, dtype=torch.float64) / 1000
-    assert torch.equal(Table(alpha_bars=tuple(LinearBeta().table())).alpha(every), LinearBeta().alpha(every))
-    assert torch.equal(Table(betas=tuple(BETAS)).alpha(every), LinearBeta().alpha(every))
+    assert torch.equal(TableSchedule(alpha_bars=tuple(LinearBeta().table())).alpha(every), LinearBeta().alpha(every))
+    assert torch.equal(TableSchedule(betas=tuple(BETAS)).alpha(every), LinearBeta().alpha(every))
 
 
 def test_respaced_sampling_is_sampling_on_a_coarser_grid():
     """A step over several indices of the table is one step of the respaced table."""
     kept = [0, 99, 499, 899, 999]
-    coarse, fine = Gaussian(Table(alpha_bars=tuple(ALPHA_BARS[kept]))), Gaussian(LinearBeta())
+    coarse, fine = Gaussian(TableSchedule(alpha_bars=tuple(ALPHA_BARS[kept]))), Gaussian(LinearBeta())
     x_t, x_0 = Random(0).normal((2, 2), dtype=torch.float64), Random(1).normal((2, 2), dtype=torch.float64)
     for i in range(1, 5):
         a = coarse.bridge(x_t, Normal(x_0), i / 5, (i + 1) / 5)
@@ -193,7 +198,7 @@ def test_zero_terminal_signal_rescaling():
     """arXiv:2305.08891, alg. 1: sqrt(alpha_bar) is shifted and scaled;
     the first step stays, nothing is left at the last.
     """
-    schedule = Table(betas=tuple(BETAS), zero_terminal_snr=True)
+    schedule = TableSchedule(betas=tuple(BETAS), zero_terminal_snr=True)
     root = np.sqrt(ALPHA_BARS)
     wanted = (root - root[-1]) * root[0] / (root[0] - root[-1])
     got: Tensor = schedule.alpha(torch.arange(1, 1001, dtype=torch.float64) / 1000)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
-from undiffuse.core.schedules import VP
 from undiffuse.samplers import DDIM, Multistep
+from undiffuse.schedules import VP
 
 ORACLE = MixtureOracle(Gaussian(VP()), [0.3, 0.7], torch.tensor([[-0.6], [0.5]]), torch.tensor([0.04, 0.04]))
 TIMES = torch.tensor([1.0, 0.8, 0.55, 0.4, 0.2, 0.15], dtype=torch.float64)

@@ -1,18 +1,18 @@
-"""EDM (arXiv:2206.00364): its grid, its coefficients, its two samplers on a Gaussian."""
+"""EDMSchedule (arXiv:2206.00364): its grid, its coefficients, its two samplers on a Gaussian."""
 
 import pytest
 import torch
 
-from undiffuse.core import scales
+from undiffuse import parameterizations
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.schedules import EDM, Flow
-from undiffuse.core.times import Karras
+from undiffuse.grids.karras import Karras
 from undiffuse.samplers import Euler, Heun
+from undiffuse.schedules import EDMSchedule, FlowSchedule
 
 GRID = (
     80, 57.585985, 40.785574, 28.374585, 19.352453, 12.910082, 8.400935, 5.315195, 3.256822,
@@ -22,7 +22,7 @@ GRID = (
 
 def test_the_grid_of_eighteen():
     """X11, eq. 5: sigma_max 80, sigma_min 0.002, rho 7, then 0."""
-    sigmas = EDM().sigma(Karras()(EDM(), 18))
+    sigmas = EDMSchedule().sigma(Karras()(EDMSchedule(), 18))
     torch.testing.assert_close(sigmas[:-1], torch.tensor(GRID, dtype=torch.float64), rtol=0, atol=1e-6)
     assert float(sigmas[0]) == pytest.approx(80, abs=1e-9)
     assert float(sigmas[-1]) == 0
@@ -34,7 +34,9 @@ def test_the_grid_of_eighteen():
 )
 def test_the_coefficients(sigma: float, skip: float, out: float, into: float, weight: float):
     """X11, table 1, data_std 0.5; the loss weight is 1 / c_out^2."""
-    got = scales.EDM().coefficients(torch.ones((), dtype=torch.float64), torch.tensor(sigma, dtype=torch.float64))
+    got = parameterizations.EDMParameterization().coefficients(
+        torch.ones((), dtype=torch.float64), torch.tensor(sigma, dtype=torch.float64)
+    )
     for value, wanted in zip(got, (skip, out, into), strict=True):
         assert float(value) == pytest.approx(wanted, rel=2e-6)
     assert 1 / float(got[1]) ** 2 == pytest.approx(weight, rel=1e-6)
@@ -53,20 +55,24 @@ def test_the_coefficients(sigma: float, skip: float, out: float, into: float, we
 )
 def test_the_final_std_of_a_gaussian(steps: int, euler: float, heun: float):
     """X11: data N(0, .25) started from N(0, 80^2); the exact end is .49999023."""
-    oracle = GaussianOracle(Gaussian(EDM()), 0.0, 0.25)
+    oracle = GaussianOracle(Gaussian(EDMSchedule()), 0.0, 0.25)
     for sampler, std in ((Euler(), euler), (Heun(), heun)):
         *_, x = trajectory(
-            oracle, sampler, torch.full((1, 1), 80.0, dtype=torch.float64), Karras()(EDM(), steps), random=Random(0)
+            oracle,
+            sampler,
+            torch.full((1, 1), 80.0, dtype=torch.float64),
+            Karras()(EDMSchedule(), steps),
+            random=Random(0),
         )
         assert float(x) == pytest.approx(std, abs=1e-8)
 
 
-def mixture(schedule: EDM | Flow) -> Denoiser:
+def mixture(schedule: EDMSchedule | FlowSchedule) -> Denoiser:
     return MixtureOracle(Gaussian(schedule), [0.3, 0.7], torch.tensor([[-0.6], [0.5]]), torch.tensor([0.04, 0.04]))
 
 
 def test_a_heun_step_is_algorithm_one():
-    oracle, sigma, sigma_next = mixture(EDM()), 3.0, 1.7
+    oracle, sigma, sigma_next = mixture(EDMSchedule()), 3.0, 1.7
     x = Random(0).normal((5, 1), dtype=torch.float64) * 3
     t, s = (torch.tensor(v / 80, dtype=torch.float64) for v in (sigma, sigma_next))
     d = (x - oracle(x, t).mean) / sigma
@@ -79,7 +85,11 @@ def test_a_heun_step_is_algorithm_one():
 
 def test_on_the_straight_path_heun_is_flow_matchings():
     """arXiv:2210.02747: dx/dt = u = noise - x_0, by the trapezoidal rule."""
-    oracle, t, s = mixture(Flow()), torch.tensor(0.7, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)
+    oracle, t, s = (
+        mixture(FlowSchedule()),
+        torch.tensor(0.7, dtype=torch.float64),
+        torch.tensor(0.5, dtype=torch.float64),
+    )
     x = Random(0).normal((5, 1), dtype=torch.float64)
     u = (x - oracle(x, t).mean) / t
     euler = x + (s - t) * u
@@ -95,7 +105,7 @@ def test_churn_is_algorithm_two(kind: type[Sampler]):
     """The noise level rises by gamma with noise of std S_noise sqrt(sigma_hat^2 - sigma^2),
     then the step starts there.
     """
-    oracle, sigma, gamma, width = mixture(EDM()), 3.0, 0.2, 1.003
+    oracle, sigma, gamma, width = mixture(EDMSchedule()), 3.0, 0.2, 1.003
     x = torch.zeros(4000, 1, dtype=torch.float64)
     t, s = (torch.tensor(v / 80, dtype=torch.float64) for v in (sigma, 1.7))
     sigma_hat = sigma * (1 + gamma)
@@ -112,7 +122,7 @@ def test_churn_is_algorithm_two(kind: type[Sampler]):
 
 
 def test_churn_stops_where_the_schedule_ends_and_says_so_once(caplog: pytest.LogCaptureFixture):
-    oracle, one = mixture(EDM()), torch.tensor(1.0, dtype=torch.float64)
+    oracle, one = mixture(EDMSchedule()), torch.tensor(1.0, dtype=torch.float64)
     x = 80 * Random(0).normal((5, 1), dtype=torch.float64)
     s = torch.tensor(0.5, dtype=torch.float64)
     churned, plain = (

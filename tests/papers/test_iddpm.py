@@ -10,20 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser, Predictor
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
-from undiffuse.core.schedules import VP, Cosine, LinearBeta, Table
-from undiffuse.core.times import Even, Linspace, Trailing
+from undiffuse.grids.even import Even
+from undiffuse.grids.linspace import Linspace
+from undiffuse.grids.trailing import Trailing
 from undiffuse.likelihood import elbo
 from undiffuse.likelihood.terms import prior, reconstruction, step
 from undiffuse.objectives import Denoising, Hybrid, Variational
 from undiffuse.samplers import Ancestral
+from undiffuse.schedules import VP, Cosine, LinearBeta, TableSchedule
 
 PROCESS = Gaussian(LinearBeta())
 BETAS = np.linspace(1e-4, 0.02, 1000)
@@ -167,7 +169,7 @@ def test_with_the_best_fractions_the_bound_of_a_gaussian_is_its_entropy():
     assert total == pytest.approx(0.7257913526, abs=2e-9)
 
 
-TABLE = Table(betas=(0.05, 0.1, 0.2, 0.4))
+TABLE = TableSchedule(betas=(0.05, 0.1, 0.2, 0.4))
 FEW: Any = np.cumprod(1 - np.array([0.05, 0.1, 0.2, 0.4]))
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
-from undiffuse.core.schedules import Harmonic, LogLinear
-from undiffuse.data.heartbeat import Heartbeat
+from undiffuse.core.process.categorical import Categorical
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.data.toys.heartbeat import Heartbeat
 from undiffuse.likelihood import elbo
 from undiffuse.likelihood.terms import kernel, reconstruction, step
+from undiffuse.schedules import Harmonic, LogLinear
 
 LENGTH, PERIOD, MEAN = 20, 5, 0.2
 EACH = LENGTH // PERIOD  # places of one phase

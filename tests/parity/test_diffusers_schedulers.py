@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
-from undiffuse.core.schedules import LinearBeta, ScaledLinearBeta, Table
-from undiffuse.core.times import Leading, Trailing
+from undiffuse.grids.leading import Leading
+from undiffuse.grids.trailing import Trailing
 from undiffuse.samplers import DDIM, Ancestral, Heun, Multistep
+from undiffuse.schedules import LinearBeta, ScaledLinearBeta, TableSchedule
 
 pytestmark = pytest.mark.parity
 # Those schedulers turn tensors into arrays in a way that NumPy 2 deprecates; the warning is theirs.
@@ -50,7 +51,9 @@ def test_alpha_bars(diffusers: Any):
         table = diffusers.DDPMScheduler(beta_schedule=theirs).alphas_cumprod.double()
         torch.testing.assert_close(torch.from_numpy(ours.table()), table, rtol=3e-5, atol=0)  # theirs is float32
     table = diffusers.DDIMScheduler(rescale_betas_zero_snr=True, beta_schedule="linear").alphas_cumprod.double()
-    ours = Table(betas=tuple(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).tolist()), zero_terminal_snr=True)
+    ours = TableSchedule(
+        betas=tuple(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).tolist()), zero_terminal_snr=True
+    )
     torch.testing.assert_close(torch.from_numpy(ours.table()), table, rtol=2e-4, atol=1e-7)
 
 
@@ -124,7 +127,7 @@ def test_second_order_multistep_runs(diffusers: Any):
 @OLD_NUMPY
 def test_heun_runs(diffusers: Any):
     """HeunDiscreteScheduler: the trapezoidal rule in x/alpha over sigma/alpha, as under EDM's schedule."""
-    from undiffuse.core.schedules import EDM
+    from undiffuse.schedules import EDMSchedule
 
     scheduler = diffusers.HeunDiscreteScheduler(
         beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing="linspace"
@@ -132,7 +135,7 @@ def test_heun_runs(diffusers: Any):
     scheduler.set_timesteps(15)
     sigmas = torch.cat([scheduler.sigmas[:1], scheduler.sigmas[1::2]]).double()
     x = START * sigmas[0]
-    schedule = EDM(sigma_max=float(sigmas[0]))
+    schedule = EDMSchedule(sigma_max=float(sigmas[0]))
     process = Gaussian(schedule)
     oracle = MixtureOracle(process, WEIGHTS, MEANS, VARIANCES)
     *_, ours = trajectory(oracle, Heun(), x, sigmas / sigmas[0], random=Random(0))

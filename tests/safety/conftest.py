@@ -8,9 +8,9 @@ import pytest
 from strange import TABLES
 
 from undiffuse.codecs.identity import Identity
-from undiffuse.model import parts
-from undiffuse.model.model import Model
-from undiffuse.model.recipe import Recipe
+from undiffuse.models.diffusion import Model
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def saved(tmp_path: Path) -> Path:
     """A folder with a whole model."""
     recipe = Recipe.find(TABLES)
     facts = {"step": 5, "data": {"name": "moons"}}
-    Model(parts.predictor(recipe, (2,), 0), Identity(), (2,), recipe, facts=facts).save(tmp_path / "run")
+    Model(build.predictor(recipe, (2,), 0), Identity(), (2,), recipe, facts=facts).save(tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from undiffuse.model.model import FILE
+from undiffuse.models.diffusion import FILE
 
 TABLES: dict[str, Any] = {
     "data": {"name": "moons"},
     "codec": {"name": "identity"},
     "schedule": {"name": "edm"},
     "network": {"name": "mlp", "width": 4},
-    "scales": {"name": "edm"},
+    "parameterization": {"name": "edm"},
     "objective": {"name": "denoising"},
     "train": {"steps": 5},
 }

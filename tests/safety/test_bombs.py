@@ -8,11 +8,11 @@ import pytest
 from strange import TABLES
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
-from undiffuse.model.parts import check
-from undiffuse.model.plain import parse_json
-from undiffuse.model.recipe import LIMIT, Recipe
-from undiffuse.model.settings import Train
+from undiffuse.recipes.build import check
+from undiffuse.recipes.recipe import LIMIT, Recipe
+from undiffuse.recipes.settings import Train
+from undiffuse.storage import files
+from undiffuse.storage.strict_json import parse_json
 
 MINIMAL = Recipe.find(TABLES).to_toml()
 

@@ -12,7 +12,7 @@ from strange import TABLES, bytes_of
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
+from undiffuse.storage import files
 from undiffuse.training import checkpoint
 
 TINY = {

@@ -17,10 +17,11 @@ from strange import TABLES, bytes_of, mutated
 import undiffuse
 from undiffuse.codecs.identity import Identity
 from undiffuse.core.errors import Refused
-from undiffuse.model import files, parts, recipe
-from undiffuse.model.model import FILE, Model
-from undiffuse.model.plain import parse_json
-from undiffuse.model.recipe import Recipe
+from undiffuse.models.diffusion import FILE, Model
+from undiffuse.recipes import build, recipe
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.storage import files
+from undiffuse.storage.strict_json import parse_json
 from undiffuse.training import checkpoint
 from undiffuse.training.state import State
 
@@ -49,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a good recipe, a good model and a good checkpoint, which tests copy and spoil."""
     folder = tmp_path_factory.mktemp("fuzz")
     chosen = Recipe.find(TABLES)
-    denoiser = parts.predictor(chosen, (2,), 0)
+    denoiser = build.predictor(chosen, (2,), 0)
     chosen.save(folder)
     Model(denoiser, Identity(), (2,), chosen).save(folder)
     average, optimiser = copy.deepcopy(denoiser), torch.optim.AdamW(denoiser.parameters())
@@ -69,7 +70,7 @@ def put(path: Path, content: bytes) -> Path:
 @given(text=st.text(max_size=300))
 def test_any_text_as_a_recipe(place: Path, text: str):
     with suppress(Refused):
-        parts.check(Recipe.find(put(place / "any.toml", text.encode("utf-8", "surrogatepass"))))
+        build.check(Recipe.find(put(place / "any.toml", text.encode("utf-8", "surrogatepass"))))
 
 
 @QUICK
@@ -84,7 +85,7 @@ def test_any_text_as_the_name_of_a_recipe(which: str):
 def test_a_mutated_recipe(place: Path, data: st.DataObject):
     content = mutated(data.draw, (place / f"good-{recipe.FILE}").read_bytes())
     with suppress(Refused):
-        parts.check(Recipe.find(put(place / "any.toml", content)))
+        build.check(Recipe.find(put(place / "any.toml", content)))
 
 
 @QUICK
@@ -94,8 +95,8 @@ def test_any_value_at_any_place_of_a_recipe(field: str, value: Any):
     tables = {**TABLES, table: {**TABLES.get(table, {}), key: value}}
     with suppress(Refused):
         chosen = Recipe.find(tables)
-        parts.check(chosen)
-        resolved = parts.resolve(chosen)
+        build.check(chosen)
+        resolved = build.resolve(chosen)
         assert Recipe.of("again", {**resolved.tables}).tables == resolved.tables
         json.dumps(resolved.tables, allow_nan=False)
         tomli_w.dumps(resolved.tables)
@@ -105,7 +106,7 @@ def test_any_value_at_any_place_of_a_recipe(field: str, value: Any):
 @given(pairs=st.lists(st.tuples(PLACES | st.text(max_size=12), st.text(max_size=12) | VALUES.map(repr)), max_size=3))
 def test_any_settings(pairs: list[tuple[str, str]]):
     with suppress(Refused):
-        parts.check(Recipe.find(TABLES).override([f"{field}={value}" for field, value in pairs]))
+        build.check(Recipe.find(TABLES).override([f"{field}={value}" for field, value in pairs]))
 
 
 @QUICK
@@ -155,7 +156,7 @@ def test_a_mutated_checkpoint(place: Path, data: st.DataObject):
     for name in (checkpoint.TENSORS, checkpoint.STATE):
         content = (folder / f"good-{name}").read_bytes()
         put(folder / name, mutated(data.draw, content) if name == spoiled else content)
-    denoiser = parts.predictor(Recipe.find(TABLES), (2,), 0)
+    denoiser = build.predictor(Recipe.find(TABLES), (2,), 0)
     with suppress(Refused):
         held, state = checkpoint.load(folder)
         assert state["step"] >= 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
+from undiffuse.storage import files
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from torch import nn
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.model import files, parts
-from undiffuse.model.blueprint import blueprint
-from undiffuse.model.held import HEADER, held
-from undiffuse.model.model import FILE
-from undiffuse.model.recipe import Recipe
+from undiffuse.models.diffusion import FILE
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.storage import files
+from undiffuse.storage.blueprint import blueprint
+from undiffuse.storage.tensor_file import HEADER, held
 
 FIRST = "network.enter.weight"
 F32 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
@@ -275,12 +276,12 @@ def test_a_blueprint_says_what_there_will_be_and_leaves_everything_as_it_is():
     }
     assert Waved().get_buffer("waves").tolist() == torch.arange(4.0).exp().tolist()
     recipe = Recipe.find("digits")
-    sketch, real = parts.blueprint(recipe, (1, 8, 8), 10), parts.predictor(recipe, (1, 8, 8), 10).state_dict()
+    sketch, real = build.blueprint(recipe, (1, 8, 8), 10), build.predictor(recipe, (1, 8, 8), 10).state_dict()
     assert {n: (t.shape, t.dtype) for n, t in sketch.items()} == {n: (t.shape, t.dtype) for n, t in real.items()}
     torch.set_rng_state(state)
-    first = parts.predictor(recipe, (1, 8, 8), 10).state_dict()
+    first = build.predictor(recipe, (1, 8, 8), 10).state_dict()
     torch.set_rng_state(state)
-    network = parts._network(recipe, (1, 8, 8), 10, parts.process(recipe)).state_dict()
+    network = build._network(recipe, (1, 8, 8), 10, build.process(recipe)).state_dict()
     assert all(torch.equal(first[f"network.{name}"], value) for name, value in network.items())
 
 
@@ -308,4 +309,4 @@ def test_a_network_that_breaks_while_it_is_built_is_refused():
 def test_training_a_network_that_no_memory_holds_is_refused():
     recipe = Recipe.find("digits").override(["network.width=4000000"])
     with pytest.raises(Refused, match=r"network 'unet' takes more than .* GB"):
-        parts.predictor(recipe, (1, 8, 8), 10)
+        build.predictor(recipe, (1, 8, 8), 10)

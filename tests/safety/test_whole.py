@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
+from undiffuse.storage import files
 
 SMALL, LARGE = {"w": torch.zeros(1000)}, {"w": torch.ones(1_000_000)}
 LIMITED = """
@@ -36,7 +36,7 @@ for write in (
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from undiffuse.model import files
+from undiffuse.storage import files
 
 def die(*given):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -7,26 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, uniform
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.ladder import (
-    best_ratio,
-    best_step,
-    covered,
-    ladder,
-    largest_distance,
-    variance_left,
-)
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import Geometric, LogLinear
-from undiffuse.core.times import Even
-from undiffuse.model import parts
-from undiffuse.model.recipe import Recipe
+from undiffuse.grids.even import Even
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
 from undiffuse.samplers import AnnealedLangevin
 from undiffuse.samplers.langevin import langevin, score_of, stochastic_gradient_langevin, widened
+from undiffuse.schedules import Geometric, LogLinear
+from undiffuse.schedules.ncsn_levels import best_ratio, best_step, covered, largest_distance, ncsn_levels, variance_left
 
 
 def gain(step: Callable[[Tensor, Random], Tensor], updates: int) -> tuple[float, float]:
@@ -77,7 +71,7 @@ def test_ncsns_ladder_is_its_ten_levels():
     levels = Geometric().sigma(torch.arange(10, 0, -1, dtype=torch.float64) / 10)
     wanted = [1, 0.59948, 0.35938, 0.21544, 0.12915, 0.07743, 0.04642, 0.02783, 0.01668, 0.01]
     torch.testing.assert_close(levels, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=5.1e-6)
-    grid: Any = AnnealedLangevin().grid
+    grid = registry.get("grids", AnnealedLangevin().grid)()
     torch.testing.assert_close(Geometric().sigma(grid(Geometric(), 10)[:-1]), levels, rtol=1e-9, atol=0)
 
 
@@ -183,15 +177,15 @@ def test_a_ladder_is_chosen_from_data_and_printed_as_a_recipe():
     flat = x.flatten(1)
     far = max(float((flat - row).norm(dim=1).max()) for row in flat)
     assert largest_distance(x) == pytest.approx(far, rel=1e-5)
-    chosen = ladder(x)
+    chosen = ncsn_levels(x)
     assert chosen.sigma_max == pytest.approx(far, rel=1e-5)
     assert chosen.overlap >= 0.5 > covered(64, (chosen.sigma_max / 0.01) ** (1 / (chosen.steps - 2)))
     import tomllib
 
     tables = tomllib.loads(str(chosen))
     recipe = Recipe.find("digits").with_tables(schedule=tables["schedule"], sampler=tables["sampler"])
-    schedule: Any = parts.process(recipe).schedule
-    plan = parts.sampling(recipe)
+    schedule: Any = build.process(recipe).schedule
+    plan = build.sampling(recipe)
     assert plan.sampler == AnnealedLangevin("ncsnv2", float(f"{chosen.step_size:.3g}"), 5, 0.01)
     assert plan.steps == schedule.steps == chosen.steps
     assert schedule.sigma_max == pytest.approx(far, rel=1e-5)
@@ -225,11 +219,14 @@ ONE = torch.zeros(1, 1)
         (lambda: Geometric(sigma_min=0.0), "geometric needs 2 levels or more .* from 0 to 1"),
         (lambda: Geometric(sigma_min=-1.0), "geometric needs 2 levels or more .* from -1 to 1"),
         (
-            lambda: ladder(torch.eye(3), sigma_min=2.0),
+            lambda: ncsn_levels(torch.eye(3), sigma_min=2.0),
             "a ladder needs 0 < sigma_min < 1.41421, the data's largest distance",
         ),
-        (lambda: ladder(torch.eye(3), sigma_min=0.0), "a ladder needs 0 < sigma_min < 1.41421"),
-        (lambda: ladder(torch.eye(3), updates=0), "levels that fall, updates >= 1 and sigma_min > 0; not a ratio of"),
+        (lambda: ncsn_levels(torch.eye(3), sigma_min=0.0), "a ladder needs 0 < sigma_min < 1.41421"),
+        (
+            lambda: ncsn_levels(torch.eye(3), updates=0),
+            "levels that fall, updates >= 1 and sigma_min > 0; not a ratio of",
+        ),
         (lambda: best_step(1.0, 5, 0.01), "levels that fall, updates >= 1 and sigma_min > 0; not a ratio of 1, 5"),
         (lambda: best_ratio(64, 1.0), "the overlap of two levels lies between 0 and 0.99, not 1"),
         (

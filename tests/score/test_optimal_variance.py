@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import ContinuousCosine, LinearBeta
-from undiffuse.core.times import Linspace
+from undiffuse.grids.linspace import Linspace
 from undiffuse.guidance import OptimalVariance
 from undiffuse.guidance.optimal_steps import lost, optimal_steps
 from undiffuse.guidance.optimal_variance import estimated, noise_power, variance
 from undiffuse.samplers import DDIM, Ancestral
+from undiffuse.schedules import ContinuousCosine, LinearBeta
 
 PROCESS = Gaussian(LinearBeta())
 ALL = torch.arange(1, 1001, dtype=torch.float64) / 1000

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser, Predictor
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import VE, VP, Geometric, SubVP
-from undiffuse.core.times import LogUniform, Uniform
 from undiffuse.networks import UNet
-from undiffuse.objectives import Denoising, ExactScoreMatching, Ladder, SlicedScoreMatching
+from undiffuse.objectives import Denoising, ExactScoreMatching, NCSNObjective, SlicedScoreMatching
+from undiffuse.schedules import VE, VP, Geometric, SubVP
+from undiffuse.time_distributions.log_uniform import LogUniform
+from undiffuse.time_distributions.uniform import Uniform
 
 COV = torch.tensor([[1.0, 0.5], [0.5, 2.0]], dtype=torch.float64)
 PRECISION = torch.linalg.inv(COV)
@@ -95,7 +96,12 @@ def losses(denoiser: Denoiser, t: float, count: int = 40_000) -> dict[str, float
     """Each objective at one time, over the same data of covariance COV."""
     x_0 = (GaussianOracle(Gaussian(VP()), 0.0, COV)).draw(count, Random(0))
     times = torch.full((count,), t, dtype=torch.float64)
-    made = {"exact": ExactScoreMatching(), "sliced": SlicedScoreMatching(), "ladder": Ladder(), "plain": Denoising()}
+    made = {
+        "exact": ExactScoreMatching(),
+        "sliced": SlicedScoreMatching(),
+        "ladder": NCSNObjective(),
+        "plain": Denoising(),
+    }
     return {name: float(o.at(times, denoiser, x_0, Random(1), {}).detach().mean()) for name, o in made.items()}
 
 
@@ -120,11 +126,14 @@ def test_the_ladder_is_half_of_the_noise_weighting_on_its_levels():
     process = Gaussian(Geometric())
     oracle, x_0 = GaussianOracle(process, 0.1, 0.5), Random(3).normal((50, 4), dtype=torch.float64)
     torch.testing.assert_close(
-        Ladder()(oracle, x_0, Random(0), {}), Denoising("noise")(oracle, x_0, Random(0), {}) / 2, rtol=1e-9, atol=0
+        NCSNObjective()(oracle, x_0, Random(0), {}),
+        Denoising("noise")(oracle, x_0, Random(0), {}) / 2,
+        rtol=1e-9,
+        atol=0,
     )
     t = torch.full((50,), 0.5, dtype=torch.float64)
     sigma = float(process.schedule.sigma(t[:1]))
-    plain, steep = (Ladder(power).at(t, oracle, x_0, Random(0), {}) for power in (2.0, 3.0))
+    plain, steep = (NCSNObjective(power).at(t, oracle, x_0, Random(0), {}) for power in (2.0, 3.0))
     torch.testing.assert_close(steep, sigma * plain, rtol=1e-9, atol=0)
 
 
@@ -163,7 +172,7 @@ def test_times_drawn_by_importance_turn_the_plain_loss_into_the_likelihoods(sche
 def test_the_objectives_train_a_score_and_depend_on_the_sample_only():
     process = Gaussian(Geometric())
     x_0 = GaussianOracle(process, 0.0, COV).draw(64, Random(0))
-    for objective in (ExactScoreMatching(), SlicedScoreMatching(slices=3), Ladder()):
+    for objective in (ExactScoreMatching(), SlicedScoreMatching(slices=3), NCSNObjective()):
         weights = torch.eye(2, dtype=torch.float64, requires_grad=True)
         with torch.no_grad():
             held_out = objective(Scored(process, weights), x_0, Random(4), {})
@@ -211,7 +220,7 @@ BIG = torch.zeros(1, 5, 5)
         ),
         (lambda: SlicedScoreMatching(slices=0), "sliced_score_matching needs at least 1 slice, not 0"),
         (
-            lambda: Ladder()(GaussianOracle(Gaussian(VE())), torch.zeros(2, 2), Random(0), {}),
+            lambda: NCSNObjective()(GaussianOracle(Gaussian(VE())), torch.zeros(2, 2), Random(0), {}),
             "ladder trains on a schedule of levels, like geometric; VE is continuous: use denoising",
         ),
     ],

@@ -9,17 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, uniform
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import EDM, VE, VP, Flow, Geometric, LinearBeta, LogLinear, SubVP
-from undiffuse.core.times import Even
+from undiffuse.grids.even import Even
 from undiffuse.samplers import (
     DDIM,
     Ancestral,
@@ -29,9 +28,10 @@ from undiffuse.samplers import (
     ProbabilityFlow,
     ReverseDiffusion,
 )
+from undiffuse.schedules import VE, VP, EDMSchedule, FlowSchedule, Geometric, LinearBeta, LogLinear, SubVP
 
 X = Random(0).normal((5, 3), dtype=torch.float64)
-EARLY = [VP(), SubVP(), VE(), EDM(sigma_max=5)]
+EARLY = [VP(), SubVP(), VE(), EDMSchedule(sigma_max=5)]
 
 
 def time(value: float) -> Tensor:
@@ -223,7 +223,9 @@ def test_a_corrector_draws_a_step_towards_the_exact_law(order: Any):
 # The probability flow to a tolerance.
 
 
-@pytest.mark.parametrize("schedule", [VP(), SubVP(), VE(), EDM(), Flow(), LinearBeta()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "schedule", [VP(), SubVP(), VE(), EDMSchedule(), FlowSchedule(), LinearBeta()], ids=lambda s: type(s).__name__
+)
 def test_probability_flow_is_the_exact_map_of_a_gaussian(schedule: Schedule):
     """x_s = x_t std_s/std_t; over one step, from a start below 1, and onto data."""
     oracle = GaussianOracle(Gaussian(schedule), 0.0, 0.25)
@@ -280,7 +282,7 @@ POINT = GaussianOracle(Gaussian(VP()), 0.0, 0.25)
         (lambda: sample(TOKENS, (1, 1), sampler=Corrector(), steps=2), "corrector follows the probability-flow"),
         (lambda: sample(TOKENS, (1, 1), sampler=ProbabilityFlow()), "probability_flow follows the probability-flow"),
         (
-            lambda: sample(GaussianOracle(Gaussian(Flow())), (1, 1), sampler=EulerMaruyama(), steps=2),
+            lambda: sample(GaussianOracle(Gaussian(FlowSchedule())), (1, 1), sampler=EulerMaruyama(), steps=2),
             "euler_maruyama cannot step from t = 1, where alpha = 0: the drift of the process is infinite; use",
         ),
         (lambda: Corrector(order="both"), "corrector has order predictor_corrector or corrector_predictor and norms"),  # type: ignore[arg-type]
@@ -308,16 +310,16 @@ def test_meaningless_requests_are_refused(make: Callable[[], Any], message: str)
 
 
 def test_a_recipe_names_the_predictor_or_gives_its_table():
-    from undiffuse.model import parts
-    from undiffuse.model.recipe import Recipe
+    from undiffuse.recipes import build
+    from undiffuse.recipes.recipe import Recipe
 
     recipe = Recipe.find("digits")
-    plain = parts.sampling(
+    plain = build.sampling(
         recipe.override(["sampler.name=corrector", "sampler.predictor=ancestral", "sampler.steps=7"])
     )
     assert (plain.sampler, plain.steps) == (Corrector(Ancestral()), 7)
     table = recipe.override(["sampler.name=corrector", "sampler.predictor.name=ddim", "sampler.predictor.eta=0.5"])
-    assert parts.sampling(table).sampler == Corrector(DDIM(0.5))
+    assert build.sampling(table).sampler == Corrector(DDIM(0.5))
     with pytest.raises(Refused, match=r"samplers 'ddim' has no 'etta' \(did you mean 'eta'"):
-        parts.sampling(table.override(["sampler.predictor.etta=1"]))
-    assert parts.resolve(recipe.override(["sampler.name=corrector"]))["sampler"]["predictor"] == "reverse_diffusion"
+        build.sampling(table.override(["sampler.predictor.etta=1"]))
+    assert build.resolve(recipe.override(["sampler.name=corrector"]))["sampler"]["predictor"] == "reverse_diffusion"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from undiffuse.codecs.columns import Columns
+from undiffuse.codecs.columns import ColumnsCodec
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 
@@ -30,8 +30,8 @@ CATEGORIES = ((), tuple("abcd"), (), (), (), ("no", "yes"))
 NUMBERS = [0, 2, 3, 4]
 
 
-def fitted(**fields: Any) -> Columns:
-    return Columns(CATEGORIES, **fields).fit(ROWS)
+def fitted(**fields: Any) -> ColumnsCodec:
+    return ColumnsCodec(CATEGORIES, **fields).fit(ROWS)
 
 
 @pytest.mark.parametrize("normalise", ["quantile", "whiten"])
@@ -92,20 +92,20 @@ def test_all_that_was_fitted_is_in_the_fields():
 
 def test_columns_of_numbers_alone_and_of_words_alone_are_rows_too():
     for kinds, x in ((((), ()), ROWS[:, [0, 3]]), ((CATEGORIES[1], CATEGORIES[5]), ROWS[:, [1, 5]])):
-        codec = Columns(kinds).fit(x)
+        codec = ColumnsCodec(kinds).fit(x)
         np.testing.assert_array_equal(codec.decode(codec.encode(x)).numpy(), x)
-    assert Columns().fit(ROWS[:, [0, 3]]).categories == ((), ())
+    assert ColumnsCodec().fit(ROWS[:, [0, 3]]).categories == ((), ())
 
 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: Columns(CATEGORIES).fit(ROWS[:, :3]), "is for rows of 6 columns, not 3"),
-        (lambda: Columns(CATEGORIES).fit(ROWS[:, :, None]), r"is for rows of a table, and the data have shape"),
+        (lambda: ColumnsCodec(CATEGORIES).fit(ROWS[:, :3]), "is for rows of 6 columns, not 3"),
+        (lambda: ColumnsCodec(CATEGORIES).fit(ROWS[:, :, None]), r"is for rows of a table, and the data have shape"),
         (lambda: fitted().encode(ROWS[:, :5]), "is for rows of 6 columns, not 5"),
         (lambda: fitted().encode(ROWS + 3), r"categories must be numbers below \(4, 2\), column by column"),
-        (lambda: Columns(CATEGORIES).encode(ROWS), "columns is not fitted"),
-        (lambda: Columns(CATEGORIES, "whiten").encode(ROWS), "columns is not fitted"),
+        (lambda: ColumnsCodec(CATEGORIES).encode(ROWS), "columns is not fitted"),
+        (lambda: ColumnsCodec(CATEGORIES, "whiten").encode(ROWS), "columns is not fitted"),
         (lambda: replace(fitted(), std=(1.0, 0.0, 1.0, 1.0)), "a mean, a std above 0, decimals and quantiles"),
         (lambda: replace(fitted(), quantiles=((1.0, 0.0),) * 4, scores=((0.0, 1.0),) * 4), "quantiles and scores that"),
         (lambda: replace(fitted(), quantiles=((1.0,),) * 4), "equally many quantiles and scores of each column, 2 or"),

@@ -13,14 +13,14 @@ import torch
 
 import undiffuse
 from undiffuse.cli.main import main
-from undiffuse.codecs.columns import Columns
+from undiffuse.codecs.columns import ColumnsCodec
 from undiffuse.codecs.identity import Identity
-from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.core.errors import Refused
-from undiffuse.data import door
-from undiffuse.data.table import Table
-from undiffuse.model.frame import frame
+from undiffuse.data import resolve
+from undiffuse.data.sources.table import TableData
+from undiffuse.sampling.data_frame import frame
 
 RANDOM = np.random.default_rng(5)
 COUNT = 200
@@ -112,7 +112,7 @@ def test_a_frame_has_the_datas_types(folder: Path):
 
 def test_samples_and_other_tables_are_read_as_the_run_counts(folder: Path):
     for name, others in (("mixed", "mixed-new"), ("numbers", "numbers-new")):
-        metrics = ["--metrics", "closest_record", "-o", str(folder / f"judged-{name}")]
+        metrics = ["--metrics", "dcr", "-o", str(folder / f"judged-{name}")]
         assert run("evaluate", str(folder / f"{others}.csv"), "--against", str(folder / f"{name}.csv"), *metrics) == 0
     full = {
         key: ["" if cell == "" and key == "town" else cell or 40 for cell in cells] for key, cells in people().items()
@@ -123,7 +123,7 @@ def test_samples_and_other_tables_are_read_as_the_run_counts(folder: Path):
 def test_what_is_missing_is_filled_where_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     ages = {"age": ["" if i % 6 == 0 else (18 + i % 30 if i % 2 else 51 + i % 30) for i in range(90)]}
     path = write(tmp_path / "ages.csv", ages | {"size": list(range(90)), "kind": ["a", "b"] * 45})
-    filled = Table(str(path), label="kind", missing="impute").load()
+    filled = TableData(str(path), label="kind", missing="impute").load()
     assert filled.columns == ("age", "size")
     assert (filled.x[:, 0] == filled.x[:, 0].round()).all()
     assert not filled.categories  # numbers alone stay numbers alone
@@ -139,7 +139,7 @@ def test_no_rows_own_number_is_kept():
     x = np.stack(
         [RANDOM.lognormal(8, 1, 158).round(2), RANDOM.normal(size=158), RANDOM.integers(0, 10**6, 158)], axis=1
     )
-    codec = Columns().fit(x)
+    codec = ColumnsCodec().fit(x)
     stored = np.array(json.loads(json.dumps(asdict(codec)))["quantiles"])
     for i, column in enumerate(x.T):
         assert not np.isin(column, stored[i]).any()
@@ -149,11 +149,11 @@ def test_no_rows_own_number_is_kept():
         wide = np.ptp(column) * 0.011
         assert codec.least[i] == column.min() if i == 2 else column.min() - wide <= codec.least[i] < column.min()
         assert codec.decode(codec.encode(x))[:, i].numpy() == pytest.approx(column, abs=np.ptp(column) * 2**-24)
-    shared = Columns().fit(np.repeat([[1.25], [2.5]], 5, axis=0))
+    shared = ColumnsCodec().fit(np.repeat([[1.25], [2.5]], 5, axis=0))
     assert {1.25, 2.5} <= set(shared.quantiles[0])
 
 
-@pytest.mark.parametrize("codec", [Whiten(), Columns(), Columns(normalise="whiten")], ids=repr)
+@pytest.mark.parametrize("codec", [Whiten(), ColumnsCodec(), ColumnsCodec(normalise="whiten")], ids=repr)
 def test_a_range_is_kept_or_left_as_it_is_asked_for(codec: Any):
     x = np.stack([RANDOM.integers(0, 9, 99), RANDOM.normal(size=99).round(1), RANDOM.normal(size=99)], axis=1)
     z = torch.tensor([[-30.0] * 3, [30.0] * 3])
@@ -161,26 +161,26 @@ def test_a_range_is_kept_or_left_as_it_is_asked_for(codec: Any):
         fitted = type(codec)(**(asdict(codec) | {"inside": inside})).fit(x)
         ends = fitted.decode(z).numpy()
         beyond = (ends[0] < fitted.least) | (ends[1] > fitted.most)
-        held = [True] * 3 if codec == Columns() else held  # quantiles know no number beyond them
+        held = [True] * 3 if codec == ColumnsCodec() else held  # quantiles know no number beyond them
         assert (~beyond).tolist() == held, inside
 
 
-@pytest.mark.parametrize("codec", [Whiten(), Pixels()], ids=repr)
+@pytest.mark.parametrize("codec", [Whiten(), PixelsCodec()], ids=repr)
 def test_numbers_far_from_zero_keep_their_digits(codec: Any, tmp_path: Path):
     far = 1e6 + RANDOM.uniform(-1e-3, 1e-3, (20, 1, 4, 4))
     near = RANDOM.normal(size=(20, 3))
     for x, dtype in ((far, "float64"), (far[:, 0, 0], "float64"), (near, "float32"), (near.round(), "float32")):
         np.save(tmp_path / "x.npy", x)
-        found = door.open(str(tmp_path / "x.npy"), **({"axes": "NCHW"} if x.ndim == 4 else {}))
+        found = resolve.open(str(tmp_path / "x.npy"), **({"axes": "NCHW"} if x.ndim == 4 else {}))
         assert found.x.dtype == dtype
         fitted = codec.fit(found.x)
         back = fitted.decode(fitted.encode(found.x)).numpy()
         assert back.dtype == dtype
         np.testing.assert_allclose(back, x, rtol=2**-52, atol=np.ptp(x) * 2**-23)
     np.save(tmp_path / "whole.npy", np.array([[20230531, 1], [20230532, 2]]))
-    assert np.asarray(door.open(str(tmp_path / "whole.npy")).x).tolist() == [[20230531, 1], [20230532, 2]]
+    assert np.asarray(resolve.open(str(tmp_path / "whole.npy")).x).tolist() == [[20230531, 1], [20230532, 2]]
     np.save(tmp_path / "whole.npy", np.array([[2**53 + 1, 1], [2, 2]]))
     with pytest.raises(Refused, match=r"whole: feature 0 has whole numbers beyond 2\^53"):
-        door.open(str(tmp_path / "whole.npy"))
+        resolve.open(str(tmp_path / "whole.npy"))
     with pytest.raises(Refused, match=r"identity passes numbers as float32, and these need float64: take whiten"):
         Identity().fit(far)

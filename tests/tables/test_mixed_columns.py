@@ -8,22 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.column_predictor import ColumnPredictor
+from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.mixed_columns import NUMBERS, MixedColumns, category
+from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, category
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import Flow
 from undiffuse.networks import TableMLP
-from undiffuse.objectives import Columns, Denoising
+from undiffuse.objectives import ColumnsObjective, Denoising
 from undiffuse.samplers import DDIM, Ancestral, Heun
+from undiffuse.schedules import FlowSchedule
 
-FLOW = Flow()
+FLOW = FlowSchedule()
 NOISES = (mask(4), uniform(2), (0.2, 0.3, 0.5))
 PROCESS = MixedColumns(Gaussian(FLOW), 2, tuple(Categorical(FLOW, noise) for noise in NOISES))
 SHARES = ((0.5, 0.3, 0.2), (0.1, 0.9), (0.25, 0.25, 0.5))
@@ -102,10 +102,12 @@ def test_the_loss_is_the_numbers_loss_and_the_mean_of_the_categories_bounds():
         for n in names
     ]
     wanted = numbers + 2 * torch.stack(rates).mean(0)
-    torch.testing.assert_close(Columns(balance=2.0).at(t, denoiser, X_0, random, {}), wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        ColumnsObjective(balance=2.0).at(t, denoiser, X_0, random, {}), wanted, rtol=1e-12, atol=1e-12
+    )
     plain = [-oracles()[n](part_of(x_t, n), t).log_prob(part_of(X_0, n)) for n in names]
     wanted = numbers + torch.stack(plain).mean(0)
-    found = Columns(categories="cross_entropy").at(t, denoiser, X_0, random, {})
+    found = ColumnsObjective(categories="cross_entropy").at(t, denoiser, X_0, random, {})
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -216,9 +218,9 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(Refused, match=r"heun follows the probability-flow ODE .* use ancestral or ddim"):
         sample(RowOracle(PROCESS, oracles()), (4, 5), sampler=Heun(), steps=2)
     with pytest.raises(Refused, match="objective 'columns' is for rows of numbers and categories: take 'denoising'"):
-        Columns()(GaussianOracle(PROCESS.values), X_0, Random(0), {})
+        ColumnsObjective()(GaussianOracle(PROCESS.values), X_0, Random(0), {})
     with pytest.raises(Refused, match=r"balance of 0 or more .* not -1 and 'bound'"):
-        Columns(balance=-1)
+        ColumnsObjective(balance=-1)
     with pytest.raises(Refused, match=r"width, depth and embedding of at least 1, waves of 0 or more .* and 1 for 2"):
         TableMLP(1, (3, 3))
     with pytest.raises(Refused, match=r"waves of 0 or more .* not 256, 4, 16, -1"):

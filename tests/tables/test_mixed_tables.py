@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import choice
-from undiffuse.data.census import Census
+from undiffuse.data import recipe_for
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.table import Table
+from undiffuse.data.sources.table import TableData
+from undiffuse.data.toys.census import Census
 
 HEAD = "age,town,flag,size,code\n"
 
@@ -28,7 +28,7 @@ def lines(count: int = 40) -> list[str]:
 def table(tmp_path: Path, text: str, **fields: Any) -> Dataset:
     path = tmp_path / "people.csv"
     path.write_text(text, encoding="utf-8")
-    return Table(str(path), **fields).load()
+    return TableData(str(path), **fields).load()
 
 
 def test_words_and_few_whole_numbers_are_categories_and_all_else_numbers(tmp_path: Path):
@@ -109,7 +109,7 @@ def test_a_table_that_does_not_fit_the_memory_is_the_same_from_the_disk(
     whole = table(tmp_path, text)
     monkeypatch.setenv("UNDIFFUSE_MEMORY", "100")
     for _ in range(2):
-        mapped = Table(str(tmp_path / "people.csv")).load()
+        mapped = TableData(str(tmp_path / "people.csv")).load()
         assert type(mapped.x).__name__ == "Rows"
         np.testing.assert_array_equal(np.asarray(mapped.x), whole.x)
         assert mapped.categories == whole.categories
@@ -158,11 +158,11 @@ def test_broken_lines_of_a_mixed_table_can_be_left_out(tmp_path: Path):
 def test_the_door_chooses_the_recipe_by_what_the_columns_hold(tmp_path: Path):
     path = tmp_path / "people.csv"
     path.write_text(HEAD + "\n".join(lines()), encoding="utf-8")
-    mixed = choice.recipe(str(path), ["data.label=flag"])
+    mixed = recipe_for.recipe(str(path), ["data.label=flag"])
     assert (mixed["codec"]["name"], mixed["process"]["name"]) == ("columns", "product")
     assert mixed["data"] == {"name": "table", "path": str(path), "label": "flag"}
-    assert "conditions" not in choice.recipe(str(path)).tables
-    numbers = choice.recipe(str(path), ['data.columns=["age","size"]'])
+    assert "conditions" not in recipe_for.recipe(str(path)).tables
+    numbers = recipe_for.recipe(str(path), ['data.columns=["age","size"]'])
     assert numbers["codec"]["name"] == "whiten"
 
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from undiffuse.codecs.columns import Columns
+from undiffuse.codecs.columns import ColumnsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.table import Table
-from undiffuse.model.frame import cells, frame
+from undiffuse.data.sources.table import TableData
+from undiffuse.sampling.data_frame import cells, frame
 
 MANY = settings(
     max_examples=200,
@@ -77,7 +77,7 @@ def tables(draw: Any) -> tuple[list[str], list[list[str]]]:
 def read(path: Path, names: list[str], found: list[list[str]], **fields: Any) -> Dataset:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([names, *zip(*found, strict=True)])
-    return Table(str(path), header="yes", **fields).load()
+    return TableData(str(path), header="yes", **fields).load()
 
 
 def text(data: Dataset, codec: Any, x: Any, labels: Any = None) -> tuple[list[str], list[list[str]]]:
@@ -134,7 +134,7 @@ def test_every_cell_comes_back(tmp_path_factory: pytest.TempPathFactory, table: 
     names, found = table
     path = tmp_path_factory.getbasetemp() / "round.csv"
     data = read(path, names, found)
-    mixed = Columns(data.categories).fit(data.x) if data.categories else Columns().fit(data.x)
+    mixed = ColumnsCodec(data.categories).fit(data.x) if data.categories else ColumnsCodec().fit(data.x)
     written, back = text(data, mixed, data.x)
     assert written == [name.strip() for name in names]
     for column, again in zip(found, back, strict=True):

@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 import undiffuse
 from undiffuse.cli.main import main
-from undiffuse.codecs.columns import Columns
-from undiffuse.core.bins import Bins
-from undiffuse.core.categorical import Categorical, mask
-from undiffuse.core.column_predictor import ColumnPredictor
-from undiffuse.core.decoder import Decoder
-from undiffuse.core.distribution import Normal
+from undiffuse.codecs.columns import ColumnsCodec
+from undiffuse.core.distribution.bins import Bins
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.mixed_columns import NUMBERS, MixedColumns, category
+from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, category
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import Flow
-from undiffuse.judging import nll, sources
-from undiffuse.judging.evaluate import silent
+from undiffuse.evaluation import nll, sources
+from undiffuse.evaluation.evaluate import silent
 from undiffuse.likelihood import continuous, elbo, ode
 from undiffuse.likelihood.terms import prior, reconstruction, step
+from undiffuse.schedules import FlowSchedule
 
-FLOW = Flow()
+FLOW = FlowSchedule()
 PROCESS = MixedColumns(Gaussian(FLOW), 2, (Categorical(FLOW, mask(4)), Categorical(FLOW, (0.2, 0.3, 0.5))))
 SHARES = ((0.5, 0.3, 0.2), (0.25, 0.25, 0.5))
 MEAN, VARIANCE = torch.tensor([0.3, -0.2]), torch.tensor([0.5, 1.5])
@@ -91,7 +91,7 @@ KINDS = ((), ("no", "yes"), ())
 
 @pytest.mark.parametrize("normalise", ["quantile", "whiten"])
 def test_the_chances_of_all_whole_numbers_sum_to_one_and_are_the_shares_of_what_is_decoded(normalise: Any):
-    codec = Columns(KINDS, normalise, "none").fit(TABLE)
+    codec = ColumnsCodec(KINDS, normalise, "none").fit(TABLE)
     ages = np.arange(-60, 70) if normalise == "whiten" else np.unique(AGE)
     rows = np.stack([ages, 0 * ages, np.full(len(ages), TABLE[0, 2])], axis=1).astype(np.float32)
     z = codec.encode(rows)[:, :2].double()
@@ -125,7 +125,7 @@ def test_bins_of_even_levels_are_the_decoder_s():
 
 def test_numbers_with_many_places_are_known_to_a_fraction_of_their_deviation():
     """So that the chance is the density in the data's units times that width: the change of variables is in it."""
-    codec = Columns(KINDS, "whiten").fit(TABLE)
+    codec = ColumnsCodec(KINDS, "whiten").fit(TABLE)
     z = codec.encode(TABLE)[:50, :2].double()
     low, high = codec.interval(z)
     torch.testing.assert_close((high - low)[:, 1], torch.full((50,), 2**-12, dtype=torch.float64), rtol=1e-6, atol=0)

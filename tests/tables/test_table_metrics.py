@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.census import Census
 from undiffuse.data.dataset import Dataset
-from undiffuse.metrics.closest_record import nearer
-from undiffuse.metrics.column_pairs import associations, correlation_ratio, cramers_v
-from undiffuse.metrics.column_shapes import kolmogorov, total_variation
-from undiffuse.metrics.judge import judge
-from undiffuse.metrics.usefulness import score
+from undiffuse.data.toys.census import Census
+from undiffuse.evaluation.metrics.column_pairs import associations, correlation_ratio, cramers_v
+from undiffuse.evaluation.metrics.column_shapes import kolmogorov, total_variation
+from undiffuse.evaluation.metrics.dcr import nearer
+from undiffuse.evaluation.metrics.judge import judge
+from undiffuse.evaluation.metrics.tstr import score
 
-METRICS = ("column_shapes", "column_pairs", "usefulness", "closest_record")
+METRICS = ("column_shapes", "column_pairs", "tstr", "dcr")
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,17 @@ def test_fresh_rows_of_the_same_law_meet_every_floor(parts: Any):
     assert set(found) == set(METRICS)
     for name in ("column_shapes", "column_pairs"):
         assert found[name]["value"] < 1.6 * found[name]["floor"]
-    assert abs(found["usefulness"]["detail"]["apart"]) < 0.04
-    assert found["usefulness"]["detail"]["target"] == "income"
-    assert abs(found["closest_record"]["value"] - 0.5) < 0.07
-    copies = found["closest_record"]["detail"]
+    assert abs(found["tstr"]["detail"]["apart"]) < 0.04
+    assert found["tstr"]["detail"]["target"] == "income"
+    assert abs(found["dcr"]["value"] - 0.5) < 0.07
+    copies = found["dcr"]["detail"]
     assert abs(copies["copies"] - copies["held_out_copies"]) < 0.05
     assert set(found["column_shapes"]["detail"]["columns"]) == set(parts[0].columns)
     assert "education and income" in found["column_pairs"]["detail"]["columns"]
 
 
 def test_copies_of_training_rows_are_found(parts: Any):
-    found = verdicts(parts, np.asarray(parts[0].x[:300]), "closest_record")["closest_record"]
+    found = verdicts(parts, np.asarray(parts[0].x[:300]), "dcr")["dcr"]
     assert found["value"] > 0.65
     assert found["detail"]["copies"] == 1
 
@@ -51,10 +51,10 @@ def test_copies_of_training_rows_are_found(parts: Any):
 def test_shuffled_columns_look_right_alone_and_wrong_together(parts: Any):
     random = np.random.default_rng(0)
     shuffled = np.stack([random.permutation(column) for column in parts[2].T], axis=1)
-    found = verdicts(parts, shuffled, "column_shapes", "column_pairs", "usefulness")
+    found = verdicts(parts, shuffled, "column_shapes", "column_pairs", "tstr")
     assert found["column_shapes"]["value"] < 1.6 * found["column_shapes"]["floor"]
     assert found["column_pairs"]["value"] > 2 * found["column_pairs"]["floor"]
-    assert found["usefulness"]["detail"]["apart"] < -0.15
+    assert found["tstr"]["detail"]["apart"] < -0.15
 
 
 def test_moved_columns_are_named_first(parts: Any):
@@ -73,11 +73,11 @@ def test_a_label_is_the_target_where_there_is_one_and_classes_may_be_missing(par
         label = {"label": rows[:, 7].astype(np.int64)}
         made.append(Dataset(rows[:, :7].copy(), label, ("high", "low"), "p", part.columns[:7], categories=kinds))
     samples = np.ascontiguousarray(x[:, :7])
-    found = judge(samples, made[1], made[0], labels=x[:, 7].astype(np.int64), metrics=("usefulness",))
-    assert found["usefulness"]["detail"]["target"] == "label"
-    assert abs(found["usefulness"]["detail"]["apart"]) < 0.04
-    only = judge(samples, made[1], made[0], labels=np.ones(len(x), np.int64), metrics=("usefulness",))
-    assert only["usefulness"]["value"] == 0.5
+    found = judge(samples, made[1], made[0], labels=x[:, 7].astype(np.int64), metrics=("tstr",))
+    assert found["tstr"]["detail"]["target"] == "label"
+    assert abs(found["tstr"]["detail"]["apart"]) < 0.04
+    only = judge(samples, made[1], made[0], labels=np.ones(len(x), np.int64), metrics=("tstr",))
+    assert only["tstr"]["value"] == 0.5
 
 
 def test_the_target_is_no_column_that_says_what_was_missing(parts: Any):
@@ -89,8 +89,8 @@ def test_the_target_is_no_column_that_says_what_was_missing(parts: Any):
 
     columns, kinds = (*train.columns, "age missing"), (*train.categories, ("no", "yes"))
     made = [Dataset(marked(np.asarray(p.x)), name="p", columns=columns, categories=kinds) for p in (train, held_out)]
-    found = judge(marked(x), made[1], made[0], metrics=("usefulness",))
-    assert found["usefulness"]["detail"]["target"] == "income"
+    found = judge(marked(x), made[1], made[0], metrics=("tstr",))
+    assert found["tstr"]["detail"]["target"] == "income"
 
 
 def test_distances_and_associations_have_their_textbook_values():

@@ -11,7 +11,7 @@ import pytest
 import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
-from undiffuse.judging import sources
+from undiffuse.evaluation import sources
 
 TINY = ["train.steps=4", "network.width=16", "network.depth=1", "train.batch=32", "train.log_every=2"]
 
@@ -93,7 +93,7 @@ def test_finished_rows_are_judged_with_their_words(
     with wine.open() as file:
         head, *lines = file.read().splitlines()
     (tmp_path / "backwards.csv").write_text("\n".join([head, *lines[::-1]]))
-    only = ["--metrics", "column_shapes,closest_record", "-o", str(tmp_path / "judged")]
+    only = ["--metrics", "column_shapes,dcr", "-o", str(tmp_path / "judged")]
     assert run("evaluate", str(tmp_path / "backwards.csv"), "--against", str(wine), *only) == 0
     found = json.loads((tmp_path / "judged" / "evaluation.json").read_text())["metrics"]
     assert found["column_shapes"]["value"] < 0.25

@@ -12,14 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from undiffuse.codecs.text import Text, opened, words
+from undiffuse.codecs.text import TextCodec, opened, words
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.editing.phrase import phrase
 
-LETTERS = Text(5, symbols=(" ", "a", "b", "ä", "\n"))
-BYTES = Text(256, unit="bytes")
-WORDS = Text(6, unit="words", symbols=("we", "the", "people", ",", "<unk>", ""), pad=5)
+LETTERS = TextCodec(5, symbols=(" ", "a", "b", "ä", "\n"))
+BYTES = TextCodec(256, unit="bytes")
+WORDS = TextCodec(6, unit="words", symbols=("we", "the", "people", ",", "<unk>", ""), pad=5)
 
 
 @settings(max_examples=30, deadline=None, database=None)
@@ -70,7 +70,7 @@ def test_words_are_whole_in_every_script(text: str, expected: list[str]):
     assert words(text) == expected
 
 
-def filled(codec: Text, text: str, row: list[int], monkeypatch: pytest.MonkeyPatch) -> str:
+def filled(codec: TextCodec, text: str, row: list[int], monkeypatch: pytest.MonkeyPatch) -> str:
     """What `phrase` shows where a model fills the tokens in that are in `row`."""
 
     def infill(model: Any, x: np.ndarray, known: np.ndarray, n: int, **_: Any) -> torch.Tensor:
@@ -80,7 +80,7 @@ def filled(codec: Text, text: str, row: list[int], monkeypatch: pytest.MonkeyPat
     return phrase(cast("Any", SimpleNamespace(codec=codec, shape=(len(row),))), text)[0]
 
 
-SPOKEN = Text(6, unit="words", symbols=("we", "the", "people", ",", ".", "<unk>"))
+SPOKEN = TextCodec(6, unit="words", symbols=("we", "the", "people", ",", ".", "<unk>"))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ SPOKEN = Text(6, unit="words", symbols=("we", "the", "people", ",", ".", "<unk>"
     ],
 )
 def test_what_was_given_comes_back_as_given(
-    codec: Text, text: str, row: list[int], expected: str, monkeypatch: pytest.MonkeyPatch
+    codec: TextCodec, text: str, row: list[int], expected: str, monkeypatch: pytest.MonkeyPatch
 ):
     assert filled(codec, text, row, monkeypatch) == expected
 
@@ -111,7 +111,7 @@ def test_blanks_are_free():
     assert tokens[known].tolist() == [1, 2]
     tokens, known = WORDS.template("we ____ the __ people")
     assert known.tolist() == [True, False, True, False, True]
-    underscored = Text(3, symbols=("_", "a", "b"))
+    underscored = TextCodec(3, symbols=("_", "a", "b"))
     assert underscored.template("a_b__")[1].tolist() == [True, True, True, False, False]
 
 
@@ -122,14 +122,14 @@ def test_it_travels_as_its_fields():
     assert fitted.symbols == LETTERS.symbols
     assert fitted.frequencies == (0.25, 0.5, 0.25, 0, 0)
     assert torch.equal(fitted.encode(np.array([[0, 4]])), torch.tensor([[0, 4]]))
-    assert Text.tokens
+    assert TextCodec.tokens
 
 
 def test_a_tokenizer_travels_as_its_json():
     tokenizers = pytest.importorskip("tokenizers")
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"we": 0, "the": 1, "?": 2}, unk_token="?"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    codec = Text(3, unit="tokenizer", tokenizer=made.to_str())
+    codec = TextCodec(3, unit="tokenizer", tokenizer=made.to_str())
     assert codec.tokens_of("the we emu").tolist() == [1, 0, 2]
     assert codec.text_of([1, 0]) == "the we"
     assert codec.template("we ___ the")[1].tolist() == [True, False, True]
@@ -143,12 +143,15 @@ def test_a_tokenizer_travels_as_its_json():
         (lambda: LETTERS.tokens_of("abc"), r"the character 'c' is not among the run's symbols; they are:  abä"),
         (lambda: LETTERS.tokens_of("A"), r"the character 'A' .* \(did you mean 'a'\?\)"),
         (
-            lambda: Text(2, unit="words", symbols=("people", "we")).tokens_of("peopel"),
+            lambda: TextCodec(2, unit="words", symbols=("people", "we")).tokens_of("peopel"),
             r"the word 'peopel' is not among the run's symbols \(did you mean 'people'\?\); they are: 2 words",
         ),
-        (lambda: Text(3, symbols=("a", "b")), "a text codec of 3 characters has 2 symbols, no tokenizer and pad = -1"),
-        (lambda: Text(256, unit="tokenizer"), "a text codec of 256 tokenizer has 0 symbols, no tokenizer"),
-        (lambda: Text(2, symbols=("a", "b"), pad=2), "pad = 2: they do not fit together"),
+        (
+            lambda: TextCodec(3, symbols=("a", "b")),
+            "a text codec of 3 characters has 2 symbols, no tokenizer and pad = -1",
+        ),
+        (lambda: TextCodec(256, unit="tokenizer"), "a text codec of 256 tokenizer has 0 symbols, no tokenizer"),
+        (lambda: TextCodec(2, symbols=("a", "b"), pad=2), "pad = 2: they do not fit together"),
     ],
 )
 def test_mistakes_are_refused(make: Any, message: str):

@@ -10,11 +10,11 @@ import pytest
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.data import door
-from undiffuse.data.choice import recipe
+from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.recipe_for import recipe
 from undiffuse.data.rows import mapped
-from undiffuse.data.text import Text
+from undiffuse.data.sources.text import TextData
 
 SPEECH = "fellow citizens of the senate and of the house of representatives " * 30
 
@@ -36,7 +36,7 @@ def spelled(data: Dataset) -> str:
 @pytest.mark.parametrize("tokens", ["characters", "bytes"])
 def test_the_items_spell_the_text(tokens: str, tmp_path: Path):
     path = written(tmp_path / "a.txt", SPEECH)
-    data = door.open(path, tokens=tokens, length=50)
+    data = resolve.open(path, tokens=tokens, length=50)
     assert data.kind == "tokens"
     assert (data.vocabulary, data.x.dtype) == (256 if tokens == "bytes" else len(set(SPEECH)), np.uint8)
     assert spelled(data) == SPEECH[: len(data) * 50]
@@ -48,14 +48,14 @@ def test_the_items_spell_the_text(tokens: str, tmp_path: Path):
 def test_a_packed_file_is_the_same_text(tmp_path: Path):
     plain = written(tmp_path / "a.txt", SPEECH)
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(SPEECH.encode()))
-    assert np.array_equal(np.asarray(door.open(plain).x), np.asarray(door.open(str(tmp_path / "b.txt.gz")).x))
+    assert np.array_equal(np.asarray(resolve.open(plain).x), np.asarray(resolve.open(str(tmp_path / "b.txt.gz")).x))
 
 
 def test_pieces_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     text = "".join(chr(228 + i % 7) * (i % 5) + " " * (i % 3 == 0) for i in range(400))
     path = written(tmp_path / "a.txt", text)
-    monkeypatch.setattr("undiffuse.data.passages.PIECE", 37)
-    data = Text(path, length=10).load()
+    monkeypatch.setattr("undiffuse.data.text.passages.PIECE", 37)
+    data = TextData(path, length=10).load()
     assert spelled(data) == text[: len(data) * 10]
 
 
@@ -64,13 +64,13 @@ def test_passages_of_json_and_of_a_folder_have_an_end_between(tmp_path: Path):
     written(tmp_path / "b.jsonl", "\n".join(map(json.dumps, lines)) + "\n\n")
     (tmp_path / "sub").mkdir()
     written(tmp_path / "sub" / "a.txt", "four")
-    assert spelled(door.open(str(tmp_path / "b.jsonl"), length=13)) == "one two\nthree"
-    assert spelled(door.open(str(tmp_path), length=18)) == "one two\nthree\nfour"
-    words = door.open(str(tmp_path), length=6, tokens="words")
+    assert spelled(resolve.open(str(tmp_path / "b.jsonl"), length=13)) == "one two\nthree"
+    assert spelled(resolve.open(str(tmp_path), length=18)) == "one two\nthree\nfour"
+    words = resolve.open(str(tmp_path), length=6, tokens="words")
     assert words.texts(1) == ["one two </s> three </s> four"]
-    assert door.table(str(tmp_path))["name"] == "text"
+    assert resolve.table(str(tmp_path))["name"] == "text"
     written(tmp_path / "c.png", "")
-    assert door.table(str(tmp_path))["name"] == "folder"  # texts beside images are captions
+    assert resolve.table(str(tmp_path))["name"] == "folder"  # texts beside images are captions
 
 
 @pytest.mark.parametrize("tokens", ["characters", "bytes", "words"])
@@ -78,16 +78,18 @@ def test_ends_between_passages_take_no_more_room(tokens: str, tmp_path: Path):
     """Joined as int64 they would make all tokens eight times as large, and those of words without an end floats."""
     lines = "\n".join(json.dumps({"text": text}) for text in ("ab cd", "cd ab", "ab ab cd"))
     path = written(tmp_path / "a.jsonl", lines)
-    assert door.open(path, tokens=tokens, length=2).x.dtype == np.uint8
-    one = Text(written(tmp_path / "one.txt", "ab cd"), tokens=tokens, length=2)  # of one passage: no symbol for an end
-    found = Text(path, length=2).spelled_by(one._codec()[0])
+    assert resolve.open(path, tokens=tokens, length=2).x.dtype == np.uint8
+    one = TextData(
+        written(tmp_path / "one.txt", "ab cd"), tokens=tokens, length=2
+    )  # of one passage: no symbol for an end
+    found = TextData(path, length=2).spelled_by(one._codec()[0])
     assert found.x.dtype == np.uint8
     assert spelled(found).startswith("ab cd" if tokens != "words" else "ab cd"[:2])
 
 
 def test_padded_lines_are_items(tmp_path: Path):
     path = written(tmp_path / "names.txt", "ada\n\ngrace\nkatherine\n")
-    data = door.open(path, packing="pad", length=5)
+    data = resolve.open(path, packing="pad", length=5)
     assert data.texts(10) == ["ada", "grace", "kathe", "rine"]
     assert data.x[0].tolist()[3:] == [data.spelling["pad"]] * 2
     assert data.vocabulary == len(set("adagracekatherine")) + 1
@@ -96,7 +98,7 @@ def test_padded_lines_are_items(tmp_path: Path):
 
 def test_rare_words_share_a_symbol(tmp_path: Path):
     path = written(tmp_path / "a.txt", "the end of the war , the end of it " * 4)
-    data = door.open(path, tokens="words", most_words=3, length=9)
+    data = resolve.open(path, tokens="words", most_words=3, length=9)
     assert data.spelling["symbols"] == ("the", "end", "of", "<unk>")
     assert data.texts(1) == ["the end of the <unk> <unk> the end of"]
 
@@ -106,19 +108,19 @@ def test_a_tokenizer_of_a_folder(tmp_path: Path):
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"of": 0, "the": 1, "?": 2}, unk_token="?"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.save(str(tmp_path / "tokenizer.json"))
-    data = door.open(written(tmp_path / "a.txt", SPEECH), tokens=str(tmp_path), length=5)
+    data = resolve.open(written(tmp_path / "a.txt", SPEECH), tokens=str(tmp_path), length=5)
     assert (data.vocabulary, data.texts(1)) == (3, ["? ? of the ?"])
 
 
 def test_large_text_is_cut_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = written(tmp_path / "a.txt", SPEECH)
-    small = Text(path, length=16).load()
+    small = TextData(path, length=16).load()
     monkeypatch.setenv("UNDIFFUSE_MEMORY", "100")
-    first = Text(path, length=16).load()
+    first = TextData(path, length=16).load()
     assert mapped(first.x)
     assert np.array_equal(np.asarray(first.x), np.asarray(small.x))
-    monkeypatch.setattr("undiffuse.data.text.passages", None)  # it is not read again
-    again = Text(path, length=16).load()
+    monkeypatch.setattr("undiffuse.data.sources.text.passages", None)  # it is not read again
+    again = TextData(path, length=16).load()
     assert again.spelling == first.spelling == small.spelling
     assert again.describe() == first.describe()
 
@@ -139,8 +141,8 @@ def test_the_door_takes_text_with_its_recipe(tmp_path: Path):
     chosen = recipe(path, ["data.length=32"])
     assert (chosen.name, chosen["codec"]["name"], chosen["data"]["length"]) == ("speeches", "text", 32)
     assert chosen["network"]["name"] == "transformer"
-    assert registry.build("data", chosen["data"]).glance().shape == (32,)
-    assert door.is_data("my.jsonl.gz")
+    assert registry.build("data", chosen["data"]).peek().shape == (32,)
+    assert resolve.is_data("my.jsonl.gz")
 
 
 @pytest.mark.parametrize(
@@ -167,15 +169,15 @@ def test_the_door_takes_text_with_its_recipe(tmp_path: Path):
 def test_what_is_no_text_is_refused(name: str, content: bytes, fields: dict[str, Any], message: str, tmp_path: Path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(Refused, match=message):
-        door.open(str(tmp_path / name), **fields)
+        resolve.open(str(tmp_path / name), **fields)
 
 
 def test_a_folder_without_text_is_refused(tmp_path: Path):
     with pytest.raises(Refused, match=r"has no files of text: .txt, .jsonl"):
-        Text(str(tmp_path)).load()
+        TextData(str(tmp_path)).load()
     with pytest.raises(Refused, match="there is no text at"):
-        Text(str(tmp_path / "gone")).load()
+        TextData(str(tmp_path / "gone")).load()
     (tmp_path / "tokens").mkdir()
     written(tmp_path / "a.txt", SPEECH)
     with pytest.raises(Refused, match=r"has no tokenizer.json"):
-        Text(str(tmp_path / "a.txt"), tokens=str(tmp_path / "tokens")).load()
+        TextData(str(tmp_path / "a.txt"), tokens=str(tmp_path / "tokens")).load()

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from undiffuse.codecs.text import Text
+from undiffuse.codecs.text import TextCodec
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.judging import spelled
-from undiffuse.judging.judge import NLL, Judge
-from undiffuse.judging.markov import bits
-from undiffuse.judging.sources import Real
-from undiffuse.metrics.grams import among, distinct, grams
-from undiffuse.metrics.symbol_entropy import entropy
+from undiffuse.evaluation import text_bits
+from undiffuse.evaluation.judge import NLL, Judge
+from undiffuse.evaluation.markov import bits
+from undiffuse.evaluation.metrics.grams import among, distinct, grams
+from undiffuse.evaluation.metrics.symbol_entropy import entropy
+from undiffuse.evaluation.sources import Real
 
 SYMBOLS = tuple(" abcdefghijklmnopqrstuvwxyz")
-CODEC = Text(27, symbols=SYMBOLS)
+CODEC = TextCodec(27, symbols=SYMBOLS)
 
 
 def data(texts: list[str], length: int = 64) -> Dataset:
@@ -93,7 +93,7 @@ def test_the_baseline_is_a_probability_of_whole_items(order: int, monkeypatch: p
     every = np.array(list(itertools.product(range(3), repeat=4)))
     found = bits(train, every, 3, order)
     assert (2.0**-found).sum() == pytest.approx(1, abs=1e-12)
-    monkeypatch.setattr("undiffuse.judging.markov.DENSE", 0)
+    monkeypatch.setattr("undiffuse.evaluation.markov.DENSE", 0)
     assert np.allclose(bits(train, every, 3, order), found)
     if order == 0:
         share = (np.bincount(train.reshape(-1), minlength=3) + 2 / 3) / (train.size + 2)
@@ -120,10 +120,10 @@ def test_the_baseline_of_a_vocabulary_whose_runs_outgrow_64_bits_is_that_of_its_
 def test_bits_per_character_leave_padding_out():
     padded = {"unit": "characters", "symbols": ("a", "b", ""), "tokenizer": "", "pad": 2}
     seen = Dataset(np.array([[0, 1, 2, 2], [1, 2, 2, 2]], np.uint8), vocabulary=3, spelling=padded)
-    found = spelled.summary(seen, seen, 0.75)
+    found = text_bits.summary(seen, seen, 0.75)
     assert found["bits_per_character"] == pytest.approx(0.75 * 8 / 3)
     assert found["perplexity"] == pytest.approx(2**0.75)
-    said = spelled.lines(found)
+    said = text_bits.lines(found)
     assert said[0].startswith("bits per character: 2.0000 (bound), perplexity 1.682 per token (2^bits)")
     assert "by counts of 3 tokens and the next in the training part" in said[1]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import undiffuse
-from undiffuse.codecs.text import Text
+from undiffuse.codecs.text import TextCodec
 from undiffuse.core.errors import Refused
 from undiffuse.editing.phrase import phrase
-from undiffuse.jobs import train
-from undiffuse.judging import nll, sources
-from undiffuse.judging.compare import _refuse_other_shapes
-from undiffuse.model.recipe import Recipe
+from undiffuse.evaluation import nll, sources
+from undiffuse.evaluation.compare import _refuse_other_shapes
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.training.start import train
 
 REFRAIN = "ab abc abcd "
 TINY = [
@@ -44,7 +44,7 @@ def run(place: Path) -> Path:
 
 def test_a_run_learns_and_keeps_how_its_text_is_spelled(run: Path):
     model = undiffuse.load(run)
-    assert isinstance(model.codec, Text)
+    assert isinstance(model.codec, TextCodec)
     assert model.codec.symbols == (" ", "a", "b", "c", "d")
     assert sum(model.codec.frequencies) == pytest.approx(1)
     real = sources.of_run(model)
@@ -78,7 +78,7 @@ def test_samples_are_printed_and_written_as_they_are_asked_for(run: Path, undiff
     assert [json.loads(line)["text"] for line in (tmp_path / "a.jsonl").read_text().splitlines()] == shown[:3]
     undiffuse_("sample", run, "-n", 3, "-o", "a.npz")
     codec = undiffuse.load(run).codec
-    assert isinstance(codec, Text)
+    assert isinstance(codec, TextCodec)
     with np.load(tmp_path / "a.npz") as found:
         assert [codec.text_of(row) for row in found["x"]] == shown[:3]
     for words in (["-o", "a.png"], ["--trajectory", "strip", "-o", "b.png"], ["--trajectory", "gif", "-o", "a.gif"]):

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import precision
+from undiffuse.networks import precision
 from undiffuse.networks.token_mlp import TokenMLP
 from undiffuse.networks.transformer import Near, Transformer, attention, rotations, turned
 

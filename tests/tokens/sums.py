@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core.denoiser import Classifier, Denoiser
+from undiffuse.core.continuous_time_bound import rate
+from undiffuse.core.denoiser import Denoiser, TokenPredictor
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
 
 
 def moments(denoiser: Denoiser, sequences: Tensor, probs: Tensor, points: int = 24) -> float:
@@ -48,5 +48,5 @@ class Net(torch.nn.Module):
         return self.table[place] * (1 + c_time.double()[:, None, None] / 1e4)
 
 
-def network(process: Any, output: str, length: int = 3) -> Classifier:
-    return Classifier(Net(process.vocabulary, length), process, 3, output)
+def network(process: Any, output: str, length: int = 3) -> TokenPredictor:
+    return TokenPredictor(Net(process.vocabulary, length), process, 3, output)

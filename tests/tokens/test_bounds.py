@@ -9,20 +9,21 @@ import torch
 from sums import Net, moments, network
 from torch import Tensor
 
-from undiffuse.core import kernels
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.denoiser import Classifier, Denoiser
-from undiffuse.core.distribution import Joint, Tokens
+from undiffuse.core.continuous_time_bound import rate
+from undiffuse.core.denoiser import Denoiser, TokenPredictor
+from undiffuse.core.distribution.joint import Joint
+from undiffuse.core.distribution.tokens import Tokens
+from undiffuse.core.heads.token_outputs import subs
 from undiffuse.core.oracles import TokenOracle
-from undiffuse.core.outputs import subs
-from undiffuse.core.product import Product
+from undiffuse.core.process import transition_matrices
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.product import Product
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import JSD, ContinuousCosine, LinearBeta, LogLinear, TokenCosine
-from undiffuse.core.transitions import Transitions
 from undiffuse.likelihood import continuous, elbo
 from undiffuse.objectives import Denoising, Elbo, ScoreEntropy
+from undiffuse.schedules import JSD, ContinuousCosine, LinearBeta, LogLinear, TokenCosine
 
 EVERY = torch.arange(3)[:, None]
 PAIRS = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -101,7 +102,7 @@ CHAINS: dict[str, Any] = {
     "unigram": (Categorical(TokenCosine(steps=3), (0.2, 0.5, 0.3)), "ratios"),
     "mask": (Categorical(JSD(3), mask(4)), "subs"),
     "gaussian": (
-        Transitions(LinearBeta(3, 0.3, 0.9), kernels.gaussian(LinearBeta(3, 0.3, 0.9), 3)),
+        Transitions(LinearBeta(3, 0.3, 0.9), transition_matrices.gaussian(LinearBeta(3, 0.3, 0.9), 3)),
         "probabilities",
     ),
 }
@@ -137,7 +138,7 @@ def test_masks_lifted_one_at_a_time_have_an_exact_likelihood_in_any_order():
         assert float((-nats).exp().sum().detach()) == pytest.approx(1, abs=1e-12)
         found.append(nats)
     net: Any = denoiser.network
-    timeless = Classifier(_Timeless(net), process, 3, "subs")
+    timeless = TokenPredictor(_Timeless(net), process, 3, "subs")
     uniformly = torch.full((27,), 1 / 27, dtype=torch.float64)
     assert moments(timeless, x, uniformly) == pytest.approx(float(torch.stack(found).mean().detach()), abs=1e-3)
 

@@ -8,18 +8,18 @@ import torch
 from sums import network
 
 from undiffuse import likelihood
-from undiffuse.core import kernels
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.continuous_time_bound import rate
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.token_outputs import plug_in
 from undiffuse.core.oracles import TokenOracle
-from undiffuse.core.outputs import plug_in
+from undiffuse.core.process import transition_matrices
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
-from undiffuse.core.schedules import JSD, Cosine, LogLinear, MutualInformation, TokenCosine
-from undiffuse.core.transitions import Transitions
 from undiffuse.objectives import Denoising, Elbo, ScoreEntropy
-from undiffuse.objectives.chain import steps
+from undiffuse.objectives.drawn_term import steps
+from undiffuse.schedules import JSD, Cosine, LogLinear, MutualInformation, TokenCosine
 
 X = torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 0]])
 
@@ -28,7 +28,7 @@ X = torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 0]])
 @pytest.mark.parametrize("process", [
     Categorical(JSD(4), mask(4)),
     Categorical(JSD(4), uniform(3)),
-    Transitions(JSD(4), kernels.towards(JSD(4), uniform(3))),
+    Transitions(JSD(4), transition_matrices.towards(JSD(4), uniform(3))),
 ], ids=["mask", "uniform", "matrices"])  # fmt: skip
 def test_tokens_of_any_integers_are_those_of_int64(process: Any, dtype: torch.dtype):
     """In particular uint8, which torch would take for a mask of booleans where it indexes."""
@@ -112,7 +112,7 @@ def test_a_mask_in_the_data_is_refused_by_every_objective():
 def test_a_guess_that_is_sure_and_wrong_has_a_finite_bound_and_gradient(step: int):
     """The law of levels far away is too small for any float there, and no reason for a bound without end."""
     schedule, levels = Cosine(steps=500), 17
-    process = Transitions(schedule, kernels.gaussian(schedule, levels))
+    process = Transitions(schedule, transition_matrices.gaussian(schedule, levels))
     before, now = torch.tensor([step - 1, step], dtype=torch.float64) / 500
     x_0 = torch.arange(levels).repeat(50, 1)
     x_t = process.marginal(x_0, now).sample(Random(step))
@@ -154,7 +154,7 @@ def test_matrices_and_noise_in_float32_are_laws_all_the_same():
 
 def test_a_time_in_float32_is_its_own_step_in_matrices_and_in_bounds():
     """i/1000 in float32 lies a little above or below i/1000."""
-    process = Transitions(JSD(1000), kernels.towards(JSD(1000), uniform(3)))
+    process = Transitions(JSD(1000), transition_matrices.towards(JSD(1000), uniform(3)))
     i = torch.arange(1001)
     times = (i.double() / 1000).float()
     x = torch.zeros(1001, 1, dtype=torch.int64)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core import kernels
-from undiffuse.core.categorical import Categorical, mask, uniform
 from undiffuse.core.oracles import TokenOracle
-from undiffuse.core.schedules import JSD, LinearBeta, LogLinear, MutualInformation, TokenCosine
-from undiffuse.core.transitions import Transitions
+from undiffuse.core.process import transition_matrices
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.likelihood.terms import prior, reconstruction, step
+from undiffuse.schedules import JSD, LinearBeta, LogLinear, MutualInformation, TokenCosine
 
 T, K, L = 4, 3, 3
 DATA = np.random.default_rng(0).dirichlet(np.full(K**L, 0.7))  # of the 27 sequences, in the order of `product`
@@ -54,11 +54,11 @@ CASES: dict[str, tuple[Any, np.ndarray]] = {
     "mask": (Categorical(JSD(T), mask(4)), by_noise(JSD(T), mask(4))),
     "unigram": (Categorical(INFORMED, (0.2, 0.5, 0.3)), by_noise(INFORMED, (0.2, 0.5, 0.3))),
     "hole": (Categorical(LogLinear(0.0, T), (0.5, 0.5, 0.0)), by_noise(LogLinear(0.0, T), (0.5, 0.5, 0.0))),
-    "gaussian": (Transitions(BETA, kernels.gaussian(BETA, K)), by_gauss()),
-    "nearest": (Transitions(BETA, kernels.nearest(BETA, SPOTS, 1)), by_graph()),
+    "gaussian": (Transitions(BETA, transition_matrices.gaussian(BETA, K)), by_gauss()),
+    "nearest": (Transitions(BETA, transition_matrices.nearest(BETA, SPOTS, 1)), by_graph()),
     "matrices": (Transitions(BETA, torch.from_numpy(OWN), (0.2, 0.3, 0.5)), OWN),
     "one matrix": (Transitions(BETA, torch.from_numpy(OWN[0])), np.stack([OWN[0]] * T)),
-    "mask, matrices": (Transitions(JSD(T), kernels.towards(JSD(T), mask(4))), by_noise(JSD(T), mask(4))),
+    "mask, matrices": (Transitions(JSD(T), transition_matrices.towards(JSD(T), mask(4))), by_noise(JSD(T), mask(4))),
 }
 
 
@@ -171,7 +171,7 @@ def test_the_bound_is_that_of_plain_sums(case: Any):
 @pytest.mark.parametrize("kind", ["uniform", "mask"])
 def test_matrices_towards_a_noise_vector_are_the_categorical_process(kind: str):
     noise = uniform(3) if kind == "uniform" else mask(4)
-    plain, general = Categorical(JSD(T), noise), Transitions(JSD(T), kernels.towards(JSD(T), noise))
+    plain, general = Categorical(JSD(T), noise), Transitions(JSD(T), transition_matrices.towards(JSD(T), noise))
     assert general.vocabulary == plain.vocabulary
     near(general.prior((1, 1)).mean, plain.prior((1, 1)).mean)
     belief = TokenOracle(plain, SEQUENCES, torch.from_numpy(DATA))(SEQUENCES, 0.75)
@@ -182,15 +182,17 @@ def test_matrices_towards_a_noise_vector_are_the_categorical_process(kind: str):
 
 def test_every_noise_of_the_literature_is_doubly_stochastic_or_a_mask():
     for matrices in (
-        kernels.gaussian(LinearBeta(), 17),
-        kernels.nearest(LogLinear(0.0, 20), torch.randn(9, 2, generator=torch.Generator().manual_seed(0)), 3),
-        kernels.towards(JSD(20), uniform(7)),
+        transition_matrices.gaussian(LinearBeta(), 17),
+        transition_matrices.nearest(
+            LogLinear(0.0, 20), torch.randn(9, 2, generator=torch.Generator().manual_seed(0)), 3
+        ),
+        transition_matrices.towards(JSD(20), uniform(7)),
     ):
         ones = torch.ones(matrices.shape[:2], dtype=torch.float64)
         assert float(matrices.min()) >= 0
         torch.testing.assert_close(matrices.sum(-1), ones, rtol=0, atol=1e-12)
         torch.testing.assert_close(matrices.sum(-2), ones, rtol=0, atol=1e-9)
-    process = Transitions(LinearBeta(), kernels.gaussian(LinearBeta(), 17))
+    process = Transitions(LinearBeta(), transition_matrices.gaussian(LinearBeta(), 17))
     near(process.prior((1, 1)).mean[0, 0], uniform(17))
     worst = float((process.marginal(torch.arange(17)[:, None], 1.0).mean - 1 / 17).abs().max())
     assert worst < 1e-2  # what D3PM's thousand steps leave of a level
@@ -198,7 +200,7 @@ def test_every_noise_of_the_literature_is_doubly_stochastic_or_a_mask():
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 1000])
 def test_the_mask_has_taken_a_share_of_i_over_T_at_step_i(steps: int):  # noqa: N802
-    process = Transitions(JSD(steps), kernels.towards(JSD(steps), mask(3)))
+    process = Transitions(JSD(steps), transition_matrices.towards(JSD(steps), mask(3)))
     times = torch.arange(1, steps + 1, dtype=torch.float64) / steps
     gone = process.marginal(torch.zeros(steps, 1, dtype=torch.int64), times).mean[:, 0, 2]
     torch.testing.assert_close(gone, times, rtol=0, atol=1e-12)

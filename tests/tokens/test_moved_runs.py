@@ -9,9 +9,9 @@ import torch
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.jobs import train
-from undiffuse.model.files import read_tensors, write_tensors
-from undiffuse.model.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.storage.files import read_tensors, write_tensors
+from undiffuse.training.start import train
 
 STEPS = 6
 TABLES: dict[str, Any] = {

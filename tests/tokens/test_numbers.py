@@ -8,15 +8,15 @@ import torch
 from sums import moments
 from torch import Tensor
 
-from undiffuse.core import kernels
-from undiffuse.core.categorical import Categorical, mask, uniform
+from undiffuse.core.continuous_time_bound import rate
+from undiffuse.core.heads.token_outputs import plug_in
 from undiffuse.core.oracles import TokenOracle
-from undiffuse.core.outputs import plug_in
+from undiffuse.core.process import transition_matrices
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.schedules import JSD, ContinuousCosine, LogLinear, Table, TokenCosine
-from undiffuse.core.transitions import Transitions
+from undiffuse.schedules import JSD, ContinuousCosine, LogLinear, TableSchedule, TokenCosine
 
 P = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
 H = -float((P * P.log()).sum())  # 0.897946 nats
@@ -64,7 +64,7 @@ def test_the_plug_in_of_the_posterior_costs_what_it_costs(steps: int, wanted: fl
 @pytest.mark.parametrize(("x_t", "gap"), [(0, 0.017962), (1, 0.058563), (2, 0.074806)])
 def test_the_gap_of_one_step(x_t: int, gap: float):
     """X17: alpha_s = .7, alpha_t = .56; KL(exact reverse || plug-in of the posterior)."""
-    process, here = Categorical(Table(alpha_bars=(0.7**2, 0.56**2, 0.01)), uniform(3)), torch.tensor([[x_t]])
+    process, here = Categorical(TableSchedule(alpha_bars=(0.7**2, 0.56**2, 0.01)), uniform(3)), torch.tensor([[x_t]])
     s, t = 1 / 3, 2 / 3
     exact = process.bridge(here, posterior(process, here, t), s, t)
     found = process.bridge(here, plugged(process, here, t), s, t)
@@ -75,7 +75,7 @@ def test_the_gap_of_one_step(x_t: int, gap: float):
 @pytest.mark.parametrize("process", [
     *(Categorical(JSD(n), mask(4)) for n in (1, 2, 7)),
     Categorical(TokenCosine(power=2.0, steps=5), mask(4)),
-    Transitions(JSD(4), kernels.towards(JSD(4), mask(4))),
+    Transitions(JSD(4), transition_matrices.towards(JSD(4), mask(4))),
 ], ids=lambda p: f"{type(p).__name__} {p.schedule!r}"[:50])  # fmt: skip
 def test_masks_have_no_plug_in_problem(process: Any):
     """X17: NELBO = H(p_0) = 0.897946 nats = 1.295462 bits at any number of steps and any schedule."""

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core import kernels
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.denoiser import Classifier
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.distribution.tokens import Tokens
+from undiffuse.core.heads.ratios import believed
+from undiffuse.core.heads.ratios import ratios as ratios_of
+from undiffuse.core.heads.token_outputs import logistic, plug_in, ratios, subs
 from undiffuse.core.oracles import TokenOracle
-from undiffuse.core.outputs import logistic, plug_in, ratios, subs
+from undiffuse.core.process import transition_matrices
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.core.random import Random
-from undiffuse.core.ratios import believed
-from undiffuse.core.ratios import ratios as ratios_of
-from undiffuse.core.schedules import JSD, LinearBeta, LogLinear, TokenCosine
-from undiffuse.core.transitions import Transitions
+from undiffuse.schedules import JSD, LinearBeta, LogLinear, TokenCosine
 
 P = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
 EVERY = torch.arange(3)[:, None]
@@ -26,8 +26,8 @@ PROCESSES: dict[str, Any] = {
     "uniform": Categorical(TokenCosine(steps=10), uniform(3)),
     "unigram": Categorical(TokenCosine(steps=10), (0.2, 0.5, 0.3)),
     "mask": Categorical(JSD(10), mask(4)),
-    "gaussian": Transitions(BETA, kernels.gaussian(BETA, 3)),
-    "mask, matrices": Transitions(JSD(10), kernels.towards(JSD(10), mask(4))),
+    "gaussian": Transitions(BETA, transition_matrices.gaussian(BETA, 3)),
+    "mask, matrices": Transitions(JSD(10), transition_matrices.towards(JSD(10), mask(4))),
 }
 
 
@@ -144,7 +144,7 @@ def test_ratios_that_no_belief_has_stay_probabilities_with_a_slope():
 def test_the_logistic_law_is_the_papers_and_knows_where_it_stands():
     """Differences of the logistic's distribution function around tanh(x_t + mean), then the product form."""
     levels = 5
-    process = Transitions(BETA, kernels.gaussian(BETA, levels))
+    process = Transitions(BETA, transition_matrices.gaussian(BETA, levels))
     x_t = torch.tensor([[0, 3]])
     given = torch.tensor([[[0.2, 0.5], [-0.4, -1.0]]], dtype=torch.float64)
     found = logistic(given, x_t, 0.5, process, levels)
@@ -173,7 +173,7 @@ def test_a_network_is_read_as_its_output_says_in_float32_or_better():
             return torch.zeros(*x.shape, 4, dtype=torch.bfloat16)
 
     x_t = torch.tensor([[0, 3], [3, 1]])
-    guess = Classifier(Net(), process, symbols=3, output="subs")(x_t, 0.5)
+    guess = TokenPredictor(Net(), process, symbols=3, output="subs")(x_t, 0.5)
     assert guess.log_probs.dtype == torch.float32
     assert guess.mean[0].tolist() == [[1, 0, 0, 0], [pytest.approx(1 / 3)] * 3 + [0]]
-    assert float(Classifier(Net(), Categorical(LogLinear(), mask(4)))(x_t, 0.5).mean.std()) == 0
+    assert float(TokenPredictor(Net(), Categorical(LogLinear(), mask(4)))(x_t, 0.5).mean.std()) == 0

@@ -9,22 +9,22 @@ import torch
 
 import undiffuse
 from undiffuse.codecs.levels import Levels
-from undiffuse.core import kernels
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.denoiser import Classifier
+from undiffuse.core.denoiser import TokenPredictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.oracles import TokenOracle
-from undiffuse.core.schedules import JSD, VP, LogLinear, MutualInformation, TokenCosine
-from undiffuse.core.transitions import Transitions
-from undiffuse.jobs import train
+from undiffuse.core.process import transition_matrices
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.likelihood import elbo
 from undiffuse.networks.token_unet import TokenUNet
 from undiffuse.objectives import Elbo, Hybrid, ScoreEntropy, Variational
 from undiffuse.samplers import DDIM, Ancestral
+from undiffuse.schedules import JSD, VP, LogLinear, MutualInformation, TokenCosine
+from undiffuse.training.start import train
 
 EYE = torch.eye(3, dtype=torch.float64)
 X = torch.zeros(2, 2, dtype=torch.int64)
-GENERAL = Transitions(JSD(4), kernels.gaussian(JSD(4), 3))
+GENERAL = Transitions(JSD(4), transition_matrices.gaussian(JSD(4), 3))
 MASKED = Categorical(LogLinear(), mask(4))
 WRONG = torch.stack([EYE, torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.2, 0.2], [0.0, 0.0, 1.0]]).double()])
 
@@ -52,11 +52,20 @@ class Flat(torch.nn.Module):
         (lambda: Transitions(JSD(3), WRONG), r"one for each of the 3 steps of the schedule; got shape \(2, 3, 3\)"),
         (lambda: Transitions(VP(), EYE), "transitions take a schedule of steps; VP has none"),
         (lambda: Transitions(JSD(2), EYE, (0.5, 0.6, 0.1)), "noise_end needs 3 probabilities .* these sum to 1.2"),
-        (lambda: kernels.gaussian(LogLinear(), 5), r"transitions take a schedule of steps.*\(log_linear and token_cos"),
-        (lambda: kernels.gaussian(JSD(5), 5000), "transitions between 5,000 symbols are no table; 2 to 2,048 are"),
-        (lambda: kernels.nearest(JSD(5), torch.zeros(4, 1), 4), "4 symbols have 1 to 3 nearest neighbours each, not 4"),
         (
-            lambda: kernels.nearest(JSD(5), torch.tensor([[0.0], [1.0], [9.0], [10.0]]), 1),
+            lambda: transition_matrices.gaussian(LogLinear(), 5),
+            r"transitions take a schedule of steps.*\(log_linear and token_cos",
+        ),
+        (
+            lambda: transition_matrices.gaussian(JSD(5), 5000),
+            "transitions between 5,000 symbols are no table; 2 to 2,048 are",
+        ),
+        (
+            lambda: transition_matrices.nearest(JSD(5), torch.zeros(4, 1), 4),
+            "4 symbols have 1 to 3 nearest neighbours each, not 4",
+        ),
+        (
+            lambda: transition_matrices.nearest(JSD(5), torch.tensor([[0.0], [1.0], [9.0], [10.0]]), 1),
             "the graph of 1 nearest neighbours falls into 2 parts that no noise joins: take more neighbours",
         ),
         (
@@ -72,11 +81,17 @@ class Flat(torch.nn.Module):
         ),
         (lambda: GENERAL.point(X + 3), r"tokens must be integers 0 \.\.\. 2; got torch.int64 from 3 to 3"),
         (lambda: GENERAL.score(X, GENERAL.point(X), 0.5), "tokens have no score"),  # type: ignore[arg-type]
-        (lambda: Classifier(Flat(), MASKED, 3, "sub"), "the denoiser has no output 'sub'; it has: probabilities, subs"),
-        (lambda: Classifier(Flat(), Categorical(LogLinear(), uniform(4)), 4, "subs"), "needs a mask that is no data;"),
-        (lambda: Classifier(Flat(), MASKED, 4, "subs"), "has token 3, which is one of the 4 symbols of data"),
-        (lambda: Classifier(Flat(), GENERAL, 3, "ratios"), "output 'ratios' needs a noise vector; for general"),
-        (lambda: Classifier(Flat(), GENERAL, 2, "logistic"), "'logistic' is for ordered levels, 3 or more, not 2"),
+        (
+            lambda: TokenPredictor(Flat(), MASKED, 3, "sub"),
+            "the denoiser has no output 'sub'; it has: probabilities, subs",
+        ),
+        (
+            lambda: TokenPredictor(Flat(), Categorical(LogLinear(), uniform(4)), 4, "subs"),
+            "needs a mask that is no data;",
+        ),
+        (lambda: TokenPredictor(Flat(), MASKED, 4, "subs"), "has token 3, which is one of the 4 symbols of data"),
+        (lambda: TokenPredictor(Flat(), GENERAL, 3, "ratios"), "output 'ratios' needs a noise vector; for general"),
+        (lambda: TokenPredictor(Flat(), GENERAL, 2, "logistic"), "'logistic' is for ordered levels, 3 or more, not 2"),
         (lambda: Elbo(cross_entropy=-1.0), "elbo needs a weight of cross_entropy of 0 or more, not -1"),
         (lambda: _loss(Elbo(), torch.zeros(2, 2)), "elbo is the bound of tokens; that of values is trained by variat"),
         (lambda: _loss(Variational(), X, JSD(4)), "variational and hybrid bound values; the bound of tokens"),
@@ -86,7 +101,7 @@ class Flat(torch.nn.Module):
             "score_entropy needs a noise vector, and Transitions has none: take elbo",
         ),
         (
-            lambda: elbo(Classifier(Flat(), MASKED, 3, "subs"), X + 3),
+            lambda: elbo(TokenPredictor(Flat(), MASKED, 3, "subs"), X + 3),
             r"the data have the token 3, and the symbols of data are 0 \.\.\. 2: what lies behind them, a mask, has no",
         ),
         (lambda: TokenCosine(power=0.0), r"token_cosine needs a power above 0 and an offset in \[0, 1\), not 0 and"),
@@ -108,7 +123,7 @@ def test_what_makes_no_sense_is_refused_by_name(make: Any, message: str):
 
 def _loss(objective: Any, x: torch.Tensor, schedule: Any = None) -> Any:
     process = Categorical(schedule or LogLinear(), uniform(4))
-    return objective(Classifier(Flat(), process), x, undiffuse.Random(0), {})
+    return objective(TokenPredictor(Flat(), process), x, undiffuse.Random(0), {})
 
 
 def test_levels_are_values_there_and_back():

@@ -7,22 +7,22 @@ import pytest
 import torch
 from token_tables import MASKED, SEQUENCES, agree, chances, oracle
 
-from undiffuse.core.carried import Carried
-from undiffuse.core.categorical import Categorical, uniform
-from undiffuse.core.categories import Tokens, inverted
+from undiffuse.core.distribution.carried_over import Carried
+from undiffuse.core.distribution.mixture import Mixed
+from undiffuse.core.distribution.restricted import Restricted
+from undiffuse.core.distribution.tokens import Tokens, inverted
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.kernels import towards
-from undiffuse.core.mixed import Mixed
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.transition_matrices import towards
+from undiffuse.core.process.transitions import Transitions
 from undiffuse.core.random import Random
-from undiffuse.core.restricted import Restricted
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import VP, LogLinear
-from undiffuse.core.times import Even
-from undiffuse.core.transitions import Transitions
+from undiffuse.grids.even import Even
 from undiffuse.guidance import Constraint, Infill, Truncation
 from undiffuse.samplers import DDIM, Ancestral, Cached, FirstHitting, Remask, TokenCorrector, Unmask
+from undiffuse.schedules import VP, LogLinear
 
 PLACES = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.5, 0.1, 0.4]], dtype=torch.float64)
 APART = torch.stack([PLACES[i, SEQUENCES[:, i]] for i in range(3)]).prod(0)  # independent places
@@ -101,7 +101,7 @@ def test_a_restricted_guess_is_the_same_however_it_is_asked(make: str, monkeypat
     drawn = whole.sample(Random(5))
     torch.testing.assert_close(whole.mean, wanted, rtol=0, atol=1e-12)
     assert torch.equal(drawn, inverted(whole.log_probs, Random(5).uniform((6, 2))))
-    monkeypatch.setattr("undiffuse.core.restricted.CHUNK", 1)
+    monkeypatch.setattr("undiffuse.core.distribution.restricted.CHUNK", 1)
     assert torch.equal(whole.sample(Random(5)), drawn)
     assert torch.equal(whole.sample(Random(5), drawn > 1), torch.where(drawn > 1, drawn, 0))
     torch.testing.assert_close(whole.log_each(drawn), wanted.gather(-1, drawn[..., None])[..., 0].log())

@@ -9,18 +9,18 @@ from token_tables import MASKED, SEQUENCES, agree, chances, oracle
 from torch import Tensor, nn
 
 import undiffuse
-from undiffuse.codecs.tokens import Tokens as Codec
-from undiffuse.core.carried import Carried
-from undiffuse.core.categorical import Categorical, uniform
-from undiffuse.core.denoiser import Classifier
+from undiffuse.codecs.tokens import TokensCodec as Codec
+from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.distribution.carried_over import Carried
 from undiffuse.core.errors import Refused
+from undiffuse.core.process.categorical import Categorical, uniform
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import LogLinear
-from undiffuse.core.times import Even
 from undiffuse.editing import infill, inpaint
+from undiffuse.grids.even import Even
 from undiffuse.guidance import Infill, Inpaint
-from undiffuse.model.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe
 from undiffuse.samplers import Ancestral, Cached, FirstHitting, Unmask
+from undiffuse.schedules import LogLinear
 
 KNOWN, WHERE = torch.tensor([[1, 0, 2]]), torch.tensor([[False, True, True]])
 HERE = (SEQUENCES[:, 1] == 0) & (SEQUENCES[:, 2] == 2)
@@ -91,7 +91,7 @@ def model() -> undiffuse.Model:
         "train": {"steps": 1},
     }
     return undiffuse.Model(
-        Classifier(Exact(), MASKED, 3, "subs"), Codec(3, (0.3, 0.3, 0.4)), (3,), Recipe("table", tables)
+        TokenPredictor(Exact(), MASKED, 3, "subs"), Codec(3, (0.3, 0.3, 0.4)), (3,), Recipe("table", tables)
     )
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from scipy import stats
 
-from undiffuse.core.categorical import Categorical, mask, uniform
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.distribution.mixture import Mixed
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
-from undiffuse.core.mixed import Mixed
+from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import LogLinear
+from undiffuse.schedules import LogLinear
 
 NOISES = {
     "uniform": uniform(4),

@@ -10,8 +10,8 @@ import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.editing.session import Session
 from undiffuse.guidance import Infill, Truncation
-from undiffuse.jobs import train
-from undiffuse.model.steering import Steering
+from undiffuse.sampling.steering import Steering
+from undiffuse.training.start import train
 
 TABLES: dict[str, Any] = {
     "data": {"name": "heartbeat", "count": 80, "length": 6, "period": 3},

@@ -7,19 +7,19 @@ import torch
 from token_tables import MASKED, SEQUENCES, agree, chances, oracle
 from torch import Tensor
 
-from undiffuse.core.carried import Carried
-from undiffuse.core.categorical import Categorical, mask, uniform
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.distribution.carried_over import Carried
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle, TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
-from undiffuse.core.schedules import VP, LogLinear
-from undiffuse.core.times import Even
+from undiffuse.grids.even import Even
 from undiffuse.guidance import Autoguidance, ClassifierFree, Infill, TokenClassifier, Truncation
 from undiffuse.samplers import Ancestral, FirstHitting, Unmask
+from undiffuse.schedules import VP, LogLinear
 
 STATES = torch.cartesian_prod(*[torch.arange(4)] * 3)  # with masks, (64, 3)
 LABELS = torch.tensor([[0.9, 0.1]] * 9 + [[0.4, 0.6]] * 9 + [[0.2, 0.8]] * 9, dtype=torch.float64)  # p(y given x_0)

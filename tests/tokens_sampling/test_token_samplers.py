@@ -9,17 +9,17 @@ import torch
 from token_tables import MASKED, SEQUENCES, agree, chances, distance, oracle
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, uniform
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
 from undiffuse.core.oracles import GaussianOracle
+from undiffuse.core.process.categorical import Categorical, uniform
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
-from undiffuse.core.schedules import VP, ContinuousCosine, LogLinear
-from undiffuse.core.times import Even
+from undiffuse.grids.even import Even
 from undiffuse.guidance import Truncation
 from undiffuse.samplers import DDIM, Ancestral, Cached, FirstHitting, Remask, TokenCorrector, Unmask
+from undiffuse.schedules import VP, ContinuousCosine, LogLinear
 
 
 class Counted(Denoiser):
@@ -199,7 +199,7 @@ def test_cached_draws_the_same_with_fewer_calls(inner: Any):
     if not isinstance(inner, Remask | Unmask):
         assert plain.samples == 200
         assert counted.samples <= 5 * 4  # at the start, and once after each token of each sample
-    assert Cached(inner).grid is None
+    assert not Cached(inner).grid
     assert torch.equal(
         sample(Counted(Truncation(oracle())), (5, 3), sampler=Cached(inner), times=times, seed=1), cached
     )

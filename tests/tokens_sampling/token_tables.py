@@ -4,11 +4,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from undiffuse.core.categorical import Categorical, mask
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.oracles import TokenOracle
+from undiffuse.core.process.categorical import Categorical, mask
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import LogLinear
+from undiffuse.schedules import LogLinear
 
 SYMBOLS, LENGTH = 3, 3
 SEQUENCES = torch.cartesian_prod(*[torch.arange(SYMBOLS)] * LENGTH)  # (27, 3)

@@ -13,11 +13,12 @@ import torch
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP, LinearBeta
-from undiffuse.core.times import Importance, Uniform
-from undiffuse.jobs import train
+from undiffuse.schedules import VP, LinearBeta
+from undiffuse.time_distributions.importance import Importance
+from undiffuse.time_distributions.uniform import Uniform
 from undiffuse.training import checkpoint
-from undiffuse.training.history import History
+from undiffuse.training.loss_history import History
+from undiffuse.training.start import train
 from undiffuse.training.step import Step
 
 SCHEDULE = LinearBeta(steps=8, beta_start=1e-4, beta_end=0.02)
@@ -26,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "codec": {"name": "whiten"},
     "schedule": {"name": "linear_beta", "steps": 6, "beta_start": 0.05, "beta_end": 0.6},
     "network": {"name": "mlp", "width": 8, "depth": 1},
-    "scales": {"name": "noise"},
+    "parameterization": {"name": "noise"},
     "objective": {"name": "variational", "variance": "posterior", "times": {"name": "importance", "recent": 3}},
     "train": {"steps": 12, "batch": 16, "warmup": 1, "lr": 0.01, "log_every": 2, "preview_every": 0, "snapshots": 0},
 }

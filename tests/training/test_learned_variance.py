@@ -8,11 +8,11 @@ import torch
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.jobs import data, train
-from undiffuse.judging import nll
-from undiffuse.model import parts
-from undiffuse.model.files import read_tensors, write_tensors
-from undiffuse.model.recipe import Recipe
+from undiffuse.evaluation import nll
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.storage.files import read_tensors, write_tensors
+from undiffuse.training.start import data, train
 
 SMALL = [
     *("network.width=8", "network.multipliers=[1]", "network.attention=[]", "schedule.steps=20"),
@@ -98,6 +98,6 @@ def test_a_models_file_with_another_variance_is_refused(run: Path, tmp_path: Pat
 
 
 def test_tokens_have_no_variance():
-    recipe = Recipe.find("digits-iddpm").with_tables(scales={})
+    recipe = Recipe.find("digits-iddpm").with_tables(parameterization={})
     with pytest.raises(Refused, match=r"denoiser\.variance says how a guess of values is given; this recipe has none"):
-        parts.spread(recipe)
+        build.denoiser_settings(recipe)

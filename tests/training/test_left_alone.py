@@ -20,12 +20,12 @@ from torch import Tensor
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.jobs import train
-from undiffuse.training import checkpoint, tracks
-from undiffuse.training.background import Background, Copies
+from undiffuse.training import checkpoint, ema_snapshots
+from undiffuse.training.background import Background, HostCopies
 from undiffuse.training.batches import Dealt
-from undiffuse.training.blame import Diverged
+from undiffuse.training.diagnose import Diverged
 from undiffuse.training.memory import largest
+from undiffuse.training.start import train
 
 ROOT = Path(__file__).parents[2]
 BATCH = [
@@ -40,7 +40,7 @@ TWO = """
 import os, sys, torch
 torch.set_num_threads(1)
 from tiny_run import TABLES
-from undiffuse.jobs import train
+from undiffuse.training.start import train
 other = os.fork()  # so that PyTorch is imported once
 os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
 train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)
@@ -254,7 +254,7 @@ def test_what_fails_in_the_background_is_raised_once_and_the_rest_is_given_up():
 
 
 def test_copies_are_of_their_moment():
-    copies, tensor = Copies(), torch.tensor([1.0, 2.0])
+    copies, tensor = HostCopies(), torch.tensor([1.0, 2.0])
     held = copies.of({"a": tensor})
     tensor.mul_(10)
     assert held["a"].tolist() == [1.0, 2.0]
@@ -263,17 +263,17 @@ def test_copies_are_of_their_moment():
 
 
 def test_snapshots_are_spread_over_the_run_and_hold_both_tracks(tmp_path: Path):
-    assert [step for step in range(1, 21) if tracks.due(step, 20, 4)] == [5, 10, 15, 20]
-    assert [step for step in range(1, 4) if tracks.due(step, 3, 8)] == [1, 2, 3]
-    assert not any(tracks.due(step, 20, 0) for step in range(1, 21))
+    assert [step for step in range(1, 21) if ema_snapshots.due(step, 20, 4)] == [5, 10, 15, 20]
+    assert [step for step in range(1, 4) if ema_snapshots.due(step, 3, 8)] == [1, 2, 3]
+    assert not any(ema_snapshots.due(step, 20, 0) for step in range(1, 21))
     run = tmp_path / "run"
     train(tiny.TABLES, out=run, overrides=["train.snapshots=3", "train.validate_every=0"]).run(progress=False)
     assert [path.name for path in sorted((run / "ema").iterdir())] == [f"{s:08d}.safetensors" for s in (4, 8, 12)]
     from safetensors.torch import load_file
 
-    last, held = load_file(tracks.file(run, 12)), tiny.tensors(run)
+    last, held = load_file(ema_snapshots.file(run, 12)), tiny.tensors(run)
     names = {name.removeprefix("average.") for name in held if name.startswith("average.")}
-    assert last.keys() == {f"{track}.{name}" for track in tracks.LENGTHS for name in names}
+    assert last.keys() == {f"{track}.{name}" for track in ema_snapshots.LENGTHS for name in names}
     assert all(torch.equal(last[f"b.{name}"], held[f"average.{name}"]) for name in names)  # one and the same average
     assert all(torch.equal(last[f"a.{name}"], held[f"track.a.{name}"]) for name in names)
     assert not re.search(r"track\.b", " ".join(held))

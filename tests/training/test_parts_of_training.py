@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from undiffuse.codecs.identity import Identity
-from undiffuse.codecs.pixels import Pixels
+from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Rows
-from undiffuse.model.settings import EMA_STD, Condition, Train
+from undiffuse.recipes.settings import EMA_STD, Condition, Train
 from undiffuse.training import batches, due, log
 from undiffuse.training.batches import Batches
 from undiffuse.training.ema import EMA, gamma, power
@@ -143,7 +143,7 @@ def test_conditions_are_hidden_as_often_as_asked():
 
 def test_half_of_the_images_are_mirrored_and_pixels_are_encoded():
     picture = np.array([[[0, 255]]], dtype=np.uint8)
-    data = Batches.of(np.stack([picture] * 200), {}, Pixels(), 200, 0, flip=True)
+    data = Batches.of(np.stack([picture] * 200), {}, PixelsCodec(), 200, 0, flip=True)
     left = data.at(0)[0][:, 0, 0, 0]
     assert set(left.tolist()) == {-1.0, 1.0}
     assert float(left.mean()) == pytest.approx(0, abs=0.2)
@@ -151,14 +151,14 @@ def test_half_of_the_images_are_mirrored_and_pixels_are_encoded():
 
 
 def test_sixteen_bit_images_can_be_dealt():
-    data = Batches.of(np.full((3, 1, 2, 2), 65535, np.uint16), {}, Pixels(high=65535.0, dtype="uint16"), 2, 0)
+    data = Batches.of(np.full((3, 1, 2, 2), 65535, np.uint16), {}, PixelsCodec(high=65535.0, dtype="uint16"), 2, 0)
     assert data.at(0)[0].tolist() == torch.ones(2, 1, 2, 2).tolist()
 
 
 def test_rows_of_a_large_array_are_dealt_as_the_items_and_reach_a_device_whole(monkeypatch: pytest.MonkeyPatch):
     x = np.arange(40 * 12, dtype=np.uint16).reshape(40, 1, 3, 4)
     rows = Rows(np.concatenate([x, x])[::-1]).take(np.arange(40)[::-1])
-    codec = Pixels().fit(x)
+    codec = PixelsCodec().fit(x)
     plain, viewed = (Batches.of(items, {}, codec, 7, 0) for items in (x, rows))
     monkeypatch.setattr(batches, "BLOCK", 200)
     there = batches._onto(rows, torch.device("cpu"))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.model import files
-from undiffuse.training import tracks
+from undiffuse.storage import files
+from undiffuse.training import ema_snapshots
 from undiffuse.training.ema import gamma, power
 from undiffuse.training.posthoc import Profile, inner, mix, reconstruct, snapshots, std
 
@@ -92,13 +92,13 @@ STEPS = 400
 def run(tmp_path: Path) -> tuple[Path, torch.Tensor]:
     """A run whose weights walk at random, with eight snapshots as training writes them, and the walk, (steps, 5)."""
     walk = torch.randn(STEPS, 5, dtype=torch.float64).cumsum(0) / 20 + 3
-    averages = {name: torch.zeros(5, dtype=torch.float64) for name in tracks.LENGTHS}
+    averages = {name: torch.zeros(5, dtype=torch.float64) for name in ema_snapshots.LENGTHS}
     for step in range(1, STEPS + 1):
-        for name, length in tracks.LENGTHS.items():
+        for name, length in ema_snapshots.LENGTHS.items():
             averages[name].lerp_(walk[step - 1], 1 - power(step, gamma(length)))
-        if tracks.due(step, STEPS, 8):
+        if ema_snapshots.due(step, STEPS, 8):
             held = {f"{name}.w": value.float() for name, value in averages.items()}
-            tracks.save(tmp_path, step, held | {f"{name}.n": torch.tensor(step) for name in averages})
+            ema_snapshots.save(tmp_path, step, held | {f"{name}.n": torch.tensor(step) for name in averages})
     return tmp_path, walk
 
 
@@ -121,7 +121,7 @@ def test_weights_on_a_known_path_are_averaged_to_the_residual(run: tuple[Path, t
     assert (error <= bound + 1e-5).all()
     assert made["w"].dtype == torch.float32
     assert made["n"].item() == STEPS
-    if length in tracks.LENGTHS.values():
+    if length in ema_snapshots.LENGTHS.values():
         assert error.max() < 1e-5
 
 
@@ -134,7 +134,7 @@ def test_an_average_as_it_was_earlier_uses_nothing_that_came_later(run: tuple[Pa
 
 def test_weights_that_never_change_stay_as_they_are(tmp_path: Path):
     for step in (10, 20, 30):
-        tracks.save(tmp_path, step, {"a.w": torch.full((3,), 0.7), "b.w": torch.full((3,), 0.7)})
+        ema_snapshots.save(tmp_path, step, {"a.w": torch.full((3,), 0.7), "b.w": torch.full((3,), 0.7)})
     for length in (0.02, 0.13, 0.28):
         assert reconstruct(tmp_path, length)[0]["w"].tolist() == pytest.approx([0.7] * 3, rel=1e-6)
 
@@ -146,15 +146,15 @@ def test_snapshots_that_are_missing_broken_or_of_another_network_are_refused(tmp
         mix([], Profile(1, 1))
     with pytest.raises(Refused, match=r"a share of the training between 0 and 0\.288, not 0\.3"):
         gamma(0.3)
-    tracks.save(tmp_path, 10, {"a.w": torch.zeros(3), "b.w": torch.zeros(3)})
-    tracks.save(tmp_path, 20, {"a.w": torch.zeros(3), "b.w": torch.zeros(3)})
-    first = tracks.file(tmp_path, 10)
+    ema_snapshots.save(tmp_path, 10, {"a.w": torch.zeros(3), "b.w": torch.zeros(3)})
+    ema_snapshots.save(tmp_path, 20, {"a.w": torch.zeros(3), "b.w": torch.zeros(3)})
+    first = ema_snapshots.file(tmp_path, 10)
     for held, about, message in [
-        ({"a.w": torch.zeros(4), "b.w": torch.zeros(3)}, {"step": 10, "std": tracks.LENGTHS}, "'a.w' differs"),
-        ({"a.w": torch.zeros(3)}, {"step": 10, "std": tracks.LENGTHS}, "'b.w' differs"),
+        ({"a.w": torch.zeros(4), "b.w": torch.zeros(3)}, {"step": 10, "std": ema_snapshots.LENGTHS}, "'a.w' differs"),
+        ({"a.w": torch.zeros(3)}, {"step": 10, "std": ema_snapshots.LENGTHS}, "'b.w' differs"),
         (
             {"a.w": torch.zeros(3), "b.w": torch.zeros(3), "b.v": torch.zeros(1)},
-            {"step": 10, "std": tracks.LENGTHS},
+            {"step": 10, "std": ema_snapshots.LENGTHS},
             "'b.v'",
         ),
         ({}, {"step": "10", "std": {}}, "does not say of which step"),

@@ -15,10 +15,10 @@ from torch import nn
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.jobs import train
-from undiffuse.model import precision
+from undiffuse.networks import precision
 from undiffuse.training import checkpoint
 from undiffuse.training import precision as chosen
+from undiffuse.training.start import train
 
 VOLUMES: dict[str, Any] = {
     **tiny.TABLES,

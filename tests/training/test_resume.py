@@ -12,8 +12,8 @@ import tiny_run as tiny
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.jobs import train
 from undiffuse.training import checkpoint
+from undiffuse.training.start import train
 
 
 @pytest.fixture(scope="module")

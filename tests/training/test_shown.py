@@ -12,16 +12,16 @@ import pytest
 
 import undiffuse
 from undiffuse import progress
-from undiffuse.jobs import train
 from undiffuse.training import checkpoint
-from undiffuse.training.blame import Diverged
+from undiffuse.training.diagnose import Diverged
+from undiffuse.training.start import train
 
 POINTS: dict[str, Any] = {
     "data": {"name": "moons", "count": 100},
     "codec": {"name": "whiten"},
     "schedule": {"name": "flow"},
     "network": {"name": "mlp", "width": 8, "depth": 1, "waves": 2},
-    "scales": {"name": "flow"},
+    "parameterization": {"name": "flow"},
     "objective": {"name": "denoising"},
     "sampler": {"steps": 2},
     "train": {

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.schedules import LinearBeta
-from undiffuse.jobs import train
-from undiffuse.model import parts, recipe
-from undiffuse.model.recipe import Recipe
+from undiffuse.recipes import build, recipe
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.schedules import LinearBeta
+from undiffuse.training.start import train
 
 QUICK = ["train.steps=1", "train.preview_every=0", "train.validate_every=0", "train.held_out=0"]
-VALUES = ["scales.name=noise", "objective.name=denoising"]
+VALUES = ["parameterization.name=noise", "objective.name=denoising"]
 
 
 def told(out: Path, tables: Any, advice: list[str], caplog: pytest.LogCaptureFixture) -> str:
@@ -61,7 +61,7 @@ def test_tokens_of_which_much_is_left_are_told_alike(tmp_path: Path, caplog: pyt
 
 @pytest.mark.parametrize("name", recipe.names())
 def test_no_recipe_leaves_signal(name: str):
-    schedule: Any = parts.process(Recipe.find(name)).schedule
+    schedule: Any = build.process(Recipe.find(name)).schedule
     end = torch.ones((), dtype=torch.float64)
     assert float(schedule.alpha(end) / schedule.prior_std(end)) <= 1 / 8
 
@@ -69,11 +69,11 @@ def test_no_recipe_leaves_signal(name: str):
 def test_what_the_number_of_steps_says_is_written_into_the_run(tmp_path: Path):
     """So that a run trained today stays what it was, and one trained before 1000/steps keeps its own betas."""
     tables = Recipe.find("digits-ddpm").override(["schedule.steps=100"])
-    kept = parts.resolve(tables)["schedule"]
+    kept = build.resolve(tables)["schedule"]
     assert kept == {"name": "linear_beta", "steps": 100, "beta_start": 0.001, "beta_end": 0.2}
     before = tables.override(["schedule.beta_start=1e-4", "schedule.beta_end=0.02"])
-    assert parts.process(before).schedule == LinearBeta(100, 1e-4, 0.02)
+    assert build.process(before).schedule == LinearBeta(100, 1e-4, 0.02)
     with pytest.raises(Refused, match=r"take schedule.name=cosine schedule.steps=12, or set schedule.beta_start and"):
-        parts.check(tables.override(["schedule.steps=12"]))
-    parts.check(tables.override(["schedule.name=cosine", "schedule.steps=12"]))
-    parts.check(tables.override(["schedule.steps=12", "schedule.beta_start=0.01", "schedule.beta_end=0.9"]))
+        build.check(tables.override(["schedule.steps=12"]))
+    build.check(tables.override(["schedule.name=cosine", "schedule.steps=12"]))
+    build.check(tables.override(["schedule.steps=12", "schedule.beta_start=0.01", "schedule.beta_end=0.9"]))

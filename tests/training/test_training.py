@@ -11,16 +11,16 @@ import torch
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.jobs import data, train
-from undiffuse.model.recipe import Recipe
-from undiffuse.training.blame import Diverged
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.training.diagnose import Diverged
+from undiffuse.training.start import data, train
 
 POINTS: dict[str, Any] = {
     "data": {"name": "moons", "count": 2000},
     "codec": {"name": "whiten"},
     "schedule": {"name": "flow"},
     "network": {"name": "mlp", "width": 64, "depth": 2, "waves": 4},
-    "scales": {"name": "flow"},
+    "parameterization": {"name": "flow"},
     "objective": {"name": "denoising", "weighting": "snr_plus_one", "times": "stratified"},
     "train": {"steps": 300, "batch": 128, "lr": 3e-3, "warmup": 10, "checkpoint_every": 0, "preview_every": 0},
 }
@@ -30,7 +30,7 @@ def test_a_run_learns_and_leaves_a_model_behind(tmp_path: Path):
     run = tmp_path / "moons"
     training = train(POINTS, out=run, overrides=["train.preview_every=300", "train.validate_every=100"])
     numbers = list(training)
-    assert numbers[-1].keys() >= {"step", "loss", "grad_norm", "lr", "images_per_second", "validation_loss"}
+    assert numbers[-1].keys() >= {"step", "loss", "grad_norm", "lr", "samples_per_second", "validation_loss"}
     assert "validation_loss" not in numbers[0]
     losses = [n["loss"] for n in numbers]
     assert np.mean(losses[-50:]) < 0.8 * np.mean(losses[:10])

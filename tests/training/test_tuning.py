@@ -10,15 +10,15 @@ import torch
 import undiffuse
 from undiffuse import tuning
 from undiffuse.core.errors import Refused
-from undiffuse.model.files import read_tensors
-from undiffuse.training.claim import claim
+from undiffuse.storage.files import read_tensors
+from undiffuse.training.run_lock import run_lock
 
 RECIPE = {
     "data": {"name": "moons", "count": 300},
     "codec": {"name": "whiten"},
     "schedule": {"name": "edm"},
     "network": {"name": "mlp", "width": 16, "waves": 2, "time_scale": 0.4, "time_shift": 0.1},
-    "scales": {"name": "edm"},
+    "parameterization": {"name": "edm"},
     "objective": {"name": "denoising", "weighting": "edm", "times": "log_normal"},
     "train": {
         "steps": 64,
@@ -97,12 +97,12 @@ def test_an_interruption_leaves_the_run_untouched_and_free(run: Path):
     with pytest.raises(KeyboardInterrupt):
         tuning.ema(run, [0.05, 0.1, 0.2], keep=True, advance=interrupt)
     assert files_of(run) == before
-    claim(run).release()
+    run_lock(run).release()
 
 
 def test_what_cannot_be_tuned_is_refused_before_anything_is_written(run: Path, tmp_path: Path):
     before = files_of(run)
-    lock = claim(run)
+    lock = run_lock(run)
     with pytest.raises(Refused, match="another process is"):
         tuning.ema(run, [0.05])
     lock.release()

@@ -12,11 +12,11 @@ import undiffuse
 from undiffuse import tuning
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.schedules import VP, LinearBeta
 from undiffuse.guidance.optimal_variance import estimated
-from undiffuse.model.files import read_tensors, write_tensors
 from undiffuse.samplers import DDIM, Ancestral
-from undiffuse.training.claim import claim
+from undiffuse.schedules import VP, LinearBeta
+from undiffuse.storage.files import read_tensors, write_tensors
+from undiffuse.training.run_lock import run_lock
 from undiffuse.tuning.variances import levels
 
 RECIPE: dict[str, Any] = {
@@ -24,7 +24,7 @@ RECIPE: dict[str, Any] = {
     "codec": {"name": "whiten"},
     "schedule": {"name": "linear_beta", "steps": 40, "beta_start": 0.005, "beta_end": 0.3},
     "network": {"name": "mlp", "width": 16},
-    "scales": {"name": "velocity"},
+    "parameterization": {"name": "velocity"},
     "objective": {"name": "denoising"},
     "train": {"steps": 40, "batch": 64, "warmup": 5, "lr": 0.01, "snapshots": 2, "preview_every": 0},
 }
@@ -144,4 +144,4 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(run: Path, op
     with pytest.raises(Refused, match=message):
         tuning.variance(run, **options)
     assert not (run / "tuning").exists()
-    claim(run).release()
+    run_lock(run).release()

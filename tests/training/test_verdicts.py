@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from undiffuse.jobs import train
-from undiffuse.judging import training_page
-from undiffuse.judging.verdicts import verdicts
+from undiffuse.reports import training_page
+from undiffuse.reports.verdicts import verdicts
+from undiffuse.training.start import train
 
 POINTS: dict[str, Any] = {
     "data": {"name": "moons", "count": 400},
     "codec": {"name": "whiten"},
     "schedule": {"name": "flow"},
     "network": {"name": "mlp", "width": 32, "depth": 2, "waves": 4},
-    "scales": {"name": "flow"},
+    "parameterization": {"name": "flow"},
     "objective": {"name": "denoising", "weighting": "snr_plus_one", "times": "stratified"},
     "train": {
         "steps": 200,

@@ -14,7 +14,7 @@ TABLES: dict[str, Any] = {
     "codec": {"name": "pixels"},
     "schedule": {"name": "edm"},
     "network": {"name": "unet", "width": 4, "multipliers": [1], "blocks": 1, "attention": [], "dropout": 0.2},
-    "scales": {"name": "edm"},
+    "parameterization": {"name": "edm"},
     "objective": {"name": "denoising", "weighting": "edm", "times": "log_normal"},
     "conditions": {"label": {"drop": 0.3}},
     "sampler": {"name": "heun", "steps": 2, "guidance": 1.5},
@@ -44,7 +44,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     """The log, without what depends on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [
-        {key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines
+        {key: value for key, value in line.items() if key not in ("seconds", "samples_per_second")} for line in lines
     ]
 
 

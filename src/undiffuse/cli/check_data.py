@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from undiffuse.cli.manners import console, count
-from undiffuse.drawing import places
+from undiffuse.cli.terminal import console, count
+from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
     from undiffuse.data.check import Checked
@@ -47,12 +47,12 @@ def check_data(
     """
     from undiffuse.data.check import check, contact_name, noise_ladder
 
-    target = places.file(out, Path(), contact_name(path))
+    target = output_paths.file(out, Path(), contact_name(path))
     checked = check(path, settings or ())
     if checked.data is not None:
-        from undiffuse.drawing.contact import contact
-        from undiffuse.model.files import write_bytes
         from undiffuse.pictures import png
+        from undiffuse.reports.contact_sheet import contact
+        from undiffuse.storage.files import write_bytes
 
         write_bytes(target, png(contact(checked.data)))
         checked.facts["contact_sheet"] = str(target)

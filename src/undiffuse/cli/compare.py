@@ -8,11 +8,11 @@ from typer import Argument, Context, Option
 from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
 from undiffuse.cli.evaluate import COLOURS, judge, written
-from undiffuse.cli.manners import console, progress
-from undiffuse.drawing import places
+from undiffuse.cli.terminal import console, progress
+from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
-    from undiffuse.judging.compare import Comparison
+    from undiffuse.evaluation.compare import Comparison
 
 
 def compare(
@@ -54,18 +54,18 @@ def compare(
     undiffuse compare runs/small runs/large
     undiffuse compare runs/a runs/b runs/c -n 5000 --features efficientnet-lite0 -o which
     """
-    from undiffuse.drawing.draw import Wish
-    from undiffuse.judging import compare_page
-    from undiffuse.judging.compare import compare as compare_runs
-    from undiffuse.model.steering import Steering
+    from undiffuse.evaluation.compare import compare as compare_runs
+    from undiffuse.reports import compare_page
+    from undiffuse.sampling.request import SampleRequest
+    from undiffuse.sampling.steering import Steering
 
     for name in compare_page.FILES:
-        places.writable(out / name)
+        output_paths.writable(out / name)
     how = judge(features, metrics, resize, cache)
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
-    wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
+    wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
     found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how, data)
     before = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = compare_page.save(found, out)
@@ -78,8 +78,8 @@ def show(comparison: "Comparison") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from undiffuse.judging import wording
-    from undiffuse.judging.compare import best
+    from undiffuse.evaluation import wording
+    from undiffuse.evaluation.compare import best
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("metric")

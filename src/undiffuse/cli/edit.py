@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from undiffuse.cli import options
-from undiffuse.cli.manners import progress, tell
+from undiffuse.cli.terminal import progress, tell
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
@@ -104,33 +104,33 @@ def edit(
     task = tasks[0]
     if (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
-    from undiffuse.drawing import places
-    from undiffuse.drawing.draw import dtype
-    from undiffuse.editing.asked import Asked
-    from undiffuse.model.conditions import steered
-    from undiffuse.model.model import load
-    from undiffuse.model.steering import Steering
-    from undiffuse.model.words import understood
+    from undiffuse.conditions.words import understood
+    from undiffuse.editing.edit_request import EditRequest
+    from undiffuse.models.diffusion import load
+    from undiffuse.sampling.conditions import resolve_guidance
+    from undiffuse.sampling.request import dtype
+    from undiffuse.sampling.steering import Steering
+    from undiffuse.storage import output_paths
 
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     told = options.told(condition, label=label, text=text, map=map_, vector=vector)
     usual = ".gif" if task == "between" else ".png"
-    target = places.file(out, run, f"edited{usual}", tuple(FORMS))
+    target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = load(run, precision="float32")  # half precision would spoil the gradients
     given = understood(model, told)
     with progress("editing", "step") as advance:
         how = {"seed": seed, "sampler": sampler, "steps": steps, "progress": advance, **vars(steering)}
         how |= given
         said: list[str] = []
-        asked = Asked(model, dtype(model), image, n, method, noise, frames, how, said.append)
+        asked = EditRequest(model, dtype(model), image, n, method, noise, frames, how, said.append)
         edited = asked.run(task, values[task])
     suffix = target.suffix.lower() or usual
-    places.put(target, FORMS[suffix](edited, suffix))
+    output_paths.put(target, FORMS[suffix](edited, suffix))
     shape = "x".join(map(str, edited.shape[1:]))
     facts = [
         f"{target}: {len(edited)} of {shape}",
         METHODS[task].format(method),
-        steered(model, steering, given).words(),
+        resolve_guidance(model, steering, given).words(),
     ]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {seed}"])]))
 
@@ -145,21 +145,21 @@ def _phrase(
     **how: Any,
 ) -> None:
     """Fill in a text, print the answers, and write them where that was asked for."""
-    from undiffuse.drawing import places
+    from undiffuse.conditions.words import understood
     from undiffuse.editing.phrase import phrase
-    from undiffuse.model.model import load
-    from undiffuse.model.steering import Steering
-    from undiffuse.model.words import understood
+    from undiffuse.models.diffusion import load
+    from undiffuse.sampling.steering import Steering
+    from undiffuse.storage import output_paths
 
-    target = None if out is None else places.file(out, run, "edited.txt")
+    target = None if out is None else output_paths.file(out, run, "edited.txt")
     model = load(run)
     with progress("editing", "step") as advance:
         how |= {"progress": advance, **vars(Steering.read(*steering)), **understood(model, told)}
         answers = phrase(model, text, n, **how)
-    if target != places.STDOUT:
+    if target != output_paths.STDOUT:
         print("\n".join(answers))
     if target is not None:
-        places.put(target, "".join(f"{answer}\n" for answer in answers).encode())
+        output_paths.put(target, "".join(f"{answer}\n" for answer in answers).encode())
         tell(f"{target}: {len(answers)} answers, seed {how['seed']}")
 
 

@@ -9,14 +9,14 @@ from typer import Argument, Context, Option
 
 from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
-from undiffuse.cli.manners import console, progress
+from undiffuse.cli.terminal import console, progress
 from undiffuse.core.errors import Refused
-from undiffuse.drawing import places
+from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
-    from undiffuse.drawing.draw import Wish
-    from undiffuse.judging.evaluate import Evaluation
-    from undiffuse.judging.judge import Judge
+    from undiffuse.evaluation.evaluate import Evaluation
+    from undiffuse.evaluation.judge import Judge
+    from undiffuse.sampling.request import SampleRequest
 
 
 def evaluate(
@@ -65,11 +65,12 @@ def evaluate(
     undiffuse evaluate samples.npz --against digits
     undiffuse evaluate samples/ --against photos/ --features efficientnet-lite0 --resize 64 -o judged
     """
-    from undiffuse.model import model, recipe
-    from undiffuse.model.saved import is_classifier_run
+    from undiffuse.models import diffusion
+    from undiffuse.models.run import is_classifier_run
+    from undiffuse.recipes import recipe
 
     command = context.meta[TYPED]
-    is_run = what.is_dir() and any((what / name).exists() for name in (model.FILE, recipe.FILE))
+    is_run = what.is_dir() and any((what / name).exists() for name in (diffusion.FILE, recipe.FILE))
     drawing = {"data": data, "n": n, "sampler": sampler, "set": settings, "steps": steps}
     drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
     drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
@@ -86,19 +87,19 @@ def evaluate(
     if not is_run:
         assert against is not None, "asked for above"
         return _samples(what, against, seed, out, command, how)
-    from undiffuse.drawing.draw import Wish
-    from undiffuse.model.steering import Steering
+    from undiffuse.sampling.request import SampleRequest
+    from undiffuse.sampling.steering import Steering
 
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
-    wish = Wish(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
+    wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
     return _run(what, against, data, n, wish, precision, out or what, command, how)
 
 
 def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
     """How to judge, as it was typed; raises Refused for names that do not exist."""
-    from undiffuse.judging.judge import Judge
+    from undiffuse.evaluation.judge import Judge
 
     names = tuple(name.strip() for name in metrics.split(",") if name.strip()) if metrics else ()
     return Judge(features, names, resize, cache)
@@ -109,7 +110,7 @@ def _run(
     against: str | None,
     data: str | None,
     n: int | None,
-    wish: "Wish",
+    wish: "SampleRequest",
     precision: str,
     folder: Path,
     command: str,
@@ -117,17 +118,17 @@ def _run(
 ) -> None:
     """Draw from a run, judge, print, and write the report and its pictures into the folder."""
     from undiffuse.data.paths import on
-    from undiffuse.judging import report
-    from undiffuse.judging.evaluate import evaluate_run
-    from undiffuse.model.files import own
-    from undiffuse.model.model import load
+    from undiffuse.evaluation.evaluate import evaluate_run
+    from undiffuse.models.diffusion import load
+    from undiffuse.reports import report
+    from undiffuse.storage.files import own
 
     own(folder)
     for name in report.FILES:
-        places.writable(folder / name)
-    model = load(run, precision=precision)
-    model = replace(model, recipe=on(model.recipe, data))
-    found = evaluate_run(model, against, n, wish, command, progress, how)
+        output_paths.writable(folder / name)
+    diffusion = load(run, precision=precision)
+    diffusion = replace(diffusion, recipe=on(diffusion.recipe, data))
+    found = evaluate_run(diffusion, against, n, wish, command, progress, how)
     before = _there(folder)
     names = report.save(found, folder, run)
     show(found)
@@ -141,15 +142,15 @@ def _classifier(run: Path, against: str | None, data: str | None, seed: int, fol
     from rich.table import Table
 
     from undiffuse.data.paths import on
-    from undiffuse.judging.label_accuracy import evaluate_classifier
-    from undiffuse.judging.record import EVALUATION
-    from undiffuse.model.files import own
-    from undiffuse.model.label_model import load_classifier
+    from undiffuse.evaluation.label_accuracy import evaluate_classifier
+    from undiffuse.evaluation.record import EVALUATION
+    from undiffuse.models.classifier import load_classifier
+    from undiffuse.storage.files import own
 
     own(folder)
-    places.writable(folder / EVALUATION)
-    model = load_classifier(run)
-    found = evaluate_classifier(replace(model, recipe=on(model.recipe, data)), against, seed, command)
+    output_paths.writable(folder / EVALUATION)
+    diffusion = load_classifier(run)
+    found = evaluate_classifier(replace(diffusion, recipe=on(diffusion.recipe, data)), against, seed, command)
     before = _there(folder)
     names = found.save(folder)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
@@ -166,11 +167,11 @@ def _classifier(run: Path, against: str | None, data: str | None, seed: int, fol
 
 def _samples(path: Path, against: str, seed: int, folder: Path | None, command: str, how: "Judge") -> None:
     """Judge finished samples, print, and write the numbers and the closest pairs where a folder is named."""
-    from undiffuse.judging.evaluate import evaluate_samples
-    from undiffuse.judging.record import EVALUATION
+    from undiffuse.evaluation.evaluate import evaluate_samples
+    from undiffuse.evaluation.record import EVALUATION
 
     if folder is not None:
-        places.writable(folder / EVALUATION)
+        output_paths.writable(folder / EVALUATION)
     judged = evaluate_samples(path, against, seed, command, how, progress)
     before = _there(folder) if folder else set()
     names = judged.save(folder) if folder else []
@@ -201,7 +202,7 @@ def show(judged: "Evaluation") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from undiffuse.judging import nll, wording
+    from undiffuse.evaluation import nll, wording
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("metric")

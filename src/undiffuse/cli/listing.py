@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument
 
-from undiffuse.cli.manners import console
+from undiffuse.cli.terminal import console
 
 
 def list_(
@@ -18,7 +18,7 @@ def list_(
 
     from undiffuse.core import registry
     from undiffuse.core.errors import unknown
-    from undiffuse.model import recipe
+    from undiffuse.recipes import recipe
 
     kinds = ["recipes", *registry.KINDS]
     if kind is None:

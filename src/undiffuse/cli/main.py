@@ -121,6 +121,6 @@ def _no_memory(error: Exception) -> bool:
     """Whether memory ran out, as Python or PyTorch say it."""
     if "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from undiffuse.model.machine import out_of_memory
+    from undiffuse.core.devices import out_of_memory
 
     return out_of_memory(error)

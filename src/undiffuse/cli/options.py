@@ -8,7 +8,7 @@ from typer import Option
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
-    from undiffuse.model.label_model import LabelModel
+    from undiffuse.models.classifier import LabelModel
 
 MOST = 1_000_000  # indices in one range
 
@@ -99,7 +99,7 @@ FirstAgainst = Annotated[
 
 def told(condition: list[str] | None, **named: str | None) -> list[tuple[str, str]]:
     """(name or kind, word) of every condition that was asked for, by its own option or by --condition."""
-    from undiffuse.model.words import pairs
+    from undiffuse.conditions.words import pairs
 
     return [*((name, word) for name, word in named.items() if word is not None), *pairs(condition or ())]
 
@@ -126,6 +126,6 @@ def indices(text: str | None, n: int | None) -> list[int]:
 
 def classifier(run: Path | None) -> "LabelModel | None":
     """The classifier of a run folder, if one was named."""
-    from undiffuse.model.label_model import load_classifier
+    from undiffuse.models.classifier import load_classifier
 
     return None if run is None else load_classifier(run)

@@ -7,9 +7,9 @@ from typing import Annotated
 from typer import Argument, Option
 
 from undiffuse.cli import options
-from undiffuse.cli.manners import progress, tell
-from undiffuse.drawing.forms import Film, Form, choose
+from undiffuse.cli.terminal import progress, tell
 from undiffuse.progress import duration
+from undiffuse.sampling.file_formats import Film, Form, choose
 
 
 def sample(
@@ -79,11 +79,12 @@ def sample(
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
     undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --mbr 10
     """
-    from undiffuse.drawing import content, places
-    from undiffuse.drawing.draw import Wish, columns, draw, dtype, has_tokens, reader, unroll
-    from undiffuse.model.files import own
-    from undiffuse.model.model import load
-    from undiffuse.model.steering import Steering
+    from undiffuse.models.diffusion import load
+    from undiffuse.sampling import file_content
+    from undiffuse.sampling.request import SampleRequest, columns, draw, dtype, has_tokens, reader, unroll
+    from undiffuse.sampling.steering import Steering
+    from undiffuse.storage import output_paths
+    from undiffuse.storage.files import own
 
     writer = choose(form, trajectory, out)  # refuses what excludes each other, and places, before the model is read
     if out is not None:
@@ -93,7 +94,7 @@ def sample(
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     model = load(run, precision=precision)
     leads = options.classifier(classifier)
-    wish = Wish(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
+    wish = SampleRequest(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
     wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr, indices=which)
     tokens = has_tokens(model)
     reads = reader(model.codec) is not None
@@ -107,9 +108,9 @@ def sample(
     with progress("sampling", "step") as advance:
         drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
     writer.write(drawn, target)
-    if tokens and target != places.STDOUT:
-        print(content.text(drawn))
-    where = "stdout" if target == places.STDOUT else target
+    if tokens and target != output_paths.STDOUT:
+        print(file_content.text(drawn))
+    where = "stdout" if target == output_paths.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
     said = " ".join([drawn.steering.words(), drawn.by]).strip()
     tell(", ".join(filter(None, [f"{where}: {count} samples", cost, said, f"seed {seed}"])))

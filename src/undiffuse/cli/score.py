@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from undiffuse.cli import options
-from undiffuse.cli.manners import console, progress
-from undiffuse.drawing import places
+from undiffuse.cli.terminal import console, progress
+from undiffuse.storage import output_paths
 
 
 def score(
@@ -42,15 +42,15 @@ def score(
 
     Nats and bits per dimension in the data's own units; of integers, such as pixels, the log-probability of the levels.
     """
-    from undiffuse.judging import nll
-    from undiffuse.judging.sources import counted
-    from undiffuse.model.files import write_bytes
-    from undiffuse.model.model import load
-    from undiffuse.model.words import understood
+    from undiffuse.conditions.words import understood
+    from undiffuse.evaluation import nll
+    from undiffuse.evaluation.sources import counted
+    from undiffuse.models.diffusion import load
+    from undiffuse.storage.files import write_bytes
 
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
-    target = places.file(out, run, "scores.csv")
+    target = output_paths.file(out, run, "scores.csv")
     model = load(run, precision="float32")
     where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
     where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}

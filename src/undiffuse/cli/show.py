@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument
 
-from undiffuse.cli.manners import console, count
+from undiffuse.cli.terminal import console, count
 
 
 def show(
@@ -16,7 +16,7 @@ def show(
     """Show a run or a recipe. Of a run its model, its progress and its numbers; of a recipe every choice it makes."""
     from rich.syntax import Syntax
 
-    from undiffuse.model.recipe import Recipe
+    from undiffuse.recipes.recipe import Recipe
 
     path = Path(which)
     if path.is_dir():
@@ -30,12 +30,12 @@ def _run(path: Path) -> Any:
     """Print what the run has come to; returns its recipe."""
     from rich.table import Table
 
-    from undiffuse.judging import wording
-    from undiffuse.judging.record import evaluation, history
-    from undiffuse.model.label_model import load_classifier
-    from undiffuse.model.model import load
-    from undiffuse.model.saved import Saved, is_classifier_run
-    from undiffuse.model.words import needs
+    from undiffuse.conditions.words import needs
+    from undiffuse.evaluation import wording
+    from undiffuse.evaluation.record import evaluation, history
+    from undiffuse.models.classifier import load_classifier
+    from undiffuse.models.diffusion import load
+    from undiffuse.models.run import Saved, is_classifier_run
 
     classifies = is_classifier_run(path)
     model: Saved = (load_classifier if classifies else load)(path, precision="float32")

@@ -8,7 +8,7 @@ from typer import Argument, Exit, Option
 from undiffuse.progress import duration
 
 if TYPE_CHECKING:
-    from undiffuse.model.recipe import Recipe
+    from undiffuse.recipes.recipe import Recipe
 
 
 def train(
@@ -44,8 +44,8 @@ def train(
     undiffuse train flowers.csv --set data.label=species --out runs/flowers
     undiffuse train digits --data digits.npz --out runs/mine
     """
-    from undiffuse.jobs import train
-    from undiffuse.model.labelled import is_classifier
+    from undiffuse.recipes.classifier_recipe import is_classifier
+    from undiffuse.training.start import train
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
     overrides += [] if held_out is None else [f"train.held_out={held_out}"]
@@ -67,10 +67,10 @@ def train(
 
 def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":
     """The recipe and what changes it: as named, on other data, or the one that fits data without a recipe."""
-    from undiffuse.data.choice import recipe as fitting
-    from undiffuse.data.door import is_data
     from undiffuse.data.paths import settings
-    from undiffuse.model.recipe import names
+    from undiffuse.data.recipe_for import recipe as fitting
+    from undiffuse.data.resolve import is_data
+    from undiffuse.recipes.recipe import names
 
     if data is not None:
         return recipe, [*settings(data), *overrides]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from undiffuse.cli.manners import console, progress
 from undiffuse.cli.options import Moved
+from undiffuse.cli.terminal import console, progress
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:

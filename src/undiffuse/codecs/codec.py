@@ -15,7 +15,7 @@ from undiffuse.progress import progress_bar
 SLICE = 2**24  # bytes that are looked at together
 
 
-class Items(Protocol):
+class ArrayLike(Protocol):
     """An array, or anything that has its shape and dtype and gives an array for a slice, such as rows on a disk."""
 
     @property
@@ -44,7 +44,7 @@ class Codec(ABC):
     bounds: ClassVar[tuple[float, float] | None] = None
 
     @abstractmethod
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy fitted to the items x, (count, *shape); they are read in slices."""
 
     @abstractmethod
@@ -60,10 +60,12 @@ class Codec(ABC):
 
         Raises Refused for a codec that is not affine.
         """
-        raise Refused(f"{type(self).__name__} is not affine: densities of what it encodes are none of the data")
+        raise Refused(
+            f"codec {registry.name_of(self)!r} is not affine: densities of what it encodes are none of the data"
+        )
 
 
-def fitted(table: Mapping[str, Any], x: Items, **known: Any) -> Codec:
+def fitted(table: Mapping[str, Any], x: ArrayLike, **known: Any) -> Codec:
     """The codec that a recipe's table describes, fitted to the items x. known: what the data say of themselves.
 
     Raises Refused, with the field's name, for a field in the table that fitting takes from the data all the same.
@@ -78,7 +80,7 @@ def fitted(table: Mapping[str, Any], x: Items, **known: Any) -> Codec:
     return found
 
 
-def slices(x: Items) -> Iterator[np.ndarray]:
+def slices(x: ArrayLike) -> Iterator[np.ndarray]:
     """The items, (k, *shape) at a time."""
     step = max(1, SLICE * len(x) // max(1, x.nbytes))
     starts = progress_bar(range(0, len(x), step), desc="measuring", unit="slice", delay=2, leave=False)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, as_number, slices
+from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.codecs.normal import WAYS, Moments, Normalised
 from undiffuse.codecs.steps import Inside, places, reach, restored
 from undiffuse.core.errors import Refused
@@ -19,7 +19,7 @@ UNFITTED = "columns is not fitted: call fit(x) with the training data first"
 
 
 @dataclass(frozen=True)
-class Columns(Codec):
+class ColumnsCodec(Codec):
     """z = the columns of numbers, each brought to N(0, 1), before the categorical ones, which hold token numbers.
 
     categories: of each column of x the names of its categories, none of a column of numbers; given by the data.
@@ -71,7 +71,7 @@ class Columns(Codec):
         """How many categories each categorical column has."""
         return tuple(len(names) for names in self.categories if names)
 
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy fitted to the rows of x, (count, columns)."""
         if x.ndim != 2:
             raise Refused(f"the codec columns is for rows of a table, and the data have shape {tuple(x.shape)}")

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, as_float
+from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_float
 from undiffuse.core.errors import Refused
 
 
@@ -16,7 +16,7 @@ class Identity(Codec):
 
     dtype: str = "float32"
 
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy that decodes to the dtype of x; raises Refused for numbers that float32 does not hold."""
         if x.dtype == np.float64:
             raise Refused("the codec identity passes numbers as float32, and these need float64: take whiten or pixels")

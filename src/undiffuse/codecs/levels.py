@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, slices
+from undiffuse.codecs.codec import ArrayLike, Codec, slices
 from undiffuse.core.errors import Refused
 
 MOST = 1024  # levels
@@ -39,7 +39,7 @@ class Levels(Codec):
         """How many levels there are; 0 before they are fitted."""
         return len(self.values)
 
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy with the values of x and how frequent each is."""
         found: dict[float, int] = {float(v): 0 for v in self.values}
         for part in slices(x):

@@ -7,12 +7,12 @@ from typing import ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, as_number, slices
+from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.core.errors import Refused
 
 
 @dataclass(frozen=True)
-class Pixels(Codec):
+class PixelsCodec(Codec):
     """z = 2 (x - low) / (high - low) - 1; decoding clips to [low, high]. A range of no width encodes to -1.
 
     low, high: None: of 8-bit integers all that they hold, 0 and 255; of all else the data's least and greatest number.
@@ -28,7 +28,7 @@ class Pixels(Codec):
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise Refused(f"pixels lie between low and high, and low = {self.low} is not below high = {self.high}")
 
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy for the range of x, or for the one that was given; raises Refused for numbers of x outside it."""
         ends = [(float(part.min()), float(part.max())) for part in slices(x)]
         least, most = min(low for low, _ in ends), max(high for _, high in ends)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import regex
 
-from undiffuse.codecs.tokens import Tokens
+from undiffuse.codecs.tokens import TokensCodec
 from undiffuse.core.errors import Refused, near
 
 Unit = Literal["characters", "bytes", "words", "tokenizer"]
@@ -23,7 +23,7 @@ BLANK = "_"
 
 
 @dataclass(frozen=True)
-class Text(Tokens):
+class TextCodec(TokensCodec):
     """Tokens that spell a text: z = x as int64, as the codec `tokens` has it.
 
     unit: what a token is. symbols: of characters and words, in the order of their tokens; words that are not among them

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, slices
+from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, slices
 from undiffuse.core.errors import Refused
 
 MOST = 2**20  # symbols
 
 
 @dataclass(frozen=True)
-class Tokens(Codec):
+class TokensCodec(Codec):
     """z = x as int64, for integers 0 ... vocabulary - 1.
 
     vocabulary: how many symbols there are; 0: as many as the data say, or one more than their greatest token.
@@ -35,7 +35,7 @@ class Tokens(Codec):
         if len(self.frequencies) not in (0, self.vocabulary):
             raise Refused(f"tokens have {self.vocabulary} symbols, and {len(self.frequencies)} frequencies were given")
 
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy with the vocabulary and the frequencies of x, (count, length)."""
         counts = np.zeros(self.vocabulary, np.int64)
         for part in slices(x):

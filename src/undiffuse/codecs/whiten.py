@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import Codec, Items, as_dtype, as_number, slices
+from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.codecs.normal import centred
 from undiffuse.codecs.steps import Inside, places, reach, restored
 from undiffuse.core.errors import Refused
@@ -39,7 +39,7 @@ class Whiten(Codec):
         if {len(self.decimals), len(self.least), len(self.most)} not in ({0}, {len(self.mean)}):
             raise Refused(f"whiten needs decimals, least and most for each of {len(self.mean)} features, or none")
 
-    def fit(self, x: Items) -> Self:
+    def fit(self, x: ArrayLike) -> Self:
         """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64, or with those
         that were given; raises Refused for another number of them.
         """
@@ -95,7 +95,7 @@ class Whiten(Codec):
         return mean, std
 
 
-def moments(x: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def moments(x: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Mean, deviation, least and greatest value of each feature or channel of x in float64, (channels,) each.
 
     Slices are joined by their means and squared distances, which loses no digits where the mean is large:
@@ -116,7 +116,7 @@ def moments(x: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return mean, np.sqrt(square / count), low, high
 
 
-def _places(x: Items, column: int) -> int:
+def _places(x: ArrayLike, column: int) -> int:
     """How many places behind the point a feature's numbers have; -1: many."""
     found = [places(part[:, column]) for part in slices(x)]
     return -1 if min(found) < 0 else max(found)

@@ -23,7 +23,7 @@ ALIASES: dict[str, dict[str, str]] = {  # by kind and component: its other names
         "renoise": "consistency cm lcm",
         "unmask": "maskgit",
     },
-    "scales": {
+    "parameterizations": {
         "data": "sample x0 x_start x0_prediction sample_prediction data_prediction",
         "edm": "karras edm_preconditioning",
         "flow": "flow_prediction flow_matching rectified_flow",
@@ -44,7 +44,7 @@ ALIASES: dict[str, dict[str, str]] = {  # by kind and component: its other names
         "edm": "karras",
         "sqrt": "diffusion_lm",
     },
-    "times": {"log_snr": "exponential"},
+    "grids": {"log_snr": "exponential"},
     "objectives": {"denoising": "mse simple dsm denoising_score_matching", "sliced_score_matching": "ssm"},
     "guidance": {"classifier_free": "cfg classifier_free_guidance", "threshold": "dynamic_thresholding"},
     "codecs": {"pixels": "minmax", "whiten": "standardise standardize zscore"},
@@ -58,12 +58,15 @@ ALIASES: dict[str, dict[str, str]] = {  # by kind and component: its other names
     },
     "features": {"efficientnet_lite0": "efficientnet", "inception": "inception_v3"},
     "metrics": {
+        "energy_distance": "energy",
         "frechet": "fid frechet_distance",
         "inception_score": "is",
         "kernel": "kid mmd",
         "precision_recall": "precision recall",
         "density_coverage": "density coverage",
         "sliced_wasserstein": "swd",
+        "dcr": "closest_record distance_to_closest_record",
+        "tstr": "usefulness train_on_synthetic_test_on_real",
     },
 }
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {  # what some of these names say besides

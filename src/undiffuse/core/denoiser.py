@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from undiffuse.core import registry
-from undiffuse.core.distribution import Categories, Distribution, Normal
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.distribution.tokens import Categories
 from undiffuse.core.errors import Refused, unknown
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.outputs import OUTPUTS, check
-from undiffuse.core.process import Process
-from undiffuse.core.scales import Scales
+from undiffuse.core.heads.token_outputs import OUTPUTS, check
+from undiffuse.core.parameterization import Parameterization
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import as_time
 
 
@@ -53,31 +55,41 @@ class Denoiser(ABC):
 class Predictor(nn.Module, Denoiser):
     """A network that guesses values:  mean = c_skip x_t + c_out network(c_in x_t, c_time).
 
-    The four coefficients come from `scales`, in float64; the network works in its own dtype, the guess has x_t's.
+    The four coefficients come from `parameterization`, in float64; the network works in its own dtype, the guess has
+    x_t's.
     network: called as network(x, c_time, **cond) with x (batch, *shape) and c_time (batch,) float32, returns x's shape,
     or twice its channels where it speaks of a variance as well, by v, its second half.
-    scales: a Scales, or its name ("noise", "data", "velocity", "score", "flow", "edm", "consistency").
+    parameterization: a Parameterization, or its name ("noise", "data", "velocity", "score", "flow", "edm",
+    "consistency").
     variance: "none"; "learned_range": the guess carries fraction = (v + 1)/2, not squashed (arXiv:2102.09672, eq. 15);
     "second_moment": its var = sigma^2/(alpha^2 + sigma^2) softplus(v)/log 2, which at v = 0 is that of data N(0, 1) and
     never negative, unlike E[noise^2] less the guess's square (arXiv:2206.07309, sec. 4.1).
     Raises Refused for an unknown variance, and for a network without the second half.
     """
 
-    def __init__(self, network: nn.Module, process: Gaussian, scales: Scales | str, variance: str = "none") -> None:
+    def __init__(
+        self, network: nn.Module, process: Gaussian, parameterization: Parameterization | str, variance: str = "none"
+    ) -> None:
         super().__init__()
         if variance not in ("none", *VARIANCES):
             raise unknown("the denoiser's variance", variance, ("none", *VARIANCES))
         self.network = network
         self.process = process
-        self.scales = registry.get("scales", scales)() if isinstance(scales, str) else scales
+        self.parameterization = (
+            registry.get("parameterizations", parameterization)()
+            if isinstance(parameterization, str)
+            else parameterization
+        )
         self.variance = variance
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         t = as_time(t)
         alpha, sigma = self.process.schedule.at(t, x_t)
-        c_skip, c_out, c_in = (c.to(x_t.dtype) for c in self.scales.coefficients(alpha, sigma))
+        c_skip, c_out, c_in = (c.to(x_t.dtype) for c in self.parameterization.coefficients(alpha, sigma))
         c_time = (
-            self.scales.time(self.process.schedule, t).to(device=x_t.device, dtype=torch.float32).expand(x_t.shape[0])
+            self.parameterization.time(self.process.schedule, t)
+            .to(device=x_t.device, dtype=torch.float32)
+            .expand(x_t.shape[0])
         )
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
         output: Tensor = self.network((c_in * x_t).to(dtype), c_time, **cond).to(x_t.dtype)
@@ -92,7 +104,7 @@ class Predictor(nn.Module, Denoiser):
         return VARIANCES[self.variance](Normal(c_skip * x_t + c_out * mean), v, alpha, sigma)
 
     def no_density(self) -> str:
-        return self.scales.no_density()
+        return self.parameterization.no_density()
 
     __call__ = nn.Module.__call__
 
@@ -112,7 +124,7 @@ VARIANCES: dict[str, Callable[[Normal, Tensor, Tensor, Tensor], Normal]] = {
 }
 
 
-class Classifier(nn.Module, Denoiser):
+class TokenPredictor(nn.Module, Denoiser):
     """A network that guesses tokens:  p(x_0 given x_t) = output(network(x_t, c_time)).
 
     network: called as network(tokens, c_time, **cond) with tokens (batch, *shape) int64, returns logits (batch,

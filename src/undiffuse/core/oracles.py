@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal, Tokens
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.mixed_columns import MixedColumns, Row
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.distribution.tokens import Tokens
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.mixed_columns import MixedColumns, Row
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import as_time
 

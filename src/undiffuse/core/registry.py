@@ -4,33 +4,48 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from undiffuse.core import aliases
 from undiffuse.core.aliases import key
 from undiffuse.core.errors import Refused, near, unknown
 
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the components of a kind are. packages: folders of the package, one file a component. interface: the class
+    that they implement, `module:Class`. suffix: what a class's name may have behind its file's.
+    """
+
+    packages: tuple[str, ...]
+    interface: str
+    suffix: str
+
+
 KINDS = {
-    "schedules": "undiffuse.core.schedules",
-    "scales": "undiffuse.core.scales",
-    "times": "undiffuse.core.times",
-    "samplers": "undiffuse.samplers",
-    "guidance": "undiffuse.guidance",
-    "networks": "undiffuse.networks",
-    "objectives": "undiffuse.objectives",
-    "codecs": "undiffuse.codecs",
-    "data": "undiffuse.data",
-    "features": "undiffuse.features",
-    "metrics": "undiffuse.metrics",
+    "schedules": Kind(("schedules",), "core.schedule:Schedule", "Schedule"),
+    "parameterizations": Kind(("parameterizations",), "core.parameterization:Parameterization", "Parameterization"),
+    "grids": Kind(("grids",), "core.grid:Grid", "Grid"),
+    "time_distributions": Kind(("time_distributions",), "core.time_distribution:TimeDistribution", "TimeDistribution"),
+    "samplers": Kind(("samplers",), "core.sampler:Sampler", "Sampler"),
+    "guidance": Kind(("guidance",), "core.denoiser:Denoiser", "Guidance"),
+    "networks": Kind(("networks",), "", "Network"),
+    "objectives": Kind(("objectives",), "", "Objective"),
+    "codecs": Kind(("codecs",), "codecs.codec:Codec", "Codec"),
+    "operators": Kind(("operators",), "", "Operator"),
+    "data": Kind(("data.sources", "data.toys"), "data.source:Source", "Data"),
+    "features": Kind(("evaluation.features",), "evaluation.features.features:Features", "Features"),
+    "metrics": Kind(("evaluation.metrics",), "evaluation.metrics.metric:Metric", "Metric"),
 }
-INNER = {"times": "times", "predictor": "samplers"}  # fields of a component that are components themselves
+NESTED = ("grids", "time_distributions", "samplers")  # kinds whose components may be fields of others
 
 
 def names(kind: str) -> list[str]:
     """The names of a kind's components, sorted; raises Refused for an unknown kind."""
-    return sorted(_components(_package(kind)))
+    return sorted(_components(kind))
 
 
 def get(kind: str, name: str) -> type:
@@ -38,12 +53,17 @@ def get(kind: str, name: str) -> type:
 
     Raises Refused with the nearest name.
     """
-    components = _components(_package(kind))
+    components = _components(kind)
     by_key = {key(known): known for known in components}
     asked = name if key(name) in by_key else aliases.meant(kind, name)[0]
     if key(asked) not in by_key:
         raise unknown(kind, name, components, aliases.names(kind))
     return components[by_key[key(asked)]]()
+
+
+def name_of(component: Any) -> str:
+    """The name that a component has in a recipe: its file's."""
+    return type(component).__module__.rpartition(".")[2]
 
 
 def fields(component: type) -> dict[str, inspect.Parameter]:
@@ -74,13 +94,23 @@ def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
 
 
 def nested(kind: str, table: Mapping[str, Any]) -> Any:
-    """`build` of a table in which fields that are components themselves are names or tables."""
-    inside = {
-        field: build(inner, table[field] if isinstance(table[field], Mapping) else {"name": table[field]})
-        for field, inner in INNER.items()
-        if field in table
-    }
+    """`build` of a table in which fields that are components themselves, by their annotation, are names or tables."""
+    name = aliases.table(kind, table).get("name")
+    hints = get_type_hints(get(kind, str(name)).__init__) if name is not None else {}
+    inner = {interface(each): each for each in NESTED}
+    inside: dict[str, Any] = {}
+    for field, value in table.items():
+        found = [inner[hint] for hint in (hints.get(field), *get_args(hints.get(field))) if hint in inner]
+        if found and isinstance(value, str | Mapping):
+            named = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {"name": value}
+            inside[field] = build(found[0], named)
     return build(kind, {**table, **inside})
+
+
+def interface(kind: str) -> type:
+    """The class that the components of a kind implement."""
+    module, _, name = _kind(kind).interface.partition(":")
+    return getattr(importlib.import_module(f"undiffuse.{module}"), name)
 
 
 def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -107,67 +137,63 @@ def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, A
     return checked
 
 
-def face(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def face(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a folder of components, so that `samplers.DDIM` imports its file when it is
     first used.
     """
 
     def load(name: str) -> Any:
-        for stem, component in _components(package).items():
-            if key(stem) == key(name) and component().__name__ == name:
+        for stem, component in _components(kind).items():
+            if key(name) in _called(kind, stem) and component().__name__ == name:
                 return component()
-        raise AttributeError(f"module {package!r} has no attribute {name!r}; it has: {', '.join(listing())}")
+        raise AttributeError(f"undiffuse has no {kind} {name!r}; it has: {', '.join(listing())}")
 
     def listing() -> list[str]:
-        return sorted(component().__name__ for component in _components(package).values())
+        return sorted(component().__name__ for component in _components(kind).values())
 
     return load, listing
 
 
-def _package(kind: str) -> str:
+def _kind(kind: str) -> Kind:
     if kind not in KINDS:
         raise unknown("the registry", kind, KINDS)
     return KINDS[kind]
 
 
 @cache
-def _components(package: str) -> dict[str, Callable[[], type]]:
+def _components(kind: str) -> dict[str, Callable[[], type]]:
     """Name -> function that imports and returns the class; a folder is read, a file is imported."""
-    module = importlib.import_module(package)
-    if not hasattr(module, "__path__"):
-        public = getattr(module, "__all__", ())
-        own = [
-            c for c in vars(module).values() if inspect.isclass(c) and (c.__module__ == package or c.__name__ in public)
-        ]
-        return {
-            _snake(c.__name__): (lambda c=c: c)
-            for c in own
-            if not inspect.isabstract(c) and not c.__name__.startswith("_")
-        }
     found: dict[str, Callable[[], type]] = {}
-    for info in pkgutil.iter_modules(module.__path__):
-        if _declares(Path(module.__path__[0]) / f"{info.name}.py", info.name):
-            found[info.name] = cache(partial(_class_of, f"{package}.{info.name}", info.name))
+    for package in (f"undiffuse.{folder}" for folder in _kind(kind).packages):
+        for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            file = Path(importlib.import_module(package).__path__[0]) / f"{info.name}.py"
+            if _declares(file, _called(kind, info.name)):
+                found[info.name] = cache(partial(_class_of, f"{package}.{info.name}", _called(kind, info.name)))
     return found
 
 
-def _declares(file: Path, stem: str) -> bool:
+def _called(kind: str, stem: str) -> tuple[str, str]:
+    """What the class of a file may be called, without regard to case: as the file, or with the kind's suffix."""
+    return key(stem), key(stem + KINDS[kind].suffix)
+
+
+def _declares(file: Path, called: tuple[str, ...]) -> bool:
     """Whether the file has a concrete class of its own name that implements something.
 
     An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
     """
-    if stem.startswith("_") or not file.exists():
+    if file.stem.startswith("_") or not file.exists():
         return False
     text = file.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("class ")]
     heads = {line[6:].split("(")[0].split(":")[0].strip().lower(): line for line in lines}
-    head = heads.get(stem.replace("_", ""), "(ABC)")
+    head = next((heads[name] for name in called if name in heads), "(ABC)")
     return "ABC)" not in head and ("(" in head or "def __call__" in text)
 
 
-def _class_of(module_name: str, stem: str) -> type:
-    module = importlib.import_module(module_name)
-    return next(c for n, c in vars(module).items() if n.lower() == stem.replace("_", "") and inspect.isclass(c))
+def _class_of(module_name: str, called: tuple[str, ...]) -> type:
+    own = {n.lower(): c for n, c in vars(importlib.import_module(module_name)).items() if inspect.isclass(c)}
+    return next(own[name] for name in called if name in own and own[name].__module__ == module_name)
 
 
 def _choices(hint: Any) -> list[str]:
@@ -175,10 +201,6 @@ def _choices(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [word for word in get_args(hint) if isinstance(word, str)]
     return [word for inner in get_args(hint) for word in _choices(inner)]
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c}" if c.isupper() and i and name[i - 1].islower() else c for i, c in enumerate(name)).lower()
 
 
 def _type_name(hint: Any) -> str:

@@ -6,11 +6,12 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from undiffuse.core.bins import Bins
-from undiffuse.core.decoder import Decoder
-from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.distribution.bins import Bins
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.process import Process
+from undiffuse.core.process.process import Process
 
 Variance = Literal["posterior", "beta", "exact", "learned"]
 

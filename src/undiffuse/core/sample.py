@@ -8,10 +8,9 @@ from typing import Any, SupportsIndex, cast
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.plan import default_grid, default_sampler
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import ROUNDING
@@ -60,10 +59,10 @@ def sample(
     for a seed or indices that are no integers from 0 on.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
-    sampler = sampler or default_sampler(denoiser.process)
+    chosen: Sampler = sampler or registry.get("samplers", denoiser.process.default_sampler)()
     if times is None:
-        grid = sampler.grid or default_grid(denoiser.process)
-        times = grid(denoiser.process.schedule, sampler.default_steps if steps is None else steps)
+        grid = registry.get("grids", chosen.grid or denoiser.process.default_grid)()
+        times = grid(denoiser.process.schedule, chosen.default_steps if steps is None else steps)
     times = _checked(times)
     if steps is not None and steps != len(times) - 1:
         raise Refused(f"steps = {steps} and a grid of {len(times) - 1} steps contradict each other; give one of them")
@@ -71,7 +70,7 @@ def sample(
     if start is None:
         _refuse_negative(shape)
         start = _to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
-    return deque(trajectory(denoiser, sampler, start, times, random=random, **cond), maxlen=1).pop()
+    return deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
 
 
 def _checked(times: Any) -> Tensor:

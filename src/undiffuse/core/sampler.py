@@ -6,19 +6,18 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.random import Random
-from undiffuse.core.times import Grid
 
 
 class Sampler(ABC):
     """One reverse step from t to s as a distribution; nothing is mutated,
     `memory` is what the sampler handed back last time.
 
-    grid and default_steps: the times it takes when nobody says; no grid: the default one of the process's family.
+    grid, by name, and default_steps: the times it takes when nobody says; "": the default grid of the process.
     """
 
-    grid: ClassVar[Grid | None] = None
+    grid: ClassVar[str] = ""
     default_steps: ClassVar[int] = 20
 
     @abstractmethod

@@ -1,5 +1,5 @@
-"""Where data come from: built-in sets, toys in the plane, a folder of images, a NumPy file."""
+"""Data: sources of one's own, built-in sets, and toys."""
 
 from undiffuse.core.registry import face
 
-__getattr__, __dir__ = face(__name__)
+__getattr__, __dir__ = face("data")

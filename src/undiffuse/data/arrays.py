@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from undiffuse.core.errors import Refused, near
-from undiffuse.data.resize import Resize
+from undiffuse.data.images.resize import Resize
 from undiffuse.data.rows import Items, Rows, chunk, mapped, taken
 
 AXES = ("NF", "NL", "NCL", "NLC", "NHW", "NCHW", "NHWC", "NDHW", "NCDHW", "NDHWC")

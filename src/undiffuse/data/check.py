@@ -13,15 +13,15 @@ from undiffuse.codecs.codec import fitted
 from undiffuse.codecs.whiten import moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.core.ladder import Ladder, ladder
-from undiffuse.data.choice import TOKENS, bundled, fitting, misfit
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.door import table
-from undiffuse.data.room import budget, bytes_
+from undiffuse.data.decoded_cache import budget, bytes_
+from undiffuse.data.recipe_for import TOKENS, bundled, fitting, misfit
+from undiffuse.data.resolve import table
 from undiffuse.data.rows import mapped
-from undiffuse.data.source import Glance
-from undiffuse.model import parts
-from undiffuse.model.recipe import Recipe
+from undiffuse.data.source import Peek
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.schedules.ncsn_levels import NCSNLevels, ncsn_levels
 
 EXAMPLES = 5
 MANY = 2000  # data whose distances a ladder is chosen by: about a second for small images
@@ -90,7 +90,7 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
     return Checked(facts, problems, warnings, data, codec)
 
 
-def noise_ladder(checked: Checked) -> Ladder:
+def noise_ladder(checked: Checked) -> NCSNLevels:
     """NCSNv2's ladder for the data in the numbers that the network would see; of more than 2,000 for a part.
 
     Raises Refused for data that could not be read, that are tokens, or that have no distance of 0.01 between them.
@@ -98,7 +98,7 @@ def noise_ladder(checked: Checked) -> Ladder:
     if checked.data is None or checked.data.vocabulary:
         raise Refused(f"a ladder of noise is for values that can be read: {checked.facts['path']} has none")
     x = checked.codec.encode(np.asarray(checked.data.some(MANY).x))
-    return ladder(torch.as_tensor(x))
+    return ncsn_levels(torch.as_tensor(x))
 
 
 def fields_of(source: Any) -> Sequence[str]:
@@ -113,13 +113,13 @@ def _training(
     codec itself.
     """
     labelled, kinds = data.labels is not None, (data.vocabulary, data.categories, data.spelling)
-    seen = Glance(data.shape, labelled, *map(bool, kinds))
+    seen = Peek(data.shape, labelled, *map(bool, kinds))
     chosen = fitting(path, asked, seen)
     sets = [_setting(text) for text in settings]
     if wrong := misfit(chosen, data.shape):
         problems.append(wrong)
         sets += wrong.rpartition("--set ")[2].split()
-    share = parts.training(chosen).held_out
+    share = build.training(chosen).held_out
     facts: dict[str, Any] = {"recipe": bundled(seen)}
     try:
         train, held_out = data.split(share)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from undiffuse.codecs.text import Text
+from undiffuse.codecs.text import TextCodec
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Items, chunk, mapped, taken
 from undiffuse.data.survey import Survey, survey
@@ -154,7 +154,7 @@ class Dataset:
         """At most so many items as they read, spread over all; nothing where they are no text."""
         if not self.spelling:
             return []
-        codec = Text(self.vocabulary, **self.spelling)
+        codec = TextCodec(self.vocabulary, **self.spelling)
         count = min(most, len(self))
         return [codec.text_of(self.x[i * len(self) // count]) for i in range(count)]
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.lines import OPEN, blank, cut, delimiter_of
+from undiffuse.data.tables.csv_reader import OPEN, blank, cut, delimiter_of
 from undiffuse.data.walk import same
-from undiffuse.model.files import read_text
+from undiffuse.storage.files import read_text
 
 MOST_CLASSES = 10_000
 LIMIT = 2**28  # bytes of a file of labels

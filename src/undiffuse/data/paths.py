@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from undiffuse.core import registry
-from undiffuse.data.door import table
+from undiffuse.data.resolve import table
 from undiffuse.data.source import Source
-from undiffuse.model.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe
 
 PATH = "path"  # the field that is a path whatever it looks like; others may be words
 COUNT = re.compile(r"\{\d+\.\.\d+\}")  # of shards
@@ -38,7 +38,7 @@ def on(recipe: Recipe, data: str | None) -> Recipe:
 
 
 def settings(data: str) -> list[str]:
-    """What changes a recipe's data to these, in the form that `door.table` understands."""
+    """What changes a recipe's data to these, in the form that `resolve.table` understands."""
     return [f"data.{field}={json.dumps(value)}" for field, value in table(data).items()]
 
 

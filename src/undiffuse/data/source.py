@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.resize import Filter, Fit, Resize, Size
+from undiffuse.data.images.resize import Filter, Fit, Resize, Size
 
 
 class Source(ABC):
@@ -22,7 +22,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True)
-class Glance:
+class Peek:
     """What can be told of stored data without reading all of it: the shape of an item, whether it has a label, and
     whether it is tokens, whether these spell a text, and whether it is a row with categories.
     """
@@ -46,7 +46,7 @@ class Stored(Source):
         return replace(this, path="")
 
     @abstractmethod
-    def glance(self) -> Glance:
+    def peek(self) -> Peek:
         """What the first of the data look like; raises Refused as `load` does."""
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.room import ITEMS, budget, needed, place
-from undiffuse.model.files import whole
+from undiffuse.data.decoded_cache import ITEMS, budget, needed, place
+from undiffuse.storage.files import whole
 
 MAPPED = 2**27  # bytes; a larger .npy stays on the disk
 ARCHIVE, ARRAY = b"PK", b"\x93NUMPY"

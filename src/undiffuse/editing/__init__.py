@@ -1,10 +1,10 @@
 """Editing: what a model can do with a sample that is there already."""
 
-from undiffuse.editing.between import between, inverted
 from undiffuse.editing.infill import infill
-from undiffuse.editing.measured import METHODS, inpaint, restore
+from undiffuse.editing.interpolate import between, inverted
+from undiffuse.editing.inverse_problems import METHODS, inpaint, restore
 from undiffuse.editing.outpaint import outpaint
-from undiffuse.editing.renoised import denoise, noise_level, vary
+from undiffuse.editing.sdedit import denoise, noise_level, vary
 
 __all__ = [
     "METHODS",

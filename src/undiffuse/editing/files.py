@@ -8,7 +8,7 @@ import numpy as np
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
-from undiffuse.model.picture import MODES, Target, kind, read
+from undiffuse.storage.image_file import MODES, Target, kind, read
 
 WHITE, BRIGHT = 255.0, 128.0  # levels of a mask: the brightest, and from which on it is white
 COLOURED = 32  # between the channels of what is no grey

@@ -13,7 +13,7 @@ from undiffuse.editing.session import Session
 from undiffuse.guidance.constraint import Constraint
 from undiffuse.guidance.infill import Infill
 from undiffuse.guidance.inpaint import Inpaint
-from undiffuse.model.model import Model
+from undiffuse.models.diffusion import Model
 
 
 def infill(

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
-from undiffuse.editing.measured import STD
+from undiffuse.editing.inverse_problems import STD
 from undiffuse.editing.session import Session
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.mmps import MMPS
-from undiffuse.guidance.operators import Mask
-from undiffuse.guidance.windows import Windows
-from undiffuse.model.model import Model
+from undiffuse.guidance.multidiffusion import MultiDiffusion
+from undiffuse.models.diffusion import Model
+from undiffuse.operators.mask import Mask
 
 
 def outpaint(
@@ -37,7 +37,7 @@ def outpaint(
     overlap, size = arguments.number(overlap, "overlap"), _whole(size, "size")
     if len(size) != len(window) or any(s < w for s, w in zip(size, window, strict=False)):
         raise Refused(f"the size must be at least the model's own, {tuple(window)}, not {tuple(size)}")
-    windows = Windows(session.denoiser, tuple(window), overlap)
+    windows = MultiDiffusion(session.denoiser, tuple(window), overlap)
     shape = (channels, *size)
     if image is None:
         return session.decoded(session.draw(windows, shape=shape))

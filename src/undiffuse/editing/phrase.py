@@ -6,7 +6,7 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.editing.infill import infill
-from undiffuse.model.model import Model
+from undiffuse.models.diffusion import Model
 
 MORE = "..."
 

@@ -10,14 +10,14 @@ from torch import Tensor
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.grid import Grid
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
-from undiffuse.model import items
-from undiffuse.model.conditions import guide, requested
-from undiffuse.model.model import Model
-from undiffuse.model.plan import Plan, Progress, Watched, plan, shown
-from undiffuse.model.steering import NAMES, Steering
+from undiffuse.models.diffusion import Model
+from undiffuse.sampling import items
+from undiffuse.sampling.conditions import guide, requested
+from undiffuse.sampling.plan import Plan, Progress, Reporting, plan, shown
+from undiffuse.sampling.steering import NAMES, Steering
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Session:
         cond: dict[str, Any] = {name: value.repeat_interleave(times_n, 0) for name, value in self.cond.items()}
         with shown(self.progress, len(grid) - 1) as report:
             done = iter(range(1, len(grid)))
-            watched = Watched(sampler or self.chosen.sampler, lambda: report(next(done)))
+            watched = Reporting(sampler or self.chosen.sampler, lambda: report(next(done)))
             x = sample(
                 denoiser or self.denoiser,
                 (n, *(shape or self.model.denoiser.state_shape(self.model.shape))),

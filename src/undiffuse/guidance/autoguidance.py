@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.extrapolation import Extrapolation, Interval, same_vocabulary
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
 from undiffuse.guidance.wrapping import Guided, values
 

@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core.belief import each
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.distribution import each
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
 from undiffuse.guidance.gradient import gradient, heard, moved, parted, tilt
 from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Classifier(Guided):
+class ClassifierGuidance(Guided):
     """guess + weight sigma^2/alpha grad log p(y given x_t): with weight 1 and the exact p, E[x_0 given x_t, y].
 
     In terms of the noise it is eps - weight sigma grad log p, the form of deterministic samplers; it serves every

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.condition_dropout import hidden
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import hidden
 from undiffuse.guidance.extrapolation import Extrapolation, Interval, within
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.restricted import Restricted
 from undiffuse.core.errors import Refused
-from undiffuse.core.restricted import Restricted
 from undiffuse.guidance.wrapping import Guided
 
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.gradient import gradient
 from undiffuse.guidance.measurement import Measurement
-from undiffuse.guidance.once import Watched
+from undiffuse.guidance.once import Memoised
 from undiffuse.guidance.wrapping import Steered
 
 
@@ -40,7 +40,7 @@ class DPS(Steered):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        watched = Watched(denoiser)
+        watched = Memoised(denoiser)
 
         def distance(x: Tensor) -> Tensor:
             return self.measurement.residual(watched.at(x_t, x, t, cond).mean).flatten(1).norm(dim=1)

@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core.belief import each
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.distribution import each
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
 from undiffuse.guidance.gradient import gradient, moved, parted, tilt
 from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Energy(Guided):
+class EnergyGuidance(Guided):
     """guess + weight sigma^2/alpha grad_{x_t} score(guess(x_t)): towards guesses that the score likes.
 
     sigma^2/alpha times the guess's Jacobian is Cov(x_0 given x_t), so the guess moves by Cov grad score and not at all

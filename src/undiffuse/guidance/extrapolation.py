@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core.belief import each
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution, each
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
 from undiffuse.guidance.wrapping import Guided, values

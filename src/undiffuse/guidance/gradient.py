@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Normal
+from undiffuse.core.condition_dropout import Drop, hidden
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop, hidden
 
 
 def gradient(log_likelihood: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.mixture import Mixed
 from undiffuse.core.errors import Refused
-from undiffuse.core.mixed import Mixed
-from undiffuse.guidance.operators import fitting
 from undiffuse.guidance.wrapping import Guided
+from undiffuse.operators.mask import fitting
 
 
 @dataclass(frozen=True, eq=False)

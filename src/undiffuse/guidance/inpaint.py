@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.guidance.operators import fitting
 from undiffuse.guidance.wrapping import Steered
+from undiffuse.operators.mask import fitting
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.guidance.gradient import detached
 
 
-class Watched(Denoiser):
+class Memoised(Denoiser):
     """Asks the denoiser once about a batch, with or without a graph, and remembers."""
 
     def __init__(self, denoiser: Denoiser) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
+from undiffuse.core.process.gaussian import Gaussian
 
 
 def lost(process: Gaussian, times: Tensor, variances: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.guidance.wrapping import Guided, values

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.measurement import Measurement
-from undiffuse.guidance.once import Watched
+from undiffuse.guidance.once import Memoised
 from undiffuse.guidance.wrapping import Steered, values
 
 
@@ -51,12 +51,12 @@ class Particles(Steered):
         if len(x_t) % self.count:
             raise Refused(f"a batch of {len(x_t)} has no whole groups of {self.count} particles")
         weight, psi = memory or (torch.zeros(len(x_t), dtype=torch.float64, device=x_t.device), 0.0)
-        watched = Watched(denoiser)
+        watched = Memoised(denoiser)
         now = self._psi(values(watched.at(x_t, x_t, t, cond), "particles").mean, denoiser, t)
         weight = weight + now - psi
         chosen, weight = self._resampled(weight, random.fold(0))
         if chosen is not None:
-            x_t, now, watched = x_t[chosen], now[chosen], Watched(denoiser)
+            x_t, now, watched = x_t[chosen], now[chosen], Memoised(denoiser)
         belief, _ = self.sampler.step(watched, x_t, t, s, None, random=random.fold(1), **cond)
         if float(s) == 0:
             x_0 = belief.sample(random.fold(2))

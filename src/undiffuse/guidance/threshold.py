@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.wrapping import Guided, values
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.condition_dropout import hidden
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Tokens
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import hidden
 from undiffuse.guidance.gradient import gradient, parted
 from undiffuse.guidance.wrapping import Guided
 

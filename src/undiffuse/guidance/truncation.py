@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core.categories import CHUNK
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.tokens import CHUNK
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.wrapping import Guided
 

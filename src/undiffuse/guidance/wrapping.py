@@ -5,7 +5,6 @@ from typing import Any
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 
 
 class Guided(Denoiser):
@@ -24,7 +23,7 @@ class Steered(Sampler):
     sampler: Sampler
 
     @property
-    def grid(self) -> Grid | None:  # type: ignore[override]
+    def grid(self) -> str:  # type: ignore[override]
         return self.sampler.grid
 
 

@@ -1,6 +1,6 @@
 """Likelihoods: the variational bound, the exact density by the probability-flow ODE, and the discretised decoder."""
 
-from undiffuse.core.decoder import Decoder
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.likelihood.bound import Bound
 from undiffuse.likelihood.continuous import continuous
 from undiffuse.likelihood.elbo import elbo

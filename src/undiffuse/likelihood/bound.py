@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from undiffuse.core.bins import Bins
-from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.bins import Bins
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.likelihood.question import BITS, error_of_mean, has_rows, has_tokens
 
 DENSITY, LEVELS, TOKENS = "density of values", "probability of levels", "probability of tokens"

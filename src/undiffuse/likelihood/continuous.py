@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core.decoder import Decoder
+from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.rates import rate
 from undiffuse.likelihood.bound import Bound, joined
 from undiffuse.likelihood.question import Progress, has_rows, has_tokens, parts, silent
 from undiffuse.likelihood.terms import data, prior

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core.bins import Bins
-from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.bins import Bins
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.times import Even, LogSNR
+from undiffuse.grids.even import Even
+from undiffuse.grids.log_snr import LogSNR
 from undiffuse.likelihood.bound import Bound, joined
 from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
 from undiffuse.likelihood.terms import Last, Variance, data, ending, prior, step

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.core.embedded import Embedded
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.embeddings import EmbeddingPredictor
 from undiffuse.likelihood.bound import TOKENS, Bound
 from undiffuse.likelihood.elbo import elbo
 from undiffuse.likelihood.question import parts
 
 
 @torch.no_grad()
-def embedded(denoiser: Embedded, tokens: Tensor, *, seed: int = 0, indices: Tensor | None = None, **how: Any) -> Bound:
+def embedded(
+    denoiser: EmbeddingPredictor, tokens: Tensor, *, seed: int = 0, indices: Tensor | None = None, **how: Any
+) -> Bound:
     """-log p(w) <= E[log q(x_0 | w) - log p(w | x_0) + bound on -log p(x_0)],  x_0 = Emb(w) + sigma_0 noise.
 
     tokens: (batch, length). q(x_0 | w) is N(Emb(w), sigma_0^2), and p(w | x_0) the rounding's softmax; one draw of x_0

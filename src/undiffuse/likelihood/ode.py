@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.likelihood.bound import DENSITY, LEVELS
 from undiffuse.likelihood.path import Path, Trace, draw_probes

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.dormand_prince import UnsolvedError, rms, solve
 from undiffuse.core.errors import Refused
+from undiffuse.core.ode import UnsolvedError, rms, solve
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import as_time
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Tokens
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 

@@ -6,12 +6,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from undiffuse.core.bins import Bins
-from undiffuse.core.decoder import Decoder
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Normal, Tokens
+from undiffuse.core.distribution.bins import Bins
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
-from undiffuse.core.process import Process
+from undiffuse.core.process.process import Process
 from undiffuse.core.reverse import BOUND, Variance, rebuilt, reverse
 from undiffuse.likelihood.question import checked
 

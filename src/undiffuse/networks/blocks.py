@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.axes import begin, convolution, everywhere
-from undiffuse.networks.reading import Text
+from undiffuse.networks.reading import TextTokens
 from undiffuse.networks.resampling import Change
 
 SQRT_HALF = math.sqrt(0.5)  # of a sum of two parts of equal variance, which keeps that variance
@@ -128,7 +128,7 @@ class Attention(nn.Module):
         self.out = begin(nn.Linear(channels, channels), scale=0.0)
         self.cross = Cross(channels, groups, eps, self.heads, text_width) if text_width else None
 
-    def forward(self, x: Tensor, text: Text | None = None) -> Tensor:
+    def forward(self, x: Tensor, text: TextTokens | None = None) -> Tensor:
         tokens = normalise(x, self.norm).flatten(2).mT  # (batch, places, channels)
         batch, places, channels = tokens.shape
         qkv = self.qkv(tokens).view(batch, places, 3, self.heads, channels // self.heads)
@@ -152,7 +152,7 @@ class Cross(nn.Module):
         self.q, self.kv = nn.Linear(channels, channels), nn.Linear(text_width, 2 * channels)
         self.out = begin(nn.Linear(channels, channels), scale=0.0)
 
-    def forward(self, x: Tensor, text: Text) -> Tensor:
+    def forward(self, x: Tensor, text: TextTokens) -> Tensor:
         q = self.q(normalise(x, self.norm).flatten(2).mT).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(text.tokens.to(x.dtype)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         h = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=text.there[:, None, None])
@@ -162,7 +162,7 @@ class Cross(nn.Module):
 class Unattended(nn.Module):
     """No attention: x as it is."""
 
-    def forward(self, x: Tensor, text: Text | None = None) -> Tensor:
+    def forward(self, x: Tensor, text: TextTokens | None = None) -> Tensor:
         return x
 
 
@@ -177,7 +177,7 @@ class Down(nn.Module):
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
 
-    def forward(self, x: Tensor, times: Iterator[Tensor], text: Text | None = None) -> list[Tensor]:
+    def forward(self, x: Tensor, times: Iterator[Tensor], text: TextTokens | None = None) -> list[Tensor]:
         outputs: list[Tensor] = []
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
             x = attention(residual(x, next(times)), text)
@@ -192,7 +192,7 @@ class Middle(nn.Module):
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList([attention])
 
-    def forward(self, x: Tensor, times: Iterator[Tensor], text: Text | None = None) -> Tensor:
+    def forward(self, x: Tensor, times: Iterator[Tensor], text: TextTokens | None = None) -> Tensor:
         (first, second), (attention,) = self.residuals, self.attentions
         return second(attention(first(x, next(times)), text), next(times))
 
@@ -205,7 +205,9 @@ class Up(nn.Module):
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
 
-    def forward(self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor], text: Text | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor], text: TextTokens | None = None
+    ) -> Tensor:
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
             x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)), text)
         return x if self.resample is None else self.resample(x, times)

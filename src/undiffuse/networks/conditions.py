@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.condition_dropout import Drop, hidden
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop, hidden
-from undiffuse.networks.reading import Bytes, Embedded, Text
+from undiffuse.networks.reading import Bytes, EncodedCaption, TextTokens
 
 Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its kind and the shape of one value
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -44,40 +44,40 @@ class Told(nn.Module):
         self.vectors = nn.ModuleDict({_key(name): nn.Linear(shape[0], width) for name, shape in vectors.items()})
         self.readers = nn.ModuleDict(
             {
-                _key(name): Bytes(shape[0], text_width) if len(shape) == 1 else Embedded(shape[1], text_width)
+                _key(name): Bytes(shape[0], text_width) if len(shape) == 1 else EncodedCaption(shape[1], text_width)
                 for name, shape in texts.items()
             }
         )
         self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in texts})
         self.null = nn.Parameter(torch.zeros(text_width)) if texts else None
 
-    def read(self, n: int, cond: Mapping[str, Any], drop: Drop) -> tuple[Tensor | None, Text | None]:
+    def read(self, n: int, cond: Mapping[str, Any], drop: Drop) -> tuple[Tensor | None, TextTokens | None]:
         """What vectors and texts add to the features of n samples, (n, width), and the tokens of all texts."""
         self._check(cond, n)
         added: list[Tensor] = []
-        texts: list[Text] = []
+        texts: list[TextTokens] = []
         for name, value in cond.items():
             null = hidden(drop, name)
             if _key(name) in self.vectors:
                 layer: Any = self.vectors[_key(name)]
                 vector = layer(value.to(layer.weight.dtype))
             elif _key(name) in self.readers:
-                text: Text = self.readers[_key(name)](value)
+                text: TextTokens = self.readers[_key(name)](value)
                 there = text.there.unsqueeze(2)
                 vector = self.pools[_key(name)]((text.tokens * there).sum(1) / there.sum(1).clamp(min=1))
-                texts.append(text if null is None else Text(text.tokens, text.there & ~null[:, None]))
+                texts.append(text if null is None else TextTokens(text.tokens, text.there & ~null[:, None]))
             else:
                 continue
             added.append(vector if null is None else vector.masked_fill(null[:, None], 0.0))
         return torch.stack(added).sum(0) if added else None, self._tokens(n, texts)
 
-    def _tokens(self, n: int, texts: list[Text]) -> Text | None:
+    def _tokens(self, n: int, texts: list[TextTokens]) -> TextTokens | None:
         """All tokens behind the one that stands for none; nothing where no condition is a text."""
         if self.null is None:
             return None
         none = self.null.expand(n, 1, -1)
         always = torch.ones(n, 1, dtype=torch.bool, device=none.device)
-        return Text(
+        return TextTokens(
             torch.cat([none, *(text.tokens.to(none.dtype) for text in texts)], dim=1),
             torch.cat([always, *(text.there for text in texts)], dim=1),
         )

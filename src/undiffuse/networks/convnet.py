@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import convolution, everywhere, refuse_dimensions, refuse_shape
 from undiffuse.networks.embeddings import Label, RawTime
 

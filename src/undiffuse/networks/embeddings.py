@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.condition_dropout import Drop, hidden
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop, hidden
 
 
 def positional(c_time: Tensor, width: int, *, shift: int = 1, cos_first: bool = False) -> Tensor:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import everywhere
 from undiffuse.networks.embeddings import Label
 

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.instance_norm import LevelNumbers
-from undiffuse.networks.refine import Encode, Norm, RefineBlock
+from undiffuse.networks.refine import ConditionalNorm, Encode, RefineBlock
 
 
 class NCSN(nn.Module):
@@ -15,8 +15,8 @@ class NCSN(nn.Module):
     The second stage halves the resolution; the third and the fourth, of dilation 2 and 4, keep it, so that every size
     that 2 divides goes. Stages have width, then 2 width channels; each is joined with the coarser ones on the way back.
     c_time: the level of the ladder, as `geometric` hands it to the network: 0 the cleanest, levels - 1 the noisiest.
-    levels: as many as the schedule has steps; 0: one norm for all of them, for scales "score" or "edm", which tell the
-        noise by the output's scale (arXiv:2006.09011, technique 3).
+    levels: as many as the schedule has steps; 0: one norm for all of them, for the parameterizations "score" and "edm",
+        which tell the noise by the output's scale (arXiv:2006.09011, technique 3).
     dimensions: 1 for sequences, 2 for images, 3 for volumes; given by the data.
     classes: number of classes, 0 for none; a class adds to the numbers of every norm, null nothing.
     Source: arXiv:1907.05600, app. A (width 128). Poolings are means and norms stand before every convolution.
@@ -60,9 +60,9 @@ class NCSN(nn.Module):
                 RefineBlock([width, width], width, d, units=3),
             ]
         )
-        self.leave_norm = Norm(width)
+        self.leave_norm = ConditionalNorm(width)
         self.leave = begin(convolution(d, width, self.out_channels, 3, padding=1), scale=0.0)
-        widths = [m.width for m in self.modules() if isinstance(m, Norm)]
+        widths = [m.width for m in self.modules() if isinstance(m, ConditionalNorm)]
         self.numbers = LevelNumbers(widths, levels, classes)
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:

@@ -11,7 +11,7 @@ SYMBOLS = 258  # 0 where a caption has ended, 1 to 256 a byte, 257 its start
 LAYERS = 2
 
 
-class Text(NamedTuple):
+class TextTokens(NamedTuple):
     """tokens (batch, length, width), and where there are any, booleans (batch, length)."""
 
     tokens: Tensor
@@ -28,23 +28,23 @@ class Bytes(nn.Module):
         self.layers = nn.ModuleList([Layer(width) for _ in range(LAYERS)])
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, text: Tensor) -> Text:
+    def forward(self, text: Tensor) -> TextTokens:
         there = text != 0
         x = self.enter(text.long()) + self.places[: text.shape[1]]
         for layer in self.layers:
             x = layer(x, there)
-        return Text(self.norm(x), there)
+        return TextTokens(self.norm(x), there)
 
 
-class Embedded(nn.Module):
+class EncodedCaption(nn.Module):
     """Embeddings (batch, length, inside) of another encoder -> Text; one that is all zero is none."""
 
     def __init__(self, inside: int, width: int) -> None:
         super().__init__()
         self.enter, self.norm = nn.Linear(inside, width), nn.LayerNorm(width)
 
-    def forward(self, text: Tensor) -> Text:
-        return Text(self.norm(self.enter(text.to(self.enter.weight.dtype))), (text != 0).any(-1))
+    def forward(self, text: Tensor) -> TextTokens:
+        return TextTokens(self.norm(self.enter(text.to(self.enter.weight.dtype))), (text != 0).any(-1))
 
 
 class Layer(nn.Module):

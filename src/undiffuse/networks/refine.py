@@ -14,7 +14,7 @@ MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 Numbers = Iterator[Tensor]  # gamma, alpha and beta of one norm after the other, in the order of `widths`
 
 
-class Norm(nn.Module):
+class ConditionalNorm(nn.Module):
     """Instance normalisation++ with the next of the numbers, then ELU."""
 
     def __init__(self, width: int) -> None:
@@ -34,7 +34,7 @@ class Encode(nn.Module):
     def __init__(self, channels: int, out: int, dimensions: int, dilation: int = 1, halve: bool = False) -> None:
         super().__init__()
         self.halve = halve
-        self.norm1, self.norm2 = Norm(channels), Norm(out)
+        self.norm1, self.norm2 = ConditionalNorm(channels), ConditionalNorm(out)
         self.conv1 = convolution(dimensions, channels, out, 3, padding=dilation, dilation=dilation)
         self.conv2 = convolution(dimensions, out, out, 3, padding=dilation, dilation=dilation)
         self.shortcut = convolution(dimensions, channels, out, 1) if channels != out else None
@@ -50,7 +50,7 @@ class Units(nn.Module):
 
     def __init__(self, channels: int, dimensions: int, count: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([Norm(channels) for _ in range(2 * count)])
+        self.norms = nn.ModuleList([ConditionalNorm(channels) for _ in range(2 * count)])
         self.convs = nn.ModuleList(
             [convolution(dimensions, channels, channels, 3, padding=1) for _ in range(2 * count)]
         )
@@ -67,7 +67,7 @@ class Fuse(nn.Module):
 
     def __init__(self, inputs: list[int], out: int, dimensions: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([Norm(channels) for channels in inputs])
+        self.norms = nn.ModuleList([ConditionalNorm(channels) for channels in inputs])
         self.convs = nn.ModuleList([convolution(dimensions, channels, out, 3, padding=1) for channels in inputs])
 
     def forward(self, parts: list[Tensor], numbers: Numbers) -> Tensor:
@@ -85,7 +85,7 @@ class Pools(nn.Module):
 
     def __init__(self, channels: int, dimensions: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([Norm(channels) for _ in range(2)])
+        self.norms = nn.ModuleList([ConditionalNorm(channels) for _ in range(2)])
         self.convs = nn.ModuleList([convolution(dimensions, channels, channels, 3, padding=1) for _ in range(2)])
 
     def forward(self, x: Tensor, numbers: Numbers) -> Tensor:

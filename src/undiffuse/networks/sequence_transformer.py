@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop
 from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.embeddings import Label, positional
-from undiffuse.networks.transformer import Block, Norm, check_sizes, rotations
+from undiffuse.networks.transformer import AdaptiveNorm, TransformerBlock, check_sizes, rotations
 
 
 class SequenceTransformer(nn.Module):
@@ -48,8 +48,8 @@ class SequenceTransformer(nn.Module):
         self.label = Label(classes, width)
         self.told = Told(conditions or {}, width, "sequence_transformer", ("vector",))
         inside = round(mlp * width)
-        self.blocks = nn.ModuleList([Block(width, heads, inside, dropout, True, near) for _ in range(depth)])
-        self.norm = Norm(width, True)
+        self.blocks = nn.ModuleList([TransformerBlock(width, heads, inside, dropout, True, near) for _ in range(depth)])
+        self.norm = AdaptiveNorm(width, True)
         self.leave = nn.Linear(width, channels)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop
 from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.embeddings import Label, positional
 
@@ -59,7 +59,7 @@ class TableMLP(nn.Module):
         self.time = nn.Sequential(nn.Linear(half, half), nn.SiLU(), nn.Linear(half, half))
         self.label = Label(classes, half)
         self.told = Told(conditions or {}, half, "a table_mlp", ("vector",))
-        self.blocks = nn.ModuleList([Block(width, half, dropout) for _ in range(depth)])
+        self.blocks = nn.ModuleList([GatedBlock(width, half, dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, numbers + sum(vocabularies))
         nn.init.zeros_(self.leave.weight)
@@ -103,7 +103,7 @@ class Numeric(nn.Module):
         return F.relu(torch.baddbmm(self.bias, features, self.weight)).transpose(0, 1)
 
 
-class Block(nn.Module):
+class GatedBlock(nn.Module):
     """h + W dropout(a silu(b)),  [a, b] = V norm(h) + U time, two thirds of the width inside (arXiv:2002.05202)."""
 
     def __init__(self, width: int, told: int, dropout: float) -> None:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.hidden import Drop
 from undiffuse.networks.conditions import Specs, Told
 from undiffuse.networks.embeddings import Label, positional
-from undiffuse.networks.reading import Text
+from undiffuse.networks.reading import TextTokens
 
 
 class Transformer(nn.Module):
@@ -63,8 +63,10 @@ class Transformer(nn.Module):
         self.label = Label(classes, width)
         self.told = Told(conditions or {}, width, "transformer", ("vector", "text"), text_width=width)
         inside = round(mlp * width)
-        self.blocks = nn.ModuleList([Block(width, heads, inside, dropout, hears, near) for _ in range(depth)])
-        self.norm = Norm(width, hears)
+        self.blocks = nn.ModuleList(
+            [TransformerBlock(width, heads, inside, dropout, hears, near) for _ in range(depth)]
+        )
+        self.norm = AdaptiveNorm(width, hears)
         self.readout = None if tied else nn.Parameter(torch.zeros(outputs or vocabulary, width))
         self.bias = nn.Parameter(torch.zeros(outputs or vocabulary))
         if tied:
@@ -85,7 +87,7 @@ class Transformer(nn.Module):
 
     def _heard(
         self, n: int, c_time: Tensor, label: Tensor | None, drop: Drop, cond: Mapping[str, Any]
-    ) -> tuple[Tensor | None, Text | None]:
+    ) -> tuple[Tensor | None, TextTokens | None]:
         """What the norms hear, (batch, 1, width), None where there is nothing to hear; and the tokens of all texts."""
         width = self.embed.weight.shape[1]
         waves = positional(c_time if self.reads_time else torch.zeros_like(c_time), width).to(self.embed.weight.dtype)
@@ -106,7 +108,7 @@ def check_sizes(name: str, width: int, depth: int, heads: int, mlp: float, dropo
         )
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)), x (batch, length, width).
 
     With neighbours each of the two sees n + near(n), n its norm, and near(n) is added to x as well.
@@ -115,7 +117,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, inside: int, dropout: float, hears: bool, near: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = Norm(width, hears), Norm(width, hears)
+        self.norm1, self.norm2 = AdaptiveNorm(width, hears), AdaptiveNorm(width, hears)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, inside), nn.Linear(inside, width)
         self.dropout = nn.Dropout(dropout)
@@ -157,7 +159,7 @@ class Near(nn.Module):
         return sum(moved[1:], start=moved[0])
 
 
-class Norm(nn.Module):
+class AdaptiveNorm(nn.Module):
     """scale norm(x) + shift over the last axis; scale and shift are learned, and moved by what is heard."""
 
     def __init__(self, width: int, hears: bool) -> None:

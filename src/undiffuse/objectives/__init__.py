@@ -2,4 +2,4 @@
 
 from undiffuse.core.registry import face
 
-__getattr__, __dir__ = face(__name__)
+__getattr__, __dir__ = face("objectives")

@@ -7,18 +7,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.mixed_columns import NUMBERS
+from undiffuse.core.process.mixed_columns import NUMBERS
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
-from undiffuse.core.times import Draw, Stratified
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising, Weighting
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.stratified import Stratified
 
 
 @dataclass(frozen=True)
-class Columns(Timed):
+class ColumnsObjective(Timed):
     """loss = numbers + balance mean_k category_k, for rows of a table.
 
     numbers: `denoising` with this weighting, the mean over the numbers' columns.
@@ -31,7 +32,7 @@ class Columns(Timed):
     weighting: Weighting = "snr_plus_one"
     categories: Literal["bound", "cross_entropy"] = "bound"
     balance: float = 1.0
-    times: Draw = field(default_factory=Stratified)
+    times: TimeDistribution = field(default_factory=Stratified)
 
     def __post_init__(self) -> None:
         Denoising(self.weighting)

@@ -7,14 +7,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.continuous_time_bound import falling
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
-from undiffuse.core.rates import falling
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 Weighting = Literal[
     "noise", "snr", "data", "min_snr", "edm", "truncated_snr", "snr_plus_one", "likelihood", "unmasking"
@@ -41,7 +42,7 @@ class Denoising(Timed):
     """
 
     weighting: Weighting = "noise"
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
     gamma: float = 5.0
     data_std: float = 0.5
 

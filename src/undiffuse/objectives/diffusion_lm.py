@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class DiffusionLM(Timed):
     embeds: ClassVar[bool] = True  # tokens that the denoiser has a table of embeddings for
 
     cross_entropy: float = 1.0
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
         if not self.cross_entropy >= 0:

@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.rates import rate
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Elbo(Timed):
     """
 
     cross_entropy: float = 0.0
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
         if not self.cross_entropy >= 0:

@@ -9,8 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.score_matching import ScoreMatching
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ExactScoreMatching(ScoreMatching):
     """
 
     limit: int = 16
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
         if self.limit < 1:

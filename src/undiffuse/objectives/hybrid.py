@@ -9,10 +9,11 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw, Uniform
-from undiffuse.objectives.chain import bound, decoder, steps
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.drawn_term import bound, decoder, steps
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Hybrid(Timed):
     """
 
     weight: float = 0.001
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
     levels: int = 0
     low: float = -1.0
     high: float = 1.0

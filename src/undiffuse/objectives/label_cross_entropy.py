@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LabelCrossEntropy(Timed):
 
     predicts: ClassVar[str] = "label"
 
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
@@ -37,7 +38,7 @@ class LabelCrossEntropy(Timed):
 class Accuracy(Timed):
     """1 where the likeliest class given x_t is the label, else 0, as `LabelCrossEntropy` draws x_t."""
 
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """1 or 0 for each sample at given times t (batch,): (batch,)."""

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.continuous_time_bound import END, falling
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.ratios import ratios
 from undiffuse.core.random import Random
-from undiffuse.core.rates import END, falling
-from undiffuse.core.ratios import ratios
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ScoreEntropy(Timed):
     times: how t is drawn. Source: arXiv:2310.16834, eq. 5 and 9. Raises Refused for matrices, which have steps alone.
     """
 
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""

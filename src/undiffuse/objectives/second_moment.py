@@ -9,9 +9,10 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class SecondMoment(Timed):
     """
 
     mean: float = 1.0
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
         if not self.mean >= 0:

@@ -10,8 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw, Uniform
+from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.score_matching import ScoreMatching
+from undiffuse.time_distributions.uniform import Uniform
 
 Projection = Literal["rademacher", "gaussian", "sphere", "unit_sphere"]
 
@@ -30,7 +31,7 @@ class SlicedScoreMatching(ScoreMatching):
     projection: Projection = "rademacher"
     reduced: bool = True
     slices: int = 1
-    times: Draw = field(default_factory=Uniform)
+    times: TimeDistribution = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
         if self.projection not in _PROJECTIONS:

@@ -9,13 +9,13 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.core.times import Draw
+from undiffuse.core.time_distribution import TimeDistribution
 
 
 class Timed(ABC):
     """times: how the noise levels are drawn."""
 
-    times: Draw
+    times: TimeDistribution
 
     def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample, (batch,); raises Refused for tokens that are no data, such as a mask."""

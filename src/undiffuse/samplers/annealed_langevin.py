@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.churn import gaussian
 from undiffuse.samplers.langevin import langevin
 
@@ -36,7 +36,7 @@ class AnnealedLangevin(Sampler):
     sigma_last: float = 0.01
     denoise: bool = True
 
-    grid: ClassVar[Grid | None] = Even()
+    grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 10
 
     def __post_init__(self) -> None:

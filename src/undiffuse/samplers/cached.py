@@ -9,11 +9,11 @@ from torch import Tensor
 
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Tokens
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Grid
 from undiffuse.samplers.masks import tokens
 
 
@@ -38,7 +38,7 @@ class Cached(Sampler):
         return registry.get("samplers", self.sampler)() if isinstance(self.sampler, str) else self.sampler
 
     @property
-    def grid(self) -> Grid | None:  # type: ignore[override]
+    def grid(self) -> str:  # type: ignore[override]
         return self.inner.grid
 
     def step(

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution import Normal
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.gaussian import Gaussian
-from undiffuse.core.process import Process
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.process import Process
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 

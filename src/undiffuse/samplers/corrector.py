@@ -9,11 +9,11 @@ from torch import Tensor
 
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.churn import gaussian
 
 
@@ -36,7 +36,7 @@ class Corrector(Sampler):
     snr: float = 0.16
     norms: Literal["level", "batch"] = "level"
 
-    grid: ClassVar[Grid | None] = Even()
+    grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:

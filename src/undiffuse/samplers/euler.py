@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.random import Random
 from undiffuse.samplers.churn import Churned, gaussian
 

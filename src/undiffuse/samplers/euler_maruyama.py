@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.churn import gaussian
 
 
@@ -22,7 +22,7 @@ class EulerMaruyama(Sampler):
     Refused where alpha = 0, where the drift is infinite. Source: arXiv:2011.13456, eq. 6 and app. D.
     """
 
-    grid: ClassVar[Grid | None] = Even()
+    grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1000
 
     def step(

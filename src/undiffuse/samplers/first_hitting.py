@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.masks import mask_of
 
 
@@ -25,7 +24,7 @@ class FirstHitting(Sampler):
     Raises Refused for noise without a mask. Source: arXiv:2409.02908, its first-hitting sampler.
     """
 
-    grid: ClassVar[Grid | None] = Even()
+    grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1
 
     def step(

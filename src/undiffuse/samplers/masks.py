@@ -3,7 +3,7 @@
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.process import Process
+from undiffuse.core.process.process import Process
 
 
 def tokens(process: Process, who: str) -> Any:

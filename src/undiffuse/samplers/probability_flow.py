@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Normal
-from undiffuse.core.dormand_prince import UnsolvedError, solve
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.ode import UnsolvedError, solve
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.churn import gaussian
 
 
@@ -34,7 +34,7 @@ class ProbabilityFlow(Sampler):
     end: float = 1e-3
     most: int = 10_000
 
-    grid: ClassVar[Grid | None] = Even()
+    grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1
 
     def __post_init__(self) -> None:

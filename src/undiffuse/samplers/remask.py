@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.mixture import Mixed
 from undiffuse.core.errors import Refused
-from undiffuse.core.mixed import Mixed
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.samplers.masks import mask_of

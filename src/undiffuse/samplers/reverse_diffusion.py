@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Distribution, Normal
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.core.times import Even, Grid
 from undiffuse.samplers.churn import gaussian
 
 
@@ -22,7 +22,7 @@ class ReverseDiffusion(Sampler):
     Source: arXiv:2011.13456, eq. 46, and alg. 2 and 3 (the predictors).
     """
 
-    grid: ClassVar[Grid | None] = Even()
+    grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1000
 
     def step(

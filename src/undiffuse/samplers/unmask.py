@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution import Categories, Distribution
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.tokens import Categories
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler

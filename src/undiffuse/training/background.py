@@ -42,7 +42,7 @@ class Background:
                 raise
 
 
-class Copies:
+class HostCopies:
     """A second home for tensors, in the computer's memory: taken once, then filled as fast as memory is."""
 
     def __init__(self) -> None:

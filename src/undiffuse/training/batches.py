@@ -12,10 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.captions import Captions
+from undiffuse.conditions.declared import tensor
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
-from undiffuse.model.text import Captions
-from undiffuse.model.told import tensor
 
 ORDER, FLIP, DROP = 0, 1, 2  # independent streams of one seed
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ Values = Tensor | Captions  # (count, ...), indexed alike
 AXES = {False: (), True: (-1,), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}
 
 
-class Items(Protocol):
+class TrainingRows(Protocol):
     """An array (count, *shape), or rows of one that lies on the disk and are read when they are asked for."""
 
     @property
@@ -45,7 +45,7 @@ class Batches:
     with the items.
     """
 
-    x: Tensor | Items
+    x: Tensor | TrainingRows
     conditions: Mapping[str, Values]
     codec: Codec
     size: int
@@ -57,7 +57,7 @@ class Batches:
 
     @classmethod
     def of(
-        cls, x: Items | Tensor, conditions: Mapping[str, Any], codec: Codec, size: int, seed: int, **options: Any
+        cls, x: TrainingRows | Tensor, conditions: Mapping[str, Any], codec: Codec, size: int, seed: int, **options: Any
     ) -> Self:
         """Batches of arrays; one that lies on the disk stays there. conditions: arrays, or what `tensors` gives."""
         given = {
@@ -170,7 +170,7 @@ def _mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
     return torch.where(which.to(x.device).reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
 
 
-def _small(x: Tensor | Items, device: torch.device) -> bool:
+def _small(x: Tensor | TrainingRows, device: torch.device) -> bool:
     """Whether the items are to lie in the device's memory: those on a disk stay there unless it is a GPU's."""
     if device.type != "cuda":
         return isinstance(x, Tensor)
@@ -178,7 +178,7 @@ def _small(x: Tensor | Items, device: torch.device) -> bool:
     return len(x) * each.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _onto(x: Tensor | Items, device: torch.device) -> Tensor:
+def _onto(x: Tensor | TrainingRows, device: torch.device) -> Tensor:
     """The items in the device's memory; rows are read a few at a time, so that there is never a second copy of all."""
     if isinstance(x, Tensor):
         return x.to(device)

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.files import read_json, read_tensors, sweep, whole, write_json, write_tensors
-from undiffuse.model.precision import NAMES
+from undiffuse.networks.precision import NAMES
+from undiffuse.storage.files import read_json, read_tensors, sweep, whole, write_json, write_tensors
 
 FOLDER = "checkpoints"
 TENSORS, STATE = "state.safetensors", "state.json"

@@ -1,6 +1,6 @@
 """What is due after which step."""
 
-from undiffuse.model.settings import Train
+from undiffuse.recipes.settings import Train
 
 EARLY, LONG = (100, 200), 1000  # steps after which runs of at least so many show what they can do already
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.settings import EMA_STD, Train
+from undiffuse.recipes.settings import EMA_STD, Train
 
 
 def power(step: int, gamma: float) -> float:

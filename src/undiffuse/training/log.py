@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.files import read_text, write_text
+from undiffuse.storage.files import read_text, write_text
 
 FILE = "metrics.jsonl"
 BOARD = "tensorboard"

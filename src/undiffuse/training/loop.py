@@ -14,17 +14,17 @@ from filelock import BaseFileLock
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.precision import named
-from undiffuse.model.settings import Train
+from undiffuse.networks.precision import named
 from undiffuse.progress import LOGGER
-from undiffuse.training import checkpoint, due, shown, tracks
+from undiffuse.recipes.settings import Train
+from undiffuse.training import checkpoint, due, ema_snapshots, progress_display
 from undiffuse.training.batches import Batches
-from undiffuse.training.blame import Collapsed, Diverged, blame
+from undiffuse.training.checkpoint_writer import CheckpointWriter, Result
+from undiffuse.training.diagnose import Collapsed, Diverged, diagnose
+from undiffuse.training.distributed import accelerator
 from undiffuse.training.ema import EMA
-from undiffuse.training.keeper import Keeper, Result
 from undiffuse.training.log import Log
 from undiffuse.training.numbers import Numbers
-from undiffuse.training.processes import accelerator
 from undiffuse.training.state import State
 from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
@@ -39,7 +39,7 @@ M = TypeVar("M", bound=Result)
 class Training(Generic[M]):
     """Trains a module on an objective; iterate over it, or `run()` it.
 
-    for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, images_per_second, and
+    for numbers in training: each turn is one step; numbers has step, loss, grad_norm, lr, samples_per_second, and
     validation_loss where measured.
     Ctrl-C and SIGTERM finish the step, write the checkpoint and the model, and end the iteration; `stopped` then holds
     the signal. `run()` raises KeyboardInterrupt then, or SystemExit, and returns a whole run's result only.
@@ -78,13 +78,13 @@ class Training(Generic[M]):
         self._stamp, self._lock = stamp, lock
         self.module = module.to(self.device).train()
         self.ema = EMA.of(self.module, settings)
-        self._tracks = tracks.tracks(self.module, self.ema) if settings.snapshots else {}
+        self._tracks = ema_snapshots.averages(self.module, self.ema) if settings.snapshots else {}
         self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()
         self._step = Step(self.accelerator, self.module, objective, self.data, settings)
         past = self._step.history
         losses = {} if past is None else {"losses": past.losses, "counts": past.counts}
-        self._state = State(self.module, tracks.named(self.ema, self._tracks), self._step.optimiser, losses)
-        self._keeper = Keeper(folder if self.accelerator.is_main_process else None, settings.keep, result)
+        self._state = State(self.module, ema_snapshots.named(self.ema, self._tracks), self._step.optimiser, losses)
+        self._keeper = CheckpointWriter(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
         self.numbers: dict[str, Any] = {}  # the last of each in the log
@@ -134,7 +134,7 @@ class Training(Generic[M]):
         `resume=True` goes on from there.
         """
         quiet = not progress or not self.accelerator.is_main_process
-        for _ in self if quiet else shown.shown(self, self.settings, self.step):
+        for _ in self if quiet else progress_display.shown(self, self.settings, self.step):
             pass
         if self.stopped == signal.SIGINT:
             raise KeyboardInterrupt
@@ -143,10 +143,10 @@ class Training(Generic[M]):
         return self.result
 
     def __repr__(self) -> str:
-        return f"<Training: {', '.join(f'{name} {text}' for name, text in shown.facts(self).items())}>"
+        return f"<Training: {', '.join(f'{name} {text}' for name, text in progress_display.facts(self).items())}>"
 
     def _repr_html_(self) -> str:
-        return shown.html(self)
+        return progress_display.html(self)
 
     def __iter__(self) -> Iterator[Numbers]:
         with self.stop:
@@ -201,14 +201,14 @@ class Training(Generic[M]):
         """Whatever is due after a step: numbers, validation, a line in the log, a checkpoint, a preview."""
         settings = self.settings
         self._keeper.check()
-        numbers["images_per_second"] = settings.batch * len(self._recent) / sum(self._recent)
+        numbers["samples_per_second"] = settings.batch * len(self._recent) / sum(self._recent)
         measured: Mapping[str, Any] = {}
         if self._validate and due.now(settings.validate_every, self.step, settings.steps):
             measured = self._validate(self.ema.module, self.module)
             self.module.train()
         if measured or self.step % settings.log_every == 0 or self.finished:
             self._write(numbers, measured)
-        if tracks.due(self.step, settings.steps, settings.snapshots):
+        if ema_snapshots.due(self.step, settings.steps, settings.snapshots):
             self._keeper.snapshot(self.step, self._tracks)
         if due.now(settings.checkpoint_every, self.step, settings.steps):
             self.save()
@@ -231,7 +231,7 @@ class Training(Generic[M]):
     def _say_pace(self) -> None:
         """How fast it goes, how long it will take, what memory it needs, and where to watch it."""
         later = list(self._recent)[1 - FIRST :]  # the first step builds what the others use
-        pace = shown.pace(sum(later) / len(later), self.settings.steps - self.step, self.device)
+        pace = progress_display.pace(sum(later) / len(later), self.settings.steps - self.step, self.device)
         due_page = self.folder is not None and self._page is not None and self.settings.preview_every > 0
         LOGGER.info("%s%s", pace, f"; watch it in {self.folder}/training.html" if due_page else "")
 
@@ -291,5 +291,5 @@ class Training(Generic[M]):
         what = f"the loss is {pair[LOSS]}" if not math.isfinite(pair[LOSS]) else "the gradient is not a number"
         good, half = self._keeper.good(), self._step.dtype is torch.bfloat16
         saved = self.folder if self.folder and checkpoint.newest(self.folder) else None
-        why = blame(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings, half, saved)
+        why = diagnose(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings, half, saved)
         raise Diverged(f"{what} at step {step}; {good}. {why}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from undiffuse.model.machine import out_of_memory
+from undiffuse.core.devices import out_of_memory
 
 
 def largest(attempt: Callable[[int], None], size: int, clean: Callable[[], None]) -> int | None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.held import Held, held
-from undiffuse.training import tracks
+from undiffuse.storage.tensor_file import Held, held
+from undiffuse.training import ema_snapshots
 from undiffuse.training.ema import gamma
 
 
@@ -86,7 +86,7 @@ def mix(stored: Sequence[Profile], target: Profile) -> Mix:
 def snapshots(run: Path) -> list[Snapshot]:
     """The averages that a run has kept, by step; raises Refused if there are none, or for a file that is broken."""
     found: list[Snapshot] = []
-    folder = run / tracks.FOLDER
+    folder = run / ema_snapshots.FOLDER
     for path in sorted(folder.glob("[0-9]*.safetensors")) if folder.is_dir() else []:
         with held(path, "snapshot") as file:
             step, lengths = file.about.get("step"), file.about.get("std")

@@ -2,7 +2,7 @@
 
 import math
 
-from undiffuse.model.settings import Train
+from undiffuse.recipes.settings import Train
 
 
 def rate(settings: Train, step: int) -> float:

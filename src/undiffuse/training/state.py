@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.model.files import fit
+from undiffuse.storage.files import fit
 
 WEIGHTS, AVERAGE, OPTIMISER, HISTORY = "weights.", "average.", "optimiser.", "history."
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of AdamW

@@ -7,18 +7,18 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from undiffuse.core.devices import out_of_memory
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.model.machine import out_of_memory
-from undiffuse.model.precision import autocast
-from undiffuse.model.settings import Train
+from undiffuse.networks.precision import autocast
+from undiffuse.recipes.settings import Train
 from undiffuse.training.batches import Ahead, Batches, Dealt
-from undiffuse.training.chance import seeded
-from undiffuse.training.history import History
+from undiffuse.training.distributed import average
+from undiffuse.training.loss_history import History
 from undiffuse.training.memory import largest
 from undiffuse.training.precision import choose
-from undiffuse.training.processes import average
 from undiffuse.training.rate import rate
+from undiffuse.training.seeding import seeded
 
 NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
 

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
+from undiffuse.conditions.declared import examples, tensors
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.derived import of_model
+from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
-from undiffuse.metrics.frechet import frechet
-from undiffuse.metrics.sliced_wasserstein import sliced_wasserstein
-from undiffuse.model import parts
-from undiffuse.model.files import finite, fit, own, write_json
-from undiffuse.model.held import held
-from undiffuse.model.model import Model, load
-from undiffuse.model.told import examples, tensors
+from undiffuse.evaluation.metrics.frechet import frechet
+from undiffuse.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
+from undiffuse.models.diffusion import Model, load
+from undiffuse.recipes import build
+from undiffuse.storage.files import finite, fit, own, write_json
+from undiffuse.storage.tensor_file import held
 from undiffuse.training import checkpoint
 from undiffuse.training.batches import Batches
-from undiffuse.training.claim import claim
 from undiffuse.training.ema import gamma
 from undiffuse.training.posthoc import reconstruct, snapshots
+from undiffuse.training.run_lock import run_lock
 from undiffuse.training.state import AVERAGE, WEIGHTS
 from undiffuse.training.validation import Validation
 from undiffuse.tuning.place import FOLDER, draw
@@ -87,7 +87,7 @@ def ema(
     model = load(run, precision="float32")
     model = replace(model, recipe=on(model.recipe, data))
     loss, distance = _measures(model, metric, count)
-    lock = claim(run)
+    lock = run_lock(run)
     try:
         found, best = [], None
         extra = _checkpoint(run)
@@ -121,7 +121,7 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 def _measures(model: Model, metric: Metric, count: int) -> tuple[Measure, Measure | None]:
     """The loss that training reports, and the distance of samples where it is asked for."""
-    settings = parts.training(model.recipe)
+    settings = build.training(model.recipe)
     if not settings.held_out:
         raise Refused("the run held nothing out (train.held_out = 0): there is nothing to choose a length by")
     loaded = of_model(model)
@@ -129,7 +129,7 @@ def _measures(model: Model, metric: Metric, count: int) -> tuple[Measure, Measur
     told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
     unseen = Batches.of(held_out.x, told, model.codec, batch, settings.seed).to(model.device)
-    validation = Validation(parts.objective(model.recipe), unseen)
+    validation = Validation(build.objective(model.recipe), unseen)
 
     def loss(model: Model) -> float:
         return validation(model.denoiser)

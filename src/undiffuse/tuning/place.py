@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from undiffuse.model.files import whole
-from undiffuse.model.model import FILE, Model
+from undiffuse.models.diffusion import FILE, Model
+from undiffuse.storage.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.conditions.declared import tensors
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.data.derived import of_model
+from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
 from undiffuse.guidance.optimal_steps import optimal_steps
 from undiffuse.guidance.optimal_variance import OptimalVariance, estimated
-from undiffuse.model import parts
-from undiffuse.model.files import own, write_json
-from undiffuse.model.model import Model, load
-from undiffuse.model.plan import batches
-from undiffuse.model.told import tensors
-from undiffuse.training.claim import claim
+from undiffuse.models.diffusion import Model, load
+from undiffuse.recipes import build
+from undiffuse.sampling.plan import batches
+from undiffuse.storage.files import own, write_json
+from undiffuse.training.run_lock import run_lock
 from undiffuse.tuning.place import FOLDER, draw
 from undiffuse.tuning.place import keep as keep_
 
@@ -83,7 +83,7 @@ def variance(
     times = levels(process.schedule, points)
     if steps is not None and not 2 <= steps <= len(times):
         raise Refused(f"--steps takes 2 to {len(times)} steps over {len(times)} times (--points), not {steps}")
-    lock = claim(run)
+    lock = run_lock(run)
     try:
         x_0, told = _data(model, count)
         clipping = {"bounds": (float(x_0.min()), float(x_0.max())), **clipping}
@@ -125,7 +125,7 @@ def levels(schedule: Schedule, points: int) -> Tensor:
 def _data(model: Model, count: int) -> tuple[Tensor, dict[str, Any]]:
     """At most so many of the data that training saw, encoded, and their conditions."""
     loaded = of_model(model)
-    settings = parts.training(model.recipe)
+    settings = build.training(model.recipe)
     data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
     told = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}
     with torch.no_grad():
@@ -140,7 +140,7 @@ def _estimate(
     rule: Literal["error", "score"],
     advance: Callable[[int, int], None],
 ) -> list[float]:
-    random = Random(parts.training(model.recipe).seed).fold(STREAM)
+    random = Random(build.training(model.recipe).seed).fold(STREAM)
     found: list[float] = []
     advance(0, len(times))
     for value in estimated(model.denoiser, x_0, times, random, rule, batches(model.shape), **told):

@@ -1,0 +1,1 @@
+"""Conditions, from data and from people to what a network takes."""

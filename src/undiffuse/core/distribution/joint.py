@@ -1,0 +1,49 @@
+"""A belief about several named parts, independent given what is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.random import Random
+
+
+@dataclass(frozen=True, eq=False)
+class Joint(Distribution):
+    """Several named parts, independent given what is known; a sample is a dictionary of their samples."""
+
+    parts: Mapping[str, Distribution]
+
+    @property
+    def mean(self) -> dict[str, Any]:  # type: ignore[override]
+        """Each part's mean."""
+        return {name: part.mean for name, part in self.parts.items()}
+
+    def sample(self, random: Random) -> dict[str, Any]:
+        return {name: part.sample(random.fold(i)) for i, (name, part) in enumerate(self.parts.items())}
+
+    def log_prob(self, x: Mapping[str, Any]) -> Tensor:
+        return sum_parts(part.log_prob(x[name]) for name, part in self.parts.items())
+
+    def kl(self, other: Self) -> Tensor:
+        return sum_parts(part.kl(other.parts[name]) for name, part in self.parts.items())
+
+    def error(self, x_0: Mapping[str, Any]) -> Tensor:
+        return sum_parts(part.error(x_0[name]) for name, part in self.parts.items())
+
+    def mean_only(self) -> "Joint":
+        return Joint({name: part.mean_only() for name, part in self.parts.items()})
+
+    def rows(self, part: slice) -> "Joint":
+        return Joint({name: belief.rows(part) for name, belief in self.parts.items()})
+
+    def blend(self, other: Self, weight: float | Tensor) -> "Joint":
+        return Joint({name: part.blend(other.parts[name], weight) for name, part in self.parts.items()})
+
+
+def sum_parts(terms: Any) -> Tensor:
+    """The sum of (batch,) terms."""
+    return torch.stack(list(terms)).sum(0)

@@ -1,0 +1,1 @@
+"""What the output of a network means, one file a kind of data."""

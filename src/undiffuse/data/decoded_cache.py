@@ -1,0 +1,205 @@
+"""Room for what has to be decoded: memory while it lasts, else a file that is written once and mapped ever after."""
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.rows import Items, Rows
+from undiffuse.storage.files import PARTIAL, discard, read_json, read_text, whole, write_json, write_text
+
+MEMORY, CACHE = "UNDIFFUSE_MEMORY", "UNDIFFUSE_CACHE"
+SHARE = 4  # one part in so many of the machine's memory
+UNKNOWN = 2 * 10**9  # bytes, where the system does not say how much memory there is
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+READING = 2  # counts up when the same files are decoded to other numbers
+ITEMS, ABOUT, NAMES = "items.npy", "about.json", "names.txt"
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Decoded items, (count, *shape), their names if they have some, arrays beside them and facts in JSON's types."""
+
+    x: Items
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def budget() -> int:
+    """Bytes that decoded data may take in memory: the environment's UNDIFFUSE_MEMORY, or a quarter of all memory."""
+    asked = os.environ.get(MEMORY)
+    if asked is None:
+        known = hasattr(os, "sysconf")  # not on Windows
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE if known else UNKNOWN
+    size = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)B?\s*", asked.upper())
+    try:
+        return int(float(size[1]) * UNITS[size[2]])  # pyright: ignore[reportOptionalSubscript] - a TypeError then
+    except (TypeError, ValueError):
+        raise Refused(f"{MEMORY}={asked} is no size; write 500MB or 2GB") from None
+
+
+def cache() -> Path:
+    """Where decoded data are kept: the environment's UNDIFFUSE_CACHE, or ~/.cache/undiffuse."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "undiffuse")
+
+
+def place(fields: Any, files: Iterable[Path]) -> Path:
+    """The folder for what these fields of a source make of these files, as they are now."""
+    digest = blake2b(repr((READING, fields)).encode(errors="surrogatepass"), digest_size=16)
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError:  # a link that leads nowhere is a broken image, which is named where it is read
+            continue
+        digest.update(repr((str(file.absolute()), state.st_size, state.st_mtime_ns)).encode(errors="surrogatepass"))
+    return cache() / digest.hexdigest()
+
+
+def find(there: Path) -> Decoded | None:
+    """What was kept there, mapped; None if there is nothing whole."""
+    if not (there / ABOUT).exists():
+        return None
+    try:
+        about = read_json(there / ABOUT, "cache")
+        x = Rows(np.load(there / ITEMS, mmap_mode="r", allow_pickle=False))
+        beside = {name: np.load(there / f"{name}.npy", allow_pickle=False) for name in about["beside"]}
+        names = json.loads(read_text(there / NAMES, "cache", (there / NAMES).stat().st_size))
+        return Decoded(x, beside, names, about["about"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"what was decoded to {there} is damaged ({error}): remove that folder") from None
+
+
+def at_hand(there: Path, kept: Decoded) -> Items:
+    """The items kept there: in memory if they fit the budget, else where they are."""
+    fits = isinstance(kept.x, Rows) and kept.x.nbytes <= budget()
+    return np.load(there / ITEMS, allow_pickle=False) if fits else kept.x
+
+
+def remember(there: Path, kept: Decoded) -> Decoded:
+    """Keeps at `there` what is in memory, where the disk has room for it, and says so; gives the same back."""
+    if not isinstance(kept.x, np.ndarray) or not _free(there) > 2 * kept.x.nbytes:
+        return kept
+    _write(there, kept.x, (), kept)
+    logging.getLogger("undiffuse").warning(
+        "the decoded data are kept for the next time: %s in %s (%s says where)", bytes_(kept.x.nbytes), there, CACHE
+    )
+    return kept
+
+
+def gather(there: Path, blocks: Iterable[np.ndarray], most: int | None, kept: Decoded) -> Decoded:
+    """All blocks, (k, *shape) each, as one array: in memory if `most` items fit the budget, else kept at `there`.
+
+    most: how many items there can be; None: unknown, so that they go to the disk. kept: what stands beside the items;
+    it is read after the last block, so that it may fill up while the blocks are made. Its x is not looked at.
+    Raises Refused, with sizes, if the disk has no room.
+    """
+    stream = iter(blocks)
+    first = next(stream, None)
+    if first is None:
+        return Decoded(np.empty((0, 1), np.float32), kept.beside, kept.names, kept.about)
+    each = first[:1].nbytes
+    if most is not None and most * each <= budget():
+        x = np.empty((most, *first.shape[1:]), first.dtype)
+        done = 0
+        for block in _after(first, stream):
+            x[done : done + len(block)] = block
+            done += len(block)
+        return Decoded(x[:done], kept.beside, kept.names, kept.about)
+    needed(there, (most or 0) * each)
+    _write(there, first, stream, kept)
+    found = find(there)
+    assert found is not None
+    return found
+
+
+def needed(there: Path, size: int) -> None:
+    """Raises Refused unless the disk has room for so many bytes there."""
+    free = _free(there)
+    if size > free:
+        raise Refused(
+            f"the decoded data take {bytes_(size)}, more than the {bytes_(budget())} that fit the memory, and "
+            f"{_above(there)} has {bytes_(free)} free: set {CACHE} to a folder with room, or data.size to fewer pixels"
+        )
+
+
+def bytes_(size: float) -> str:
+    """`512 MB`"""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _above(there: Path) -> Path:
+    return next(parent for parent in there.absolute().parents if parent.exists())
+
+
+def _free(there: Path) -> int:
+    return shutil.disk_usage(_above(there)).free
+
+
+def _write(there: Path, first: np.ndarray, rest: Iterable[np.ndarray], kept: Decoded) -> None:
+    """The folder `there`, whole or not at all: the blocks as one array, and what stands beside them."""
+    _sweep(there.parent)
+    with whole(there) as temporary:
+        temporary.mkdir()
+        _append(temporary / ITEMS, first, rest)
+        for name, values in kept.beside.items():
+            np.save(temporary / f"{name}.npy", values)
+        write_text(temporary / NAMES, json.dumps(kept.names))
+        write_json(temporary / ABOUT, {"beside": list(kept.beside), "about": kept.about})
+
+
+def _after(first: np.ndarray, rest: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+    yield first
+    yield from rest
+
+
+def _append(file: Path, first: np.ndarray, rest: Iterable[np.ndarray]) -> None:
+    """An .npy file of all blocks; its header is written again once the count is known."""
+    count = 0
+    with file.open("wb") as out:
+        _head(out, 2**62, first)
+        start = out.tell()
+        for block in _after(first, rest):
+            out.write(np.ascontiguousarray(block).data)
+            count += len(block)
+        out.seek(0)
+        _head(out, count, first, start)
+
+
+def _head(out: Any, count: int, block: np.ndarray, length: int | None = None) -> None:
+    """The header of an .npy file of `count` items, made `length` bytes long."""
+    form = {"descr": np.lib.format.dtype_to_descr(block.dtype), "fortran_order": False}
+    text = repr({**form, "shape": (count, *block.shape[1:])}).encode()
+    size = length or -(-(10 + len(text) + 1) // 64) * 64
+    out.write(b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + text.ljust(size - 11) + b"\n")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left half-written."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        process = path.name.removeprefix(PARTIAL).partition("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            discard(path)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

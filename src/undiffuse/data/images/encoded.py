@@ -1,0 +1,74 @@
+"""A set of encoded images to a data set: broken ones counted, all others decoded into memory or the cache."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+import numpy as np
+
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.decoded_cache import Decoded, at_hand, find, gather, remember
+from undiffuse.data.images.broken import Broken
+from undiffuse.data.images.decode import Images
+from undiffuse.data.images.resize import Resize
+from undiffuse.data.labels import present
+
+LONG = 5.0  # seconds; what took longer to decode is kept for the next time
+Texts = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+class Wishes(Protocol):
+    """What a source of encoded images lets people choose."""
+
+    @property
+    def channels(self) -> int | None: ...
+    @property
+    def skip_broken(self) -> bool: ...
+    @property
+    def resize(self) -> Resize: ...
+
+
+def dataset(
+    wishes: Wishes,
+    images: Images,
+    labels: np.ndarray | None,
+    classes: Sequence[str],
+    there: Path,
+    name: str,
+    texts: Texts = lambda which: {},
+) -> Dataset:
+    """All images that can be read; labels: (count,) of all images. texts: what else is told of the images with these
+    numbers. Raises Refused for what makes some unusable.
+    """
+    kept = find(there) or _decoded(wishes, images, there)
+    which = kept.beside["which"]
+    conditions, classes, said = present(None if labels is None else labels[which], classes, images.where)
+    notes = {**kept.about, **said}
+    if resized := wishes.resize.describe():
+        notes["resized"] = resized
+    return Dataset(at_hand(there, kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names)
+
+
+def _decoded(wishes: Wishes, images: Images, there: Path) -> Decoded:
+    """beside: `which`, the number of the image that each item comes from."""
+    began = monotonic()
+    broken = Broken()
+    counts, target = images.look(wishes.channels, wishes.resize, broken)
+    names: list[str] = []
+    numbers: list[int] = []
+    beside: dict[str, np.ndarray] = {}
+    about: dict[str, object] = {}
+
+    def blocks() -> Iterator[np.ndarray]:
+        for i, items in images.decode(counts, target, broken):
+            names.extend(
+                [images.names[i]] if len(items) == 1 else [f"{images.names[i]}[{k}]" for k in range(len(items))]
+            )
+            numbers.extend([i] * len(items))
+            yield items
+        about.update(images.about | broken.settle(wishes.skip_broken, images.where, len(images.names)))
+        beside["which"] = np.array(numbers, np.int64)
+
+    made = gather(there, blocks(), sum(counts.values()), Decoded(np.empty(0), beside, names, about))
+    return remember(there, made) if monotonic() - began > LONG else made

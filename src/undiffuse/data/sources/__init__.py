@@ -1,0 +1,1 @@
+"""Sources of data, one a file: files, folders, tables and text of one's own, and built-in sets."""

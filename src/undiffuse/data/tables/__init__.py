@@ -1,0 +1,1 @@
+"""Tables: files of rows, read cell by cell."""

@@ -1,0 +1,119 @@
+"""An edit as words ask for it: a task, the picture it is about, and what it needs to know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.editing import files
+from undiffuse.editing.interpolate import between
+from undiffuse.editing.inverse_problems import inpaint, restore
+from undiffuse.editing.outpaint import outpaint
+from undiffuse.editing.sdedit import denoise, vary
+from undiffuse.models.diffusion import Model
+from undiffuse.operators.blur import Blur
+from undiffuse.operators.grey import Grey
+from undiffuse.operators.pool import Pool
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """image: the file of the picture. method and noise: of a measurement, the noise in the data's units. how: as in
+    `Model.sample`.
+    """
+
+    model: Model
+    dtype: str
+    image: Path | None
+    n: int
+    method: str
+    noise: float
+    frames: int
+    how: dict[str, Any]
+    say: Callable[[str], None]
+
+    def run(self, task: str, value: Any) -> np.ndarray:
+        """The answers, (n, *shape) in the data's units; raises Refused for what does not fit the model."""
+        return _TASKS[task](self, value)
+
+    def item(self, path: Path | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """The picture, or another file, as an item of the model's or of another shape."""
+        found = path or self.image
+        assert found is not None
+        return files.item(found, shape or self.model.shape, self.dtype)
+
+
+def _mask(asked: EditRequest, value: Path) -> np.ndarray:
+    known = files.mask(value, asked.model.shape)
+    return inpaint(asked.model, asked.item(), known, asked.method, asked.n, **asked.how).numpy()
+
+
+def _strength(asked: EditRequest, value: float) -> np.ndarray:
+    return vary(asked.model, asked.item(), value, asked.n, **asked.how).numpy()
+
+
+def _denoise(asked: EditRequest, value: str) -> np.ndarray:
+    std = None if value == "auto" else _number(value, float, "--denoise takes a deviation in grey levels, or auto")
+    return denoise(asked.model, asked.item(), std, asked.n, **asked.how).numpy()
+
+
+def _size(asked: EditRequest, value: str) -> np.ndarray:
+    says = "--size takes a height and a width, such as 16x24"
+    size = tuple(_number(word, int, says) for word in value.lower().split("x"))
+    return outpaint(asked.model, asked.item(), size, n=asked.n, **asked.how).numpy()
+
+
+def _measurement(asked: EditRequest, value: str) -> np.ndarray:
+    if len(asked.model.shape) != 3:
+        raise Refused(f"a --measurement is of pictures, and the model's samples have shape {asked.model.shape}")
+    name, _, text = value.partition(":")
+    if name not in _OPERATORS:
+        raise unknown("--measurement", name, _OPERATORS)
+    operator, shape = _OPERATORS[name](text, *asked.model.shape)
+    y = asked.item(shape=shape)
+    return restore(asked.model, y, operator, asked.noise, asked.method, asked.n, **asked.how).numpy()
+
+
+def _between(asked: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
+    if asked.how["sampler"] is not None:
+        raise Refused("--between walks with deterministic ddim, there and back: leave --sampler out")
+    ends = [asked.item(path) for path in value]
+    way, error = between(asked.model, ends[0], ends[1], asked.frames, **asked.how)
+    asked.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
+    return way.numpy()
+
+
+def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
+    operator = Pool(_number(text, int, "--measurement superresolve takes a factor, such as superresolve:4"))
+    return operator, (channels, height // operator.factor, width // operator.factor)
+
+
+def _blur(text: str, *shape: int) -> tuple[Any, tuple[int, ...]]:
+    return Blur(_number(text, float, "--measurement blur takes a deviation in pixels, such as blur:1.5")), shape
+
+
+def _grey(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
+    if text:
+        raise Refused(f"--measurement grey takes no number, not {text!r}")
+    return Grey(), (1, height, width)
+
+
+def _number(text: str, kind: Callable[[str], Any], says: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise Refused(f"{says}, not {text!r}") from None
+
+
+_OPERATORS = {"superresolve": _pool, "blur": _blur, "grey": _grey}
+_TASKS: dict[str, Callable[[EditRequest, Any], np.ndarray]] = {
+    "mask": _mask,
+    "strength": _strength,
+    "measurement": _measurement,
+    "denoise": _denoise,
+    "size": _size,
+    "between": _between,
+}

@@ -1,0 +1,1 @@
+"""How good a run or a set of samples is."""

@@ -1,0 +1,196 @@
+"""What `undiffuse compare` does: the same seeds from every run, judged against the same real data."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.paths import on
+from undiffuse.evaluation import nll, sources, wording
+from undiffuse.evaluation.evaluate import (
+    Bar,
+    asked_for,
+    describe,
+    enough,
+    likelihood,
+    refuse_few,
+    sampling,
+    silent,
+    told,
+)
+from undiffuse.evaluation.judge import NLL, Judge, Judged
+from undiffuse.evaluation.metrics.judge import Verdicts
+from undiffuse.evaluation.scores import headline
+from undiffuse.evaluation.sources import Real
+from undiffuse.models.diffusion import Model, load
+from undiffuse.recipes import build
+from undiffuse.sampling.request import Drawn, SampleRequest, draw, has_tokens
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run: what it is called here, where it lies, what it drew, how that was judged, and how likely it finds the
+    held-out data, where that was asked.
+    """
+
+    name: str
+    path: Path
+    model: Model
+    drawn: Drawn
+    judged: Judged
+    likelihood: dict[str, Any] | None = None
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What it takes to have the model and to draw from it."""
+        parameters = self.model.describe()["parameters"]
+        return {
+            "step": self.model.facts.get("step", 0),
+            "parameters": parameters,
+            "network_calls": self.drawn.calls,
+            "seconds": round(self.drawn.seconds, 2),
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs in the order they were named, the real data, and what to be careful about."""
+
+    runs: list[Compared]
+    real: Real
+    warnings: list[str]
+    about: dict[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """The numbers that every run has."""
+        first = self.runs[0].judged.verdicts
+        return [name for name in first if all(name in run.judged.verdicts for run in self.runs)]
+
+    @property
+    def likelihoods(self) -> tuple[str, list[float], float | None] | None:
+        """How likely every run finds the held-out data: what the numbers are, one a run, and what counting reaches."""
+        found = [headline(run.likelihood) for run in self.runs if run.likelihood is not None]
+        if len(found) < len(self.runs) or len({title for title, *_ in found}) > 1:
+            return None
+        return found[0][0], [value for _, value, _ in found], found[0][2]
+
+    @property
+    def scored(self) -> str:
+        """Of how many held-out items the likelihood is known, for people; nothing where it is not."""
+        counts = [run.likelihood["items"] for run in self.runs if run.likelihood is not None]
+        return " / ".join(dict.fromkeys(f"{count:,}" for count in counts))
+
+    def content(self) -> dict[str, Any]:
+        """Everything, in JSON's types."""
+        runs = {
+            run.name: {
+                "path": str(run.path), **run.costs, **run.drawn.steering.described(), "metrics": run.judged.verdicts,
+                **({} if run.likelihood is None else {"likelihood": run.likelihood}),
+            }
+            for run in self.runs
+        }  # fmt: skip
+        verdicts = [run.judged.verdicts for run in self.runs]
+        named = {name: [self.runs[i].name for i in sorted(best(verdicts, name))] for name in self.names}
+        return {**self.about, "warnings": self.warnings, "best": named, "runs": runs}
+
+
+def best(verdicts: Sequence[Verdicts], name: str) -> set[int]:
+    """Which runs are best by one number: all that reach their floor, or else the one that comes nearest to it."""
+    signs = [1 if each[name]["better"] == "lower" else -1 for each in verdicts]
+    worse = [
+        max(0.0, sign * (each[name]["value"] - each[name]["floor"])) for sign, each in zip(signs, verdicts, strict=True)
+    ]
+    return {i for i, each in enumerate(worse) if each == min(worse)}
+
+
+def compare(
+    paths: Sequence[Path],
+    which: str | None = None,
+    n: int | None = None,
+    wish: SampleRequest | None = None,
+    precision: str = "auto",
+    command: str = "",
+    bar: Bar = silent,
+    how: Judge | None = None,
+    data: str | None = None,
+) -> Comparison:
+    """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
+
+    Conditions are those of held-out items, in turn, where a run is told some. n: None for as many as `evaluate` draws.
+    which: other data to judge against. data: where the first run's own are now, if they have moved. Raises Refused for
+    fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
+    """
+    if len(paths) < 2:
+        raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
+    twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
+    if twice is not None:
+        raise Refused(f"{twice} is named twice")
+    how, wish = how or Judge(), wish or SampleRequest()
+    names = [path.resolve().name for path in paths]
+    names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    models = [load(path, precision=precision) for path in paths]
+    _refuse_other_shapes(names, models)
+    models[0] = replace(models[0], recipe=on(models[0].recipe, data))
+    real = sources.against(models[0], which)
+    how = how.fitting(real.held_out)
+    n = enough(how, real) if n is None else n
+    refuse_few(models[0], real, which, n)
+    started = time.perf_counter()
+    runs = []
+    for name, path, model in zip(names, paths, models, strict=True):
+        with bar(f"sampling {name}", "step") as advance:
+            drawn = draw(model, n, told(model, real, wish, n), advance)
+        with bar(f"judging {name}", "metric") as advance:
+            judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
+        scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
+        found = None if scores is None else likelihood(scores, real)
+        runs.append(Compared(name, path, model, drawn, judged, found))
+    against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
+    first = runs[0].judged
+    about = describe(command, wish.seed, n, started, first, sampling=sampling(wish), against=against)
+    reasons = {}
+    for name, verdict in first.verdicts.items():
+        if verdict["warning"]:
+            reasons.setdefault(verdict["warning"], []).append(wording.title(name, verdict))
+    warnings = [
+        *([real.warning] if real.warning else []), *_unlike(names, models), *first.warnings,
+        *(f"{', '.join(titles)}: {why}" for why, titles in reasons.items()),
+    ]  # fmt: skip
+    return Comparison(runs, real, warnings, about)
+
+
+def _refuse_other_shapes(names: list[str], models: list[Model]) -> None:
+    def kind(model: Model) -> str:
+        data = model.facts.get("data", {})
+        return f"{' x '.join(map(str, data.get('shape', model.shape)))} {data.get('dtype', '')}".strip()
+
+    for name, model in zip(names[1:], models[1:], strict=True):
+        if kind(model) != kind(models[0]):
+            raise Refused(
+                f"{name} makes samples of {kind(model)} and {names[0]} of {kind(models[0])}: they cannot be compared"
+            )
+        if has_tokens(model) and _spelling(model) != _spelling(models[0]):
+            raise Refused(f"{name} spells with other symbols than {names[0]}: their tokens cannot be compared")
+
+
+def _spelling(model: Model) -> list[Any]:
+    """What the tokens of a model stand for."""
+    return [getattr(model.codec, field, None) for field in ("vocabulary", "unit", "symbols", "tokenizer")]
+
+
+def _unlike(names: list[str], models: list[Model]) -> list[str]:
+    """What makes the comparison of a run with the first one unfair."""
+    found = []
+    first = models[0]
+    share = build.training(first.recipe).held_out
+    for name, model in zip(names[1:], models[1:], strict=True):
+        if model.facts.get("data", {}).get("digest") != first.facts.get("data", {}).get("digest"):
+            found.append(f"{name} was trained on other data than {names[0]}, perhaps on what {names[0]} held out")
+        elif build.training(model.recipe).held_out < share:
+            found.append(f"{name} was trained on some of what {names[0]} held out, for its train.held_out is smaller")
+        if model.classes != first.classes:
+            found.append(f"{name} knows other classes than {names[0]}, so that the same seed is not the same wish")
+    return found

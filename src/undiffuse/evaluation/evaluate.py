@@ -1,0 +1,241 @@
+"""What `undiffuse evaluate` does: draw, judge, and write down what came out."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import numpy as np
+import torch
+
+from undiffuse import __version__, pictures
+from undiffuse.conditions.declared import examples
+from undiffuse.core.errors import Refused
+from undiffuse.data.derived_conditions import of_recipe
+from undiffuse.evaluation import nearest_items, nll, sources, text_bits, wording
+from undiffuse.evaluation.drift_field import DriftField, way
+from undiffuse.evaluation.error_by_noise import Errors, errors
+from undiffuse.evaluation.judge import NLL, Judge, Judged
+from undiffuse.evaluation.metrics.evidence import Parts
+from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
+from undiffuse.evaluation.nll import Scores
+from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.sources import Real
+from undiffuse.models.diffusion import Model
+from undiffuse.sampling.request import Advance, Drawn, SampleRequest, classes, draw, unroll, walked
+from undiffuse.storage.files import write_bytes, write_json
+
+SHOWN = 10  # samples on the strip from noise to data, for points POINTS
+POINTS = 1000
+COUNT, TEXTS = 1000, 200  # samples that are drawn to be judged, where nobody says how many, and of texts
+ITEMS = 2000  # whose errors are looked at, of texts TEXTS
+
+Bar = Callable[
+    [str, str], AbstractContextManager[Advance]
+]  # (what is done, its unit) -> a bar that is told (done, total)
+
+
+@contextmanager
+def silent(title: str, unit: str) -> Iterator[Advance]:
+    """A bar that nobody sees."""
+    yield lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was judged, against what, and what came out; about: everything that evaluation.json says besides."""
+
+    judged: Judged
+    real: Real
+    about: dict[str, Any]
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """The verdict of each number, by name."""
+        return self.judged.verdicts
+
+    @property
+    def items(self) -> Parts:
+        """What was compared."""
+        return self.judged.items
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why to be careful with the numbers."""
+        reasons: dict[str, list[str]] = {}
+        for name, verdict in self.verdicts.items():
+            if verdict["warning"]:
+                reasons.setdefault(verdict["warning"], []).append(wording.title(name, verdict))
+        general = [self.real.warning] if self.real.warning else []
+        return [
+            *general, *self.judged.warnings, *(f"{', '.join(names)}: {why}" for why, names in reasons.items())
+        ]  # fmt: skip
+
+    def save(self, folder: Path) -> list[str]:
+        """Write evaluation.json and, of images, the closest pairs; returns the names of the files."""
+        write_json(folder / EVALUATION, {**self.about, "warnings": self.warnings, "metrics": self.verdicts})
+        near = nearest_items.picture(self.items, self.verdicts)
+        if near is None:
+            return [EVALUATION]
+        write_bytes(folder / nearest_items.CLOSEST, pictures.png(near))
+        return [EVALUATION, nearest_items.CLOSEST]
+
+
+@dataclass(frozen=True)
+class RunEvaluation(Evaluation):
+    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level;
+    field: of points in the plane, the process and the learned drift.
+    """
+
+    model: Model
+    drawn: Drawn
+    path: Drawn
+    noise: Errors
+    scores: Scores | None = None
+    field: DriftField | None = None
+
+
+def evaluate_samples(
+    path: Path, which: str, seed: int = 0, command: str = "", how: Judge | None = None, bar: Bar = silent
+) -> Evaluation:
+    """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
+    how = how or Judge()
+    if NLL in how.metrics:
+        raise Refused("the metric nll asks a run how likely it finds data; finished samples cannot say")
+    real = sources.split(which, how.resize)
+    samples = sources.open_samples(path, real, how.resize)
+    started = time.perf_counter()
+    with bar("judging", "metric") as advance:
+        judged = how(samples, real, seed, advance=advance)
+    about = describe(command, seed, len(judged.items.samples), started, judged, samples=str(path), against=which)
+    return Evaluation(judged, real, about)
+
+
+def evaluate_run(
+    model: Model,
+    which: str | None,
+    n: int | None,
+    wish: SampleRequest,
+    command: str = "",
+    bar: Bar = silent,
+    how: Judge | None = None,
+) -> RunEvaluation:
+    """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
+
+    n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.
+    """
+    how = how or Judge()
+    real = sources.against(model, which)
+    if real.train.shape != real.held_out.shape:
+        raise Refused(
+            f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
+        )
+    how = how.fitting(real.held_out)
+    n = usual(max(1, len(classes(model, wish))), enough(how, real)) if n is None else n
+    refuse_few(model, real, which, n)
+    started = time.perf_counter()
+    with bar("sampling", "step") as advance:
+        drawn = draw(model, n, told(model, real, wish, n), advance)
+        few = min(n, POINTS if drawn.are_points else SHOWN)
+        path = unroll(model, few, told(model, real, wish, few))
+    with bar("judging", "metric") as advance:
+        judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
+    looked_at = TEXTS if real.train.spelling else ITEMS
+    few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
+    noise = errors(
+        model,
+        (np.asarray(few_held_out.x), few_held_out.conditions),
+        (np.asarray(few_learned.x), few_learned.conditions),
+    )
+    seen = np.asarray(few_held_out.x)[:POINTS]
+    field = way(model, seen, path, walked(model, len(path.x), wish), wish.seed, few_held_out.conditions)
+    scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
+    cost = {**drawn.steering.described(), "network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
+    against = which or f"held-out part of {real.held_out.name}"
+    about = describe(
+        command, wish.seed, n, started, judged, sampling=sampling(wish) | cost, against=against,
+        step=model.facts.get("step"),
+    )  # fmt: skip
+    if scores is not None:
+        about["likelihood"] = likelihood(scores, real)
+    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+
+
+def likelihood(scores: Scores, real: Real) -> dict[str, Any]:
+    """What was found of the held-out data's likelihood, in JSON's types; of texts by the character, too."""
+    found = scores.summary()
+    if real.train.spelling:
+        bound = found["bound"]["bits_per_dim"]
+        found["text"] = text_bits.summary(real.train, nll.seen(real.held_out), bound)
+    return found
+
+
+def told(model: Model, real: Real, wish: SampleRequest, n: int) -> SampleRequest:
+    """The wish with the conditions of n held-out items, in turn; classes take their turn by themselves."""
+    return replace(wish, given={**examples(model.conditions, real.held_out.conditions, n), **wish.given})
+
+
+def asked_for(drawn: Drawn, real: Real) -> Any:
+    """The classes asked for, where they are those of the data."""
+    return drawn.labels if drawn.classes == real.train.classes else None
+
+
+def sampling(wish: SampleRequest) -> dict[str, Any]:
+    """How was to be drawn, in JSON's types."""
+    asked = {"seed": wish.seed, "sampler": wish.sampler, "set": list(wish.settings)}
+    by = {} if wish.classifier is None else {"classifier": wish.classifier.recipe.name, "form": wish.form}
+    return asked | {"steps": wish.steps, **wish.steering.described(), **by}
+
+
+def enough(how: Judge, real: Real) -> int:
+    """How many samples to draw, where nobody says it."""
+    return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
+
+
+def refuse_few(model: Model, real: Real, which: str | None, n: int) -> None:
+    """Raises Refused, before anything is drawn, where too few samples or items would be compared, with what helps."""
+    for count, what in ((n, "samples"), (len(real.train), "training items")):
+        if count < FEWEST:
+            raise Refused(f"{count} {what} are too few to judge: at least {FEWEST} are needed")
+    count, run = len(real.held_out), quote(os.path.relpath(model.recipe.home or "RUN"))
+    if count >= FEWEST:
+        return
+    against = f"undiffuse evaluate {run} --against DATA"
+    if which is not None:
+        raise Refused(f"{count} items of {which} that are new to the run are too few to judge: {FEWEST} are needed")
+    whole = of_recipe(model.recipe)
+    share = next((s for s in (0.3, 0.4, 0.5, 0.6) if min(map(len, whole.split(s))) >= FEWEST), None)
+    more = (
+        ""
+        if share is None
+        else (f", or train a run that holds out more:\n  undiffuse train {run} --held-out {share} --out {run}-2")
+    )
+    raise Refused(
+        f"the run held out {count} of {len(whole)} items, and judging needs {FEWEST}: name data that it has not seen:\n"
+        f"  {against}{more}"
+    )
+
+
+def usual(classes: int, count: int = COUNT) -> int:
+    """So many samples, rounded up to a multiple of the classes."""
+    return -(-count // classes) * classes
+
+
+def describe(command: str, seed: int, count: int, started: float, judged: Judged, **more: Any) -> dict[str, Any]:
+    """What stands in evaluation.json beside the verdicts."""
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "count": count,
+        "seconds": round(time.perf_counter() - started, 2),
+        **judged.about,
+        **more,
+        "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }

@@ -1,0 +1,19 @@
+"""Features as a person types them: a name, and after a colon the first thing that can be set."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from undiffuse.core import registry
+from undiffuse.evaluation.features.features import Features
+
+
+def choose(typed: str) -> Features:
+    """The features of `pixels`, `efficientnet-lite0`, `efficientnet-lite0:128`, `inception:weights.pth`,
+    `module:file:attribute`.
+
+    Raises Refused for an unknown name, with the nearest, and for what the features do not take.
+    """
+    name, _, value = typed.partition(":")
+    fields = registry.fields(registry.get("features", name))
+    table: Mapping[str, Any] = {"name": name} | ({next(iter(fields)): value} if value else {})
+    return registry.build("features", table)

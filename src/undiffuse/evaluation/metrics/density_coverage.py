@@ -1,0 +1,42 @@
+"""Density and coverage: precision and recall that a single outlier cannot spoil."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from undiffuse.evaluation.metrics.balls import in_balls
+from undiffuse.evaluation.metrics.distances import inside, radii
+from undiffuse.evaluation.metrics.evidence import Evidence
+from undiffuse.evaluation.metrics.metric import Metric
+
+
+@dataclass(frozen=True)
+class DensityCoverage(Metric):
+    """Balls reach from each real item to its k-th neighbour. Density: in how many of them a sample lies, over k, on
+    average; coverage: the share of balls that hold a sample.
+
+    Density may exceed 1: samples crowd where real data are dense. Both are best at their floors, about 1 and
+    1 - 2^-k. Source: arXiv:2002.09797, eq. 3 and 4.
+    """
+
+    neighbours: int = 5
+    needs: ClassVar[str] = "nothing"
+
+    def applies(self, evidence: Evidence) -> bool:
+        """Always."""
+        return True
+
+    def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
+        """`density` and `coverage` of samples against held-out data; floor: of as many training items."""
+        return in_balls(evidence, self.neighbours, self._both, ("density", "coverage"))
+
+    def _both(self, real: np.ndarray, balls: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
+        holds = inside(samples, real, balls)
+        return float(holds.sum() / (self.neighbours * len(samples))), float((holds > 0).mean())
+
+
+def density_coverage(real: np.ndarray, samples: np.ndarray, neighbours: int = 5) -> tuple[float, float]:
+    """Density and coverage of samples against real items, (count, features) each."""
+    real, samples = real.astype(np.float64), samples.astype(np.float64)
+    return DensityCoverage(neighbours)._both(real, radii(real, neighbours), samples)

@@ -1,0 +1,43 @@
+"""Entropy of the symbols: whether what is written uses them as evenly as the text does."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from undiffuse.evaluation.metrics.evidence import Evidence
+from undiffuse.evaluation.metrics.metric import Metric, verdict
+
+
+@dataclass(frozen=True)
+class SymbolEntropy(Metric):
+    """How far -sum p log2 p of the shares p of the symbols among all tokens is from that of held-out text, in bits.
+
+    Samples that say the same few things over and over, as those of too low a temperature do, have less than the text,
+    and noise has more. Detail: the entropy of samples and of held-out text.
+    """
+
+    needs: ClassVar[str] = "texts"
+    texts: ClassVar[bool] = True
+
+    def applies(self, evidence: Evidence) -> bool:
+        """To every text."""
+        return evidence.reader is not None
+
+    def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
+        """`symbol_entropy`."""
+        draws = evidence.draws(evidence.items, most=10_000, total=20_000)
+        samples, held_out, train = np.array([[entropy(part) for part in draw] for draw in draws]).T
+        judged = verdict(
+            np.abs(samples - held_out), np.abs(train - held_out),
+            better="lower", count=min(evidence.count, 10_000), seed=evidence.seed,
+            bits={"samples": float(samples.mean()), "held_out": float(held_out.mean())},
+        )  # fmt: skip
+        return {"symbol_entropy": judged}
+
+
+def entropy(x: np.ndarray) -> float:
+    """In bits, of tokens of any shape."""
+    _, counts = np.unique(x, return_counts=True)
+    p = counts / counts.sum()
+    return float(-(p * np.log2(p)).sum())

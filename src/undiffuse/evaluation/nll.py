@@ -1,0 +1,197 @@
+"""How likely a run finds data: log-densities and bounds of each item, in the data's own units."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse import likelihood
+from undiffuse.core.distribution.bins import Bins
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived_conditions import derived
+from undiffuse.evaluation.scores import BITS, Scores
+from undiffuse.evaluation.scores import lines as lines
+from undiffuse.likelihood import Bound, Decoder, Density
+from undiffuse.models.diffusion import Model
+from undiffuse.sampling.conditions import requested, spread
+from undiffuse.sampling.items import alike
+from undiffuse.sampling.plan import at_once
+from undiffuse.sampling.request import LABEL, Advance
+
+OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
+PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
+USUAL, FEWEST = 20, 10
+MOST = 512  # items at once
+ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
+TOKENS, ROWS = 2**16, 1000  # and of tables with categories so many rows
+
+Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is told (done, total)
+
+
+def score(
+    model: Model,
+    data: Dataset,
+    *,
+    bound: bool = False,
+    given: bool | Sequence[str] = False,
+    told: Mapping[str, Any] = MappingProxyType({}),
+    tolerance: float = 1e-4,
+    probes: int = 1,
+    draws: int = 1,
+    start: float = 1.0,
+    seed: int = 0,
+    density: Advance = lambda done, total: None,
+    bounding: Advance = lambda done, total: None,
+) -> Scores:
+    """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
+    categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
+    told: conditions that are the same for all items, as `Model.sample` takes them. probes: random directions of the
+    trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
+    prediction without signal at 1.
+
+    Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
+    classes of the model, a model that needs a condition that is not given, and integers whose codec has no even levels.
+    """
+    if data.shape != model.shape:
+        raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
+    alike(data.x.dtype, model.codec, data.name)
+    cond, named = _condition(model, data, given, told)
+    x = np.asarray(data.x)
+    encoded = model.codec.encode(x).to(model.device)
+    options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
+    codec: Any = model.codec
+    if not encoded.is_floating_point() or codec.mixed:
+        picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
+        denoiser: Any = model.denoiser
+        bounded = likelihood.embedded if hasattr(denoiser, "begun") else likelihood.elbo
+        options |= {"decoder": _bins(codec, encoded)} if codec.mixed else {}
+        terms = bounded(denoiser, encoded, subset=picked, progress=bounding, **options)
+        alone = _alone(codec, encoded) if codec.mixed else None
+        return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms, alone=alone)
+    decoder = options["decoder"] = _decoder(model, x)
+    scale = 0.0 if decoder else model.codec.log_det(model.shape)
+    found: Density = likelihood.ode(
+        model.denoiser,
+        encoded,
+        rtol=tolerance,
+        atol=tolerance,
+        probes=probes,
+        draws=draws,
+        start=start,
+        progress=density,
+        **options,
+    )
+    more: dict[str, np.ndarray] = {} if probes == 1 else {"probe_error": found.probe_error.numpy()}
+    if draws > 1:
+        more |= {"draw_error": found.draw_error.numpy(), "dequantisation": found.dequantisation.numpy()}
+    terms, variance = None, ""
+    if bound:
+        variance = "exact" if model.variance else OWN.get(getattr(model.denoiser, "variance", ""), "posterior")
+        options |= {"variance": variance, "subset": PICKED, "progress": bounding}
+        terms = likelihood.elbo(spread(model, model.denoiser), encoded, **options)
+    below = None if terms is None else scale - terms.nats.numpy()
+    return Scores(
+        found.log_prob.numpy() + scale,
+        found.probe_error.numpy(),
+        found.elements,
+        found.convention,
+        named,
+        below,
+        terms,
+        variance,
+        more,
+    )
+
+
+def evaluate(model: Model, held_out: Dataset, seed: int, bar: Bar) -> Scores:
+    """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
+    given = not held_out.conditions.keys().isdisjoint(model.conditions)
+    few = seen(held_out)
+    with bar("likelihood", "item") as density, bar("bound", "call") as bounding:
+        return score(model, few, bound=True, given=given, seed=seed, density=density, bounding=bounding)
+
+
+def seen(held_out: Dataset) -> Dataset:
+    """The held-out items that `evaluate` looks at."""
+    if held_out.categories:
+        return held_out.some(ROWS)
+    return held_out.some(max(ITEMS, TOKENS // held_out.shape[0]) if held_out.vocabulary else ITEMS)
+
+
+def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], list[float]]:
+    """log-SNR, rising, and the bound's terms there in bits per dimension, summed over neighbouring steps."""
+    levels = schedule.log_snr(terms.times[:-1]).clamp(-20, 20)
+    each = terms.steps.mean(0) * (BITS / terms.elements)
+    chunks = torch.arange(len(levels)).chunk(parts)
+    return [float(levels[c].mean()) for c in chunks], [float(each[c].sum()) for c in chunks]
+
+
+def _condition(
+    model: Model, data: Dataset, given: bool | Sequence[str], told: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], str]:
+    """What the denoiser is told about each item, and in words."""
+    if given is True and not model.conditions:
+        raise Refused("the run was trained without conditions: there is nothing to be given")
+    if isinstance(given, bool):
+        names = [name for name, condition in model.conditions.items() if name in data.conditions or condition.of]
+        names = [name for name in names if given and name not in told]
+        if given and not names:
+            raise Refused(f"{data.name} has none of the run's conditions: {', '.join(model.conditions)}")
+    else:
+        names = list(given)
+    for name in names:
+        if name not in model.conditions:
+            raise unknown("the run's conditions", name, model.conditions)
+        if name in told:
+            raise Refused(f"{name!r} is given twice")
+    data = derived(data, {name: model.conditions[name] for name in names if name not in data.conditions})
+    own = {name: _own(model, data, name) for name in names}
+    for name, condition in model.conditions.items():
+        if condition.drop == 0 and name not in own and told.get(name) is None:
+            raise Refused(
+                f"the run needs {name!r} (conditions.{name}.drop = 0): score data that have one with --given {name}, "
+                f"or give one to all items with --condition {name}=VALUE"
+            )
+    return requested(model, len(data), {**told, **own}), " and ".join([*own, *told])
+
+
+def _bins(codec: Any, encoded: Tensor) -> Bins:
+    """What the numbers of rows are rounded to, as wide as half of them are."""
+    low, high = codec.interval(encoded[:, : codec.numbers])
+    width = float((high - low).median()) if codec.numbers else 0.0
+    return Bins(codec.interval, min(width, 4.0))
+
+
+def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
+    """log p of rows whose columns are independent, each with its own frequencies in the training data, (count,)."""
+    numbers = encoded[:, : codec.numbers].double()
+    normal = Normal(torch.zeros_like(numbers), 1.0)
+    found = Bins(codec.interval).log_prob(numbers, normal)
+    for i, shares in enumerate(codec.frequencies):
+        found += torch.tensor(shares, dtype=torch.float64).log().to(found)[encoded[:, codec.numbers + i].long()]
+    return found.cpu().numpy()
+
+
+def _own(model: Model, data: Dataset, name: str) -> Any:
+    """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
+    if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
+        raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
+    if name not in data.conditions:
+        raise Refused(f"{data.name} has no {name!r}; its conditions: {', '.join(data.conditions) or 'none'}")
+    return [data.classes[label] for label in data.conditions[LABEL]] if name == LABEL else data.conditions[name]
+
+
+def _decoder(model: Model, x: np.ndarray) -> Decoder | None:
+    """The levels of integers in the codec's units; none for other numbers."""
+    if not np.issubdtype(x.dtype, np.integer):
+        return None
+    limits = np.iinfo(x.dtype)
+    low, high = (model.codec.encode(np.full((1, *x.shape[1:]), end, x.dtype)) for end in (limits.min, limits.max))
+    if not (bool((low == low.flatten()[0]).all()) and bool((high == high.flatten()[0]).all())):
+        raise Refused("the codec scales channels differently, so that integers have no even levels; pixels does not")
+    return Decoder(float(low.flatten()[0]), float(high.flatten()[0]), int(limits.max) - int(limits.min) + 1)

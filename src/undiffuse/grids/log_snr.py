@@ -1,0 +1,23 @@
+"""Log-SNR: equal steps of the log signal-to-noise ratio."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from undiffuse.core.grid import Grid, ending_at_data, line, positive
+from undiffuse.core.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class LogSNR(Grid):
+    """Even in log-SNR from t = 1 to t_min, then 0 (arXiv:2206.00927, sec. 3.3);
+    log-SNR is clipped to +-limit where it is infinite.
+    """
+
+    t_min: float = 1e-3
+    limit: float = 20.0
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        ends = schedule.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(-self.limit, self.limit)
+        return ending_at_data(schedule.time(line(ends[0], ends[1], positive(steps))), start=1.0)

@@ -1,1 +1,0 @@
-"""Judging a run or a set of samples, and the report about it."""

@@ -1,0 +1,1 @@
+"""What a run folder holds, one file a kind of run."""

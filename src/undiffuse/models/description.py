@@ -1,0 +1,93 @@
+"""What a model's file says about itself, checked before anything is made of it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from undiffuse.codecs.codec import Codec
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.guidance.optimal_variance import OptimalVariance
+from undiffuse.recipes import build
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition
+
+FORMAT = 1
+AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
+DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
+KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of a model but its weights."""
+
+    recipe: Recipe
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    conditions: dict[str, Condition]
+    codec: Codec
+    facts: dict[str, Any]
+    variance: dict[str, Any]
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any], what: str) -> "Description":
+        """The description in a JSON object; raises Refused, naming the field, where it lacks or spoils something."""
+        version = _field(about, "format", int, what)
+        if version > FORMAT:
+            raise Refused(f"{what} has format {version} and this version reads up to {FORMAT}: update undiffuse")
+        shape = tuple(_each(about, "shape", int, what))
+        if not 0 < len(shape) <= AXES or min(shape) < 1 or math.prod(shape) > LARGEST:
+            raise Refused(f"{what} is broken: samples cannot have the shape {str(shape)[:80]}")
+        said = _field(about, "recipe", dict, what)
+        tables = _field(said, "tables", dict, what)
+        recipe = Recipe.of(_field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what)})
+        told = {"conditions": _field(about, "conditions", dict, what)}
+        codec = _field(about, "codec", dict, what)
+        if codec.get("dtype", "float32") not in DTYPES:
+            raise Refused(
+                f"{what}: its codec decodes to {str(codec['dtype'])[:40]!r}, and data are {', '.join(DTYPES)}"
+            )
+        conditions = build.conditions(recipe.with_tables(**told))
+        for name, condition in conditions.items():
+            if condition.kind != "label" and not condition.shape:
+                raise Refused(f"{what} is broken: its condition {name!r} has no shape")
+        facts = {key: value for key, value in about.items() if key not in KNOWN}
+        for key, kind in (("step", int), ("data", dict)):
+            if key in facts:
+                _field(facts, key, kind, what)
+        return cls(
+            recipe,
+            shape,
+            tuple(_each(about, "classes", str, what)),
+            conditions,
+            registry.build("codecs", codec),
+            facts,
+            _variance(about, what),
+        )
+
+
+def _variance(about: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The fields of the variance that was tuned, {} where none was; raises Refused if they make none."""
+    if "variance" not in about:
+        return {}
+    said = _field(about, "variance", dict, what)
+    try:
+        fields = registry.check(OptimalVariance, said, owner="its variance")
+        OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
+    except Refused as error:
+        raise Refused(f"{what} is broken: {error}") from None
+    return fields
+
+
+def _field(about: Mapping[str, Any], key: str, kind: type, what: str) -> Any:
+    value = about.get(key)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise Refused(f"{what} is broken: its description lacks or spoils {key!r}")
+    return value
+
+
+def _each(about: Mapping[str, Any], key: str, kind: type, what: str) -> list[Any]:
+    values = _field(about, key, list, what)
+    return [_field({key: value}, key, kind, what) for value in values]

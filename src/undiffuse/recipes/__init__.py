@@ -1,0 +1,1 @@
+"""Recipes: every choice of a training run, and the components that its tables stand for."""

@@ -1,0 +1,256 @@
+"""What a recipe's tables stand for: the components, built and checked together."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.declared import conditions, refuse_deaf
+from undiffuse.core import registry
+from undiffuse.core.denoiser import Predictor, TokenPredictor
+from undiffuse.core.errors import Refused
+from undiffuse.core.heads.column_predictor import ColumnPredictor
+from undiffuse.core.heads.embeddings import EmbeddingPredictor
+from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.core.process.process import Process
+from undiffuse.recipes import classifier_recipe, process_tables
+from undiffuse.recipes.denoiser_settings import denoiser_settings
+from undiffuse.recipes.denoiser_settings import network as widened
+from undiffuse.recipes.recipe import KIND, Recipe
+from undiffuse.recipes.settings import Condition, Train
+from undiffuse.sampling.plan import sampling
+from undiffuse.sampling.steering import refuse_unfit
+from undiffuse.storage import blueprint as plans
+
+GIVEN = (  # what the data says; a network takes what it has a field for
+    *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
+    *("noise_levels", "conditions"),
+)
+
+
+def check(recipe: Recipe) -> Train:
+    """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
+
+    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, for wrong
+    types and values, and for parameterizations that are undefined at the schedule's noisy end.
+    """
+    settings = training(recipe)
+    told = conditions(recipe)
+    process_tables.check(recipe.tables)
+    dynamics = process(recipe)
+    if recipe["parameterization"]:
+        _check_scales(recipe, dynamics)
+    registry.build("data", recipe["data"])
+    codec, drawing = registry.build("codecs", recipe["codec"]), sampling(recipe)
+    _known("network", recipe["network"])
+    refuse_deaf(recipe, told)
+    classifier_recipe.check(recipe, told)
+    _check_embedding(recipe)
+    process_tables.check_sampler(dynamics, drawing.sampler)
+    refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
+    return settings
+
+
+def _check_scales(recipe: Recipe, dynamics: Process) -> None:
+    parameterization = registry.build("parameterizations", recipe["parameterization"])
+    try:
+        parameterization.coefficients(*dynamics.schedule.at(1.0, torch.empty(0, dtype=torch.float64)))
+    except Refused as error:
+        name = recipe["schedule"]["name"]
+        raise Refused(
+            f"parameterization {recipe['parameterization']['name']!r} with schedule {name!r}, whose alpha is 0 at "
+            f"t = 1: {error}"
+        ) from None
+
+
+def _check_embedding(recipe: Recipe) -> None:
+    """Raises Refused unless embeddings, and the objective that trains them, come together."""
+    embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
+    if getattr(objective(recipe), "embeds", False) != bool(embedding):
+        raise Refused(
+            f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
+            if embedding
+            else f"objective {name!r} trains embeddings of tokens: set denoiser.embedding, as 16"
+        )
+    if embedding and not process(recipe).schedule.steps:
+        raise Refused("embeddings begin with the noise of a schedule's first step: schedule.name = 'sqrt'")
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with every field written out, so that a default that changes one day changes no old run."""
+    name = process_tables.kind(recipe["process"])
+    tables: dict[str, Any] = {
+        "process": {"name": name, **_defaults(process_tables.PROCESSES[name]), **recipe["process"]}
+    }
+    for table in ("data", "schedule", "network", "parameterization", "objective", "sampler"):
+        if recipe[table]:
+            tables[table] = _full(KIND[table], recipe[table])
+    clock = registry.build("schedules", recipe["schedule"])  # which may find a field from the others
+    found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
+    tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
+    tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
+    tables["train"] = _defaults(Train) | recipe["train"]
+    return recipe.with_tables(**tables)
+
+
+def training(recipe: Recipe) -> Train:
+    """The [train] table; raises Refused for unknown or missing fields and values that make no sense."""
+    values = registry.check(Train, recipe["train"], owner="train")
+    if "steps" not in values:
+        raise Refused("train needs steps: how many optimiser steps to take")
+    return Train(**values)
+
+
+def process(recipe: Recipe, codec: Codec | None = None) -> Process:
+    """The [process] table (Gaussian if there is none) on the recipe's schedule; codec: knows the data's vocabulary."""
+    return process_tables.process(
+        recipe["process"], registry.build("schedules", recipe["schedule"]), codec, recipe.arrays
+    )
+
+
+def objective(recipe: Recipe) -> Any:
+    """The [objective] table; a field that is a component itself is a name or a table."""
+    return registry.nested("objectives", recipe["objective"])
+
+
+def predictor(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec | None = None,
+    told: Mapping[str, Condition] | None = None,
+) -> Predictor | TokenPredictor | ColumnPredictor:
+    """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
+
+    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
+    with their shapes. Raises Refused if the network cannot be built so, or is too large for this machine's memory.
+    """
+    process_tables.check(recipe.tables)
+    blueprint(recipe, shape, classes, codec, told=told)
+    dynamics: Any = process(recipe, codec)
+    network = _network(recipe, shape, classes, dynamics, told or {})
+    if recipe["parameterization"]:
+        parameterization = registry.build("parameterizations", recipe["parameterization"])
+        if codec is not None and codec.mixed:
+            return ColumnPredictor(network, dynamics, parameterization, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
+        if size := denoiser_settings(recipe).embedding:
+            return EmbeddingPredictor(network, dynamics, parameterization, int(getattr(codec, "vocabulary", 0)), size)
+        return Predictor(network, dynamics, parameterization, denoiser_settings(recipe).variance)
+    return TokenPredictor(network, dynamics, getattr(codec, "vocabulary", None), denoiser_settings(recipe).output)
+
+
+def classifier(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec | None = None,
+    told: Mapping[str, Condition] | None = None,
+) -> NoisyClassifier:
+    """The network with its first weights as what tells the classes of noisy samples; as `predictor` for the rest."""
+    blueprint(recipe, shape, classes, codec, told=told)
+    dynamics: Any = process(recipe, codec)
+    network = _network(recipe, shape, classes, dynamics, told or {})
+    return NoisyClassifier(network, dynamics, registry.build("parameterizations", recipe["parameterization"]))
+
+
+def blueprint(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec | None = None,
+    tensors: int = plans.TENSORS,
+    size: int | None = None,
+    told: Mapping[str, Condition] | None = None,
+) -> dict[str, Tensor]:
+    """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
+
+    Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
+    """
+    what = f"network {str(recipe['network'].get('name'))!r}"
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), told or {})
+    network = plans.blueprint(build, what, tensors, size)
+    found = {f"network.{name}": tensor for name, tensor in network.items()}
+    if embedding := denoiser_settings(recipe).embedding:
+        found["table"] = torch.empty(
+            int(getattr(codec, "vocabulary", 0)), embedding, dtype=torch.float32, device="meta"
+        )
+    return found
+
+
+def _network(
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: int,
+    dynamics: Process,
+    told: Mapping[str, Condition] = MappingProxyType({}),
+) -> nn.Module:
+    refuse_deaf(recipe, told, shape)
+    shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
+    vocabulary = 0 if recipe["parameterization"] else int(getattr(dynamics, "vocabulary", 0))  # values have none
+    given: dict[str, Any] = {
+        "channels": shape[0],
+        "classes": classes,
+        "shape": shape,
+        "size": shape[-1],
+        "features": shape[0],
+        "dimensions": len(shape) - 1,
+        "vocabulary": vocabulary,
+        "vocabularies": tuple(column.vocabulary for column in getattr(dynamics, "categories", ())),
+        "noise_levels": dynamics.schedule.steps,
+        "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
+    }
+    name = str(recipe["network"].get("name"))
+    if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):
+        raise Refused(f"network {name!r} is not for rows with categories: take table_mlp")
+    if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
+        takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
+        raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
+    with _single():
+        return registry.build("networks", widened(recipe, shape[0]), **{name: given[name] for name in GIVEN})
+
+
+@contextmanager
+def _single() -> Iterator[None]:
+    """Inside, modules are made in float32, whatever torch's default dtype is."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _known(table: str, fields: Mapping[str, Any]) -> type:
+    """The component's class, once its fields are known to be its own."""
+    if "name" not in fields:
+        raise Refused(f"the table [{table}] needs a name; there are: {', '.join(registry.names(KIND[table]))}")
+    component = registry.get(KIND[table], str(fields["name"]))
+    own = {key: value for key, value in fields.items() if key != "name"}
+    registry.check(component, own, owner=f"{table} {fields['name']!r}")
+    return component
+
+
+def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table with the fields' defaults filled in, those excepted that the data decides."""
+    if "name" not in table:
+        return dict(table)  # a sampler's steps and guidance, the sampler itself being the default
+    defaults = {k: v for k, v in _defaults(registry.get(kind, str(table["name"]))).items() if k not in GIVEN}
+    return {"name": table["name"], **defaults, **table}
+
+
+def _defaults(component: type) -> dict[str, Any]:
+    """A component's fields that have a plain default."""
+    found = {
+        name: p.default for name, p in registry.fields(component).items() if p.default is not inspect.Parameter.empty
+    }
+    return {
+        name: list(v) if isinstance(v, tuple) else v
+        for name, v in found.items()
+        if isinstance(v, str | int | float | bool | tuple)
+    }

@@ -1,0 +1,58 @@
+"""What a recipe's [denoiser] table stands for: what a guess says of its data, and the network that this takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.core.heads.token_outputs import WIDTHS
+from undiffuse.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class DenoiserSettings:
+    """variance: of values, see `Predictor`; all but "none" take a network of twice the data's channels.
+    output: of tokens, what the network gives, see `Classifier`; "logistic" takes a network with the field outputs.
+    embedding: so many numbers stand for each token, which are values then, see `Embedded`; 0: none do.
+    """
+
+    variance: Literal["none", "learned_range", "second_moment"] = "none"
+    output: Literal["probabilities", "subs", "plug_in", "logistic", "ratios"] = "probabilities"
+    embedding: int = 0
+
+
+def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
+    """The [denoiser] table; raises Refused for unknown fields and values, for a variance of tokens, an output of
+    values, and for a network that cannot.
+    """
+    table, network = recipe["denoiser"], str(recipe["network"].get("name"))
+    found = DenoiserSettings(**registry.check(DenoiserSettings, table, owner="denoiser"))
+    wrong, values = ("output", "tokens") if recipe["parameterization"] else ("variance", "values")
+    if wrong in table:
+        raise Refused(f"denoiser.{wrong} says how a guess of {values} is given; this recipe has none: leave it out")
+    if found.embedding < 0 or (found.embedding and found.variance != "none"):
+        raise Refused(
+            f"denoiser.embedding is how many numbers stand for a token, 0 or more, without a variance; not "
+            f"{found.embedding} with variance {found.variance!r}"
+        )
+    for field, needed in (
+        ("out_channels", f"variance = {found.variance!r}" if found.variance != "none" else ""),
+        ("outputs", f"output = {found.output!r}" if found.output in WIDTHS else ""),
+    ):
+        if needed and field not in registry.fields(registry.get("networks", network)):
+            able = [n for n in registry.names("networks") if field in registry.fields(registry.get("networks", n))]
+            raise Refused(
+                f"denoiser.{needed} needs a network with {field}, and {network!r} has none; such are: {', '.join(able)}"
+            )
+    if recipe["sampler"].get("variance") == "learned" and found.variance != "learned_range":
+        raise Refused('sampler.variance = "learned" needs denoiser.variance = "learned_range"')
+    return found
+
+
+def network(recipe: Recipe, channels: int) -> Mapping[str, Any]:
+    """The [network] table for data of so many channels, with as many numbers out as the [denoiser] table takes."""
+    found = denoiser_settings(recipe)
+    wide = {"out_channels": 2 * channels} if found.variance != "none" else {}
+    few = {"outputs": WIDTHS[found.output]} if found.output in WIDTHS else {}
+    return {**recipe["network"], **wide, **few}

@@ -1,0 +1,1 @@
+"""Pages about runs: training, evaluation and comparison, each one HTML file that needs nothing else."""

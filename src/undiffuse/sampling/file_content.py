@@ -1,0 +1,203 @@
+"""What is inside the files that samples become: pictures, arrays, tables."""
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from undiffuse.core.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from PIL.Image import Image
+
+    from undiffuse.sampling.request import Drawn
+
+SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
+NPZ = "ask for --format npz (the numbers)"
+
+
+def sheet(drawn: "Drawn", like: "Sequence[np.ndarray]" = ()) -> "Image":
+    """The samples as one picture: one class a row under its name where there are classes, each above its caption where
+    texts were told, else about as wide as high.
+
+    Sequences are drawn as lines, tokens as rows of squares, texts as they read, of volumes the middle slice; points as
+    a scatter plot or histograms. like: other samples that are drawn on the same axes.
+    """
+    from undiffuse.pictures import overview, page
+
+    if drawn.texts:
+        return page(drawn.texts)
+    return overview(
+        drawn.x,
+        names=drawn.columns,
+        categories=drawn.categories,
+        labels=drawn.labels,
+        classes=drawn.classes,
+        captions=drawn.captions,
+        like=like,
+    )
+
+
+def picture(drawn: "Drawn", suffix: str = ".png") -> bytes:
+    """The samples as one picture, in the format of the suffix."""
+    from undiffuse.pictures import encoded
+
+    return encoded(sheet(drawn), suffix)
+
+
+def fits_files(shape: tuple[int, ...], dtype: str) -> None:
+    """Raises Refused for samples that are no image files: other shapes, or too many channels for that dtype."""
+    if len(shape) != 3:
+        kind = {1: "points", 2: "sequences", 4: "volumes"}.get(len(shape), "samples of this shape")
+        raise Refused(f"{kind} are no pictures of their own; ask for --format grid (one picture) or {NPZ[8:]}")
+    if shape[0] not in ((1, 3, 4) if dtype == "uint8" else (1,)):
+        raise Refused(f"there are no image files of {shape[0]} channels of {dtype}; {NPZ}")
+
+
+def files(drawn: "Drawn") -> dict[str, bytes]:
+    """A file for each image, nothing lost: .png of 8 bit, or 16 bit grey, and .tif of floats and of signed 16 bit."""
+    import numpy as np
+    from PIL import Image
+
+    digits = max(4, len(str(len(drawn.x) - 1)))
+    signed = drawn.x.dtype == np.int16
+    ending, form = (".tif", "TIFF") if signed or drawn.x.dtype == np.float32 else (".png", "PNG")
+    tags = {"tiffinfo": {SAMPLE_FORMAT: 2}} if signed else {}  # Pillow writes 16 bit without a sign, and the tag
+    found = {}
+    for i, image in enumerate(drawn.x):
+        pixels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+        file = io.BytesIO()
+        Image.fromarray(pixels.view(np.uint16) if signed else pixels).save(file, form, **tags)
+        found[f"{i:0{digits}d}{ending}"] = file.getvalue()
+    return found
+
+
+def array(drawn: "Drawn") -> bytes:
+    """An .npy of the samples alone, which can be trained on: images channels last, all else as it is."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, _channels_last(drawn.x), allow_pickle=False)
+    return file.getvalue()
+
+
+def arrays(drawn: "Drawn") -> bytes:
+    """An .npz that can be trained on: images channels last, all else as it is, and labels."""
+    import numpy as np
+
+    found = {"images" if drawn.is_image else "x": _channels_last(drawn.x)}
+    if drawn.labels is not None:
+        found |= {"labels": drawn.labels, "classes": np.array(drawn.classes)}
+    if drawn.columns:
+        found["columns"] = np.array(drawn.columns)
+    named = zip(drawn.columns, drawn.categories, strict=True) if drawn.categories else ()
+    found |= {f"categories_{column}": np.array(names) for column, names in named if names}
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, seed=np.asarray(drawn.seed), **found)
+    return file.getvalue()
+
+
+def fits_table(shape: tuple[int, ...], dtype: str) -> None:
+    """Raises Refused for samples that are no lines of numbers."""
+    if len(shape) != 1:
+        raise Refused(f"samples of shape {shape} are no lines of a table; {NPZ}")
+
+
+def table(drawn: "Drawn") -> bytes:
+    """A .csv with the data's columns in their order and kind, and the label's where there is one."""
+    from undiffuse.sampling.data_frame import cells, frame
+
+    assert drawn.model is not None, "rows are a model's"
+    labels = None if drawn.labels is None else [drawn.classes[label] for label in drawn.labels]
+    found = cells(drawn.model, frame(drawn.model, drawn.x, labels))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(found.columns)
+    writer.writerows(found.iter_rows())
+    return text.getvalue().encode()
+
+
+def lines(drawn: "Drawn") -> bytes:
+    """The texts, one a line; what breaks a line inside one is a space."""
+    return "".join(" ".join(text.split("\n")) + "\n" for text in drawn.texts).encode()
+
+
+def objects(drawn: "Drawn") -> bytes:
+    """The texts as they are, one object {"text": ...} a line, with the label where there is one."""
+    labels = [{}] * len(drawn.x) if drawn.labels is None else [{drawn.label: drawn.classes[i]} for i in drawn.labels]
+    pairs = zip(drawn.texts, labels, strict=True)
+    return "".join(json.dumps({"text": text, **label}, ensure_ascii=False) + "\n" for text, label in pairs).encode()
+
+
+def text(drawn: "Drawn", most: int = 10) -> str:
+    """The first texts, or token sequences, one a line: digits next to each other where every symbol is one."""
+    if drawn.texts:
+        return "\n".join(drawn.texts[:most])
+    x = drawn.x
+    between = "" if int(x.max()) < 10 else " "
+    return "\n".join(between.join(map(str, row)) for row in x[:most].reshape(min(most, len(x)), -1).tolist())
+
+
+def way(drawn: "Drawn") -> "Image":
+    """The way from noise to samples, left to right; of texts downwards."""
+    from undiffuse.pictures import page, points_strip
+    from undiffuse.pictures import strip as side_by_side
+
+    if drawn.are_points:
+        return points_strip(drawn.frames, drawn.columns, drawn.categories)
+    if drawn.read is not None:
+        told = states(drawn)
+        return page([text for _, text in told], [head for head, _ in told])
+    names = [] if drawn.labels is None else [drawn.classes[label] for label in drawn.labels]
+    told = drawn.captions * len(drawn.x) if len(drawn.captions) == 1 else drawn.captions
+    return side_by_side(_pictures(drawn), names=names or told)
+
+
+def strip(drawn: "Drawn", suffix: str = ".png") -> bytes:
+    """The way from noise to samples as one picture, in the format of the suffix."""
+    from undiffuse.pictures import encoded
+
+    return encoded(way(drawn), suffix)
+
+
+def states(drawn: "Drawn", samples: int = 2, most: int = 9) -> list[tuple[str, str]]:
+    """The way of the first texts from noise, in at most so many states each: the number of steps, and how it reads."""
+    assert drawn.read is not None, "only texts are read"
+    last = len(drawn.frames) - 1
+    steps = sorted({round(i * last / (most - 1)) for i in range(most)})
+    return [(str(i), drawn.read(drawn.frames[i][k])) for k in range(min(samples, len(drawn.x))) for i in steps]
+
+
+def gif(drawn: "Drawn") -> bytes:
+    """The way from noise to samples, animated."""
+    from dataclasses import replace
+
+    from undiffuse.pictures import gif as animated
+    from undiffuse.pictures import points_frames
+
+    if drawn.are_points:
+        return animated(list(points_frames(drawn.frames, drawn.columns, drawn.categories)))
+    frames = drawn.frames if drawn.x.ndim == 2 else _pictures(drawn)
+    return animated([sheet(replace(drawn, x=frame)) for frame in frames])
+
+
+def _pictures(drawn: "Drawn") -> "np.ndarray":
+    """All states as uint8 pictures of one scale, (steps + 1, n, channels, height, width)."""
+    from undiffuse.pictures import as_images, span_of
+
+    steps, n, *shape = drawn.frames.shape
+    flat = drawn.frames.reshape(steps * n, *shape)
+    span = None if flat.ndim == 2 else span_of(flat)  # tokens have none
+    images = as_images(flat, span)
+    return images.reshape(steps, n, *images.shape[1:])
+
+
+def _channels_last(x: "np.ndarray") -> "np.ndarray":
+    """Images (n, height, width, channels), grey ones without channels; all else as it is."""
+    import numpy as np
+
+    grey = x.ndim == 4 and x.shape[1] == 1
+    return x[:, 0] if grey else np.moveaxis(x, 1, -1) if x.ndim == 4 else x

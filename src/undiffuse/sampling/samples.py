@@ -1,0 +1,160 @@
+"""Samples: a tensor in the data's own units that knows what it is of, and shows it."""
+
+from collections.abc import Sequence
+from html import escape
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.sampling.data_frame import columns, frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from polars import DataFrame
+
+    from undiffuse.models.description import Description
+    from undiffuse.models.run import Saved
+
+SHOWN, ROWS, POINTS = 100, 20, 5000  # of what a notebook shows: pictures; texts and rows; points
+KINDS = {2: "sequences", 3: "images", 4: "volumes"}  # by the axes of one
+
+
+def kind(of: "Description | Saved", axes: int) -> str:
+    """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
+    if axes > 1:
+        return KINDS.get(axes, "samples")
+    if hasattr(of.codec, "text_of"):
+        return "texts"
+    return "rows" if columns(of) or of.codec.mixed else "tokens" if of.codec.tokens else "points"
+
+
+def size(kind: str, shape: tuple[int, ...]) -> str:
+    """How large one of a kind is, in words."""
+    unit = {"rows": " columns", "texts": " tokens", "tokens": " places", "points": " numbers"}.get(kind, "")
+    return " x ".join(map(str, shape)) + unit
+
+
+class Samples(Tensor):
+    """(n, *shape) in the data's own units, dtype and range, with all that a tensor can do; what is made of it by an
+    index or an operation is a plain tensor, and so is what is pickled or saved.
+
+    of: the model that drew them, without its weights. labels: (n,) the number of each one's class, or None; classes:
+    the classes' names. captions: the text that each was told, one where all were told the same; () for none.
+    """
+
+    __torch_function__: Any = torch._C._disabled_torch_function_impl  # what operations give is a plain tensor
+
+    of: "Description"
+    labels: Tensor | None
+    classes: tuple[str, ...]
+    captions: tuple[str, ...]
+
+    @classmethod
+    def made(
+        cls,
+        x: Tensor,
+        of: "Description",
+        labels: Tensor | None = None,
+        classes: Sequence[str] | None = None,
+        captions: Sequence[str] = (),
+    ) -> "Samples":
+        """The tensor x (n, *shape), whose memory is shared, as samples of a model."""
+        found = x.as_subclass(cls)
+        found.of, found.labels = of, labels
+        found.classes, found.captions = tuple(of.classes if classes is None else classes), tuple(captions)
+        return found
+
+    @property
+    def kind(self) -> str:
+        """What one of them is, in the plural: images, rows, texts ..."""
+        return kind(self.of, self.ndim - 1)
+
+    def frame(self) -> "DataFrame":
+        """A table's rows, or points, as a polars data frame: columns and categories by name, the label where it was
+        asked for. Raises Refused for all others.
+        """
+        if self.kind not in ("rows", "points"):
+            raise self._none("table")
+        return frame(self.of, self.numpy(), self._named())
+
+    def to_pandas(self) -> Any:
+        """`frame` as a pandas data frame; raises Refused where pandas is not installed."""
+        found = self.frame()
+        try:
+            for name in ("pandas", "pyarrow"):  # polars goes from one to the other through pyarrow
+                import_module(name)
+        except ImportError as error:
+            raise Refused("a pandas data frame needs pandas: pip install pandas pyarrow") from error
+        return found.to_pandas()
+
+    def text(self) -> list[str]:
+        """The samples of a run of text as they read; raises Refused for all others."""
+        if self.kind != "texts":
+            raise self._none("text")
+        codec: Any = self.of.codec
+        return [codec.text_of(row) for row in self.numpy()]
+
+    def images(self) -> "list[Image]":
+        """Each image as a picture of PIL, of 8 bit, or 16 where the data are grey ones of 16; floats from black at 0 to
+        white at 1, or over all that they reach. Raises Refused for all others.
+        """
+        if self.kind != "images":
+            raise self._none("images")
+        from PIL import Image
+
+        from undiffuse.pictures import picture, to_uint8
+
+        x = self.numpy()
+        if x.dtype == np.uint16 and x.shape[1] == 1:
+            return [Image.fromarray(each[0]) for each in x]
+        return [picture(each) for each in to_uint8(x)]
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        """What they are, how many, of which shape and dtype, and the range of their values."""
+        which = self.kind if len(self) != 1 else self.kind.removesuffix("s")
+        said = [f"{len(self)} {which}", size(self.kind, tuple(self.shape[1:])), str(self.dtype).removeprefix("torch.")]
+        if self.numel() and self.kind not in ("rows", "texts"):
+            x = self.numpy()
+            low, high = (x.min(), x.max()) if x.dtype.kind != "f" else (np.nanmin(x), np.nanmax(x))
+            said.append(f"{low:.6g} to {high:.6g}")
+        return ", ".join(said)
+
+    def _repr_html_(self) -> str:
+        """Pictures, a table or texts, with the same line below."""
+        return f"<figure>{self._shown()}<figcaption>{escape(repr(self))}</figcaption></figure>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Samples":
+        return Samples.made(self.detach().clone(), self.of, self.labels, self.classes, self.captions)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A plain tensor: such a file is read where undiffuse is not known."""
+        return self.detach().__reduce_ex__(protocol)
+
+    def _shown(self) -> str:
+        if self.kind == "rows":
+            return self.frame()._repr_html_()
+        if self.kind == "texts":
+            return "".join(f"<pre style='white-space: pre-wrap'>{escape(text)}</pre>" for text in self.text()[:ROWS])
+        from base64 import b64encode
+
+        from undiffuse.pictures import overview, png
+
+        most = POINTS if self.kind == "points" else SHOWN
+        labels = None if self.labels is None else self.labels[:most].tolist()
+        captions = self.captions if len(self.captions) < 2 else self.captions[:most]
+        sheet = overview(self.numpy()[:most], labels=labels, classes=self.classes, captions=captions)
+        data = b64encode(png(sheet)).decode("ascii")
+        return f'<img src="data:image/png;base64,{data}" alt="{escape(repr(self))}">'
+
+    def _named(self) -> list[str] | None:
+        """The name of each one's class."""
+        return None if self.labels is None else [self.classes[label] for label in self.labels.tolist()]
+
+    def _none(self, what: str) -> Refused:
+        ways = {"images": "images()", "rows": "frame()", "points": "frame()", "texts": "text()"}
+        has = " and ".join(f".{way}" for way in filter(None, [ways.get(self.kind), "numpy()"]))
+        return Refused(f"{self.kind} are no {what}: of these there is {has}")

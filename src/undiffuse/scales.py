@@ -1,3 +1,0 @@
-"""The public face of core/scales."""
-
-from undiffuse.core.scales import *  # noqa: F403

@@ -1,0 +1,1 @@
+"""Files of a run: tensors, strict JSON, and writing that is whole or absent; reading runs no code."""

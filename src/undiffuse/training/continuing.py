@@ -1,0 +1,108 @@
+"""What keeps one run from overwriting another, and a continued one the same run."""
+
+from pathlib import Path
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.paths import absolute, located
+from undiffuse.models import run
+from undiffuse.models.run import FILE
+from undiffuse.progress import LOGGER
+from undiffuse.recipes import build
+from undiffuse.recipes import recipe as recipes
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Train
+from undiffuse.storage.files import discard
+from undiffuse.training import checkpoint, run_lock
+from undiffuse.training.rate import rate
+
+FREE = (  # what may change between a run and its continuation
+    "train.steps",
+    "train.accumulate",
+    "train.checkpoint_every",
+    "train.preview_every",
+    "train.validate_every",
+    "train.keep",
+    "train.precision",
+    "data.path",
+    "data.origin",
+    "data.skip_broken",
+)
+
+
+MADE = ("metrics.jsonl", "tensorboard", "previews", "ema", "training.html")  # of a run that came to no checkpoint
+JUMP = 1.5  # times as high as where the run stopped, and the learning rate is said to jump
+
+
+def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Raises Refused where a run would overwrite another, or what is no run, or would go on and not be the same."""
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder} is a file; choose a folder with --out")
+    holds = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if not holds or _failed(folder):
+        return
+    if not (folder / recipes.FILE).exists():
+        raise Refused(f"{folder} is not empty, and holds no run: choose another folder with --out")
+    if not resume:
+        raise Refused(f"{folder} already holds a run: continue it with --resume, or choose another folder with --out")
+    changed = _before(folder).difference(recipe, but=FREE)
+    if changed:
+        field, was, now = changed
+        raise Refused(
+            f"{folder} was trained with {field} = {was!r}, and this is {field} = {now!r}: "
+            f"on --resume only these may change: {', '.join(FREE)}"
+        )
+    steps, reached = build.training(recipe).steps, _reached(folder)
+    if steps < reached:
+        raise Refused(f"{folder} has come to step {reached}: train.steps may be raised, not lowered to {steps}")
+
+
+def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
+    """Raises Refused where a run would go on with other classes than those that it knows."""
+    known = run.classes(folder)
+    if known is not None and known != classes:
+        gone, new = ([name for name in one if name not in other] for one, other in ((known, classes), (classes, known)))
+        found = [f"without {', '.join(gone[:5])}"] * bool(gone) + [f"with {', '.join(new[:5])}"] * bool(new)
+        raise Refused(
+            f"{folder} was trained on the classes {', '.join(known[:12])}, and the data are now "
+            f"{' and '.join(found) or 'in another order'}: a run goes on with the same classes"
+        )
+
+
+def announce(folder: Path, settings: Train, resume: bool) -> bool:
+    """Whether there is a run to go on with; says so where one was asked for in vain, and where its rate will jump."""
+    reached = _reached(folder)
+    if not reached:
+        if resume:
+            LOGGER.warning("%s has no checkpoint to go on from: the training starts at step 0", folder)
+        return False
+    before = build.training(_before(folder))
+    was, now = rate(before, reached), rate(settings, reached + 1)
+    if settings.steps != before.steps and now > JUMP * was:
+        LOGGER.warning(
+            "with train.steps = %d in place of %d the cosine decay is stretched: the learning rate jumps from %.3g at "
+            "step %d to %.3g",
+            *(settings.steps, before.steps, was, reached, now),
+        )
+    return True
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run left that came to no checkpoint."""
+    for name in MADE:
+        discard(folder / name)
+
+
+def _failed(folder: Path) -> bool:
+    """Whether all that the folder holds is a run that ended before its first checkpoint."""
+    begun = (folder / recipes.FILE).exists() and (folder / run_lock.FILE).exists()
+    return begun and checkpoint.newest(folder) is None and not (folder / FILE).exists()
+
+
+def _before(folder: Path) -> Recipe:
+    return absolute(located(build.resolve(Recipe.find(folder))))
+
+
+def _reached(folder: Path) -> int:
+    """The step of the newest checkpoint, 0 without one."""
+    newest = checkpoint.newest(folder)
+    return int(newest.name) if newest else 0

@@ -1,0 +1,280 @@
+"""A training run, prepared: recipe, data, codec and network, checked and put together."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undiffuse.codecs.codec import Codec, fitted
+from undiffuse.conditions import declared
+from undiffuse.core import registry
+from undiffuse.core.arguments import shown
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.derived_conditions import of_recipe
+from undiffuse.data.paths import absolute, located
+from undiffuse.likelihood.terms import prior
+from undiffuse.models import run
+from undiffuse.models.classifier import LabelModel
+from undiffuse.models.diffusion import Model
+from undiffuse.recipes import build
+from undiffuse.recipes.arrays import named, with_arrays
+from undiffuse.recipes.classifier_recipe import is_classifier
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition, Train
+from undiffuse.reports import training_page
+from undiffuse.sampling.data_frame import TABLE
+from undiffuse.storage.files import own
+from undiffuse.training.batches import Batches
+from undiffuse.training.continuing import announce, clear, refuse, refuse_classes
+from undiffuse.training.distributed import accelerator
+from undiffuse.training.loop import Training
+from undiffuse.training.previews import preview, validate
+from undiffuse.training.run_lock import abandon, run_lock
+
+RUNS = Path("runs")
+MUCH = 1 / 8  # of the signal, in deviations of the noise that sampling starts from, by which a mean may be off
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """What a recipe trains. build: the module with its first weights. made: what holds it then. show: for previews,
+    of what draws samples.
+    """
+
+    build: Callable[..., nn.Module]
+    made: type[Model] | type[LabelModel]
+    show: Callable[..., None] | None = None
+
+
+SAMPLES, LABELS = RunKind(build.predictor, Model, preview), RunKind(build.classifier, LabelModel)
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+) -> Training[Any]:
+    """Prepare a training run; iterate over what is returned, or call its `run()`, which gives a `Model`, or of a
+    classifier's recipe a `LabelModel`.
+
+    recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>; what
+    a run left there that came to no checkpoint is removed.
+    overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint, or start where there is no
+    run; only FREE may differ then, and the data must be the same. The run folder is this process's alone until the run
+    ends.
+    Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
+    """
+    if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
+        raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
+    if not isinstance(out, str | Path | None):
+        raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
+    chosen = Recipe.find(recipe).override(overrides)
+    inside = isinstance(recipe, str | Path) and Path(recipe).is_dir()
+    folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
+    chosen = _with_files(chosen, folder, resume)
+    settings, kind = build.check(chosen), LABELS if is_classifier(chosen) else SAMPLES
+    resolved = absolute(located(build.resolve(chosen)))
+    refuse(folder, resolved, resume)
+    learned, held_out = data(chosen)
+    conditions = declared.fitted(build.conditions(chosen), learned.conditions, learned.name)
+    codec = _codec(chosen, learned)
+    batches = Batches.of(
+        learned.x,
+        declared.tensors(conditions, learned.conditions),
+        codec,
+        settings.batch,
+        settings.seed,
+        drop=_rates(conditions),
+        flip=settings.flip,
+        images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
+    )
+    x_0, cond = batches.at(0, slice(2))
+    shape = tuple(x_0.shape[1:])
+    classes = learned.classes if "label" in conditions else ()
+    if resume:
+        refuse_classes(folder, classes)
+    module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
+    if kind is SAMPLES:
+        _warn_left(module.process, x_0[:1], hasattr(module.process, "vocabulary") or codec.mixed)
+    objective = build.objective(chosen)
+    described = learned.describe()
+    facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
+    make = partial(
+        _result,
+        kind.made,
+        codec=codec,
+        shape=shape,
+        recipe=resolved,
+        classes=classes,
+        conditions=conditions,
+        facts=facts,
+    )
+    check = None
+    if held_out is not None:
+        beside = declared.tensors(conditions, held_out.conditions)
+        unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
+        check = partial(validate, objective, unseen)
+    show = partial(kind.show, folder, settings.previews, learned) if kind.show else None
+    page = partial(training_page.write, folder)
+    kept = {"validate": check, "preview": show, "page": page, "stamp": described["digest"]}
+    workers = accelerator()
+    own(folder)
+    lock = run_lock(folder) if workers.is_main_process else None
+    try:
+        refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
+        going = announce(folder, settings, resume)
+        training = Training(module, objective, batches, settings, make, folder=folder, lock=lock, **kept)
+        if settings.compile:
+            module.network.compile()  # alone: what stands around it checks its arguments in Python
+        if resume:
+            training.resume()
+        workers.wait_for_everyone()  # every process has seen the folder as it was
+        if lock:
+            if not going:
+                clear(folder)
+            resolved.save(folder)
+    except BaseException:
+        if lock:
+            abandon(folder, lock)
+        raise
+    return training
+
+
+def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
+    loaded = of_recipe(recipe)
+    for remark in loaded.notes.get("remarks", ()):
+        logging.getLogger("undiffuse").warning("%s: %s", loaded.name, remark)
+    share = build.training(recipe).held_out
+    if not share:
+        return loaded, None
+    learned, held_out = loaded.split(share)
+    if learned.labels is not None and len(np.unique(learned.labels)) < len(learned.classes):
+        raise Refused(
+            f"{loaded.name} has {len(loaded)} items of {len(loaded.classes)} classes: without those that are held out "
+            "a class has none to learn from; --set train.held_out=0 trains on all of them"
+        )
+    return learned, held_out
+
+
+def _with_files(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
+    """The recipe with what its files hold; of a run that goes on as the run keeps it, wherever the files are now."""
+    if not named(recipe["process"]):
+        return recipe
+    return with_arrays(replace(recipe, arrays=run.arrays(folder) if resume else {}))
+
+
+def _codec(recipe: Recipe, learned: Dataset) -> Codec:
+    """The recipe's codec, fitted; raises Refused for tokens, and for rows with categories, with a codec for values."""
+    name = str(recipe["codec"]["name"])
+    if learned.vocabulary and "vocabulary" not in registry.fields(registry.get("codecs", name)):
+        raise Refused(
+            f"the data {learned.name!r} are tokens of {learned.vocabulary} symbols, and codec {name!r} is for values: "
+            "add --set codec.name=tokens process.name=categorical"
+        )
+    if learned.categories and "categories" not in registry.fields(registry.get("codecs", name)):
+        holes = learned.notes.get(TABLE, {}).get("holes", {})
+        words = [column for column, names in zip(learned.columns, learned.categories, strict=True) if names]
+        if set(words) == set(holes.values()):
+            raise Refused(
+                f"in the data {learned.name!r} numbers are missing ({', '.join(list(holes)[:5])}), and codec {name!r} "
+                "is for numbers alone: fill them with --set data.missing=impute, or take the recipe table-mixed, whose "
+                "samples have missing ones, too"
+            )
+        raise Refused(
+            f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
+            "take the recipe table-mixed, as undiffuse train table-mixed --data DATA"
+        )
+    known: dict[str, Any] = {}
+    if learned.vocabulary:  # a recipe may have symbols that no item of today holds
+        known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}
+    known |= {"categories": learned.categories} if learned.categories else {}
+    codec: Any = fitted(recipe["codec"], learned.x, **known)
+    deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
+    if hasattr(codec, "low") and deep and not {"low", "high"} & set(recipe["codec"]):
+        logging.getLogger("undiffuse").warning(
+            "%s: whole numbers from %g to %g in %s: this range becomes -1 to 1, and samples stay in it; "
+            "--set codec.low=%g codec.high=%g takes all that %s holds",
+            *(learned.name, codec.low, codec.high, codec.dtype),
+            *(np.iinfo(codec.dtype).min, np.iinfo(codec.dtype).max, codec.dtype),
+        )
+    return codec
+
+
+def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
+    """How often the conditions are hidden: one number where there is one condition, else one by each name."""
+    rates = {name: condition.drop for name, condition in conditions.items()}
+    return rates if len(rates) > 1 else next(iter(rates.values()), 0.0)
+
+
+def _module(
+    kind: RunKind,
+    recipe: Recipe,
+    settings: Train,
+    shape: tuple[int, ...],
+    classes: int,
+    codec: Codec,
+    conditions: Mapping[str, Condition],
+    x_0: Tensor,
+    cond: Mapping[str, Any],
+) -> Any:
+    """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        module = kind.build(recipe, shape, classes, codec, conditions)
+        try:
+            with torch.no_grad():
+                build.objective(recipe)(module, x_0, Random(settings.seed), cond)
+        except RuntimeError as error:
+            if not x_0.is_floating_point() and "floating point" in str(error):
+                name = recipe["objective"]["name"]
+                raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
+            raise Refused(
+                f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+    return module
+
+
+def _warn_left(process: Any, x_0: Tensor, tokens: bool) -> None:
+    """Says where so much is left at t = 1 that noise is no start: where the bound of tokens will be infinite, since the
+    prior cannot draw it, and where samples will miss much of the data's mean and spread.
+    """
+    end, warn = torch.ones((), dtype=torch.float64), logging.getLogger("undiffuse").warning
+    share = float(process.schedule.alpha(end) / process.schedule.prior_std(end))
+    try:
+        if tokens:
+            prior(process, x_0, end)
+    except Refused:
+        other = "schedule.name=flow" if hasattr(process, "split") else "schedule.name=log_linear schedule.floor=0"
+        warn(
+            "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
+            "at t = 1, which the prior never draws; --set %s leaves none",
+            float(process.schedule.alpha(end)),
+            "schedule.floor=0" if hasattr(process.schedule, "floor") else other,
+        )
+    else:
+        if share > MUCH:
+            steps = process.schedule.steps
+            other = f"schedule.name=cosine schedule.steps={steps or 1000}"
+            warn(
+                "samples of this model will miss some of the data's mean and spread: %.3g of the signal is left at "
+                "t = 1, where sampling starts from noise alone; --set %s leaves next to none",
+                share,
+                "schedule.sigma_max=50" if hasattr(process.schedule, "sigma_max") else other,
+            )
+
+
+def _result(made: Any, module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Any:
+    """The Model or LabelModel that a module is after so many steps."""
+    return made(module, facts={"step": step, **facts}, **fixed)
