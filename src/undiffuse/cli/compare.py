@@ -62,10 +62,10 @@ def compare(
     for name in compare_page.FILES:
         output_paths.writable(out / name)
     how = judge(features, metrics, resize, cache)
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    given = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
-    wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
+    wish = SampleRequest(seed, sampler, settings or (), steps, steering, conditions=given, classifier=leads, form=by)
     found = compare_runs(runs, against, n, wish, precision, context.meta[TYPED], progress, how, data)
     before = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = compare_page.save(found, out)

@@ -94,8 +94,8 @@ def edit(
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
         steering = (guidance, interval, rescale, threshold, temperature, top_k, top_p)
-        told = options.told(condition, label=label, map=map_, vector=vector)
-        _phrase(run, text, n, out, steering, told, only=only, seed=seed, sampler=sampler, steps=steps)
+        conditions = options.conditions(condition, label=label, map=map_, vector=vector)
+        _phrase(run, text, n, out, steering, conditions, only=only, seed=seed, sampler=sampler, steps=steps)
         return
     if only is not None:
         raise Refused("--only is for a --text with blanks: it says what may stand in them")
@@ -104,20 +104,20 @@ def edit(
     task = tasks[0]
     if (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
-    from undiffuse.conditions.words import understood
+    from undiffuse.conditions.given import from_words
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.models.diffusion import load
-    from undiffuse.sampling.conditions import resolve_guidance
+    from undiffuse.sampling.guidance import resolve_guidance
     from undiffuse.sampling.request import dtype
     from undiffuse.sampling.steering import Steering
     from undiffuse.storage import output_paths
 
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-    told = options.told(condition, label=label, text=text, map=map_, vector=vector)
+    conditions = options.conditions(condition, label=label, text=text, map=map_, vector=vector)
     usual = ".gif" if task == "between" else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = load(run, precision="float32")  # half precision would spoil the gradients
-    given = understood(model, told)
+    given = from_words(model.conditions, conditions)
     with progress("editing", "step") as advance:
         how = {"seed": seed, "sampler": sampler, "steps": steps, "progress": advance, **vars(steering)}
         how |= given
@@ -141,11 +141,11 @@ def _phrase(
     n: int,
     out: Path | None,
     steering: tuple[Any, ...],
-    told: list[tuple[str, str]],
+    conditions: list[tuple[str, str]],
     **how: Any,
 ) -> None:
     """Fill in a text, print the answers, and write them where that was asked for."""
-    from undiffuse.conditions.words import understood
+    from undiffuse.conditions.given import from_words
     from undiffuse.editing.phrase import phrase
     from undiffuse.models.diffusion import load
     from undiffuse.sampling.steering import Steering
@@ -154,7 +154,7 @@ def _phrase(
     target = None if out is None else output_paths.file(out, run, "edited.txt")
     model = load(run)
     with progress("editing", "step") as advance:
-        how |= {"progress": advance, **vars(Steering.read(*steering)), **understood(model, told)}
+        how |= {"progress": advance, **vars(Steering.read(*steering)), **from_words(model.conditions, conditions)}
         answers = phrase(model, text, n, **how)
     if target != output_paths.STDOUT:
         print("\n".join(answers))

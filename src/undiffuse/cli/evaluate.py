@@ -90,10 +90,10 @@ def evaluate(
     from undiffuse.sampling.request import SampleRequest
     from undiffuse.sampling.steering import Steering
 
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    given = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
-    wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
+    wish = SampleRequest(seed, sampler, settings or (), steps, steering, conditions=given, classifier=leads, form=by)
     return _run(what, against, data, n, wish, precision, out or what, command, how)
 
 

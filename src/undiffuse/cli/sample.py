@@ -90,12 +90,12 @@ def sample(
     if out is not None:
         writer.place(out, run)
     which = options.indices(indices, n)
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    conditions = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     model = load(run, precision=precision)
     leads = options.classifier(classifier)
-    wish = SampleRequest(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
-    wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr, indices=which)
+    wish = SampleRequest(seed, sampler, settings or (), steps, steering, label, batch, conditions, form=by)
+    wish = replace(wish, classifier=leads, control=control or (), control_weight=control_weight, mbr=mbr, indices=which)
     tokens = has_tokens(model)
     reads = reader(model.codec) is not None
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, reads)

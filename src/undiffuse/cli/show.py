@@ -30,7 +30,7 @@ def _run(path: Path) -> Any:
     """Print what the run has come to; returns its recipe."""
     from rich.table import Table
 
-    from undiffuse.conditions.words import needs
+    from undiffuse.conditions.declared import summaries
     from undiffuse.evaluation import wording
     from undiffuse.evaluation.record import evaluation, history
     from undiffuse.models.classifier import load_classifier
@@ -47,7 +47,7 @@ def _run(path: Path) -> Any:
     )
     if classifies:
         table.add_row("tells", "the class of noisy samples, for --classifier")
-    for i, line in enumerate([] if classifies else needs(model)):
+    for i, line in enumerate([] if classifies else summaries(model.conditions)):
         table.add_row("" if i else "conditions", line)
     table.add_row("parameters", count(facts["parameters"]))
     for name in ("step", "seed"):

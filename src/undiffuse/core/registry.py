@@ -35,6 +35,7 @@ KINDS = {
     "networks": Kind(("networks",), "", "Network"),
     "objectives": Kind(("objectives",), "", "Objective"),
     "codecs": Kind(("codecs",), "codecs.codec:Codec", "Codec"),
+    "conditions": Kind(("conditions",), "conditions.condition_kind:ConditionKind", "Condition"),
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "evaluation.features.features:Features", "Features"),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from undiffuse.conditions.given import requested
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
@@ -15,7 +16,7 @@ from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.models.diffusion import Model
 from undiffuse.sampling import items
-from undiffuse.sampling.conditions import guide, requested
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, plan, shown
 from undiffuse.sampling.steering import NAMES, Steering
 
@@ -61,7 +62,7 @@ class Session:
             raise Refused(f"{what} for models of {of}; this one is of {kind}")
         chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
         steering = Steering(**{name: how.pop(name) for name in NAMES if name in how})
-        given = requested(model, n, how)
+        given = requested(model.conditions, n, how, model.device)
         denoiser = guide(model, steering, given)
         return cls(model, n, denoiser, chosen, given, seed, progress)
 

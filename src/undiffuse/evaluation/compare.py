@@ -18,7 +18,7 @@ from undiffuse.evaluation.evaluate import (
     refuse_few,
     sampling,
     silent,
-    told,
+    with_examples,
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
@@ -142,7 +142,7 @@ def compare(
     runs = []
     for name, path, model in zip(names, paths, models, strict=True):
         with bar(f"sampling {name}", "step") as advance:
-            drawn = draw(model, n, told(model, real, wish, n), advance)
+            drawn = draw(model, n, with_examples(model, real, wish, n), advance)
         with bar(f"judging {name}", "metric") as advance:
             judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
         scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None

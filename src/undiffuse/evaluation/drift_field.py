@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from undiffuse.conditions.given import requested
+from undiffuse.conditions.label import LABEL
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.models.diffusion import Model
 from undiffuse.pictures import extent_of, field_strip
-from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.plan import Plan
-from undiffuse.sampling.request import LABEL, Drawn
+from undiffuse.sampling.request import Drawn
 
 FILE = "process.png"
 SHARES, ARROWS = (1.0, 0.5, 0.2, 0.08, 0.03, 0.0), 15  # of noise at the moments shown, and arrows a side
@@ -86,7 +87,7 @@ def _needed(model: Model, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
     some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
-    return requested(model, n, some) if needed else {}
+    return requested(model.conditions, n, some, model.device) if needed else {}
 
 
 def _drift(model: Model, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:

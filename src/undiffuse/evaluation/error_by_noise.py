@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.conditions.declared import known
+from undiffuse.conditions.from_data import known
 from undiffuse.core.random import Random
 from undiffuse.models.diffusion import Model
 from undiffuse.sampling.plan import at_once

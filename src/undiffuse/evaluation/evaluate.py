@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from undiffuse import __version__, pictures
-from undiffuse.conditions.declared import examples
+from undiffuse.conditions.from_data import examples
 from undiffuse.core.errors import Refused
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.evaluation import nearest_items, nll, sources, text_bits, wording
@@ -141,9 +141,9 @@ def evaluate_run(
     refuse_few(model, real, which, n)
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
-        drawn = draw(model, n, told(model, real, wish, n), advance)
+        drawn = draw(model, n, with_examples(model, real, wish, n), advance)
         few = min(n, POINTS if drawn.are_points else SHOWN)
-        path = unroll(model, few, told(model, real, wish, few))
+        path = unroll(model, few, with_examples(model, real, wish, few))
     with bar("judging", "metric") as advance:
         judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
     looked_at = TEXTS if real.train.spelling else ITEMS
@@ -176,7 +176,7 @@ def likelihood(scores: Scores, real: Real) -> dict[str, Any]:
     return found
 
 
-def told(model: Model, real: Real, wish: SampleRequest, n: int) -> SampleRequest:
+def with_examples(model: Model, real: Real, wish: SampleRequest, n: int) -> SampleRequest:
     """The wish with the conditions of n held-out items, in turn; classes take their turn by themselves."""
     return replace(wish, given={**examples(model.conditions, real.held_out.conditions, n), **wish.given})
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
+from undiffuse.conditions.given import requested
+from undiffuse.conditions.label import LABEL
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
@@ -18,10 +20,10 @@ from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.models.diffusion import Model
-from undiffuse.sampling.conditions import requested, spread
+from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
-from undiffuse.sampling.request import LABEL, Advance
+from undiffuse.sampling.request import Advance
 
 OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
@@ -30,7 +32,7 @@ MOST = 512  # items at once
 ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
 TOKENS, ROWS = 2**16, 1000  # and of tables with categories so many rows
 
-Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is told (done, total)
+Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is called with (done, total)
 
 
 def score(
@@ -39,7 +41,7 @@ def score(
     *,
     bound: bool = False,
     given: bool | Sequence[str] = False,
-    told: Mapping[str, Any] = MappingProxyType({}),
+    conditions: Mapping[str, Any] = MappingProxyType({}),
     tolerance: float = 1e-4,
     probes: int = 1,
     draws: int = 1,
@@ -50,7 +52,7 @@ def score(
 ) -> Scores:
     """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
     categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
-    told: conditions that are the same for all items, as `Model.sample` takes them. probes: random directions of the
+    conditions: those that are the same for all items, as `Model.sample` takes them. probes: random directions of the
     trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
     prediction without signal at 1.
 
@@ -60,7 +62,7 @@ def score(
     if data.shape != model.shape:
         raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
     alike(data.x.dtype, model.codec, data.name)
-    cond, named = _condition(model, data, given, told)
+    cond, named = _condition(model, data, given, conditions)
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
@@ -132,14 +134,18 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 
 
 def _condition(
-    model: Model, data: Dataset, given: bool | Sequence[str], told: Mapping[str, Any]
+    model: Model, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
-    """What the denoiser is told about each item, and in words."""
+    """The conditions of each item, as the denoiser takes them, and their names."""
     if given is True and not model.conditions:
         raise Refused("the run was trained without conditions: there is nothing to be given")
     if isinstance(given, bool):
-        names = [name for name, condition in model.conditions.items() if name in data.conditions or condition.of]
-        names = [name for name in names if given and name not in told]
+        names = [
+            name
+            for name, condition in model.conditions.items()
+            if name in data.conditions or condition.derivation(name)
+        ]
+        names = [name for name in names if given and name not in conditions]
         if given and not names:
             raise Refused(f"{data.name} has none of the run's conditions: {', '.join(model.conditions)}")
     else:
@@ -147,17 +153,18 @@ def _condition(
     for name in names:
         if name not in model.conditions:
             raise unknown("the run's conditions", name, model.conditions)
-        if name in told:
+        if name in conditions:
             raise Refused(f"{name!r} is given twice")
     data = derived(data, {name: model.conditions[name] for name in names if name not in data.conditions})
     own = {name: _own(model, data, name) for name in names}
     for name, condition in model.conditions.items():
-        if condition.drop == 0 and name not in own and told.get(name) is None:
+        if condition.drop == 0 and name not in own and conditions.get(name) is None:
             raise Refused(
                 f"the run needs {name!r} (conditions.{name}.drop = 0): score data that have one with --given {name}, "
                 f"or give one to all items with --condition {name}=VALUE"
             )
-    return requested(model, len(data), {**told, **own}), " and ".join([*own, *told])
+    cond = requested(model.conditions, len(data), {**conditions, **own}, model.device)
+    return cond, " and ".join([*own, *conditions])
 
 
 def _bins(codec: Any, encoded: Tensor) -> Bins:
@@ -183,7 +190,7 @@ def _own(model: Model, data: Dataset, name: str) -> Any:
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
     if name not in data.conditions:
         raise Refused(f"{data.name} has no {name!r}; its conditions: {', '.join(data.conditions) or 'none'}")
-    return [data.classes[label] for label in data.conditions[LABEL]] if name == LABEL else data.conditions[name]
+    return model.conditions[name].from_items(data.conditions[name], data.classes)
 
 
 def _decoder(model: Model, x: np.ndarray) -> Decoder | None:

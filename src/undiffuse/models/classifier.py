@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import devices
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.models.description import Description
 from undiffuse.models.run import Saved, opened
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,8 +28,7 @@ class LabelModel(Saved):
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
-    classes: tuple[str, ...] = ()
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import declared
+from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.optimal_variance import OptimalVariance
-from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
-KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
+KNOWN = {"format", "shape", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,15 @@ class Description:
 
     recipe: Recipe
     shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    conditions: dict[str, Condition]
+    conditions: dict[str, ConditionKind]
     codec: Codec
     facts: dict[str, Any]
     variance: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels."""
+        return classes_of(self.conditions)
 
     @classmethod
     def of(cls, about: Mapping[str, Any], what: str) -> "Description":
@@ -43,16 +48,15 @@ class Description:
         said = _field(about, "recipe", dict, what)
         tables = _field(said, "tables", dict, what)
         recipe = Recipe.of(_field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what)})
-        told = {"conditions": _field(about, "conditions", dict, what)}
         codec = _field(about, "codec", dict, what)
         if codec.get("dtype", "float32") not in DTYPES:
             raise Refused(
                 f"{what}: its codec decodes to {str(codec['dtype'])[:40]!r}, and data are {', '.join(DTYPES)}"
             )
-        conditions = build.conditions(recipe.with_tables(**told))
+        conditions = declared(_field(about, "conditions", dict, what))
         for name, condition in conditions.items():
-            if condition.kind != "label" and not condition.shape:
-                raise Refused(f"{what} is broken: its condition {name!r} has no shape")
+            if not condition.fitted:
+                raise Refused(f"{what} is broken: its condition {name!r} has no shape and no classes")
         facts = {key: value for key, value in about.items() if key not in KNOWN}
         for key, kind in (("step", int), ("data", dict)):
             if key in facts:
@@ -60,7 +64,6 @@ class Description:
         return cls(
             recipe,
             shape,
-            tuple(_each(about, "classes", str, what)),
             conditions,
             registry.build("codecs", codec),
             facts,

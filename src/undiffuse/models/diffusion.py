@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.given import captions, requested
 from undiffuse.core import arguments, devices
 from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
 from undiffuse.core.errors import Refused
@@ -24,10 +26,9 @@ from undiffuse.models.run import FILE as FILE
 from undiffuse.models.run import SUMMARY as SUMMARY
 from undiffuse.models.run import Saved, opened
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.classifier_guidance import towards
-from undiffuse.sampling.conditions import captions, guide, requested
 from undiffuse.sampling.controls import WEIGHT, Control, controlled
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, shown
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.steering import Steering
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
 class Model(Saved):
     """A trained denoiser with its codec: draws samples in the data's own units.
 
-    shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told,
-    by name.
+    shape: of one encoded sample, channels first. conditions: by name.
     facts: the step, the data's summary, library versions ... in JSON's types.
     variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
     """
@@ -50,8 +50,7 @@ class Model(Saved):
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
-    classes: tuple[str, ...] = ()
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     variance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -202,10 +201,10 @@ class Model(Saved):
         classifier: "LabelModel | None",
         form: str,
     ) -> tuple[Denoiser, Plan, dict[str, Tensor]]:
-        """What to sample with, on which plan, told what."""
+        """What to sample with, on which plan, with which conditions."""
         if classifier is not None:
             return towards(self, classifier, form, steering, chosen, n, cond)
-        given = requested(self, n, cond)
+        given = requested(self.conditions, n, cond, self.device)
         return guide(self, steering, given), chosen, given
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.label import classes_of
 from undiffuse.core import devices
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
@@ -24,7 +26,6 @@ from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.classifier_recipe import is_classifier
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.samples import kind, size
 from undiffuse.storage.blueprint import TENSORS, Unwritten
 from undiffuse.storage.files import finite, fit, write_json, write_tensors
@@ -39,21 +40,25 @@ SUMMARY = "model.json"  # the header again, for people and other programs; never
 class Saved(ABC):
     """Something trained with all that says what it is; written to a run folder and read back by `opened`.
 
-    shape: of one encoded sample, channels first. classes: names of the labels. conditions: of the data that it was
-    trained with, by name. facts: the step, the data's summary, library versions ... in JSON's types.
+    shape: of one encoded sample, channels first. conditions: of the data that it was trained with, by name. facts: the
+    step, the data's summary, library versions ... in JSON's types.
     """
 
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
-    classes: tuple[str, ...]
-    conditions: Mapping[str, Condition]
+    conditions: Mapping[str, ConditionKind]
     facts: Mapping[str, Any]
 
     @property
     @abstractmethod
     def module(self) -> nn.Module:
         """What was trained."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels; () where it has none."""
+        return classes_of(self.conditions)
 
     @property
     def device(self) -> torch.device:
@@ -65,10 +70,10 @@ class Saved(ABC):
         return f"{type(self).__name__} of {', '.join(f'{value}' for value in self._facts().values())}"
 
     def _repr_html_(self) -> str:
-        """The same as a table, with what it is told."""
-        told = {f"told: {name}": condition.kind for name, condition in self.conditions.items()}
+        """The same as a table, with its conditions."""
+        conditions = {f"condition {name}": condition.kind for name, condition in self.conditions.items()}
         listed = {"class names": ", ".join(self.classes[:NAMES]) + " ..." * (len(self.classes) > NAMES)}
-        rows = self._facts() | (listed if self.classes else {}) | told
+        rows = self._facts() | (listed if self.classes else {}) | conditions
         return (
             "<table>"
             + "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
@@ -133,7 +138,6 @@ class Saved(ABC):
         return {
             "format": FORMAT,
             "shape": list(self.shape),
-            "classes": list(self.classes),
             "conditions": {name: condition.described() for name, condition in self.conditions.items()},
             "codec": {"name": self.recipe["codec"]["name"], **asdict(self.codec)},  # pyright: ignore[reportArgumentType]
             "parameters": sum(p.numel() for p in self.module.parameters()),
@@ -170,12 +174,12 @@ def opened(path: Path | str, *, classifier: bool) -> tuple[nn.Module, Descriptio
                 else f"{path} holds a classifier of noisy samples, which draws none: it guides a model, by "
                 f"`undiffuse sample MODEL --classifier {path}`, and `undiffuse evaluate` measures it"
             )
-        classes = len(said.classes) if "label" in said.conditions else 0
+        classes = len(said.classes)
         # a network may have more than it saves, but not much
         most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
         of = (said.recipe, said.shape, classes, said.codec)
         like = {name: tensor for name, tensor in found.like.items() if not name.startswith(PROCESS)}
-        fit(like, build.blueprint(*of, *most, told=said.conditions), what)
+        fit(like, build.blueprint(*of, *most, conditions=said.conditions), what)
         with torch.random.fork_rng(devices=[]), Unwritten():
             make = build.classifier if classifier else build.predictor
             module = make(*of, said.conditions)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.declared import conditions, refuse_deaf
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import declared
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor, TokenPredictor
 from undiffuse.core.errors import Refused
@@ -22,8 +23,9 @@ from undiffuse.core.process.process import Process
 from undiffuse.recipes import classifier_recipe, process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
+from undiffuse.recipes.network_conditions import check_conditions
 from undiffuse.recipes.recipe import KIND, Recipe
-from undiffuse.recipes.settings import Condition, Train
+from undiffuse.recipes.settings import Train
 from undiffuse.sampling.plan import sampling
 from undiffuse.sampling.steering import refuse_unfit
 from undiffuse.storage import blueprint as plans
@@ -41,7 +43,7 @@ def check(recipe: Recipe) -> Train:
     types and values, and for parameterizations that are undefined at the schedule's noisy end.
     """
     settings = training(recipe)
-    told = conditions(recipe)
+    conditions = declared(recipe["conditions"])
     process_tables.check(recipe.tables)
     dynamics = process(recipe)
     if recipe["parameterization"]:
@@ -49,8 +51,8 @@ def check(recipe: Recipe) -> Train:
     registry.build("data", recipe["data"])
     codec, drawing = registry.build("codecs", recipe["codec"]), sampling(recipe)
     _known("network", recipe["network"])
-    refuse_deaf(recipe, told)
-    classifier_recipe.check(recipe, told)
+    check_conditions(str(recipe["network"]["name"]), conditions)
+    classifier_recipe.check(recipe, conditions)
     _check_embedding(recipe)
     process_tables.check_sampler(dynamics, drawing.sampler)
     refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
@@ -94,7 +96,7 @@ def resolve(recipe: Recipe) -> Recipe:
     clock = registry.build("schedules", recipe["schedule"])  # which may find a field from the others
     found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
     tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
-    tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
+    tables["conditions"] = {name: condition.written() for name, condition in declared(recipe["conditions"]).items()}
     tables["train"] = _defaults(Train) | recipe["train"]
     return recipe.with_tables(**tables)
 
@@ -124,17 +126,17 @@ def predictor(
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
-    told: Mapping[str, Condition] | None = None,
+    conditions: Mapping[str, ConditionKind] | None = None,
 ) -> Predictor | TokenPredictor | ColumnPredictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
-    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
+    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. conditions:
     with their shapes. Raises Refused if the network cannot be built so, or is too large for this machine's memory.
     """
     process_tables.check(recipe.tables)
-    blueprint(recipe, shape, classes, codec, told=told)
+    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, told or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {})
     if recipe["parameterization"]:
         parameterization = registry.build("parameterizations", recipe["parameterization"])
         if codec is not None and codec.mixed:
@@ -150,12 +152,12 @@ def classifier(
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
-    told: Mapping[str, Condition] | None = None,
+    conditions: Mapping[str, ConditionKind] | None = None,
 ) -> NoisyClassifier:
     """The network with its first weights as what tells the classes of noisy samples; as `predictor` for the rest."""
-    blueprint(recipe, shape, classes, codec, told=told)
+    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, told or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {})
     return NoisyClassifier(network, dynamics, registry.build("parameterizations", recipe["parameterization"]))
 
 
@@ -166,14 +168,14 @@ def blueprint(
     codec: Codec | None = None,
     tensors: int = plans.TENSORS,
     size: int | None = None,
-    told: Mapping[str, Condition] | None = None,
+    conditions: Mapping[str, ConditionKind] | None = None,
 ) -> dict[str, Tensor]:
     """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
 
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec), told or {})
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {})
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
@@ -188,9 +190,9 @@ def _network(
     shape: tuple[int, ...],
     classes: int,
     dynamics: Process,
-    told: Mapping[str, Condition] = MappingProxyType({}),
+    conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
 ) -> nn.Module:
-    refuse_deaf(recipe, told, shape)
+    check_conditions(str(recipe["network"].get("name")), conditions, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
     vocabulary = 0 if recipe["parameterization"] else int(getattr(dynamics, "vocabulary", 0))  # values have none
     given: dict[str, Any] = {
@@ -203,7 +205,7 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": tuple(column.vocabulary for column in getattr(dynamics, "categories", ())),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
+        "conditions": {key: (c.form, c.shape) for key, c in conditions.items() if not c.counts_classes},
     }
     name = str(recipe["network"].get("name"))
     if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):

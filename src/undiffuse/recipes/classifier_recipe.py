@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.label import LABEL
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 
-LABEL, DATA = "label", "data"  # what a network predicts; its class says so where it is not data
+DATA = "data"  # what a network predicts; its class says so where it is not data
 
 
 def predicts(kind: str, name: str) -> str:
@@ -22,7 +23,7 @@ def is_classifier(recipe: Recipe) -> bool:
     return predicts("networks", str(recipe["network"].get("name"))) == LABEL
 
 
-def check(recipe: Recipe, told: Mapping[str, Condition]) -> None:
+def check(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
     """Raises Refused where network and objective are not both for labels or both for data, and, naming the table, for
     what a classifier cannot have.
     """
@@ -39,11 +40,11 @@ def check(recipe: Recipe, told: Mapping[str, Condition]) -> None:
         return
     if not recipe["parameterization"]:
         raise Refused(f"network {network!r} tells the classes of noisy values, not of tokens")
-    if LABEL not in told:
+    if LABEL not in conditions:
         raise Refused("a classifier learns labels: write [conditions.label]")
-    if told[LABEL].drop:
-        raise Refused(f"a classifier needs every label: conditions.label.drop must be 0, not {told[LABEL].drop:g}")
-    if other := next((name for name in told if name != LABEL), None):
+    if drop := conditions[LABEL].drop:
+        raise Refused(f"a classifier needs every label: conditions.label.drop must be 0, not {drop:g}")
+    if other := next((name for name in conditions if name != LABEL), None):
         raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
     for table, what in (("sampler", "draws no samples"), ("denoiser", "guesses no data")):
         if recipe[table]:

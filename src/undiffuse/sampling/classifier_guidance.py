@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from undiffuse.conditions.given import requested
+from undiffuse.conditions.label import LABEL
 from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
@@ -17,8 +19,7 @@ from undiffuse.core.random import Random
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
 from undiffuse.models.run import Saved
-from undiffuse.recipes.classifier_recipe import LABEL
-from undiffuse.sampling.conditions import guide, numbers, requested
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, sampling
 from undiffuse.sampling.steering import Steering
 
@@ -40,7 +41,7 @@ def towards(
 ) -> tuple[Denoiser, Plan, dict[str, Tensor]]:
     """The denoiser, the sampler on its grid and the conditions by which n samples go where the classifier leads.
 
-    The label is the classifier's, one of its classes, and the model is not told it; other conditions are the model's.
+    The label is the classifier's, one of its classes, and no condition of the model; other conditions are the model's.
     form: "guess" moves the guess (`ClassifierGuidance`), "mean" the mean of the sampler's step (`MeanShift`). The
     weight is steering.guidance, 1 if left out.
     Raises Refused without a label, where model and classifier do not fit together, for steering that a form has not,
@@ -56,8 +57,8 @@ def towards(
         raise Refused("a classifier needs a label: which class to guide to")
     found, log_prob = led(model, steering), classifier.classifier
     weight: Any = found.guidance
-    label = torch.tensor(numbers(cond[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
-    given = requested(model, n, {name: value for name, value in cond.items() if name != LABEL})
+    label = classifier.conditions[LABEL].given(cond[LABEL], n, LABEL).to(model.device)
+    given = requested(model.conditions, n, {name: value for name, value in cond.items() if name != LABEL}, model.device)
     rest = replace(found, guidance=None, interval=None, rescale=None)
     if form == "guess":
         wrap = partial(ClassifierGuidance, classifier=log_prob, weight=weight, interval=found.interval)
@@ -77,7 +78,7 @@ def led(model: "Model", asked: Steering) -> Steering:
     if isinstance(asked.guidance, Mapping):
         raise Refused("with a classifier guidance is one number, the classifier's weight")
     if asked.rescale:
-        raise Refused("rescale is of guidance without a classifier: it compares a guess with one that is not told")
+        raise Refused("rescale is of guidance without a classifier: it compares a guess with an unconditional one")
     own = sampling(model.recipe).threshold if asked.threshold is None else asked.threshold
     return replace(asked, guidance=1.0 if asked.guidance is None else float(asked.guidance), threshold=own)
 

@@ -10,23 +10,23 @@ import numpy as np
 import torch
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.words import understood
+from undiffuse.conditions.given import captions, from_words
+from undiffuse.conditions.label import LABEL, class_numbers
 from undiffuse.core import arguments, registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.models.classifier import LabelModel
 from undiffuse.models.diffusion import Model
 from undiffuse.sampling.classifier_guidance import led
-from undiffuse.sampling.conditions import captions, numbers, resolve_guidance
 from undiffuse.sampling.controls import WEIGHT
 from undiffuse.sampling.data_frame import columns
+from undiffuse.sampling.guidance import resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.sampling.plan import Plan, plan
 from undiffuse.sampling.steering import Steering
 
 Advance = Callable[[int, int], None]  # told (done, total)
 Read = Callable[[np.ndarray], str]  # tokens (length,) to a text
-LABEL = "label"  # the condition that counts classes
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class SampleRequest:
 
     sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own (`sampler.field=value` too).
     steering: guidance, its interval and rescale, thresholding, and of tokens truncation.
-    label: a class, by number or name; None: the classes in turn. told: other conditions, (name or kind, word), see
-    `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
-    at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
-    `Model.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for each
-    one and keep that which is nearest to the others, see `consensus`. indices: which samples, () for the first ones.
+    label: a class, by number or name; None: the classes in turn. conditions: others, (name or kind, word), see
+    `from_words`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
+    at once; changes no sample. classifier: what guides to the label, which is then no condition of the model; form:
+    how, see `Model.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts
+    for each one and keep that which is nearest to the others, see `consensus`. indices: which samples, () for the
+    first ones.
     """
 
     seed: int = 0
@@ -49,7 +50,7 @@ class SampleRequest:
     steering: Steering = field(default_factory=Steering)
     label: str | int | None = None
     batch: int | None = None
-    told: Sequence[tuple[str, str]] = ()
+    conditions: Sequence[tuple[str, str]] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     classifier: LabelModel | None = None
     form: str = "guess"
@@ -82,7 +83,7 @@ class Drawn:
     were asked for. columns: the names of a table's columns, and label: of the one that held the classes. by: the
     classifier that guided, and how, in words. read: of a text's model, what makes texts of tokens. categories: of each
     column the names of its categories, () of numbers; nothing where no column has any. captions: the text that each was
-    told, or one for all. model: what drew them.
+    conditioned on, or one for all. model: what drew them.
     """
 
     x: np.ndarray
@@ -207,10 +208,10 @@ def _asked(model: Model, n: int, wish: SampleRequest) -> tuple[Model, dict[str, 
         asked[LABEL] = wish.label
     elif wish.classifier is not None or LABEL in model.conditions:
         asked[LABEL] = in_turn(which, classes(model, wish), wish.mbr)
-    told = understood(model, wish.told)
-    if LABEL in told and wish.label is not None:
+    conditions = from_words(model.conditions, wish.conditions)
+    if LABEL in conditions and wish.label is not None:
         raise Refused(f"{LABEL!r} is given twice")
-    return model, {**asked, **wish.given, **told}
+    return model, {**asked, **wish.given, **conditions}
 
 
 def _which(n: int, wish: SampleRequest) -> np.ndarray:
@@ -236,7 +237,7 @@ def _drawn(
     else:
         found, by = led(model, wish.steering), f"by {wish.classifier.recipe.name} (form {wish.form})"
     by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
-    labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
+    labels = None if label is None else np.array(class_numbers(label, len(x), known, LABEL))
     drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
     drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()), model=model)
     drawn = replace(drawn, captions=captions(model.conditions, asked))

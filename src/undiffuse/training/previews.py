@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from undiffuse import pictures
-from undiffuse.conditions import declared
+from undiffuse.conditions.from_data import examples
 from undiffuse.data.dataset import Dataset
 from undiffuse.models.diffusion import Model
 from undiffuse.sampling.request import reader
@@ -41,9 +41,7 @@ def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int)
     points = learned.kind == "points"
     some = learned.some(CLOUD if points else count)
     count = CLOUD if points else count
-    drawn = model.sample(
-        count, label=_labels(model, count), **declared.examples(model.conditions, some.conditions, count)
-    )
+    drawn = model.sample(count, label=_labels(model, count), **examples(model.conditions, some.conditions, count))
     beside = np.asarray(some.x) if points else None
     if read := reader(model.codec):
         picture = pictures.page(list(map(read, drawn[:TEXTS].numpy())))

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec, fitted
-from undiffuse.conditions import declared
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import declared, drop_rates
+from undiffuse.conditions.from_data import fitted as fitted_conditions
+from undiffuse.conditions.from_data import tensors
+from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
@@ -28,7 +32,7 @@ from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.classifier_recipe import is_classifier
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition, Train
+from undiffuse.recipes.settings import Train
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
 from undiffuse.storage.files import own
@@ -86,21 +90,21 @@ def train(
     resolved = absolute(located(build.resolve(chosen)))
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
-    conditions = declared.fitted(build.conditions(chosen), learned.conditions, learned.name)
+    conditions = fitted_conditions(declared(chosen["conditions"]), learned.conditions, learned.name, learned.classes)
     codec = _codec(chosen, learned)
     batches = Batches.of(
         learned.x,
-        declared.tensors(conditions, learned.conditions),
+        tensors(conditions, learned.conditions),
         codec,
         settings.batch,
         settings.seed,
-        drop=_rates(conditions),
+        drop=drop_rates(conditions),
         flip=settings.flip,
-        images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
+        images=tuple(name for name, condition in conditions.items() if condition.mirrored),
     )
     x_0, cond = batches.at(0, slice(2))
     shape = tuple(x_0.shape[1:])
-    classes = learned.classes if "label" in conditions else ()
+    classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
@@ -115,13 +119,12 @@ def train(
         codec=codec,
         shape=shape,
         recipe=resolved,
-        classes=classes,
         conditions=conditions,
         facts=facts,
     )
     check = None
     if held_out is not None:
-        beside = declared.tensors(conditions, held_out.conditions)
+        beside = tensors(conditions, held_out.conditions)
         unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(validate, objective, unseen)
     show = partial(kind.show, folder, settings.previews, learned) if kind.show else None
@@ -211,12 +214,6 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     return codec
 
 
-def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
-    """How often the conditions are hidden: one number where there is one condition, else one by each name."""
-    rates = {name: condition.drop for name, condition in conditions.items()}
-    return rates if len(rates) > 1 else next(iter(rates.values()), 0.0)
-
-
 def _module(
     kind: RunKind,
     recipe: Recipe,
@@ -224,7 +221,7 @@ def _module(
     shape: tuple[int, ...],
     classes: int,
     codec: Codec,
-    conditions: Mapping[str, Condition],
+    conditions: Mapping[str, ConditionKind],
     x_0: Tensor,
     cond: Mapping[str, Any],
 ) -> Any:

@@ -1,0 +1,101 @@
+"""Guidance of a model towards its conditions: what a recipe and a person ask for, wrapped around its denoiser."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.guidance.clamp import Clamp
+from undiffuse.guidance.classifier_free import ClassifierFree
+from undiffuse.guidance.optimal_variance import OptimalVariance
+from undiffuse.guidance.threshold import Threshold
+from undiffuse.guidance.truncation import Truncation
+from undiffuse.sampling.plan import sampling
+from undiffuse.sampling.steering import Steering, bounds, level, percentile, refuse_unfit
+
+if TYPE_CHECKING:
+    from undiffuse.models.diffusion import Model
+
+
+def guide(
+    model: "Model", steering: Steering, given: Mapping[str, Tensor], wrap: Callable[[Denoiser], Denoiser] | None = None
+) -> Denoiser:
+    """The model's denoiser with the guidance that `resolve_guidance` finds. wrap: what else steers it, before its guess
+    is clipped.
+
+    Raises Refused as `resolve_guidance` does.
+    """
+    model.denoiser.eval()
+    found = resolve_guidance(model, steering, given)
+    denoiser: Denoiser = model.denoiser
+    if found.guidance is not None:
+        how: dict[str, Any] = {"interval": found.interval, "rescale": found.rescale or 0.0}
+        if isinstance(found.guidance, Mapping):
+            denoiser = ClassifierFree(denoiser, weight=dict(found.guidance), **how)
+        else:
+            able = tuple(name for name, condition in model.conditions.items() if condition.drop > 0)
+            hide = None if len(able) == len(model.conditions) else able
+            denoiser = ClassifierFree(denoiser, weight=float(found.guidance), hide=hide, **how)
+    denoiser = spread(model, denoiser)
+    denoiser = wrap(denoiser) if wrap else denoiser
+    refuse_unfit(found, model.codec, hasattr(model.denoiser, "snapped"))
+    denoiser = Truncation(denoiser, **found.cut) if found.cut else denoiser
+    if not found.thresholded:
+        return denoiser
+    if (highest := level(found.threshold)) is not None:
+        table: Any = model.denoiser
+        return Clamp(denoiser, table.snapped, (0.0, highest))
+    return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
+
+
+def resolve_guidance(model: "Model", asked: Steering, given: Collection[str]) -> Steering:
+    """How samples with these conditions are steered: as asked, else as the recipe says where there is a
+    condition to guide to. No guidance stands for a weight of 1 as well.
+
+    Raises Refused for guidance without a condition, for names of none, for conditions that training never
+    dropped, and for an interval or a rescale that is asked for where nothing is guided.
+    """
+    able = [name for name, condition in model.conditions.items() if condition.drop > 0]
+    own = sampling(model.recipe)
+    found = asked.over(own)
+    if asked.guidance is None:
+        to = [name for name in given if name in able]
+        if isinstance(own.guidance, Mapping):
+            some = {name: weight for name, weight in own.guidance.items() if name in to}
+            found = replace(found, guidance=some or None)
+        elif not to:
+            found = replace(found, guidance=None)
+    elif isinstance(asked.guidance, Mapping):
+        for name in asked.guidance:
+            if name not in model.conditions:
+                raise unknown("the model's conditions", name, model.conditions)
+            _refuse_unguided(f"guidance of {name!r}", [name], able, given)
+    elif asked.guidance != 1:
+        if not model.conditions:
+            raise Refused(f"guidance = {asked.guidance:g} needs a condition, and the model is unconditional")
+        _refuse_unguided(f"guidance = {asked.guidance:g}", list(model.conditions), able, given)
+    for name in ("interval", "rescale"):
+        if found.guidance is None and getattr(asked, name):
+            raise Refused(f"{name} is of guidance, and there is none: give it a weight, and a condition to guide to")
+    if found.guidance is None or found.guidance == 1:
+        return replace(found, guidance=None, interval=None, rescale=None)
+    return found
+
+
+def _refuse_unguided(what: str, names: Sequence[str], able: Sequence[str], given: Collection[str]) -> None:
+    """Raises Refused unless one of these conditions is among those that training dropped now and then, and is given."""
+    guided = [name for name in names if name in able]
+    if not guided:
+        raise Refused(
+            f"{what} needs a model that was trained with conditioning dropout (conditions.{names[0]}.drop is 0)"
+        )
+    if not any(name in given for name in guided):
+        raise Refused(f"{what} needs {guided[0]!r}: what to guide to")
+
+
+def spread(model: "Model", denoiser: Denoiser) -> Denoiser:
+    """The denoiser with the variance that was tuned for the model, if one was."""
+    return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser
