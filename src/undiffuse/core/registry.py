@@ -17,12 +17,14 @@ from undiffuse.core.errors import Refused, near, unknown
 @dataclass(frozen=True)
 class Kind:
     """Where the components of a kind are. packages: folders of the package, one file a component. interface: the class
-    that they implement, `module:Class`. suffix: what a class's name may have behind its file's.
+    that they implement, `module:Class`. suffix: what a class's name may have behind its file's. default: the component
+    where none is named.
     """
 
     packages: tuple[str, ...]
     interface: str
     suffix: str
+    default: str = ""
 
 
 KINDS = {
@@ -38,6 +40,7 @@ KINDS = {
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "evaluation.features.features:Features", "Features"),
+    "models": Kind(("models",), "sampling.run:Run", "", default="diffusion"),
     "metrics": Kind(("evaluation.metrics",), "evaluation.metrics.metric:Metric", "Metric"),
 }
 NESTED = ("grids", "time_distributions", "samplers")  # kinds whose components may be fields of others
