@@ -14,7 +14,7 @@ import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.guidance import ClassifierGuidance
 from undiffuse.models.classifier import Classifier
-from undiffuse.models.load import load
+from undiffuse.models.load import generator, load
 from undiffuse.recipes import build
 from undiffuse.samplers import Ancestral
 
@@ -158,11 +158,11 @@ def test_what_a_classifier_cannot_do_is_refused(
 def test_what_does_not_fit_together_is_refused_with_both_shown(
     classifier: Classifier, reader: Path, digits: Path, points: Path, tmp_path_factory: pytest.TempPathFactory
 ):
-    with pytest.raises(Refused, match="digits holds a model of samples, and no classifier that could guide one"):
-        load(digits)
-    with pytest.raises(Refused, match=r"reader holds a classifier of noisy samples, which draws none"):
-        undiffuse.load(reader)
     cloud = undiffuse.load(points)
+    with pytest.raises(Refused, match="is a run that tells the class of noisy samples, .* not a model of samples"):
+        cloud.sample(2, label=1, classifier=undiffuse.load(digits))
+    with pytest.raises(Refused, match=r"reader holds a classifier of noisy samples, which draws none: it guides"):
+        generator(reader)
     with pytest.raises(Refused, match=r"on noise .*EDMSchedule\(sigma_max=80.0\)\), and .* on .*FlowSchedule\(\)"):
         cloud.sample(2, label=1, classifier=classifier)
     one = [*SMALL, "train.steps=1", "train.preview_every=0", "train.validate_every=0"]
@@ -179,15 +179,24 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["objective.name=denoising"], "network 'encoder' tells classes and objective 'denoising' is for one that gu"),
+        (
+            ["objective.name=denoising"],
+            "objective 'denoising' predicts data, and a run of kind 'classifier' needs one that predicts label; such "
+            "are: label_cross_entropy",
+        ),
         (
             ["network.name=unet"],
-            "network 'unet' guesses data and objective 'label_cross_entropy' is for one that tells",
+            "network 'unet' predicts data, and a run of kind 'classifier' needs one that predicts label; such are: enc",
         ),
+        (
+            ["kind=diffusion"],
+            "network 'encoder' predicts label, and a run of kind 'diffusion' needs one that predicts data; such are: ",
+        ),
+        (["kind=classifer"], r"models has no 'classifer' \(did you mean 'classifier'\?\); it has: classifier, diffusion"),
         (["conditions.label.drop=0.1"], "a classifier needs every label: conditions.label.drop must be 0, not 0.1"),
         (["conditions.style.kind=vector"], "network 'encoder' cannot take 'style'"),
-        (["sampler.steps=3"], r"a classifier draws no samples: leave the table \[sampler\] out"),
-        (["denoiser.variance=none"], r"a classifier guesses no data: leave the table \[denoiser\] out"),
+        (["sampler.steps=3"], r"a recipe of kind 'classifier' has no table \[sampler\]: leave it out; it may"),
+        (["denoiser.variance=none"], r"a recipe of kind 'classifier' has no table \[denoiser\]: leave it out"),
     ],
 )
 def test_recipes_that_are_half_a_classifier_are_refused(settings: list[str], message: str):
@@ -200,9 +209,9 @@ def test_a_classifier_without_labels_or_of_tokens_is_refused():
     tables = undiffuse.Recipe.find("digits-classifier").tables
     bare = {name: table for name, table in tables.items() if name != "conditions"}
     with pytest.raises(Refused, match=r"a classifier learns labels: write \[conditions.label\]"):
-        build.check(undiffuse.Recipe("bare", bare))
+        build.check(undiffuse.Recipe("bare", bare, kind="classifier"))
     tokens = {**tables, "codec": {"name": "tokens"}, "process": {"name": "categorical"}}
     tokens |= {"schedule": {"name": "log_linear"}}
     del tokens["parameterization"]
     with pytest.raises(Refused, match="network 'encoder' tells the classes of noisy values, not of tokens"):
-        build.check(undiffuse.Recipe("tokens", tokens))
+        build.check(undiffuse.Recipe("tokens", tokens, kind="classifier"))

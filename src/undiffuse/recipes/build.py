@@ -77,8 +77,8 @@ def _check_predicts(recipe: Recipe) -> None:
         if (found := predicts(KIND[table], name)) != wanted:
             able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
             raise Refused(
-                f"{table} {name!r} is for a {found}, and a recipe of kind {recipe.kind!r} for a {wanted}; "
-                f"such are: {', '.join(able)}"
+                f"{table} {name!r} predicts {found}, and a run of kind {recipe.kind!r} needs one that predicts "
+                f"{wanted}; such are: {', '.join(able)}"
             )
 
 

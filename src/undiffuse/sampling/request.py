@@ -39,7 +39,8 @@ class SampleRequest:
     `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
     at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
     `Generator.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for
-    each one and keep that which is nearest to the others, see `consensus`. indices: which samples, () for the first ones.
+    each one and keep that which is nearest to the others, see `consensus`.
+    indices: which samples, () for the first ones.
     """
 
     seed: int = 0
