@@ -17,8 +17,9 @@ from undiffuse.data.derived_conditions import derived
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
-from undiffuse.sampling.conditions import requested, spread
+from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
 from undiffuse.sampling.request import LABEL, Advance

@@ -16,7 +16,8 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
-from undiffuse.sampling.conditions import guide, numbers, requested
+from undiffuse.sampling.conditions import numbers, requested
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, sampling
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.steering import Steering
