@@ -65,12 +65,12 @@ def compare(
 
     for name in compare_page.FILES:
         output_paths.writable(out / name)
+    how = options.judge(features, metrics, resize, cache)
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     leads = options.classifier(classifier)
     wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
-    command, how = context.meta[TYPED], (features, options.names(metrics), resize, cache)
-    asked = EvaluationRequest(against, n, wish, seed, *how, command, progress)
+    asked = EvaluationRequest(against, n, wish, seed, how, context.meta[TYPED], progress)
     models = [generator(run, precision) for run in runs]
     models[0] = replace(models[0], recipe=on(models[0].recipe, data))
     found = compare_runs(runs, models, asked)

@@ -78,7 +78,7 @@ def evaluate(
     drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
     drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
     drawing |= {"temperature": temperature, "top-k": top_k, "top-p": top_p, "classifier": classifier}
-    how = (features, options.names(metrics), resize, cache, context.meta[TYPED], progress)
+    how = (seed, options.judge(features, metrics, resize, cache), context.meta[TYPED], progress)
     if not is_run:
         if against is None:
             there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
@@ -86,7 +86,7 @@ def evaluate(
         _refuse_sampling(what, "finished samples", {"data": data, **drawing})
         if out is not None:
             output_paths.writable(out / EVALUATION)
-        return _finish(evaluate_samples(what, against, EvaluationRequest(against, None, None, seed, *how)), out, what)
+        return _finish(evaluate_samples(what, against, EvaluationRequest(against, None, None, *how)), out, what)
     run, wish = load(what, precision), None
     if run.draws:
         told = options.told(condition, text=text, image=image, map=map_, vector=vector)
@@ -100,7 +100,7 @@ def evaluate(
     for name in run.writes:
         output_paths.writable(folder / name)
     run = replace(run, recipe=on(run.recipe, data))
-    return _finish(run.evaluate(EvaluationRequest(against, n, wish, seed, *how)), folder, what)
+    return _finish(run.evaluate(EvaluationRequest(against, n, wish, *how)), folder, what)
 
 
 def _finish(found: "Evaluated", folder: Path | None, run: Path) -> None:

@@ -8,6 +8,7 @@ from typer import Option
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
+    from undiffuse.evaluation.judge import Judge
     from undiffuse.sampling.run import Run
 
 MOST = 1_000_000  # indices in one range
@@ -131,6 +132,8 @@ def classifier(run: Path | None) -> "Run | None":
     return None if run is None else load(run)
 
 
-def names(metrics: str | None) -> tuple[str, ...]:
-    """The metrics that were named, with commas between them."""
-    return tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
+def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
+    """How to judge, as it was typed; raises Refused for names that do not exist."""
+    from undiffuse.evaluation.judge import Judge
+
+    return Judge(features, tuple(name.strip() for name in (metrics or "").split(",") if name.strip()), resize, cache)

@@ -116,7 +116,8 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
     if twice is not None:
         raise Refused(f"{twice} is named twice")
-    which, n, bar, how = asked.against, asked.n, asked.bar, Judge.of(asked)
+    which, n, bar = asked.against, asked.n, asked.bar
+    how: Judge = asked.how or Judge()
     wish: SampleRequest = asked.request or SampleRequest()
     names = [path.resolve().name for path in paths]
     names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]

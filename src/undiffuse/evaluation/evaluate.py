@@ -121,7 +121,7 @@ class RunEvaluation(Evaluation):
 
 def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
-    how, seed = Judge.of(asked), asked.seed
+    how, seed = asked.how or Judge(), asked.seed
     if NLL in how.metrics:
         raise Refused("the metric nll asks a run how likely it finds data; finished samples cannot say")
     real = sources.split(which, how.resize)
@@ -138,7 +138,8 @@ def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
 
     n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.
     """
-    which, n, bar, how = asked.against, asked.n, asked.bar, Judge.of(asked)
+    which, n, bar = asked.against, asked.n, asked.bar
+    how: Judge = asked.how or Judge()
     wish: SampleRequest = asked.request or SampleRequest()
     real = sources.against(model, which)
     if real.train.shape != real.held_out.shape:

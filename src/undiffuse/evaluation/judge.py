@@ -1,7 +1,7 @@
 """How to judge, as it is asked for once: in which features, by which metrics, at which size."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_evidence
 from undiffuse.evaluation.sources import Real
 from undiffuse.sampling.request import Advance
-from undiffuse.sampling.run import EvaluationRequest
 
 MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
 SIDES = (8, 2048)
@@ -52,11 +51,6 @@ class Judge:
         find(self.compared)
         if self.resize is not None and not SIDES[0] <= self.resize <= SIDES[1]:
             raise Refused(f"--resize {self.resize}: images can be brought to {SIDES[0]} ... {SIDES[1]} pixels a side")
-
-    @classmethod
-    def of(cls, asked: EvaluationRequest) -> Self:
-        """As a request says."""
-        return cls(asked.features, asked.metrics, asked.resize, asked.cache)
 
     @property
     def compared(self) -> tuple[str, ...]:

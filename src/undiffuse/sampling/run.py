@@ -43,18 +43,15 @@ def silent(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 class EvaluationRequest:
     """How to judge a run; `request`: how a run that draws samples draws them.
 
-    against: other data than those that the run held out. n: how many samples, None for the usual number. features,
-    metrics, resize, cache: see `Judge`. bar: shows how far it has come. command: as typed, for evaluation.json.
+    against: other data than those that the run held out. n: how many samples, None for the usual number. how: a
+    `Judge`, None for the usual one. command: as typed, for evaluation.json. bar: shows how far it has come.
     """
 
     against: str | None = None
     n: int | None = None
     request: Any = None
     seed: int = 0
-    features: str = "pixels"
-    metrics: tuple[str, ...] = ()
-    resize: int | None = None
-    cache: bool = True
+    how: Any = None
     command: str = ""
     bar: Bar = field(default=silent, repr=False)
 
