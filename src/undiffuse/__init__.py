@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         time_distributions,
     )
     from undiffuse.core import oracles, registry
-    from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+    from undiffuse.core.denoiser import Denoiser, Predictor
     from undiffuse.core.distribution.distribution import Distribution
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
@@ -60,7 +60,6 @@ __all__ = [
     "Recipe",
     "Sampler",
     "Schedule",
-    "TokenPredictor",
     "Tokens",
     "Transitions",
     "__version__",
@@ -102,7 +101,6 @@ _HOME = {
     "Recipe": ("recipes.recipe", "Recipe"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
-    "TokenPredictor": ("core.denoiser", "TokenPredictor"),
     "Tokens": ("core.distribution.tokens", "Tokens"),
     "Transitions": ("core.process.transitions", "Transitions"),
     "load": ("models.diffusion", "load"),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import arguments, devices
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.heads.column_predictor import ColumnPredictor
@@ -46,7 +46,7 @@ class Model(Saved):
     variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
     """
 
-    denoiser: Predictor | TokenPredictor | ColumnPredictor
+    denoiser: Predictor | ColumnPredictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
