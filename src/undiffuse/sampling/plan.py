@@ -62,7 +62,7 @@ def sampling(recipe: Recipe) -> Sampling:
     beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
     times = table.pop("times", None)
     return Sampling(
-        sampler=registry.nested("samplers", table) if table else None,
+        sampler=registry.build("samplers", table) if table else None,
         times=None if times is None else grid(times),
         **registry.check(Sampling, beside, owner="sampler"),
     )
