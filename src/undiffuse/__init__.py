@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
     from undiffuse.core.process.process import Process
@@ -82,6 +83,7 @@ __all__ = [
     "time_distributions",
     "train",
     "trajectory",
+    "use",
 ]
 
 # name -> (module, name inside it; "" = the module itself)
@@ -108,6 +110,7 @@ _HOME = {
     "sample": ("core.sample", "sample"),
     "train": ("training.start", "train"),
     "trajectory": ("core.sample", "trajectory"),
+    "use": ("core.plugins", "use"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),
     "grids": ("grids", ""),

@@ -361,7 +361,7 @@ SURE = Predictor(OneHalf(), PROCESS, "noise")
         (lambda: Variational("large"), "variational has no variance 'large'; it has: posterior, beta, exact, learned"),  # type: ignore[arg-type]
         (
             lambda: Hybrid()(Told(Gaussian(VP())), X, Random(0), {}),
-            "hybrid bounds a chain of steps, as cosine and linear_beta have; VP has none: use denoising",
+            "hybrid bounds a chain of steps, as cosine and linear_beta have; vp has none: use denoising",
         ),
         (
             lambda: Variational(levels=256)(Told(), X + 3, Random(0), {}),

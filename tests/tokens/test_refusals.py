@@ -51,7 +51,7 @@ class Flat(torch.nn.Module):
             "row 0 of the transition matrix of step 1 has a negative number",
         ),
         (lambda: Transitions(JSD(3), WRONG), r"one for each of the 3 steps of the schedule; got shape \(2, 3, 3\)"),
-        (lambda: Transitions(VP(), EYE), "transitions take a schedule of steps; VP has none"),
+        (lambda: Transitions(VP(), EYE), "transitions take a schedule of steps; vp has none"),
         (lambda: Transitions(JSD(2), EYE, (0.5, 0.6, 0.1)), "noise_end needs 3 probabilities .* these sum to 1.2"),
         (
             lambda: transition_matrices.gaussian(LogLinear(), 5),

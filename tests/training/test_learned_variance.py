@@ -71,7 +71,7 @@ def test_a_second_moment_trains_and_its_bound_is_exact(tmp_path: Path):
             "the bound with variance 'learned' needs a denoiser with a learned range",
         ),
         (["network.name=convnet"], "needs a network with out_channels, and 'convnet' has none; such are: .*unet"),
-        (["schedule.name=vp"], "hybrid bounds a chain of steps, as cosine and linear_beta have; VP has none"),
+        (["schedule.name=vp"], "hybrid bounds a chain of steps, as cosine and linear_beta have; vp has none"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused_before_anything_is_written(

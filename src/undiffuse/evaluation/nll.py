@@ -18,7 +18,8 @@ from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.models.diffusion import Model
-from undiffuse.sampling.conditions import requested, spread
+from undiffuse.sampling.conditions import requested
+from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
 from undiffuse.sampling.request import LABEL, Advance

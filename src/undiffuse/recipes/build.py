@@ -119,7 +119,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
 
 def objective(recipe: Recipe) -> Any:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return registry.nested("objectives", recipe["objective"])
+    return registry.build("objectives", recipe["objective"])
 
 
 def predictor(

@@ -30,6 +30,7 @@ class Cached(Sampler):
 
     sampler: Sampler | str = "ancestral"
 
+    aliases: ClassVar[tuple[str, ...]] = ("ddpm_cache", "mdlm_cache")
     default_steps: ClassVar[int] = 256
 
     @property
