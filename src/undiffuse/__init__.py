@@ -24,12 +24,13 @@ if TYPE_CHECKING:
         time_distributions,
     )
     from undiffuse.core import oracles, registry
-    from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+    from undiffuse.core.denoiser import Denoiser, Predictor
     from undiffuse.core.distribution.distribution import Distribution
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
     from undiffuse.core.process.process import Process
@@ -66,7 +67,6 @@ __all__ = [
     "Run",
     "Sampler",
     "Schedule",
-    "TokenPredictor",
     "Tokens",
     "Transitions",
     "__version__",
@@ -88,6 +88,7 @@ __all__ = [
     "time_distributions",
     "train",
     "trajectory",
+    "use",
 ]
 
 # name -> (module, name inside it; "" = the module itself)
@@ -110,13 +111,13 @@ _HOME = {
     "Run": ("sampling.run", "Run"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
-    "TokenPredictor": ("core.denoiser", "TokenPredictor"),
     "Tokens": ("core.distribution.tokens", "Tokens"),
     "Transitions": ("core.process.transitions", "Transitions"),
     "load": ("models.load", "load"),
     "sample": ("core.sample", "sample"),
     "train": ("training.start", "train"),
     "trajectory": ("core.sample", "trajectory"),
+    "use": ("core.plugins", "use"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),
     "grids": ("grids", ""),

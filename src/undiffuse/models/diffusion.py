@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.words import needs
 from undiffuse.core import arguments, devices, registry
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.heads.column_predictor import ColumnPredictor
@@ -51,7 +51,7 @@ class Diffusion(Generator):
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
     writes: ClassVar[tuple[str, ...]] = report.FILES
 
-    denoiser: Predictor | TokenPredictor | ColumnPredictor
+    denoiser: Predictor | ColumnPredictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe

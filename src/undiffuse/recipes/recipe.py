@@ -12,15 +12,16 @@ from typing import Any, cast
 
 import tomli_w
 
-from undiffuse.core import aliases, registry
+from undiffuse.core import registry
 from undiffuse.core.arguments import shown
+from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.storage.files import read_text, write_text
 from undiffuse.storage.strict_json import refuse_deep
 
 FILE = "recipe.toml"
 BUNDLED = Path(__file__).parents[1] / "recipes"
-DEFAULT = registry.KINDS["models"].default
+DEFAULT = KINDS["models"].default
 TABLES = (
     "data",
     "codec",
@@ -122,7 +123,7 @@ class Recipe:
         except ValueError as error:
             raise Refused(f"recipe {name!r} cannot be read: {error}") from None
         found = {table: tables[table] for table in (*TABLES, *known) if table in tables}
-        found |= {table: aliases.table(KIND[table], fields) for table, fields in found.items() if table in KIND}
+        found |= {table: registry.canonical(KIND[table], fields) for table, fields in found.items() if table in KIND}
         return cls(name, _plain(found), str(about), kind)
 
     def __getitem__(self, table: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Predictor, TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.samples import Samples
@@ -20,7 +20,7 @@ class Generator(Run):
     """
 
     draws: ClassVar[bool] = True
-    denoiser: Predictor | TokenPredictor | ColumnPredictor
+    denoiser: Predictor | ColumnPredictor
 
     @property
     def variance(self) -> Mapping[str, Any]:

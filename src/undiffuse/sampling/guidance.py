@@ -44,13 +44,12 @@ def guide(
             denoiser = ClassifierFree(denoiser, weight=float(found.guidance), hide=hide, **how)
     denoiser = spread(model, denoiser)
     denoiser = wrap(denoiser) if wrap else denoiser
-    refuse_unfit(found, model.codec, hasattr(model.denoiser, "snapped"))
+    refuse_unfit(found, model.codec, model.denoiser.embeddings is not None)
     denoiser = Truncation(denoiser, **found.cut) if found.cut else denoiser
     if not found.thresholded:
         return denoiser
     if (highest := level(found.threshold)) is not None:
-        table: Any = model.denoiser
-        return Clamp(denoiser, table.snapped, (0.0, highest))
+        return Clamp(denoiser, model.denoiser.embeddings.snapped, (0.0, highest))
     return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
 
 
