@@ -12,7 +12,7 @@ from undiffuse.conditions.image import ImageCondition
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
-from undiffuse.models.diffusion import load
+from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.training import start as jobs
 

@@ -11,8 +11,8 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import is_there, located
-from undiffuse.models.run import Saved
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.run import Run
 
 
 def of_recipe(recipe: Recipe) -> Dataset:
@@ -30,7 +30,7 @@ def of_recipe(recipe: Recipe) -> Dataset:
     return derived(loaded, declared(recipe["conditions"]))
 
 
-def of_model(model: Saved) -> Dataset:
+def of_model(model: Run) -> Dataset:
     """The data that a run was trained on, with the classes counted as the run knows them; raises Refused, by name, if
     the data have others.
     """

@@ -14,8 +14,8 @@ from undiffuse.conditions.given import requested
 from undiffuse.conditions.label import LABEL
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.models.diffusion import Model
 from undiffuse.pictures import extent_of, field_strip
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import Plan
 from undiffuse.sampling.request import Drawn
 
@@ -44,17 +44,17 @@ class DriftField:
 
 @torch.no_grad()
 def way(
-    model: Model,
+    model: Generator,
     x: np.ndarray,
     path: Drawn,
     chosen: Plan,
     seed: int = 0,
-    told: Mapping[str, Any] = MappingProxyType({}),
+    conditions: Mapping[str, Any] = MappingProxyType({}),
 ) -> DriftField | None:
     """What happens to data x (n, 2) and to the samples of a path; None for data that are no points in the plane.
 
     drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP; at t = 0 that of the last step. Of the
-    conditions it is given those that the model cannot do without: the first class, and the first item's own of `told`.
+    `conditions` of items it is given those that the model cannot do without: the first class, and the first item's own.
     """
     if not path.are_points or x.shape[1] != 2:
         return None
@@ -66,7 +66,7 @@ def way(
     low, high = extent_of(forward[0], forward[-1])
     side = torch.linspace(low, high, ARROWS + 2, dtype=torch.float32)[1:-1]
     places = torch.cartesian_prod(side, side).to(model.device)
-    cond = _needed(model, told, len(places))
+    cond = _needed(model, conditions, len(places))
     drift = [_drift(model, places, float(t), cond) for t in chosen.times[which].clamp(min=float(chosen.times[-2]))]
     reverse = np.stack([model.codec.encode(path.frames[i]).numpy() for i in which])
     where = places.cpu().numpy()[None].repeat(len(which), 0)
@@ -83,18 +83,18 @@ def _moments(schedule: Schedule, times: Tensor) -> list[int]:
     return sorted({0, *near, len(times) - 1})
 
 
-def _needed(model: Model, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+def _needed(model: Generator, conditions: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
-    some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
+    some = {name: model.classes[0] if name == LABEL else conditions[name][0] for name in needed}
     return requested(model.conditions, n, some, model.device) if needed else {}
 
 
-def _drift(model: Model, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:
+def _drift(model: Generator, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:
     """The mean step back of points at these places."""
     process: Any = model.denoiser.process
     one = torch.ones(1, 1, dtype=places.dtype, device=places.device)
     x_t, s = places / process.shown(one, t), max(0.0, t - STEP)
-    told: dict[str, Any] = dict(cond)
-    back = process.bridge(x_t, model.denoiser(x_t, t, **told).mean_only(), s, t).mean
+    given: dict[str, Any] = dict(cond)
+    back = process.bridge(x_t, model.denoiser(x_t, t, **given).mean_only(), s, t).mean
     return (process.shown(back, s) - places).float().cpu().numpy()

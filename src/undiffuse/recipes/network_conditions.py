@@ -1,11 +1,17 @@
 """Which networks can take which conditions."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.recipes.classifier_recipe import predicts
+
+
+def predicts(kind: str, name: str) -> str:
+    """What a network gives, or what an objective trains one to give: data, unless its class says otherwise."""
+    component: Any = registry.get(kind, name)
+    return getattr(component, "predicts", "data")
 
 
 def check_conditions(network: str, conditions: Mapping[str, ConditionKind], shape: tuple[int, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Guidance of a model towards its conditions: what a recipe and a person ask for, wrapped around its denoiser."""
+"""Guidance as it is asked for: the denoiser that a model's samples are drawn with."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -17,11 +17,14 @@ from undiffuse.sampling.plan import sampling
 from undiffuse.sampling.steering import Steering, bounds, level, percentile, refuse_unfit
 
 if TYPE_CHECKING:
-    from undiffuse.models.diffusion import Model
+    from undiffuse.sampling.generator import Generator
 
 
 def guide(
-    model: "Model", steering: Steering, given: Mapping[str, Tensor], wrap: Callable[[Denoiser], Denoiser] | None = None
+    model: "Generator",
+    steering: Steering,
+    given: Mapping[str, Tensor],
+    wrap: Callable[[Denoiser], Denoiser] | None = None,
 ) -> Denoiser:
     """The model's denoiser with the guidance that `resolve_guidance` finds. wrap: what else steers it, before its guess
     is clipped.
@@ -41,22 +44,21 @@ def guide(
             denoiser = ClassifierFree(denoiser, weight=float(found.guidance), hide=hide, **how)
     denoiser = spread(model, denoiser)
     denoiser = wrap(denoiser) if wrap else denoiser
-    refuse_unfit(found, model.codec, hasattr(model.denoiser, "snapped"))
+    refuse_unfit(found, model.codec, model.denoiser.embeddings is not None)
     denoiser = Truncation(denoiser, **found.cut) if found.cut else denoiser
     if not found.thresholded:
         return denoiser
     if (highest := level(found.threshold)) is not None:
-        table: Any = model.denoiser
-        return Clamp(denoiser, table.snapped, (0.0, highest))
+        return Clamp(denoiser, model.denoiser.embeddings.snapped, (0.0, highest))
     return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
 
 
-def resolve_guidance(model: "Model", asked: Steering, given: Collection[str]) -> Steering:
+def resolve_guidance(model: "Generator", asked: Steering, given: Collection[str]) -> Steering:
     """How samples with these conditions are steered: as asked, else as the recipe says where there is a
     condition to guide to. No guidance stands for a weight of 1 as well.
 
-    Raises Refused for guidance without a condition, for names of none, for conditions that training never
-    dropped, and for an interval or a rescale that is asked for where nothing is guided.
+    Raises Refused for guidance without a condition, for names of none, for conditions that training never dropped,
+    and for an interval or a rescale that is asked for where nothing is guided.
     """
     able = [name for name, condition in model.conditions.items() if condition.drop > 0]
     own = sampling(model.recipe)
@@ -96,6 +98,6 @@ def _refuse_unguided(what: str, names: Sequence[str], able: Sequence[str], given
         raise Refused(f"{what} needs {guided[0]!r}: what to guide to")
 
 
-def spread(model: "Model", denoiser: Denoiser) -> Denoiser:
+def spread(model: "Generator", denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

@@ -21,7 +21,7 @@ PERCENTILE = 0.995  # of a dynamic threshold where none is said
 class Steering:
     """What is left out, None, is as the next one says: a person's wish goes before the recipe.
 
-    guidance: the weight of every condition that was hidden now and then in training, or one by each name.
+    guidance: the weight of every condition that was dropped now and then in training, or one by each name.
     interval: the noise levels sigma/alpha, above the first and up to the second, in which to guide. rescale: share of
     the guess with the spread of the unguided one, see `ClassifierFree`.
     threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`; of embeddings "nearest" or

@@ -1,4 +1,4 @@
-"""What a model's file says about itself, checked before anything is made of it."""
+"""What a run's file says about itself, checked before anything is made of it."""
 
 import math
 from collections.abc import Mapping
@@ -11,30 +11,42 @@ from undiffuse.conditions.declared import declared
 from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.recipes.recipe import Recipe
 
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
-KNOWN = {"format", "shape", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
+KNOWN = {"format", "shape", "conditions", "codec", "parameters", "recipe", "versions"}
 
 
-@dataclass(frozen=True)
-class Description:
-    """All of a model but its weights."""
+class Described:
+    """What is known of a run.
+
+    shape: of one encoded sample, channels first. conditions: of the data that it was trained with, by
+    name. facts: the step, the data's summary, library versions ... in JSON's types.
+    """
 
     recipe: Recipe
     shape: tuple[int, ...]
-    conditions: dict[str, ConditionKind]
+    conditions: Mapping[str, ConditionKind]
     codec: Codec
-    facts: dict[str, Any]
-    variance: dict[str, Any]
+    facts: Mapping[str, Any]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the labels."""
+        """The names of the labels; () where there are none."""
         return classes_of(self.conditions)
+
+
+@dataclass(frozen=True)
+class Description(Described):
+    """All of a run but its weights."""
+
+    recipe: Recipe
+    shape: tuple[int, ...]
+    conditions: Mapping[str, ConditionKind]
+    codec: Codec
+    facts: Mapping[str, Any]
 
     @classmethod
     def of(cls, about: Mapping[str, Any], what: str) -> "Description":
@@ -47,7 +59,10 @@ class Description:
             raise Refused(f"{what} is broken: samples cannot have the shape {str(shape)[:80]}")
         said = _field(about, "recipe", dict, what)
         tables = _field(said, "tables", dict, what)
-        recipe = Recipe.of(_field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what)})
+        kind = {"kind": _field(said, "kind", str, what)} if "kind" in said else {}
+        recipe = Recipe.of(
+            _field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what), **kind}
+        )
         codec = _field(about, "codec", dict, what)
         if codec.get("dtype", "float32") not in DTYPES:
             raise Refused(
@@ -67,21 +82,7 @@ class Description:
             conditions,
             registry.build("codecs", codec),
             facts,
-            _variance(about, what),
         )
-
-
-def _variance(about: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The fields of the variance that was tuned, {} where none was; raises Refused if they make none."""
-    if "variance" not in about:
-        return {}
-    said = _field(about, "variance", dict, what)
-    try:
-        fields = registry.check(OptimalVariance, said, owner="its variance")
-        OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
-    except Refused as error:
-        raise Refused(f"{what} is broken: {error}") from None
-    return fields
 
 
 def _field(about: Mapping[str, Any], key: str, kind: type, what: str) -> Any:
