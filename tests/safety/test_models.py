@@ -139,7 +139,7 @@ def test_millions_of_classes_are_refused_by_the_size_of_the_header_or_of_the_net
     rewrite(saved, lambda header, about: about.update(classes=["class number"] * 1_100_000))
     refused(saved, "its header claims .* bytes")
     (saved / FILE).write_bytes(whole)
-    rewrite(saved, lambda header, about: about.update(classes=["a"] * 200_000, conditions={"label": {"drop": 0.1}}))
+    rewrite(saved, lambda header, about: about.update(conditions={"label": {"classes": ["a"] * 200_000}}))
     refused(saved, "lacks 'network.label.table.weight'")
 
 
