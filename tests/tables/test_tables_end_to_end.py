@@ -106,9 +106,7 @@ def test_samplers_and_choices_that_rows_cannot_take_are_refused(
     trained: Path, wine: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("sample", str(trained), "-n", "3", "--sampler", "heun") == 2
-    assert (
-        "heun follows the probability-flow ODE of a Gaussian process; MixedColumns has none" in capsys.readouterr().err
-    )
+    assert "heun follows the probability-flow ODE of a Gaussian process; Product has none" in capsys.readouterr().err
     for settings, message in (
         (
             ["codec.name=whiten"],

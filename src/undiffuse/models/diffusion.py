@@ -15,7 +15,7 @@ from undiffuse.core import arguments, devices
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
-from undiffuse.core.heads.column_predictor import ColumnPredictor
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
@@ -47,7 +47,7 @@ class Model(Saved):
     variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
     """
 
-    denoiser: Predictor | ColumnPredictor
+    denoiser: Predictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
@@ -157,13 +157,13 @@ class Model(Saved):
         chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
         random = Random(seed, which)
         process = self.denoiser.process
-        shape = (n, *self.denoiser.state_shape(self.shape))
-        start = process.prior(shape, chosen.times[0]).sample(random.fold(-1)).to(self.device)
+        shape = self.denoiser.state_shape((n, *self.shape))
+        start = to(process.prior(shape, chosen.times[0]).sample(random.fold(-1)), self.device)
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
         for t, x in zip(chosen.times, chain([start], states), strict=True):
             yield self.decoded(process.shown(x, t))
 
-    def decoded(self, x: Tensor) -> Samples:
+    def decoded(self, x: Any) -> Samples:
         """States without noise in the data's own units, on the CPU."""
         return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
 
@@ -190,7 +190,7 @@ class Model(Saved):
         """One batch, decoded; `stepped` hears how many steps of one sample are done after each step."""
         watched = Reporting(chosen.sampler, partial(_count, stepped, len(which), count(1)))
         told: dict[str, Any] = dict(given)
-        shape = (len(which), *self.denoiser.state_shape(self.shape))
+        shape = self.denoiser.state_shape((len(which), *self.shape))
         z = sample(guided, shape, sampler=watched, times=chosen.times, seed=seed, indices=which, **told)
         return self.decoded(z)
 

@@ -17,6 +17,7 @@ from undiffuse.codecs.codec import Codec
 from undiffuse.core import devices
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.models.description import FORMAT, Description
 from undiffuse.networks.precision import pick, place, place_checked
@@ -109,9 +110,9 @@ class Saved(ABC):
     def _attempt(self) -> None:
         """One call of what was trained, with noise."""
         module: Any = self.module
-        shape = (1, *getattr(module, "state_shape", tuple)(self.shape))
+        shape = getattr(module, "state_shape", tuple)((1, *self.shape))
         noise = module.process.prior(shape).sample(Random(0))
-        module(noise.to(self.device), 1.0)
+        module(to(noise, self.device), 1.0)
 
     def save(self, folder: Path | str) -> None:
         """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""
