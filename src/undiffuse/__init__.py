@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
+    from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
@@ -49,6 +50,7 @@ __all__ = [
     "Categorical",
     "Denoiser",
     "Distribution",
+    "FunctionDenoiser",
     "Gaussian",
     "Joint",
     "Model",
@@ -92,6 +94,7 @@ _HOME = {
     "Categorical": ("core.process.categorical", "Categorical"),
     "Denoiser": ("core.denoiser", "Denoiser"),
     "Distribution": ("core.distribution.distribution", "Distribution"),
+    "FunctionDenoiser": ("core.function_denoiser", "FunctionDenoiser"),
     "Gaussian": ("core.process.gaussian", "Gaussian"),
     "Joint": ("core.distribution.joint", "Joint"),
     "Model": ("models.diffusion", "Model"),
