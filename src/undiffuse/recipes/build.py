@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.declared import conditions, refuse_deaf
-from undiffuse.core import registry
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Predictor, TokenPredictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.column_predictor import ColumnPredictor
@@ -52,7 +52,8 @@ def check(recipe: Recipe) -> Train:
     refuse_deaf(recipe, told)
     classifier_recipe.check(recipe, told)
     _check_embedding(recipe)
-    process_tables.check_sampler(dynamics, drawing.sampler)
+    if drawing.sampler is not None:
+        families.check(drawing.sampler, dynamics)
     refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
     return settings
 

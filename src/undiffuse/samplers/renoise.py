@@ -1,13 +1,14 @@
 """Renoise: trust the guess, forget where it came from, add fresh noise."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.families import ANY, KEEP
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -20,6 +21,9 @@ class Renoise(Sampler):
     for a mean it shrinks the data's spread.
     Source: arXiv:2303.01469, alg. 1.
     """
+
+    families: ClassVar[frozenset[str]] = ANY
+    needs: ClassVar[frozenset[str]] = KEEP
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

@@ -25,6 +25,21 @@ class Process(ABC):
     default_sampler: ClassVar[str] = "ancestral"
     default_grid: ClassVar[str] = "even"
 
+    @property
+    def has_keep(self) -> bool:
+        """Whether there is a bridge for any share `keep` of x_t."""
+        return True
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are, a mask among them; 0 where there are none."""
+        return 0
+
+    @property
+    def absorbing(self) -> int | None:
+        """The token that all noise is, the mask; None where the noise is of several, or no token."""
+        return None
+
     @abstractmethod
     def point(self, x_0: Any) -> Distribution:
         """Certainty: the distribution that puts everything on x_0."""

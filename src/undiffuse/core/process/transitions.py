@@ -62,6 +62,11 @@ class Transitions(Process):
         object.__setattr__(self, "noise_end", tuple(map(float, end / end.sum())))
 
     @property
+    def has_keep(self) -> bool:
+        """No: what is left of x_t is no number where tokens turn into some others."""
+        return False
+
+    @property
     def vocabulary(self) -> int:
         """How many tokens there are, a mask among them."""
         return self.matrices.shape[-1]
