@@ -51,7 +51,7 @@ def measured(model: Model, items: int) -> dict[str, np.ndarray]:
     x, label = model.codec.encode(np.asarray(few.x)), torch.as_tensor(few.labels)
     bits = 1 / (x[0].numel() * math.log(2))
     told = {"decoder": Decoder(), "batch": len(x), "label": label}
-    learned = getattr(model.denoiser, "variance", "none") == "learned_range"
+    learned = model.denoiser.bound_variance == "learned"
     found: dict[str, np.ndarray] = {}
     for variance in ("posterior", "beta", *(["learned"] if learned else [])):
         bound = likelihood.elbo(model.denoiser, x, variance=variance, subset=100, **told)  # pyright: ignore[reportArgumentType]

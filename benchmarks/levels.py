@@ -70,7 +70,7 @@ def each(model: Model, few: Dataset, levels: int) -> Iterator[tuple[str, torch.T
     if not x.is_floating_point():
         yield "", likelihood.elbo(model.denoiser, x, subset=100, **told).nats
         return
-    learned = getattr(model.denoiser, "variance", "none") == "learned_range"
+    learned = model.denoiser.bound_variance == "learned"
     for variance in ("posterior", "beta", *(["learned"] if learned else [])):
         decoder = Decoder(levels=levels)
         yield variance, likelihood.elbo(model.denoiser, x, decoder=decoder, variance=variance, subset=100, **told).nats  # pyright: ignore[reportArgumentType]

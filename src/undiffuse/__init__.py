@@ -24,12 +24,13 @@ if TYPE_CHECKING:
         time_distributions,
     )
     from undiffuse.core import oracles, registry
-    from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+    from undiffuse.core.denoiser import Denoiser, Predictor
     from undiffuse.core.distribution.distribution import Distribution
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
     from undiffuse.core.process.process import Process
@@ -60,7 +61,6 @@ __all__ = [
     "Recipe",
     "Sampler",
     "Schedule",
-    "TokenPredictor",
     "Tokens",
     "Transitions",
     "__version__",
@@ -83,6 +83,7 @@ __all__ = [
     "time_distributions",
     "train",
     "trajectory",
+    "use",
 ]
 
 # name -> (module, name inside it; "" = the module itself)
@@ -102,7 +103,6 @@ _HOME = {
     "Recipe": ("recipes.recipe", "Recipe"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
-    "TokenPredictor": ("core.denoiser", "TokenPredictor"),
     "Tokens": ("core.distribution.tokens", "Tokens"),
     "Transitions": ("core.process.transitions", "Transitions"),
     "load": ("models.diffusion", "load"),
@@ -110,6 +110,7 @@ _HOME = {
     "sample": ("core.sample", "sample"),
     "train": ("training.start", "train"),
     "trajectory": ("core.sample", "trajectory"),
+    "use": ("core.plugins", "use"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),
     "grids": ("grids", ""),

@@ -30,7 +30,7 @@ IMAGES: dict[str, Any] = {
     "parameterization": {"name": "edm"},
     "objective": {"name": "denoising"},
     "conditions": {"label": {"drop": 0.1}},
-    "sampler": {"name": "heun", "steps": 4, "times": "karras", "guidance": 2.0},
+    "sampler": {"name": "heun", "steps": 4, "grid": "karras", "guidance": 2.0},
     "train": {"steps": 5},
 }
 
@@ -143,7 +143,7 @@ def test_another_sampler_brings_its_own_steps():
     m.sample(2, sampler="ddim", progress=lambda done, total: seen.append((done, total)))
     assert len(seen) > 4
     assert seen[-1] == (seen[0][1], seen[0][1])
-    assert not torch.equal(m.sample(2, sampler="ddim", steps=4, times="karras"), m.sample(2))
+    assert not torch.equal(m.sample(2, sampler="ddim", steps=4, grid="karras"), m.sample(2))
 
 
 def test_progress_counts_every_step_of_every_batch():
@@ -175,7 +175,7 @@ def test_progress_counts_every_step_of_every_batch():
         (0.1, {"batch": 0}, "batch must be at least 1, not 0"),
         (0.1, {"indices": [1, 2]}, "4 samples need 4 indices, not 2"),
         (0.1, {"sampler": "huen"}, r"samplers has no 'huen' \(did you mean 'heun'\?\)"),
-        (0.1, {"times": "uniform"}, "grids has no 'uniform'"),
+        (0.1, {"grid": "uniform"}, "grids has no 'uniform'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(drop: float | None, asked: dict[str, Any], message: str):

@@ -19,7 +19,7 @@ from undiffuse.models.diffusion import Model, load
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
-from undiffuse.sampling.conditions import resolve_guidance
+from undiffuse.sampling.guidance import resolve_guidance
 from undiffuse.sampling.steering import Steering, percentile
 
 TABLES: dict[str, Any] = {
@@ -30,7 +30,7 @@ TABLES: dict[str, Any] = {
     "parameterization": {"name": "edm"},
     "objective": {"name": "denoising"},
     "conditions": {"label": {"drop": 0.1}, "style": {"kind": "vector", "shape": [2], "drop": 0.2}},
-    "sampler": {"name": "heun", "steps": 4, "times": "karras", "guidance": 2.0},
+    "sampler": {"name": "heun", "steps": 4, "grid": "karras", "guidance": 2.0},
     "train": {"steps": 5},
 }
 

@@ -42,7 +42,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 FIELDS = [f"{table}.{field}" for table, fields in TABLES.items() for field in [*fields, "more"]]
-PLACES = st.sampled_from([*FIELDS, "process.name", "sampler.steps", "conditions.label", "sampler.times", "train.batch"])
+PLACES = st.sampled_from([*FIELDS, "process.name", "sampler.steps", "conditions.label", "sampler.grid", "train.batch"])
 
 
 @pytest.fixture(scope="module")

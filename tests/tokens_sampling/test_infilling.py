@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import undiffuse
 from undiffuse.codecs.tokens import TokensCodec as Codec
-from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.carried_over import Carried
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.process.categorical import Categorical, uniform
 from undiffuse.core.sample import sample
 from undiffuse.editing import infill, inpaint
@@ -91,7 +92,7 @@ def model() -> undiffuse.Model:
         "train": {"steps": 1},
     }
     return undiffuse.Model(
-        TokenPredictor(Exact(), MASKED, 3, "subs"), Codec(3, (0.3, 0.3, 0.4)), (3,), Recipe("table", tables)
+        Predictor(Exact(), MASKED, TokenHead("subs", 3)), Codec(3, (0.3, 0.3, 0.4)), (3,), Recipe("table", tables)
     )
 
 

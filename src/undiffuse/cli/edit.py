@@ -107,7 +107,7 @@ def edit(
     from undiffuse.conditions.words import understood
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.models.diffusion import load
-    from undiffuse.sampling.conditions import resolve_guidance
+    from undiffuse.sampling.guidance import resolve_guidance
     from undiffuse.sampling.request import dtype
     from undiffuse.sampling.steering import Steering
     from undiffuse.storage import output_paths

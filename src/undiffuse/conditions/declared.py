@@ -21,7 +21,7 @@ from undiffuse.recipes.settings import Condition
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
 ASKED = (  # arguments of a model's `sample`
-    *("n", "seed", "sampler", "steps", "times", "guidance", "batch", "indices", "progress", "interval", "rescale"),
+    *("n", "seed", "sampler", "steps", "grid", "guidance", "batch", "indices", "progress", "interval", "rescale"),
     *("threshold", "temperature", "top_k", "top_p", "classifier", "form", "control", "control_weight"),
 )
 TAKEN = {*ASKED, "x_t", "t", "x", "c_time", "drop", "random", "self", "of"}  # by these and by those of denoisers

@@ -41,7 +41,7 @@ def check(component: Any, process: Process) -> None:
 
 def offers(process: Process) -> Names:
     """What samplers and guidance may need of a process besides its family."""
-    return Names((*(KEEP if process.has_keep else ()), *(MASK if process.absorbing is not None else ())))
+    return Names((*(KEEP if process.keeps else ()), *(MASK if process.absorbing is not None else ())))
 
 
 def _settings(component: Any) -> str:

@@ -15,7 +15,8 @@ from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.models.diffusion import Model
 from undiffuse.sampling import items
-from undiffuse.sampling.conditions import guide, requested
+from undiffuse.sampling.conditions import requested
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, plan, shown
 from undiffuse.sampling.steering import NAMES, Steering
 
@@ -41,7 +42,7 @@ class Session:
         seed: Any = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        times: Grid | str | None = None,
+        grid: Grid | str | None = None,
         progress: Progress = False,
         of: Literal["values", "tokens"] = "values",
         **how: Any,
@@ -59,7 +60,7 @@ class Session:
         if kind != of:
             what = {"values": "editing is", "tokens": "infilling is"}[of]
             raise Refused(f"{what} for models of {of}; this one is of {kind}")
-        chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
+        chosen = plan(model.recipe, model.denoiser.process, sampler, steps, grid)
         steering = Steering(**{name: how.pop(name) for name in NAMES if name in how})
         given = requested(model, n, how)
         denoiser = guide(model, steering, given)
@@ -94,17 +95,17 @@ class Session:
 
         times_n: how many particles make one sample; the first of each group is it.
         """
-        grid = self.chosen.times if times is None else times
+        times = self.chosen.times if times is None else times
         n = self.n * times_n
         cond: dict[str, Any] = {name: value.repeat_interleave(times_n, 0) for name, value in self.cond.items()}
-        with shown(self.progress, len(grid) - 1) as report:
-            done = iter(range(1, len(grid)))
+        with shown(self.progress, len(times) - 1) as report:
+            done = iter(range(1, len(times)))
             watched = Reporting(sampler or self.chosen.sampler, lambda: report(next(done)))
             x = sample(
                 denoiser or self.denoiser,
                 (n, *(shape or self.model.denoiser.state_shape(self.model.shape))),
                 sampler=watched,
-                times=grid,
+                times=times,
                 seed=self.seed,
                 start=None if start is None else start.expand(n, *start.shape[1:]),
                 **cond,

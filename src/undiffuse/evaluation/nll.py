@@ -18,12 +18,12 @@ from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.models.diffusion import Model
-from undiffuse.sampling.conditions import requested, spread
+from undiffuse.sampling.conditions import requested
+from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
 from undiffuse.sampling.request import LABEL, Advance
 
-OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
 USUAL, FEWEST = 20, 10
 MOST = 512  # items at once
@@ -91,7 +91,7 @@ def score(
         more |= {"draw_error": found.draw_error.numpy(), "dequantisation": found.dequantisation.numpy()}
     terms, variance = None, ""
     if bound:
-        variance = "exact" if model.variance else OWN.get(getattr(model.denoiser, "variance", ""), "posterior")
+        variance = "exact" if model.variance else model.denoiser.bound_variance
         options |= {"variance": variance, "subset": PICKED, "progress": bounding}
         terms = likelihood.elbo(spread(model, model.denoiser), encoded, **options)
     below = None if terms is None else scale - terms.nats.numpy()

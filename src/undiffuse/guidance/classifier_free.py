@@ -44,6 +44,8 @@ class ClassifierFree(Extrapolation):
     largest: float = math.inf
     hide: tuple[str, ...] | None = None
 
+    aliases: ClassVar[tuple[str, ...]] = ("cfg", "classifier_free_guidance")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.weight, Mapping):

@@ -32,9 +32,9 @@ class Infill(Guided):
     where: Tensor
 
     @property
-    def timeless(self) -> bool:
+    def timeless(self) -> bool:  # type: ignore[override]
         """Whether the guess depends on x_t alone, as the inner one's does."""
-        return getattr(self.denoiser, "timeless", False)
+        return self.denoiser.timeless
 
     def start(self, x_t: Tensor) -> Tensor:
         """A first batch, with the known tokens revealed if the noise is a mask."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import arguments, devices
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.heads.column_predictor import ColumnPredictor
@@ -26,8 +26,9 @@ from undiffuse.models.run import Saved, opened
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.classifier_guidance import towards
-from undiffuse.sampling.conditions import captions, guide, requested
+from undiffuse.sampling.conditions import captions, requested
 from undiffuse.sampling.controls import WEIGHT, Control, controlled
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, shown
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.steering import Steering
@@ -46,7 +47,7 @@ class Model(Saved):
     variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
     """
 
-    denoiser: Predictor | TokenPredictor | ColumnPredictor
+    denoiser: Predictor | ColumnPredictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
@@ -62,7 +63,7 @@ class Model(Saved):
         seed: int = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        times: Grid | str | None = None,
+        grid: Grid | str | None = None,
         guidance: float | Mapping[str, float] | None = None,
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
@@ -81,7 +82,7 @@ class Model(Saved):
     ) -> Samples:
         """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU; see `Samples`.
 
-        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, and guidance to top_p, see
+        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, grid, and guidance to top_p, see
         `Steering`: as the recipe says, unless given.
         batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples,
         default 0 ... n-1.
@@ -95,7 +96,7 @@ class Model(Saved):
         Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model
         was not trained for.
         """
-        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
+        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, grid)
         steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
         n, seed, which = _drawn(n, seed, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
@@ -129,7 +130,7 @@ class Model(Saved):
         seed: int = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        times: Grid | str | None = None,
+        grid: Grid | str | None = None,
         guidance: float | Mapping[str, float] | None = None,
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
@@ -149,7 +150,7 @@ class Model(Saved):
 
         Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
-        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
+        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, grid)
         steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
         n, seed, which = _drawn(n, seed, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)

@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from undiffuse.core import aliases
+from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.storage.files import read_text, write_text
@@ -115,7 +115,7 @@ class Recipe:
         except ValueError as error:
             raise Refused(f"recipe {name!r} cannot be read: {error}") from None
         found = {table: tables[table] for table in TABLES if table in tables}
-        found |= {table: aliases.table(KIND[table], fields) for table, fields in found.items() if table in KIND}
+        found |= {table: registry.canonical(KIND[table], fields) for table, fields in found.items() if table in KIND}
         return cls(name, _plain(found), str(about))
 
     def __getitem__(self, table: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Cached(Sampler):
 
     sampler: Sampler | str = "ancestral"
 
+    aliases: ClassVar[tuple[str, ...]] = ("ddpm_cache", "mdlm_cache")
     default_steps: ClassVar[int] = 256
 
     @property
@@ -47,7 +48,7 @@ class Cached(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        if not getattr(denoiser, "timeless", False):
+        if not denoiser.timeless:
             raise Refused(
                 "cached needs a denoiser that does not hear the time: its guess would change with it; take ancestral"
             )

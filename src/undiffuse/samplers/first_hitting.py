@@ -27,6 +27,7 @@ class FirstHitting(Sampler):
     families: ClassVar[frozenset[str]] = TOKENS
     needs: ClassVar[frozenset[str]] = MASK
 
+    aliases: ClassVar[tuple[str, ...]] = ("fhs",)
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1
 

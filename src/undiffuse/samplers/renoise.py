@@ -25,6 +25,8 @@ class Renoise(Sampler):
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = KEEP
 
+    aliases: ClassVar[tuple[str, ...]] = ("consistency", "cm", "lcm")
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -18,7 +18,8 @@ from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
 from undiffuse.models.run import Saved
 from undiffuse.recipes.classifier_recipe import LABEL
-from undiffuse.sampling.conditions import guide, numbers, requested
+from undiffuse.sampling.conditions import numbers, requested
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, sampling
 from undiffuse.sampling.steering import Steering
 

@@ -33,8 +33,8 @@ def controlled(model: "Model", chosen: Plan, control: str | Control | Sequence[s
     for texts of independent tokens. What neighbours say is the model's own part, log p(x_s given x_t).
     Raises Refused for models without embeddings, and for controls that cannot be read.
     """
-    table: Any = model.denoiser
-    if not hasattr(table, "logits"):
+    table = model.denoiser.embeddings
+    if table is None:
         raise Refused("control needs a model of embeddings, as the recipe text-diffusion-lm trains; this one has none")
     several = [control] if isinstance(control, str) or callable(control) else list(control)
     wanted = [understood(model, each) if isinstance(each, str) else each for each in several]
@@ -42,7 +42,7 @@ def controlled(model: "Model", chosen: Plan, control: str | Control | Sequence[s
     prior = shares.clamp(min=SCARCE).log().float().to(model.device)
 
     def log_likelihood(x: Tensor, s: Tensor) -> Tensor:
-        alpha, sigma = (float(c) for c in (table.process.schedule.alpha(s), table.process.schedule.sigma(s)))
+        alpha, sigma = (float(c) for c in (table.schedule.alpha(s), table.schedule.sigma(s)))
         spread = sigma**2 + (alpha * table.sigma_0) ** 2
         log_probs = (table.logits(x, alpha, spread) + prior).log_softmax(-1)
         return torch.stack([each(log_probs) for each in wanted]).sum(0).to(x)

@@ -37,7 +37,7 @@ class Sampling(Steering):
 
     sampler: Sampler | None = None
     steps: int | None = None
-    times: Grid | None = None
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,30 +58,30 @@ class Plan:
 
 
 def sampling(recipe: Recipe) -> Sampling:
-    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and steering."""
+    """The [sampler] table: the sampler's name and own fields, and beside them steps, grid and steering."""
     table = recipe["sampler"]
     beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
-    times = table.pop("times", None)
+    asked = table.pop("grid", None)
     return Sampling(
-        sampler=registry.nested("samplers", table) if table else None,
-        times=None if times is None else grid(times),
+        sampler=registry.build("samplers", table) if table else None,
+        grid=None if asked is None else resolved_grid(asked),
         **registry.check(Sampling, beside, owner="sampler"),
     )
 
 
-def grid(asked: Grid | Mapping[str, Any] | str) -> Grid:
+def resolved_grid(asked: Grid | Mapping[str, Any] | str) -> Grid:
     """The grid of this name or table."""
     if isinstance(asked, Grid):
         return asked
     if not isinstance(asked, Mapping | str):
         raise Refused(
-            f"times is a grid: a name, such as 'karras', or one such as grids.Karras(), not {arguments.shown(asked)}"
+            f"grid is a name, such as 'karras', or a Grid, such as grids.Karras(), not {arguments.shown(asked)}"
         )
     return registry.build("grids", asked if isinstance(asked, Mapping) else {"name": asked})
 
 
 def plan(
-    recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None
+    recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, grid: Grid | str | None
 ) -> Plan:
     """What was asked for, else what the recipe says (of its own sampler only), else the sampler's own default."""
     steps = None if steps is None else arguments.whole(steps, "steps")
@@ -96,7 +96,7 @@ def plan(
             )
         own = Sampling(sampler=built)
     chosen = own.sampler or registry.get("samplers", process.default_sampler)()
-    wanted = grid(times or own.times or chosen.grid or process.default_grid)
+    wanted = resolved_grid(grid or own.grid or chosen.grid or process.default_grid)
     return Plan(chosen, wanted(process.schedule, steps or own.steps or chosen.default_steps))
 
 

@@ -17,9 +17,10 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.models.classifier import LabelModel
 from undiffuse.models.diffusion import Model
 from undiffuse.sampling.classifier_guidance import led
-from undiffuse.sampling.conditions import captions, numbers, resolve_guidance
+from undiffuse.sampling.conditions import captions, numbers
 from undiffuse.sampling.controls import WEIGHT
 from undiffuse.sampling.data_frame import columns
+from undiffuse.sampling.guidance import resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.sampling.plan import Plan, plan
 from undiffuse.sampling.steering import Steering

@@ -187,7 +187,7 @@ def _keep(run: Path, model: Model, found: Estimate) -> None:
     recipe = model.recipe
     if found.steps:
         sampler = {key: value for key, value in recipe["sampler"].items() if key == "guidance"}
-        times = {"name": "listed", "times": list(found.steps)}
-        sampler |= {"name": "ancestral", "variance": "exact", "steps": len(found.steps) - 1, "times": times}
+        grid = {"name": "listed", "times": list(found.steps)}
+        sampler |= {"name": "ancestral", "variance": "exact", "steps": len(found.steps) - 1, "grid": grid}
         recipe = recipe.with_tables(sampler=sampler)
     keep_(run, replace(model, variance=variance, recipe=recipe))

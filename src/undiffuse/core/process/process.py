@@ -16,28 +16,20 @@ class Process(ABC):
     Values mix the samples themselves, tokens mix probabilities. s and t are any two times in [0, 1], () or (batch,):
     s cleaner than t leads back, s noisier than t onward. A process with other matrices than these mixtures
     (`Transitions`) has no `keep`, and leads back only.
-    family: "values", "tokens" or "mixed", what is destroyed. default_sampler, default_grid: what to sample with when
-    nobody says, by name.
+    family: "values", "tokens" or "mixed", what is destroyed. keeps: whether it has a `keep`. default_sampler,
+    default_grid: what to sample with when nobody says, by name. absorbing: the token that all noise is, the mask; None
+    where there is none.
     """
 
     schedule: Schedule
     family: ClassVar[str]
+    keeps: ClassVar[bool] = True
     default_sampler: ClassVar[str] = "ancestral"
     default_grid: ClassVar[str] = "even"
 
     @property
-    def has_keep(self) -> bool:
-        """Whether there is a bridge for any share `keep` of x_t."""
-        return True
-
-    @property
-    def vocabulary(self) -> int:
-        """How many tokens there are, a mask among them; 0 where there are none."""
-        return 0
-
-    @property
     def absorbing(self) -> int | None:
-        """The token that all noise is, the mask; None where the noise is of several, or no token."""
+        """The mask."""
         return None
 
     @abstractmethod

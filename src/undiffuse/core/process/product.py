@@ -32,11 +32,6 @@ class Product(Process):
     def schedule(self) -> Schedule:  # type: ignore[override]
         return next(iter(self.parts.values())).schedule
 
-    @property
-    def has_keep(self) -> bool:
-        """Whether all parts have."""
-        return all(part.has_keep for part in self.parts.values())
-
     def point(self, x_0: Mapping[str, Any]) -> Joint:
         return Joint({name: part.point(x_0[name]) for name, part in self.parts.items()})
 

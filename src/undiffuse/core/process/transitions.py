@@ -29,6 +29,7 @@ class Transitions(Process):
     """
 
     family: ClassVar[str] = "tokens"
+    keeps: ClassVar[bool] = False
     schedule: Schedule
     matrices: Tensor = field(repr=False)
     noise_end: Sequence[float] | Tensor | None = None
@@ -60,11 +61,6 @@ class Transitions(Process):
             raise Refused(f"noise_end needs {self.vocabulary} probabilities that sum to 1; these sum to {end.sum():g}")
         end = end.clamp(min=0)
         object.__setattr__(self, "noise_end", tuple(map(float, end / end.sum())))
-
-    @property
-    def has_keep(self) -> bool:
-        """No: what is left of x_t is no number where tokens turn into some others."""
-        return False
 
     @property
     def vocabulary(self) -> int:
