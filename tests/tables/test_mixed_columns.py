@@ -200,7 +200,10 @@ def test_what_makes_no_sense_is_refused():
         Predictor(nn.Identity(), Gaussian(FLOW), TokenHead())
     with pytest.raises(Refused, match="the network gives numbers, and the parts are numbers, category 0"):
         Predictor(Only(), PROCESS, {NUMBERS: "flow", **dict.fromkeys(CATEGORIES, "plug_in")})(X_T, T)
-    with pytest.raises(Refused, match=r"heun follows the probability-flow ODE .* use ancestral or ddim"):
+    with pytest.raises(
+        Refused,
+        match=r"heun is for values, and .* of values and tokens together; samplers for it: ancestral, ddim",
+    ):
         sample(PartsOracle(PROCESS, oracles()), ROWS.shapes(4), sampler=Heun(), steps=2)
     with pytest.raises(Refused, match="objective 'columns' is for rows of numbers and categories: take 'denoising'"):
         ColumnsObjective()(GaussianOracle(Gaussian(FLOW)), ROW, Random(0), {})

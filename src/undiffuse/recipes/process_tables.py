@@ -10,18 +10,14 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, near, unknown
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
-from undiffuse.core.oracles import GaussianOracle, PartsOracle, TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.process.process import Process
 from undiffuse.core.process.product import Product
 from undiffuse.core.process.transitions import Transitions
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.recipes.arrays import ARRAYS, NEAREST, TRANSITIONS, Arrays, array
 
@@ -103,26 +99,6 @@ def vocabularies(dynamics: Any) -> tuple[int, ...]:
     """How many tokens each part of a product has that is one of tokens; none of another process."""
     parts = dynamics.parts.values() if dynamics.family == "mixed" else ()
     return tuple(part.vocabulary for part in parts if part.family == "tokens")
-
-
-def check_sampler(dynamics: Process, sampler: Sampler | None) -> None:
-    """Raises Refused, in the sampler's own words, for one that tokens, or rows, cannot take: it is tried on one."""
-    if sampler is None or dynamics.family == "values":
-        return
-    one = _certain(dynamics)
-    parts: Any = dynamics
-    shape = dict.fromkeys(parts.parts, (1, 1)) if dynamics.family == "mixed" else (1, 1)
-    start, times = dynamics.prior(shape).sample(Random(0)), torch.tensor([1.0, 0.5], dtype=torch.float64)
-    sampler.step(one, start, times[0], times[1], random=Random(0))
-
-
-def _certain(dynamics: Any) -> Denoiser:
-    """Knows for certain that a token is 0; of a product, that each token is, and that its values are normal."""
-    if dynamics.family == "mixed":
-        return PartsOracle(dynamics, {name: _certain(part) for name, part in dynamics.parts.items()})
-    if dynamics.family == "values":
-        return GaussianOracle(dynamics)
-    return TokenOracle(dynamics, torch.zeros(1, 1, dtype=torch.int64), [1.0])
 
 
 @dataclass(frozen=True)
