@@ -19,7 +19,7 @@ import undiffuse
 from undiffuse import likelihood
 from undiffuse.evaluation import sources
 from undiffuse.likelihood import Decoder
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
             print(f"{one} - {other}: {apart.mean():+.3f} +- {error(apart):.3f}")
 
 
-def measured(model: Model, items: int) -> dict[str, np.ndarray]:
+def measured(model: Diffusion, items: int) -> dict[str, np.ndarray]:
     """Each number's bits per dimension of each item."""
     held_out = sources.against(model, None).held_out
     few = held_out.take(np.arange(min(items, len(held_out))))

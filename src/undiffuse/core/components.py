@@ -17,13 +17,15 @@ PACKAGE = Path(__file__).resolve().parents[1]
 class Kind:
     """Where the components of a kind are. packages: folders of the package, one file a component. interface: the class
     that they implement, `module:Class`. suffix: what a class's name may have behind its file's. may_be_run: whether a
-    run folder may stand for a component of the kind, as a field of another one.
+    run folder may stand for a component of the kind, as a field of another one. default: the component where none is
+    named.
     """
 
     packages: tuple[str, ...]
     interface: str
     suffix: str
     may_be_run: bool = False
+    default: str = ""
 
 
 KINDS = {
@@ -43,6 +45,7 @@ KINDS = {
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
+    "models": Kind(("models",), "undiffuse.sampling.run:Run", "", may_be_run=True, default="diffusion"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 NETWORKS = "networks"  # any module may be one, but only where it is nothing else

@@ -13,9 +13,9 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.models.diffusion import Model
 from undiffuse.sampling import items
 from undiffuse.sampling.conditions import requested
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, plan, shown
 from undiffuse.sampling.steering import NAMES, Steering
@@ -25,7 +25,7 @@ from undiffuse.sampling.steering import NAMES, Steering
 class Session:
     """denoiser: the model's, guided. chosen: sampler and times. cond: the conditions of the n samples."""
 
-    model: Model
+    model: Generator
     n: int
     denoiser: Denoiser
     chosen: Plan
@@ -36,7 +36,7 @@ class Session:
     @classmethod
     def open(
         cls,
-        model: Model,
+        model: Generator,
         n: Any,
         *,
         seed: Any = 0,
@@ -47,7 +47,7 @@ class Session:
         of: Literal["values", "tokens"] = "values",
         **how: Any,
     ) -> "Session":
-        """What `Model.sample` would do with these; raises Refused as it does, and for models of other than `of`.
+        """What `Generator.sample` would do with these; raises Refused as it does, and for models of other than `of`.
 
         how: the fields of `Steering`, and conditions.
         """

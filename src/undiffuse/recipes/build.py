@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.declared import conditions, refuse_deaf
+from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
@@ -22,7 +22,7 @@ from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process.process import Process
-from undiffuse.recipes import classifier_recipe, process_tables
+from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
@@ -50,14 +50,39 @@ def check(recipe: Recipe) -> Train:
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
     registry.build("data", recipe["data"])
-    codec, drawing = registry.build("codecs", recipe["codec"]), sampling(recipe)
+    registry.build("codecs", recipe["codec"])
     _known("network", recipe["network"])
     refuse_deaf(recipe, told)
-    classifier_recipe.check(recipe, told)
+    _check_predicts(recipe)
     _check_embedding(recipe)
-    process_tables.check_sampler(dynamics, drawing.sampler)
-    refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
+    kind_of(recipe).check(recipe, told)
     return settings
+
+
+def kind_of(recipe: Recipe) -> Any:
+    """The class of the run that a recipe trains."""
+    return registry.get("models", recipe.kind)
+
+
+def check_sampling(recipe: Recipe) -> None:
+    """Raises Refused for a [sampler] table that is not for what the recipe trains."""
+    drawing = sampling(recipe)
+    process_tables.check_sampler(process(recipe), drawing.sampler)
+    codec = registry.build("codecs", recipe["codec"])
+    refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
+
+
+def _check_predicts(recipe: Recipe) -> None:
+    """Raises Refused where network or objective are for another kind of run."""
+    wanted = kind_of(recipe).predicts
+    for table in ("network", "objective"):
+        name = str(recipe[table].get("name"))
+        if (found := predicts(KIND[table], name)) != wanted:
+            able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
+            raise Refused(
+                f"{table} {name!r} predicts {found}, and a run of kind {recipe.kind!r} needs one that predicts "
+                f"{wanted}; such are: {', '.join(able)}"
+            )
 
 
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:

@@ -17,11 +17,14 @@ from undiffuse.sampling.plan import sampling
 from undiffuse.sampling.steering import Steering, bounds, level, percentile, refuse_unfit
 
 if TYPE_CHECKING:
-    from undiffuse.models.diffusion import Model
+    from undiffuse.sampling.generator import Generator
 
 
 def guide(
-    model: "Model", steering: Steering, given: Mapping[str, Tensor], wrap: Callable[[Denoiser], Denoiser] | None = None
+    model: "Generator",
+    steering: Steering,
+    given: Mapping[str, Tensor],
+    wrap: Callable[[Denoiser], Denoiser] | None = None,
 ) -> Denoiser:
     """The model's denoiser with the guidance that `resolve_guidance` finds. wrap: what else steers it, before its guess
     is clipped.
@@ -50,7 +53,7 @@ def guide(
     return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
 
 
-def resolve_guidance(model: "Model", asked: Steering, given: Collection[str]) -> Steering:
+def resolve_guidance(model: "Generator", asked: Steering, given: Collection[str]) -> Steering:
     """How samples that are told these conditions are steered: as asked, else as the recipe says where there is a
     condition to guide to. No guidance stands for a weight of 1 as well.
 
@@ -96,6 +99,6 @@ def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], giv
         raise Refused(f"{what} needs {able[0]!r}: what to guide to")
 
 
-def spread(model: "Model", denoiser: Denoiser) -> Denoiser:
+def spread(model: "Generator", denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

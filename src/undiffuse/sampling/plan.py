@@ -21,7 +21,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.steering import Steering
 
 if TYPE_CHECKING:
-    from undiffuse.models.run import Saved
+    from undiffuse.sampling.run import Run
 
 MOST = 1_000_000  # steps of a sampler
 MEMORY = 2**28  # bytes for the network's activations
@@ -123,7 +123,7 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
     return max(1, MEMORY // (max(WIDTH, 8 * symbols) * places))
 
 
-def at_once(model: "Saved") -> int:
+def at_once(model: "Run") -> int:
     """`batches` of what a run's model draws."""
     return batches(model.shape, getattr(model.codec, "vocabulary", 0))
 
