@@ -230,7 +230,7 @@ def test_a_folder_of_images_can_be_judged_and_judged_against(undiffuse_: Undiffu
 
 
 def test_a_run_is_not_judged_against_what_it_was_trained_on(undiffuse_: Undiffuse, digits: Path):
-    train, held_out = Digits().load().split(0.05)
+    train, held_out = Digits().load().split()
     np.savez("mixed.npz", images=np.concatenate([train.x[:30, 0], held_out.x[:60, 0]]))
     done = undiffuse_("evaluate", digits, "-n", 20, "--against", "mixed.npz", "-o", "there", "--metrics", "frechet")
     assert "30 items of mixed.npz were trained on and left out" in done.out
