@@ -82,5 +82,5 @@ assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
 
 
 def test_loading_showing_and_listing_import_nothing_that_takes_long(digits: Path):
-    """The package alone imports no PyTorch. PyTorch's compiler alone, which drawing a tensor without memory imports, is a second and 150 MB."""
+    """The package alone imports no PyTorch, and loading a model not PyTorch's compiler: a second and 150 MB."""
     python(LIGHT.format(run=str(digits)))
