@@ -137,6 +137,12 @@ class Run(Described, ABC):
         """The runs that sampling needs, by the field of the recipe that names them: they travel in the run's file."""
         return {name: run for name, run in self.recipe.uses.runs.items() if name.partition(".")[0] in INSIDE}
 
+    def tree(self) -> dict[str, Any]:
+        """The runs that it is made of, in words: those inside it, each with its own, and those it was trained with."""
+        inside = {f"{name}, inside: {run}": run.tree() for name, run in self.uses.items()}
+        others = {name: found for name, found in self.facts.get("runs", {}).items() if name not in self.uses}
+        return {**inside, **{f"{name}, for training only: {found['path']}": {} for name, found in others.items()}}
+
     def part(self, interface: type, name: str) -> Any:
         """What of this run is of an interface: itself, what was trained, or its codec. name: of the field, for people.
 

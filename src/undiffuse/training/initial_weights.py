@@ -30,7 +30,7 @@ def take_over(
     new = [name for name in own if name not in weights]
     if len(new) == len(own):
         raise Refused(f"{what} holds none of the weights that are trained here, such as {new[0]!r}")
-    for name in own.keys() - new:
+    for name in (name for name in own if name in weights):
         axis = (by_class or {}).get(name)
         if _shape(own[name], axis) != _shape(weights[name], axis):
             raise Refused(
