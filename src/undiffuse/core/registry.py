@@ -55,7 +55,8 @@ def name_of(component: Any) -> str:
 
 def fields(component: type) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name: what a recipe table or a command-line flag may set."""
-    return {name: p for name, p in inspect.signature(component).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    parameters = inspect.signature(component).parameters.items()
+    return {name: p for name, p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
 
 
 def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **given: Any) -> Any:
