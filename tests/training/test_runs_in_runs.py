@@ -13,6 +13,7 @@ import torch
 import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.storage.files import read_tensors, write_tensors
+from undiffuse.training.initial_weights import take_over
 
 SAMPLER = """
 from dataclasses import dataclass
@@ -100,9 +101,8 @@ def test_fine_tuning_takes_over_what_fits_and_names_what_does_not(
     wide = {**TABLES["network"], "width": 8}
     with pytest.raises(Refused, match=r"init.run = .* has the shape \(16, 4\), and here it is \(32, 8\): f"):
         undiffuse.train({**TABLES, **start, "network": wide}, out=tmp_path / "wide")
-    points = {"data": {"name": "moons"}, "codec": {"name": "whiten"}, "network": {"name": "mlp"}, "conditions": {}}
-    with pytest.raises(Refused, match="holds none of the weights that are trained here"):
-        undiffuse.train({**TABLES, **start, **points, "sampler": {}}, out=tmp_path / "points")
+    with pytest.raises(Refused, match="'base' holds none of the weights that are trained here, such as 'weight'"):
+        take_over(torch.nn.Linear(2, 2), {"other": torch.zeros(2)}, "init.run = 'base'")
     with pytest.raises(Refused, match="init needs run"):
         undiffuse.train({**TABLES, "init": {}, "train": FEW} | {"init": {"run": ""}}, out=tmp_path / "none")
     with pytest.raises(Refused, match="there is no run at nowhere"):
