@@ -191,4 +191,4 @@ def _keep(run: Path, model: Generator, found: Estimate) -> None:
         grid = {"name": "listed", "times": list(found.steps)}
         sampler |= {"name": "ancestral", "variance": "exact", "steps": len(found.steps) - 1, "grid": grid}
         recipe = recipe.with_tables(sampler=sampler)
-    keep_(run, replace(model, variance=variance, recipe=recipe))
+    keep_(run, replace(model, facts={**model.facts, "variance": variance}, recipe=recipe))
