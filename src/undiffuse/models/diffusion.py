@@ -77,7 +77,7 @@ class Diffusion(Generator):
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
-            _check_variance(about.facts["variance"])
+            _check_variance(module, about.facts["variance"])
         return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
 
     def attempt(self) -> None:
@@ -236,13 +236,13 @@ class Diffusion(Generator):
         return guide(self, steering, given), chosen, given
 
 
-def _check_variance(said: Any) -> None:
+def _check_variance(denoiser: Denoiser, said: Any) -> None:
     """Raises Refused unless this is what `OptimalVariance` takes."""
     if not isinstance(said, dict):
         raise Refused("the run is broken: its description lacks or spoils 'variance'")
     try:
         fields = registry.check(OptimalVariance, said, owner="its variance")
-        OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
+        OptimalVariance(**{"denoiser": denoiser, "times": (), "variances": (), **fields})
     except Refused as error:
         raise Refused(f"the run is broken: {error}") from None
 
