@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.objective import Batch, Objective, Player
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
     from undiffuse.core.process.process import Process
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from undiffuse.training.start import train
 
 __all__ = [
+    "Batch",
     "Categorical",
     "Denoiser",
     "Distribution",
@@ -53,6 +55,8 @@ __all__ = [
     "Model",
     "NoisyClassifier",
     "Normal",
+    "Objective",
+    "Player",
     "Predictor",
     "Process",
     "Product",
@@ -87,6 +91,7 @@ __all__ = [
 
 # name -> (module, name inside it; "" = the module itself)
 _HOME = {
+    "Batch": ("core.objective", "Batch"),
     "Categorical": ("core.process.categorical", "Categorical"),
     "Denoiser": ("core.denoiser", "Denoiser"),
     "Distribution": ("core.distribution.distribution", "Distribution"),
@@ -95,6 +100,8 @@ _HOME = {
     "Model": ("models.diffusion", "Model"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
+    "Objective": ("core.objective", "Objective"),
+    "Player": ("core.objective", "Player"),
     "Predictor": ("core.denoiser", "Predictor"),
     "Process": ("core.process.process", "Process"),
     "Product": ("core.process.product", "Product"),

@@ -12,6 +12,7 @@ from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.column_predictor import ColumnPredictor
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
@@ -103,11 +104,11 @@ def test_the_loss_is_the_numbers_loss_and_the_mean_of_the_categories_bounds():
     ]
     wanted = numbers + 2 * torch.stack(rates).mean(0)
     torch.testing.assert_close(
-        ColumnsObjective(balance=2.0).at(t, denoiser, X_0, random, {}), wanted, rtol=1e-12, atol=1e-12
+        ColumnsObjective(balance=2.0).at(t, denoiser, Batch(X_0), random), wanted, rtol=1e-12, atol=1e-12
     )
     plain = [-oracles()[n](part_of(x_t, n), t).log_prob(part_of(X_0, n)) for n in names]
     wanted = numbers + torch.stack(plain).mean(0)
-    found = ColumnsObjective(categories="cross_entropy").at(t, denoiser, X_0, random, {})
+    found = ColumnsObjective(categories="cross_entropy").at(t, denoiser, Batch(X_0), random)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -218,7 +219,7 @@ def test_what_makes_no_sense_is_refused():
     with pytest.raises(Refused, match=r"heun follows the probability-flow ODE .* use ancestral or ddim"):
         sample(RowOracle(PROCESS, oracles()), (4, 5), sampler=Heun(), steps=2)
     with pytest.raises(Refused, match="objective 'columns' is for rows of numbers and categories: take 'denoising'"):
-        ColumnsObjective()(GaussianOracle(PROCESS.values), X_0, Random(0), {})
+        ColumnsObjective().loss(GaussianOracle(PROCESS.values), Batch(X_0), Random(0))
     with pytest.raises(Refused, match=r"balance of 0 or more .* not -1 and 'bound'"):
         ColumnsObjective(balance=-1)
     with pytest.raises(Refused, match=r"width, depth and embedding of at least 1, waves of 0 or more .* and 1 for 2"):

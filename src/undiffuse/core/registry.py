@@ -33,7 +33,7 @@ KINDS = {
     "samplers": Kind(("samplers",), "core.sampler:Sampler", "Sampler"),
     "guidance": Kind(("guidance",), "core.denoiser:Denoiser", "Guidance"),
     "networks": Kind(("networks",), "", "Network"),
-    "objectives": Kind(("objectives",), "", "Objective"),
+    "objectives": Kind(("objectives",), "core.objective:Objective", "Objective"),
     "codecs": Kind(("codecs",), "codecs.codec:Codec", "Codec"),
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "data.source:Source", "Data"),

@@ -1,6 +1,5 @@
 """Columns: the loss of numbers and the loss of categories, each weighted as it should be, added up."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import rate
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.process.mixed_columns import NUMBERS
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -42,13 +41,13 @@ class ColumnsObjective(Timed):
                 f"{self.balance:g} and {self.categories!r}"
             )
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         if not hasattr(process, "split"):
             raise Refused("objective 'columns' is for rows of numbers and categories: take 'denoising'")
         x_t = process.marginal(x_0, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
+        guess = model(x_t, t, **batch.cond)
         true, seen = process.split(x_0), process.split(x_t)
         losses: list[Tensor] = []
         for name, part in process.product.parts.items():

@@ -18,6 +18,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.core.heads.embeddings import EmbeddingPredictor
 from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.core.objective import Objective
 from undiffuse.core.process.process import Process
 from undiffuse.recipes import classifier_recipe, process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
@@ -72,7 +73,7 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
 def _check_embedding(recipe: Recipe) -> None:
     """Raises Refused unless embeddings, and the objective that trains them, come together."""
     embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
-    if getattr(objective(recipe), "embeds", False) != bool(embedding):
+    if objective(recipe).embeds != bool(embedding):
         raise Refused(
             f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
             if embedding
@@ -114,7 +115,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     )
 
 
-def objective(recipe: Recipe) -> Any:
+def objective(recipe: Recipe) -> Objective:
     """The [objective] table; a field that is a component itself is a name or a table."""
     return registry.nested("objectives", recipe["objective"])
 

@@ -16,6 +16,7 @@ from undiffuse.conditions import declared
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
@@ -98,14 +99,14 @@ def train(
         flip=settings.flip,
         images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
     )
-    x_0, cond = batches.at(0, slice(2))
-    shape = tuple(x_0.shape[1:])
+    batch = batches.at(0, slice(2))
+    shape = tuple(batch.x.shape[1:])
     classes = learned.classes if "label" in conditions else ()
     if resume:
         refuse_classes(folder, classes)
-    module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
+    module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, batch)
     if kind is SAMPLES:
-        _warn_left(module.process, x_0[:1], hasattr(module.process, "vocabulary") or codec.mixed)
+        _warn_left(module.process, batch.x[:1], hasattr(module.process, "vocabulary") or codec.mixed)
     objective = build.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -225,8 +226,7 @@ def _module(
     classes: int,
     codec: Codec,
     conditions: Mapping[str, Condition],
-    x_0: Tensor,
-    cond: Mapping[str, Any],
+    batch: Batch,
 ) -> Any:
     """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
@@ -234,9 +234,9 @@ def _module(
         module = kind.build(recipe, shape, classes, codec, conditions)
         try:
             with torch.no_grad():
-                build.objective(recipe)(module, x_0, Random(settings.seed), cond)
+                build.objective(recipe).loss(module, batch, Random(settings.seed))
         except RuntimeError as error:
-            if not x_0.is_floating_point() and "floating point" in str(error):
+            if not batch.x.is_floating_point() and "floating point" in str(error):
                 name = recipe["objective"]["name"]
                 raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
             raise Refused(
