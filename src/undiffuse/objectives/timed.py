@@ -1,6 +1,6 @@
 """An objective at drawn noise levels: what those share whose loss is one of a sample at a time."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 
 
-class Timed(Objective):
+class Timed(Objective, ABC):
     """times: how the noise levels are drawn."""
 
     timed: ClassVar[bool] = True
