@@ -77,7 +77,7 @@ def test_only_here_the_frechet_distance_is_called_fid(weights: Path):
     assert found["frechet"]["detail"]["size"] == 299
     pixels = judge(*parts, metrics=["frechet"])
     assert wording.title("frechet", pixels["frechet"]) == "Fréchet distance"
-    with pytest.raises(Refused, match="InceptionScore does not apply here: it needs --features inception"):
+    with pytest.raises(Refused, match="'inception_score' does not apply here: it needs --features inception"):
         judge(*parts, metrics=names)
 
 

@@ -255,7 +255,7 @@ def test_images_of_different_sizes_are_refused_with_what_helps():
     [
         (["frechett"], r"metrics has no 'frechett' \(did you mean 'frechet'\?\)"),
         (["recal"], r"metrics has no 'recal' \(did you mean 'recall'\?\)"),
-        (["inception_score"], "InceptionScore does not apply here: it needs --features inception"),
+        (["inception_score"], "'inception_score' does not apply here: it needs --features inception"),
     ],
 )
 def test_unknown_and_impossible_metrics_are_refused(metrics: list[str], message: str):

@@ -102,7 +102,7 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
         ("sampler.name=huen", r"samplers has no 'huen' \(did you mean 'heun'\?\)"),
         ("sampler.steps=0", "sampler.steps must be at least 1"),
         ("sampler.guidance=much", "sampler: guidance = 'much' does not fit"),
-        ("sampler.times=uniform", "grids has no 'uniform'"),
+        ("sampler.grid=uniform", "grids has no 'uniform'"),
         ("conditions.label.dorp=0.1", r"conditions.label has no 'dorp' \(did you mean 'drop'\?\)"),
         ("conditions.label.drop=2", "from 0 to 1, not 2"),
         ("conditions.label=0.1", r"conditions.label is a table: write \[conditions.label\]"),

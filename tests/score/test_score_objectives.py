@@ -222,7 +222,7 @@ BIG = torch.zeros(1, 5, 5)
         (lambda: SlicedScoreMatching(slices=0), "sliced_score_matching needs at least 1 slice, not 0"),
         (
             lambda: NCSNObjective().loss(GaussianOracle(Gaussian(VE())), Batch(torch.zeros(2, 2)), Random(0)),
-            "ladder trains on a schedule of levels, like geometric; VE is continuous: use denoising",
+            "ncsn trains on a schedule of levels, like geometric; ve is continuous: use denoising",
         ),
     ],
 )

@@ -133,5 +133,5 @@ def test_metrics_of_values_are_refused_for_text_and_the_other_way_round():
     with pytest.raises(Refused, match=r"the metric frechet compares values; for texts there is: copies, .*, nll"):
         Judge(metrics=("frechet",)).fitting(texts)
     points = Dataset(np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32))
-    with pytest.raises(Refused, match="the metric Copies does not apply here: it needs texts"):
+    with pytest.raises(Refused, match="the metric 'copies' does not apply here: it needs texts"):
         Judge(metrics=("copies",))(points, Real(points, points))

@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_recipe_trains_saves_and_samples_with_guidance_and_strides(run: Path):
     model = undiffuse.load(run, precision="float32")
     denoiser: Any = model.denoiser
-    assert denoiser.variance == "learned_range"
+    assert denoiser.head.variance == "learned_range"
     assert denoiser.network.leave.weight.shape[0] == 2
     assert "out_channels" not in Recipe.find("digits-iddpm")["network"]
     x = model.sample(3, label=[1, 2, 3], guidance=2.0, steps=5)
@@ -71,7 +71,7 @@ def test_a_second_moment_trains_and_its_bound_is_exact(tmp_path: Path):
             "the bound with variance 'learned' needs a denoiser with a learned range",
         ),
         (["network.name=convnet"], "needs a network with out_channels, and 'convnet' has none; such are: .*unet"),
-        (["schedule.name=vp"], "hybrid bounds a chain of steps, as cosine and linear_beta have; VP has none"),
+        (["schedule.name=vp"], "hybrid bounds a chain of steps, as cosine and linear_beta have; vp has none"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused_before_anything_is_written(

@@ -106,8 +106,8 @@ def edit(
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.conditions.words import understood
     from undiffuse.editing.edit_request import EditRequest
-    from undiffuse.models.diffusion import load
-    from undiffuse.sampling.conditions import resolve_guidance
+    from undiffuse.models.load import generator
+    from undiffuse.sampling.guidance import resolve_guidance
     from undiffuse.sampling.request import dtype
     from undiffuse.sampling.steering import Steering
     from undiffuse.storage import output_paths
@@ -116,7 +116,7 @@ def edit(
     told = options.told(condition, label=label, text=text, map=map_, vector=vector)
     usual = ".gif" if task == "between" else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
-    model = load(run, precision="float32")  # half precision would spoil the gradients
+    model = generator(run, precision="float32")  # half precision would spoil the gradients
     given = understood(model, told)
     with progress("editing", "step") as advance:
         how = {"seed": seed, "sampler": sampler, "steps": steps, "progress": advance, **vars(steering)}
@@ -147,12 +147,12 @@ def _phrase(
     """Fill in a text, print the answers, and write them where that was asked for."""
     from undiffuse.conditions.words import understood
     from undiffuse.editing.phrase import phrase
-    from undiffuse.models.diffusion import load
+    from undiffuse.models.load import generator
     from undiffuse.sampling.steering import Steering
     from undiffuse.storage import output_paths
 
     target = None if out is None else output_paths.file(out, run, "edited.txt")
-    model = load(run)
+    model = generator(run)
     with progress("editing", "step") as advance:
         how |= {"progress": advance, **vars(Steering.read(*steering)), **understood(model, told)}
         answers = phrase(model, text, n, **how)

@@ -8,7 +8,8 @@ from typer import Option
 from undiffuse.core.errors import Refused
 
 if TYPE_CHECKING:
-    from undiffuse.models.classifier import LabelModel
+    from undiffuse.evaluation.judge import Judge
+    from undiffuse.sampling.run import Run
 
 MOST = 1_000_000  # indices in one range
 
@@ -124,8 +125,15 @@ def indices(text: str | None, n: int | None) -> list[int]:
     return found
 
 
-def classifier(run: Path | None) -> "LabelModel | None":
+def classifier(run: Path | None) -> "Run | None":
     """The classifier of a run folder, if one was named."""
-    from undiffuse.models.classifier import load_classifier
+    from undiffuse.models.load import load
 
-    return None if run is None else load_classifier(run)
+    return None if run is None else load(run)
+
+
+def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
+    """How to judge, as it was typed; raises Refused for names that do not exist."""
+    from undiffuse.evaluation.judge import Judge
+
+    return Judge(features, tuple(name.strip() for name in (metrics or "").split(",") if name.strip()), resize, cache)

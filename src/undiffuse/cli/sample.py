@@ -79,7 +79,7 @@ def sample(
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
     undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --mbr 10
     """
-    from undiffuse.models.diffusion import load
+    from undiffuse.models.load import generator
     from undiffuse.sampling import file_content
     from undiffuse.sampling.request import SampleRequest, columns, draw, dtype, has_tokens, reader, unroll
     from undiffuse.sampling.steering import Steering
@@ -92,7 +92,7 @@ def sample(
     which = options.indices(indices, n)
     told = options.told(condition, text=text, image=image, map=map_, vector=vector)
     steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-    model = load(run, precision=precision)
+    model = generator(run, precision=precision)
     leads = options.classifier(classifier)
     wish = SampleRequest(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
     wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr, indices=which)

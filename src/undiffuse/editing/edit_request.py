@@ -13,19 +13,19 @@ from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
 from undiffuse.editing.outpaint import outpaint
 from undiffuse.editing.sdedit import denoise, vary
-from undiffuse.models.diffusion import Model
 from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
+from undiffuse.sampling.generator import Generator
 
 
 @dataclass(frozen=True)
 class EditRequest:
     """image: the file of the picture. method and noise: of a measurement, the noise in the data's units. how: as in
-    `Model.sample`.
+    `Generator.sample`.
     """
 
-    model: Model
+    model: Generator
     dtype: str
     image: Path | None
     n: int

@@ -11,8 +11,8 @@ from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.editing.session import Session
-from undiffuse.models.diffusion import Model
 from undiffuse.samplers.ddim import DDIM
+from undiffuse.sampling.generator import Generator
 
 
 @torch.no_grad()
@@ -34,14 +34,15 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
 
 
 def between(
-    model: Model, first: np.ndarray | Tensor, last: np.ndarray | Tensor, frames: int = 16, **how: Any
+    model: Generator, first: np.ndarray | Tensor, last: np.ndarray | Tensor, frames: int = 16, **how: Any
 ) -> tuple[Tensor, float]:
     """A way from one item to another, both in the data's units: (frames, *shape), and the error at its ends.
 
     Codes are mixed along the great circle, which keeps their length as noise has it:
     z = sin((1 - u) w)/sin(w) z_first + sin(u w)/sin(w) z_last, w the angle between them. The error is the root mean
     square difference, in the data's units, of the items and what their own codes decode to.
-    how: as in `Model.sample`; the steps are used both ways, the sampler is DDIM. Source: arXiv:2010.02502, app. C.5.
+    how: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
+    Source: arXiv:2010.02502, app. C.5.
     Raises Refused for fewer than two frames.
     """
     if arguments.whole(frames, "frames") < 2:

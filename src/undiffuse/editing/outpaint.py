@@ -13,12 +13,12 @@ from undiffuse.editing.session import Session
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.multidiffusion import MultiDiffusion
-from undiffuse.models.diffusion import Model
 from undiffuse.operators.mask import Mask
+from undiffuse.sampling.generator import Generator
 
 
 def outpaint(
-    model: Model,
+    model: Generator,
     image: np.ndarray | Tensor | None,
     size: tuple[int, ...],
     corner: tuple[int, ...] | None = None,
@@ -29,7 +29,7 @@ def outpaint(
     """n samples of another size, (n, channels, *size) in the data's units, with an item of the model's size inside.
 
     image: None for none. corner: where the item's first corner lies, default in the middle. overlap: of neighbouring
-    windows. Only what a window can see fits together; beyond, a picture drifts. how: as in `Model.sample`.
+    windows. Only what a window can see fits together; beyond, a picture drifts. how: as in `Generator.sample`.
     Raises Refused for a size smaller than the model's and for a corner that leaves the item outside.
     """
     session = Session.open(model, n, **how)

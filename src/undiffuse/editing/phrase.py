@@ -6,18 +6,18 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.editing.infill import infill
-from undiffuse.models.diffusion import Model
+from undiffuse.sampling.generator import Generator
 
 MORE = "..."
 
 
-def phrase(model: Model, text: str, n: int = 1, *, only: str | None = None, **how: Any) -> list[str]:
+def phrase(model: Generator, text: str, n: int = 1, *, only: str | None = None, **how: Any) -> list[str]:
     """n texts in which the blanks `____` are filled in and the rest stays as it is written.
 
     Of characters and bytes every `_` is one of them; of words and a tokenizer's tokens every run of `_` is one. `...`
     at the end goes on as far as an item of the model reaches, at the start it begins so far before. What lies around
     the phrase is drawn too, and not shown. only: a text of all the tokens that may stand in the blanks, such as
-    "aeiou"; what lies around them, `...` too, is free. how: as in `Model.sample`.
+    "aeiou"; what lies around them, `...` too, is free. how: as in `Generator.sample`.
     Raises Refused for models of anything but text, for a phrase that is longer than an item, and without a blank.
     """
     codec: Any = model.codec

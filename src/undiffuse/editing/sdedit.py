@@ -10,18 +10,18 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing.session import Session
-from undiffuse.models.diffusion import Model
 from undiffuse.samplers.ancestral import Ancestral
+from undiffuse.sampling.generator import Generator
 
 STEPS = 100  # of the ancestral sampler that removes noise
 START = 7  # the stream of the noise that is put on the item
 
 
-def vary(model: Model, image: np.ndarray | Tensor, strength: float = 0.5, n: int = 1, **how: Any) -> Tensor:
+def vary(model: Generator, image: np.ndarray | Tensor, strength: float = 0.5, n: int = 1, **how: Any) -> Tensor:
     """n variations of an item in the data's units: (n, *shape).
 
     strength: in (0, 1], the share of the sampler's steps that are taken, from the noise level where they begin: little
-    keeps the item, 1 forgets it. how: as in `Model.sample`. Raises Refused for another strength and another shape.
+    keeps the item, 1 forgets it. how: as in `Generator.sample`. Raises Refused for another strength and another shape.
     Source: arXiv:2108.01073, alg. 1.
     """
     if not 0 < arguments.number(strength, "strength") <= 1:
@@ -32,7 +32,7 @@ def vary(model: Model, image: np.ndarray | Tensor, strength: float = 0.5, n: int
     return session.decoded(session.draw(start=_noised(session, session.encoded(image, "image"), times), times=times))
 
 
-def denoise(model: Model, image: np.ndarray | Tensor, std: float | None = None, n: int = 1, **how: Any) -> Tensor:
+def denoise(model: Generator, image: np.ndarray | Tensor, std: float | None = None, n: int = 1, **how: Any) -> Tensor:
     """n guesses of what an item was before noise of deviation `std`, in the data's units, was put on it: (n, *shape).
 
     The item is taken for the state at the noise level sigma/alpha = std and sampled from there by `ancestral`, 100

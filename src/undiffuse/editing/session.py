@@ -13,9 +13,10 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.models.diffusion import Model
 from undiffuse.sampling import items
-from undiffuse.sampling.conditions import guide, requested
+from undiffuse.sampling.conditions import requested
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, plan, shown
 from undiffuse.sampling.steering import NAMES, Steering
 
@@ -24,7 +25,7 @@ from undiffuse.sampling.steering import NAMES, Steering
 class Session:
     """denoiser: the model's, guided. chosen: sampler and times. cond: the conditions of the n samples."""
 
-    model: Model
+    model: Generator
     n: int
     denoiser: Denoiser
     chosen: Plan
@@ -35,18 +36,18 @@ class Session:
     @classmethod
     def open(
         cls,
-        model: Model,
+        model: Generator,
         n: Any,
         *,
         seed: Any = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        times: Grid | str | None = None,
+        grid: Grid | str | None = None,
         progress: Progress = False,
         of: Literal["values", "tokens"] = "values",
         **how: Any,
     ) -> "Session":
-        """What `Model.sample` would do with these; raises Refused as it does, and for models of other than `of`.
+        """What `Generator.sample` would do with these; raises Refused as it does, and for models of other than `of`.
 
         how: the fields of `Steering`, and conditions.
         """
@@ -59,7 +60,7 @@ class Session:
         if kind != of:
             what = {"values": "editing is", "tokens": "infilling is"}[of]
             raise Refused(f"{what} for models of {of}; this one is of {kind}")
-        chosen = plan(model.recipe, model.denoiser.process, sampler, steps, times)
+        chosen = plan(model.recipe, model.denoiser.process, sampler, steps, grid)
         steering = Steering(**{name: how.pop(name) for name in NAMES if name in how})
         given = requested(model, n, how)
         denoiser = guide(model, steering, given)
@@ -94,17 +95,17 @@ class Session:
 
         times_n: how many particles make one sample; the first of each group is it.
         """
-        grid = self.chosen.times if times is None else times
+        times = self.chosen.times if times is None else times
         n = self.n * times_n
         cond: dict[str, Any] = {name: value.repeat_interleave(times_n, 0) for name, value in self.cond.items()}
-        with shown(self.progress, len(grid) - 1) as report:
-            done = iter(range(1, len(grid)))
+        with shown(self.progress, len(times) - 1) as report:
+            done = iter(range(1, len(times)))
             watched = Reporting(sampler or self.chosen.sampler, lambda: report(next(done)))
             x = sample(
                 denoiser or self.denoiser,
                 (n, *(shape or self.model.denoiser.state_shape(self.model.shape))),
                 sampler=watched,
-                times=grid,
+                times=times,
                 seed=self.seed,
                 start=None if start is None else start.expand(n, *start.shape[1:]),
                 **cond,

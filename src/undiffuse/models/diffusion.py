@@ -1,59 +1,97 @@
-"""What a run folder holds: a denoiser, the codec at its edges, and the recipe that made them."""
+"""Diffusion: a denoiser, the codec at its edges, and the recipe that made them; draws samples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import arguments, devices
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.conditions.words import needs
+from undiffuse.core import arguments, devices, registry
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
-from undiffuse.models.description import Description
-from undiffuse.models.run import FILE as FILE
-from undiffuse.models.run import SUMMARY as SUMMARY
-from undiffuse.models.run import Saved, opened
+from undiffuse.evaluation.evaluate import evaluate_run
+from undiffuse.guidance.optimal_variance import OptimalVariance
+from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
+from undiffuse.reports import report
+from undiffuse.reports.preview import preview
 from undiffuse.sampling.classifier_guidance import towards
-from undiffuse.sampling.conditions import captions, guide, requested
+from undiffuse.sampling.conditions import captions, requested
 from undiffuse.sampling.controls import WEIGHT, Control, controlled
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, shown
+from undiffuse.sampling.run import EvaluationRequest, Run
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.steering import Steering
 
-if TYPE_CHECKING:
-    from undiffuse.models.classifier import LabelModel
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Model(Saved):
-    """A trained denoiser with its codec: draws samples in the data's own units.
+class Diffusion(Generator):
+    """A trained denoiser with its codec: draws samples in the data's own units. Fields: see `Generator`."""
 
-    shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told,
-    by name.
-    facts: the step, the data's summary, library versions ... in JSON's types.
-    variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
-    """
+    tables: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
+        **dict.fromkeys(("process", "parameterization", "denoiser", "conditions", "sampler"), False),
+    }
+    what: ClassVar[str] = "a model of samples"
+    use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
+    writes: ClassVar[tuple[str, ...]] = report.FILES
 
-    denoiser: Predictor | TokenPredictor | ColumnPredictor
+    denoiser: Predictor | ColumnPredictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
     classes: tuple[str, ...] = ()
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    variance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+        build.check_sampling(recipe)
+
+    @classmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, Condition],
+    ) -> nn.Module:
+        return build.predictor(recipe, shape, classes, codec, conditions)
+
+    @classmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        if "variance" in about.facts:
+            _check_variance(about.facts["variance"])
+        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+
+    def attempt(self) -> None:
+        shape = (1, *self.denoiser.state_shape(self.shape))
+        self.denoiser(self.denoiser.process.prior(shape).sample(Random(0)).to(self.device), 1.0)
+
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        return preview(self, x, conditions, count)
+
+    def evaluate(self, asked: EvaluationRequest) -> report.Report:
+        return report.Report(evaluate_run(self, asked))
+
+    def about(self) -> dict[str, str]:
+        return {"conditions": "\n".join(needs(self))} if self.conditions else {}
 
     def sample(
         self,
@@ -62,7 +100,7 @@ class Model(Saved):
         seed: int = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        times: Grid | str | None = None,
+        grid: Grid | str | None = None,
         guidance: float | Mapping[str, float] | None = None,
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
@@ -70,7 +108,7 @@ class Model(Saved):
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
-        classifier: "LabelModel | None" = None,
+        classifier: Run | None = None,
         form: str = "guess",
         control: "str | Control | Sequence[str | Control] | None" = None,
         control_weight: float = WEIGHT,
@@ -81,21 +119,21 @@ class Model(Saved):
     ) -> Samples:
         """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU; see `Samples`.
 
-        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, times, and guidance to top_p, see
+        Sample i depends on (seed, i) only, whatever the batch. sampler, steps, grid, and guidance to top_p, see
         `Steering`: as the recipe says, unless given.
         batch: at most so many at once (default: what fits memory; halved where it does not). indices: which samples,
         default 0 ... n-1.
         label, and other conditions by their names: a class (number or name), a text, numbers (d,) or an image
         (channels, height, width) of any size, or n of them; left out: samples of any.
-        classifier: of `load_classifier`; the label is its class then and not told to the model, guidance its weight (1)
-        and form how it moves a step: "guess", or "mean" of stochastic samplers.
+        classifier: a run that tells classes; the label is its class then and not told to the model, guidance its
+        weight (1) and form how it moves a step: "guess", or "mean" of stochastic samplers.
         control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against
         it.
         progress: show a bar, or call progress(done, total), in steps of one sample.
         Raises Refused for counts and steps below 1, unknown classes and conditions, and for guidance that the model
         was not trained for.
         """
-        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
+        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, grid)
         steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
         n, seed, which = _drawn(n, seed, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
@@ -129,7 +167,7 @@ class Model(Saved):
         seed: int = 0,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        times: Grid | str | None = None,
+        grid: Grid | str | None = None,
         guidance: float | Mapping[str, float] | None = None,
         interval: tuple[float, float] | None = None,
         rescale: float | None = None,
@@ -137,7 +175,7 @@ class Model(Saved):
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
-        classifier: "LabelModel | None" = None,
+        classifier: Run | None = None,
         form: str = "guess",
         control: "str | Control | Sequence[str | Control] | None" = None,
         control_weight: float = WEIGHT,
@@ -149,7 +187,7 @@ class Model(Saved):
 
         Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
-        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, times)
+        chosen = plan(self.recipe, self.denoiser.process, sampler, steps, grid)
         steering = Steering(guidance, interval, rescale, threshold, temperature, top_k, top_p)
         n, seed, which = _drawn(n, seed, indices)
         guided, chosen, given = self._towards(n, cond, chosen, steering, classifier, form)
@@ -161,17 +199,6 @@ class Model(Saved):
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
         for t, x in zip(chosen.times, chain([start], states), strict=True):
             yield self.decoded(process.shown(x, t))
-
-    def decoded(self, x: Tensor) -> Samples:
-        """States without noise in the data's own units, on the CPU."""
-        return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
-
-    def samples(
-        self, x: Tensor, labels: Tensor | None = None, classes: Sequence[str] = (), captions: Sequence[str] = ()
-    ) -> Samples:
-        """The tensor x (n, *shape) in the data's units, with all that it is of but the weights."""
-        about = {name: getattr(self, name) for name in Description.__dataclass_fields__}
-        return Samples.made(x, Description(**about), None if labels is None else labels.cpu(), classes, captions)
 
     @property
     def module(self) -> nn.Module:
@@ -199,7 +226,7 @@ class Model(Saved):
         cond: Mapping[str, Any],
         chosen: Plan,
         steering: Steering,
-        classifier: "LabelModel | None",
+        classifier: Run | None,
         form: str,
     ) -> tuple[Denoiser, Plan, dict[str, Tensor]]:
         """What to sample with, on which plan, told what."""
@@ -209,19 +236,12 @@ class Model(Saved):
         return guide(self, steering, given), chosen, given
 
 
-def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Model:
-    """The model of a run folder, with the averaged weights, ready to sample.
-
-    precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions), "float32" or
-    "bfloat16".
-    device: default a GPU where there is one. Runs no code from the folder, and takes memory only once the file is known
-    to hold what its recipe's network needs. Raises Refused if there is no whole model, and no such device.
-    """
-    where = devices.device(device)
-    module, said = opened(path, classifier=False)
-    denoiser: Any = module
-    model = Model(denoiser, **vars(said))
-    return model.to(precision, where)
+def _check_variance(said: Any) -> None:
+    """Raises Refused unless this is what `OptimalVariance` takes."""
+    if not isinstance(said, dict):
+        raise Refused("its description lacks or spoils 'variance'")
+    fields = registry.check(OptimalVariance, said, owner="its variance")
+    OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
 
 
 def _drawn(n: Any, seed: Any, indices: Any) -> tuple[int, int, Tensor]:

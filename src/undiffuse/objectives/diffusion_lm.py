@@ -37,12 +37,13 @@ class DiffusionLM(Timed):
 
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
-        if not hasattr(model, "begun"):
+        table = model.embeddings
+        if table is None:
             raise Refused("diffusion_lm trains a table of embeddings: set denoiser.embedding, as 16")
         process, x_0 = model.process, batch.x
         n = process.schedule.steps
         t = process.schedule.step(t).clamp(min=1).double() / n
-        begun = model.begun(x_0, random.fold(0))
+        begun = table.begun(x_0, random.fold(0))
         guess = model(process.marginal(begun, t).sample(random.fold(1)), t, **batch.cond)
         first = (t * n).round() == 1
         target = torch.where(first.to(begun.device)[:, None, None], model.state_of(x_0), begun)
@@ -50,6 +51,6 @@ class DiffusionLM(Timed):
         loss = (guess.mean - target).square().flatten(1).mean(1) + end.square().flatten(1).mean(1)
         if not self.cross_entropy:
             return loss
-        logits = model.logits(begun).float()
+        logits = table.logits(begun).float()
         surprise = F.cross_entropy(logits.flatten(0, 1), x_0.flatten(), reduction="none").view_as(x_0)
         return loss + self.cross_entropy * surprise.mean(1)

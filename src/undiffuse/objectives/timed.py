@@ -30,7 +30,7 @@ class Timed(Objective, ABC):
 
 
 def _refuse_masks(denoiser: Any, x_0: Any) -> None:
-    symbols = getattr(denoiser, "symbols", None)
+    symbols = denoiser.symbols
     if symbols is None or x_0.is_floating_point() or x_0.device.type != "cpu" or not x_0.numel():
         return
     if int(x_0.max()) >= symbols:

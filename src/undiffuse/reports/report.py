@@ -1,8 +1,8 @@
 """The report about a run: pictures beside numbers, on one page that needs nothing else."""
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
 from undiffuse.sampling.file_content import sheet, states, strip
 from undiffuse.sampling.request import Drawn
+from undiffuse.sampling.run import Evaluated
 from undiffuse.storage.files import write_bytes
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
@@ -30,6 +31,21 @@ HEADLINES = (
 )
 
 
+@dataclass(frozen=True)
+class Report(Evaluated):
+    """What is written and shown of the evaluation of a run that draws samples."""
+
+    found: RunEvaluation
+
+    def save(self, folder: Path, run: Path) -> list[str]:
+        return save(self.found, folder, run)
+
+    def printed(self) -> Iterator[Any]:
+        yield from self.found.printed()
+        if words := self.found.drawn.steering.words():
+            yield " ".join([f"samples were drawn with {words}", self.found.drawn.by]).strip()
+
+
 def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     """Write FILES, and of images the closest pairs; returns the names. run: its folder, for its training's curves."""
     contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
@@ -38,7 +54,7 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     if evaluation.field is not None:
         write_bytes(folder / drift_field.FILE, png(evaluation.field.picture()))
     plane = [drift_field.FILE] if evaluation.field is not None else []
-    return [*FILES[:-1], *plane, *evaluation.save(folder)]
+    return [*FILES[:-1], *plane, *evaluation.save(folder, run)]
 
 
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:

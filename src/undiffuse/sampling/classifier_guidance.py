@@ -16,22 +16,22 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
-from undiffuse.models.run import Saved
-from undiffuse.recipes.classifier_recipe import LABEL
-from undiffuse.sampling.conditions import guide, numbers, requested
+from undiffuse.sampling.conditions import numbers, requested
+from undiffuse.sampling.guidance import guide
 from undiffuse.sampling.plan import Plan, sampling
+from undiffuse.sampling.run import Run
 from undiffuse.sampling.steering import Steering
 
 if TYPE_CHECKING:
-    from undiffuse.models.classifier import LabelModel
-    from undiffuse.models.diffusion import Model
+    from undiffuse.sampling.generator import Generator
 
 FORMS = ("guess", "mean")
+LABEL = "label"
 
 
 def towards(
-    model: "Model",
-    classifier: "LabelModel",
+    model: "Generator",
+    classifier: Run,
     form: str,
     steering: Steering,
     chosen: Plan,
@@ -46,15 +46,16 @@ def towards(
     Raises Refused without a label, where model and classifier do not fit together, for steering that a form has not,
     and for "mean" with a sampler whose steps have no variance.
     """
-    if not hasattr(classifier, "classifier"):
-        given = type(classifier).__name__ if isinstance(classifier, Saved) else shown(classifier)
-        raise Refused(f"classifier is what `load_classifier` returns, not {given}")
+    if not (isinstance(classifier, Run) and classifier.guides):
+        given = classifier.what if isinstance(classifier, Run) else shown(classifier)
+        raise Refused(f"classifier is a run that tells the class of noisy samples, as `load` returns, not {given}")
     if form not in FORMS:
         raise unknown("guidance by a classifier", form, FORMS)
     refuse_unlike(model, classifier)
     if cond.get(LABEL) is None:
         raise Refused("a classifier needs a label: which class to guide to")
-    found, log_prob = led(model, steering), classifier.classifier
+    found = led(model, steering)
+    log_prob: Any = classifier.module
     weight: Any = found.guidance
     label = torch.tensor(numbers(cond[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
     given = requested(model, n, {name: value for name, value in cond.items() if name != LABEL})
@@ -69,7 +70,7 @@ def towards(
     return guide(model, rest, given), shifted, {**given, LABEL: label}
 
 
-def led(model: "Model", asked: Steering) -> Steering:
+def led(model: "Generator", asked: Steering) -> Steering:
     """How a classifier steers: as asked, with the weight 1 if it is left out, and the threshold of the recipe.
 
     Raises Refused for weights by name, and for a rescale.
@@ -82,10 +83,11 @@ def led(model: "Model", asked: Steering) -> Steering:
     return replace(asked, guidance=1.0 if asked.guidance is None else float(asked.guidance), threshold=own)
 
 
-def refuse_unlike(model: "Model", classifier: "LabelModel") -> None:
+def refuse_unlike(model: "Generator", classifier: Run) -> None:
     """Raises Refused, showing both, where the classifier has not seen what the model's sampler will show it."""
+    guide: Any = classifier.module
     for what, theirs, ours in (
-        ("noise", classifier.classifier.process, model.denoiser.process),
+        ("noise", guide.process, model.denoiser.process),
         ("samples of shape", classifier.shape, model.shape),
         ("codec", classifier.codec, model.codec),
     ):
@@ -103,7 +105,7 @@ class _Open(Denoiser):
         return Normal(torch.zeros_like(x_t), 0.5, torch.full_like(x_t, 0.5))
 
 
-def _refuse_certain(model: "Model", chosen: Plan) -> None:
+def _refuse_certain(model: "Generator", chosen: Plan) -> None:
     """Raises Refused for a sampler whose first step has no variance, by which its mean would be moved."""
     process: Any = model.denoiser.process
     x = torch.zeros(1, *model.shape, dtype=torch.float32)

@@ -21,7 +21,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.steering import Steering
 
 if TYPE_CHECKING:
-    from undiffuse.models.run import Saved
+    from undiffuse.sampling.run import Run
 
 MOST = 1_000_000  # steps of a sampler
 MEMORY = 2**28  # bytes for the network's activations
@@ -36,7 +36,7 @@ class Sampling(Steering):
 
     sampler: Sampler | None = None
     steps: int | None = None
-    times: Grid | None = None
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,30 +57,30 @@ class Plan:
 
 
 def sampling(recipe: Recipe) -> Sampling:
-    """The [sampler] table: the sampler's name and own fields, and beside them steps, times (a grid) and steering."""
+    """The [sampler] table: the sampler's name and own fields, and beside them steps, grid and steering."""
     table = recipe["sampler"]
     beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
-    times = table.pop("times", None)
+    asked = table.pop("grid", None)
     return Sampling(
-        sampler=registry.nested("samplers", table) if table else None,
-        times=None if times is None else grid(times),
+        sampler=registry.build("samplers", table) if table else None,
+        grid=None if asked is None else resolved_grid(asked),
         **registry.check(Sampling, beside, owner="sampler"),
     )
 
 
-def grid(asked: Grid | Mapping[str, Any] | str) -> Grid:
+def resolved_grid(asked: Grid | Mapping[str, Any] | str) -> Grid:
     """The grid of this name or table."""
     if isinstance(asked, Grid):
         return asked
     if not isinstance(asked, Mapping | str):
         raise Refused(
-            f"times is a grid: a name, such as 'karras', or one such as grids.Karras(), not {arguments.shown(asked)}"
+            f"grid is a name, such as 'karras', or a Grid, such as grids.Karras(), not {arguments.shown(asked)}"
         )
     return registry.build("grids", asked if isinstance(asked, Mapping) else {"name": asked})
 
 
 def plan(
-    recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, times: Grid | str | None
+    recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, grid: Grid | str | None
 ) -> Plan:
     """What was asked for, else what the recipe says (of its own sampler only), else the sampler's own default."""
     steps = None if steps is None else arguments.whole(steps, "steps")
@@ -95,7 +95,7 @@ def plan(
             )
         own = Sampling(sampler=built)
     chosen = own.sampler or registry.get("samplers", process.default_sampler)()
-    wanted = grid(times or own.times or chosen.grid or process.default_grid)
+    wanted = resolved_grid(grid or own.grid or chosen.grid or process.default_grid)
     return Plan(chosen, wanted(process.schedule, steps or own.steps or chosen.default_steps))
 
 
@@ -123,7 +123,7 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
     return max(1, MEMORY // (max(WIDTH, 8 * symbols) * places))
 
 
-def at_once(model: "Saved") -> int:
+def at_once(model: "Run") -> int:
     """`batches` of what a run's model draws."""
     return batches(model.shape, getattr(model.codec, "vocabulary", 0))
 

@@ -14,14 +14,15 @@ from undiffuse.conditions.words import understood
 from undiffuse.core import arguments, registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
-from undiffuse.models.classifier import LabelModel
-from undiffuse.models.diffusion import Model
 from undiffuse.sampling.classifier_guidance import led
-from undiffuse.sampling.conditions import captions, numbers, resolve_guidance
+from undiffuse.sampling.conditions import captions, numbers
 from undiffuse.sampling.controls import WEIGHT
 from undiffuse.sampling.data_frame import columns
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.sampling.plan import Plan, plan
+from undiffuse.sampling.run import Run
 from undiffuse.sampling.steering import Steering
 
 Advance = Callable[[int, int], None]  # told (done, total)
@@ -38,8 +39,9 @@ class SampleRequest:
     label: a class, by number or name; None: the classes in turn. told: other conditions, (name or kind, word), see
     `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
     at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
-    `Model.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for each
-    one and keep that which is nearest to the others, see `consensus`. indices: which samples, () for the first ones.
+    `Generator.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for
+    each one and keep that which is nearest to the others, see `consensus`.
+    indices: which samples, () for the first ones.
     """
 
     seed: int = 0
@@ -51,7 +53,7 @@ class SampleRequest:
     batch: int | None = None
     told: Sequence[tuple[str, str]] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
-    classifier: LabelModel | None = None
+    classifier: Run | None = None
     form: str = "guess"
     control: Sequence[str] = ()
     control_weight: float = WEIGHT
@@ -99,7 +101,7 @@ class Drawn:
     read: Read | None = None
     categories: tuple[tuple[str, ...], ...] = ()
     captions: tuple[str, ...] = ()
-    model: Model | None = None
+    model: Generator | None = None
 
     @property
     def is_image(self) -> bool:
@@ -116,12 +118,12 @@ class Drawn:
         return self.x.ndim == 2 and self.x.dtype.kind == "f"
 
 
-def dtype(model: Model) -> str:
+def dtype(model: Generator) -> str:
     """The dtype of the data that a model was trained on, in which its samples come."""
     return str(model.facts.get("data", {}).get("dtype", "float32"))
 
 
-def classes(model: Model, wish: SampleRequest) -> tuple[str, ...]:
+def classes(model: Generator, wish: SampleRequest) -> tuple[str, ...]:
     """The names of the classes that labels are of: the classifier's, where one guides."""
     return model.classes if wish.classifier is None else wish.classifier.classes
 
@@ -131,12 +133,12 @@ def reader(codec: Codec) -> Read | None:
     return getattr(codec, "text_of", None)
 
 
-def has_tokens(model: Model) -> bool:
+def has_tokens(model: Generator) -> bool:
     """Whether the model's samples are lines of tokens; levels come back as pictures."""
     return model.codec.tokens and len(model.shape) == 1
 
 
-def draw(model: Model, n: int, wish: SampleRequest, progress: Advance = lambda done, total: None) -> Drawn:
+def draw(model: Generator, n: int, wish: SampleRequest, progress: Advance = lambda done, total: None) -> Drawn:
     """n samples; sample i depends on (seed, i) and its class only. Raises Refused for what the model cannot do."""
     if wish.mbr > 1 and reader(model.codec) is None:
         raise Refused(f"mbr = {wish.mbr} chooses among texts, and this run makes none")
@@ -149,7 +151,7 @@ def draw(model: Model, n: int, wish: SampleRequest, progress: Advance = lambda d
     return _drawn(model, x, asked, wish, cost)
 
 
-def unroll(model: Model, n: int, wish: SampleRequest, progress: Advance = lambda done, total: None) -> Drawn:
+def unroll(model: Generator, n: int, wish: SampleRequest, progress: Advance = lambda done, total: None) -> Drawn:
     """The same n samples with every state on the way from noise; all n are drawn together."""
     if wish.mbr > 1:
         raise Refused(f"mbr = {wish.mbr} chooses among finished texts: a way from noise is that of one text")
@@ -163,7 +165,7 @@ def unroll(model: Model, n: int, wish: SampleRequest, progress: Advance = lambda
     return _drawn(model, frames[-1], asked, wish, cost, np.stack(frames))
 
 
-def walked(model: Model, n: int, wish: SampleRequest) -> Plan:
+def walked(model: Generator, n: int, wish: SampleRequest) -> Plan:
     """The sampler and the times that n samples take; `unroll` has a state at each of the times."""
     model, asked = _asked(model, n, wish)
     return plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None)
@@ -176,7 +178,7 @@ def in_turn(which: np.ndarray, classes: Sequence[str], each: int = 1) -> np.ndar
     return np.array(classes)[which // each % len(classes)]
 
 
-def _asked(model: Model, n: int, wish: SampleRequest) -> tuple[Model, dict[str, Any]]:
+def _asked(model: Generator, n: int, wish: SampleRequest) -> tuple[Generator, dict[str, Any]]:
     """The model with its recipe's sampler changed as wished, and the keywords of `sample`."""
     if n < 1:
         raise Refused(f"the number of samples must be at least 1, not {n}")
@@ -221,7 +223,7 @@ def _which(n: int, wish: SampleRequest) -> np.ndarray:
 
 
 def _drawn(
-    model: Model,
+    model: Generator,
     x: np.ndarray,
     asked: dict[str, Any],
     wish: SampleRequest,
@@ -244,7 +246,7 @@ def _drawn(
 
 
 @contextmanager
-def _measured(model: Model, n: int) -> Iterator[list[float]]:
+def _measured(model: Generator, n: int) -> Iterator[list[float]]:
     """Fills the yielded list with network calls a sample and seconds, once the work is done."""
     rows = 0
 

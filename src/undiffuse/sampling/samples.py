@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from polars import DataFrame
 
-    from undiffuse.models.description import Description
-    from undiffuse.models.run import Saved
+    from undiffuse.recipes.description import Description
+    from undiffuse.sampling.run import Run
 
 SHOWN, ROWS, POINTS = 100, 20, 5000  # of what a notebook shows: pictures; texts and rows; points
 KINDS = {2: "sequences", 3: "images", 4: "volumes"}  # by the axes of one
 
 
-def kind(of: "Description | Saved", axes: int) -> str:
+def kind(of: "Description | Run", axes: int) -> str:
     """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
     if axes > 1:
         return KINDS.get(axes, "samples")
