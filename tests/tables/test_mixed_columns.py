@@ -216,7 +216,10 @@ def test_what_makes_no_sense_is_refused():
         ColumnPredictor(Constant(7), MixedColumns(Gaussian(FLOW), 1, ()), "flow", (), "logistic")
     with pytest.raises(Refused, match="output 'subs' carries over what is not masked"):
         ColumnPredictor(Constant(7), PROCESS, "flow", (3, 2, 3), "subs")
-    with pytest.raises(Refused, match=r"heun follows the probability-flow ODE .* use ancestral or ddim"):
+    with pytest.raises(
+        Refused,
+        match=r"heun is for values, and .* of values and tokens together; samplers for it: ancestral, ddim",
+    ):
         sample(RowOracle(PROCESS, oracles()), (4, 5), sampler=Heun(), steps=2)
     with pytest.raises(Refused, match="objective 'columns' is for rows of numbers and categories: take 'denoising'"):
         ColumnsObjective().loss(GaussianOracle(PROCESS.values), Batch(X_0), Random(0))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from undiffuse.core import registry
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.token_outputs import TokenHead
@@ -22,8 +23,12 @@ class Denoiser(ABC):
 
     symbols: how many of the process's tokens are data, the first ones, where that is known. timeless: whether the guess
     depends on x_t alone. bound_variance: the variance of a reverse step that its own bound takes, see `reverse`.
+    families, needs: of guidance, what processes it is for, see `families.check`.
     embeddings: the `EmbeddingHead` whose values stand for tokens, where there is one.
     """
+
+    families: ClassVar[frozenset[str]] = ANY
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     process: Process
     symbols: int | None = None

@@ -14,6 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.process.process import Process
 
 Variance = Literal["posterior", "beta", "exact", "learned"]
+GAUSSIAN = ("beta", "learned")  # for values alone
 
 
 def reverse(

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex, cast
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments, registry
+from undiffuse.core import arguments, families, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
@@ -26,6 +26,7 @@ def trajectory(
     between steps but the sampler's memory: a progress bar, a film or an early stop live outside.
     """
     times = _checked(times)
+    families.check(sampler, denoiser.process)
     memory = None
     for i, (t, s) in enumerate(pairwise(times)):
         stream = random.fold(i)

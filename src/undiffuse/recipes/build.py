@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
-from undiffuse.core import registry
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.column_predictor import ColumnPredictor
@@ -68,7 +68,8 @@ def kind_of(recipe: Recipe) -> Any:
 def check_sampling(recipe: Recipe) -> None:
     """Raises Refused for a [sampler] table that is not for what the recipe trains."""
     drawing = sampling(recipe)
-    process_tables.check_sampler(process(recipe), drawing.sampler)
+    if drawing.sampler is not None:
+        families.check(drawing.sampler, process(recipe))
     codec = registry.build("codecs", recipe["codec"])
     refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
 

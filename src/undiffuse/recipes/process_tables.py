@@ -10,17 +10,13 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, near, unknown
-from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, category
+from undiffuse.core.process.mixed_columns import MixedColumns
 from undiffuse.core.process.process import Process
 from undiffuse.core.process.transitions import Transitions
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.recipes.arrays import ARRAYS, NEAREST, TRANSITIONS, Arrays, array
 
@@ -96,24 +92,6 @@ def has_rows(codec: str) -> bool:
     """Whether the codec of this name encodes to rows of numbers and categories; raises Refused for an unknown one."""
     component: Any = registry.get("codecs", codec)
     return component.mixed
-
-
-def check_sampler(dynamics: Process, sampler: Sampler | None) -> None:
-    """Raises Refused, in the sampler's own words, for one that tokens, or rows, cannot take: it is tried on one."""
-    if sampler is None or not (hasattr(dynamics, "vocabulary") or hasattr(dynamics, "split")):
-        return
-    one = _certain(dynamics)
-    shape = (1, getattr(dynamics, "columns", 1))
-    start, times = dynamics.prior(shape).sample(Random(0)), torch.tensor([1.0, 0.5], dtype=torch.float64)
-    sampler.step(one, start, times[0], times[1], random=Random(0))
-
-
-def _certain(dynamics: Any) -> Denoiser:
-    """Knows for certain that a token is 0; of rows, that every category is, and that their numbers are normal."""
-    if not hasattr(dynamics, "split"):
-        return TokenOracle(dynamics, torch.zeros(1, 1, dtype=torch.int64), [1.0])
-    columns = {category(i): _certain(column) for i, column in enumerate(dynamics.categories)}
-    return RowOracle(dynamics, {NUMBERS: GaussianOracle(dynamics.values), **columns})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from undiffuse.core import arguments, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
 from undiffuse.core.grid import Grid
 from undiffuse.core.process.process import Process
 from undiffuse.core.random import Random
@@ -105,6 +106,12 @@ class Reporting(Sampler):
 
     sampler: Sampler
     stepped: Callable[[], None]
+
+    families: ClassVar[frozenset[str]] = ANY
+
+    @property
+    def inner(self) -> Sampler:
+        return self.sampler
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
