@@ -14,6 +14,7 @@ from undiffuse.core.families import ANY
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.named_parts import each
 from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import as_time
 
@@ -49,7 +50,7 @@ class Denoiser(ABC):
         return ""
 
     def state_shape(self, shape: Any) -> Any:
-        """The shape of a state of encoded data of this shape; another only where states stand for the data."""
+        """The shape of the states of encoded data of this shape, (batch, *shape); of named parts a dictionary."""
         return shape
 
     def state_of(self, x_0: Any) -> Any:
@@ -152,7 +153,4 @@ NAMED: dict[str, Callable[[str], Head]] = {
 
 def _cast(x: Any, dtype: torch.dtype | None) -> Any:
     """The floating-point numbers of a batch in the network's dtype; None: a network without weights takes them all."""
-    if isinstance(x, Mapping):
-        parts: Mapping[str, Any] = x  # pyright: ignore[reportUnknownVariableType]
-        return {name: _cast(part, dtype) for name, part in parts.items()}
-    return x.to(dtype) if dtype is not None and x.is_floating_point() else x
+    return x if dtype is None else each(lambda part: part.to(dtype) if part.is_floating_point() else part, x)

@@ -19,8 +19,6 @@ class NoisyClassifier(nn.Module):
     The network works in its own dtype, the softmax in x_t's, float32 or better. Source: arXiv:2105.05233, sec. 4.
     """
 
-    symbols: int | None = None  # it sees values
-
     def __init__(self, network: nn.Module, process: Gaussian, parameterization: Parameterization | str) -> None:
         super().__init__()
         self.network = network

@@ -16,7 +16,7 @@ from undiffuse.core import arguments, devices, registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
-from undiffuse.core.heads.column_predictor import ColumnPredictor
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
@@ -51,7 +51,7 @@ class Diffusion(Generator):
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
     writes: ClassVar[tuple[str, ...]] = report.FILES
 
-    denoiser: Predictor | ColumnPredictor
+    denoiser: Predictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
@@ -81,8 +81,8 @@ class Diffusion(Generator):
         return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
 
     def attempt(self) -> None:
-        shape = (1, *self.denoiser.state_shape(self.shape))
-        self.denoiser(self.denoiser.process.prior(shape).sample(Random(0)).to(self.device), 1.0)
+        shape = self.denoiser.state_shape((1, *self.shape))
+        self.denoiser(to(self.denoiser.process.prior(shape).sample(Random(0)), self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)
@@ -194,8 +194,8 @@ class Diffusion(Generator):
         chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
         random = Random(seed, which)
         process = self.denoiser.process
-        shape = (n, *self.denoiser.state_shape(self.shape))
-        start = process.prior(shape, chosen.times[0]).sample(random.fold(-1)).to(self.device)
+        shape = self.denoiser.state_shape((n, *self.shape))
+        start = to(process.prior(shape, chosen.times[0]).sample(random.fold(-1)), self.device)
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
         for t, x in zip(chosen.times, chain([start], states), strict=True):
             yield self.decoded(process.shown(x, t))
@@ -216,7 +216,7 @@ class Diffusion(Generator):
         """One batch, decoded; `stepped` hears how many steps of one sample are done after each step."""
         watched = Reporting(chosen.sampler, partial(_count, stepped, len(which), count(1)))
         told: dict[str, Any] = dict(given)
-        shape = (len(which), *self.denoiser.state_shape(self.shape))
+        shape = self.denoiser.state_shape((len(which), *self.shape))
         z = sample(guided, shape, sampler=watched, times=chosen.times, seed=seed, indices=which, **told)
         return self.decoded(z)
 

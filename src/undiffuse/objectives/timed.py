@@ -29,11 +29,11 @@ class Timed(Objective, ABC):
         """The loss of each sample at given times t (batch,): (batch,)."""
 
 
-def _refuse_masks(denoiser: Any, x_0: Any) -> None:
-    symbols = denoiser.symbols
-    if symbols is None or x_0.is_floating_point() or x_0.device.type != "cpu" or not x_0.numel():
+def _refuse_masks(model: Any, x_0: Any) -> None:
+    if not isinstance(x_0, Tensor) or x_0.is_floating_point() or x_0.device.type != "cpu" or not x_0.numel():
         return
-    if int(x_0.max()) >= symbols:
+    symbols = model.symbols
+    if symbols is not None and int(x_0.max()) >= symbols:
         raise Refused(
             f"the data have the token {int(x_0.max())}, and the symbols of data are 0 ... {symbols - 1}: a mask is no "
             "data"
