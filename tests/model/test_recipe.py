@@ -43,7 +43,7 @@ def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
 def test_a_sampler_table_may_set_the_default_sampler_s_steps_alone():
     found = Recipe.find({**MINIMAL, "sampler": {"steps": 7}})
     assert build.resolve(found)["sampler"] == {"steps": 7}
-    assert build.sampling(found).steps == 7
+    assert sampling(found).steps == 7
 
 
 def test_recipes_are_found_by_name_file_folder_and_tables(tmp_path: Path):
