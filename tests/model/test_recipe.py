@@ -8,6 +8,7 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.plan import sampling
 
 MINIMAL: dict[str, Any] = {
     "data": {"name": "digits"},

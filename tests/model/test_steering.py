@@ -21,6 +21,7 @@ from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.guidance import resolve_guidance
+from undiffuse.sampling.plan import sampling
 from undiffuse.sampling.steering import Steering, percentile
 
 TABLES: dict[str, Any] = {

@@ -67,7 +67,7 @@ class Regressor(Run):
     predicts: ClassVar[str] = "item"
     what: ClassVar[str] = "a regressor"
     use: ClassVar[str] = (
-        'it tells of items, by `undiffuse.load("{run}").predict(x)` in Python; `undiffuse evaluate {run}`'
+        'it tells of items, by `undiffuse.load("{run}").predict(x)` in Python, and `undiffuse evaluate` measures it'
     )
     rounds: ClassVar[bool] = False
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
@@ -86,9 +86,7 @@ class Regressor(Run):
             raise Refused(f"a regressor tells one thing: write one table [conditions.NAME], not {len(conditions)}")
         ((name, condition),) = conditions.items()
         if condition.kind not in ("label", "vector"):
-            raise Refused(
-                f"a regressor tells a label or a vector: conditions.{name}.kind = {condition.kind!r} is neither"
-            )
+            raise Refused(f"a regressor tells a label or a vector, and conditions.{name}.kind is {condition.kind!r}")
         if condition.drop:
             raise Refused(f"a regressor needs every value: conditions.{name}.drop must be 0, not {condition.drop:g}")
 
