@@ -56,3 +56,10 @@ class Product(Process):
     def keep(self, s: Tensor | float, t: Tensor | float, like: Mapping[str, Any], eta: float = 0.0) -> Any:
         """Each part's keep, in a dictionary."""
         return {name: part.keep(s, t, like[name], eta) for name, part in self.parts.items()}
+
+
+def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
+    """The parts of a `Product`, each with its own of the given batches and beliefs; else all as it is."""
+    if process.family != "mixed":
+        return [(process, *given)]
+    return [(part, *(some[name] for some in given)) for name, part in process.parts.items()]
