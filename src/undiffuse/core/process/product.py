@@ -29,6 +29,11 @@ class Product(Process):
             raise Refused("a product needs at least one named part")
 
     @property
+    def keeps(self) -> bool:  # type: ignore[override]
+        """Whether all parts have a `keep`."""
+        return all(part.keeps for part in self.parts.values())
+
+    @property
     def schedule(self) -> Schedule:  # type: ignore[override]
         return next(iter(self.parts.values())).schedule
 
