@@ -45,7 +45,7 @@ class Diffusion(Generator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "denoiser", "conditions", "sampler"), False),
+        **dict.fromkeys(("process", "parameterization", "init", "denoiser", "conditions", "sampler"), False),
     }
     what: ClassVar[str] = "a model of samples"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
@@ -77,7 +77,7 @@ class Diffusion(Generator):
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
-            _check_variance(about.facts["variance"])
+            _check_variance(module, about.facts["variance"])
         return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
 
     def attempt(self) -> None:
@@ -236,12 +236,15 @@ class Diffusion(Generator):
         return guide(self, steering, given), chosen, given
 
 
-def _check_variance(said: Any) -> None:
+def _check_variance(denoiser: Denoiser, said: Any) -> None:
     """Raises Refused unless this is what `OptimalVariance` takes."""
     if not isinstance(said, dict):
-        raise Refused("its description lacks or spoils 'variance'")
-    fields = registry.check(OptimalVariance, said, owner="its variance")
-    OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
+        raise Refused("the run is broken: its description lacks or spoils 'variance'")
+    try:
+        fields = registry.check(OptimalVariance, said, owner="its variance")
+        OptimalVariance(**{"denoiser": denoiser, "times": (), "variances": (), **fields})
+    except Refused as error:
+        raise Refused(f"the run is broken: {error}") from None
 
 
 def _drawn(n: Any, seed: Any, indices: Any) -> tuple[int, int, Tensor]:
