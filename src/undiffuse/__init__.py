@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from undiffuse.models.classifier import Classifier
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
+    from undiffuse.models.regressor import Regressor
     from undiffuse.recipes.recipe import Recipe
     from undiffuse.sampling.generator import Generator
     from undiffuse.sampling.run import Run
@@ -70,6 +71,7 @@ __all__ = [
     "Product",
     "Random",
     "Recipe",
+    "Regressor",
     "Run",
     "Sampler",
     "Schedule",
@@ -118,6 +120,7 @@ _HOME = {
     "Product": ("core.process.product", "Product"),
     "Random": ("core.random", "Random"),
     "Recipe": ("recipes.recipe", "Recipe"),
+    "Regressor": ("models.regressor", "Regressor"),
     "Run": ("sampling.run", "Run"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
