@@ -37,7 +37,8 @@ class ConditionKind(ABC):
     through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "image",
     channels (batch, c, ...) beside the sample's own. axes: how many a shape may have. needs: what data must hold, in
     words. metavar: a value on the command line. counts_classes: its values are the data's classes; such a condition is
-    called `label`, and no other one. mirrored: it is mirrored together with the items.
+    called `label`, and no other one. mirrored: it is mirrored together with the items. predicted:
+    a regressor can tell it, see `decode`.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -51,6 +52,7 @@ class ConditionKind(ABC):
     metavar: ClassVar[str]
     counts_classes: ClassVar[bool] = False
     mirrored: ClassVar[bool] = False
+    predicted: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -88,6 +90,10 @@ class ConditionKind(ABC):
     def from_items(self, values: np.ndarray, classes: Sequence[str]) -> Any:
         """Values of the data, (count, ...), as a person gives them, see `given`. classes: of the data."""
         return values
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Outputs of a network that predicts it, (n, d), in the units of the data, or as the chances of classes."""
+        raise Refused(f"a condition of kind {self.kind!r} is not predicted")
 
     def captions(self, value: Any) -> tuple[str, ...]:
         """The texts to show beside samples of this value, one for all or one each; () where a value is no text."""

@@ -28,6 +28,7 @@ class LabelCondition(ConditionKind):
     needs: ClassVar[str] = "classes"
     metavar: ClassVar[str] = "CLASS"
     counts_classes: ClassVar[bool] = True
+    predicted: ClassVar[bool] = True
 
     def accepts(self, values: np.ndarray) -> bool:
         return values.ndim == 1 and values.dtype.kind == "i"
@@ -46,6 +47,9 @@ class LabelCondition(ConditionKind):
 
     def summary(self) -> str:
         return f"one of {len(self.classes)} classes"
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(1)
 
     def from_items(self, values: np.ndarray, classes: Sequence[str]) -> Any:
         return [classes[number] for number in values]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from undiffuse.codecs.codec import as_float
@@ -31,6 +32,7 @@ class VectorCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = (1,)
     needs: ClassVar[str] = "(count, d)"
     metavar: ClassVar[str] = "A,B,C"
+    predicted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +61,9 @@ class VectorCondition(ConditionKind):
             return [float(number) for number in word.split(",")]
         except ValueError:
             raise Refused(f"{name} = {word!r}: write {self.shape[0]} numbers with commas between them") from None
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        return outputs * torch.tensor(self.std) + torch.tensor(self.mean)
 
     def summary(self) -> str:
         return f"{self.shape[0] if self.shape else 0} numbers"

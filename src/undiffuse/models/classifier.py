@@ -32,6 +32,7 @@ class Classifier(Run):
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
         **dict.fromkeys(("process", "parameterization", "init", "conditions"), False),
     }
+    reads: ClassVar[str] = LABEL
     predicts: ClassVar[str] = LABEL
     what: ClassVar[str] = "a classifier of noisy samples"
     use: ClassVar[str] = (
@@ -60,6 +61,12 @@ class Classifier(Run):
             raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
 
     @classmethod
+    def network_takes(
+        cls, classes: int, conditions: Mapping[str, ConditionKind]
+    ) -> tuple[int, Mapping[str, ConditionKind]]:
+        return classes, conditions
+
+    @classmethod
     def build(
         cls,
         recipe: Recipe,
@@ -68,7 +75,7 @@ class Classifier(Run):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        return build.classifier(recipe, shape, classes, codec, conditions)
+        return NoisyClassifier(*build.reading(recipe, shape, classes, codec, conditions))
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
