@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.objective import Batch, Objective, Player
     from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from undiffuse.training.start import train
 
 __all__ = [
+    "Batch",
     "Categorical",
     "Classifier",
     "Denoiser",
@@ -62,6 +64,8 @@ __all__ = [
     "Joint",
     "NoisyClassifier",
     "Normal",
+    "Objective",
+    "Player",
     "Predictor",
     "Process",
     "Product",
@@ -97,6 +101,7 @@ __all__ = [
 
 # name -> (module, name inside it; "" = the module itself)
 _HOME = {
+    "Batch": ("core.objective", "Batch"),
     "Categorical": ("core.process.categorical", "Categorical"),
     "Classifier": ("models.classifier", "Classifier"),
     "Denoiser": ("core.denoiser", "Denoiser"),
@@ -108,6 +113,8 @@ _HOME = {
     "Joint": ("core.distribution.joint", "Joint"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
+    "Objective": ("core.objective", "Objective"),
+    "Player": ("core.objective", "Player"),
     "Predictor": ("core.denoiser", "Predictor"),
     "Process": ("core.process.process", "Process"),
     "Product": ("core.process.product", "Product"),

@@ -22,6 +22,7 @@ from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.objective import Objective
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
 from undiffuse.recipes import process_tables
@@ -102,10 +103,10 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
         ) from None
 
 
-def _check_embedding(recipe: Recipe, trains: Any) -> None:
+def _check_embedding(recipe: Recipe, trains: Objective) -> None:
     """Raises Refused unless embeddings, and the objective that trains them, come together."""
     embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
-    if getattr(trains, "embeds", False) != bool(embedding):
+    if trains.embeds != bool(embedding):
         raise Refused(
             f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
             if embedding
@@ -145,7 +146,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     return process_tables.process(recipe["process"], recipe.component("schedule"), codec, recipe.arrays)
 
 
-def objective(recipe: Recipe) -> Any:
+def objective(recipe: Recipe) -> Objective:
     """The [objective] table; a field that is a component itself is a name or a table."""
     return recipe.component("objective")
 
