@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from undiffuse.editing.session import Session
+from undiffuse.sampling.steering import Steering, percentile
 
 import undiffuse
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.conditions.declared import fitted, tensors
 from undiffuse.core.errors import Refused
-from undiffuse.editing.session import Session
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.models.diffusion import Model, load
@@ -20,7 +21,6 @@ from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.guidance import resolve_guidance
-from undiffuse.sampling.steering import Steering, percentile
 
 TABLES: dict[str, Any] = {
     "data": {"name": "toy"},

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from undiffuse.editing.session import Session
+from undiffuse.sampling.steering import Steering
 
 import undiffuse
 from undiffuse.cli.main import main
-from undiffuse.editing.session import Session
 from undiffuse.guidance import Infill, Truncation
-from undiffuse.sampling.steering import Steering
 from undiffuse.training.start import train
 
 TABLES: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """`undiffuse evaluate`: say how good a run or a set of samples is."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,14 +11,17 @@ from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
 from undiffuse.cli.terminal import console, progress
 from undiffuse.core.errors import Refused
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
     from undiffuse.evaluation.evaluate import Evaluation
     from undiffuse.evaluation.judge import Judge
-    from undiffuse.sampling.request import SampleRequest
+
+DRAWN = {"n": "How many to draw. [default: 1000; 200 texts]", "seed": "Of the samples and of the metrics' draws."}
 
 
+@options.sampling(without=("label", "indices"), help=DRAWN)
 def evaluate(
     context: Context,
     what: Annotated[
@@ -30,25 +33,8 @@ def evaluate(
     features: options.Features = "pixels",
     metrics: options.Metrics = None,
     resize: options.Resize = None,
-    n: options.Count = None,
-    sampler: options.Sampler = None,
-    settings: options.Settings = None,
-    steps: options.Steps = None,
-    text: options.Text = None,
-    image: options.Picture = None,
-    map_: options.Map = None,
-    vector: options.Vector = None,
-    condition: options.Condition = None,
-    guidance: options.Guidance = None,
-    interval: options.Interval = None,
-    rescale: options.Rescale = None,
-    threshold: options.Threshold = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    classifier: options.Classifier = None,
-    by: options.By = "guess",
-    seed: options.Seed = 0,
+    *,
+    request: SampleRequest,
     precision: options.Precision = "auto",
     cache: options.Cached = True,
     out: Annotated[
@@ -71,30 +57,20 @@ def evaluate(
 
     command = context.meta[TYPED]
     is_run = what.is_dir() and any((what / name).exists() for name in (diffusion.FILE, recipe.FILE))
-    drawing = {"data": data, "n": n, "sampler": sampler, "set": settings, "steps": steps}
-    drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
-    drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
-    drawing |= {"temperature": temperature, "top-k": top_k, "top-p": top_p, "classifier": classifier}
+    drawing = [*(["data"] if data else []), *(name for name in request.to_json() if name != "seed")]
     if not is_run:
         if against is None:
             there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
             raise Refused(there if what.exists() else f"there is no run at {what}")
         _refuse_sampling(what, "finished samples", drawing)
     elif is_classifier_run(what):
-        _refuse_sampling(what, "a classifier of noisy samples", drawing | {"data": None})
-        return _classifier(what, against, data, seed, out or what, command)
+        _refuse_sampling(what, "a classifier of noisy samples", [name for name in drawing if name != "data"])
+        return _classifier(what, against, data, request.seed, out or what, command)
     how = judge(features, metrics, resize, cache)
     if not is_run:
         assert against is not None, "asked for above"
-        return _samples(what, against, seed, out, command, how)
-    from undiffuse.sampling.request import SampleRequest
-    from undiffuse.sampling.steering import Steering
-
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-    leads = options.classifier(classifier)
-    wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
-    return _run(what, against, data, n, wish, precision, out or what, command, how)
+        return _samples(what, against, request.seed, out, command, how)
+    return _run(what, against, data, request, precision, out or what, command, how)
 
 
 def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
@@ -109,8 +85,7 @@ def _run(
     run: Path,
     against: str | None,
     data: str | None,
-    n: int | None,
-    wish: "SampleRequest",
+    request: SampleRequest,
     precision: str,
     folder: Path,
     command: str,
@@ -121,6 +96,7 @@ def _run(
     from undiffuse.evaluation.evaluate import evaluate_run
     from undiffuse.models.diffusion import load
     from undiffuse.reports import report
+    from undiffuse.sampling.guidance import words
     from undiffuse.storage.files import own
 
     own(folder)
@@ -128,12 +104,12 @@ def _run(
         output_paths.writable(folder / name)
     diffusion = load(run, precision=precision)
     diffusion = replace(diffusion, recipe=on(diffusion.recipe, data))
-    found = evaluate_run(diffusion, against, n, wish, command, progress, how)
+    found = evaluate_run(diffusion, against, request.n, request, command, progress, how)
     before = _there(folder)
     names = report.save(found, folder, run)
     show(found)
-    if words := found.drawn.steering.words():
-        print(" ".join([f"samples were drawn with {words}", found.drawn.by]).strip())
+    if said := words(found.drawn.request):
+        print(f"samples were drawn with {said}")
     print(written(folder, names, before))
 
 
@@ -190,10 +166,9 @@ def written(folder: Path, names: list[str], before: set[str]) -> str:
     return f"written to {folder}: {', '.join(names)}{over}"
 
 
-def _refuse_sampling(what: Path, holds: str, options: Mapping[str, object]) -> None:
-    given = next((name for name, value in options.items() if value), None)
-    if given:
-        option = "-n" if given == "n" else f"--{given}"
+def _refuse_sampling(what: Path, holds: str, names: Sequence[str]) -> None:
+    if names:
+        option = options.flag(names[0])
         raise Refused(f"{what} holds {holds}, and {option} is for drawing them from a run")
 
 

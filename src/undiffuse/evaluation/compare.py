@@ -11,14 +11,14 @@ from undiffuse.data.paths import on
 from undiffuse.evaluation import nll, sources, wording
 from undiffuse.evaluation.evaluate import (
     Bar,
-    asked_for,
     describe,
     enough,
+    known_labels,
     likelihood,
     refuse_few,
     sampling,
     silent,
-    told,
+    with_examples,
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
@@ -26,7 +26,8 @@ from undiffuse.evaluation.scores import headline
 from undiffuse.evaluation.sources import Real
 from undiffuse.models.diffusion import Model, load
 from undiffuse.recipes import build
-from undiffuse.sampling.request import Drawn, SampleRequest, draw, has_tokens
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Compared:
     name: str
     path: Path
     model: Model
-    drawn: Drawn
+    drawn: Samples
     judged: Judged
     likelihood: dict[str, Any] | None = None
 
@@ -87,7 +88,7 @@ class Comparison:
         """Everything, in JSON's types."""
         runs = {
             run.name: {
-                "path": str(run.path), **run.costs, **run.drawn.steering.described(), "metrics": run.judged.verdicts,
+                "path": str(run.path), **run.costs, "sampling": sampling(run.drawn), "metrics": run.judged.verdicts,
                 **({} if run.likelihood is None else {"likelihood": run.likelihood}),
             }
             for run in self.runs
@@ -110,7 +111,7 @@ def compare(
     paths: Sequence[Path],
     which: str | None = None,
     n: int | None = None,
-    wish: SampleRequest | None = None,
+    request: SampleRequest | None = None,
     precision: str = "auto",
     command: str = "",
     bar: Bar = silent,
@@ -128,7 +129,7 @@ def compare(
     twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
     if twice is not None:
         raise Refused(f"{twice} is named twice")
-    how, wish = how or Judge(), wish or SampleRequest()
+    how, request = how or Judge(), request or SampleRequest()
     names = [path.resolve().name for path in paths]
     names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
     models = [load(path, precision=precision) for path in paths]
@@ -142,15 +143,15 @@ def compare(
     runs = []
     for name, path, model in zip(names, paths, models, strict=True):
         with bar(f"sampling {name}", "step") as advance:
-            drawn = draw(model, n, told(model, real, wish, n), advance)
+            drawn = model.open(with_examples(model, real, request, n), progress=advance).draw()
         with bar(f"judging {name}", "metric") as advance:
-            judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
-        scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
+            judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
+        scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
         found = None if scores is None else likelihood(scores, real)
         runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
     first = runs[0].judged
-    about = describe(command, wish.seed, n, started, first, sampling=sampling(wish), against=against)
+    about = describe(command, request.seed, n, started, first, sampling=sampling(runs[0].drawn), against=against)
     reasons = {}
     for name, verdict in first.verdicts.items():
         if verdict["warning"]:
@@ -163,16 +164,16 @@ def compare(
 
 
 def _refuse_other_shapes(names: list[str], models: list[Model]) -> None:
-    def kind(model: Model) -> str:
+    def form(model: Model) -> str:
         data = model.facts.get("data", {})
         return f"{' x '.join(map(str, data.get('shape', model.shape)))} {data.get('dtype', '')}".strip()
 
     for name, model in zip(names[1:], models[1:], strict=True):
-        if kind(model) != kind(models[0]):
+        if form(model) != form(models[0]):
             raise Refused(
-                f"{name} makes samples of {kind(model)} and {names[0]} of {kind(models[0])}: they cannot be compared"
+                f"{name} makes samples of {form(model)} and {names[0]} of {form(models[0])}: they cannot be compared"
             )
-        if has_tokens(model) and _spelling(model) != _spelling(models[0]):
+        if model.codec.tokens and len(model.shape) == 1 and _spelling(model) != _spelling(models[0]):
             raise Refused(f"{name} spells with other symbols than {names[0]}: their tokens cannot be compared")
 
 
@@ -192,5 +193,5 @@ def _unlike(names: list[str], models: list[Model]) -> list[str]:
         elif build.training(model.recipe).held_out < share:
             found.append(f"{name} was trained on some of what {names[0]} held out, for its train.held_out is smaller")
         if model.classes != first.classes:
-            found.append(f"{name} knows other classes than {names[0]}, so that the same seed is not the same wish")
+            found.append(f"{name} knows other classes than {names[0]}, so that the same seed is not the same class")
     return found

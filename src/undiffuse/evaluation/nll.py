@@ -18,11 +18,11 @@ from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.models.diffusion import Model
+from undiffuse.recipes.classifier_recipe import LABEL
 from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
-from undiffuse.sampling.plan import at_once
-from undiffuse.sampling.request import LABEL, Advance
+from undiffuse.sampling.plan import Advance, at_once
 
 OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer

@@ -16,8 +16,7 @@ from undiffuse.evaluation import text_files
 from undiffuse.models.diffusion import Model
 from undiffuse.models.run import Saved
 from undiffuse.recipes import build
-from undiffuse.sampling.data_frame import TABLE
-from undiffuse.sampling.request import columns
+from undiffuse.sampling.data_frame import TABLE, columns
 
 SHARE = 0.2  # held out of data that no run has split
 

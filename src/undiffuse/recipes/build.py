@@ -24,8 +24,8 @@ from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Condition, Train
-from undiffuse.sampling.plan import sampling
-from undiffuse.sampling.steering import refuse_unfit
+from undiffuse.sampling.guidance import refuse_unfit
+from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -47,12 +47,13 @@ def check(recipe: Recipe) -> Train:
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
     registry.build("data", recipe["data"])
-    codec, drawing = registry.build("codecs", recipe["codec"]), sampling(recipe)
+    codec, drawing = registry.build("codecs", recipe["codec"]), recipe_defaults(recipe)
     _known("network", recipe["network"])
     refuse_deaf(recipe, told)
     classifier_recipe.check(recipe, told)
     _check_embedding(recipe)
-    process_tables.check_sampler(dynamics, drawing.sampler)
+    sampler: Any = drawing.sampler
+    process_tables.check_sampler(dynamics, sampler)
     refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
     return settings
 

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
 from undiffuse.sampling.file_content import sheet, states, strip
-from undiffuse.sampling.request import Drawn
+from undiffuse.sampling.samples import Samples
 from undiffuse.storage.files import write_bytes
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
@@ -44,7 +43,7 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
     """The first samples: one class a row where there are classes; points beside as many held-out ones."""
     drawn = evaluation.drawn
-    if drawn.read is not None:
+    if drawn.kind == "texts":
         return pictures.page(drawn.texts[:ROWS])
     if drawn.x.ndim == 2:
         x = drawn.x if drawn.are_points else drawn.x[:LINES]
@@ -100,16 +99,15 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
     return page.page(f"Report on {run.resolve().name}", lead, parts)
 
 
-def first(drawn: Drawn) -> Drawn:
+def first(drawn: Samples) -> Samples:
     """The first samples of each class, or of all."""
     own = len(drawn.captions) > 1
     chosen: Sequence[int] | np.ndarray = np.arange(min(CAPTIONED if own else TOGETHER, len(drawn.x)))
     if drawn.labels is not None:
-        members = [np.flatnonzero(drawn.labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
+        labels = drawn.labels.numpy()
+        members = [np.flatnonzero(labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
         chosen = np.sort(np.concatenate(members))
-    told = tuple(drawn.captions[i] for i in chosen) if own else drawn.captions
-    labels = None if drawn.labels is None else drawn.labels[chosen]
-    return replace(drawn, x=drawn.x[chosen], labels=labels, captions=told)
+    return drawn.some(chosen)
 
 
 def _texts(evaluation: RunEvaluation) -> str:
@@ -123,7 +121,7 @@ def _texts(evaluation: RunEvaluation) -> str:
 
 
 def _pictures(evaluation: RunEvaluation) -> str:
-    if evaluation.drawn.read is not None:
+    if evaluation.drawn.kind == "texts":
         return _texts(evaluation)
     samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
     drift_field = page.image(
@@ -135,13 +133,13 @@ def _pictures(evaluation: RunEvaluation) -> str:
 
 def _samples_caption(evaluation: RunEvaluation) -> str:
     drawn = evaluation.drawn
-    if drawn.read is not None:
-        return f"Not chosen: the first ones of seed {drawn.seed}. {drawn.calls:g} network calls a sample."
+    if drawn.kind == "texts":
+        return f"Not chosen: the first ones of seed {evaluation.about['seed']}. {drawn.calls:g} network calls a sample."
     if drawn.x.ndim == 2:
         return "Held-out data beside samples."
     order = f"One class a row: {', '.join(drawn.classes[:ROWS])}. " if drawn.labels is not None else ""
     cost = f"{drawn.calls:g} network calls a sample"
-    return f"{order}Not chosen: the first ones of seed {drawn.seed}. {cost}."
+    return f"{order}Not chosen: the first ones of seed {evaluation.about['seed']}. {cost}."
 
 
 def _way_caption(evaluation: RunEvaluation) -> str:
@@ -150,7 +148,7 @@ def _way_caption(evaluation: RunEvaluation) -> str:
             "Time runs from left to right. A point keeps the colour of its last height: noise has no order yet. "
             "The last panel shows the ways of some points."
         )
-    states = len(evaluation.path.frames)
+    states = len(evaluation.path.frames if evaluation.path.frames is not None else ())
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
 
 

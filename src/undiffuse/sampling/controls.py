@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from torch import Tensor
 
 from undiffuse.codecs.text import BLANK, UNKNOWN, words
 from undiffuse.core.errors import Refused, near
+from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.controls import Keyword, Length, Pattern
 from undiffuse.guidance.gradient_control import GradientControl
-from undiffuse.sampling.plan import Plan
 
 if TYPE_CHECKING:
     from undiffuse.models.diffusion import Model
@@ -22,11 +21,10 @@ Control = Callable[[Tensor], Tensor]  # log-chances (batch, length, vocabulary) 
 WAYS = 'keyword:WORD, length:NUMBER or pattern:TEXT, as "keyword:war", "length:12" or "pattern:the ____ of [war|peace]"'
 PARTS = re.compile(r"(\[[^\]]*\]|_+|\?+)")
 SCARCE = 1e-9  # the share of a symbol that the data do not have
-WEIGHT = 0.01
 
 
-def controlled(model: "Model", chosen: Plan, control: str | Control | Sequence[str | Control], weight: float) -> Plan:
-    """The plan whose sampler follows these controls together, see `GradientControl`.
+def controlled(model: "Model", sampler: Sampler, control: Sequence[str | Control], weight: float) -> Sampler:
+    """The sampler that follows these controls together, see `GradientControl`.
 
     A text is one of WAYS; a function of yours gets log-chances (batch, length, vocabulary) and gives (batch,).
     log p(w given x_s) at a place is Bayes' rule for that place alone, with the symbols' frequencies in the data: exact
@@ -36,8 +34,7 @@ def controlled(model: "Model", chosen: Plan, control: str | Control | Sequence[s
     table: Any = model.denoiser
     if not hasattr(table, "logits"):
         raise Refused("control needs a model of embeddings, as the recipe text-diffusion-lm trains; this one has none")
-    several = [control] if isinstance(control, str) or callable(control) else list(control)
-    wanted = [understood(model, each) if isinstance(each, str) else each for each in several]
+    wanted = [understood(model, each) if isinstance(each, str) else each for each in control]
     shares = torch.tensor(getattr(model.codec, "frequencies", ()) or (1.0,), dtype=torch.float64)
     prior = shares.clamp(min=SCARCE).log().float().to(model.device)
 
@@ -47,7 +44,7 @@ def controlled(model: "Model", chosen: Plan, control: str | Control | Sequence[s
         log_probs = (table.logits(x, alpha, spread) + prior).log_softmax(-1)
         return torch.stack([each(log_probs) for each in wanted]).sum(0).to(x)
 
-    return replace(chosen, sampler=GradientControl(chosen.sampler, log_likelihood, weight))
+    return GradientControl(sampler, log_likelihood, weight)
 
 
 def met(control: Control, tokens: Tensor | np.ndarray, symbols: int) -> Tensor:

@@ -11,7 +11,6 @@ from undiffuse import pictures
 from undiffuse.conditions import declared
 from undiffuse.data.dataset import Dataset
 from undiffuse.models.diffusion import Model
-from undiffuse.sampling.request import reader
 from undiffuse.storage.files import write_bytes
 from undiffuse.training.batches import Batches
 from undiffuse.training.validation import Validation
@@ -45,8 +44,8 @@ def preview(folder: Path, count: int, learned: Dataset, model: Model, step: int)
         count, label=_labels(model, count), **declared.examples(model.conditions, some.conditions, count)
     )
     beside = np.asarray(some.x) if points else None
-    if read := reader(model.codec):
-        picture = pictures.page(list(map(read, drawn[:TEXTS].numpy())))
+    if drawn.kind == "texts":
+        picture = pictures.page(drawn.texts[:TEXTS])
     else:
         picture = pictures.overview(
             drawn.numpy(),
