@@ -19,7 +19,7 @@ import undiffuse
 from undiffuse import likelihood
 from undiffuse.evaluation import sources
 from undiffuse.likelihood import Decoder
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 
 
 def main() -> None:
@@ -44,14 +44,14 @@ def main() -> None:
             print(f"{one} - {other}: {apart.mean():+.3f} +- {error(apart):.3f}")
 
 
-def measured(model: Model, items: int) -> dict[str, np.ndarray]:
+def measured(model: Diffusion, items: int) -> dict[str, np.ndarray]:
     """Each number's bits per dimension of each item."""
     held_out = sources.against(model, None).held_out
     few = held_out.take(np.arange(min(items, len(held_out))))
     x, label = model.codec.encode(np.asarray(few.x)), torch.as_tensor(few.labels)
     bits = 1 / (x[0].numel() * math.log(2))
     told = {"decoder": Decoder(), "batch": len(x), "label": label}
-    learned = getattr(model.denoiser, "variance", "none") == "learned_range"
+    learned = model.denoiser.bound_variance == "learned"
     found: dict[str, np.ndarray] = {}
     for variance in ("posterior", "beta", *(["learned"] if learned else [])):
         bound = likelihood.elbo(model.denoiser, x, variance=variance, subset=100, **told)  # pyright: ignore[reportArgumentType]

@@ -35,7 +35,7 @@ from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.guidance.inpaint import Inpaint
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.repaint import RePaint
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.operators.mask import Mask
 from undiffuse.operators.pool import Pool
 from undiffuse.sampling.plan import plan
@@ -98,7 +98,7 @@ def halves(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(count), np.arange(count, 2 * count)
 
 
-def drawers(model: Model, known: Measurement, steps: int) -> dict[str, Draw]:
+def drawers(model: Diffusion, known: Measurement, steps: int) -> dict[str, Draw]:
     """Each method by name: answers for all pictures at once, from the model that is told nothing."""
     shape = tuple(model.shape)
 
@@ -162,7 +162,7 @@ def hole(truth: Tensor, told: np.ndarray, of: str) -> Measurement:
     return Measurement(Mask(mask), truth * mask, STD)
 
 
-def larger(x: np.ndarray, told: np.ndarray, model: Model) -> dict[str, Draw]:
+def larger(x: np.ndarray, told: np.ndarray, model: Diffusion) -> dict[str, Draw]:
     """The small picture made larger again."""
     ways = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
     size = x.shape[-1], x.shape[-2]
@@ -175,7 +175,7 @@ def larger(x: np.ndarray, told: np.ndarray, model: Model) -> dict[str, Draw]:
     return {name: lambda seed, by=by: resized(by) for name, by in ways.items()}
 
 
-def filled(x: np.ndarray, told: np.ndarray, model: Model) -> dict[str, Draw]:
+def filled(x: np.ndarray, told: np.ndarray, model: Diffusion) -> dict[str, Draw]:
     """The hole filled by the nearest known pixel, and by the harmonic function of its edge."""
     from scipy.ndimage import distance_transform_edt
 

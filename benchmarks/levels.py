@@ -23,7 +23,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.likelihood import Decoder
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 
 USUAL = [Path("runs") / f"digits-{name}" for name in ("d3pm-gaussian", "d3pm-mask", "d3pm-uniform", "ddpm")]
 
@@ -56,21 +56,21 @@ def main() -> None:
         print(f"{title:28} {said(bits):22} {said(bits - first, '+'):18} {distance:.3f}", flush=True)
 
 
-def bound(model: Model, few: Dataset, levels: int) -> tuple[np.ndarray, str]:
+def bound(model: Diffusion, few: Dataset, levels: int) -> tuple[np.ndarray, str]:
     """Bits per dimension of each item, (count,), and the variance of the reverse step, "" for tokens."""
     found = {variance: nats.numpy() for variance, nats in each(model, few, levels)}
     best = min(found, key=lambda variance: found[variance].mean())
     return found[best] / (math.prod(model.shape) * math.log(2)), best
 
 
-def each(model: Model, few: Dataset, levels: int) -> Iterator[tuple[str, torch.Tensor]]:
+def each(model: Diffusion, few: Dataset, levels: int) -> Iterator[tuple[str, torch.Tensor]]:
     """The bound in nats of each item, with each variance that the model has."""
     x = model.codec.encode(np.asarray(few.x))
     told = {"label": torch.as_tensor(few.labels), "batch": len(x)}
     if not x.is_floating_point():
         yield "", likelihood.elbo(model.denoiser, x, subset=100, **told).nats
         return
-    learned = getattr(model.denoiser, "variance", "none") == "learned_range"
+    learned = model.denoiser.bound_variance == "learned"
     for variance in ("posterior", "beta", *(["learned"] if learned else [])):
         decoder = Decoder(levels=levels)
         yield variance, likelihood.elbo(model.denoiser, x, decoder=decoder, variance=variance, subset=100, **told).nats  # pyright: ignore[reportArgumentType]

@@ -29,7 +29,7 @@ from torchdiffeq import odeint
 from undiffuse import likelihood
 from undiffuse.core.random import Random
 from undiffuse.evaluation.sources import open_data
-from undiffuse.models.diffusion import load
+from undiffuse.models.load import load
 
 BATCH = 256
 

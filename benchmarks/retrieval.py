@@ -78,7 +78,7 @@ def main() -> None:
     print(f"{options.out}: a row for each weight, and the real pictures")
 
 
-def texts(model: undiffuse.Model, conditions: dict[str, np.ndarray]) -> Tensor:
+def texts(model: undiffuse.Diffusion, conditions: dict[str, np.ndarray]) -> Tensor:
     """(n, d): the mean embedding of each caption, of all text conditions side by side."""
     found: list[Tensor] = []
     for values in tensors(model.conditions, conditions).values():

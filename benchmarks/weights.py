@@ -20,7 +20,7 @@ from undiffuse import pictures
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.cache import usual
 from undiffuse.evaluation.metrics.judge import collect, find, judge_evidence
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.storage.files import write_bytes
 
 METRICS = ("agreement", "frechet", "precision_recall")
@@ -50,7 +50,7 @@ def main() -> None:
         ],
     }
     if options.classifier:
-        judge = undiffuse.load_classifier(options.classifier)
+        judge = undiffuse.load(options.classifier)
         ways["classifier"] = [
             (w, {"label": asked, "guidance": w, "classifier": judge}) for w in options.weights if w > 0
         ]
@@ -77,7 +77,7 @@ def main() -> None:
     print(f"{options.out}/curve.png, and {options.out}/sheet.png with a row for each line of the table")
 
 
-def drawn(model: Model, n: int, how: dict[str, Any]) -> np.ndarray:
+def drawn(model: Diffusion, n: int, how: dict[str, Any]) -> np.ndarray:
     """n samples; a weight of 0 is not told the class at all."""
     if how["guidance"] == 0:
         how = {}

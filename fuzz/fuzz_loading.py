@@ -13,9 +13,10 @@ import atheris
 
 with atheris.instrument_imports(include=["undiffuse"]):  # pyright: ignore[reportAttributeAccessIssue]
     from undiffuse.core.errors import Refused
-    from undiffuse.models.diffusion import FILE, load
+    from undiffuse.models.load import load
     from undiffuse.recipes import build
     from undiffuse.recipes.recipe import Recipe
+    from undiffuse.sampling.run import FILE
     from undiffuse.storage import files
     from undiffuse.storage.strict_json import parse_json
 

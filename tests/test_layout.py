@@ -18,15 +18,16 @@ ROWS = [
     {"schedules", "parameterizations", "grids", "time_distributions", "operators"},
     {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood", "pictures"},
     {"storage"},
-    {"recipes", "conditions", "models", "sampling"},  # together: what a run holds
+    {"recipes", "conditions", "sampling"},  # together: what a run holds
     {"data"},
     {"evaluation", "editing"},
     {"reports"},
+    {"models"},
     {"training"},
     {"tuning"},
     {"cli"},
 ]
-TOGETHER = {"recipes", "conditions", "models", "sampling"}
+TOGETHER = {"recipes", "conditions", "sampling"}
 HEIGHT = {part: height for height, row in enumerate(ROWS) for part in row}
 
 

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
         time_distributions,
     )
     from undiffuse.core import oracles, registry
-    from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+    from undiffuse.core.denoiser import Denoiser, Predictor
     from undiffuse.core.distribution.distribution import Distribution
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
     from undiffuse.core.process.process import Process
@@ -39,18 +40,23 @@ if TYPE_CHECKING:
     from undiffuse.core.sample import sample, trajectory
     from undiffuse.core.sampler import Sampler
     from undiffuse.core.schedule import Schedule
-    from undiffuse.models.classifier import load_classifier
-    from undiffuse.models.diffusion import Model, load
+    from undiffuse.models.classifier import Classifier
+    from undiffuse.models.diffusion import Diffusion
+    from undiffuse.models.load import load
     from undiffuse.recipes.recipe import Recipe
+    from undiffuse.sampling.generator import Generator
+    from undiffuse.sampling.run import Run
     from undiffuse.training.start import train
 
 __all__ = [
     "Categorical",
+    "Classifier",
     "Denoiser",
+    "Diffusion",
     "Distribution",
     "Gaussian",
+    "Generator",
     "Joint",
-    "Model",
     "NoisyClassifier",
     "Normal",
     "Predictor",
@@ -58,9 +64,9 @@ __all__ = [
     "Product",
     "Random",
     "Recipe",
+    "Run",
     "Sampler",
     "Schedule",
-    "TokenPredictor",
     "Tokens",
     "Transitions",
     "__version__",
@@ -70,7 +76,6 @@ __all__ = [
     "guidance",
     "likelihood",
     "load",
-    "load_classifier",
     "networks",
     "objectives",
     "operators",
@@ -83,16 +88,19 @@ __all__ = [
     "time_distributions",
     "train",
     "trajectory",
+    "use",
 ]
 
 # name -> (module, name inside it; "" = the module itself)
 _HOME = {
     "Categorical": ("core.process.categorical", "Categorical"),
+    "Classifier": ("models.classifier", "Classifier"),
     "Denoiser": ("core.denoiser", "Denoiser"),
+    "Diffusion": ("models.diffusion", "Diffusion"),
     "Distribution": ("core.distribution.distribution", "Distribution"),
     "Gaussian": ("core.process.gaussian", "Gaussian"),
+    "Generator": ("sampling.generator", "Generator"),
     "Joint": ("core.distribution.joint", "Joint"),
-    "Model": ("models.diffusion", "Model"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
     "Predictor": ("core.denoiser", "Predictor"),
@@ -100,16 +108,16 @@ _HOME = {
     "Product": ("core.process.product", "Product"),
     "Random": ("core.random", "Random"),
     "Recipe": ("recipes.recipe", "Recipe"),
+    "Run": ("sampling.run", "Run"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
-    "TokenPredictor": ("core.denoiser", "TokenPredictor"),
     "Tokens": ("core.distribution.tokens", "Tokens"),
     "Transitions": ("core.process.transitions", "Transitions"),
-    "load": ("models.diffusion", "load"),
-    "load_classifier": ("models.classifier", "load_classifier"),
+    "load": ("models.load", "load"),
     "sample": ("core.sample", "sample"),
     "train": ("training.start", "train"),
     "trajectory": ("core.sample", "trajectory"),
+    "use": ("core.plugins", "use"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),
     "grids": ("grids", ""),

@@ -13,7 +13,8 @@ from small_runs import SHORT, SMALL, trained
 import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.guidance import ClassifierGuidance
-from undiffuse.models.classifier import LabelModel, load_classifier
+from undiffuse.models.classifier import Classifier
+from undiffuse.models.load import generator, load
 from undiffuse.recipes import build
 from undiffuse.samplers import Ancestral
 
@@ -31,8 +32,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def classifier(reader: Path) -> LabelModel:
-    return load_classifier(reader)
+def classifier(reader: Path) -> Classifier:
+    return load(reader)
 
 
 def test_a_resumed_classifier_is_the_uninterrupted_one(reader: Path, tmp_path: Path):
@@ -42,7 +43,7 @@ def test_a_resumed_classifier_is_the_uninterrupted_one(reader: Path, tmp_path: P
             break
     again = undiffuse.train(tmp_path / "r", resume=True)
     assert again.step == 4
-    resumed, whole = again.run(progress=False), load_classifier(reader)
+    resumed, whole = again.run(progress=False), load(reader)
     for name, weight in whole.module.state_dict().items():
         assert torch.equal(resumed.module.state_dict()[name], weight), name
     assert "Accuracy on held-out data" in (reader / "training.html").read_text()
@@ -72,7 +73,7 @@ def test_evaluate_measures_accuracy_at_every_noise_level(undiffuse_: Undiffuse, 
     assert levels["noise"][-1] == pytest.approx(80, rel=1e-3)
     assert all(0 <= share <= 1 for share in levels["accuracy"])
     assert said["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(levels["accuracy"]))
-    model = load_classifier(reader)
+    model = load(reader)
     _, held_out = (
         undiffuse.Recipe.find(reader),
         undiffuse.registry.build("data", {"name": "digits"}).load().split(0.2)[1],
@@ -116,7 +117,7 @@ def test_evaluate_judges_what_a_classifier_guided(undiffuse_: Undiffuse, reader:
 
 
 def test_samples_are_those_of_the_guidance_around_the_model_in_any_batch(
-    classifier: LabelModel, digits: Path, plain: Path
+    classifier: Classifier, digits: Path, plain: Path
 ):
     model = undiffuse.load(plain, precision="float32")
     how: dict[str, Any] = {"label": list(range(5)), "classifier": classifier, "guidance": 20.0, "steps": 3}
@@ -155,13 +156,13 @@ def test_what_a_classifier_cannot_do_is_refused(
 
 
 def test_what_does_not_fit_together_is_refused_with_both_shown(
-    classifier: LabelModel, reader: Path, digits: Path, points: Path, tmp_path_factory: pytest.TempPathFactory
+    classifier: Classifier, reader: Path, digits: Path, points: Path, tmp_path_factory: pytest.TempPathFactory
 ):
-    with pytest.raises(Refused, match="digits holds a model of samples, and no classifier that could guide one"):
-        load_classifier(digits)
-    with pytest.raises(Refused, match=r"reader holds a classifier of noisy samples, which draws none"):
-        undiffuse.load(reader)
     cloud = undiffuse.load(points)
+    with pytest.raises(Refused, match=r"is a run that tells the class of noisy samples, .* not a model of samples"):
+        cloud.sample(2, label=1, classifier=undiffuse.load(digits))
+    with pytest.raises(Refused, match=r"reader holds a classifier of noisy samples, which draws none: it guides"):
+        generator(reader)
     with pytest.raises(Refused, match=r"on noise .*EDMSchedule\(sigma_max=80.0\)\), and .* on .*FlowSchedule\(\)"):
         cloud.sample(2, label=1, classifier=classifier)
     one = [*SMALL, "train.steps=1", "train.preview_every=0", "train.validate_every=0"]
@@ -178,15 +179,26 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["objective.name=denoising"], "network 'encoder' tells classes and objective 'denoising' is for one that gu"),
+        (
+            ["objective.name=denoising"],
+            "objective 'denoising' predicts data, and a run of kind 'classifier' needs one that predicts label; such ",
+        ),
         (
             ["network.name=unet"],
-            "network 'unet' guesses data and objective 'label_cross_entropy' is for one that tells",
+            "network 'unet' predicts data, and a run of kind 'classifier' needs one that predicts label; such are: enc",
+        ),
+        (
+            ["kind=diffusion"],
+            "network 'encoder' predicts label, and a run of kind 'diffusion' needs one that predicts data; such are: ",
+        ),
+        (
+            ["kind=classifer"],
+            r"models has no 'classifer' \(did you mean 'classifier'\?\); it has: classifier, diffusion",
         ),
         (["conditions.label.drop=0.1"], "a classifier needs every label: conditions.label.drop must be 0, not 0.1"),
         (["conditions.style.kind=vector"], "network 'encoder' cannot take 'style'"),
-        (["sampler.steps=3"], r"a classifier draws no samples: leave the table \[sampler\] out"),
-        (["denoiser.variance=none"], r"a classifier guesses no data: leave the table \[denoiser\] out"),
+        (["sampler.steps=3"], r"a recipe of kind 'classifier' has no table \[sampler\]: leave it out; it may"),
+        (["denoiser.variance=none"], r"a recipe of kind 'classifier' has no table \[denoiser\]: leave it out"),
     ],
 )
 def test_recipes_that_are_half_a_classifier_are_refused(settings: list[str], message: str):
@@ -199,9 +211,9 @@ def test_a_classifier_without_labels_or_of_tokens_is_refused():
     tables = undiffuse.Recipe.find("digits-classifier").tables
     bare = {name: table for name, table in tables.items() if name != "conditions"}
     with pytest.raises(Refused, match=r"a classifier learns labels: write \[conditions.label\]"):
-        build.check(undiffuse.Recipe("bare", bare))
+        build.check(undiffuse.Recipe("bare", bare, kind="classifier"))
     tokens = {**tables, "codec": {"name": "tokens"}, "process": {"name": "categorical"}}
     tokens |= {"schedule": {"name": "log_linear"}}
     del tokens["parameterization"]
     with pytest.raises(Refused, match="network 'encoder' tells the classes of noisy values, not of tokens"):
-        build.check(undiffuse.Recipe("tokens", tokens))
+        build.check(undiffuse.Recipe("tokens", tokens, kind="classifier"))

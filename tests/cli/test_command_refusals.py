@@ -228,7 +228,7 @@ def test_an_error_in_a_persons_own_code_is_said_to_be_there(
 
 
 def test_an_error_of_this_program_names_the_line(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("undiffuse.models.run.held", None)
+    monkeypatch.setattr("undiffuse.models.load.held", None)
     done = undiffuse_("show", Path(__file__).parent)
     assert done.status == 2
     monkeypatch.setattr("undiffuse.recipes.recipe.names", None)

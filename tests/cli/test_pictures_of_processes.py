@@ -12,7 +12,7 @@ from undiffuse.codecs.identity import Identity
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.evaluation.drift_field import way
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.file_content import text
 from undiffuse.sampling.request import Drawn, SampleRequest, unroll, walked
@@ -41,8 +41,8 @@ class Point(torch.nn.Module):
         return self.point.expand_as(x)
 
 
-def model() -> Model:
-    return Model(Predictor(Point(), Gaussian(Harmonic(20)), "data"), Identity(), (2,), Recipe.find(TABLES))
+def model() -> Diffusion:
+    return Diffusion(Predictor(Point(), Gaussian(Harmonic(20)), "data"), Identity(), (2,), Recipe.find(TABLES))
 
 
 def test_the_drift_points_to_the_guess_and_the_way_ends_in_it():

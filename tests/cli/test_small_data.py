@@ -13,9 +13,9 @@ from small_runs import SHORT, SMALL
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.label_accuracy import evaluate_classifier
 from undiffuse.evaluation.sources import of_run
-from undiffuse.models.classifier import load_classifier
+from undiffuse.models.load import load
+from undiffuse.sampling.run import EvaluationRequest
 
 SETTINGS = [*SHORT, *SMALL, "train.batch=8", "train.preview_every=0"]
 RANDOM = np.random.default_rng(0)
@@ -140,7 +140,7 @@ def test_a_classifier_of_numbered_classes_is_measured(project: Path, tmp_path: P
         overrides=[*few, "train.batch=8", "data.name=file", f"data.path={DATA}"],
     ).run()
     assert made.classes == ("1", "3")
-    found = evaluate_classifier(load_classifier(tmp_path / "classifier"))
+    found = load(tmp_path / "classifier").evaluate(EvaluationRequest())
     assert len(found.held_out) == 10
     drawn = undiffuse.load("runs/few").sample(2, label=3, classifier=made)
     assert drawn.shape == (2, 1, 8, 8)

@@ -10,7 +10,7 @@ from undiffuse.conditions.declared import fitted, tensors
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
-from undiffuse.models.diffusion import load
+from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.training import start as jobs

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse import likelihood
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.heads.embeddings import EmbeddingPredictor, misread
+from undiffuse.core.heads.embeddings import EmbeddingHead, misread
+from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.networks.sequence_transformer import SequenceTransformer
 from undiffuse.objectives import DiffusionLM
+from undiffuse.parameterizations import Data
 from undiffuse.schedules import VP, Sqrt
 
 T = 2000
@@ -30,13 +33,14 @@ class Guesses(nn.Module):
         return self.value.expand_as(x)
 
 
-def table(values: Any, network: nn.Module | None = None, steps: int = T) -> EmbeddingPredictor:
+def table(values: Any, network: nn.Module | None = None, steps: int = T) -> Predictor:
     """A denoiser with these embeddings, (vocabulary, width)."""
     rows = torch.tensor(values)
-    found = EmbeddingPredictor(network or Guesses(), Gaussian(Sqrt(steps=steps)), "data", *rows.shape)
+    schedule = Sqrt(steps=steps)
+    head = EmbeddingHead(Data(), schedule, *rows.shape)
     with torch.no_grad():
-        found.table.copy_(rows)
-    return found
+        head.table.copy_(rows)
+    return Predictor(network or Guesses(), Gaussian(schedule), head)
 
 
 def test_the_schedule_has_the_papers_numbers():
@@ -46,7 +50,7 @@ def test_the_schedule_has_the_papers_numbers():
     assert float(alpha_bar[0]) == pytest.approx(0.985359, abs=1e-6)
     assert float(alpha_bar[1]) == pytest.approx(0.29542, abs=1e-5)
     assert float(alpha_bar[2]) == pytest.approx(2.02e-7, rel=5e-3)
-    assert table([[0.0], [1.0]]).sigma_0 == pytest.approx(0.121, abs=5e-4)
+    assert table([[0.0], [1.0]]).embeddings.sigma_0 == pytest.approx(0.121, abs=5e-4)
 
 
 @pytest.mark.parametrize("gap", [1.0, 2.0, 3.5])
@@ -55,10 +59,10 @@ def test_two_embeddings_are_taken_for_each_other_as_often_as_their_distance_says
     direction = torch.tensor([0.6, -0.8])
     found = table([[1.0, 2.0], [1.0, 2.0]])
     with torch.no_grad():
-        found.table[1] += gap * found.sigma_0 * direction
+        found.embeddings.table[1] += gap * found.embeddings.sigma_0 * direction
     n = 40_000
     words = torch.arange(2).repeat(n // 2)[:, None]
-    share = float((found.data_of(found.begun(words, Random(1))) != words).double().mean())
+    share = float((found.data_of(found.embeddings.begun(words, Random(1))) != words).double().mean())
     exact = misread(gap)
     assert exact == pytest.approx(0.5 * math.erfc(gap / 2 / math.sqrt(2)))
     assert share == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / n))
@@ -67,13 +71,15 @@ def test_two_embeddings_are_taken_for_each_other_as_often_as_their_distance_says
 def test_rounding_takes_the_nearest_and_its_chances_are_those_of_bayes():
     found = table([[0.0, 0.0], [1.0, 0.5], [-0.4, 2.0]])
     x = Random(0).normal((5, 2, 7))
-    away = (x.transpose(1, 2)[..., None, :] - found.table).square().sum(-1)
+    away = (x.transpose(1, 2)[..., None, :] - found.embeddings.table).square().sum(-1)
     assert torch.equal(found.data_of(x), away.argmin(-1))
-    assert torch.equal(found.snapped(x), found.state_of(away.argmin(-1)))
-    torch.testing.assert_close(found.logits(x).softmax(-1), (-away / 2).softmax(-1))
+    assert torch.equal(found.embeddings.snapped(x), found.state_of(away.argmin(-1)))
+    torch.testing.assert_close(found.embeddings.logits(x).softmax(-1), (-away / 2).softmax(-1))
     alpha, variance = 0.7, 0.3
-    away = (x.transpose(1, 2)[..., None, :] - alpha * found.table).square().sum(-1)
-    torch.testing.assert_close(found.logits(x, alpha, variance).softmax(-1), (-away / 2 / variance).softmax(-1))
+    away = (x.transpose(1, 2)[..., None, :] - alpha * found.embeddings.table).square().sum(-1)
+    torch.testing.assert_close(
+        found.embeddings.logits(x, alpha, variance).softmax(-1), (-away / 2 / variance).softmax(-1)
+    )
 
 
 def test_tokens_become_their_columns_and_come_back():
@@ -88,16 +94,16 @@ def test_the_loss_is_the_sum_of_its_terms():
     found, words = table([[0.5, 0.0], [0.0, 1.5]]), torch.tensor([[0, 1, 1], [1, 1, 0]])
     random, t = Random(3), torch.tensor([1 / T, 0.4], dtype=torch.float64)
     loss = DiffusionLM(cross_entropy=2.0).at(t, found, words, random, {})
-    clean, begun = found.state_of(words), found.begun(words, random.fold(0))
+    clean, begun = found.state_of(words), found.embeddings.begun(words, random.fold(0))
     error = torch.stack([clean[0].square().mean(), begun[1].square().mean()])
     alpha = float(Sqrt().alpha(torch.tensor(1.0)))
     prior = (alpha * begun).square().mean((1, 2))
-    chances = found.logits(begun).log_softmax(-1).gather(-1, words[..., None]).mean((1, 2))
+    chances = found.embeddings.logits(begun).log_softmax(-1).gather(-1, words[..., None]).mean((1, 2))
     torch.testing.assert_close(loss, error + prior - 2 * chances)
     assert torch.equal(DiffusionLM(cross_entropy=2.0).at(t - 1e-4 / T, found, words, random, {}), loss)
     loss.sum().backward()
-    assert found.table.grad is not None
-    assert bool((found.table.grad != 0).all())
+    assert found.embeddings.table.grad is not None
+    assert bool((found.embeddings.table.grad != 0).all())
     alone = DiffusionLM(cross_entropy=2.0).at(t[1:], found, words[1:], random.at(torch.tensor([1])), {})
     torch.testing.assert_close(alone, loss[1:].detach(), check_stride=False)
 
@@ -135,7 +141,7 @@ def test_a_bound_needs_the_tables_tokens():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EmbeddingPredictor(Guesses(), Gaussian(VP()), "data", 3, 2), "take one with steps, such as sqrt"),
+        (lambda: EmbeddingHead(Data(), VP(), 3, 2), "take one with steps, such as sqrt"),
         (lambda: table([[1.0]]), "2 tokens and 1 number each, or more, not 1 and 1"),
         (lambda: DiffusionLM(cross_entropy=-1.0), "a weight of cross_entropy of 0 or more, not -1"),
         (
@@ -152,13 +158,7 @@ def test_mistakes_are_refused_by_name(make: Any, message: str):
         make()
 
 
-class Plain:
-    """A denoiser without a table."""
-
-    process = Gaussian(Sqrt())
-
-
-Denoiser_: Any = Plain()
+Denoiser_ = GaussianOracle(Gaussian(Sqrt()))
 
 
 @torch.no_grad()

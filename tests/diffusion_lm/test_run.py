@@ -29,10 +29,10 @@ def texts(model: Any, x: Any) -> list[str]:
 
 def test_the_table_is_trained_averaged_and_saved(run: Path):
     model: Any = undiffuse.load(run)
-    assert tuple(model.denoiser.table.shape) == (model.codec.vocabulary, 6)
+    assert tuple(model.denoiser.embeddings.table.shape) == (model.codec.vocabulary, 6)
     training = train(Recipe.find(run), out=run.parent / "fresh", overrides=[])
     first: Any = training.module
-    assert float((first.table.detach().cpu() - model.denoiser.table).norm(dim=1).mean()) > 0.1
+    assert float((first.embeddings.table.detach().cpu() - model.denoiser.embeddings.table).norm(dim=1).mean()) > 0.1
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < 0.9 * lines[1]["loss"]  # lines[0] is of step 0
     assert all(line["embedding_gap_median"] > 4 for line in lines)

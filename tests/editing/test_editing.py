@@ -66,7 +66,7 @@ def test_the_noise_of_smooth_images_is_estimated():
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> undiffuse.Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> undiffuse.Diffusion:
     """A tiny model of digits, hardly trained."""
     small = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
     short = ["train.steps=4", "train.batch=64", "train.previews=2", "train.warmup=0", "sampler.steps=4"]

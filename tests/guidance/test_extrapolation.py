@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.oracles import GaussianOracle
@@ -180,7 +180,7 @@ def test_numbers_that_mean_nothing_are_refused():
         def forward(self, x: Tensor, c_time: Tensor, label: Any = None, drop: Any = None) -> Tensor:
             return torch.zeros(*x.shape, 3)
 
-    tokens = TokenPredictor(Logits(), Categorical(LogLinear(), uniform(3)))
+    tokens = Predictor(Logits(), Categorical(LogLinear(), uniform(3)), "probabilities")
     for extra, name in (({"rescale": 0.5}, "rescale"), ({"parallel": 0.5}, "parallel")):
         with pytest.raises(Refused, match=f"{name}.*for guesses of values"):
             ClassifierFree(tokens, weight=2.0, **extra)(torch.zeros(2, 4, dtype=torch.long), 0.5, label=LABEL[:2])

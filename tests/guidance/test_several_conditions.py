@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop, hidden
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.process.categorical import Categorical, uniform
 from undiffuse.core.process.gaussian import Gaussian
@@ -107,7 +107,7 @@ def test_one_weight_may_leave_a_condition_in_every_guess():
 
 def test_tokens_are_guided_in_their_log_probabilities():
     process = Categorical(LogLinear(), uniform(2))
-    denoiser = TokenPredictor(Counted(outputs=2), process)
+    denoiser = Predictor(Counted(outputs=2), process, "probabilities")
     x = torch.randint(2, (3, 4), generator=torch.Generator().manual_seed(0))
     cond = {name: COND[name] for name in ("one", "two")}
     guess: Any = ClassifierFree(denoiser, weight={"one": 2.0, "two": 3.0})(x, T, **cond)

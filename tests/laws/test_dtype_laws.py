@@ -188,7 +188,7 @@ def runs(place: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def asked(kind: str, model: undiffuse.Model) -> Iterator[Tensor]:
+def asked(kind: str, model: undiffuse.Diffusion) -> Iterator[Tensor]:
     """What a person may ask of a run: samples, the way to them, a likelihood, guidance, edits."""
     how: dict[str, Any] = {"steps": 3}
     drawn = model.sample(3, seed=1, **how)

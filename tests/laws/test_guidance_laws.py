@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import hidden
-from undiffuse.core.denoiser import Denoiser, Predictor, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.categorical import Categorical, uniform
@@ -88,7 +88,7 @@ def test_tokens_are_guided_by_their_log_probabilities():
             gate = gate * (0 if label is None else 1)
             return gate[:, None, None] * torch.tensor([0.0, 1.0, 2.0]) + torch.zeros(*x.shape, 3)
 
-    denoiser = TokenPredictor(Logits(), Categorical(LogLinear(), uniform(3)))
+    denoiser = Predictor(Logits(), Categorical(LogLinear(), uniform(3)), "probabilities")
     x = torch.zeros(2, 4, dtype=torch.long)
     guided: Any = ClassifierFree(denoiser, weight=2.5)(x, 0.5, label=torch.tensor([0, 1]))
     wanted = (2.5 * torch.tensor([0.0, 1.0, 2.0])).softmax(-1).expand(2, 4, 3)

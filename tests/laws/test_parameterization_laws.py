@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse import parameterizations
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Predictor, TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.categorical import Categorical, uniform
@@ -158,7 +158,7 @@ def test_what_the_network_is_fed_has_unit_variance_under_edm():
 def test_names_are_known_in_any_case_and_near_ones_are_offered():
     assert registry.get("parameterizations", "noise")() == Noise()
     assert registry.get("parameterizations", "EDM")() == parameterizations.EDMParameterization()
-    assert isinstance(Predictor(nn.Identity(), Gaussian(VP()), "data").parameterization, Data)
+    assert Predictor(nn.Identity(), Gaussian(VP()), "data").head == Data()
     with pytest.raises(
         Refused,
         match=r"parameterizations has no 'velocty' \(did you mean 'velocity'\?\); it has: consistency, data, edm",
@@ -169,7 +169,7 @@ def test_names_are_known_in_any_case_and_near_ones_are_offered():
 def test_a_classifier_is_the_softmax_of_its_network():
     logits = Random(0).normal((2, 4, 3), dtype=torch.float32)
     network = Says(logits.bfloat16())
-    guess = TokenPredictor(network, Categorical(LinearBeta(), uniform(3)))(
+    guess = Predictor(network, Categorical(LinearBeta(), uniform(3)), "probabilities")(
         torch.zeros(2, 4, dtype=torch.long), torch.tensor([0.001, 1.0])
     )
     assert guess.log_probs.dtype == torch.float32

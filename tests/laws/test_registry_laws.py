@@ -9,7 +9,8 @@ import torch
 from registered import every
 
 from undiffuse import grids, parameterizations, samplers, schedules
-from undiffuse.core import aliases, registry
+from undiffuse.core import registry
+from undiffuse.core.components import as_aliases, key
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.parameterization import Parameterization
@@ -70,18 +71,20 @@ def test_the_names_that_papers_use_are_there():
 @pytest.mark.parametrize("kind", registry.KINDS)
 def test_another_name_means_one_component_and_is_none_itself(kind: str):
     """However it is spelled; what a name says besides are fields of its component, and the table goes before them."""
-    own, others = {aliases.key(name) for name in registry.names(kind)}, aliases.names(kind)
-    assert len({aliases.key(name) for name in others}) == len(others)
-    assert not own & {aliases.key(name) for name in others}
-    for component in aliases.ALIASES.get(kind, {}):
-        for name in aliases.others(kind, component):
+    aliases = {name: registry.aliases(kind, name) for name in registry.names(kind)}
+    own, others = {key(name) for name in aliases}, [key(alias) for names in aliases.values() for alias in names]
+    assert len(set(others)) == len(others)
+    assert not own & set(others)
+    for component, names in aliases.items():
+        assert as_aliases(vars(registry.get(kind, component)).get("aliases", ())) == names
+        for name, said in names.items():
             for spelled in (name, name.upper(), name.replace("_", "-"), name.replace("_", " ").replace("+", "p")):
                 assert registry.get(kind, spelled) is registry.get(kind, component)
-                assert aliases.table(kind, {"name": spelled})["name"] == component
-    for name, said in aliases.SETTINGS.get(kind, {}).items():
-        built, other = registry.build(kind, {"name": name}), dict.fromkeys(said, 1)
-        assert {field: getattr(built, field) for field in said} == said
-        assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
+                assert registry.canonical(kind, {"name": spelled}) == {"name": component, **said}
+            if said:
+                built, other = registry.build(kind, {"name": name}), dict.fromkeys(said, 1)
+                assert {field: getattr(built, field) for field in said} == said
+                assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
 
 
 @pytest.mark.parametrize(

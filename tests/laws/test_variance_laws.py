@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance import ClassifierFree, OptimalVariance
 from undiffuse.objectives import SecondMoment
+from undiffuse.parameterizations import Noise, Velocity
 from undiffuse.samplers import Ancestral
 from undiffuse.schedules import VP
 
@@ -36,7 +38,8 @@ class Half(nn.Module):
 
 
 def model(variance: str) -> Predictor:
-    return Predictor(Half(variance != "none"), PROCESS, "velocity", variance)
+    head = Velocity() if variance == "none" else LearnedVariance(Velocity(), variance)  # type: ignore[arg-type]
+    return Predictor(Half(variance != "none"), PROCESS, head)
 
 
 def test_every_sampler_draws_the_same_with_a_learned_range_and_without(sampler: Sampler):
@@ -92,11 +95,11 @@ def test_a_second_moment_begins_as_that_of_unit_normal_data_and_is_never_negativ
         v = 0.0
 
     network = Still()
-    guess: Any = Predictor(network, PROCESS, "noise", "second_moment")(X, 0.3)
+    guess: Any = Predictor(network, PROCESS, LearnedVariance(Noise(), "second_moment"))(X, 0.3)
     alpha, sigma = (float(c) for c in PROCESS.schedule.at(0.3, torch.empty(())))
     torch.testing.assert_close(guess.var, torch.full_like(X, sigma**2 / (alpha**2 + sigma**2)))
     network.v = -50.0
-    low: Any = Predictor(network, PROCESS, "noise", "second_moment")(X, 0.3)
+    low: Any = Predictor(network, PROCESS, LearnedVariance(Noise(), "second_moment"))(X, 0.3)
     assert float(low.var.min()) > 0
 
 
@@ -140,7 +143,7 @@ def test_a_second_moment_trains_the_guess_by_denoising_alone():
         def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
             return self.inner(x)
 
-    told = Predictor(Scaled(), PROCESS, "velocity", "second_moment")
+    told = Predictor(Scaled(), PROCESS, LearnedVariance(Velocity(), "second_moment"))
     x_0, t = Random(1).normal((50, 1), dtype=torch.float64), torch.linspace(0.1, 1, 50, dtype=torch.float64)
     (slope,) = torch.autograd.grad(SecondMoment(mean=0.0).at(t, told, x_0, Random(2), {}).mean(), network.weight)
     assert float(slope[0].abs().max()) == 0

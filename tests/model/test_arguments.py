@@ -18,7 +18,7 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes.settings import Condition
 from undiffuse.samplers import DDIM
 from undiffuse.sampling import items
@@ -34,19 +34,19 @@ LARGEST = 2**64 - 1
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> Diffusion:
     return images()
 
 
 @pytest.mark.parametrize("three", THREES, ids=lambda three: f"{type(three).__name__}-{three.dtype}")
-def test_a_whole_number_of_any_library_is_that_number(model: Model, three: Any):
+def test_a_whole_number_of_any_library_is_that_number(model: Diffusion, three: Any):
     assert torch.equal(model.sample(three, seed=three, steps=three, batch=three), model.sample(3, seed=3, steps=3))
     oracle = GaussianOracle(Gaussian(VP()))
     assert torch.equal(undiffuse.sample(oracle, (2, 1), seed=three), undiffuse.sample(oracle, (2, 1), seed=3))
     assert arguments.seed(three) == 3
 
 
-def test_every_seed_of_64_bits_is_one_of_its_own(model: Model):
+def test_every_seed_of_64_bits_is_one_of_its_own(model: Diffusion):
     drawn = {model.sample(1, seed=seed, steps=1).numpy().tobytes() for seed in (0, 1, 2**32, 2**63, LARGEST)}
     assert len(drawn) == 5
     largest: Any = np.uint64(LARGEST)
@@ -54,7 +54,7 @@ def test_every_seed_of_64_bits_is_one_of_its_own(model: Model):
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, None, 1.0, "3", True, np.float32(3), np.array([1, 2]), torch.tensor(1.5)])
-def test_another_seed_is_refused_by_its_name(model: Model, seed: Any):
+def test_another_seed_is_refused_by_its_name(model: Diffusion, seed: Any):
     for ask in (model.sample, lambda n, seed: next(model.trajectory(n, seed=seed))):
         with pytest.raises(Refused, match=r"^seed is a whole number"):
             ask(1, seed=seed)
@@ -109,8 +109,8 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"temperature": "hot"}, "temperature is a number, not 'hot'"),
         ({"top_k": 1.5}, "top_k is a whole number, not 1.5"),
         ({"top_p": [0.5]}, r"top_p is a number, not \[0.5\]"),
-        ({"classifier": "runs/classifier"}, "classifier is what `load_classifier` returns, not 'runs/classifier'"),
-        ({"classifier": images()}, "classifier is what `load_classifier` returns, not Model"),
+        ({"classifier": "runs/classifier"}, "classifier is a run that tells the class .* not 'runs/classifier'"),
+        ({"classifier": images()}, "classifier is a run that tells the class .* not a model of samples"),
         ({"control": 3}, "control needs a model of embeddings"),
         ({"label": [[0], [1]]}, r"label is one class, or 2 of them in a row, not \[\[0\], \[1\]\]"),
         ({"label": np.zeros((2, 1), int)}, r"label is one class, or 2 of them in a row, not int64 of shape \(2, 1\)"),
@@ -122,7 +122,7 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"stpes": 3}, r"has no 'stpes' \(did you mean 'steps'\?\)"),
     ],
 )  # fmt: skip
-def test_what_is_no_such_value_is_refused_by_name(model: Model, asked: dict[str, Any], message: str):
+def test_what_is_no_such_value_is_refused_by_name(model: Diffusion, asked: dict[str, Any], message: str):
     how = {"n": 2, "steps": 2, **asked}
     with pytest.raises(Refused, match=message):
         model.sample(**how)
@@ -138,7 +138,7 @@ def test_what_is_no_such_value_is_refused_by_name(model: Model, asked: dict[str,
         (lambda: undiffuse.load("run", device="cuda:99"), "there is no device 'cuda:99' on this machine; it has: cpu"),
         (lambda: undiffuse.load("run", device="gpu"), "there is no device 'gpu' on this machine"),
         (lambda: undiffuse.load("run", device="meta"), "there is no device 'meta' on this machine"),
-        (lambda: undiffuse.load_classifier("run", device=3.5), "there is no device '3.5'"),  # pyright: ignore[reportArgumentType]
+        (lambda: undiffuse.load("run", device=3.5), "there is no device '3.5'"),  # pyright: ignore[reportArgumentType]
         (lambda: undiffuse.train(None), "recipe is a name, a file, a run folder or tables, not None"),  # pyright: ignore[reportArgumentType]
         (lambda: undiffuse.train(3), "recipe is a name, a file, a run folder or tables, not 3"),  # pyright: ignore[reportArgumentType]
         (lambda: undiffuse.train("toy-2d", out=3), "out is a folder, a text or a Path, not 3"),  # pyright: ignore[reportArgumentType]
@@ -158,7 +158,7 @@ def test_a_device_that_is_not_there(tmp_path: Path):
         undiffuse.load(tmp_path, device="cuda")
 
 
-def told() -> Model:
+def told() -> Diffusion:
     """A model whose conditions are known, for what reads them."""
     conditions = {
         "style": Condition(kind="vector", drop=0.5, shape=(3,)),
@@ -167,7 +167,7 @@ def told() -> Model:
         "text": Condition(kind="text", drop=0.5, length=8, shape=(8,)),
     }
     made = points()
-    return Model(made.denoiser, made.codec, made.shape, made.recipe, (), conditions)
+    return Diffusion(made.denoiser, made.codec, made.shape, made.recipe, (), conditions)
 
 
 WHITE = np.full((4, 4), 255, np.uint8)

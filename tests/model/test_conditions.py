@@ -16,7 +16,8 @@ from undiffuse.conditions.captions import Captions, encode
 from undiffuse.conditions.declared import conditions, examples, tensors
 from undiffuse.conditions.words import needs, pairs, understood
 from undiffuse.core.errors import Refused
-from undiffuse.models.diffusion import Model, load
+from undiffuse.models.diffusion import Diffusion
+from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.request import SampleRequest, draw
@@ -71,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(run: Path) -> Model:
+def model(run: Path) -> Diffusion:
     """A trained model of all kinds, whose output was moved away from zero."""
     made = load(run, precision="float32")
     torch.manual_seed(0)
@@ -110,7 +111,7 @@ def test_a_model_with_several_is_described_and_loaded_as_it_was(run: Path, tmp_p
     ]
 
 
-def test_every_condition_matters_and_one_value_is_n_of_it(model: Model):
+def test_every_condition_matters_and_one_value_is_n_of_it(model: Diffusion):
     cond: dict[str, Any] = {
         "text": "a cat",
         "vector": [1.0, -2.0, 3.0],
@@ -127,7 +128,7 @@ def test_every_condition_matters_and_one_value_is_n_of_it(model: Model):
     assert torch.equal(model.sample(2, map=large), model.sample(2, map=cond["map"]))
 
 
-def test_weights_by_name_guide_each_and_one_weight_is_all(model: Model):
+def test_weights_by_name_guide_each_and_one_weight_is_all(model: Diffusion):
     cond: dict[str, Any] = {"text": "a cat", "label": 1}
     plain = model.sample(2, guidance=1.0, **cond).int()
     one = model.sample(2, guidance={"label": 1.0}, **cond).int()
@@ -149,7 +150,7 @@ def test_weights_by_name_guide_each_and_one_weight_is_all(model: Model):
         ({"label": 1, "guidance": {"text": 2.0}}, "guidance of 'text' needs 'text': what to guide to"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_by_name(model: Model, asked: dict[str, Any], message: str):
+def test_what_makes_no_sense_is_refused_by_name(model: Diffusion, asked: dict[str, Any], message: str):
     with pytest.raises(Refused, match=message):
         model.sample(2, **asked)
 
@@ -236,7 +237,7 @@ def test_an_encoder_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyP
 Words = Callable[[str], list[tuple[str, str]]]
 
 
-def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Model, tmp_path: Path):
+def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Diffusion, tmp_path: Path):
     file = tmp_path / "low.png"
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file)
     np.save(tmp_path / "map.npy", np.zeros((1, 4, 4)))
@@ -266,7 +267,7 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Model, tmp_
         draw(model, 2, SampleRequest(label="1", told=[("label", "0")]))
 
 
-def test_samples_may_be_told_what_the_data_hold_in_turn(model: Model):
+def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
     data = {"text": arrays()["captions"][:2], "vector": arrays()["styles"][:2], "map": arrays()["maps"][:2, None]}
     given = examples(model.conditions, {**data, "label": np.zeros(2)}, 3)
     assert given["text"].tolist() == ["a cat", "zwölf", "a cat"]

@@ -13,13 +13,13 @@ import undiffuse
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.core.errors import Refused
-from undiffuse.models import diffusion
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.networks.precision import has_bfloat16, pick
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.conditions import numbers
 from undiffuse.sampling.plan import batches
+from undiffuse.sampling.run import FILE, SUMMARY
 from undiffuse.storage import files
 
 IMAGES: dict[str, Any] = {
@@ -35,17 +35,17 @@ IMAGES: dict[str, Any] = {
 }
 
 
-def images(drop: float | None = 0.1) -> Model:
+def images(drop: float | None = 0.1) -> Diffusion:
     """An untrained model of 4 x 4 pictures in three classes; with drop None it is unconditional."""
     tables = {**IMAGES, "conditions": {} if drop is None else {"label": {"drop": drop}}}
     recipe, classes = Recipe.find(tables), () if drop is None else ("cat", "dog", "bird")
     denoiser = build.predictor(recipe, (1, 4, 4), len(classes))
     for weight in denoiser.parameters():  # the output layer starts at zero: then nothing would depend on anything
         torch.nn.init.normal_(weight, std=0.1)
-    return Model(denoiser.eval(), PixelsCodec(), (1, 4, 4), recipe, classes, build.conditions(recipe), {"step": 5})
+    return Diffusion(denoiser.eval(), PixelsCodec(), (1, 4, 4), recipe, classes, build.conditions(recipe), {"step": 5})
 
 
-def points() -> Model:
+def points() -> Diffusion:
     """An untrained model of points in the plane, with the default plan."""
     tables = {
         **IMAGES,
@@ -56,7 +56,7 @@ def points() -> Model:
     }
     recipe = Recipe.find(tables)
     codec = Whiten().fit(np.random.default_rng(0).normal(3, 2, (50, 2)).astype(np.float32))
-    return Model(build.predictor(recipe, (2,), 0).eval(), codec, (2,), recipe)
+    return Diffusion(build.predictor(recipe, (2,), 0).eval(), codec, (2,), recipe)
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -222,8 +222,8 @@ def test_a_saved_model_comes_back_as_it_was(tmp_path: Path):
     assert (again.classes, again.shape, again.conditions, again.codec) == (m.classes, m.shape, m.conditions, m.codec)
     assert again.facts == {"step": 5}
     assert again.recipe.tables == m.recipe.tables
-    assert json.loads((tmp_path / diffusion.SUMMARY).read_text()) == again.describe()
-    alone = undiffuse.load(tmp_path / diffusion.FILE, precision="float32")
+    assert json.loads((tmp_path / SUMMARY).read_text()) == again.describe()
+    alone = undiffuse.load(tmp_path / FILE, precision="float32")
     assert torch.equal(alone.sample(3, label=1), m.sample(3, label=1))
 
 
@@ -261,7 +261,7 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
         undiffuse.load(tmp_path)
     m = images()
     m.save(tmp_path)
-    weights, about = files.read_tensors(tmp_path / diffusion.FILE, "model")
+    weights, about = files.read_tensors(tmp_path / FILE, "model")
     first = next(iter(weights))
     for tensors, description, message in [
         ({k: v for k, v in weights.items() if k != first}, about, f"lacks '{first}'"),
@@ -270,9 +270,9 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
         (weights, {**about, "format": 99}, "has format 99 and this version reads up to 1: update undiffuse"),
         (weights, {**about, "shape": [3, 4, 4]}, "the model's is"),
     ]:
-        files.write_tensors(tmp_path / diffusion.FILE, tensors, description)
+        files.write_tensors(tmp_path / FILE, tensors, description)
         with pytest.raises(Refused, match=message):
             undiffuse.load(tmp_path)
-    (tmp_path / diffusion.FILE).write_bytes(b"\x80\x04garbage")
+    (tmp_path / FILE).write_bytes(b"\x80\x04garbage")
     with pytest.raises(Refused, match=r"incomplete or broken"):
         undiffuse.load(tmp_path)

@@ -16,7 +16,8 @@ from undiffuse.conditions.declared import fitted, tensors
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.threshold import Threshold
-from undiffuse.models.diffusion import Model, load
+from undiffuse.models.diffusion import Diffusion
+from undiffuse.models.load import load
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
@@ -35,7 +36,7 @@ TABLES: dict[str, Any] = {
 }
 
 
-def made(codec: Any = None, **sampler: Any) -> Model:
+def made(codec: Any = None, **sampler: Any) -> Diffusion:
     """An untrained model of points, told a class and two numbers, whose recipe samples as said."""
     recipe = Recipe.find({**TABLES, "sampler": {**TABLES["sampler"], **sampler}})
     told = build.conditions(recipe)
@@ -44,10 +45,10 @@ def made(codec: Any = None, **sampler: Any) -> Model:
     for weight in denoiser.parameters():
         torch.nn.init.normal_(weight, std=0.4)
     codec = codec or PixelsCodec(-1.0, 1.0, "float32")
-    return Model(denoiser.eval().requires_grad_(False), codec, (2,), recipe, ("a", "b"), told)
+    return Diffusion(denoiser.eval().requires_grad_(False), codec, (2,), recipe, ("a", "b"), told)
 
 
-def calls(model: Model, **asked: Any) -> int:
+def calls(model: Diffusion, **asked: Any) -> int:
     """How many samples the network is asked about for one sample with a label."""
     rows: list[int] = []
     hook = model.denoiser.network.register_forward_pre_hook(lambda module, given: rows.append(len(given[0])))

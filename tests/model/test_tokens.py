@@ -13,9 +13,10 @@ import torch
 import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.codecs.tokens import TokensCodec as Codec
-from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.process.categorical import Categorical, mask
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
@@ -59,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_on_tokens_draws_what_it_saw(run: Path):
     model = undiffuse.load(run)
-    assert isinstance(model.denoiser, TokenPredictor)
+    assert model.denoiser.head == TokenHead("probabilities", getattr(model.codec, "vocabulary", 0))
     assert model.codec == Codec(2, (2 / 3, 1 / 3))
     process: Any = model.denoiser.process
     assert process.noise == pytest.approx((2 / 3, 1 / 3))
@@ -123,7 +124,7 @@ def test_a_mask_is_never_guessed_and_stops_no_gradient():
             return logits.expand(*x.shape, 3)
 
     x_t = process.marginal(x_0, t).sample(Random(1))
-    guess = TokenPredictor(Same(), process, symbols=2)(x_t, t)
+    guess = Predictor(Same(), process, TokenHead(symbols=2))(x_t, t)
     assert torch.equal(guess.mean[..., 2], torch.zeros(6, 4))
     true, guessed = (process.bridge(x_t, belief, t - 1 / 8, t) for belief in (process.point(x_0), guess))
     true.kl(guessed).sum().backward()

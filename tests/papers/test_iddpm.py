@@ -14,6 +14,7 @@ from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
@@ -24,6 +25,7 @@ from undiffuse.grids.trailing import Trailing
 from undiffuse.likelihood import elbo
 from undiffuse.likelihood.terms import prior, reconstruction, step
 from undiffuse.objectives import Denoising, Hybrid, Variational
+from undiffuse.parameterizations import Noise
 from undiffuse.samplers import Ancestral
 from undiffuse.schedules import VP, Cosine, LinearBeta, TableSchedule
 
@@ -101,14 +103,14 @@ class Both(nn.Module):
 
 def test_a_strided_run_feeds_the_network_the_original_times():
     network = Both()
-    model = Predictor(network, PROCESS, "noise", "learned_range")
+    model = Predictor(network, PROCESS, LearnedVariance(Noise(), "learned_range"))
     grid = Trailing()(PROCESS.schedule, 4)
     sample(model, (3, 2), sampler=Ancestral("learned"), times=grid)
     assert network.times == [999.0, 749.0, 499.0, 249.0]
 
 
 def test_the_whole_table_as_a_sub_sequence_is_the_run_without_one_bit_for_bit():
-    model = Predictor(Both(), Gaussian(LinearBeta(steps=40)), "noise", "learned_range")
+    model = Predictor(Both(), Gaussian(LinearBeta(steps=40)), LearnedVariance(Noise(), "learned_range"))
     drawn = [
         sample(model, (3, 2), sampler=Ancestral("learned"), times=grid(model.process.schedule, 40), start=X[:3])
         for grid in (Even(), Trailing(), Linspace())
@@ -118,12 +120,12 @@ def test_the_whole_table_as_a_sub_sequence_is_the_run_without_one_bit_for_bit():
 
 
 def test_the_fraction_is_half_of_v_plus_one_and_not_squashed():
-    model = Predictor(Both(), PROCESS, "noise", "learned_range")
+    model = Predictor(Both(), PROCESS, LearnedVariance(Noise(), "learned_range"))
     guess = model(10 * X, 0.5)
     torch.testing.assert_close(guess.fraction, (-3.0 * X + 1) / 2)
     assert guess.certain
-    plain = Predictor(nn.Identity(), PROCESS, "noise")
-    assert Predictor(Both(), PROCESS, "noise").variance == plain.variance == "none"
+    assert model.bound_variance == "learned"
+    assert Predictor(nn.Identity(), PROCESS, "noise").bound_variance == "posterior"
 
 
 def chosen(variance: float, bottom: float, top: float) -> float:
@@ -236,7 +238,7 @@ def gradients(objective: Any, model: Predictor, x_0: Tensor, t: Tensor) -> list[
 @pytest.mark.parametrize("levels", [0, 256])
 def test_the_hybrid_trains_the_mean_by_denoising_and_v_by_the_bound(levels: int):
     process = Gaussian(Cosine(steps=50))
-    model = Predictor(Both(), process, "noise", "learned_range")
+    model = Predictor(Both(), process, LearnedVariance(Noise(), "learned_range"))
     x_0 = (Random(1).integers(256, (64, 2)).double() / 127.5 - 1) if levels else Random(1).normal((64, 2)).double()
     t = (torch.arange(64) % 50 + 1).double() / 50
     hybrid, simple, full = (
@@ -275,7 +277,7 @@ def test_descent_on_v_finds_the_fraction_of_the_closed_form():
 
     process = Gaussian(TABLE)
     oracle = GaussianOracle(process, 0.0, 0.25)
-    model = Predictor(Fractions(), process, "noise", "learned_range")
+    model = Predictor(Fractions(), process, LearnedVariance(Noise(), "learned_range"))
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)  # an exact average over data; the noise is drawn
     x_0 = torch.from_numpy(nodes).repeat(4000)[:, None] / 2
     chance = torch.from_numpy(weights / weights.sum()).repeat(4000)
@@ -339,11 +341,11 @@ SURE = Predictor(OneHalf(), PROCESS, "noise")
     ("make", "message"),
     [
         (
-            lambda: Predictor(OneHalf(), PROCESS, "noise", "learned"),
+            lambda: LearnedVariance(Noise(), "learned"),  # type: ignore[arg-type]
             r"the denoiser's variance has no 'learned' \(did you mean 'learned_range'\?\); it has: ",
         ),
         (
-            lambda: Predictor(OneHalf(), PROCESS, "noise", "learned_range")(X, 0.5),
+            lambda: Predictor(OneHalf(), PROCESS, LearnedVariance(Noise(), "learned_range"))(X, 0.5),
             "a denoiser with variance 'learned_range' needs 4 channels from its network, which gives 2",
         ),
         (

@@ -8,7 +8,7 @@ import pytest
 from strange import TABLES
 
 from undiffuse.codecs.identity import Identity
-from undiffuse.models.diffusion import Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 
@@ -18,7 +18,7 @@ def saved(tmp_path: Path) -> Path:
     """A folder with a whole model."""
     recipe = Recipe.find(TABLES)
     facts = {"step": 5, "data": {"name": "moons"}}
-    Model(build.predictor(recipe, (2,), 0), Identity(), (2,), recipe, facts=facts).save(tmp_path / "run")
+    Diffusion(build.predictor(recipe, (2,), 0), Identity(), (2,), recipe, facts=facts).save(tmp_path / "run")
     return tmp_path / "run"
 
 

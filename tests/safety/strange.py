@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from undiffuse.models.diffusion import FILE
+from undiffuse.sampling.run import FILE
 
 TABLES: dict[str, Any] = {
     "data": {"name": "moons"},

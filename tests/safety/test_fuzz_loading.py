@@ -17,9 +17,10 @@ from strange import TABLES, bytes_of, mutated
 import undiffuse
 from undiffuse.codecs.identity import Identity
 from undiffuse.core.errors import Refused
-from undiffuse.models.diffusion import FILE, Model
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes import build, recipe
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.run import FILE
 from undiffuse.storage import files
 from undiffuse.storage.strict_json import parse_json
 from undiffuse.training import checkpoint
@@ -52,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen = Recipe.find(TABLES)
     denoiser = build.predictor(chosen, (2,), 0)
     chosen.save(folder)
-    Model(denoiser, Identity(), (2,), chosen).save(folder)
+    Diffusion(denoiser, Identity(), (2,), chosen).save(folder)
     average, optimiser = copy.deepcopy(denoiser), torch.optim.AdamW(denoiser.parameters())
     held = State(denoiser, {"average.": average}, optimiser, {}).tensors()
     checkpoint.save(folder, 3, held, {"seconds": 1.0, "pending": [], "stamp": "a"})

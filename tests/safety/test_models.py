@@ -13,9 +13,9 @@ from torch import nn
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.models.diffusion import FILE
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.run import FILE
 from undiffuse.storage import files
 from undiffuse.storage.blueprint import blueprint
 from undiffuse.storage.tensor_file import HEADER, held

@@ -23,9 +23,9 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, category
 from undiffuse.core.random import Random
 from undiffuse.evaluation import nll, sources
-from undiffuse.evaluation.evaluate import silent
 from undiffuse.likelihood import continuous, elbo, ode
 from undiffuse.likelihood.terms import prior, reconstruction, step
+from undiffuse.sampling.run import silent
 from undiffuse.schedules import FlowSchedule
 
 FLOW = FlowSchedule()

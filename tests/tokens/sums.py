@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import rate
-from undiffuse.core.denoiser import Denoiser, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
+from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.random import Random
 
 
@@ -48,5 +49,5 @@ class Net(torch.nn.Module):
         return self.table[place] * (1 + c_time.double()[:, None, None] / 1e4)
 
 
-def network(process: Any, output: str, length: int = 3) -> TokenPredictor:
-    return TokenPredictor(Net(process.vocabulary, length), process, 3, output)
+def network(process: Any, output: str, length: int = 3) -> Predictor:
+    return Predictor(Net(process.vocabulary, length), process, TokenHead(output, 3))

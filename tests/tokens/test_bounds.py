@@ -10,10 +10,10 @@ from sums import Net, moments, network
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import rate
-from undiffuse.core.denoiser import Denoiser, TokenPredictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.distribution.tokens import Tokens
-from undiffuse.core.heads.token_outputs import subs
+from undiffuse.core.heads.token_outputs import TokenHead, subs
 from undiffuse.core.oracles import TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
@@ -138,7 +138,7 @@ def test_masks_lifted_one_at_a_time_have_an_exact_likelihood_in_any_order():
         assert float((-nats).exp().sum().detach()) == pytest.approx(1, abs=1e-12)
         found.append(nats)
     net: Any = denoiser.network
-    timeless = TokenPredictor(_Timeless(net), process, 3, "subs")
+    timeless = Predictor(_Timeless(net), process, TokenHead("subs", 3))
     uniformly = torch.full((27,), 1 / 27, dtype=torch.float64)
     assert moments(timeless, x, uniformly) == pytest.approx(float(torch.stack(found).mean().detach()), abs=1e-3)
 

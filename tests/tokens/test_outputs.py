@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.heads.ratios import believed
 from undiffuse.core.heads.ratios import ratios as ratios_of
-from undiffuse.core.heads.token_outputs import logistic, plug_in, ratios, subs
+from undiffuse.core.heads.token_outputs import TokenHead, logistic, plug_in, ratios, subs
 from undiffuse.core.oracles import TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
@@ -173,7 +173,7 @@ def test_a_network_is_read_as_its_output_says_in_float32_or_better():
             return torch.zeros(*x.shape, 4, dtype=torch.bfloat16)
 
     x_t = torch.tensor([[0, 3], [3, 1]])
-    guess = TokenPredictor(Net(), process, symbols=3, output="subs")(x_t, 0.5)
+    guess = Predictor(Net(), process, TokenHead("subs", 3))(x_t, 0.5)
     assert guess.log_probs.dtype == torch.float32
     assert guess.mean[0].tolist() == [[1, 0, 0, 0], [pytest.approx(1 / 3)] * 3 + [0]]
-    assert float(TokenPredictor(Net(), Categorical(LogLinear(), mask(4)))(x_t, 0.5).mean.std()) == 0
+    assert float(Predictor(Net(), Categorical(LogLinear(), mask(4)), "probabilities")(x_t, 0.5).mean.std()) == 0

@@ -9,8 +9,9 @@ import torch
 
 import undiffuse
 from undiffuse.codecs.levels import Levels
-from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.oracles import TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
@@ -82,16 +83,22 @@ class Flat(torch.nn.Module):
         (lambda: GENERAL.point(X + 3), r"tokens must be integers 0 \.\.\. 2; got torch.int64 from 3 to 3"),
         (lambda: GENERAL.score(X, GENERAL.point(X), 0.5), "tokens have no score"),  # type: ignore[arg-type]
         (
-            lambda: TokenPredictor(Flat(), MASKED, 3, "sub"),
+            lambda: Predictor(Flat(), MASKED, TokenHead("sub", 3)),
             "the denoiser has no output 'sub'; it has: probabilities, subs",
         ),
         (
-            lambda: TokenPredictor(Flat(), Categorical(LogLinear(), uniform(4)), 4, "subs"),
+            lambda: Predictor(Flat(), Categorical(LogLinear(), uniform(4)), TokenHead("subs", 4)),
             "needs a mask that is no data;",
         ),
-        (lambda: TokenPredictor(Flat(), MASKED, 4, "subs"), "has token 3, which is one of the 4 symbols of data"),
-        (lambda: TokenPredictor(Flat(), GENERAL, 3, "ratios"), "output 'ratios' needs a noise vector; for general"),
-        (lambda: TokenPredictor(Flat(), GENERAL, 2, "logistic"), "'logistic' is for ordered levels, 3 or more, not 2"),
+        (lambda: Predictor(Flat(), MASKED, TokenHead("subs", 4)), "token 3, which is one of the 4 symbols of data"),
+        (
+            lambda: Predictor(Flat(), GENERAL, TokenHead("ratios", 3)),
+            "output 'ratios' needs a noise vector; for general",
+        ),
+        (
+            lambda: Predictor(Flat(), GENERAL, TokenHead("logistic", 2)),
+            "'logistic' is for ordered levels, 3 or more, not 2",
+        ),
         (lambda: Elbo(cross_entropy=-1.0), "elbo needs a weight of cross_entropy of 0 or more, not -1"),
         (lambda: _loss(Elbo(), torch.zeros(2, 2)), "elbo is the bound of tokens; that of values is trained by variat"),
         (lambda: _loss(Variational(), X, JSD(4)), "variational and hybrid bound values; the bound of tokens"),
@@ -101,7 +108,7 @@ class Flat(torch.nn.Module):
             "score_entropy needs a noise vector, and Transitions has none: take elbo",
         ),
         (
-            lambda: elbo(TokenPredictor(Flat(), MASKED, 3, "subs"), X + 3),
+            lambda: elbo(Predictor(Flat(), MASKED, TokenHead("subs", 3)), X + 3),
             r"the data have the token 3, and the symbols of data are 0 \.\.\. 2: what lies behind them, a mask, has no",
         ),
         (lambda: TokenCosine(power=0.0), r"token_cosine needs a power above 0 and an offset in \[0, 1\), not 0 and"),
@@ -123,7 +130,7 @@ def test_what_makes_no_sense_is_refused_by_name(make: Any, message: str):
 
 def _loss(objective: Any, x: torch.Tensor, schedule: Any = None) -> Any:
     process = Categorical(schedule or LogLinear(), uniform(4))
-    return objective(TokenPredictor(Flat(), process), x, undiffuse.Random(0), {})
+    return objective(Predictor(Flat(), process, "probabilities"), x, undiffuse.Random(0), {})
 
 
 def test_levels_are_values_there_and_back():

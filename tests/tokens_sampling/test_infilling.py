@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import undiffuse
 from undiffuse.codecs.tokens import TokensCodec as Codec
-from undiffuse.core.denoiser import TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.carried_over import Carried
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.process.categorical import Categorical, uniform
 from undiffuse.core.sample import sample
 from undiffuse.editing import infill, inpaint
@@ -79,7 +80,7 @@ class Exact(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def model() -> undiffuse.Model:
+def model() -> undiffuse.Diffusion:
     tables: dict[str, Any] = {
         "data": {"name": "heartbeat"},
         "codec": {"name": "tokens"},
@@ -90,12 +91,12 @@ def model() -> undiffuse.Model:
         "sampler": {"name": "ancestral", "steps": 12},
         "train": {"steps": 1},
     }
-    return undiffuse.Model(
-        TokenPredictor(Exact(), MASKED, 3, "subs"), Codec(3, (0.3, 0.3, 0.4)), (3,), Recipe("table", tables)
+    return undiffuse.Diffusion(
+        Predictor(Exact(), MASKED, TokenHead("subs", 3)), Codec(3, (0.3, 0.3, 0.4)), (3,), Recipe("table", tables)
     )
 
 
-def test_a_model_fills_in_what_is_not_known(model: undiffuse.Model):
+def test_a_model_fills_in_what_is_not_known(model: undiffuse.Diffusion):
     drawn = infill(model, np.array([1, 0, 2]), np.array([False, True, True]), n=2000, seed=3)
     assert drawn.shape == (2000, 3)
     assert agree(drawn.long(), law(HERE))
@@ -114,12 +115,12 @@ def test_a_model_fills_in_what_is_not_known(model: undiffuse.Model):
         ([True, False], r"which tokens are known has the shape \(2,\), and a sequence \(3,\)"),
     ],
 )
-def test_meaningless_infilling_is_refused(model: undiffuse.Model, known: list[bool], message: str):
+def test_meaningless_infilling_is_refused(model: undiffuse.Diffusion, known: list[bool], message: str):
     with pytest.raises(Refused, match=message):
         infill(model, KNOWN, torch.tensor(known))
 
 
-def test_tokens_are_infilled_and_values_in_painted(model: undiffuse.Model):
+def test_tokens_are_infilled_and_values_in_painted(model: undiffuse.Diffusion):
     with pytest.raises(Refused, match="editing is for models of values; this one is of tokens"):
         inpaint(model, KNOWN, WHERE)
     with pytest.raises(Refused, match="the model's samples have the shape"):

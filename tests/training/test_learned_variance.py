@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_recipe_trains_saves_and_samples_with_guidance_and_strides(run: Path):
     model = undiffuse.load(run, precision="float32")
     denoiser: Any = model.denoiser
-    assert denoiser.variance == "learned_range"
+    assert denoiser.head.variance == "learned_range"
     assert denoiser.network.leave.weight.shape[0] == 2
     assert "out_channels" not in Recipe.find("digits-iddpm")["network"]
     x = model.sample(3, label=[1, 2, 3], guidance=2.0, steps=5)

@@ -1,5 +1,6 @@
 """`undiffuse compare`: several runs, the same seeds, one table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ from typer import Argument, Context, Option
 
 from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
-from undiffuse.cli.evaluate import COLOURS, DRAWN, judge, written
+from undiffuse.cli.evaluate import DRAWN, written
 from undiffuse.cli.terminal import console, progress
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.storage import output_paths
@@ -37,13 +38,19 @@ def compare(
     undiffuse compare runs/small runs/large
     undiffuse compare runs/a runs/b runs/c -n 5000 --features efficientnet-lite0 -o which
     """
+    from undiffuse.data.paths import on
     from undiffuse.evaluation.compare import compare as compare_runs
+    from undiffuse.models.load import generator
     from undiffuse.reports import compare_page
+    from undiffuse.sampling.run import EvaluationRequest
 
     for name in compare_page.FILES:
         output_paths.writable(out / name)
-    how = judge(features, metrics, resize, cache)
-    found = compare_runs(runs, against, request.n, request, precision, context.meta[TYPED], progress, how, data)
+    how = options.judge(features, metrics, resize, cache)
+    asked = EvaluationRequest(against, request, how, context.meta[TYPED], progress)
+    models = [generator(run, precision) for run in runs]
+    models[0] = replace(models[0], recipe=on(models[0].recipe, data))
+    found = compare_runs(runs, models, asked)
     before = {path.name for path in out.iterdir()} if out.is_dir() else set()
     names = compare_page.save(found, out)
     show(found)
@@ -68,7 +75,7 @@ def show(comparison: "Comparison") -> None:
         leading = best(verdicts, name)
         cells = []
         for i, each in enumerate(verdicts):
-            value = f"[{COLOURS[wording.grade(name, each[name])]}]{wording.number(name, each[name]['value'])}[/]"
+            value = wording.coloured(name, each[name])
             cells.append(f"[bold]* {value}[/]" if i in leading else value)
         first = verdicts[0][name]
         table.add_row(wording.title(name, first), *cells, wording.number(name, first["floor"]), f"{first['count']:,}")

@@ -24,7 +24,8 @@ def list_(
     if kind is None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for each in kinds:
-            table.add_row(f"[bold]{each}[/]", ", ".join(recipe.names() if each == "recipes" else registry.names(each)))
+            listed = recipe.names() if each == "recipes" else [n + _whose(each, n) for n in registry.names(each)]
+            table.add_row(f"[bold]{each}[/]", escape(", ".join(listed)))
         console().print(table)
         console().print("\n[dim]undiffuse list KIND says what they are and what can be set.[/]")
         return
@@ -37,7 +38,7 @@ def list_(
         else _components(kind)
     )
     for name, about, fields in rows:
-        table.add_row(f"[bold]{name}[/]", about + (f"\n[dim]{fields}[/]" if fields else ""))
+        table.add_row(f"[bold]{escape(name)}[/]", about + (f"\n[dim]{fields}[/]" if fields else ""))
     console().print(table)
 
 
@@ -51,13 +52,21 @@ def whole(text: str) -> str:
     return " ".join(" ".join(lines).split())
 
 
+def _whose(kind: str, name: str) -> str:
+    """ " (mine.py)" behind the name of a person's own component, nothing behind others."""
+    from undiffuse.core.plugins import plugins
+
+    own = plugins(kind).get(name)
+    return f" ({own.file.name})" if own else ""
+
+
 def _components(kind: str) -> list[tuple[str, str, str]]:
     """(name, what it is in whole sentences, fields with their defaults) of each component."""
     import inspect
 
     from rich.markup import escape
 
-    from undiffuse.core import aliases, registry
+    from undiffuse.core import registry
 
     found = []
     for name in registry.names(kind):
@@ -67,7 +76,9 @@ def _components(kind: str) -> list[tuple[str, str, str]]:
             f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name
             for p in registry.fields(component).values()
         ]
-        others = ", ".join(aliases.others(kind, name))
+        others = ", ".join(registry.aliases(kind, name))
         also = [f"also called {others}"] if others else []
-        found.append((name, escape(about), escape("\n".join([*filter(None, [", ".join(fields)]), *also]))))
+        found.append(
+            (name + _whose(kind, name), escape(about), escape("\n".join([*filter(None, [", ".join(fields)]), *also])))
+        )
     return found

@@ -13,7 +13,8 @@ import typer
 
 from undiffuse import __version__
 from undiffuse.cli import check_data, compare, edit, evaluate, listing, sample, score, show, train, tune
-from undiffuse.cli.commands import Command
+from undiffuse.cli.commands import USE, Command
+from undiffuse.cli.commands import use as _use
 from undiffuse.core.errors import Refused, near
 from undiffuse.progress import messages
 
@@ -58,6 +59,10 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    use: Annotated[
+        list[str] | None,
+        typer.Option("--use", callback=_use, is_eager=True, expose_value=False, metavar="FILE", help=USE),
+    ] = None,
 ) -> None:
     """Declares the options that every command has; `main` itself reads --debug, since it may stand anywhere."""
 

@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from undiffuse.core.errors import Refused
 from undiffuse.sampling.option import options
 from undiffuse.sampling.request import SEED, SampleRequest
+
+if TYPE_CHECKING:
+    from undiffuse.evaluation.judge import Judge
 
 Label = Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")]
 Text = Annotated[str | None, Option(help="A caption, of a model that takes texts.")]
@@ -86,9 +89,9 @@ def read(values: Mapping[str, Any]) -> SampleRequest:
             reading = abouts[name].read
             given[name] = reading(value) if reading else value
     if "classifier" in given:
-        from undiffuse.models.classifier import load_classifier
+        from undiffuse.models.load import load
 
-        given["classifier"] = load_classifier(given["classifier"])
+        given["classifier"] = load(given["classifier"])
     n, which = given.get("n"), given.get("indices")
     if n is not None and which is not None and n != len(which):
         raise Refused(
@@ -130,3 +133,10 @@ def _flags(without: tuple[str, ...], help: Mapping[str, str]) -> dict[str, Param
         name: Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in found.items()
     }
+
+
+def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
+    """How to judge, as it was typed; raises Refused for names that do not exist."""
+    from undiffuse.evaluation.judge import Judge
+
+    return Judge(features, tuple(name.strip() for name in (metrics or "").split(",") if name.strip()), resize, cache)

@@ -52,7 +52,7 @@ def sample(
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
     undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --candidates 10
     """
-    from undiffuse.models.diffusion import load
+    from undiffuse.models.load import generator
     from undiffuse.sampling import file_content
     from undiffuse.sampling.data_frame import columns
     from undiffuse.sampling.guidance import words
@@ -64,7 +64,7 @@ def sample(
     writer = choose(form, trajectory, out)  # refuses what excludes each other, and places, before the model is read
     if out is not None:
         writer.place(out, run)
-    model = load(run, precision=precision)
+    model = generator(run, precision=precision)
     kinds = kind(model, len(model.shape))
     tokens = kinds in ("texts", "tokens")
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")

@@ -30,25 +30,19 @@ def _run(path: Path) -> Any:
     """Print what the run has come to; returns its recipe."""
     from rich.table import Table
 
-    from undiffuse.conditions.words import needs
     from undiffuse.evaluation import wording
     from undiffuse.evaluation.record import evaluation, history
-    from undiffuse.models.classifier import load_classifier
-    from undiffuse.models.diffusion import load
-    from undiffuse.models.run import Saved, is_classifier_run
+    from undiffuse.models.load import load
 
-    classifies = is_classifier_run(path)
-    model: Saved = (load_classifier if classifies else load)(path, precision="float32")
+    model = load(path, precision="float32")
     facts = model.describe()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_row("run", str(path))
     table.add_row(
         "samples", " x ".join(map(str, model.shape)) + (f", {len(model.classes)} classes" if model.classes else "")
     )
-    if classifies:
-        table.add_row("tells", "the class of noisy samples, for --classifier")
-    for i, line in enumerate([] if classifies else needs(model)):
-        table.add_row("" if i else "conditions", line)
+    for name, lines in model.about().items():
+        table.add_row(name, lines)
     table.add_row("parameters", count(facts["parameters"]))
     for name in ("step", "seed"):
         if name in facts:

@@ -44,7 +44,6 @@ def train(
     undiffuse train flowers.csv --set data.label=species --out runs/flowers
     undiffuse train digits --data digits.npz --out runs/mine
     """
-    from undiffuse.recipes.classifier_recipe import is_classifier
     from undiffuse.training.start import train
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
@@ -60,9 +59,7 @@ def train(
     if not training.accelerator.is_main_process:
         return
     print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")
-    guides = is_classifier(made.recipe)
-    sample = f"sample MODEL --classifier {training.folder}" if guides else f"sample {training.folder}"
-    print(f"next: undiffuse {sample}   or: undiffuse evaluate {training.folder}")
+    print(f"next: {made.use.format(run=training.folder)}")
 
 
 def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":

@@ -18,6 +18,7 @@ class PixelsCodec(Codec):
     low, high: None: of 8-bit integers all that they hold, 0 and 255; of all else the data's least and greatest number.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("minmax",)
     bounds: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
 
     low: float | None = None

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class Whiten(Codec):
     decimals: tuple[int, ...] = ()
     least: tuple[float, ...] = ()
     most: tuple[float, ...] = ()
+
+    aliases: ClassVar[tuple[str, ...]] = ("standardise", "standardize", "zscore")
 
     def __post_init__(self) -> None:
         both = bool(self.mean and self.std)

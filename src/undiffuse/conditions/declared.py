@@ -15,7 +15,6 @@ from undiffuse.codecs.whiten import Whiten
 from undiffuse.conditions.captions import Captions
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.recipes.classifier_recipe import predicts
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 
@@ -26,6 +25,12 @@ ASKED = (  # arguments of a model's `sample`
 )
 TAKEN = {*ASKED, "x_t", "t", "x", "c_time", "drop", "random", "self", "of"}  # by these and by those of denoisers
 KINDS = {"label": "classes", "vector": "(count, d)", "text": "texts", "image": "(count, channels, height, width)"}
+
+
+def predicts(kind: str, name: str) -> str:
+    """What a network gives, or what an objective trains one to give: data, unless its class says otherwise."""
+    component: Any = registry.get(kind, name)
+    return getattr(component, "predicts", "data")
 
 
 def conditions(recipe: Recipe) -> dict[str, Condition]:
@@ -126,7 +131,7 @@ def known(conditions: Mapping[str, Condition], data: Mapping[str, Any]) -> dict[
 
 
 def examples(conditions: Mapping[str, Condition], data: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """What `Model.sample` is told of so many items besides their labels: those that there are, in turn."""
+    """What `Generator.sample` is told of so many items besides their labels: those that there are, in turn."""
     return {
         key: data[key][np.arange(count) % len(data[key])]
         for key, condition in conditions.items()

@@ -10,12 +10,12 @@ from undiffuse.core.errors import Refused
 from undiffuse.recipes.settings import Condition
 
 if TYPE_CHECKING:
-    from undiffuse.models.diffusion import Model
-    from undiffuse.models.run import Saved
+    from undiffuse.sampling.generator import Generator
+    from undiffuse.sampling.run import Run
 
 
-def understood(model: "Model", words: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The conditions that these (option, word) ask for, as `Model.sample` takes them.
+def understood(model: "Generator", words: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The conditions that these (option, word) ask for, as `Generator.sample` takes them.
 
     An option is a condition's name, or a kind of which the model has one condition. Raises Refused for options that fit
     none, for a condition asked for twice, and for words that cannot be read as its kind.
@@ -37,7 +37,7 @@ def pairs(settings: Sequence[str]) -> list[tuple[str, str]]:
     return [(name.strip(), word) for name, _, word in (setting.partition("=") for setting in settings)]
 
 
-def needs(model: "Saved") -> list[str]:
+def needs(model: "Run") -> list[str]:
     """What the model is told, a line each: name, kind, shape, and how often it was hidden in training."""
     lines: list[str] = []
     for name, condition in model.conditions.items():
@@ -52,7 +52,7 @@ def needs(model: "Saved") -> list[str]:
     return lines
 
 
-def _name(model: "Model", option: str) -> str:
+def _name(model: "Generator", option: str) -> str:
     if option in model.conditions:
         return option
     fits = [name for name, condition in model.conditions.items() if condition.kind == option]

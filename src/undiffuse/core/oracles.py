@@ -140,9 +140,9 @@ class TokenOracle(Denoiser):
         return Tokens(torch.einsum("bn,nlv->blv", posterior, onehot).clamp(0, 1).log())
 
     @property
-    def timeless(self) -> bool:
+    def timeless(self) -> bool:  # type: ignore[override]
         """Whether the guess depends on x_t alone, as with a mask that is no data, which hides alike at any time."""
-        mask = getattr(self.process, "absorbing", None)
+        mask = self.process.absorbing
         return mask is not None and not bool((self.sequences == mask).any())
 
     def draw(self, count: int, random: Random) -> Tensor:

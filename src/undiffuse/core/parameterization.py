@@ -1,14 +1,17 @@
 """What a network is fed and what its output means: the interface of every parameterization (prediction type)."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 from torch import Tensor
 
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.head import Belief, Head, per_sample
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.schedule import Schedule
 
 
-class Parameterization(ABC):
+class Parameterization(Head):
     """guess = c_skip x_t + c_out F(c_in x_t, c_time): one row of the table of parameterizations.
 
     F is what the network outputs. alpha and sigma come in float64; all coefficients have their shape.
@@ -27,9 +30,14 @@ class Parameterization(ABC):
         c_skip, c_out, _ = self.coefficients(alpha, sigma)
         return (x_0 - c_skip * x_t) / c_out
 
-    def no_density(self) -> str:
-        """Why no probability density belongs to such guesses; "" where they are means of the data."""
-        return ""
+    def open(self, process: Gaussian, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Belief]:
+        """The coefficients are taken in float64."""
+        c_skip, c_out, c_in = (c.to(x_t.dtype) for c in self.coefficients(*process.schedule.at(t, x_t)))
+
+        def belief(output: Tensor) -> Normal:
+            return Normal(c_skip * x_t + c_out * output.to(x_t.dtype))
+
+        return c_in * x_t, per_sample(self.time(process.schedule, t), x_t), belief
 
 
 def needs_signal(alpha: Tensor, what: str) -> None:

@@ -2,45 +2,16 @@
 
 import importlib
 import inspect
-import pkgutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from undiffuse.core import aliases
-from undiffuse.core.aliases import key
+from undiffuse.core import components
+from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, near, unknown
+from undiffuse.core.plugins import Plugin, plugin_of, plugins
 
-
-@dataclass(frozen=True)
-class Kind:
-    """Where the components of a kind are. packages: folders of the package, one file a component. interface: the class
-    that they implement, `module:Class`. suffix: what a class's name may have behind its file's.
-    """
-
-    packages: tuple[str, ...]
-    interface: str
-    suffix: str
-
-
-KINDS = {
-    "schedules": Kind(("schedules",), "core.schedule:Schedule", "Schedule"),
-    "parameterizations": Kind(("parameterizations",), "core.parameterization:Parameterization", "Parameterization"),
-    "grids": Kind(("grids",), "core.grid:Grid", "Grid"),
-    "time_distributions": Kind(("time_distributions",), "core.time_distribution:TimeDistribution", "TimeDistribution"),
-    "samplers": Kind(("samplers",), "core.sampler:Sampler", "Sampler"),
-    "guidance": Kind(("guidance",), "core.denoiser:Denoiser", "Guidance"),
-    "networks": Kind(("networks",), "", "Network"),
-    "objectives": Kind(("objectives",), "", "Objective"),
-    "codecs": Kind(("codecs",), "codecs.codec:Codec", "Codec"),
-    "operators": Kind(("operators",), "", "Operator"),
-    "data": Kind(("data.sources", "data.toys"), "data.source:Source", "Data"),
-    "features": Kind(("evaluation.features",), "evaluation.features.features:Features", "Features"),
-    "metrics": Kind(("evaluation.metrics",), "evaluation.metrics.metric:Metric", "Metric"),
-}
-NESTED = ("grids", "time_distributions", "samplers")  # kinds whose components may be fields of others
+OWN = 'if it is your own, name its file: --use FILE.py, in Python undiffuse.use("FILE.py")'
+Runs = Callable[[str, str, type], Any]  # (field, path of a run folder, interface) -> what the field holds
 
 
 def names(kind: str) -> list[str]:
@@ -49,21 +20,37 @@ def names(kind: str) -> list[str]:
 
 
 def get(kind: str, name: str) -> type:
-    """The component's class by its name or another one, see `aliases`; spelling may mix `-`, `_` and case.
+    """The component's class by its name or one of its aliases; spelling may mix `-`, `_` and case.
 
     Raises Refused with the nearest name.
     """
-    components = _components(kind)
-    by_key = {key(known): known for known in components}
-    asked = name if key(name) in by_key else aliases.meant(kind, name)[0]
-    if key(asked) not in by_key:
-        raise unknown(kind, name, components, aliases.names(kind))
-    return components[by_key[key(asked)]]()
+    found = _components(kind)
+    by_key = {components.key(known): known for known in found}
+    asked = name if components.key(name) in by_key else _meant(kind, name)[0]
+    if components.key(asked) not in by_key:
+        also = [alias for each in found.values() for alias in each.aliases()]
+        raise Refused(f"{unknown(kind, name, found, also)}; {OWN}")
+    return found[by_key[components.key(asked)]].load()
+
+
+def aliases(kind: str, name: str) -> Mapping[str, Mapping[str, Any]]:
+    """The other names of a component, and the fields that each sets."""
+    return _components(kind)[name].aliases()
+
+
+def canonical(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table with its own name in the place of an alias; what the table says goes first."""
+    if not isinstance(table.get("name"), str):
+        return dict(table)
+    name, said = _meant(kind, table["name"])
+    return {"name": name, **said, **{k: v for k, v in table.items() if k != "name"}}
 
 
 def name_of(component: Any) -> str:
     """The name that a component has in a recipe: its file's."""
-    return type(component).__module__.rpartition(".")[2]
+    made: type = component.__class__
+    own = plugin_of(made)
+    return own.name if own else made.__module__.rpartition(".")[2]
 
 
 def fields(component: type) -> dict[str, inspect.Parameter]:
@@ -71,10 +58,13 @@ def fields(component: type) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in inspect.signature(component).parameters.items() if p.kind is not p.VAR_KEYWORD}
 
 
-def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
+def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **given: Any) -> Any:
     """Make the component that a recipe's table describes.
 
     table: `name` picks the class, every other key is one of its constructor's fields and is checked against its type.
+    A field that is a component itself, by its annotation, may be a name or a table.
+    runs: opens a run folder for a field whose annotation is Run, Denoiser or Codec; called with the field's name
+    ("teacher", of a field of a field "teacher.denoiser"), the path and the annotated class.
     given: what the program knows (channels, classes ...), passed on where the constructor has such a field and the
     table is silent.
     Raises Refused for an unknown name or field (naming the nearest), a wrong type,
@@ -82,35 +72,48 @@ def build(kind: str, table: Mapping[str, Any], **given: Any) -> Any:
     """
     if "name" not in table:
         raise Refused(f"the table of {kind} needs a name; it has: {', '.join(names(kind))}")
-    name, table = str(table["name"]), aliases.table(kind, table)
-    component = get(kind, name)
-    values = check(component, {k: v for k, v in table.items() if k != "name"}, owner=f"{kind} {name!r}")
+    name, table = str(table["name"]), canonical(kind, table)
+    component, owner = get(kind, name), f"{kind} {name!r}"
+    hints = get_type_hints(component.__init__)
+    said = {k: _nested(k, v, hints.get(k), owner, runs, given) for k, v in table.items() if k != "name"}
+    values = check(component, said, owner)
     known = fields(component)
     values |= {k: v for k, v in given.items() if k in known and k not in values}
     missing = [k for k, p in known.items() if p.default is p.empty and k not in values]
     if missing:
-        raise Refused(f"{kind} {name!r} needs {', '.join(missing)}")
+        raise Refused(f"{owner} needs {', '.join(missing)}")
     return component(**values)
 
 
-def nested(kind: str, table: Mapping[str, Any]) -> Any:
-    """`build` of a table in which fields that are components themselves, by their annotation, are names or tables."""
-    name = aliases.table(kind, table).get("name")
-    hints = get_type_hints(get(kind, str(name)).__init__) if name is not None else {}
-    inner = {interface(each): each for each in NESTED}
-    inside: dict[str, Any] = {}
-    for field, value in table.items():
-        found = [inner[hint] for hint in (hints.get(field), *get_args(hints.get(field))) if hint in inner]
-        if found and isinstance(value, str | Mapping):
-            named = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {"name": value}
-            inside[field] = build(found[0], named)
-    return build(kind, {**table, **inside})
+def _nested(field: str, value: Any, hint: Any, owner: str, runs: Runs | None, given: Mapping[str, Any]) -> Any:
+    """A field's value, with the components that its annotation asks for in the place of their names and tables."""
+    classes = _classes(hint)
+    wanted = next(((k, each) for each in classes if (k := components.kind_of(each))), None)
+    if wanted is None or not isinstance(
+        value, Mapping | list | tuple if str in classes else str | Mapping | list | tuple
+    ):
+        return value
+    if isinstance(value, list | tuple):
+        each = cast("Sequence[Any]", value)
+        return [_nested(f"{field}.{i}", inner, hint, owner, runs, given) for i, inner in enumerate(each)]
+    kind, interface = wanted
+    table = cast("Mapping[str, Any]", {"name": value} if isinstance(value, str) else value)
+    if isinstance(value, str) and KINDS[kind].may_be_run and not _has(kind, value):
+        if runs is None:
+            raise Refused(f"{owner}: {field} = {value!r} is the path of a run; give the {interface.__name__} itself")
+        return runs(field, value, interface)
+    return build(kind, table, runs=runs and _below(field, runs), **given)
+
+
+def _below(field: str, runs: Runs) -> Runs:
+    """`runs` for the fields of a field."""
+    return lambda inner, path, interface: runs(f"{field}.{inner}", path, interface)
 
 
 def interface(kind: str) -> type:
     """The class that the components of a kind implement."""
     module, _, name = _kind(kind).interface.partition(":")
-    return getattr(importlib.import_module(f"undiffuse.{module}"), name)
+    return getattr(importlib.import_module(module), name)
 
 
 def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -143,57 +146,49 @@ def face(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """
 
     def load(name: str) -> Any:
-        for stem, component in _components(kind).items():
-            if key(name) in _called(kind, stem) and component().__name__ == name:
-                return component()
+        for each in _components(kind).values():
+            if components.key(name) in each.called and each.load().__name__ == name:
+                return each.load()
         raise AttributeError(f"undiffuse has no {kind} {name!r}; it has: {', '.join(listing())}")
 
     def listing() -> list[str]:
-        return sorted(component().__name__ for component in _components(kind).values())
+        return sorted(each.load().__name__ for each in _components(kind).values())
 
     return load, listing
 
 
-def _kind(kind: str) -> Kind:
+def _kind(kind: str) -> components.Kind:
     if kind not in KINDS:
         raise unknown("the registry", kind, KINDS)
     return KINDS[kind]
 
 
-@cache
-def _components(kind: str) -> dict[str, Callable[[], type]]:
-    """Name -> function that imports and returns the class; a folder is read, a file is imported."""
-    found: dict[str, Callable[[], type]] = {}
-    for package in (f"undiffuse.{folder}" for folder in _kind(kind).packages):
-        for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            file = Path(importlib.import_module(package).__path__[0]) / f"{info.name}.py"
-            if _declares(file, _called(kind, info.name)):
-                found[info.name] = cache(partial(_class_of, f"{package}.{info.name}", _called(kind, info.name)))
-    return found
+def _components(kind: str) -> dict[str, components.ComponentFile | Plugin]:
+    """Name -> where the component is; a folder is read, nothing is imported."""
+    _kind(kind)
+    return {**components.files(kind), **plugins(kind)}
 
 
-def _called(kind: str, stem: str) -> tuple[str, str]:
-    """What the class of a file may be called, without regard to case: as the file, or with the kind's suffix."""
-    return key(stem), key(stem + KINDS[kind].suffix)
+def _has(kind: str, name: str) -> bool:
+    own = {components.key(known) for known in _components(kind)}
+    return components.key(_meant(kind, name)[0]) in own
 
 
-def _declares(file: Path, called: tuple[str, ...]) -> bool:
-    """Whether the file has a concrete class of its own name that implements something.
-
-    An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
-    """
-    if file.stem.startswith("_") or not file.exists():
-        return False
-    text = file.read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("class ")]
-    heads = {line[6:].split("(")[0].split(":")[0].strip().lower(): line for line in lines}
-    head = next((heads[name] for name in called if name in heads), "(ABC)")
-    return "ABC)" not in head and ("(" in head or "def __call__" in text)
+def _meant(kind: str, name: str) -> tuple[str, Mapping[str, Any]]:
+    """The component of an alias, and the fields that the alias sets; the name itself if it is none."""
+    asked, found = components.key(name), _components(kind)
+    if asked in map(components.key, found):
+        return name, {}
+    for component, each in found.items():
+        for alias, said in each.aliases().items():
+            if components.key(alias) == asked:
+                return component, said
+    return name, {}
 
 
-def _class_of(module_name: str, called: tuple[str, ...]) -> type:
-    own = {n.lower(): c for n, c in vars(importlib.import_module(module_name)).items() if inspect.isclass(c)}
-    return next(own[name] for name in called if name in own and own[name].__module__ == module_name)
+def _classes(hint: Any) -> list[type]:
+    """The classes in a type, wherever in it they stand."""
+    return [hint] if inspect.isclass(hint) else [found for inner in get_args(hint) for found in _classes(inner)]
 
 
 def _choices(hint: Any) -> list[str]:

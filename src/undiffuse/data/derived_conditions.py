@@ -12,13 +12,13 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import is_there, located
-from undiffuse.models.run import Saved
 from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
 from undiffuse.progress import progress_bar
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
+from undiffuse.sampling.run import Run
 
 BLOCK = 1024  # pictures
 Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, width) and which they are -> (k, ...)
@@ -39,7 +39,7 @@ def of_recipe(recipe: Recipe) -> Dataset:
     return derived(loaded, conditions(recipe))
 
 
-def of_model(model: Saved) -> Dataset:
+def of_model(model: Run) -> Dataset:
     """The data that a run was trained on, with the classes counted as the run knows them; raises Refused, by name, if
     the data have others.
     """

@@ -13,21 +13,21 @@ from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
 from undiffuse.editing.outpaint import outpaint
 from undiffuse.editing.sdedit import denoise, vary
-from undiffuse.models.diffusion import Model
 from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
-from undiffuse.sampling.plan import Progress
+from undiffuse.progress import Progress
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 
 @dataclass(frozen=True)
 class EditRequest:
     """image: the file of the picture. n: how many answers. method and noise: of a measurement, the noise in the data's
-    units. request, progress: as in `Model.sample`.
+    units. request, progress: as in `Generator.sample`.
     """
 
-    model: Model
+    model: Generator
     dtype: str
     image: Path | None
     n: int

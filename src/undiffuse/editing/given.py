@@ -6,13 +6,13 @@ import numpy as np
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.models.diffusion import Model
 from undiffuse.sampling import items
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.session import Session
 
 
-def opened(model: Model, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
-    """The request opened on a model of values, or of tokens; raises Refused as `Model.sample` does, and for others."""
+def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
+    """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
     session = model.open(request, n=n, **options)
     values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
     if values == tokens:
@@ -21,7 +21,7 @@ def opened(model: Model, request: Any, options: dict[str, Any], n: int, *, token
     return session
 
 
-def item(model: Model, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> np.ndarray:
+def item(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> np.ndarray:
     """One item in the data's units and dtype, (*shape) or (1, *shape): (1, *shape). real: see `items.item`.
 
     Raises Refused, with both shapes, where it is no item of the model's, and for numbers that such do not have.
@@ -34,12 +34,12 @@ def item(model: Model, x: Any, name: str, shape: tuple[int, ...] | None = None, 
     return found
 
 
-def encoded(model: Model, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> Tensor:
+def encoded(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> Tensor:
     """`item` as the network sees it: (1, *shape)."""
     return model.codec.encode(item(model, x, name, shape, real)).to(model.device)
 
 
-def unit(model: Model) -> float:
+def unit(model: Generator) -> float:
     """How many encoded units one unit of the data is, on average over an item."""
     ends = [model.codec.encode(np.full((1, *model.shape), value, np.float32)) for value in (0.0, 1.0)]
     return float((ends[1] - ends[0]).double().mean())

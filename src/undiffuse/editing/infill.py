@@ -13,13 +13,13 @@ from undiffuse.editing.given import encoded, opened
 from undiffuse.guidance.constraint import Constraint
 from undiffuse.guidance.infill import Infill
 from undiffuse.guidance.inpaint import Inpaint
-from undiffuse.models.diffusion import Model
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
 
 def infill(
-    model: Model,
+    model: Generator,
     x: np.ndarray | Tensor,
     known: np.ndarray | Tensor,
     n: int = 1,
@@ -31,7 +31,7 @@ def infill(
     """n ways to fill in the unknown tokens of a sequence, decoded: (n, *shape). The known ones stay.
 
     x: one item, (*shape), with any symbol where it is not known. known: booleans of its shape. allowed: booleans
-    (*shape, symbols), what may be drawn where, see `guidance.Constraint`. request, options: as in `Model.sample`.
+    (*shape, symbols), what may be drawn where, see `guidance.Constraint`. request, options: as in `Generator.sample`.
     With a mask as noise these are draws from the model's p(x_0 given the known), see `guidance.Infill`.
     Raises Refused for models of values, for another shape, and where nothing is unknown.
     """

@@ -12,8 +12,8 @@ from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import encoded, opened, unit
-from undiffuse.models.diffusion import Model
 from undiffuse.samplers.ddim import DDIM
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 
@@ -36,7 +36,7 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
 
 
 def between(
-    model: Model,
+    model: Generator,
     first: np.ndarray | Tensor,
     last: np.ndarray | Tensor,
     frames: int = 16,
@@ -48,7 +48,7 @@ def between(
     Codes are mixed along the great circle, which keeps their length as noise has it:
     z = sin((1 - u) w)/sin(w) z_first + sin(u w)/sin(w) z_last, w the angle between them. The error is the root mean
     square difference, in the data's units, of the items and what their own codes decode to.
-    request, options: as in `Model.sample`; the steps are used both ways, the sampler is DDIM.
+    request, options: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
     Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5.
     """
     if arguments.whole(frames, "frames") < 2:

@@ -20,9 +20,9 @@ from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.particles import Particles
 from undiffuse.guidance.pigdm import PiGDM
 from undiffuse.guidance.repaint import RePaint
-from undiffuse.models.diffusion import Model
 from undiffuse.operators.mask import Mask
 from undiffuse.samplers.ancestral import Ancestral
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
@@ -54,7 +54,7 @@ REPLACING = ("replace", "repaint")  # for masks only
 
 
 def restore(
-    model: Model,
+    model: Generator,
     y: np.ndarray | Tensor,
     operator: Callable[[Tensor], Tensor],
     std: float = 0.0,
@@ -68,7 +68,7 @@ def restore(
     operator: of encoded items, from `undiffuse.guidance.operators` or your own; y: what it gives for one item, in the
     data's units and encoded as items are. std: of the noise, in the data's units; at least STD encoded ones are taken.
     method: one of METHODS.
-    request, options: as in `Model.sample`. Raises Refused for an unknown method and for a y that the operator
+    request, options: as in `Generator.sample`. Raises Refused for an unknown method and for a y that the operator
     cannot have made.
     """
     if not callable(operator):
@@ -84,7 +84,7 @@ def restore(
 
 
 def inpaint(
-    model: Model,
+    model: Generator,
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
     method: str = "mmps",
@@ -95,7 +95,7 @@ def inpaint(
     """n samples that have an item's known part, in the data's units: (n, *shape); that part comes out as it went in.
 
     mask: 1 where known, of the item's shape or one that broadcasts to it. method: one of METHODS, or "replace" or
-    "repaint". request, options: as in `Model.sample`. Raises Refused for an unknown method and, with both shapes, a
+    "repaint". request, options: as in `Generator.sample`. Raises Refused for an unknown method and, with both shapes, a
     mask that does not fit.
     """
     session = opened(model, request, options, n)

@@ -14,13 +14,13 @@ from undiffuse.editing.inverse_problems import STD
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.multidiffusion import MultiDiffusion
-from undiffuse.models.diffusion import Model
 from undiffuse.operators.mask import Mask
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 
 def outpaint(
-    model: Model,
+    model: Generator,
     image: np.ndarray | Tensor | None,
     size: tuple[int, ...],
     corner: tuple[int, ...] | None = None,
@@ -33,7 +33,7 @@ def outpaint(
 
     image: None for none. corner: where the item's first corner lies, default in the middle. overlap: of neighbouring
     windows. Only what a window can see fits together; beyond, a picture drifts. request, options: as in
-    `Model.sample`.
+    `Generator.sample`.
     Raises Refused for a size smaller than the model's and for a corner that leaves the item outside.
     """
     session = opened(model, request, options, n)

@@ -6,14 +6,14 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.editing.infill import infill
-from undiffuse.models.diffusion import Model
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 MORE = "..."
 
 
 def phrase(
-    model: Model,
+    model: Generator,
     text: str,
     n: int = 1,
     request: SampleRequest | None = None,
@@ -27,7 +27,7 @@ def phrase(
     at the end goes on as far as an item of the model reaches, at the start it begins so far before. What lies around
     the phrase is drawn too, and not shown. only: a text of all the tokens that may stand in the blanks, such as
     "aeiou"; what lies around them, `...` too, is free. request, options: as in
-    `Model.sample`.
+    `Generator.sample`.
     Raises Refused for models of anything but text, for a phrase that is longer than an item, and without a blank.
     """
     codec: Any = model.codec

@@ -10,8 +10,8 @@ from torch import Tensor
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import encoded, opened, unit
-from undiffuse.models.diffusion import Model
 from undiffuse.samplers.ancestral import Ancestral
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 STEPS = 100  # of the ancestral sampler that removes noise
@@ -19,7 +19,7 @@ START = 7  # the stream of the noise that is put on the item
 
 
 def vary(
-    model: Model,
+    model: Generator,
     image: np.ndarray | Tensor,
     strength: float = 0.5,
     n: int = 1,
@@ -29,7 +29,7 @@ def vary(
     """n variations of an item in the data's units: (n, *shape).
 
     strength: in (0, 1], the share of the sampler's steps that are taken, from the noise level where they begin: little
-    keeps the item, 1 forgets it. request, options: as in `Model.sample`. Raises Refused for another strength and
+    keeps the item, 1 forgets it. request, options: as in `Generator.sample`. Raises Refused for another strength and
     another shape.
     Source: arXiv:2108.01073, alg. 1.
     """
@@ -44,7 +44,7 @@ def vary(
 
 
 def denoise(
-    model: Model,
+    model: Generator,
     image: np.ndarray | Tensor,
     std: float | None = None,
     n: int = 1,

@@ -2,31 +2,28 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.paths import on
 from undiffuse.evaluation import nll, sources, wording
 from undiffuse.evaluation.evaluate import (
-    Bar,
     describe,
     enough,
     known_labels,
     likelihood,
     refuse_few,
     sampling,
-    silent,
     with_examples,
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
 from undiffuse.evaluation.scores import headline
 from undiffuse.evaluation.sources import Real
-from undiffuse.models.diffusion import Model, load
 from undiffuse.recipes import build
-from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.samples import Samples
 
 
@@ -38,7 +35,7 @@ class Compared:
 
     name: str
     path: Path
-    model: Model
+    model: Generator
     drawn: Samples
     judged: Judged
     likelihood: dict[str, Any] | None = None
@@ -107,21 +104,11 @@ def best(verdicts: Sequence[Verdicts], name: str) -> set[int]:
     return {i for i, each in enumerate(worse) if each == min(worse)}
 
 
-def compare(
-    paths: Sequence[Path],
-    which: str | None = None,
-    n: int | None = None,
-    request: SampleRequest | None = None,
-    precision: str = "auto",
-    command: str = "",
-    bar: Bar = silent,
-    how: Judge | None = None,
-    data: str | None = None,
-) -> Comparison:
+def compare(paths: Sequence[Path], models: Sequence[Generator], asked: EvaluationRequest) -> Comparison:
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 
     Conditions are those of held-out items, in turn, where a run is told some. n: None for as many as `evaluate` draws.
-    which: other data to judge against. data: where the first run's own are now, if they have moved. Raises Refused for
+    models: those in these run folders. Raises Refused for
     fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
     """
     if len(paths) < 2:
@@ -129,15 +116,14 @@ def compare(
     twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
     if twice is not None:
         raise Refused(f"{twice} is named twice")
-    how, request = how or Judge(), request or SampleRequest()
+    which, request, bar = asked.against, asked.request, asked.bar
+    how: Judge = asked.how or Judge()
     names = [path.resolve().name for path in paths]
     names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
-    models = [load(path, precision=precision) for path in paths]
     _refuse_other_shapes(names, models)
-    models[0] = replace(models[0], recipe=on(models[0].recipe, data))
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
-    n = enough(how, real) if n is None else n
+    n = enough(how, real) if request.n is None else request.n
     refuse_few(models[0], real, which, n)
     started = time.perf_counter()
     runs = []
@@ -151,7 +137,7 @@ def compare(
         runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
     first = runs[0].judged
-    about = describe(command, request.seed, n, started, first, sampling=sampling(runs[0].drawn), against=against)
+    about = describe(asked.command, request.seed, n, started, first, sampling=sampling(runs[0].drawn), against=against)
     reasons = {}
     for name, verdict in first.verdicts.items():
         if verdict["warning"]:
@@ -163,26 +149,26 @@ def compare(
     return Comparison(runs, real, warnings, about)
 
 
-def _refuse_other_shapes(names: list[str], models: list[Model]) -> None:
-    def form(model: Model) -> str:
+def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
+    def kind(model: Generator) -> str:
         data = model.facts.get("data", {})
         return f"{' x '.join(map(str, data.get('shape', model.shape)))} {data.get('dtype', '')}".strip()
 
     for name, model in zip(names[1:], models[1:], strict=True):
-        if form(model) != form(models[0]):
+        if kind(model) != kind(models[0]):
             raise Refused(
-                f"{name} makes samples of {form(model)} and {names[0]} of {form(models[0])}: they cannot be compared"
+                f"{name} makes samples of {kind(model)} and {names[0]} of {kind(models[0])}: they cannot be compared"
             )
         if model.codec.tokens and len(model.shape) == 1 and _spelling(model) != _spelling(models[0]):
             raise Refused(f"{name} spells with other symbols than {names[0]}: their tokens cannot be compared")
 
 
-def _spelling(model: Model) -> list[Any]:
+def _spelling(model: Generator) -> list[Any]:
     """What the tokens of a model stand for."""
     return [getattr(model.codec, field, None) for field in ("vocabulary", "unit", "symbols", "tokenizer")]
 
 
-def _unlike(names: list[str], models: list[Model]) -> list[str]:
+def _unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
     """What makes the comparison of a run with the first one unfair."""
     found = []
     first = models[0]

@@ -3,8 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +26,9 @@ from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
 from undiffuse.evaluation.nll import Scores
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
-from undiffuse.models.diffusion import Model
-from undiffuse.sampling.plan import Advance
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import Evaluated, EvaluationRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.session import labels_in_turn
 from undiffuse.storage.files import write_bytes, write_json
@@ -39,19 +38,9 @@ POINTS = 1000
 COUNT, TEXTS = 1000, 200  # samples that are drawn to be judged, where nobody says how many, and of texts
 ITEMS = 2000  # whose errors are looked at, of texts TEXTS
 
-Bar = Callable[
-    [str, str], AbstractContextManager[Advance]
-]  # (what is done, its unit) -> a bar that is told (done, total)
-
-
-@contextmanager
-def silent(title: str, unit: str) -> Iterator[Advance]:
-    """A bar that nobody sees."""
-    yield lambda done, total: None
-
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Evaluated):
     """What was judged, against what, and what came out; about: everything that evaluation.json says besides."""
 
     judged: Judged
@@ -80,7 +69,7 @@ class Evaluation:
             *general, *self.judged.warnings, *(f"{', '.join(names)}: {why}" for why, names in reasons.items())
         ]  # fmt: skip
 
-    def save(self, folder: Path) -> list[str]:
+    def save(self, folder: Path, run: Path) -> list[str]:
         """Write evaluation.json and, of images, the closest pairs; returns the names of the files."""
         write_json(folder / EVALUATION, {**self.about, "warnings": self.warnings, "metrics": self.verdicts})
         near = nearest_items.picture(self.items, self.verdicts)
@@ -89,6 +78,34 @@ class Evaluation:
         write_bytes(folder / nearest_items.CLOSEST, pictures.png(near))
         return [EVALUATION, nearest_items.CLOSEST]
 
+    def printed(self) -> Iterator[Any]:
+        """One table of all numbers, the worst columns of a table, and every reason to be careful."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        table.add_column("metric")
+        for head in ("value", "floor", "ratio", "items a side"):
+            table.add_column(head, justify="right")
+        for name, verdict in self.verdicts.items():
+            floor, ratio = wording.number(name, verdict["floor"]), wording.ratio(name, verdict)
+            table.add_row(
+                wording.title(name, verdict), wording.coloured(name, verdict), floor, ratio, f"{verdict['count']:,}"
+            )
+            for column in wording.worst(verdict):
+                table.add_row(f"[dim]  {escape(column)}[/]")
+        if self.verdicts:
+            yield table
+        if "likelihood" in self.about:
+            yield "\n".join(nll.lines(self.about["likelihood"]))
+        if self.verdicts:
+            seen = wording.seen_in(self.about, self.real.train.vocabulary)
+            yield f"[dim]{wording.FLOOR}{escape(seen)}[/]"
+            if slow := wording.slow(self.about["seconds_by_metric"]):
+                yield f"[dim]{slow}[/]"
+        for warning in self.warnings:
+            yield f"[yellow]take care:[/] {escape(warning)}"
+
 
 @dataclass(frozen=True)
 class RunEvaluation(Evaluation):
@@ -96,7 +113,7 @@ class RunEvaluation(Evaluation):
     field: of points in the plane, the process and the learned drift.
     """
 
-    model: Model
+    model: Generator
     drawn: Samples
     path: Samples
     noise: Errors
@@ -104,43 +121,35 @@ class RunEvaluation(Evaluation):
     field: DriftField | None = None
 
 
-def evaluate_samples(
-    path: Path, which: str, seed: int = 0, command: str = "", how: Judge | None = None, bar: Bar = silent
-) -> Evaluation:
+def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
-    how = how or Judge()
+    how, seed = asked.how or Judge(), asked.request.seed
     if NLL in how.metrics:
         raise Refused("the metric nll asks a run how likely it finds data; finished samples cannot say")
     real = sources.split(which, how.resize)
     samples = sources.open_samples(path, real, how.resize)
     started = time.perf_counter()
-    with bar("judging", "metric") as advance:
+    with asked.bar("judging", "metric") as advance:
         judged = how(samples, real, seed, advance=advance)
-    about = describe(command, seed, len(judged.items.samples), started, judged, samples=str(path), against=which)
+    about = describe(asked.command, seed, len(judged.items.samples), started, judged, samples=str(path), against=which)
     return Evaluation(judged, real, about)
 
 
-def evaluate_run(
-    model: Model,
-    which: str | None,
-    n: int | None,
-    request: SampleRequest,
-    command: str = "",
-    bar: Bar = silent,
-    how: Judge | None = None,
-) -> RunEvaluation:
+def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 
     n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.
     """
-    how = how or Judge()
+    which, request, bar = asked.against, asked.request, asked.bar
+    how: Judge = asked.how or Judge()
     real = sources.against(model, which)
     if real.train.shape != real.held_out.shape:
         raise Refused(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
-    n = usual(max(1, len(classes(model, request))), enough(how, real)) if n is None else n
+    knows = model if request.classifier is None else request.classifier
+    n = usual(max(1, len(knows.classes)), enough(how, real)) if request.n is None else request.n
     refuse_few(model, real, which, n)
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
@@ -163,7 +172,7 @@ def evaluate_run(
     cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
     against = which or f"held-out part of {real.held_out.name}"
     about = describe(
-        command, request.seed, n, started, judged, sampling=sampling(drawn) | cost, against=against,
+        asked.command, request.seed, n, started, judged, sampling=sampling(drawn) | cost, against=against,
         step=model.facts.get("step"),
     )  # fmt: skip
     if scores is not None:
@@ -180,15 +189,10 @@ def likelihood(scores: Scores, real: Real) -> dict[str, Any]:
     return found
 
 
-def with_examples(model: Model, real: Real, request: SampleRequest, n: int) -> SampleRequest:
+def with_examples(model: Generator, real: Real, request: SampleRequest, n: int) -> SampleRequest:
     """The request for n samples with the conditions of held-out items, in turn, and with the classes in turn."""
     given = {**examples(model.conditions, real.held_out.conditions, n), **request.conditions}
     return labels_in_turn(model, replace(request, n=n, conditions=given))
-
-
-def classes(model: Model, request: SampleRequest) -> tuple[str, ...]:
-    """The names of the classes that labels are of: the classifier's, where one guides."""
-    return model.classes if request.classifier is None else request.classifier.classes
 
 
 def known_labels(drawn: Samples, real: Real) -> Any:
@@ -197,10 +201,11 @@ def known_labels(drawn: Samples, real: Real) -> Any:
 
 
 def sampling(drawn: Samples) -> dict[str, Any]:
-    """How samples were drawn, in JSON's types."""
-    assert drawn.request is not None, "drawn by a session"
-    said = replace(drawn.request, n=None, conditions={}).to_json(defaults=True)
-    return {name: value for name, value in said.items() if not name.startswith("condition")}
+    """How samples were drawn, in JSON's types; a classifier by its recipe's name."""
+    request = drawn.request
+    found = {} if request is None else replace(request, n=None, conditions={}, classifier=None).to_json(defaults=True)
+    named = {"classifier": request.classifier.recipe.name} if request and request.classifier is not None else {}
+    return {name: value for name, value in found.items() if name not in ("n", "conditions", "condition_words")} | named
 
 
 def enough(how: Judge, real: Real) -> int:
@@ -208,7 +213,7 @@ def enough(how: Judge, real: Real) -> int:
     return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
 
 
-def refuse_few(model: Model, real: Real, which: str | None, n: int) -> None:
+def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
     """Raises Refused, before anything is drawn, where too few samples or items would be compared, with what helps."""
     for count, what in ((n, "samples"), (len(real.train), "training items")):
         if count < FEWEST:

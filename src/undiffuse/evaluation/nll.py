@@ -17,14 +17,14 @@ from undiffuse.data.derived_conditions import derived
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
-from undiffuse.models.diffusion import Model
-from undiffuse.recipes.classifier_recipe import LABEL
+from undiffuse.progress import Advance
+from undiffuse.sampling.classifier_guidance import LABEL
 from undiffuse.sampling.conditions import requested
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
-from undiffuse.sampling.plan import Advance, at_once
+from undiffuse.sampling.plan import at_once
 
-OWN = {"learned_range": "learned", "second_moment": "exact"}  # the bound's variance for what a denoiser says
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
 USUAL, FEWEST = 20, 10
 MOST = 512  # items at once
@@ -35,7 +35,7 @@ Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is tol
 
 
 def score(
-    model: Model,
+    model: Generator,
     data: Dataset,
     *,
     bound: bool = False,
@@ -51,7 +51,7 @@ def score(
 ) -> Scores:
     """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
     categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
-    told: conditions that are the same for all items, as `Model.sample` takes them. probes: random directions of the
+    told: conditions that are the same for all items, as `Generator.sample` takes them. probes: random directions of the
     trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
     prediction without signal at 1.
 
@@ -92,7 +92,7 @@ def score(
         more |= {"draw_error": found.draw_error.numpy(), "dequantisation": found.dequantisation.numpy()}
     terms, variance = None, ""
     if bound:
-        variance = "exact" if model.variance else OWN.get(getattr(model.denoiser, "variance", ""), "posterior")
+        variance = "exact" if model.variance else model.denoiser.bound_variance
         options |= {"variance": variance, "subset": PICKED, "progress": bounding}
         terms = likelihood.elbo(spread(model, model.denoiser), encoded, **options)
     below = None if terms is None else scale - terms.nats.numpy()
@@ -109,7 +109,7 @@ def score(
     )
 
 
-def evaluate(model: Model, held_out: Dataset, seed: int, bar: Bar) -> Scores:
+def evaluate(model: Generator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
     """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
     given = not held_out.conditions.keys().isdisjoint(model.conditions)
     few = seen(held_out)
@@ -133,7 +133,7 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 
 
 def _condition(
-    model: Model, data: Dataset, given: bool | Sequence[str], told: Mapping[str, Any]
+    model: Generator, data: Dataset, given: bool | Sequence[str], told: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
     """What the denoiser is told about each item, and in words."""
     if given is True and not model.conditions:
@@ -178,7 +178,7 @@ def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
     return found.cpu().numpy()
 
 
-def _own(model: Model, data: Dataset, name: str) -> Any:
+def _own(model: Generator, data: Dataset, name: str) -> Any:
     """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
     if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
@@ -187,7 +187,7 @@ def _own(model: Model, data: Dataset, name: str) -> Any:
     return [data.classes[label] for label in data.conditions[LABEL]] if name == LABEL else data.conditions[name]
 
 
-def _decoder(model: Model, x: np.ndarray) -> Decoder | None:
+def _decoder(model: Generator, x: np.ndarray) -> Decoder | None:
     """The levels of integers in the codec's units; none for other numbers."""
     if not np.issubdtype(x.dtype, np.integer):
         return None

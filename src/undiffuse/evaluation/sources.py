@@ -13,10 +13,10 @@ from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived, of_model, renumber
 from undiffuse.evaluation import text_files
-from undiffuse.models.diffusion import Model
-from undiffuse.models.run import Saved
 from undiffuse.recipes import build
 from undiffuse.sampling.data_frame import TABLE, columns
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.run import Run
 
 SHARE = 0.2  # held out of data that no run has split
 
@@ -71,7 +71,7 @@ def _refuse_other_numbers(data: Dataset, like: Dataset) -> None:
     )
 
 
-def counted(which: str, model: Model, labelled: bool = False, **fields: Any) -> Dataset:
+def counted(which: str, model: Generator, labelled: bool = False, **fields: Any) -> Dataset:
     """Data to score, as `open_data` has them, in the run's own tokens and with the columns and categories that it has;
     raises Refused for symbols, columns and categories that the run does not know. labelled: a table has the label, too.
     """
@@ -147,7 +147,7 @@ def split(which: str, resize: int | None = None) -> Real:
     return Real(*open_data(which, resize).split(SHARE))
 
 
-def of_run(model: Saved) -> Real:
+def of_run(model: Run) -> Real:
     """The data that a run was trained on, and what it held out. Raises Refused if it held nothing out."""
     share = build.training(model.recipe).held_out
     if not share:
@@ -164,7 +164,7 @@ def of_run(model: Saved) -> Real:
     )
 
 
-def against(model: Saved, which: str | None) -> Real:
+def against(model: Run, which: str | None) -> Real:
     """What to judge a run against: the part it held out, or other data, none of whose items it was trained on.
 
     Raises Refused if nothing of the other data is new to the run.

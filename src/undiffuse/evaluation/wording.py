@@ -157,3 +157,11 @@ def features(about: Mapping[str, Any]) -> str:
     size = f" (size {known['size']})" if "size" in known else ""
     before = f"; images brought to {about['resize']} x {about['resize']} before" if about["resize"] else ""
     return f"{known['features']}{size}{before}"
+
+
+def coloured(name: str, verdict: Mapping[str, Any]) -> str:
+    """A number in the colour of its grade, in the markup of rich."""
+    return f"[{COLOURS[grade(name, verdict)]}]{number(name, verdict['value'])}[/]"
+
+
+COLOURS = {"good": "green", "fair": "yellow", "poor": "red", "": "default"}

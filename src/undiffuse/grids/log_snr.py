@@ -1,6 +1,7 @@
 """Log-SNR: equal steps of the log signal-to-noise ratio."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class LogSNR(Grid):
 
     t_min: float = 1e-3
     limit: float = 20.0
+
+    aliases: ClassVar[tuple[str, ...]] = ("exponential",)
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         ends = schedule.log_snr(torch.tensor([1.0, self.t_min], dtype=torch.float64)).clamp(-self.limit, self.limit)

@@ -17,9 +17,9 @@ from undiffuse.guidance.wrapping import Guided, values
 class Clamp(Guided):
     """guess = nearest(guess) where sigma/alpha lies in the interval (low, high], else the denoiser's own.
 
-    nearest: called with means (batch, *shape), gives the nearest place of data in their shape, as `Embedded.snapped`
-    does. Early in the chain a guess is the mean of what could be, and its nearest place says little: an interval such
-    as (0, 1] clamps late. Source: arXiv:2205.14217, sec. 4.3 (the clamping trick).
+    nearest: called with means (batch, *shape), gives the nearest place of data in their shape, as
+    `EmbeddingHead.snapped` does. Early in the chain a guess is the mean of what could be, and its nearest place says
+    little: an interval such as (0, 1] clamps late. Source: arXiv:2205.14217, sec. 4.3 (the clamping trick).
     """
 
     denoiser: Denoiser

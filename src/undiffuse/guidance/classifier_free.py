@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class ClassifierFree(Extrapolation):
     parallel: float = 1.0
     largest: float = math.inf
     hide: tuple[str, ...] | None = None
+
+    aliases: ClassVar[tuple[str, ...]] = ("cfg", "classifier_free_guidance")
 
     def __post_init__(self) -> None:
         self._check()

@@ -37,18 +37,18 @@ class Constraint(Guided):
             raise Refused(f"no symbol is allowed at place {place[0] if len(place) == 1 else place}: allow one or more")
 
     @property
-    def timeless(self) -> bool:
+    def timeless(self) -> bool:  # type: ignore[override]
         """Whether the guess depends on x_t alone, as the inner one's does."""
-        return getattr(self.denoiser, "timeless", False)
+        return self.denoiser.timeless
 
     def no_density(self) -> str:
         return self.denoiser.no_density() or "constraints of each place need not belong to any one law"
 
     @property
-    def symbols(self) -> int:
+    def symbols(self) -> int:  # type: ignore[override]
         """How many are data: all, or all but a mask behind them."""
         size: int = self.process.vocabulary
-        return size - 1 if getattr(self.process, "absorbing", None) == size - 1 else size
+        return size - 1 if self.process.absorbing == size - 1 else size
 
     @cached_property
     def table(self) -> Tensor:

@@ -29,14 +29,14 @@ class Infill(Guided):
     where: Tensor
 
     def __post_init__(self) -> None:
-        if not hasattr(self.process, "absorbing"):
+        if self.process.family != "tokens" or not self.process.keeps:
             name = type(self.process).__name__
             raise Refused(f"infill is for tokens with a noise vector, not for {name}: use inpaint")
 
     @property
-    def timeless(self) -> bool:
+    def timeless(self) -> bool:  # type: ignore[override]
         """Whether the guess depends on x_t alone, as the inner one's does."""
-        return getattr(self.denoiser, "timeless", False)
+        return self.denoiser.timeless
 
     def start(self, x_t: Tensor) -> Tensor:
         """A first batch, with the known tokens revealed if the noise is a mask."""

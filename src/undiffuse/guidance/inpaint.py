@@ -43,11 +43,11 @@ class Inpaint(Steered):
         """A state at s with its known part put back."""
         keep = fitting(self.mask, x_s) > 0
         known = self.known.to(x_s).expand_as(x_s)
-        if getattr(denoiser.process, "absorbing", None) is not None:
+        if denoiser.process.absorbing is not None:
             return torch.where(keep, known, x_s)
         return torch.where(keep, denoiser.process.marginal(known, s).sample(random), x_s)
 
     def _shown(self, denoiser: Denoiser, x_t: Tensor) -> Tensor:
         """x_t with its known tokens revealed, where the noise is a mask."""
-        masked = getattr(denoiser.process, "absorbing", None) is not None
+        masked = denoiser.process.absorbing is not None
         return self.replaced(denoiser, x_t, torch.zeros((), dtype=torch.float64), Random(0)) if masked else x_t

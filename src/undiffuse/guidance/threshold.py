@@ -1,7 +1,7 @@
 """Thresholding: keep guesses inside the data's range, so that strong guidance does not burn them out."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Threshold(Guided):
     denoiser: Denoiser
     bounds: tuple[float, float] | None
     percentile: float | None = None
+
+    aliases: ClassVar[tuple[str, ...]] = ("dynamic_thresholding",)
 
     def __post_init__(self) -> None:
         if self.bounds is None:

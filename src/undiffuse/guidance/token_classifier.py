@@ -41,7 +41,7 @@ class TokenClassifier(Guided):
     def __post_init__(self) -> None:
         if self.form not in _FORMS:
             raise Refused(f"token_classifier has the forms {' and '.join(_FORMS)}, not {self.form!r}")
-        if getattr(self.process, "absorbing", None) is None:
+        if self.process.absorbing is None:
             raise Refused("token_classifier weighs what masked tokens may become, and this process has no mask")
 
     def no_density(self) -> str:

@@ -43,9 +43,9 @@ class Truncation(Guided):
         check_truncation(self.temperature, self.top_k, self.top_p)
 
     @property
-    def timeless(self) -> bool:
+    def timeless(self) -> bool:  # type: ignore[override]
         """Whether the guess depends on x_t alone, as the inner one's does."""
-        return getattr(self.denoiser, "timeless", False)
+        return self.denoiser.timeless
 
     def no_density(self) -> str:
         return "truncation moves the guesses away from the chances of any one law"

@@ -52,7 +52,7 @@ def checked(denoiser: Denoiser, x_0: Any) -> Tensor:
         raise Refused(f"the data have dtype {x_0.dtype}; this denoiser needs {wanted}")
     if not tokens and not bool(x_0.isfinite().all()):
         raise Refused("the data hold numbers that are not finite")
-    symbols = getattr(denoiser, "symbols", None)
+    symbols = denoiser.symbols
     if tokens and symbols is not None and int(x_0.max()) >= symbols:
         raise Refused(
             f"the data have the token {int(x_0.max())}, and the symbols of data are 0 ... {symbols - 1}: what lies "

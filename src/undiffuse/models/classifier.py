@@ -1,28 +1,46 @@
-"""What a classifier's run folder holds: what tells the class of a noisy sample, the codec and the recipe."""
+"""A classifier of noisy samples: tells their class at every noise level, and so guides a run that draws samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import torch
+import numpy as np
 from torch import nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import devices
+from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
-from undiffuse.models.description import Description
-from undiffuse.models.run import Saved, opened
+from undiffuse.core.random import Random
+from undiffuse.evaluation.label_accuracy import Readings, read
+from undiffuse.evaluation.record import EVALUATION
+from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
+from undiffuse.sampling.run import EvaluationRequest, Run
+
+LABEL = "label"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LabelModel(Saved):
-    """A trained classifier of noisy samples with its codec: guides `Model.sample(..., classifier=this)`.
+class Classifier(Run):
+    """A trained classifier of noisy samples with its codec: guides `Diffusion.sample(..., classifier=this)`.
 
-    Fields: see `Saved`.
+    Fields: see `Run`.
     """
+
+    tables: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
+        **dict.fromkeys(("process", "parameterization", "conditions"), False),
+    }
+    predicts: ClassVar[str] = LABEL
+    what: ClassVar[str] = "a classifier of noisy samples"
+    use: ClassVar[str] = (
+        "it guides a model, by `undiffuse sample MODEL --classifier {run}`, and `undiffuse evaluate` measures it"
+    )
+    guides: ClassVar[bool] = True
+    rounds: ClassVar[bool] = False  # guidance takes its gradients
+    writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
 
     classifier: NoisyClassifier
     codec: Codec
@@ -32,21 +50,45 @@ class LabelModel(Saved):
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+        if not recipe["parameterization"]:
+            raise Refused(f"network {recipe['network']['name']!r} tells the classes of noisy values, not of tokens")
+        if LABEL not in conditions:
+            raise Refused("a classifier learns labels: write [conditions.label]")
+        if drop := conditions[LABEL].drop:
+            raise Refused(f"a classifier needs every label: conditions.label.drop must be 0, not {drop:g}")
+        if other := next((name for name in conditions if name != LABEL), None):
+            raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
+
+    @classmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, Condition],
+    ) -> nn.Module:
+        return build.classifier(recipe, shape, classes, codec, conditions)
+
+    @classmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+
     @property
     def module(self) -> nn.Module:
         return self.classifier
 
+    def attempt(self) -> None:
+        noise = self.classifier.process.prior((1, *self.shape)).sample(Random(0))
+        self.classifier.log_probs(noise.to(self.device), 1.0)
 
-def load_classifier(
-    path: Path | str, precision: str = "float32", device: torch.device | str | None = None
-) -> LabelModel:
-    """The classifier of a run folder, with the averaged weights, ready to guide.
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
+        """None: a classifier draws nothing."""
 
-    precision: as of `load`, but gradients want float32. Raises Refused if there is no whole classifier.
-    """
-    where = devices.device(device)
-    module, said = opened(path, classifier=True)
-    found: Any = module
-    about = {name: value for name, value in vars(said).items() if name in Description.__dataclass_fields__}
-    about.pop("variance")
-    return LabelModel(found, **about).to(precision, where)
+    def evaluate(self, asked: EvaluationRequest) -> Readings:
+        return read(self, self.classifier, asked)
+
+    def about(self) -> dict[str, str]:
+        return {"tells": "the class of noisy samples, for --classifier"}

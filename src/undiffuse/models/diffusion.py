@@ -1,112 +1,105 @@
-"""What a run folder holds: a denoiser, the codec at its edges, and the recipe that made them."""
+"""Diffusion: a denoiser, the codec at its edges, and the recipe that made them; draws samples."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import devices
-from undiffuse.core.denoiser import Predictor, TokenPredictor
+from undiffuse.conditions.words import needs
+from undiffuse.core import registry
+from undiffuse.core.denoiser import Predictor
+from undiffuse.core.errors import Refused
 from undiffuse.core.heads.column_predictor import ColumnPredictor
-from undiffuse.models.classifier import load_classifier
-from undiffuse.models.description import Description
-from undiffuse.models.run import FILE as FILE
-from undiffuse.models.run import SUMMARY as SUMMARY
-from undiffuse.models.run import Saved, opened
+from undiffuse.core.random import Random
+from undiffuse.evaluation.evaluate import evaluate_run
+from undiffuse.guidance.optimal_variance import OptimalVariance
+from undiffuse.models.load import load
+from undiffuse.progress import Progress
+from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
-from undiffuse.sampling.plan import Progress
+from undiffuse.reports import report
+from undiffuse.reports.preview import preview
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import check_recipe
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.samples import Samples
+from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.session import Session
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Model(Saved):
-    """A trained denoiser with its codec: draws samples in the data's own units.
+class Diffusion(Generator):
+    """A trained denoiser with its codec: draws samples in the data's own units. Fields: see `Generator`."""
 
-    shape: of one encoded sample, channels first. classes: names of the labels. conditions: what the network is told,
-    by name.
-    facts: the step, the data's summary, library versions ... in JSON's types.
-    variance: the fields of `OptimalVariance` but its denoiser, where they were tuned: the variance "exact" of samplers.
-    """
+    tables: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
+        **dict.fromkeys(("process", "parameterization", "denoiser", "conditions", "sampler"), False),
+    }
+    what: ClassVar[str] = "a model of samples"
+    use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
+    writes: ClassVar[tuple[str, ...]] = report.FILES
 
-    denoiser: Predictor | TokenPredictor | ColumnPredictor
+    denoiser: Predictor | ColumnPredictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
     classes: tuple[str, ...] = ()
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    variance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+        check_recipe(recipe)
+
+    @classmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, Condition],
+    ) -> nn.Module:
+        return build.predictor(recipe, shape, classes, codec, conditions)
+
+    @classmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        if "variance" in about.facts:
+            _check_variance(about.facts["variance"])
+        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+
+    def attempt(self) -> None:
+        shape = (1, *self.denoiser.state_shape(self.shape))
+        self.denoiser(self.denoiser.process.prior(shape).sample(Random(0)).to(self.device), 1.0)
+
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        return preview(self, x, conditions, count)
+
+    def evaluate(self, asked: EvaluationRequest) -> report.Report:
+        return report.Report(evaluate_run(self, asked))
+
+    def about(self) -> dict[str, str]:
+        return {"conditions": "\n".join(needs(self))} if self.conditions else {}
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
-        """A request opened on this model; see `sample`."""
-        asked = (SampleRequest() if request is None else request).updated(options, self.conditions)
+        asked = (request or SampleRequest()).updated(options, self.conditions)
         if isinstance(asked.classifier, str | Path):
-            asked = replace(asked, classifier=load_classifier(asked.classifier))
+            asked = replace(asked, classifier=load(asked.classifier))
         return Session.open(self, asked, progress)
-
-    def sample(
-        self, n: int, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
-    ) -> Samples:
-        """Draw n samples: (n, *shape) in the data's dtype and range, on the CPU; see `Samples`.
-
-        Sample i depends on (seed, i) only, whatever the batch. options: the fields of `SampleRequest` by name, which go
-        before those of the request, and conditions by theirs: a class (number or name), a text, numbers (d,) or an
-        image (channels, height, width) of any size, or n of them; left out: samples of any.
-        progress: show a bar, or call progress(done, total), in steps of one sample.
-        Raises Refused, with the nearest name, for options that there are not, for values that make no sense, and for
-        what the model was not trained for.
-        """
-        return self.open(request, n=n, progress=progress, **options).draw()
-
-    def trajectory(self, n: int, request: SampleRequest | None = None, **options: Any) -> Iterator[Samples]:
-        """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step,
-        decoded.
-
-        Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
-        """
-        return (frame for _, frame in self.open(request, n=n, **options).decoded_states())
-
-    def decoded(self, x: Tensor) -> Samples:
-        """States without noise in the data's own units, on the CPU."""
-        return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
-
-    def samples(
-        self,
-        x: Tensor,
-        labels: Tensor | None = None,
-        classes: Sequence[str] = (),
-        captions: Sequence[str] = (),
-        **drawn: Any,
-    ) -> Samples:
-        """The tensor x (n, *shape) in the data's units, with all that it is of but the weights. drawn: how, see
-        `Samples`.
-        """
-        about = {name: getattr(self, name) for name in Description.__dataclass_fields__}
-        labels = None if labels is None else labels.cpu()
-        return Samples.made(x, Description(**about), labels, classes, captions, **drawn)
 
     @property
     def module(self) -> nn.Module:
         return self.denoiser
 
 
-def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Model:
-    """The model of a run folder, with the averaged weights, ready to sample.
-
-    precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions), "float32" or
-    "bfloat16".
-    device: default a GPU where there is one. Runs no code from the folder, and takes memory only once the file is known
-    to hold what its recipe's network needs. Raises Refused if there is no whole model, and no such device.
-    """
-    where = devices.device(device)
-    module, said = opened(path, classifier=False)
-    denoiser: Any = module
-    model = Model(denoiser, **vars(said))
-    return model.to(precision, where)
+def _check_variance(said: Any) -> None:
+    """Raises Refused unless this is what `OptimalVariance` takes."""
+    if not isinstance(said, dict):
+        raise Refused("its description lacks or spoils 'variance'")
+    fields = registry.check(OptimalVariance, said, owner="its variance")
+    OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class Denoising(Timed):
     times: TimeDistribution = field(default_factory=Uniform)
     gamma: float = 5.0
     data_std: float = 0.5
+
+    aliases: ClassVar[tuple[str, ...]] = ("mse", "simple", "dsm", "denoising_score_matching")
 
     def __post_init__(self) -> None:
         if self.weighting not in _WEIGHTS:

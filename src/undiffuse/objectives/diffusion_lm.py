@@ -38,8 +38,8 @@ class DiffusionLM(Timed):
 
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
-        table: Any = denoiser
-        if not hasattr(table, "begun"):
+        table = denoiser.embeddings
+        if table is None:
             raise Refused("diffusion_lm trains a table of embeddings: set denoiser.embedding, as 16")
         process = denoiser.process
         n = process.schedule.steps

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class SlicedScoreMatching(ScoreMatching):
     reduced: bool = True
     slices: int = 1
     times: TimeDistribution = field(default_factory=Uniform)
+
+    aliases: ClassVar[tuple[str, ...]] = ("ssm",)
 
     def __post_init__(self) -> None:
         if self.projection not in _PROJECTIONS:

@@ -28,8 +28,8 @@ class Timed(ABC):
         """The loss of each sample at given times t (batch,): (batch,)."""
 
 
-def _refuse_masks(denoiser: Any, x_0: Any) -> None:
-    symbols = getattr(denoiser, "symbols", None)
+def _refuse_masks(denoiser: Denoiser, x_0: Any) -> None:
+    symbols = denoiser.symbols
     if symbols is None or x_0.is_floating_point() or x_0.device.type != "cpu" or not x_0.numel():
         return
     if int(x_0.max()) >= symbols:

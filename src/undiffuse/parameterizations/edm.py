@@ -1,6 +1,7 @@
 """EDM's preconditioning: input and target of the network have unit variance."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -19,6 +20,8 @@ class EDMParameterization(Parameterization):
     """
 
     data_std: float = 0.5
+
+    aliases: ClassVar[tuple[str, ...]] = ("karras", "edm_preconditioning")
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         total = (alpha * self.data_std) ** 2 + sigma**2  # the variance of x_t

@@ -1,6 +1,7 @@
 """Noise: the network predicts the noise that was added."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ class Noise(Parameterization):
 
     Source: arXiv:2006.11239, eq. 11.
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ("epsilon", "eps", "epsilon_prediction", "eps_prediction", "noise_prediction")
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         needs_signal(alpha, "noise")

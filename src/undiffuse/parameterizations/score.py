@@ -1,6 +1,7 @@
 """Score: the network predicts the score, times sigma."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ class Score(Parameterization):
 
     Refused where alpha = 0. Source: arXiv:2006.09011, technique 3 (score = network / sigma).
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ("score_prediction",)
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         needs_signal(alpha, "score")

@@ -11,21 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.declared import conditions, refuse_deaf
+from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Predictor, TokenPredictor
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.column_predictor import ColumnPredictor
-from undiffuse.core.heads.embeddings import EmbeddingPredictor
+from undiffuse.core.heads.embeddings import EmbeddingHead
+from undiffuse.core.heads.head import Head
+from undiffuse.core.heads.learned_variance import LearnedVariance
+from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process.process import Process
-from undiffuse.recipes import classifier_recipe, process_tables
+from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Condition, Train
-from undiffuse.sampling.guidance import refuse_unfit
-from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -47,15 +48,31 @@ def check(recipe: Recipe) -> Train:
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
     registry.build("data", recipe["data"])
-    codec, drawing = registry.build("codecs", recipe["codec"]), recipe_defaults(recipe)
+    registry.build("codecs", recipe["codec"])
     _known("network", recipe["network"])
     refuse_deaf(recipe, told)
-    classifier_recipe.check(recipe, told)
+    _check_predicts(recipe)
     _check_embedding(recipe)
-    sampler: Any = drawing.sampler
-    process_tables.check_sampler(dynamics, sampler)
-    refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
+    kind_of(recipe).check(recipe, told)
     return settings
+
+
+def kind_of(recipe: Recipe) -> Any:
+    """The class of the run that a recipe trains."""
+    return registry.get("models", recipe.kind)
+
+
+def _check_predicts(recipe: Recipe) -> None:
+    """Raises Refused where network or objective are for another kind of run."""
+    wanted = kind_of(recipe).predicts
+    for table in ("network", "objective"):
+        name = str(recipe[table].get("name"))
+        if (found := predicts(KIND[table], name)) != wanted:
+            able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
+            raise Refused(
+                f"{table} {name!r} predicts {found}, and a run of kind {recipe.kind!r} needs one that predicts "
+                f"{wanted}; such are: {', '.join(able)}"
+            )
 
 
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:
@@ -117,7 +134,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
 
 def objective(recipe: Recipe) -> Any:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return registry.nested("objectives", recipe["objective"])
+    return registry.build("objectives", recipe["objective"])
 
 
 def predictor(
@@ -126,7 +143,7 @@ def predictor(
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> Predictor | TokenPredictor | ColumnPredictor:
+) -> Predictor | ColumnPredictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
     classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
@@ -136,14 +153,21 @@ def predictor(
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    if recipe["parameterization"]:
+    if codec is not None and codec.mixed:
         parameterization = registry.build("parameterizations", recipe["parameterization"])
-        if codec is not None and codec.mixed:
-            return ColumnPredictor(network, dynamics, parameterization, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
-        if size := denoiser_settings(recipe).embedding:
-            return EmbeddingPredictor(network, dynamics, parameterization, int(getattr(codec, "vocabulary", 0)), size)
-        return Predictor(network, dynamics, parameterization, denoiser_settings(recipe).variance)
-    return TokenPredictor(network, dynamics, getattr(codec, "vocabulary", None), denoiser_settings(recipe).output)
+        return ColumnPredictor(network, dynamics, parameterization, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
+    return Predictor(network, dynamics, _head(recipe, dynamics, int(getattr(codec, "vocabulary", 0))))
+
+
+def _head(recipe: Recipe, dynamics: Process, symbols: int) -> Head:
+    """What the output means, by [parameterization] and [denoiser]; symbols: how many there are, of tokens."""
+    settings = denoiser_settings(recipe)
+    if not recipe["parameterization"]:
+        return TokenHead(settings.output, symbols or None)
+    parameterization = registry.build("parameterizations", recipe["parameterization"])
+    if settings.embedding:
+        return EmbeddingHead(parameterization, dynamics.schedule, symbols, settings.embedding)
+    return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
 
 
 def classifier(
@@ -178,7 +202,7 @@ def blueprint(
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
-        found["table"] = torch.empty(
+        found["head.table"] = torch.empty(
             int(getattr(codec, "vocabulary", 0)), embedding, dtype=torch.float32, device="meta"
         )
     return found

@@ -12,9 +12,9 @@ from undiffuse.recipes.recipe import Recipe
 
 @dataclass(frozen=True)
 class DenoiserSettings:
-    """variance: of values, see `Predictor`; all but "none" take a network of twice the data's channels.
-    output: of tokens, what the network gives, see `Classifier`; "logistic" takes a network with the field outputs.
-    embedding: so many numbers stand for each token, which are values then, see `Embedded`; 0: none do.
+    """variance: of values, see `LearnedVariance`; all but "none" take a network of twice the data's channels.
+    output: of tokens, what the network gives, see `TokenHead`; "logistic" takes a network with the field outputs.
+    embedding: so many numbers stand for each token, which are values then, see `EmbeddingHead`; 0: none do.
     """
 
     variance: Literal["none", "learned_range", "second_moment"] = "none"

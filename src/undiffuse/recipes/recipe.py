@@ -8,18 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as default
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 
-from undiffuse.core import aliases
+from undiffuse.core import registry
 from undiffuse.core.arguments import shown
+from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.storage.files import read_text, write_text
 from undiffuse.storage.strict_json import refuse_deep
 
 FILE = "recipe.toml"
 BUNDLED = Path(__file__).parents[1] / "recipes"
+DEFAULT = KINDS["models"].default
 TABLES = (
     "data",
     "codec",
@@ -33,7 +35,6 @@ TABLES = (
     "sampler",
     "train",
 )
-OPTIONAL = {"process", "parameterization", "denoiser", "conditions", "sampler"}
 KIND = {  # of the component that a table describes
     "data": "data",
     "codec": "codecs",
@@ -54,14 +55,15 @@ class Recipe:
     """Every choice of a training run.
 
     tables: the TOML file's tables: `name` picks a component, the other keys are that component's own fields.
-    name: the file's name without .toml. about: one line for people. arrays: what files that it names hold, by their
-    paths, once they were read: they travel with a model, so that the files need not be there any more. home: the run
-    folder that it was read from.
+    name: the file's name without .toml. about: one line for people. kind: of the run that it trains.
+    arrays: what files that it names hold, by their paths, once they were read: they travel with a model, so that the
+    files need not be there any more. home: the run folder that it was read from.
     """
 
     name: str
     tables: Mapping[str, Any]
     about: str = ""
+    kind: str = DEFAULT
     arrays: Mapping[str, Any] = default(default_factory=dict, compare=False, repr=False)
     home: Path | None = default(default=None, compare=False, repr=False)
 
@@ -98,15 +100,21 @@ class Recipe:
         """
         if name in ("", ".", "..") or set(name) & set("/\\\0"):
             raise Refused(f"a recipe is named as a file could be, without a folder: not {name!r}")
-        about, tables = content.get("about", ""), {k: v for k, v in content.items() if k != "about"}
+        about, kind = content.get("about", ""), str(content.get("kind", DEFAULT))
+        tables = {k: v for k, v in content.items() if k not in ("about", "kind")}
+        known: Mapping[str, bool] = cast(Any, registry.get("models", kind)).tables
         for table, fields in tables.items():
-            if table not in TABLES:
-                raise unknown("a recipe", str(table), TABLES)
+            if table not in TABLES and table not in known:
+                raise unknown("a recipe", str(table), known)
             if not isinstance(fields, Mapping):
                 raise Refused(
                     f"{table} is a table of a recipe: write [{table}] and its fields below, not {table} = {fields!r}"
                 )
-        needed = [table for table in TABLES if table not in OPTIONAL]
+            if table not in known:
+                raise Refused(
+                    f"a recipe of kind {kind!r} has no table [{table}]: leave it out; it may have {', '.join(known)}"
+                )
+        needed = [table for table, need in known.items() if need]
         for table in needed:
             if table not in tables:
                 raise Refused(f"recipe {name!r} has no table [{table}]; it needs {', '.join(needed)}")
@@ -114,9 +122,9 @@ class Recipe:
             refuse_deep([content])
         except ValueError as error:
             raise Refused(f"recipe {name!r} cannot be read: {error}") from None
-        found = {table: tables[table] for table in TABLES if table in tables}
-        found |= {table: aliases.table(KIND[table], fields) for table, fields in found.items() if table in KIND}
-        return cls(name, _plain(found), str(about))
+        found = {table: tables[table] for table in (*TABLES, *known) if table in tables}
+        found |= {table: registry.canonical(KIND[table], fields) for table, fields in found.items() if table in KIND}
+        return cls(name, _plain(found), str(about), kind)
 
     def __getitem__(self, table: str) -> dict[str, Any]:
         return dict(self.tables.get(table, {}))
@@ -128,9 +136,9 @@ class Recipe:
         Raises Refused for a setting without `=` or a table, and for an unknown table.
         """
         pairs = [setting(text) for text in settings]
-        tables = _plain(self.tables)
+        tables = {"kind": self.kind, **_plain(self.tables)}
         for path, value in sorted(pairs, key=lambda pair: pair[0][-1] != "name"):  # names first: they clear their table
-            if path[0] not in TABLES:
+            if path[0] not in TABLES and path[0] not in tables:
                 raise unknown("a recipe", path[0], TABLES)
             put(tables, path, value)
         made = Recipe.of(self.name, {"about": self.about, **tables})
@@ -138,7 +146,7 @@ class Recipe:
 
     def with_tables(self, **tables: Mapping[str, Any]) -> "Recipe":
         """The recipe with whole tables replaced."""
-        made = Recipe.of(self.name, {"about": self.about, **self.tables, **tables})
+        made = Recipe.of(self.name, {"about": self.about, "kind": self.kind, **self.tables, **tables})
         return replace(made, arrays=self.arrays, home=self.home)
 
     def difference(self, other: "Recipe", but: Sequence[str] = ()) -> tuple[str, Any, Any] | None:
@@ -151,7 +159,8 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as a TOML file's text."""
-        return tomli_w.dumps({**({"about": self.about} if self.about else {}), **self.tables})
+        kind = {"kind": self.kind} if self.kind != DEFAULT else {}
+        return tomli_w.dumps({**({"about": self.about} if self.about else {}), **kind, **self.tables})
 
     def save(self, folder: Path) -> None:
         """Write recipe.toml into a run folder, whole or not at all."""
@@ -183,7 +192,7 @@ def setting(text: str) -> tuple[list[str], Any]:
     """`table.field=value` as (["table", "field"], value)."""
     left, equals, right = text.partition("=")
     path = [part.strip() for part in left.split(".")]
-    if not equals or len(path) < 2 or not all(path):
+    if not equals or (len(path) < 2 and path != ["kind"]) or not all(path):
         raise Refused(f"cannot read the setting {text!r}; write table.field=value, for example train.steps=2000")
     try:
         return path, _toml(f"value = {right}")["value"]

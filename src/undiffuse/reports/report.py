@@ -1,7 +1,8 @@
 """The report about a run: pictures beside numbers, on one page that needs nothing else."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
 from undiffuse.sampling.file_content import sheet, states, strip
+from undiffuse.sampling.guidance import words
+from undiffuse.sampling.run import Evaluated
 from undiffuse.sampling.samples import Samples
 from undiffuse.storage.files import write_bytes
 
@@ -29,6 +32,21 @@ HEADLINES = (
 )
 
 
+@dataclass(frozen=True)
+class Report(Evaluated):
+    """What is written and shown of the evaluation of a run that draws samples."""
+
+    found: RunEvaluation
+
+    def save(self, folder: Path, run: Path) -> list[str]:
+        return save(self.found, folder, run)
+
+    def printed(self) -> Iterator[Any]:
+        yield from self.found.printed()
+        if said := words(self.found.drawn.request):
+            yield f"samples were drawn with {said}"
+
+
 def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     """Write FILES, and of images the closest pairs; returns the names. run: its folder, for its training's curves."""
     contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
@@ -37,7 +55,7 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     if evaluation.field is not None:
         write_bytes(folder / drift_field.FILE, png(evaluation.field.picture()))
     plane = [drift_field.FILE] if evaluation.field is not None else []
-    return [*FILES[:-1], *plane, *evaluation.save(folder)]
+    return [*FILES[:-1], *plane, *evaluation.save(folder, run)]
 
 
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
@@ -148,7 +166,8 @@ def _way_caption(evaluation: RunEvaluation) -> str:
             "Time runs from left to right. A point keeps the colour of its last height: noise has no order yet. "
             "The last panel shows the ways of some points."
         )
-    states = len(evaluation.path.frames if evaluation.path.frames is not None else ())
+    frames = evaluation.path.frames
+    states = 0 if frames is None else len(frames)
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -49,6 +49,8 @@ class Adams(Sampler):
     order: int = 4
     corrector: int = 4
     knee: float = 0.7
+
+    aliases: ClassVar[tuple[str, ...]] = ("unipc", "unipc_multistep", "deis", "deis_multistep")
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 4 or not 0 <= self.corrector <= 5 or self.knee <= 0:

@@ -28,6 +28,15 @@ class Ancestral(Sampler):
 
     variance: Variance = "posterior"
 
+    aliases: ClassVar[tuple[str, ...]] = (
+        "ddpm",
+        "euler_a",
+        "euler_ancestral",
+        "euler_ancestral_discrete",
+        "k_euler_a",
+        "k_euler_ancestral",
+        "d3pm",
+    )
     default_steps: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:

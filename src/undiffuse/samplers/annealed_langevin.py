@@ -36,6 +36,7 @@ class AnnealedLangevin(Sampler):
     sigma_last: float = 0.01
     denoise: bool = True
 
+    aliases: ClassVar[tuple[str, ...]] = ("ald", "langevin", "ncsn")
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 10
 

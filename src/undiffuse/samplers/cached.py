@@ -30,6 +30,7 @@ class Cached(Sampler):
 
     sampler: Sampler | str = "ancestral"
 
+    aliases: ClassVar[tuple[str, ...]] = ("ddpm_cache", "mdlm_cache")
     default_steps: ClassVar[int] = 256
 
     @property
@@ -45,7 +46,7 @@ class Cached(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         tokens(denoiser.process, "cached")
-        if not getattr(denoiser, "timeless", False):
+        if not denoiser.timeless:
             raise Refused(
                 "cached needs a denoiser that does not hear the time: its guess would change with it; take ancestral"
             )

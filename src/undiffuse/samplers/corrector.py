@@ -36,6 +36,7 @@ class Corrector(Sampler):
     snr: float = 0.16
     norms: Literal["level", "batch"] = "level"
 
+    aliases: ClassVar[tuple[str, ...]] = ("pc", "predictor_corrector")
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1000
 

@@ -1,7 +1,7 @@
 """Euler: the probability-flow ODE by straight steps."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -20,6 +20,8 @@ class Euler(Churned):
     churn, noise, lowest, highest: EDM's fresh noise before each step (S_churn / steps, S_noise, S_tmin, S_tmax).
     Source: arXiv:2206.00364, alg. 2 without the correction; arXiv:2210.02747, sec. 4.
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ("k_euler", "euler_discrete", "flow_match_euler", "flow_match_euler_discrete")
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

@@ -22,6 +22,7 @@ class EulerMaruyama(Sampler):
     Refused where alpha = 0, where the drift is infinite. Source: arXiv:2011.13456, eq. 6 and app. D.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("em",)
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1000
 

@@ -24,6 +24,7 @@ class FirstHitting(Sampler):
     Raises Refused for noise without a mask. Source: arXiv:2409.02908, its first-hitting sampler.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("fhs",)
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1
 

@@ -1,7 +1,7 @@
 """Heun: the probability-flow ODE by the trapezoidal rule, EDM's sampler."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ class Heun(Churned):
     churn, noise, lowest, highest: EDM's fresh noise before each step (S_churn / steps, S_noise, S_tmin, S_tmax).
     Source: arXiv:2206.00364, alg. 1 and 2.
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ("k_heun", "heun_discrete", "edm", "edm_heun")
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

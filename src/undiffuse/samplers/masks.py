@@ -8,7 +8,7 @@ from undiffuse.core.process.process import Process
 
 def tokens(process: Process, who: str) -> Any:
     """The process, if its tokens are replaced by draws from one noise vector; raises Refused, naming `who` asks."""
-    if not hasattr(process, "absorbing"):
+    if process.family != "tokens" or not process.keeps:
         raise Refused(
             f"{who} is for tokens that are replaced by draws from a noise vector, not for {type(process).__name__}"
         )

@@ -1,7 +1,7 @@
 """DPM-Solver++ multistep: the guess, extrapolated from the last ones, one call a step."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,21 @@ class Multistep(Sampler):
 
     order: int = 2
     eta: float = 0.0
+
+    aliases: ClassVar[dict[str, dict[str, Any]]] = {
+        "dpm++": {},
+        "dpm_solver++": {},
+        "dpm_solver_multistep": {},
+        "dpm++2m": {},
+        "dpm_solver++2m": {},
+        "k_dpmpp_2m": {},
+        "dpm++3m": {"order": 3},
+        "dpm_solver++3m": {"order": 3},
+        "dpm++2m_sde": {"eta": 1.0},
+        "sde_dpm++2m": {"eta": 1.0},
+        "sde_dpm_solver++": {"eta": 1.0},
+        "k_dpmpp_2m_sde": {"eta": 1.0},
+    }
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2, 3) or not 0 <= self.eta <= 1:

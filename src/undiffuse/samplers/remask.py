@@ -31,6 +31,7 @@ class Remask(Sampler):
     rule: Literal["cap", "rescale"] = "cap"
     during: tuple[float, float] = (0.0, 1.0)
 
+    aliases: ClassVar[tuple[str, ...]] = ("remdm",)
     default_steps: ClassVar[int] = 256
 
     def __post_init__(self) -> None:

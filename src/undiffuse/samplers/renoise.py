@@ -1,7 +1,7 @@
 """Renoise: trust the guess, forget where it came from, add fresh noise."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ class Renoise(Sampler):
     for a mean it shrinks the data's spread.
     Source: arXiv:2303.01469, alg. 1.
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ("consistency", "cm", "lcm")
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

@@ -33,6 +33,7 @@ class Unmask(Sampler):
     order: Order = "confidence"
     randomness: float = 0.0
 
+    aliases: ClassVar[tuple[str, ...]] = ("maskgit",)
     default_steps: ClassVar[int] = 64
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,20 +17,16 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
-from undiffuse.models.run import Saved
-from undiffuse.recipes.classifier_recipe import LABEL
 from undiffuse.sampling.conditions import numbers, requested
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
-
-if TYPE_CHECKING:
-    from undiffuse.models.classifier import LabelModel
-    from undiffuse.models.diffusion import Model
+from undiffuse.sampling.run import Run
 
 
 def classifier_guided(
-    model: "Model", request: SampleRequest, sampler: Sampler, times: Tensor, n: int
+    model: Generator, request: SampleRequest, sampler: Sampler, times: Tensor, n: int
 ) -> tuple[SampleRequest, Denoiser, Sampler, dict[str, Tensor]]:
     """The resolved request, the denoiser, the sampler and the conditions of n samples that go where a classifier leads.
 
@@ -40,13 +36,14 @@ def classifier_guided(
     and for "mean" with a sampler whose steps have no variance.
     """
     classifier, values = request.classifier, request.conditions
-    if not hasattr(classifier, "classifier"):
-        given = type(classifier).__name__ if isinstance(classifier, Saved) else shown(classifier)
-        raise Refused(f"classifier is what `load_classifier` returns, not {given}")
+    if not (isinstance(classifier, Run) and classifier.guides):
+        given = classifier.what if isinstance(classifier, Run) else shown(classifier)
+        raise Refused(f"classifier is a run that tells the class of noisy samples, as `load` returns, not {given}")
     refuse_unlike(model, classifier)
     if values.get(LABEL) is None:
         raise Refused("a classifier needs a label: which class to guide to")
-    found, log_prob = _resolved(model, request), classifier.classifier
+    found = _resolved(model, request)
+    log_prob: Any = classifier.module
     weight: Any = found.guidance
     label = torch.tensor(numbers(values[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
     given = requested(model, n, {name: value for name, value in values.items() if name != LABEL})
@@ -60,7 +57,7 @@ def classifier_guided(
     return found, guide(model, rest), MeanShift(sampler, log_prob, weight), {**given, LABEL: label}
 
 
-def _resolved(model: "Model", request: SampleRequest) -> SampleRequest:
+def _resolved(model: Generator, request: SampleRequest) -> SampleRequest:
     """The request, with the weight 1 if it is left out, and the threshold of the recipe.
 
     Raises Refused for weights by name, and for a rescale.
@@ -74,15 +71,19 @@ def _resolved(model: "Model", request: SampleRequest) -> SampleRequest:
     return replace(request, guidance=weight, threshold=threshold)
 
 
-def refuse_unlike(model: "Model", classifier: "LabelModel") -> None:
+def refuse_unlike(model: Generator, classifier: Run) -> None:
     """Raises Refused, showing both, where the classifier has not seen what the model's sampler will show it."""
+    guide: Any = classifier.module
     for what, theirs, ours in (
-        ("noise", classifier.classifier.process, model.denoiser.process),
+        ("noise", guide.process, model.denoiser.process),
         ("samples of shape", classifier.shape, model.shape),
         ("codec", classifier.codec, model.codec),
     ):
         if theirs != ours:
             raise Refused(f"the classifier was trained on {what} {theirs}, and the model on {ours}: they must be equal")
+
+
+LABEL = "label"
 
 
 class _Open(Denoiser):
@@ -95,7 +96,7 @@ class _Open(Denoiser):
         return Normal(torch.zeros_like(x_t), 0.5, torch.full_like(x_t, 0.5))
 
 
-def _refuse_certain(model: "Model", sampler: Sampler, times: Tensor) -> None:
+def _refuse_certain(model: Generator, sampler: Sampler, times: Tensor) -> None:
     """Raises Refused for a sampler whose first step has no variance, by which its mean would be moved."""
     process: Any = model.denoiser.process
     x = torch.zeros(1, *model.shape, dtype=torch.float32)

@@ -19,12 +19,12 @@ from undiffuse.networks.conditions import MODES, scaled
 from undiffuse.recipes.settings import Condition
 
 if TYPE_CHECKING:
-    from undiffuse.models.diffusion import Model
+    from undiffuse.sampling.generator import Generator
 
 NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]+")  # what a class may be called
 
 
-def requested(model: "Model", n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
+def requested(model: "Generator", n: int, cond: Mapping[str, Any]) -> dict[str, Tensor]:
     """The conditions of n samples, each a tensor (n, ...) on the model's device; those given as None are left out.
 
     Raises Refused for a condition that the model was not trained with, for one that it cannot do without, and for
@@ -81,17 +81,17 @@ def captions(conditions: Mapping[str, Condition], cond: Mapping[str, Any]) -> tu
     return ()
 
 
-def _values(model: "Model", name: str, value: Any, n: int) -> Tensor:
+def _values(model: "Generator", name: str, value: Any, n: int) -> Tensor:
     """n values of a condition from one or from n of them, (n, ...)."""
     condition = model.conditions[name]
     return READ[condition.kind](model, name, condition, value, n)
 
 
-def _label(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
+def _label(model: "Generator", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     return torch.tensor(numbers(value, n, model.classes, name), dtype=torch.int64)
 
 
-def _text(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
+def _text(model: "Generator", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     values = value.tolist() if isinstance(value, np.ndarray) else value
     texts = [values] if isinstance(values, str) or not isinstance(values, Sequence) else list(values)
     texts = [arguments.text(text, name) for text in texts]
@@ -99,7 +99,7 @@ def _text(model: "Model", name: str, condition: Condition, value: Any, n: int) -
     return _each(Captions.of(texts, condition)[torch.arange(len(texts))], n, name)
 
 
-def _vector(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
+def _vector(model: "Generator", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     rows = arguments.array(value, name).astype(np.float32)
     rows = rows if rows.ndim > 1 else rows.reshape(1, -1)
     if rows.shape[1:] != condition.shape:
@@ -108,7 +108,7 @@ def _vector(model: "Model", name: str, condition: Condition, value: Any, n: int)
     return _each(standardised(condition, rows), n, name)
 
 
-def _image(model: "Model", name: str, condition: Condition, value: Any, n: int) -> Tensor:
+def _image(model: "Generator", name: str, condition: Condition, value: Any, n: int) -> Tensor:
     """Integers are scaled, and all is brought to the size that the condition had in training."""
     given = _alike(arguments.array(value, name), condition.dtype, name)
     images = scaled(pictured(condition, given))
@@ -140,7 +140,7 @@ def _alike(image: np.ndarray, dtype: str, name: str) -> np.ndarray:
     return image.astype(wanted)
 
 
-READ: dict[str, Callable[["Model", str, Condition, Any, int], Tensor]] = {
+READ: dict[str, Callable[["Generator", str, Condition, Any, int], Tensor]] = {
     "label": _label,
     "text": _text,
     "vector": _vector,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
@@ -13,15 +13,16 @@ from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.guidance.truncation import Truncation
+from undiffuse.recipes import build, process_tables
+from undiffuse.recipes.denoiser_settings import denoiser_settings
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.threshold import OFF, bounds, level, percentile
 
-if TYPE_CHECKING:
-    from undiffuse.models.diffusion import Model
 
-
-def guide(model: "Model", request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None) -> Denoiser:
+def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None) -> Denoiser:
     """The model's denoiser with the guidance of a request that `resolve_guidance` gave. wrap: further guidance, before
     the guess is clipped.
 
@@ -39,17 +40,16 @@ def guide(model: "Model", request: SampleRequest, wrap: Callable[[Denoiser], Den
             denoiser = ClassifierFree(denoiser, weight=float(request.guidance), hide=hide, **how)
     denoiser = spread(model, denoiser)
     denoiser = wrap(denoiser) if wrap else denoiser
-    refuse_unfit(request, model.codec, hasattr(model.denoiser, "snapped"))
+    refuse_unfit(request, model.codec, model.denoiser.embeddings is not None)
     denoiser = Truncation(denoiser, **request.truncation) if request.truncation else denoiser
     if request.threshold in (None, OFF):
         return denoiser
     if (highest := level(request.threshold)) is not None:
-        table: Any = model.denoiser
-        return Clamp(denoiser, table.snapped, (0.0, highest))
+        return Clamp(denoiser, model.denoiser.embeddings.snapped, (0.0, highest))
     return Threshold(denoiser, bounds(model.codec, str(request.threshold)), percentile(request.threshold))
 
 
-def resolve_guidance(model: "Model", request: SampleRequest, given: Collection[str]) -> SampleRequest:
+def resolve_guidance(model: Generator, request: SampleRequest, given: Collection[str]) -> SampleRequest:
     """The request with the guidance of samples with these conditions: as asked, else as the recipe says where there is
     a condition to guide to. No guidance stands for a weight of 1 as well.
 
@@ -81,6 +81,14 @@ def resolve_guidance(model: "Model", request: SampleRequest, given: Collection[s
     if found.guidance is None or found.guidance == 1:
         return replace(found, guidance=None, interval=None, rescale=None)
     return found
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises Refused for a [sampler] table that is not for what the recipe trains."""
+    own = recipe_defaults(recipe)
+    sampler: Any = own.sampler
+    process_tables.check_sampler(build.process(recipe), sampler)
+    refuse_unfit(own, registry.build("codecs", recipe["codec"]), bool(denoiser_settings(recipe).embedding))
 
 
 def refuse_unfit(request: SampleRequest, codec: Codec, embedded: bool = False) -> None:
@@ -133,6 +141,6 @@ def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], giv
         raise Refused(f"{what} needs {able[0]!r}: what to guide to")
 
 
-def spread(model: "Model", denoiser: Denoiser) -> Denoiser:
+def spread(model: Generator, denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -13,19 +13,14 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
 from undiffuse.core.process.process import Process
 from undiffuse.core.sampler import Sampler
-from undiffuse.progress import progress_bar
+from undiffuse.progress import Progress, progress_bar
+from undiffuse.recipes.description import Described
 from undiffuse.recipes.recipe import Recipe, put
 from undiffuse.sampling.option import checked, options
 from undiffuse.sampling.request import SampleRequest
 
-if TYPE_CHECKING:
-    from undiffuse.models.run import Saved
-
 MEMORY = 2**28  # bytes for the network's activations
 WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
-
-Advance = Callable[[int, int], None]  # gets (done, total)
-Progress = bool | Advance
 
 
 def recipe_defaults(recipe: Recipe) -> SampleRequest:
@@ -41,7 +36,7 @@ def recipe_defaults(recipe: Recipe) -> SampleRequest:
         raise Refused(f"sampler: {error}") from None
     return replace(
         made,
-        sampler=registry.nested("samplers", table) if table else None,
+        sampler=registry.build("samplers", table) if table else None,
         grid=None if made.grid is None else resolved_grid(made.grid),
     )
 
@@ -73,7 +68,7 @@ def _sampler(request: SampleRequest) -> Sampler:
     """The sampler that a request names, with its settings."""
     asked: Any = request.sampler
     if isinstance(asked, str):
-        return registry.nested("samplers", {**_put({}, request.settings), "name": asked})
+        return registry.build("samplers", {**_put({}, request.settings), "name": asked})
     if not isinstance(asked, Sampler):
         raise Refused(f"sampler is a name, such as 'ddim', or a Sampler, such as DDIM(), not {arguments.shown(asked)}")
     if request.settings:
@@ -109,7 +104,7 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
     return max(1, MEMORY // (max(WIDTH, 8 * symbols) * places))
 
 
-def at_once(model: "Saved") -> int:
+def at_once(model: Described) -> int:
     """`batches` of what a run's model draws."""
     return batches(model.shape, getattr(model.codec, "vocabulary", 0))
 

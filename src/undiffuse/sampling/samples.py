@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.description import Described
 from undiffuse.sampling.data_frame import columns, frame
 from undiffuse.sampling.request import SampleRequest
 
@@ -17,14 +18,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from polars import DataFrame
 
-    from undiffuse.models.description import Description
-    from undiffuse.models.run import Saved
-
 SHOWN, ROWS, POINTS = 100, 20, 5000  # of what a notebook shows: pictures; texts and rows; points
 KINDS = {2: "sequences", 3: "images", 4: "volumes"}  # by the axes of one
 
 
-def kind(of: "Description | Saved", axes: int) -> str:
+def kind(of: Described, axes: int) -> str:
     """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
     if axes > 1:
         return KINDS.get(axes, "samples")
@@ -51,7 +49,7 @@ class Samples(Tensor):
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl  # what operations give is a plain tensor
 
-    of: "Description"
+    of: Described
     labels: Tensor | None
     classes: tuple[str, ...]
     captions: tuple[str, ...]
@@ -64,7 +62,7 @@ class Samples(Tensor):
     def made(
         cls,
         x: Tensor,
-        of: "Description",
+        of: Described,
         labels: Tensor | None = None,
         classes: Sequence[str] | None = None,
         captions: Sequence[str] = (),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,18 +19,16 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
-from undiffuse.recipes.classifier_recipe import LABEL
-from undiffuse.sampling.classifier_guidance import classifier_guided
+from undiffuse.progress import Progress
+from undiffuse.sampling.classifier_guidance import LABEL, classifier_guided
 from undiffuse.sampling.conditions import captions, requested
 from undiffuse.sampling.controls import controlled
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
-from undiffuse.sampling.plan import Progress, batches, plan, shown
+from undiffuse.sampling.plan import batches, plan, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
-
-if TYPE_CHECKING:
-    from undiffuse.models.diffusion import Model
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Session:
     edits a sample replaces denoiser, sampler, times, start, shape or particles.
     """
 
-    model: "Model"
+    model: Generator
     request: SampleRequest
     indices: Tensor
     denoiser: Denoiser
@@ -70,7 +68,7 @@ class Session:
     progress: Progress = False
 
     @classmethod
-    def open(cls, model: "Model", request: SampleRequest, progress: Progress = False) -> Self:
+    def open(cls, model: Generator, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_words_read(model, request)
         n, each = request.count, request.candidates
@@ -225,7 +223,7 @@ class Session:
         cost += [rows / self.n, time.perf_counter() - start]
 
 
-def labels_in_turn(model: "Model", request: SampleRequest) -> SampleRequest:
+def labels_in_turn(model: Generator, request: SampleRequest) -> SampleRequest:
     """The request with classes in turn where none is asked for, of a model or a classifier that knows some: the first,
     the next ... and again, so that the class of a sample depends on its index only.
     """
@@ -237,7 +235,7 @@ def labels_in_turn(model: "Model", request: SampleRequest) -> SampleRequest:
     return replace(request, conditions={**request.conditions, LABEL: np.array(classes)[which % len(classes)]})
 
 
-def with_words_read(model: "Model", request: SampleRequest) -> SampleRequest:
+def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
     """The request with the conditions that its words ask for."""
     found = understood(model, request.condition_words)
     return replace(request, conditions={**request.conditions, **found}, condition_words=())

@@ -1,6 +1,7 @@
 """Improved DDPM's cosine schedule, as the table of the paper or as the continuous law behind it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ class Cosine(Tabulated):
     steps: int = 1000
     offset: float = 0.008
     max_beta: float = 0.999
+
+    aliases: ClassVar[tuple[str, ...]] = ("squaredcos_cap_v2", "squaredcos", "iddpm")
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

@@ -1,6 +1,7 @@
 """EDM's schedule: noise is added to unscaled data, and time is its standard deviation."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ class EDMSchedule(VarianceExploding):
     """
 
     sigma_max: float = 80.0
+
+    aliases: ClassVar[tuple[str, ...]] = ("karras",)
 
     def __post_init__(self) -> None:
         if not self.sigma_max > 0:

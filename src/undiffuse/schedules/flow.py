@@ -1,6 +1,7 @@
 """Flow matching's straight path from data to noise."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ class FlowSchedule(Mixing):
 
     Source: arXiv:2210.02747, eq. 20 (their time runs the other way), arXiv:2209.03003. The network's time is 1000 t.
     """
+
+    aliases: ClassVar[tuple[str, ...]] = ("flow_matching", "rectified_flow", "optimal_transport", "cond_ot")
 
     def sigma(self, t: Tensor) -> Tensor:
         return t.double()

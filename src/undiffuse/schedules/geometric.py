@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class Geometric(VarianceExploding):
     steps: int = 10
     sigma_min: float = 0.01
     sigma_max: float = 1.0
+
+    aliases: ClassVar[tuple[str, ...]] = ("ncsn",)
 
     def __post_init__(self) -> None:
         if self.steps < 2 or not 0 < self.sigma_min < self.sigma_max:

@@ -1,6 +1,7 @@
 """DDPM's schedule: beta rises linearly over the steps."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class LinearBeta(Tabulated):
     steps: int = 1000
     beta_start: float | None = None
     beta_end: float | None = None
+
+    aliases: ClassVar[tuple[str, ...]] = ("linear", "ddpm")
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ class ScaledLinearBeta(Tabulated):
     steps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012
+
+    aliases: ClassVar[tuple[str, ...]] = ("scaled_linear", "stable_diffusion")
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

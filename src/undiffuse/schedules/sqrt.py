@@ -1,6 +1,7 @@
 """Diffusion-LM's schedule: noise grows fast at first, where words are easiest to read."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class Sqrt(Tabulated):
     steps: int = 2000
     offset: float = 1e-4
     max_beta: float = 0.999
+
+    aliases: ClassVar[tuple[str, ...]] = ("diffusion_lm",)
 
     def __post_init__(self) -> None:
         check_steps(self.steps)

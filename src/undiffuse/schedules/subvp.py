@@ -1,6 +1,7 @@
 """The sub-variance-preserving SDE: VP's mean with less noise."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class SubVP(Schedule):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
+
+    aliases: ClassVar[tuple[str, ...]] = ("sub_vp_sde",)
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:

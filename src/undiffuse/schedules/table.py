@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +24,8 @@ class TableSchedule(Tabulated):
     betas: Sequence[float] | np.ndarray | Tensor = ()
     alpha_bars: Sequence[float] | np.ndarray | Tensor = ()
     zero_terminal_snr: bool = False
+
+    aliases: ClassVar[tuple[str, ...]] = ("trained_betas", "betas")
 
     def __post_init__(self) -> None:
         for field in ("betas", "alpha_bars"):  # arrays and tensors become tuples: frozen, comparable, printable

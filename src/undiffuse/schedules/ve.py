@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class VE(VarianceExploding):
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
+
+    aliases: ClassVar[tuple[str, ...]] = ("ve_sde", "variance_exploding")
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max:

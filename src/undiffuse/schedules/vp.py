@@ -1,6 +1,7 @@
 """The variance-preserving SDE of score-based models."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class VP(VariancePreserving):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
+
+    aliases: ClassVar[tuple[str, ...]] = ("vp_sde", "variance_preserving")
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.paths import absolute, located
-from undiffuse.models import run
-from undiffuse.models.run import FILE
+from undiffuse.models import load
 from undiffuse.progress import LOGGER
 from undiffuse.recipes import build
 from undiffuse.recipes import recipe as recipes
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Train
+from undiffuse.sampling.run import FILE
 from undiffuse.storage.files import discard
 from undiffuse.training import checkpoint, run_lock
 from undiffuse.training.rate import rate
@@ -58,7 +58,7 @@ def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
     """Raises Refused where a run would go on with other classes than those that it knows."""
-    known = run.classes(folder)
+    known = load.classes(folder)
     if known is not None and known != classes:
         gone, new = ([name for name in one if name not in other] for one, other in ((known, classes), (classes, known)))
         found = [f"without {', '.join(gone[:5])}"] * bool(gone) + [f"with {', '.join(new[:5])}"] * bool(new)

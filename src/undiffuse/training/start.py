@@ -1,8 +1,8 @@
 """A training run, prepared: recipe, data, codec and network, checked and put together."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,40 +21,26 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.data.paths import absolute, located
 from undiffuse.likelihood.terms import prior
-from undiffuse.models import run
-from undiffuse.models.classifier import LabelModel
-from undiffuse.models.diffusion import Model
+from undiffuse.models import load
 from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
-from undiffuse.recipes.classifier_recipe import is_classifier
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition, Train
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
-from undiffuse.storage.files import own
+from undiffuse.sampling.run import Run
+from undiffuse.storage.files import own, write_bytes
 from undiffuse.training.batches import Batches
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.loop import Training
-from undiffuse.training.previews import preview, validate
+from undiffuse.training.previews import validate
 from undiffuse.training.run_lock import abandon, run_lock
 
 RUNS = Path("runs")
+CLOUD = 2000  # points in a preview of points
 MUCH = 1 / 8  # of the signal, in deviations of the noise that sampling starts from, by which a mean may be off
-
-
-@dataclass(frozen=True)
-class RunKind:
-    """What a recipe trains. build: the module with its first weights. made: what holds it then. show: for previews,
-    of what draws samples.
-    """
-
-    build: Callable[..., nn.Module]
-    made: type[Model] | type[LabelModel]
-    show: Callable[..., None] | None = None
-
-
-SAMPLES, LABELS = RunKind(build.predictor, Model, preview), RunKind(build.classifier, LabelModel)
 
 
 def train(
@@ -64,8 +50,7 @@ def train(
     overrides: Sequence[str] = (),
     resume: bool = False,
 ) -> Training[Any]:
-    """Prepare a training run; iterate over what is returned, or call its `run()`, which gives a `Model`, or of a
-    classifier's recipe a `LabelModel`.
+    """Prepare a training run; iterate over what is returned, or call its `run()`, which gives the run.
 
     recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>; what
     a run left there that came to no checkpoint is removed.
@@ -82,7 +67,7 @@ def train(
     inside = isinstance(recipe, str | Path) and Path(recipe).is_dir()
     folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     chosen = _with_files(chosen, folder, resume)
-    settings, kind = build.check(chosen), LABELS if is_classifier(chosen) else SAMPLES
+    settings, kind = build.check(chosen), build.kind_of(chosen)
     resolved = absolute(located(build.resolve(chosen)))
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
@@ -104,27 +89,22 @@ def train(
     if resume:
         refuse_classes(folder, classes)
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
-    if kind is SAMPLES:
+    if kind.draws:
         _warn_left(module.process, x_0[:1], hasattr(module.process, "vocabulary") or codec.mixed)
     objective = build.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
-    make = partial(
-        _result,
-        kind.made,
-        codec=codec,
-        shape=shape,
-        recipe=resolved,
-        classes=classes,
-        conditions=conditions,
-        facts=facts,
-    )
+    said = Description(resolved, shape, classes, conditions, codec, facts)
+    make = partial(_result, kind, said)
     check = None
     if held_out is not None:
         beside = declared.tensors(conditions, held_out.conditions)
         unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(validate, objective, unseen)
-    show = partial(kind.show, folder, settings.previews, learned) if kind.show else None
+    points = learned.kind == "points"
+    count = CLOUD if points else settings.previews
+    some = learned.some(count)
+    show = partial(_preview, folder, np.asarray(some.x), some.conditions, count)
     page = partial(training_page.write, folder)
     kept = {"validate": check, "preview": show, "page": page, "stamp": described["digest"]}
     workers = accelerator()
@@ -171,7 +151,7 @@ def _with_files(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """The recipe with what its files hold; of a run that goes on as the run keeps it, wherever the files are now."""
     if not named(recipe["process"]):
         return recipe
-    return with_arrays(replace(recipe, arrays=run.arrays(folder) if resume else {}))
+    return with_arrays(replace(recipe, arrays=load.arrays(folder) if resume else {}))
 
 
 def _codec(recipe: Recipe, learned: Dataset) -> Codec:
@@ -218,7 +198,7 @@ def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
 
 
 def _module(
-    kind: RunKind,
+    kind: type[Run],
     recipe: Recipe,
     settings: Train,
     shape: tuple[int, ...],
@@ -275,6 +255,13 @@ def _warn_left(process: Any, x_0: Tensor, tokens: bool) -> None:
             )
 
 
-def _result(made: Any, module: nn.Module, step: int, *, facts: Mapping[str, Any], **fixed: Any) -> Any:
-    """The Model or LabelModel that a module is after so many steps."""
-    return made(module, facts={"step": step, **facts}, **fixed)
+def _result(kind: type[Run], said: Description, module: nn.Module, step: int) -> Run:
+    """The run that a module is after so many steps."""
+    return kind.of(module, replace(said, facts={"step": step, **said.facts}))
+
+
+def _preview(folder: Path, x: np.ndarray, conditions: Mapping[str, Any], count: int, run: Run, step: int) -> None:
+    """Write the picture that a run shows of itself, if it has one."""
+    picture = run.preview(x, conditions, count)
+    if picture is not None:
+        write_bytes(folder / "previews" / f"step_{step:06d}.png", picture)

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from undiffuse.models.diffusion import FILE, Model
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.run import FILE
 from undiffuse.storage.files import whole
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ FOLDER = "tuning"
 BEFORE = "model-before-tuning.safetensors"
 
 
-def keep(run: Path, model: Model) -> None:
+def keep(run: Path, model: Generator) -> None:
     """Make this the run's model; what training left is kept beside it."""
     if not (run / BEFORE).exists():
         with whole(run / BEFORE) as temporary:

@@ -11,7 +11,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.heads.token_outputs import OUTPUTS, WIDTHS, check
+from undiffuse.core.heads.token_outputs import OUTPUTS, WIDTHS, TokenHead
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, Row, category
 from undiffuse.core.schedule import as_time
@@ -39,7 +39,7 @@ class ColumnPredictor(nn.Module, Denoiser):
     ) -> None:
         super().__init__()
         for column, size in zip(process.categories, symbols, strict=True):
-            check(output, column, size)
+            TokenHead(output, size).check(column)
         if output in WIDTHS:
             raise Refused(f"output {output!r} is for ordered levels, and categories have no order")
         self.network = network
@@ -49,7 +49,7 @@ class ColumnPredictor(nn.Module, Denoiser):
             if isinstance(parameterization, str)
             else parameterization
         )
-        self.symbols = tuple(symbols)
+        self.sizes = tuple(symbols)
         self.output = output
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Row:
@@ -72,7 +72,7 @@ class ColumnPredictor(nn.Module, Denoiser):
             parts[NUMBERS] = Normal(c_skip * numbers + c_out * values.to(x_t.dtype))
         for i, (column, each) in enumerate(zip(process.categories, logits, strict=True)):
             here = found[category(i)]
-            parts[category(i)] = OUTPUTS[self.output](each[:, None], here, t, column, self.symbols[i])
+            parts[category(i)] = OUTPUTS[self.output](each[:, None], here, t, column, self.sizes[i])
         return process.row(parts)
 
     def no_density(self) -> str:

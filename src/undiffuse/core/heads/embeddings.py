@@ -3,23 +3,25 @@
 from collections.abc import Mapping
 from functools import cached_property
 from math import erfc, sqrt
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.head import Belief, Head
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
+from undiffuse.core.schedule import Schedule
 
 LENGTH = 4.0  # of the first embeddings: their nearest are some 4 apart, where rounding is sure
 LOOKED = 2048  # tokens, the first, whose distances are watched
 COLLAPSED = 2.0  # sigma_0 between most tokens and the nearest other: one in six is read wrongly there, without noise
 
 
-class EmbeddingPredictor(Predictor):
-    """A `Predictor` of values that stand for tokens:  x_0 = Emb(w) + sigma_0 noise,  p(w given x) = softmax_w(-|x -
+class EmbeddingHead(nn.Module, Head):
+    """A head of values that stand for tokens:  x_0 = Emb(w) + sigma_0 noise,  p(w given x) = softmax_w(-|x -
     Emb(w)|^2 / 2).
 
     States are (batch, width, length), one token a column; data are tokens (batch, length). The rounding is the paper's
@@ -29,32 +31,37 @@ class EmbeddingPredictor(Predictor):
     Source: arXiv:2205.14217, sec. 4.1 and 4.2.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        process: Gaussian,
-        parameterization: Parameterization | str,
-        vocabulary: int,
-        width: int,
-    ) -> None:
-        super().__init__(network, process, parameterization)
-        if not process.schedule.steps:
+    def __init__(self, parameterization: Parameterization, schedule: Schedule, vocabulary: int, width: int) -> None:
+        super().__init__()
+        if not schedule.steps:
             raise Refused(
                 "embeddings begin with the noise of a schedule's first step: take one with steps, such as sqrt"
             )
         if vocabulary < 2 or width < 1:
             raise Refused(f"embeddings need 2 tokens and 1 number each, or more, not {vocabulary} and {width}")
+        self.parameterization = parameterization
+        self.schedule = schedule
         self.table = nn.Parameter(torch.randn(vocabulary, width, dtype=torch.float32).mul_(LENGTH / sqrt(width)))
 
     @cached_property
     def sigma_0(self) -> float:
         """The noise on the embeddings of data, sigma(1/T)."""
-        return float(self.process.schedule.sigma(torch.tensor(1 / self.process.schedule.steps, dtype=torch.float64)))
+        return float(self.schedule.sigma(torch.tensor(1 / self.schedule.steps, dtype=torch.float64)))
 
     @property
-    def symbols(self) -> int:
+    def embeddings(self) -> Self:
+        return self
+
+    def open(self, process: Gaussian, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Belief]:
+        """As the parameterization."""
+        return self.parameterization.open(process, x_t, t)
+
+    def data_symbols(self, process: Gaussian) -> int:
         """How many tokens there are."""
         return len(self.table)
+
+    def no_density(self) -> str:
+        return self.parameterization.no_density()
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(width, length) of data (length,)."""

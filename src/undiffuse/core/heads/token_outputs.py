@@ -7,7 +7,8 @@ So p~ is what is known of a token without looking at its own x_t, and no posteri
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.nn.functional import logsigmoid
 from undiffuse.core.distribution.carried_over import Carried
 from undiffuse.core.distribution.tokens import Categories, Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.head import Belief, Head, per_sample
 from undiffuse.core.heads.ratios import believed
 
 LEAST = 1e-6  # chance of every level beside a logistic law's
@@ -35,7 +37,7 @@ def subs(logits: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symbols: 
 
 def plug_in(logits: Tensor, x_t: Tensor, t: Tensor | float, process: Any, symbols: int) -> Categories:
     """p ~ softmax(logits) q(x_t given x_0): the product form of arXiv:2107.03006 and arXiv:2102.05379."""
-    if getattr(process, "absorbing", None) == symbols:
+    if process.absorbing == symbols:
         return subs(logits, x_t, t, process, symbols)  # q is onehot(x_t), and alike for every symbol behind a mask
     likelihood = process.likelihood(x_t, t)
     likelihood[..., symbols:] = 0
@@ -85,18 +87,54 @@ OUTPUTS: dict[str, Output] = {
 WIDTHS = {"logistic": 2}  # numbers that a network gives for a token; others: one for each of the vocabulary
 
 
-def check(output: str, process: Any, symbols: int) -> None:
-    """Raises Refused for an unknown output, and where the process is none for it."""
-    if output not in OUTPUTS:
-        raise Refused(f"the denoiser has no output {output!r}; it has: {', '.join(OUTPUTS)}")
-    noise, mask = getattr(process, "noise", None), getattr(process, "absorbing", None)
-    if output == "subs" and (mask is None or mask < symbols):
-        what = "has none" if mask is None else f"has token {mask}, which is one of the {symbols} symbols of data"
-        raise Refused(f"output 'subs' carries over what is not masked and needs a mask that is no data; this {what}")
-    if output == "ratios" and noise is None:
-        raise Refused("output 'ratios' needs a noise vector; for general matrices there is 'plug_in'")
-    if output == "logistic" and symbols < 3:
-        raise Refused(f"output 'logistic' is for ordered levels, 3 or more, not {symbols}")
+@dataclass(frozen=True)
+class TokenHead(Head):
+    """p(x_0 given x_t) = output(network(x_t, c_time)) for tokens x_t (batch, *shape) int64.
+
+    output: what the network gives, logits (batch, *shape, vocabulary) or for "logistic" two numbers a token:
+    "probabilities", "subs", "plug_in", "logistic" or "ratios", see the functions of these names. All become one belief.
+    Softmaxes are taken in float32 or better.
+    symbols: how many of the process's tokens are data, the first ones; those behind them, a mask, are never guessed.
+    None: all of them, and for "subs" all but the mask.
+    Raises Refused for an unknown output; a Predictor refuses one that its process has none for.
+    """
+
+    family: ClassVar[str] = "tokens"
+    output: str = "probabilities"
+    symbols: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise Refused(f"the denoiser has no output {self.output!r}; it has: {', '.join(OUTPUTS)}")
+
+    def data_symbols(self, process: Any) -> int:
+        if self.symbols is not None:
+            return self.symbols
+        behind = self.output == "subs" and process.absorbing == process.vocabulary - 1
+        return process.vocabulary - 1 if behind else process.vocabulary
+
+    def check(self, process: Any) -> None:
+        symbols, mask = self.data_symbols(process), process.absorbing
+        if self.output == "subs" and (mask is None or mask < symbols):
+            what = "has none" if mask is None else f"has token {mask}, which is one of the {symbols} symbols of data"
+            raise Refused(
+                f"output 'subs' carries over what is not masked and needs a mask that is no data; this {what}"
+            )
+        if self.output == "ratios" and not process.keeps:
+            raise Refused("output 'ratios' needs a noise vector; for general matrices there is 'plug_in'")
+        if self.output == "logistic" and symbols < 3:
+            raise Refused(f"output 'logistic' is for ordered levels, 3 or more, not {symbols}")
+
+    def open(self, process: Any, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Belief]:
+        """The network is shown the tokens themselves."""
+
+        def belief(output: Tensor) -> Categories:
+            return OUTPUTS[self.output](output, x_t, t, process, self.data_symbols(process))
+
+        return x_t, per_sample(process.schedule.index(t), x_t), belief
+
+    def timeless(self, process: Any) -> bool:
+        return self.output in ("probabilities", "subs") or process.absorbing == self.data_symbols(process)
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Categorical(Process):
         object.__setattr__(self, "noise", tuple(map(float, noise / noise.sum())))
 
     @cached_property
-    def absorbing(self) -> int | None:
+    def absorbing(self) -> int | None:  # type: ignore[override]
         """The token that all noise is, the mask; None where the noise is of several."""
         possible = [i for i, chance in enumerate(self.noise) if chance > 0]
         return possible[0] if len(possible) == 1 else None

@@ -16,14 +16,21 @@ class Process(ABC):
     Values mix the samples themselves, tokens mix probabilities. s and t are any two times in [0, 1], () or (batch,):
     s cleaner than t leads back, s noisier than t onward. A process with other matrices than these mixtures
     (`Transitions`) has no `keep`, and leads back only.
-    family: "values", "tokens" or "mixed", what is destroyed. default_sampler, default_grid: what to sample with when
-    nobody says, by name.
+    family: "values", "tokens" or "mixed", what is destroyed. keeps: whether it has a `keep`. default_sampler,
+    default_grid: what to sample with when nobody says, by name. absorbing: the token that all noise is, the mask; None
+    where there is none.
     """
 
     schedule: Schedule
     family: ClassVar[str]
+    keeps: ClassVar[bool] = True
     default_sampler: ClassVar[str] = "ancestral"
     default_grid: ClassVar[str] = "even"
+
+    @property
+    def absorbing(self) -> int | None:
+        """The mask."""
+        return None
 
     @abstractmethod
     def point(self, x_0: Any) -> Distribution:

@@ -29,6 +29,7 @@ class Transitions(Process):
     """
 
     family: ClassVar[str] = "tokens"
+    keeps: ClassVar[bool] = False
     schedule: Schedule
     matrices: Tensor = field(repr=False)
     noise_end: Sequence[float] | Tensor | None = None

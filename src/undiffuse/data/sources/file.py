@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,6 +55,8 @@ class File(Resized):
     conditions: dict[str, str] = field(default_factory=dict)
     vocabulary: int = 0
     origin: str = ""
+
+    aliases: ClassVar[tuple[str, ...]] = ("npz", "npy")
 
     def __post_init__(self) -> None:
         known(self.axes)

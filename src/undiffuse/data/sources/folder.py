@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -65,6 +66,8 @@ class Folder(Resized):
     conditions: dict[str, str] = field(default_factory=dict)
     split: str = ""
     pages: Pages = "first"
+
+    aliases: ClassVar[tuple[str, ...]] = ("image_folder",)
 
     def __post_init__(self) -> None:
         _ = self.resize

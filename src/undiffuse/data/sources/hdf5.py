@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Hdf5(Resized):
     crop: int = 0
     skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
+
+    aliases: ClassVar[tuple[str, ...]] = ("h5",)
 
     def __post_init__(self) -> None:
         known(self.axes)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class HuggingFace(Resized):
     most_pixels: int = 50_000_000
     most_side: int = 32_768
     skip_broken: bool = False
+
+    aliases: ClassVar[tuple[str, ...]] = ("hf",)
 
     def __post_init__(self) -> None:
         _ = self.resize

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, ClassVar
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
@@ -46,6 +46,8 @@ class Shards(Resized):
     most_pixels: int = 50_000_000
     most_side: int = 32_768
     skip_broken: bool = False
+
+    aliases: ClassVar[tuple[str, ...]] = ("tar", "webdataset")
 
     def __post_init__(self) -> None:
         _ = self.resize

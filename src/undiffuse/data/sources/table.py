@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class TableData(Stored):
     header: Header = "auto"
     encoding: str = "utf-8"
     dates: dict[str, str] = field(default_factory=dict)
+
+    aliases: ClassVar[tuple[str, ...]] = ("csv", "tsv")
 
     def load(self) -> Dataset:
         """All lines; raises Refused, showing the first one that cannot be read, and counting them."""

@@ -29,6 +29,7 @@ class EfficientNetLite0(Features):
 
     size: int = 96
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    aliases: ClassVar[tuple[str, ...]] = ("efficientnet",)
     natural: ClassVar[bool] = False
     learns: ClassVar[bool] = False
 

@@ -30,6 +30,7 @@ class Inception(Features):
 
     weights: str = ""
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    aliases: ClassVar[tuple[str, ...]] = ("inception_v3",)
     natural: ClassVar[bool] = True
     learns: ClassVar[bool] = False
 

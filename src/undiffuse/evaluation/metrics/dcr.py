@@ -22,6 +22,7 @@ class DCR(Metric):
     rows that are, which says how many copies chance makes.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("closest_record", "distance_to_closest_record")
     needs: ClassVar[str] = "a table with named columns"
 
     def applies(self, evidence: Evidence) -> bool:

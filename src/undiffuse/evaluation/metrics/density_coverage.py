@@ -21,6 +21,7 @@ class DensityCoverage(Metric):
     """
 
     neighbours: int = 5
+    aliases: ClassVar[tuple[str, ...]] = ("density", "coverage")
     needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:

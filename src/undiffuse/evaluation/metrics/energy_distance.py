@@ -20,6 +20,7 @@ class EnergyDistance(Metric):
     Source: Szekely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, eq. 6.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("energy",)
     needs: ClassVar[str] = "points or a table"
 
     def applies(self, evidence: Evidence) -> bool:

@@ -21,6 +21,7 @@ class Frechet(Metric):
     `inception`, and with no others. Source: arXiv:1706.08500, eq. 6.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("fid", "frechet_distance")
     needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:

@@ -18,6 +18,7 @@ class InceptionScore(Metric):
     It never looks at the real data, so a model that has learnt by heart scores best. Source: arXiv:1606.03498, sec. 4.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("is",)
     needs: ClassVar[str] = "--features inception"
 
     def applies(self, evidence: Evidence) -> bool:

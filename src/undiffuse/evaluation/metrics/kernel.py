@@ -17,6 +17,7 @@ class Kernel(Metric):
     ratio: compare the value with its standard error. Source: arXiv:1801.01401, sec. 4.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("kid", "mmd")
     needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:

@@ -20,6 +20,7 @@ class PrecisionRecall(Metric):
     """
 
     neighbours: int = 3
+    aliases: ClassVar[tuple[str, ...]] = ("precision", "recall")
     needs: ClassVar[str] = "nothing"
 
     def applies(self, evidence: Evidence) -> bool:

@@ -17,6 +17,7 @@ class SlicedWasserstein(Metric):
     """
 
     directions: int = 128
+    aliases: ClassVar[tuple[str, ...]] = ("swd",)
     needs: ClassVar[str] = "points or a table"
 
     def applies(self, evidence: Evidence) -> bool:

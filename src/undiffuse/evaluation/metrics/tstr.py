@@ -22,6 +22,7 @@ class TSTR(Metric):
     apart.
     """
 
+    aliases: ClassVar[tuple[str, ...]] = ("usefulness", "train_on_synthetic_test_on_real")
     needs: ClassVar[str] = "a table with named columns and a label, or a categorical column beside others"
 
     def applies(self, evidence: Evidence) -> bool:

@@ -1,4 +1,4 @@
-"""What a model's file says about itself, checked before anything is made of it."""
+"""What a run's file says about itself, checked before anything is made of it."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from typing import Any
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
@@ -16,20 +15,34 @@ from undiffuse.recipes.settings import Condition
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
-KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "variance"}
+KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions"}
 
 
-@dataclass(frozen=True)
-class Description:
-    """All of a model but its weights."""
+class Described:
+    """What is known of a run.
+
+    shape: of one encoded sample, channels first. classes: names of the labels. conditions: of the data that it was
+    trained with, by name. facts: the step, the data's summary, library versions ... in JSON's types.
+    """
 
     recipe: Recipe
     shape: tuple[int, ...]
     classes: tuple[str, ...]
-    conditions: dict[str, Condition]
+    conditions: Mapping[str, Condition]
     codec: Codec
-    facts: dict[str, Any]
-    variance: dict[str, Any]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Description(Described):
+    """All of a run but its weights."""
+
+    recipe: Recipe
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    conditions: Mapping[str, Condition]
+    codec: Codec
+    facts: Mapping[str, Any]
 
     @classmethod
     def of(cls, about: Mapping[str, Any], what: str) -> "Description":
@@ -42,7 +55,10 @@ class Description:
             raise Refused(f"{what} is broken: samples cannot have the shape {str(shape)[:80]}")
         said = _field(about, "recipe", dict, what)
         tables = _field(said, "tables", dict, what)
-        recipe = Recipe.of(_field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what)})
+        kind = {"kind": _field(said, "kind", str, what)} if "kind" in said else {}
+        recipe = Recipe.of(
+            _field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what), **kind}
+        )
         told = {"conditions": _field(about, "conditions", dict, what)}
         codec = _field(about, "codec", dict, what)
         if codec.get("dtype", "float32") not in DTYPES:
@@ -64,21 +80,7 @@ class Description:
             conditions,
             registry.build("codecs", codec),
             facts,
-            _variance(about, what),
         )
-
-
-def _variance(about: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The fields of the variance that was tuned, {} where none was; raises Refused if they make none."""
-    if "variance" not in about:
-        return {}
-    said = _field(about, "variance", dict, what)
-    try:
-        fields = registry.check(OptimalVariance, said, owner="its variance")
-        OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
-    except Refused as error:
-        raise Refused(f"{what} is broken: {error}") from None
-    return fields
 
 
 def _field(about: Mapping[str, Any], key: str, kind: type, what: str) -> Any:

@@ -1,0 +1,134 @@
+"""The kinds of components, and the files of the package that hold them, read without importing them."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the components of a kind are. packages: folders of the package, one file a component. interface: the class
+    that they implement, `module:Class`. suffix: what a class's name may have behind its file's. may_be_run: whether a
+    run folder may stand for a component of the kind, as a field of another one. default: the component where none is
+    named.
+    """
+
+    packages: tuple[str, ...]
+    interface: str
+    suffix: str
+    may_be_run: bool = False
+    default: str = ""
+
+
+KINDS = {
+    "schedules": Kind(("schedules",), "undiffuse.core.schedule:Schedule", "Schedule"),
+    "parameterizations": Kind(
+        ("parameterizations",), "undiffuse.core.parameterization:Parameterization", "Parameterization"
+    ),
+    "grids": Kind(("grids",), "undiffuse.core.grid:Grid", "Grid"),
+    "time_distributions": Kind(
+        ("time_distributions",), "undiffuse.core.time_distribution:TimeDistribution", "TimeDistribution"
+    ),
+    "samplers": Kind(("samplers",), "undiffuse.core.sampler:Sampler", "Sampler"),
+    "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
+    "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
+    "objectives": Kind(("objectives",), "", "Objective"),
+    "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
+    "operators": Kind(("operators",), "", "Operator"),
+    "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
+    "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
+    "models": Kind(("models",), "undiffuse.sampling.run:Run", "", may_be_run=True, default="diffusion"),
+    "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
+}
+NETWORKS = "networks"  # any module may be one, but only where it is nothing else
+
+
+@dataclass(frozen=True)
+class ComponentFile:
+    """A file of the package that holds a component. called: what its class may be called, see `key`."""
+
+    path: Path
+    module: str
+    called: tuple[str, ...]
+
+    def load(self) -> type:
+        """The class; imports the file."""
+        module = importlib.import_module(self.module)
+        own = {key(n): c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == self.module}
+        return next(own[name] for name in self.called if name in own)
+
+    def aliases(self) -> dict[str, dict[str, Any]]:
+        """The component's other names and the fields that each sets, as `aliases` in its class has them; read, not
+        imported.
+        """
+        text = self.path.read_text(encoding="utf-8")
+        for node in ast.parse(text).body if "    aliases" in text else ():
+            if isinstance(node, ast.ClassDef) and key(node.name) in self.called:
+                return as_aliases(*(ast.literal_eval(value) for value in map(_declared_aliases, node.body) if value))
+        return {}
+
+
+def as_aliases(*declared: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Other names, each with the fields that it sets: a tuple of names sets none, a mapping says them."""
+    found: dict[str, dict[str, Any]] = {}
+    for names in declared:
+        found |= {n: dict(names[n]) if isinstance(names, Mapping) else {} for n in names}
+    return found
+
+
+def key(name: str) -> str:
+    """What makes two spellings one name: neither case nor `-`, `_` and spaces matter, and `+` is `p`."""
+    return name.translate({ord("_"): None, ord("-"): None, ord(" "): None, ord("+"): "p"}).lower()
+
+
+def called(kind: str, stem: str) -> tuple[str, str]:
+    """What the class of a file may be called: as the file, or with the kind's suffix."""
+    return key(stem), key(stem + KINDS[kind].suffix)
+
+
+@cache
+def files(kind: str) -> Mapping[str, ComponentFile]:
+    """Name -> file of the package's components of a kind; the folder is read, no file is imported."""
+    found: dict[str, ComponentFile] = {}
+    for folder in KINDS[kind].packages:
+        for info in pkgutil.iter_modules([str(PACKAGE.joinpath(*folder.split(".")))]):
+            path = PACKAGE.joinpath(*folder.split("."), f"{info.name}.py")
+            each = ComponentFile(path, f"undiffuse.{folder}.{info.name}", called(kind, info.name))
+            if not info.name.startswith("_") and path.exists() and _declares(path, each.called):
+                found[info.name] = each
+    return found
+
+
+def kind_of(component: type) -> str | None:
+    """The kind whose interface a class is or implements; None for any other class."""
+    implemented = {f"{base.__module__}:{base.__qualname__}" for base in component.__mro__}
+    found = [kind for kind, each in KINDS.items() if each.interface in implemented]
+    return min(found, key=lambda kind: kind == NETWORKS, default=None)
+
+
+def _declares(file: Path, called: Collection[str]) -> bool:
+    """Whether the file has a concrete class of its own name that implements something.
+
+    An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
+    """
+    text = file.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("class ")]
+    heads = {key(line[6:].split("(")[0].split(":")[0].strip()): line for line in lines}
+    head = next((heads[name] for name in called if name in heads), "(ABC)")
+    return "ABC)" not in head and ("(" in head or "def __call__" in text)
+
+
+def _declared_aliases(statement: ast.stmt) -> ast.expr | None:
+    """What a statement of a class's body assigns to `aliases`."""
+    if not isinstance(statement, ast.AnnAssign | ast.Assign):
+        return None
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return statement.value if any(isinstance(t, ast.Name) and t.id == "aliases" for t in targets) else None

@@ -1,0 +1,53 @@
+"""Several named parts at once: one network whose output has a part for each, and a head for each of these."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from undiffuse.core.distribution.joint import Joint
+from undiffuse.core.errors import Refused
+from undiffuse.core.heads.head import Belief, Head
+from undiffuse.core.process.product import Product
+
+
+class PartsHead(nn.Module, Head):
+    """The head of a `Product`: the network is shown a dictionary of the parts as their heads show them, and returns a
+    dictionary with an output for each; the guess is a `Joint` of theirs. c_time is that of the first part.
+
+    heads: one for each part, by name. Raises Refused for other names than the process's parts, and for a network that
+    returns others.
+    """
+
+    family: ClassVar[str] = "mixed"
+
+    def __init__(self, heads: Mapping[str, Head]) -> None:
+        super().__init__()
+        self.heads = dict(heads)
+        for name, head in heads.items():  # a head with weights of its own registers them here
+            setattr(self, f"{name}_head", head)
+
+    def check(self, process: Product) -> None:
+        if set(self.heads) != set(process.parts):
+            raise Refused(f"a product of {_listed(process.parts)} needs a head for each, not for {_listed(self.heads)}")
+        for name, part in process.parts.items():
+            self.heads[name].check(part)
+
+    def open(self, process: Product, x_t: Mapping[str, Any], t: Tensor) -> tuple[dict[str, Any], Tensor, Belief]:
+        if set(x_t) != set(process.parts):
+            raise Refused(f"the batch has {_listed(x_t)}, and the process is a product of {_listed(process.parts)}")
+        opened = {name: self.heads[name].open(part, x_t[name], t) for name, part in process.parts.items()}
+
+        def belief(output: Mapping[str, Any]) -> Joint:
+            if set(output) != set(opened):
+                raise Refused(f"the network gives {_listed(output)}, and the parts are {_listed(opened)}")
+            return Joint({name: make(output[name]) for name, (_, _, make) in opened.items()})
+
+        return {name: shown for name, (shown, _, _) in opened.items()}, next(iter(opened.values()))[1], belief
+
+    def no_density(self) -> str:
+        return next((why for head in self.heads.values() if (why := head.no_density())), "")
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return ", ".join(names) or "no part"

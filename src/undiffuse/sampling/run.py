@@ -1,0 +1,217 @@
+"""A run: whatever can be trained, saved, loaded and judged; a kind of run is one file in `models/`."""
+
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from undiffuse import __version__
+from undiffuse.codecs.codec import Codec
+from undiffuse.core import devices
+from undiffuse.core.errors import Refused
+from undiffuse.networks.precision import pick, place, place_checked
+from undiffuse.progress import Advance
+from undiffuse.recipes.arrays import named, with_arrays
+from undiffuse.recipes.description import FORMAT, Described, Description
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.samples import kind, size
+from undiffuse.storage.files import write_json, write_tensors
+
+FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
+NAMES = 20  # classes that are named in a notebook
+PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
+SUMMARY = "model.json"  # the header again, for people and other programs; never read
+
+Bar = Callable[[str, str], AbstractContextManager[Advance]]  # (title, unit) -> advance(done, total)
+
+
+@contextmanager
+def silent(title: str, unit: str) -> Iterator[Advance]:
+    """A bar that nobody sees."""
+    yield lambda done, total: None
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """How to judge a run.
+
+    against: other data than those that the run held out. request: how a run that draws samples draws them, n = None
+    for the usual number; its seed is that of the metrics, too. how: a `Judge`, None for the usual one. command: as
+    typed, for evaluation.json. bar: shows how far it has come.
+    """
+
+    against: str | None = None
+    request: SampleRequest = field(default_factory=SampleRequest)
+    how: Any = None
+    command: str = ""
+    bar: Bar = field(default=silent, repr=False)
+
+
+class Evaluated(ABC):
+    """What came out of an evaluation."""
+
+    @abstractmethod
+    def save(self, folder: Path, run: Path) -> list[str]:
+        """Write evaluation.json and what belongs to it into a folder; returns the names of the files."""
+
+    @abstractmethod
+    def printed(self) -> Iterator[Any]:
+        """What a terminal shows: texts and tables of rich."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Described, ABC):
+    """Something trained with all that says what it is.
+
+    tables: the tables that a recipe of this kind may have; true: needs. predicts: what its network and its objective
+    are for. what: the kind in words. use: what a person does next with the run in the folder {run}. draws: whether it
+    is a `Generator`. guides: whether its module is log p(label given x_t), as `NoisyClassifier`.
+    rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
+    """
+
+    tables: ClassVar[Mapping[str, bool]]
+    predicts: ClassVar[str] = "data"
+    what: ClassVar[str]
+    use: ClassVar[str]
+    draws: ClassVar[bool] = False
+    guides: ClassVar[bool] = False
+    rounds: ClassVar[bool] = True
+    writes: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+        """Raises Refused, naming the field, for what this kind cannot have; needs no data."""
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, Condition],
+    ) -> nn.Module:
+        """What is trained, with its first weights. classes: how many it can tell apart, 0 for none."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        """The run that a module and a description are; raises Refused where they do not fit."""
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """What was trained."""
+
+    @abstractmethod
+    def attempt(self) -> None:
+        """One call of what was trained, with noise; shows whether a precision suits it."""
+
+    @abstractmethod
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes | None:
+        """A picture, as PNG, of what it makes, beside training items x with their conditions; None: there is none."""
+
+    @abstractmethod
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        """Say how good it is, on data that it was not trained on."""
+
+    @abstractmethod
+    def about(self) -> dict[str, str]:
+        """Further rows of `undiffuse show`."""
+
+    @property
+    def description(self) -> Description:
+        """All but the weights."""
+        return Description(self.recipe, self.shape, self.classes, self.conditions, self.codec, self.facts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    def __repr__(self) -> str:
+        """What it is of, in a line."""
+        return f"{type(self).__name__} of {', '.join(f'{value}' for value in self._facts().values())}"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, with its conditions."""
+        told = {f"told: {name}": condition.kind for name, condition in self.conditions.items()}
+        listed = {"class names": ", ".join(self.classes[:NAMES]) + " ..." * (len(self.classes) > NAMES)}
+        rows = self._facts() | (listed if self.classes else {}) | told
+        return (
+            "<table>"
+            + "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+            + "</table>"
+        )
+
+    def _facts(self) -> dict[str, str]:
+        """What a person wants to see of it first."""
+        name = self.facts.get("data", {}).get("name", self.recipe.name)
+        what = kind(self, len(self.shape))
+        classes = {"classes": f"{len(self.classes)} classes"} if self.classes else {}
+        steps = {"steps": f"{self.facts['step']:,} steps"} if "step" in self.facts else {}
+        parameters = sum(p.numel() for p in self.module.parameters())
+        return {
+            "data": f"{name}",
+            "samples": f"{what} of {size(what, self.shape)}",
+            **classes,
+            "parameters": f"{parameters:,} parameters",
+            **steps,
+            "recipe": f"recipe {self.recipe.name}",
+            "device": f"on {self.device}",
+        }
+
+    def to(self, precision: str = "auto", device: torch.device | str | None = None) -> Self:
+        """The same on a device, in a precision; the weights move, they are not copied.
+
+        "auto" is bfloat16 where it pays, see `pick`, and where the network's output is the same then as in float32.
+        Raises Refused for a device that the machine does not have, and for an unknown precision.
+        """
+        where = self.device if device is None else devices.device(device)
+        dtype = pick(precision if self.rounds or precision != "auto" else "float32", where, self.module)
+        if precision == "auto" and dtype is torch.bfloat16:
+            place_checked(self.module, where, self.attempt)
+        else:
+            place(self.module, dtype, where)
+        return self
+
+    def save(self, folder: Path | str) -> None:
+        """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""
+        folder, weights = Path(folder), dict(self.module.state_dict())
+        rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
+        if rounded:
+            raise Refused(
+                f"the weights were rounded to half precision ({rounded[0]}); load with precision='float32' to save"
+            )
+        about, arrays = self.describe(), with_arrays(self.recipe).arrays
+        for name, path in named(self.recipe["process"]).items():
+            weights[f"{PROCESS}{name}"] = arrays[path]
+        write_tensors(folder / FILE, weights, about)
+        write_json(folder / SUMMARY, about)
+
+    def describe(self) -> dict[str, Any]:
+        """All but the weights, in JSON's types."""
+        recipe = self.recipe
+        return {
+            "format": FORMAT,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "conditions": {name: condition.described() for name, condition in self.conditions.items()},
+            "codec": {"name": recipe["codec"]["name"], **asdict(self.codec)},  # pyright: ignore[reportArgumentType]
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "recipe": {"kind": recipe.kind, "name": recipe.name, "about": recipe.about, "tables": recipe.tables},
+            "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            **self.facts,
+        }
