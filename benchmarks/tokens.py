@@ -48,7 +48,7 @@ class Readout(nn.Module):
 
 def ours(network: nn.Module, vocabulary: int, length: int, steps: int) -> Tensor:
     process = undiffuse.Categorical(undiffuse.schedules.LogLinear(floor=0.0), mask(vocabulary + 1))
-    denoiser = undiffuse.TokenPredictor(network, process, vocabulary, "subs")
+    denoiser = undiffuse.Predictor(network, process, "subs")
     times = undiffuse.grids.Even()(process.schedule, steps)
     return undiffuse.sample(denoiser, (1, length), sampler=undiffuse.samplers.Ancestral(), times=times)
 
@@ -92,7 +92,7 @@ def training(pairs: int, vocabulary: int = 4096, length: int = 128, batch: int =
     torch.manual_seed(0)
     network = Transformer(vocabulary=vocabulary + 1, shape=(length,), width=128, depth=4, heads=4, time="none")
     process = undiffuse.Categorical(undiffuse.schedules.LogLinear(floor=0.0), mask(vocabulary + 1))
-    denoiser = undiffuse.TokenPredictor(network, process, vocabulary, "subs")
+    denoiser = undiffuse.Predictor(network, process, "subs")
     objective, optimizer = Denoising("data"), torch.optim.AdamW(network.parameters(), 1e-4)
     x = torch.randint(vocabulary, (batch, length))
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
+    from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
@@ -54,6 +55,7 @@ __all__ = [
     "Denoiser",
     "Diffusion",
     "Distribution",
+    "FunctionDenoiser",
     "Gaussian",
     "Generator",
     "Joint",
@@ -98,6 +100,7 @@ _HOME = {
     "Denoiser": ("core.denoiser", "Denoiser"),
     "Diffusion": ("models.diffusion", "Diffusion"),
     "Distribution": ("core.distribution.distribution", "Distribution"),
+    "FunctionDenoiser": ("core.function_denoiser", "FunctionDenoiser"),
     "Gaussian": ("core.process.gaussian", "Gaussian"),
     "Generator": ("sampling.generator", "Generator"),
     "Joint": ("core.distribution.joint", "Joint"),

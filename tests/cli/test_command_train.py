@@ -102,6 +102,14 @@ def test_list_shows_fields_with_their_defaults(undiffuse_: Undiffuse):
     assert "eta = 0.0" in undiffuse_("list", "samplers").out
 
 
+@pytest.mark.parametrize("kind", ["samplers", "guidance"])
+def test_list_shows_what_is_for_a_family_of_processes(undiffuse_: Undiffuse, kind: str):
+    lines = undiffuse_("list", kind, "--family", "tokens").out.splitlines()
+    shown = {line.split()[0] for line in lines if line[:1].strip()}
+    able = [n for n in undiffuse.registry.names(kind) if "tokens" in undiffuse.registry.get(kind, n).families]
+    assert shown == set(able) != set(undiffuse.registry.names(kind))
+
+
 def test_show_a_recipe_and_a_run(undiffuse_: Undiffuse, digits: Path):
     assert 'name = "digits"' in undiffuse_("show", "digits").out
     out = undiffuse_("show", digits).out

@@ -182,7 +182,7 @@ def test_numbers_that_mean_nothing_are_refused():
 
     tokens = Predictor(Logits(), Categorical(LogLinear(), uniform(3)), "probabilities")
     for extra, name in (({"rescale": 0.5}, "rescale"), ({"parallel": 0.5}, "parallel")):
-        with pytest.raises(Refused, match=f"{name}.*for guesses of values"):
-            ClassifierFree(tokens, weight=2.0, **extra)(torch.zeros(2, 4, dtype=torch.long), 0.5, label=LABEL[:2])
+        with pytest.raises(Refused, match=f"classifier_free with .*{name} = 0.5 is for values"):
+            ClassifierFree(tokens, weight=2.0, **extra)
     assert "weight 2" in ClassifierFree(denoiser, weight=2.0).no_density()
     assert math.isinf(ClassifierFree(denoiser).largest)

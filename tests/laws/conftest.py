@@ -13,13 +13,15 @@ from undiffuse.core.schedule import Schedule
 from undiffuse.core.tabulated import Tabulated
 from undiffuse.core.time_distribution import TimeDistribution
 
-FIXTURES = {
+FIXTURES: dict[str, tuple[Any, ...]] = {
     "schedule": ("schedules", Schedule),
     "table": ("schedules", Tabulated),
     "parameterization": ("parameterizations", Parameterization),
     "grid": ("grids", Grid),
     "draw": ("time_distributions", TimeDistribution),
-    "sampler": ("samplers", Sampler),
+    "sampler": ("samplers", Sampler, "values"),
+    "general_sampler": ("samplers", Sampler, "mixed"),
+    "token_sampler": ("samplers", Sampler, "tokens"),
 }
 
 
@@ -29,9 +31,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         asked -= (
             {name.strip() for name in mark.args[0].split(",")} if isinstance(mark.args[0], str) else set(mark.args[0])
         )
-    for fixture, (kind, interface) in FIXTURES.items():
+    for fixture, which in FIXTURES.items():
         if fixture in asked:
-            components = every(kind, interface)
+            components = every(*which)
             metafunc.parametrize(fixture, components, ids=[short(c) for c in components])
 
 

@@ -3,15 +3,7 @@
 from functools import cache
 from typing import Any
 
-import torch
-
 from undiffuse.core import registry
-from undiffuse.core.errors import Refused
-from undiffuse.core.oracles import GaussianOracle
-from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
-from undiffuse.schedules import VP
 
 # What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -50,22 +42,11 @@ MORE: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def takes_values(component: Any) -> bool:
-    """Whether a law over values runs on it: on all but the samplers that are for tokens alone, and say so."""
-    if not isinstance(component, Sampler):
-        return True
-    x = torch.zeros(1, 1, dtype=torch.float64)
-    t, s = torch.tensor([0.5, 0.2], dtype=torch.float64)
-    try:
-        component.step(GaussianOracle(Gaussian(VP())), x, t, s, random=Random(0))
-    except Refused as refused:
-        return "tokens" not in str(refused)
-    return True
-
-
 @cache
-def every(kind: str, interface: type) -> tuple[Any, ...]:
-    """Every registered component of a kind that has this interface, with its defaults and with the settings above."""
+def every(kind: str, interface: type, family: str = "") -> tuple[Any, ...]:
+    """Every registered component of a kind that has this interface, with its defaults and with the settings above;
+    samplers: those of a family.
+    """
     tables = [{"name": name, **NEEDED.get(name, {})} for name in registry.names(kind)] + MORE.get(kind, [])
     built = [registry.build(kind, t) for t in tables if issubclass(registry.get(kind, t["name"]), interface)]
-    return tuple(component for component in built if takes_values(component))
+    return tuple(component for component in built if not family or family in component.takes())

@@ -38,7 +38,7 @@ class Half(nn.Module):
 
 
 def model(variance: str) -> Predictor:
-    head = Velocity() if variance == "none" else LearnedVariance(Velocity(), variance)  # type: ignore[arg-type]
+    head = Velocity() if variance == "none" else LearnedVariance(Velocity(), variance)
     return Predictor(Half(variance != "none"), PROCESS, head)
 
 

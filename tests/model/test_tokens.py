@@ -188,7 +188,7 @@ def test_sample_prints_and_writes_tokens(run: Path, tmp_path: Path, capsys: pyte
         ({"network": {"name": "mlp"}}, r"network 'mlp' is for values; networks for tokens are: .*token_mlp"),
         ({"objective": {"name": "ncsn"}}, "tokens have no score: train and sample them by what works with prob"),
         ({"objective": {"name": "sliced_score_matching"}}, "objective 'sliced_score_matching' is for values, and the"),
-        ({"sampler": {"name": "heun"}}, "heun follows the probability-flow ODE of a Gaussian process; Categorical has"),
+        ({"sampler": {"name": "heun"}}, "heun is for values, and Categorical is a process of tokens; samplers for"),
         ({"schedule": {"name": "edm"}}, "tokens need a schedule whose alpha falls"),
         ({"process": {"name": "categorical", "noise": [0.5, 0.25, 0.25]}}, "has 3 probabilities, and the data's voc"),
         ({"process": {"name": "categorical", "noise": [0.5, 0.6]}}, r"these 2 sum to 1\.1"),

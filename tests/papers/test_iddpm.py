@@ -341,7 +341,7 @@ SURE = Predictor(OneHalf(), PROCESS, "noise")
     ("make", "message"),
     [
         (
-            lambda: LearnedVariance(Noise(), "learned"),  # type: ignore[arg-type]
+            lambda: LearnedVariance(Noise(), "learned"),
             r"the denoiser's variance has no 'learned' \(did you mean 'learned_range'\?\); it has: ",
         ),
         (

@@ -205,7 +205,7 @@ ONE = torch.zeros(1, 1)
         ),
         (lambda: AnnealedLangevin(step_size=0.0), "needs updates >= 1, step_size > 0 and sigma_last > 0, not 100, 0"),
         (lambda: AnnealedLangevin(sigma_last=-1.0), "step_size > 0 and sigma_last > 0, not 100, 2e-05 and -1"),
-        (lambda: sample(TOKENS, (1, 1), sampler=AnnealedLangevin()), "annealed_langevin follows the probability-flow"),
+        (lambda: sample(TOKENS, (1, 1), sampler=AnnealedLangevin()), "annealed_langevin is for values"),
         (lambda: langevin(torch.neg, ONE, 0.0, 1, Random(0)), "langevin needs step > 0, temperature >= 0 and updates"),
         (lambda: langevin(torch.neg, ONE, 0.1, 0, Random(0)), "and updates >= 1, not 0.1, 1 and 0"),
         (lambda: langevin(torch.neg, ONE, 0.1, 1, Random(0), temperature=-1), "not 0.1, -1 and 1"),

@@ -276,11 +276,11 @@ POINT = GaussianOracle(Gaussian(VP()), 0.0, 0.25)
     [
         (
             lambda: sample(TOKENS, (1, 1), sampler=EulerMaruyama(), steps=2),
-            "euler_maruyama follows the probability-flow",
+            "euler_maruyama is for values",
         ),
-        (lambda: sample(TOKENS, (1, 1), sampler=ReverseDiffusion(), steps=2), "reverse_diffusion follows the prob"),
-        (lambda: sample(TOKENS, (1, 1), sampler=Corrector(), steps=2), "corrector follows the probability-flow"),
-        (lambda: sample(TOKENS, (1, 1), sampler=ProbabilityFlow()), "probability_flow follows the probability-flow"),
+        (lambda: sample(TOKENS, (1, 1), sampler=ReverseDiffusion(), steps=2), "reverse_diffusion is for values"),
+        (lambda: sample(TOKENS, (1, 1), sampler=Corrector(), steps=2), "corrector is for values"),
+        (lambda: sample(TOKENS, (1, 1), sampler=ProbabilityFlow()), "probability_flow is for values"),
         (
             lambda: sample(GaussianOracle(Gaussian(FlowSchedule())), (1, 1), sampler=EulerMaruyama(), steps=2),
             "euler_maruyama cannot step from t = 1, where alpha = 0: the drift of the process is infinite; use",

@@ -106,16 +106,14 @@ def test_samplers_and_choices_that_rows_cannot_take_are_refused(
     trained: Path, wine: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("sample", str(trained), "-n", "3", "--sampler", "heun") == 2
-    assert (
-        "heun follows the probability-flow ODE of a Gaussian process; MixedColumns has none" in capsys.readouterr().err
-    )
+    assert "heun is for values, and Product is a process of values and tokens together" in capsys.readouterr().err
     for settings, message in (
         (
             ["codec.name=whiten"],
             "codec 'whiten' and process 'product' do not go together: rows of numbers and categories",
         ),
         (["process.name=gaussian"], "codec 'columns' and process 'gaussian' do not go together"),
-        (["sampler.name=heun"], "heun follows the probability-flow ODE"),
+        (["sampler.name=heun"], "heun is for values"),
         (["network.name=mlp"], "network 'mlp' is not for rows with categories: take table_mlp"),
         (["objective.name=hybrid"], "hybrid"),
     ):

@@ -138,7 +138,7 @@ def test_constraints_that_make_no_sense_are_refused():
             lambda: constrained(MASKED, [None] * 4)(torch.zeros(2, 3, dtype=torch.long), 0.5),
             r"the constraint is for samples of shape \(4,\), and these have \(3,\)",
         ),
-        (lambda: Constraint(GaussianOracle(Gaussian(VP())), [{0}]), "constraint is for tokens, not for Gaussian"),
+        (lambda: Constraint(GaussianOracle(Gaussian(VP())), [{0}]), "constraint is for tokens, and Gaussian is"),
     ]
     for make, message in refusals:
         with pytest.raises(Refused, match=message):

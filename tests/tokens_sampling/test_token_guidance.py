@@ -154,16 +154,19 @@ def test_meaningless_guidance_of_tokens_is_refused():
         (lambda: Truncation(plain, temperature=0.0), r"needs temperature > 0, .*not 0, 0 and 1"),
         (lambda: Truncation(plain, top_p=0.0), r"top_p in \(0, 1\], not 1, 0 and 0"),
         (lambda: Truncation(plain, top_k=-1), r"top_k >= 0 \(0: all\)"),
-        (lambda: Truncation(values)(torch.zeros(1, 1), 0.5), "truncation is for tokens; guesses of values are kept in"),
+        (lambda: Truncation(values)(torch.zeros(1, 1), 0.5), "truncation is for tokens, and Gaussian is a process of"),
         (
             lambda: TokenClassifier(plain, classifier),
-            "weighs what masked tokens may become, and this process has no mask",
+            "token_classifier needs a noise that is a mask, and this noise is none; guidance",
         ),
-        (lambda: TokenClassifier(values, classifier), "weighs what masked tokens may become, and this process has no"),  # type: ignore[arg-type]
+        (lambda: TokenClassifier(values, classifier), "token_classifier is for tokens, and Gaussian is"),  # type: ignore[arg-type]
         (lambda: TokenClassifier(oracle(), classifier, form="second"), "the forms exact and gradient, not 'second'"),  # type: ignore[arg-type]
         (lambda: ClassifierFree(oracle(), wide, weight=2.0)(x, 0.5), "different vocabularies, of 5 and 4 symbols"),
         (lambda: Autoguidance(oracle(), wide), "different vocabularies, of 5 and 4 symbols"),
-        (lambda: Infill(values, x, x > 0), "infill is for tokens with a noise vector, not for Gaussian: use inpaint"),
+        (
+            lambda: Infill(values, x, x > 0),
+            "infill is for tokens, and Gaussian is a process of values; guidance for it",
+        ),
     ]
     for make, message in refusals:
         with pytest.raises(Refused, match=message):

@@ -213,12 +213,15 @@ VALUES, PLAIN = GaussianOracle(Gaussian(VP())), oracle(Categorical(LogLinear(), 
     [
         (
             lambda: sample(PLAIN, (1, 3), sampler=Unmask()),
-            "unmask reveals masked tokens, and this noise has no mask: use an",
+            "unmask needs a noise that is a mask, and this noise is none; samplers for it: a",
         ),
-        (lambda: sample(PLAIN, (1, 3), sampler=Remask()), "remask reveals masked tokens, and this noise has no mask"),
+        (
+            lambda: sample(PLAIN, (1, 3), sampler=Remask()),
+            "remask needs a noise that is a mask, and this noise is none",
+        ),
         (
             lambda: sample(PLAIN, (1, 3), sampler=FirstHitting()),
-            "first_hitting reveals masked tokens, and this noise has no",
+            "first_hitting needs a noise that is a mask, and this noise is none",
         ),
         (
             lambda: sample(PLAIN, (1, 3), sampler=Cached()),
@@ -227,7 +230,7 @@ VALUES, PLAIN = GaussianOracle(Gaussian(VP())), oracle(Categorical(LogLinear(), 
         *[
             (
                 lambda sampler=sampler: sample(VALUES, (1, 1), sampler=sampler, steps=2),
-                "is for tokens that are replaced by draws from a noise vector, not for Gaussian",
+                "is for tokens, and Gaussian is a process of values; samplers for it: adams, ",
             )
             for sampler in (Unmask(), Remask(), FirstHitting(), TokenCorrector(), Cached())
         ],

@@ -20,11 +20,12 @@ from undiffuse.training import checkpoint
 from undiffuse.training import precision as chosen
 from undiffuse.training.start import train
 
+TABLES = {**tiny.TABLES, "train": {**tiny.TABLES["train"], "precision": "auto"}}
 VOLUMES: dict[str, Any] = {
-    **tiny.TABLES,
+    **TABLES,
     "network": {"name": "unet", "width": 16, "multipliers": [1, 2, 2], "blocks": 1, "attention": []},
     "conditions": {},
-    "train": {**tiny.TABLES["train"], "steps": 1, "batch": 2, "validate_every": 0, "snapshots": 0, "flip": False},
+    "train": {**TABLES["train"], "steps": 1, "batch": 2, "validate_every": 0, "snapshots": 0, "flip": False},
 }
 
 
@@ -144,7 +145,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(
 ):
     run, words = tmp_path / "run", ["train.steps=1", "train.validate_every=0", "train.snapshots=0"]
     with caplog.at_level(logging.INFO):
-        train(tiny.TABLES, out=run, overrides=words).run(progress=False)
+        train(TABLES, out=run, overrides=words).run(progress=False)
     assert "computing in bfloat16: gradients agree with float32's to" in caplog.text
     state = (checkpoint.newest(run) or run) / "state.json"
     assert json.loads(state.read_text())["precision"] == "bfloat16"
@@ -166,7 +167,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(
 @pytest.mark.usefixtures("quick")
 def test_sampling_falls_back_to_float32_where_bfloat16_gives_other_numbers(tmp_path: Path):
     run = tmp_path / "run"
-    train(tiny.TABLES, out=run, overrides=["train.steps=1", "train.snapshots=0"]).run(progress=False)
+    train(TABLES, out=run, overrides=["train.steps=1", "train.snapshots=0"]).run(progress=False)
     exact = undiffuse.load(run, precision="float32").denoiser.state_dict()
     assert {p.dtype for p in undiffuse.load(run).denoiser.parameters()} == {torch.bfloat16}
     model = undiffuse.load(run, precision="float32")

@@ -1,15 +1,20 @@
 """`undiffuse list`: what there is to choose from."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from typer import Argument
+from typer import Argument, Option
 
 from undiffuse.cli.terminal import console
+
+FAMILIED = ("samplers", "guidance")  # kinds whose components are for families of processes
 
 
 def list_(
     kind: Annotated[
         str | None, Argument(metavar="[KIND]", help="recipes, samplers, schedules ... [default: all, by name]")
+    ] = None,
+    family: Annotated[
+        str | None, Option(metavar="FAMILY", help="Samplers and guidance for values, tokens or mixed data alone.")
     ] = None,
 ) -> None:
     """List recipes and components. With a kind: what each is, and what can be set."""
@@ -17,10 +22,16 @@ def list_(
     from rich.table import Table
 
     from undiffuse.core import registry
-    from undiffuse.core.errors import unknown
+    from undiffuse.core.errors import Refused, unknown
+    from undiffuse.core.families import ANY
     from undiffuse.recipes import recipe
 
     kinds = ["recipes", *registry.KINDS]
+    if kind is not None and kind not in kinds:
+        raise unknown("undiffuse list", kind, kinds)
+    if family is not None and (kind not in FAMILIED or family not in ANY):
+        asked = "undiffuse list --family" if kind is None else f"undiffuse list {kind} --family"
+        raise Refused(f"{asked} {family}: families are {', '.join(sorted(ANY))}, of {' and '.join(FAMILIED)}")
     if kind is None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for each in kinds:
@@ -29,13 +40,11 @@ def list_(
         console().print(table)
         console().print("\n[dim]undiffuse list KIND says what they are and what can be set.[/]")
         return
-    if kind not in kinds:
-        raise unknown("undiffuse list", kind, kinds)
     table = Table(box=None, show_header=False, padding=(0, 2, 1, 0))
     rows = (
         [(n, escape(recipe.Recipe.find(n).about), "") for n in recipe.names()]
         if kind == "recipes"
-        else _components(kind)
+        else _components(kind, family)
     )
     for name, about, fields in rows:
         table.add_row(f"[bold]{escape(name)}[/]", about + (f"\n[dim]{fields}[/]" if fields else ""))
@@ -60,8 +69,8 @@ def _whose(kind: str, name: str) -> str:
     return f" ({own.file.name})" if own else ""
 
 
-def _components(kind: str) -> list[tuple[str, str, str]]:
-    """(name, what it is in whole sentences, fields with their defaults) of each component."""
+def _components(kind: str, family: str | None = None) -> list[tuple[str, str, str]]:
+    """(name, what it is in whole sentences, fields with their defaults) of each component, of those for a family."""
     import inspect
 
     from rich.markup import escape
@@ -70,7 +79,9 @@ def _components(kind: str) -> list[tuple[str, str, str]]:
 
     found = []
     for name in registry.names(kind):
-        component = registry.get(kind, name)
+        component: Any = registry.get(kind, name)
+        if family is not None and family not in component.families:
+            continue
         about = whole(inspect.getdoc(component) or "")
         fields = [
             f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from undiffuse.core import registry
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.named_parts import each
 from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import as_time
 
@@ -22,8 +24,12 @@ class Denoiser(ABC):
 
     symbols: how many of the process's tokens are data, the first ones, where that is known. timeless: whether the guess
     depends on x_t alone. bound_variance: the variance of a reverse step that its own bound takes, see `reverse`.
+    families, needs: of guidance, what processes it is for, see `families.check`.
     embeddings: the `EmbeddingHead` whose values stand for tokens, where there is one.
     """
+
+    families: ClassVar[frozenset[str]] = ANY
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     process: Process
     symbols: int | None = None
@@ -44,7 +50,7 @@ class Denoiser(ABC):
         return ""
 
     def state_shape(self, shape: Any) -> Any:
-        """The shape of a state of encoded data of this shape; another only where states stand for the data."""
+        """The shape of the states of encoded data of this shape, (batch, *shape); of named parts a dictionary."""
         return shape
 
     def state_of(self, x_0: Any) -> Any:
@@ -147,7 +153,4 @@ NAMED: dict[str, Callable[[str], Head]] = {
 
 def _cast(x: Any, dtype: torch.dtype | None) -> Any:
     """The floating-point numbers of a batch in the network's dtype; None: a network without weights takes them all."""
-    if isinstance(x, Mapping):
-        parts: Mapping[str, Any] = x  # pyright: ignore[reportUnknownVariableType]
-        return {name: _cast(part, dtype) for name, part in parts.items()}
-    return x.to(dtype) if dtype is not None and x.is_floating_point() else x
+    return x if dtype is None else each(lambda part: part.to(dtype) if part.is_floating_point() else part, x)

@@ -14,6 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.process.process import Process
 
 Variance = Literal["posterior", "beta", "exact", "learned"]
+GAUSSIAN = ("beta", "learned")  # for values alone
 
 
 def reverse(
@@ -77,7 +78,7 @@ def _beta(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: 
 
 
 def _exact(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: str) -> Distribution:
-    if not getattr(guess, "reported", True):
+    if not guess.reported:
         raise Refused(
             f"{who} with variance 'exact' needs a denoiser that reports its variance; use 'posterior' or 'beta'"
         )

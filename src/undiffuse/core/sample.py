@@ -8,9 +8,10 @@ from typing import Any, SupportsIndex, cast
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments, registry
+from undiffuse.core import arguments, families, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import ROUNDING
@@ -26,6 +27,7 @@ def trajectory(
     between steps but the sampler's memory: a progress bar, a film or an early stop live outside.
     """
     times = _checked(times)
+    families.check(sampler, denoiser.process)
     memory = None
     for i, (t, s) in enumerate(pairwise(times)):
         stream = random.fold(i)
@@ -69,7 +71,7 @@ def sample(
     random = Random(arguments.seed(seed), None if indices is None else arguments.indices(indices))
     if start is None:
         _refuse_negative(shape)
-        start = _to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
+        start = to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
     return deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
 
 
@@ -97,11 +99,3 @@ def _device(denoiser: Any) -> torch.device:
         denoiser = denoiser.denoiser
     weights = denoiser.parameters() if hasattr(denoiser, "parameters") else ()
     return next((weight.device for weight in weights), torch.device("cpu"))
-
-
-def _to(x: Any, device: torch.device) -> Any:
-    """The batch, or each part of one, on a device."""
-    if not isinstance(x, Mapping):
-        return x.to(device)
-    parts = cast(Mapping[str, Any], x)
-    return {name: _to(part, device) for name, part in parts.items()}

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from undiffuse.core import families
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.random import Random
@@ -14,11 +15,24 @@ class Sampler(ABC):
     """One reverse step from t to s as a distribution; nothing is mutated,
     `memory` is what the sampler handed back last time.
 
+    families: of processes that it samples, "values", "tokens", "mixed". needs: what a process of these must offer:
+    "keep", bridges of any share of x_t, "mask", noise that is one token; see `families.check`, which refuses others.
     grid, by name, and default_steps: the times it takes when nobody says; "": the default grid of the process.
     """
 
+    families: ClassVar[frozenset[str]] = families.VALUES
+    needs: ClassVar[frozenset[str]] = frozenset()
     grid: ClassVar[str] = ""
     default_steps: ClassVar[int] = 20
+
+    @property
+    def inner(self) -> "Sampler | None":
+        """The sampler whose steps this one takes or changes, if there is one."""
+        return None
+
+    def takes(self) -> frozenset[str]:
+        """The families that it samples as it is set: all of `families`, or fewer."""
+        return self.families
 
     @abstractmethod
     def step(

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
 from undiffuse.guidance.extrapolation import Extrapolation, Interval, same_vocabulary
 
 
@@ -25,6 +26,8 @@ class Autoguidance(Extrapolation):
     Source: arXiv:2406.02507, eq. 3.
     """
 
+    families: ClassVar[frozenset[str]] = ANY
+
     denoiser: Denoiser
     reference: Denoiser
     weight: float = 2.0
@@ -34,7 +37,7 @@ class Autoguidance(Extrapolation):
     largest: float = math.inf
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         same_vocabulary(self.reference.process, self.denoiser.process)
         if self.reference.process != self.denoiser.process:
             raise Refused(

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
-from undiffuse.guidance.wrapping import Guided, values
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Clamp(Guided):
     interval: Interval | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_interval(self.interval)
 
     def no_density(self) -> str:
         return "clamping moves the guesses away from the means of any one density"
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        guess = values(self.denoiser(x_t, t, **cond), "clamping")
+        guess: Any = self.denoiser(x_t, t, **cond)
         share = within(self.interval, self.process.schedule, t, 1.0, otherwise=0.0)
         if not isinstance(share, Tensor):
             return replace(guess, mean=self.nearest(guess.mean)) if share else guess

@@ -34,6 +34,7 @@ class ClassifierGuidance(Guided):
     tells: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_interval(self.interval)
 
     def no_density(self) -> str:

@@ -12,6 +12,7 @@ from undiffuse.core.condition_dropout import hidden
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
 from undiffuse.guidance.extrapolation import Extrapolation, Interval, within
 
 
@@ -32,6 +33,8 @@ class ClassifierFree(Extrapolation):
     guidance. Source: arXiv:2207.12598, eq. 6.
     """
 
+    families: ClassVar[frozenset[str]] = ANY
+
     denoiser: Denoiser
     without: Denoiser | None = None
     weight: float | Mapping[str, float] = 1.0  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -44,7 +47,7 @@ class ClassifierFree(Extrapolation):
     aliases: ClassVar[tuple[str, ...]] = ("cfg", "classifier_free_guidance")
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         if isinstance(self.weight, Mapping):
             if not self.weight:
                 raise Refused("guidance by several weights needs a condition's name and weight, and there is none")

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
-class Composition(Denoiser):
+class Composition(Guided):
     """guess = base + sum_i weights_i (expert_i - base): the sum of several conditions, or models, at every noise level.
 
     With weights of 1 it is meant as the product of experts p(x) prod_i p_i(x)/p(x), for conditions that are independent
@@ -24,11 +26,14 @@ class Composition(Denoiser):
     Source: arXiv:2206.01714, eq. 11.
     """
 
+    families: ClassVar[frozenset[str]] = ANY
+
     base: Denoiser
     experts: Sequence[Denoiser]
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.experts or (self.weights is not None and len(self.weights) != len(self.experts)):
             raise Refused(
                 f"experts needs one weight an expert and at least one, not {len(self.weights or ())} weights for "
@@ -36,11 +41,7 @@ class Composition(Denoiser):
             )
 
     @property
-    def process(self) -> Any:  # type: ignore[override]
-        return self.base.process
-
-    @property
-    def denoiser(self) -> Denoiser:
+    def denoiser(self) -> Denoiser:  # type: ignore[override]
         """What stands for all of them where weights and device are asked for."""
         return self.base
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.restricted import Restricted
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import TOKENS
 from undiffuse.guidance.wrapping import Guided
 
 
@@ -26,12 +27,13 @@ class Constraint(Guided):
     Raises Refused for values, a place without a symbol, an unknown symbol or a mask, and another shape or length.
     """
 
+    families: ClassVar[frozenset[str]] = TOKENS
+
     denoiser: Denoiser
     allowed: Tensor | Sequence[Collection[int] | None]
 
     def __post_init__(self) -> None:
-        if not hasattr(self.process, "vocabulary"):
-            raise Refused(f"constraint is for tokens, not for {type(self.process).__name__}")
+        super().__post_init__()
         if bool((empty := ~self.table.any(-1)).any()):
             place = tuple(empty.nonzero()[0].tolist())
             raise Refused(f"no symbol is allowed at place {place[0] if len(place) == 1 else place}: allow one or more")

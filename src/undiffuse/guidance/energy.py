@@ -33,6 +33,7 @@ class EnergyGuidance(Guided):
     reads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_interval(self.interval)
 
     def no_density(self) -> str:

@@ -12,8 +12,9 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution, each
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.schedule import Schedule
-from undiffuse.guidance.wrapping import Guided, values
+from undiffuse.guidance.wrapping import Guided
 
 Interval = tuple[float, float]
 
@@ -38,6 +39,9 @@ class Extrapolation(Guided, ABC):
     parallel: float
     largest: float
 
+    def takes(self) -> frozenset[str]:
+        return VALUES if self.rescale or self.parallel != 1 or not math.isinf(self.largest) else self.families
+
     @abstractmethod
     def pair(self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any]) -> tuple[Distribution, Distribution]:
         """The worse and the better guess."""
@@ -58,8 +62,8 @@ class Extrapolation(Guided, ABC):
             guess = self._projected(worse, better, weight)
         return self._rescaled(guess, better) if self.rescale else guess
 
-    def _check(self) -> None:
-        """Raises Refused for numbers that do not fit."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_interval(self.interval)
         if not 0 <= self.rescale <= 1 or not 0 <= self.parallel <= 1 or not self.largest > 0:
             raise Refused(
@@ -68,7 +72,6 @@ class Extrapolation(Guided, ABC):
             )
 
     def _projected(self, worse: Any, better: Any, weight: float | Tensor) -> Any:
-        values(better, "parallel and largest")
         difference = better.mean - worse.mean
         along = _each(better.mean)
         size = _each(difference)
@@ -80,7 +83,6 @@ class Extrapolation(Guided, ABC):
         )
 
     def _rescaled(self, guess: Any, better: Any) -> Any:
-        values(better, "rescale")
         wide = (-1,) + (1,) * (guess.mean.ndim - 1)
         have, wanted = (belief.mean.flatten(1).std(1, correction=0).reshape(wide) for belief in (guess, better))
         ratio = torch.where(have > 0, wanted / torch.where(have > 0, have, 1.0), 1.0)

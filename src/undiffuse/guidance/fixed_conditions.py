@@ -1,6 +1,6 @@
 """Given: a denoiser with some of its conditions fixed."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -8,17 +8,21 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY
+from undiffuse.guidance.wrapping import Guided
 
 
-class FixedConditions(Denoiser):
+class FixedConditions(Guided):
     """denoiser(x_t, t, **fixed, **cond): what composition needs, where two experts take two values of one condition.
 
     fixed: tensors with one value, (1, ...), for the whole batch, or one a sample. Raises Refused where a condition is
     given twice.
     """
 
+    families: ClassVar[frozenset[str]] = ANY
+
     def __init__(self, denoiser: Denoiser, **fixed: Any) -> None:
-        self.denoiser, self.process = denoiser, denoiser.process
+        self.denoiser = denoiser
         self.fixed = {name: torch.as_tensor(value) for name, value in fixed.items()}
 
     def no_density(self) -> str:

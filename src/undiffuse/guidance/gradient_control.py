@@ -13,7 +13,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.gradient import gradient
-from undiffuse.guidance.wrapping import Steered, values
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ class GradientControl(Steered):
     ) -> tuple[Distribution, Any]:
         belief: Any
         belief, memory = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **cond)
-        values(belief, "gradient_control")
         if float(s) == 0:
             return belief, memory
         var = torch.as_tensor(1.0 if belief.certain else belief.var).to(belief.mean)

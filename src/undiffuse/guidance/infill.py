@@ -1,14 +1,14 @@
 """Infill: some tokens are known, and the guess is sure of them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.mixture import Mixed
-from undiffuse.core.errors import Refused
+from undiffuse.core.families import KEEP, TOKENS
 from undiffuse.guidance.wrapping import Guided
 from undiffuse.operators.mask import fitting
 
@@ -24,14 +24,12 @@ class Infill(Guided):
     Raises Refused for values, and for known tokens and masks that do not fit.
     """
 
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = KEEP
+
     denoiser: Denoiser
     known: Tensor
     where: Tensor
-
-    def __post_init__(self) -> None:
-        if self.process.family != "tokens" or not self.process.keeps:
-            name = type(self.process).__name__
-            raise Refused(f"infill is for tokens with a noise vector, not for {name}: use inpaint")
 
     @property
     def timeless(self) -> bool:  # type: ignore[override]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.families import ANY
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.wrapping import Steered
@@ -25,6 +26,8 @@ class Inpaint(Steered):
     known: (batch or 1, *shape), encoded values or tokens; mask: broadcasts to it, 1 where known.
     Raises Refused for a mask that does not fit. Source: arXiv:2011.13456, app. I.2.
     """
+
+    families: ClassVar[frozenset[str]] = ANY
 
     sampler: Sampler
     known: Tensor

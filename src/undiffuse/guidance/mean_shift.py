@@ -12,7 +12,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.gradient import gradient, heard, parted
-from undiffuse.guidance.wrapping import Steered, values
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ class MeanShift(Steered):
         read, told = parted(cond, self.reads, self.tells)
         belief: Any
         belief, memory = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **told)
-        values(belief, "mean_shift")
         if not read or belief.certain:
             return belief, memory
         place, time = (x_t, t) if self.at == "start" else (belief.mean, s)

@@ -23,8 +23,5 @@ class MMPS(Posterior):
     measurement: Measurement
     iterations: int = 1
 
-    def __post_init__(self) -> None:
-        self._check()
-
     def covariance(self, jacobian: Map, t: Tensor | float, like: Tensor) -> Map:
         return jacobian

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.wrapping import Guided, values
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class MultiDiffusion(Guided):
     overlap: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.overlap < 1 or not self.size or min(self.size) < 1:
             raise Refused(f"windows needs sizes >= 1 and an overlap in [0, 1), not {self.size} and {self.overlap:g}")
 
@@ -46,7 +47,7 @@ class MultiDiffusion(Guided):
         n = len(places)
         t = torch.as_tensor(t, dtype=torch.float64)
         told = {name: value.repeat(n, *(1,) * (value.ndim - 1)) for name, value in cond.items()}
-        guess = values(self.denoiser(batch, t.repeat(n) if t.ndim else t, **told), "windows")
+        guess: Any = self.denoiser(batch, t.repeat(n) if t.ndim else t, **told)
         weight = torch.ones((), dtype=x_t.dtype, device=x_t.device)
         for size in self.size:
             ramp = torch.arange(1, size + 1, dtype=x_t.dtype, device=x_t.device)

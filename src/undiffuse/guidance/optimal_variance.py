@@ -13,7 +13,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
-from undiffuse.guidance.wrapping import Guided, values
+from undiffuse.guidance.wrapping import Guided
 
 BATCH = 512
 
@@ -42,6 +42,7 @@ class OptimalVariance(Guided):
     late_std: float = 4 / 255 * math.sqrt(math.pi / 2)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not len(self.times) or len(self.times) != len(self.variances):
             raise Refused(
                 f"optimal_variance needs as many variances as times, at least one; not {len(self.variances)} and "
@@ -62,7 +63,7 @@ class OptimalVariance(Guided):
         return self.denoiser.no_density()
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        guess = values(self.denoiser(x_t, t, **cond), "optimal_variance")
+        guess: Any = self.denoiser(x_t, t, **cond)
         at = torch.as_tensor(t, dtype=torch.float64)
         table = np.interp(at.cpu().numpy(), (0.0, *self.times), (0.0, *self.variances))
         table = np.where(at.cpu().numpy() <= self.late, np.minimum(table, self.late_std**2), table)

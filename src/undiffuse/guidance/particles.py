@@ -14,7 +14,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.once import Memoised
-from undiffuse.guidance.wrapping import Steered, values
+from undiffuse.guidance.wrapping import Steered
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Particles(Steered):
             raise Refused(f"a batch of {len(x_t)} has no whole groups of {self.count} particles")
         weight, psi = memory or (torch.zeros(len(x_t), dtype=torch.float64, device=x_t.device), 0.0)
         watched = Memoised(denoiser)
-        now = self._psi(values(watched.at(x_t, x_t, t, cond), "particles").mean, denoiser, t)
+        now = self._psi(watched.at(x_t, x_t, t, cond).mean, denoiser, t)
         weight = weight + now - psi
         chosen, weight = self._resampled(weight, random.fold(0))
         if chosen is not None:

@@ -25,7 +25,7 @@ class PiGDM(Posterior):
     iterations: int = 10
 
     def __post_init__(self) -> None:
-        self._check()
+        super().__post_init__()
         if not self.data_std > 0:
             raise Refused(f"pigdm needs data_std > 0, not {self.data_std:g}")
 

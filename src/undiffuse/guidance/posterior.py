@@ -58,7 +58,8 @@ class Posterior(Guided, ABC):
             solved = conjugate_gradients(system, self.measurement.residual(guess), self.iterations)
             return moved(belief, jacobian(adjoint(solved)))
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.iterations < 1:
             raise Refused(f"conjugate gradients need at least 1 iteration, not {self.iterations}")
 

@@ -38,12 +38,14 @@ class RePaint(Sampler):
         if self.jump < 1 or self.resample < 1:
             raise Refused(f"repaint needs jump and resample of 1 or more, not {self.jump} and {self.resample}")
 
+    @property
+    def inner(self) -> Sampler:
+        return self.sampler
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
-        if not hasattr(process, "kernel_variance"):
-            raise Refused("repaint puts noise back on values; tokens are filled in by inpaint")
         inner = Inpaint(self.sampler, self.known, self.mask)
         times = torch.linspace(float(t), float(s), self.jump + 1, dtype=torch.float64)
         times[-1] = s

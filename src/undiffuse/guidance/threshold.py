@@ -9,7 +9,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.guidance.wrapping import Guided, values
+from undiffuse.guidance.wrapping import Guided
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Threshold(Guided):
     aliases: ClassVar[tuple[str, ...]] = ("dynamic_thresholding",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.bounds is None:
             raise Refused(
                 "thresholding needs data with bounds, such as pixels; latents and standardised data have none"
@@ -43,7 +44,7 @@ class Threshold(Guided):
         return "thresholding moves the guesses away from the means of any one density"
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        guess = values(self.denoiser(x_t, t, **cond), "thresholding")
+        guess: Any = self.denoiser(x_t, t, **cond)
         assert self.bounds is not None
         low, high = self.bounds
         centre, half = (low + high) / 2, (high - low) / 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import MASK, TOKENS
 from undiffuse.guidance.gradient import gradient, parted
 from undiffuse.guidance.wrapping import Guided
 
@@ -31,6 +32,9 @@ class TokenClassifier(Guided):
     told them, too. Raises Refused for another form, and for noise without a mask.
     """
 
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = MASK
+
     denoiser: Denoiser
     classifier: Callable[..., Tensor]
     weight: float = 1.0
@@ -39,10 +43,9 @@ class TokenClassifier(Guided):
     tells: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.form not in _FORMS:
             raise Refused(f"token_classifier has the forms {' and '.join(_FORMS)}, not {self.form!r}")
-        if self.process.absorbing is None:
-            raise Refused("token_classifier weighs what masked tokens may become, and this process has no mask")
 
     def no_density(self) -> str:
         return self.denoiser.no_density() or "a classifier's chances need not belong to any law of the data"

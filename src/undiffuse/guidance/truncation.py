@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.tokens import CHUNK
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import TOKENS
 from undiffuse.guidance.wrapping import Guided
 
 WHOLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}  # what leaves a guess as it is
@@ -34,12 +35,15 @@ class Truncation(Guided):
     Source: arXiv:1904.09751, sec. 3 (top_p).
     """
 
+    families: ClassVar[frozenset[str]] = TOKENS
+
     denoiser: Denoiser
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_truncation(self.temperature, self.top_k, self.top_p)
 
     @property
@@ -52,8 +56,6 @@ class Truncation(Guided):
 
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         guess: Any = self.denoiser(x_t, t, **cond)
-        if not hasattr(guess, "mapped"):
-            raise Refused("truncation is for tokens; guesses of values are kept in their range by threshold")
         return guess.mapped(self._cut)
 
     def _cut(self, log_probs: Tensor) -> Tensor:

@@ -1,20 +1,34 @@
 """What steers by wrapping: a denoiser around a denoiser, or a sampler around a sampler."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from undiffuse.core import families
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 
 
 class Guided(Denoiser):
-    """A denoiser that changes what another one guesses."""
+    """A denoiser that changes what another one guesses; families and needs: of processes, as of a `Sampler`.
+
+    Raises Refused, when it is made, for a denoiser of a process that it is not for.
+    """
+
+    families: ClassVar[frozenset[str]] = families.VALUES
+    needs: ClassVar[frozenset[str]] = frozenset()
+    inner: ClassVar[None] = None
 
     denoiser: Denoiser
+
+    def __post_init__(self) -> None:
+        families.check(self, self.process)
 
     @property
     def process(self) -> Any:  # type: ignore[override]
         return self.denoiser.process
+
+    def takes(self) -> frozenset[str]:
+        """The families that it guides as it is set: all of `families`, or fewer."""
+        return self.families
 
 
 class Steered(Sampler):
@@ -23,12 +37,9 @@ class Steered(Sampler):
     sampler: Sampler
 
     @property
+    def inner(self) -> Sampler:
+        return self.sampler
+
+    @property
     def grid(self) -> str:  # type: ignore[override]
         return self.sampler.grid
-
-
-def values(guess: Any, what: str) -> Any:
-    """The guess, if it is one of values; raises Refused, naming what needs them, for tokens' probabilities."""
-    if not hasattr(guess, "var"):
-        raise Refused(f"{what}: for guesses of values; tokens have probabilities, which only the weight moves")
-    return guess

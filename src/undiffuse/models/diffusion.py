@@ -13,7 +13,7 @@ from undiffuse.conditions.words import needs
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.heads.column_predictor import ColumnPredictor
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.guidance.optimal_variance import OptimalVariance
@@ -44,7 +44,7 @@ class Diffusion(Generator):
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
     writes: ClassVar[tuple[str, ...]] = report.FILES
 
-    denoiser: Predictor | ColumnPredictor
+    denoiser: Predictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
@@ -74,8 +74,8 @@ class Diffusion(Generator):
         return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
 
     def attempt(self) -> None:
-        shape = (1, *self.denoiser.state_shape(self.shape))
-        self.denoiser(self.denoiser.process.prior(shape).sample(Random(0)).to(self.device), 1.0)
+        shape = self.denoiser.state_shape((1, *self.shape))
+        self.denoiser(to(self.denoiser.process.prior(shape).sample(Random(0)), self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)

@@ -15,10 +15,11 @@ from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.learned_variance import LearnedVariance
+from undiffuse.core.heads.parts import PartsHead
+from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process.process import Process
@@ -143,7 +144,7 @@ def predictor(
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> Predictor | ColumnPredictor:
+) -> Predictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
     classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
@@ -153,15 +154,18 @@ def predictor(
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    if codec is not None and codec.mixed:
-        parameterization = registry.build("parameterizations", recipe["parameterization"])
-        return ColumnPredictor(network, dynamics, parameterization, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
-    return Predictor(network, dynamics, _head(recipe, dynamics, int(getattr(codec, "vocabulary", 0))))
+    return Predictor(network, dynamics, _head(recipe, dynamics, codec))
 
 
-def _head(recipe: Recipe, dynamics: Process, symbols: int) -> Head:
-    """What the output means, by [parameterization] and [denoiser]; symbols: how many there are, of tokens."""
-    settings = denoiser_settings(recipe)
+def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
+    """What the network's output means, by the tables [parameterization] and [denoiser]."""
+    settings, symbols = denoiser_settings(recipe), int(getattr(codec, "vocabulary", 0))
+    if dynamics.family == "mixed":
+        rows = Rows(codec.numbers, len(codec.vocabularies))
+        heads: dict[str, Head] = {category(i): TokenHead("plug_in", size) for i, size in enumerate(codec.vocabularies)}
+        if rows.numbers:
+            heads[NUMBERS] = registry.build("parameterizations", recipe["parameterization"])
+        return PartsHead(heads, rows)
     if not recipe["parameterization"]:
         return TokenHead(settings.output, symbols or None)
     parameterization = registry.build("parameterizations", recipe["parameterization"])
@@ -226,7 +230,7 @@ def _network(
         "features": shape[0],
         "dimensions": len(shape) - 1,
         "vocabulary": vocabulary,
-        "vocabularies": tuple(column.vocabulary for column in getattr(dynamics, "categories", ())),
+        "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
         "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
     }

@@ -10,17 +10,14 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, near, unknown
-from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
+from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, category
 from undiffuse.core.process.process import Process
+from undiffuse.core.process.product import Product
 from undiffuse.core.process.transitions import Transitions
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.recipes.arrays import ARRAYS, NEAREST, TRANSITIONS, Arrays, array
 
@@ -98,22 +95,10 @@ def has_rows(codec: str) -> bool:
     return component.mixed
 
 
-def check_sampler(dynamics: Process, sampler: Sampler | None) -> None:
-    """Raises Refused, in the sampler's own words, for one that tokens, or rows, cannot take: it is tried on one."""
-    if sampler is None or not (hasattr(dynamics, "vocabulary") or hasattr(dynamics, "split")):
-        return
-    one = _certain(dynamics)
-    shape = (1, getattr(dynamics, "columns", 1))
-    start, times = dynamics.prior(shape).sample(Random(0)), torch.tensor([1.0, 0.5], dtype=torch.float64)
-    sampler.step(one, start, times[0], times[1], random=Random(0))
-
-
-def _certain(dynamics: Any) -> Denoiser:
-    """Knows for certain that a token is 0; of rows, that every category is, and that their numbers are normal."""
-    if not hasattr(dynamics, "split"):
-        return TokenOracle(dynamics, torch.zeros(1, 1, dtype=torch.int64), [1.0])
-    columns = {category(i): _certain(column) for i, column in enumerate(dynamics.categories)}
-    return RowOracle(dynamics, {NUMBERS: GaussianOracle(dynamics.values), **columns})
+def vocabularies(dynamics: Any) -> tuple[int, ...]:
+    """How many tokens each part of a product has that is one of tokens; none of another process."""
+    parts = dynamics.parts.values() if dynamics.family == "mixed" else ()
+    return tuple(part.vocabulary for part in parts if part.family == "tokens")
 
 
 @dataclass(frozen=True)
@@ -162,8 +147,9 @@ class ProductTable:
             {"mask": mask(size + 1), "uniform": uniform(size), "frequencies": share}[self.noise]
             for size, share in zip(sizes, shares, strict=True)
         ]
-        numbers = getattr(codec, "numbers", 1)
-        return MixedColumns(Gaussian(schedule), numbers, tuple(Categorical(schedule, noise) for noise in noises))
+        numbers = Rows(getattr(codec, "numbers", 1), len(noises)).numbers
+        values: dict[str, Process] = {NUMBERS: Gaussian(schedule)} if numbers else {}
+        return Product(values | {category(i): Categorical(schedule, noise) for i, noise in enumerate(noises)})
 
 
 @dataclass(frozen=True)

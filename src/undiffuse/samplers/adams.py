@@ -13,7 +13,6 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 
 _POINTS, _SHARES = np.polynomial.legendre.leggauss(20)  # exact for polynomials of degree 39
 _CLEAN = 1e-12  # below this noise level a time is data
@@ -59,7 +58,7 @@ class Adams(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "adams")
+        process: Any = denoiser.process
         here, there = (float((-process.schedule.log_snr(time) / 2).exp()) for time in (t, s))
         past = memory or Past(here, (), (), ())
         levels = (here, *past.levels)

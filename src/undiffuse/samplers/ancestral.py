@@ -8,8 +8,9 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY, VALUES
 from undiffuse.core.random import Random
-from undiffuse.core.reverse import VARIANCES, Variance, reverse
+from undiffuse.core.reverse import GAUSSIAN, VARIANCES, Variance, reverse
 from undiffuse.core.sampler import Sampler
 
 
@@ -25,6 +26,8 @@ class Ancestral(Sampler):
     For tokens all is Bayes' posterior averaged over the guess; "beta" and "learned" mean nothing.
     Source: arXiv:2006.11239, alg. 2 and sec. 3.2.
     """
+
+    families: ClassVar[frozenset[str]] = ANY
 
     variance: Variance = "posterior"
 
@@ -42,6 +45,9 @@ class Ancestral(Sampler):
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:
             raise Refused(f"ancestral has no variance {self.variance!r}; it has: {', '.join(VARIANCES)}")
+
+    def takes(self) -> frozenset[str]:
+        return VALUES if self.variance in GAUSSIAN else self.families
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

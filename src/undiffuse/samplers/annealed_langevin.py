@@ -13,7 +13,6 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 from undiffuse.samplers.langevin import langevin
 
 
@@ -52,7 +51,7 @@ class AnnealedLangevin(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "annealed_langevin")
+        process: Any = denoiser.process
         alpha_t, sigma_t = (float(c) for c in process.schedule.at(t, torch.empty((), dtype=torch.float64)))
         size = _FACTORS[self.convention] * self.step_size * (sigma_t / self.sigma_last) ** 2
         x_t = langevin(lambda x: process.score(x, denoiser(x, t, **cond), t), x_t, size, self.updates, random)

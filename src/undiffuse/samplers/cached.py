@@ -12,9 +12,9 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import KEEP, TOKENS
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.masks import tokens
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Cached(Sampler):
     sampler: or its name; one that asks once a step, at x_t. Raises Refused for values, and for a denoiser that hears
     the time. Source: arXiv:2406.07524, its cached sampler.
     """
+
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = KEEP
 
     sampler: Sampler | str = "ancestral"
 
@@ -45,7 +48,6 @@ class Cached(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        tokens(denoiser.process, "cached")
         if not denoiser.timeless:
             raise Refused(
                 "cached needs a denoiser that does not hear the time: its guess would change with it; take ancestral"

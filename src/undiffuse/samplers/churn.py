@@ -4,7 +4,6 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,6 @@ from torch import Tensor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.process import Process
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -66,13 +64,3 @@ def _say_capped(churn: float, noisiest: float) -> None:
         noisiest,
         *2 * (noisiest / (1 + churn),),
     )
-
-
-def gaussian(process: Process, sampler: str) -> Any:
-    """The process, if it has a probability-flow ODE; raises Refused by name otherwise."""
-    if not callable(getattr(process, "noise", None)):
-        raise Refused(
-            f"{sampler} follows the probability-flow ODE of a Gaussian process; "
-            f"{type(process).__name__} has none: use ancestral or ddim"
-        )
-    return process

@@ -14,7 +14,6 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class Corrector(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        gaussian(denoiser.process, "corrector")
         return _ORDERS[self.order](self, denoiser, x_t, t, s, memory, random, cond)
 
     def corrected(

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import ANY, KEEP
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -23,6 +24,9 @@ class DDIM(Sampler):
     Source: arXiv:2010.02502, eq. 12 and 16. For tokens: multinomial DDIM (app. A).
     Raises Refused for eta outside [0, 1].
     """
+
+    families: ClassVar[frozenset[str]] = ANY
+    needs: ClassVar[frozenset[str]] = KEEP
 
     eta: float = 0.0
     variance: Literal["posterior", "exact"] = "posterior"

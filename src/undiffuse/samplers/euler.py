@@ -8,7 +8,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.random import Random
-from undiffuse.samplers.churn import Churned, gaussian
+from undiffuse.samplers.churn import Churned
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,6 @@ class Euler(Churned):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "euler")
+        process: Any = denoiser.process
         x_t, t = self.churned(process, x_t, t, random)
         return process.bridge(x_t, denoiser(x_t, t, **cond).mean_only(), s, t, process.keep(s, t, x_t)), None

@@ -11,7 +11,6 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class EulerMaruyama(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "euler_maruyama")
+        process: Any = denoiser.process
         if float(process.schedule.alpha(t)) == 0:
             raise Refused(
                 f"euler_maruyama cannot step from t = {float(t):g}, where alpha = 0: the drift of the process is "

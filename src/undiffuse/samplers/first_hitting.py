@@ -8,9 +8,9 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.families import MASK, TOKENS
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.masks import mask_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class FirstHitting(Sampler):
     Raises Refused for noise without a mask. Source: arXiv:2409.02908, its first-hitting sampler.
     """
 
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = MASK
+
     aliases: ClassVar[tuple[str, ...]] = ("fhs",)
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1
@@ -32,12 +35,11 @@ class FirstHitting(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
-        mask = mask_of(process, "first_hitting")
         x, n = x_t.flatten(1), len(x_t)
         end = 1 - process.schedule.alpha(s.double())
         sigma = (1 - process.schedule.alpha(t.double())).expand(n)
         for i in range(x.shape[1]):
-            hidden = x == mask
+            hidden = x == process.absorbing
             left = hidden.sum(1).cpu()
             u = random.fold(i, 0).uniform((n,))
             sigma = torch.where(left > 0, sigma * u ** (1 / left.clamp(min=1).double()), 0.0)

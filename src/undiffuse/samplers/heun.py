@@ -9,7 +9,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.random import Random
-from undiffuse.samplers.churn import Churned, gaussian
+from undiffuse.samplers.churn import Churned
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Heun(Churned):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "heun")
+        process: Any = denoiser.process
         x_t, t = self.churned(process, x_t, t, random)
         guess = denoiser(x_t, t, **cond).mean_only()
         euler = process.bridge(x_t, guess, s, t, process.keep(s, t, x_t))

@@ -12,7 +12,6 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Multistep(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "multistep")
+        process: Any = denoiser.process
         guess: Any = denoiser(x_t, t, **cond)
         level, target = (process.schedule.log_snr(u) / 2 for u in (t, s))
         history = ((level, guess.mean), *(memory or ()))[: self.order]

@@ -14,7 +14,6 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.ode import UnsolvedError, solve
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class ProbabilityFlow(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "probability_flow")
+        process: Any = denoiser.process
         lands = float(process.schedule.sigma(s)) == 0
         start, stop = _angle(process, t), (_lowest(process, self.end) if lands else _angle(process, s))
         x = x_t / _radius(process, t)

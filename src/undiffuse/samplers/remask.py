@@ -10,9 +10,9 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.mixture import Mixed
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import MASK, TOKENS
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.masks import mask_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Remask(Sampler):
     Raises Refused for a rate or `during` outside [0, 1], and for noise without a mask.
     Source: arXiv:2503.00307, the posterior of ReMDM and its schedules, capped, rescaled and in an interval of times.
     """
+
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = MASK
 
     rate: float = 0.02
     rule: Literal["cap", "rescale"] = "cap"
@@ -47,7 +50,7 @@ class Remask(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
-        hidden = x_t == mask_of(process, "remask")
+        hidden = x_t == process.absorbing
         alpha_t, alpha_s = float(process.schedule.alpha(t)), float(process.schedule.alpha(s))
         most = min(1.0, (1 - alpha_s) / alpha_t) if alpha_t > 0 else 1.0
         rate = min(self.rate, most) if self.rule == "cap" else self.rate * most

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.families import ANY, KEEP
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -20,6 +21,9 @@ class Renoise(Sampler):
     for a mean it shrinks the data's spread.
     Source: arXiv:2303.01469, alg. 1.
     """
+
+    families: ClassVar[frozenset[str]] = ANY
+    needs: ClassVar[frozenset[str]] = KEEP
 
     aliases: ClassVar[tuple[str, ...]] = ("consistency", "cm", "lcm")
 

@@ -10,7 +10,6 @@ from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.churn import gaussian
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ReverseDiffusion(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = gaussian(denoiser.process, "reverse_diffusion")
+        process: Any = denoiser.process
         guess: Any = denoiser(x_t, t, **cond)
         if float(process.schedule.sigma(s)) == 0:
             return guess.mean_only(), None

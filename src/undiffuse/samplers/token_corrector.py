@@ -10,9 +10,9 @@ from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import KEEP, TOKENS
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.masks import tokens
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class TokenCorrector(Sampler):
     Raises Refused for values, a share outside (0, 1] and no corrections.
     Source: arXiv:2205.14987, its predictor-corrector sampler; there the corrector has rates, here it is a bridge.
     """
+
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = KEEP
 
     predictor: Sampler | str = "ancestral"
     corrections: int = 1
@@ -48,7 +51,7 @@ class TokenCorrector(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process = tokens(denoiser.process, "token_corrector")
+        process: Any = denoiser.process
         belief, memory = self.inner.step(denoiser, x_t, t, s, memory, random=random.fold(0), **cond)
         if float(process.schedule.alpha(s)) == 1:
             return belief, memory

@@ -11,9 +11,9 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.tokens import Categories
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import MASK, TOKENS
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.samplers.masks import mask_of
 
 Order = Literal["confidence", "margin", "random"]
 
@@ -29,6 +29,9 @@ class Unmask(Sampler):
     A temperature of the tokens themselves is `truncation`'s. Raises Refused for noise without a mask.
     Source: arXiv:2202.04200, its iterative decoding.
     """
+
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = MASK
 
     order: Order = "confidence"
     randomness: float = 0.0
@@ -46,7 +49,7 @@ class Unmask(Sampler):
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
-        hidden = x_t == mask_of(process, "unmask")
+        hidden = x_t == process.absorbing
         sigma_t, sigma_s = 1 - process.schedule.alpha(t), 1 - process.schedule.alpha(s)
         count, first = memory or (hidden.flatten(1).sum(1), sigma_t)
         left = (count * float(sigma_s / first) + 1e-9).floor()  # so many stay masked

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from undiffuse.core.denoiser import Predictor
-from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.progress import Progress
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Run
@@ -22,7 +21,7 @@ class Generator(Run):
     """
 
     draws: ClassVar[bool] = True
-    denoiser: Predictor | ColumnPredictor
+    denoiser: Predictor
 
     @property
     def variance(self) -> Mapping[str, Any]:
@@ -54,7 +53,7 @@ class Generator(Run):
         """
         return (frame for _, frame in self.open(request, n=n, **options).decoded_states())
 
-    def decoded(self, x: Tensor) -> Samples:
+    def decoded(self, x: Any) -> Samples:
         """States without noise in the data's own units, on the CPU."""
         return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import registry
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.guidance.clamp import Clamp
@@ -13,7 +13,7 @@ from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.guidance.truncation import Truncation
-from undiffuse.recipes import build, process_tables
+from undiffuse.recipes import build
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.generator import Generator
@@ -86,8 +86,8 @@ def resolve_guidance(model: Generator, request: SampleRequest, given: Collection
 def check_recipe(recipe: Recipe) -> None:
     """Raises Refused for a [sampler] table that is not for what the recipe trains."""
     own = recipe_defaults(recipe)
-    sampler: Any = own.sampler
-    process_tables.check_sampler(build.process(recipe), sampler)
+    if own.sampler is not None:
+        families.check(own.sampler, build.process(recipe))
     refuse_unfit(own, registry.build("codecs", recipe["codec"]), bool(denoiser_settings(recipe).embedding))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.conditions.words import understood
-from undiffuse.core import devices
+from undiffuse.core import devices, named_parts
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
@@ -42,7 +42,7 @@ class State:
     step: int
     steps: int
     t: float
-    x: Tensor
+    x: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,8 @@ class Session:
 
     request: with the guidance that it came to. indices: of the rows, the candidates for one sample beside each other.
     denoiser: the model's, guided. times: (steps + 1,). cond: of the rows. start: first states, of each row or one for
-    all, instead of noise. shape: of a state. particles: rows that make one candidate, whose first is it. What
+    all, instead of noise. shape: of a state, where it is not the
+    model's own. particles: rows that make one candidate, whose first is it. What
     edits a sample replaces denoiser, sampler, times, start, shape or particles.
     """
 
@@ -62,7 +63,7 @@ class Session:
     sampler: Sampler
     times: Tensor
     cond: Mapping[str, Tensor]
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None = None
     start: Tensor | None = None
     particles: int = 1
     progress: Progress = False
@@ -85,8 +86,7 @@ class Session:
             sampler = controlled(model, sampler, request.control, request.control_weight)
         which = torch.arange(n) if request.indices is None else torch.tensor(request.indices, dtype=torch.int64)
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
-        shape = tuple(model.denoiser.state_shape(model.shape))
-        return cls(model, request, _several(which, each), denoiser, sampler, times, cond, shape, progress=progress)
+        return cls(model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress)
 
     @property
     def steps(self) -> int:
@@ -108,14 +108,16 @@ class Session:
         each = self.particles
         random = Random(self.request.seed, _several(self.indices, each))
         if self.start is None:
-            prior = self.model.denoiser.process.prior((len(self.indices) * each, *self.shape), self.times[0])
-            first = prior.sample(random.fold(-1)).to(self.model.device)
+            rows, own = len(self.indices) * each, self.model.denoiser.state_shape
+            shape = own((rows, *self.model.shape)) if self.shape is None else (rows, *self.shape)
+            prior = self.model.denoiser.process.prior(shape, self.times[0])
+            first = named_parts.to(prior.sample(random.fold(-1)), self.model.device)
         else:
             first = self.start.expand(len(self.indices), *self.start.shape[1:]).repeat_interleave(each, 0)
         cond = {name: value.repeat_interleave(each, 0) for name, value in self.cond.items()}
         states = trajectory(self.denoiser, self.sampler, first, self.times, random=random, **cond)
         for i, (t, x) in enumerate(zip(self.times.tolist(), chain([first], states), strict=True)):
-            yield State("", i, self.steps, t, x[::each])
+            yield State("", i, self.steps, t, x if each == 1 else x[::each])
 
     def draw(self) -> Samples:
         """The samples, in as many batches as memory needs."""
@@ -147,7 +149,7 @@ class Session:
         """The last states of all rows, encoded."""
         return self._batched(lambda z: z)
 
-    def decoded(self, z: Tensor) -> Tensor:
+    def decoded(self, z: Any) -> Tensor:
         """Last states of all rows as samples in the data's own units, on the CPU."""
         return self.best(self.model.decoded(z))
 
@@ -156,10 +158,10 @@ class Session:
         each = self.request.candidates
         return x if each == 1 else x[consensus(x.numpy(), each, int(getattr(self.model.codec, "pad", -1)))]
 
-    def _batched(self, finish: Callable[[Tensor], Tensor]) -> Tensor:
+    def _batched(self, finish: Callable[[Any], Tensor]) -> Tensor:
         """What `finish` makes of the last states, batch after batch; halved where memory runs out."""
         usual = batches(self.model.shape, getattr(self.model.codec, "vocabulary", 0))
-        share = math.prod(self.model.denoiser.state_shape(self.model.shape)) / math.prod(self.shape) / self.particles
+        share = math.prod(self.model.shape) / math.prod(self.shape or self.model.shape) / self.particles
         size = min(len(self.indices), self.request.batch or max(1, int(usual * share)))
         drawn: list[Tensor] = []
         done = 0
@@ -181,7 +183,7 @@ class Session:
         cond = {name: value[rows] for name, value in self.cond.items()}
         return replace(self, indices=self.indices[rows], cond=cond, start=start)
 
-    def _last(self, report: Callable[[int], None], before: int) -> Tensor:
+    def _last(self, report: Callable[[int], None], before: int) -> Any:
         """The last states; tells how many steps of one row were taken."""
         last: State | None = None
         for last in self:

@@ -90,7 +90,7 @@ def train(
         refuse_classes(folder, classes)
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
     if kind.draws:
-        _warn_left(module.process, x_0[:1], hasattr(module.process, "vocabulary") or codec.mixed)
+        _warn_left(module, x_0[:1])
     objective = build.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -226,17 +226,18 @@ def _module(
     return module
 
 
-def _warn_left(process: Any, x_0: Tensor, tokens: bool) -> None:
+def _warn_left(denoiser: Any, x_0: Tensor) -> None:
     """Says where so much is left at t = 1 that noise is no start: where the bound of tokens will be infinite, since the
     prior cannot draw it, and where samples will miss much of the data's mean and spread.
     """
+    process: Any = denoiser.process
     end, warn = torch.ones((), dtype=torch.float64), logging.getLogger("undiffuse").warning
     share = float(process.schedule.alpha(end) / process.schedule.prior_std(end))
     try:
-        if tokens:
-            prior(process, x_0, end)
+        if process.family != "values":
+            prior(process, denoiser.state_of(x_0), end)
     except Refused:
-        other = "schedule.name=flow" if hasattr(process, "split") else "schedule.name=log_linear schedule.floor=0"
+        other = "schedule.name=flow" if process.family == "mixed" else "schedule.name=log_linear schedule.floor=0"
         warn(
             "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
             "at t = 1, which the prior never draws; --set %s leaves none",

@@ -13,6 +13,16 @@ class Distribution(ABC):
 
     mean: Any  # tokens: probabilities
 
+    @property
+    def certain(self) -> bool:
+        """Whether it is certain everywhere, which only values say of themselves."""
+        return False
+
+    @property
+    def reported(self) -> bool:
+        """Whether it says how sure it is; values may come without a variance."""
+        return True
+
     @abstractmethod
     def sample(self, random: Random) -> Any:
         """One draw a sample; depends on the stream and the sample index only."""

@@ -22,6 +22,14 @@ class Joint(Distribution):
         """Each part's mean."""
         return {name: part.mean for name, part in self.parts.items()}
 
+    @property
+    def reported(self) -> bool:
+        """Whether all parts say how sure they are."""
+        return all(part.reported for part in self.parts.values())
+
+    def __getitem__(self, name: str) -> Distribution:
+        return self.parts[name]
+
     def sample(self, random: Random) -> dict[str, Any]:
         return {name: part.sample(random.fold(i)) for i, (name, part) in enumerate(self.parts.items())}
 

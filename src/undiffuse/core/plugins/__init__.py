@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,20 +72,28 @@ def use(file: str | os.PathLike[str]) -> None:
         )
     for each in found:
         _refuse_taken(each)
-    forget(path)
+    _drop(path)
     _TEXTS[path] = text
     _FOUND.update({each.component: each for each in found})
     __path__.append(str(path.parent))
     os.environ[USED] = os.pathsep.join(map(str, _TEXTS))
 
 
-def forget(path: Path) -> None:
-    """Take back that a file is used."""
-    if _TEXTS.pop(path, None) is not None:
-        for component in [c for c, each in _FOUND.items() if each.file == path]:
-            del _FOUND[component]
-        __path__.remove(str(path.parent))
-        os.environ[USED] = os.pathsep.join(map(str, _TEXTS))
+def forget(file: str | os.PathLike[str]) -> None:
+    """Take back `use`: the file's components are registered no more."""
+    path = Path(file).resolve()
+    _drop(path)
+    sys.modules.pop(f"{__name__}.{path.stem}", None)
+
+
+def in_use() -> list[Path]:
+    """The files whose components are registered."""
+    return list(_TEXTS)
+
+
+def command() -> str:
+    """How the program is called with the files in use: `undiffuse --use mine.py`, then the command and its words."""
+    return " ".join(["undiffuse", *(f"--use {shlex.quote(os.path.relpath(path))}" for path in _TEXTS)])
 
 
 def plugins(kind: str) -> Mapping[str, Plugin]:
@@ -97,6 +106,15 @@ def plugins(kind: str) -> Mapping[str, Plugin]:
 def plugin_of(component: type) -> Plugin | None:
     """What a class is registered as, if it is a plug-in."""
     return _FOUND.get(component)
+
+
+def _drop(path: Path) -> None:
+    if _TEXTS.pop(path, None) is None:
+        return
+    for component in [c for c, each in _FOUND.items() if each.file == path]:
+        del _FOUND[component]
+    __path__.remove(str(path.parent))
+    os.environ[USED] = os.pathsep.join(map(str, _TEXTS))
 
 
 def _read(path: Path, given: str | os.PathLike[str]) -> bytes:
@@ -112,7 +130,7 @@ def _module(path: Path, text: bytes) -> ModuleType:
     """The module of a file, once it has run; raises Refused, with the line, where it cannot."""
     name = f"{__name__}.{path.stem}"
     before = sys.modules.get(name)
-    if before is not None and path not in _TEXTS:  # imported already, for what another process sent
+    if before is not None and path not in _TEXTS and before.__file__ == str(path):  # for what another process pickled
         return before
     module = ModuleType(name)
     module.__file__ = str(path)
@@ -155,9 +173,7 @@ def _refuse_taken(new: Plugin) -> None:
     """Raises Refused where a name of the component is one of another already."""
     others = {**files(new.kind), **{n: each for n, each in plugins(new.kind).items() if each.file != new.file}}
     taken = {key(name): name for other, each in others.items() for name in (other, *each.aliases())}
-    for name in (new.name, *new.aliases()):
+    named = "its file" if new.name == new.file.stem.replace("-", "_") else f"the class {new.component.__name__}"
+    for name, what in ((new.name, named), *((alias, "this alias") for alias in new.aliases())):
         if key(name) in taken:
-            raise Refused(
-                f"{new.kind} has {taken[key(name)]!r} already, and {new.file} brings another: give "
-                f"{'its file' if new.name == new.file.stem else new.component.__name__} a name of its own"
-            )
+            raise Refused(f"{new.kind} has {taken[key(name)]!r} already, and {new.file} brings {name!r}: rename {what}")

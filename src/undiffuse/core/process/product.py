@@ -49,6 +49,10 @@ class Product(Process):
         kept: Mapping[str, Any] = keep if isinstance(keep, Mapping) else dict.fromkeys(self.parts, keep)  # pyright: ignore[reportUnknownVariableType]
         return Joint({name: part.bridge(x_t[name], guess[name], s, t, kept[name]) for name, part in self.parts.items()})
 
+    def shown(self, x_t: Mapping[str, Any], t: Tensor | float) -> dict[str, Any]:
+        """Each part as bright as data."""
+        return {name: part.shown(x_t[name], t) for name, part in self.parts.items()}
+
     def keep(self, s: Tensor | float, t: Tensor | float, like: Mapping[str, Any], eta: float = 0.0) -> Any:
         """Each part's keep, in a dictionary."""
         return {name: part.keep(s, t, like[name], eta) for name, part in self.parts.items()}

@@ -1,0 +1,37 @@
+"""FunctionDenoiser: any function that guesses the data, such as the model of another library, as a denoiser."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.errors import Refused
+from undiffuse.core.process.gaussian import Gaussian
+
+
+@dataclass(frozen=True)
+class FunctionDenoiser(Denoiser):
+    """guess = function(x_t, alpha, sigma, **cond), the mean of x_0 given x_t = alpha x_0 + sigma noise.
+
+    function: gets x_t (batch, *shape), alpha and sigma (batch, 1, ..., 1) in x_t's dtype and on its device, and the
+    conditions of the sample; where guidance drops conditions, `drop` (batch,) among them says for which samples.
+    It returns a tensor of x_t's shape. process: the Gaussian process whose alpha and sigma the function was made for.
+    Raises Refused for another shape.
+    """
+
+    function: Callable[..., Tensor]
+    process: Gaussian  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
+        wide = (x_t.shape[0],) + (1,) * (x_t.ndim - 1)
+        alpha, sigma = (each.to(x_t).expand(wide) for each in self.process.schedule.at(t, x_t))
+        guess = self.function(x_t, alpha, sigma, **cond)
+        if guess.shape != x_t.shape:
+            raise Refused(
+                f"the function of a denoiser returned the shape {tuple(guess.shape)} for x_t of {tuple(x_t.shape)}: it "
+                "returns its guess of x_0, of x_t's shape"
+            )
+        return Normal(guess.to(x_t.dtype))
