@@ -19,6 +19,8 @@ class NoisyClassifier(nn.Module):
     The network works in its own dtype, the softmax in x_t's, float32 or better. Source: arXiv:2105.05233, sec. 4.
     """
 
+    symbols: None = None  # it is of values
+
     def __init__(self, network: nn.Module, process: Gaussian, parameterization: Parameterization | str) -> None:
         super().__init__()
         self.network = network
