@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.denoiser import Predictor
 from undiffuse.progress import Progress
 from undiffuse.sampling.request import SampleRequest
@@ -43,7 +44,7 @@ class Generator(Run):
         Raises Refused, with the nearest name, for options that there are not, for values that make no sense, and for
         what the run was not trained for.
         """
-        return self.open(request, n=n, progress=progress, **options).draw()
+        return self.open(request, n=arguments.whole(n, "n"), progress=progress, **options).draw()
 
     def trajectory(self, n: int, request: SampleRequest | None = None, **options: Any) -> Iterator[Samples]:
         """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step,
@@ -51,7 +52,7 @@ class Generator(Run):
 
         Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
         """
-        return (frame for _, frame in self.open(request, n=n, **options).decoded_states())
+        return (frame for _, frame in self.open(request, n=arguments.whole(n, "n"), **options).decoded_states())
 
     def decoded(self, x: Any) -> Samples:
         """States without noise in the data's own units, on the CPU."""

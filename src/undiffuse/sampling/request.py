@@ -161,8 +161,8 @@ class SampleRequest:
         for name, known in (("classifier_form", ("guess", "mean")), ("rank", ("consensus",))):
             if (word := getattr(self, name)) not in known:
                 raise unknown(name, str(word), known)
-        several = [self.control] if isinstance(self.control, str) or callable(self.control) else self.control
-        yield "control", tuple(several or ())
+        several: Any = self.control if isinstance(self.control, list | tuple) else [self.control]
+        yield "control", tuple(each for each in several if each is not None)
         yield "condition_words", tuple((name, word) for name, word in self.condition_words)
         if (count := whole(self.candidates, "candidates")) < 1:
             raise Refused(f"candidates is how many texts each one is chosen from, 1 or more, not {count}")
