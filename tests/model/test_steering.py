@@ -159,7 +159,7 @@ def test_words_of_a_command_line_are_read():
     assert asked == SampleRequest(guidance=4.0, interval=(0.2, float("inf")), rescale=0.5, threshold="static")
     assert read({"guidance": "text=4, style=1.5"}).guidance == {"text": 4.0, "style": 1.5}
     assert read({}) == SampleRequest()
-    for words, message in (
+    for typed, message in (
         ({"guidance": "much"}, "--guidance is a weight or one by each name, as 4 or text=4,style=1.5; not 'much'"),
         ({"guidance": "2,3"}, "not '2,3'"),
         ({"guidance": "text=4,3"}, "not 'text=4,3'"),
@@ -170,7 +170,7 @@ def test_words_of_a_command_line_are_read():
         ({"guidance": "nan"}, "not 'nan'"),
     ):
         with pytest.raises(Refused, match=message):
-            read(words)
+            read(typed)
 
 
 def test_vectors_are_standardised_by_the_training_data_and_constant_numbers_stay_finite():

@@ -17,7 +17,6 @@ from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.oracles import GaussianOracle, PartsOracle, TokenOracle
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.process import Process
 from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
@@ -29,9 +28,8 @@ from undiffuse.schedules import FlowSchedule
 
 FLOW = FlowSchedule()
 NOISES = (mask(4), uniform(2), (0.2, 0.3, 0.5))
-PARTS: dict[str, Process] = {NUMBERS: Gaussian(FLOW)} | {
-    category(i): Categorical(FLOW, n) for i, n in enumerate(NOISES)
-}
+PARTS: dict[str, Any] = {NUMBERS: Gaussian(FLOW)}
+PARTS |= {category(i): Categorical(FLOW, noise) for i, noise in enumerate(NOISES)}
 PROCESS, ROWS = Product(PARTS), Rows(2, 3)
 SHARES = ((0.5, 0.3, 0.2), (0.1, 0.9), (0.25, 0.25, 0.5))
 MEAN, VARIANCE = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])

@@ -37,11 +37,11 @@ BATCH = [
 ]
 
 TWO = """
-import os, sys, torch
+import os, sys, torch, torch._dynamo, torch.utils.tensorboard
 torch.set_num_threads(1)
 from tiny_run import TABLES
 from undiffuse.training.start import train
-other = os.fork()  # so that PyTorch is imported once
+other = os.fork()  # so that all this is imported once
 os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
 train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)
 torch.distributed.destroy_process_group()

@@ -31,7 +31,7 @@ class Classifier(Run):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "conditions"), False),
+        **dict.fromkeys(("process", "parameterization", "init", "conditions"), False),
     }
     predicts: ClassVar[str] = LABEL
     what: ClassVar[str] = "a classifier of noisy samples"

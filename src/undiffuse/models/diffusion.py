@@ -11,7 +11,7 @@ from torch import nn
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.words import needs
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Predictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
@@ -38,7 +38,7 @@ class Diffusion(Generator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "denoiser", "conditions", "sampler"), False),
+        **dict.fromkeys(("process", "parameterization", "init", "denoiser", "conditions", "sampler"), False),
     }
     what: ClassVar[str] = "a model of samples"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
@@ -70,7 +70,7 @@ class Diffusion(Generator):
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
-            _check_variance(about.facts["variance"])
+            _check_variance(module, about.facts["variance"])
         return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
 
     def attempt(self) -> None:
@@ -97,9 +97,12 @@ class Diffusion(Generator):
         return self.denoiser
 
 
-def _check_variance(said: Any) -> None:
+def _check_variance(denoiser: Denoiser, said: Any) -> None:
     """Raises Refused unless this is what `OptimalVariance` takes."""
     if not isinstance(said, dict):
-        raise Refused("its description lacks or spoils 'variance'")
-    fields = registry.check(OptimalVariance, said, owner="its variance")
-    OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
+        raise Refused("the run is broken: its description lacks or spoils 'variance'")
+    try:
+        fields = registry.check(OptimalVariance, said, owner="its variance")
+        OptimalVariance(**{"denoiser": denoiser, "times": (), "variances": (), **fields})
+    except Refused as error:
+        raise Refused(f"the run is broken: {error}") from None

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +28,7 @@ from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
-from undiffuse.recipes.settings import Condition, Train
+from undiffuse.recipes.settings import Condition, Init, Train
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -36,10 +37,20 @@ GIVEN = (  # what the data says; a network takes what it has a field for
 )
 
 
-def check(recipe: Recipe) -> Train:
+@dataclass(frozen=True)
+class Components:
+    """What a recipe's tables stand for without the data. kind: of the run; train: the settings of training."""
+
+    kind: type[Any]
+    train: Train
+    conditions: Mapping[str, Condition]
+    objective: Any
+
+
+def check(recipe: Recipe) -> Components:
     """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
 
-    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, for wrong
+    Raises Refused, naming the field, for unknown components and fields, for wrong
     types and values, and for parameterizations that are undefined at the schedule's noisy end.
     """
     settings = training(recipe)
@@ -49,13 +60,16 @@ def check(recipe: Recipe) -> Train:
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
     registry.build("data", recipe["data"])
-    registry.build("codecs", recipe["codec"])
+    registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
     _known("network", recipe["network"])
     refuse_deaf(recipe, told)
     _check_predicts(recipe)
-    _check_embedding(recipe)
+    trains = objective(recipe)
+    _check_embedding(recipe, trains)
+    if recipe["init"]:
+        recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, told)
-    return settings
+    return Components(kind_of(recipe), settings, told, trains)
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -88,10 +102,10 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
         ) from None
 
 
-def _check_embedding(recipe: Recipe) -> None:
+def _check_embedding(recipe: Recipe, trains: Any) -> None:
     """Raises Refused unless embeddings, and the objective that trains them, come together."""
     embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
-    if getattr(objective(recipe), "embeds", False) != bool(embedding):
+    if getattr(trains, "embeds", False) != bool(embedding):
         raise Refused(
             f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
             if embedding
@@ -135,7 +149,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
 
 def objective(recipe: Recipe) -> Any:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return registry.build("objectives", recipe["objective"])
+    return registry.build("objectives", recipe["objective"], runs=recipe.uses.of("objective"))
 
 
 def predictor(

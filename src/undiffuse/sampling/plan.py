@@ -36,7 +36,7 @@ def recipe_defaults(recipe: Recipe) -> SampleRequest:
         raise Refused(f"sampler: {error}") from None
     return replace(
         made,
-        sampler=registry.build("samplers", table) if table else None,
+        sampler=registry.build("samplers", table, runs=recipe.uses.of("sampler")) if table else None,
         grid=None if made.grid is None else resolved_grid(made.grid),
     )
 
