@@ -150,7 +150,7 @@ def test_models_without_embeddings_refuse_control_clamp_and_choice(tmp_path: Pat
         model.sample(1, control="length:3")
     with pytest.raises(Refused, match="needs a model of embeddings, as text-diffusion-lm trains"):
         model.sample(1, threshold="nearest")
-    with pytest.raises(Refused, match="candidates = 3 are of texts, .*, and this run makes none"):
+    with pytest.raises(Refused, match=r"candidates = 3 are of texts, .*, and this run makes none"):
         model.sample(1, candidates=3)
 
 

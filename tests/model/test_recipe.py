@@ -152,7 +152,8 @@ def test_settings_are_toml_else_text_and_a_new_name_clears_its_table():
         ["objective.times.mean=-2"]
     )
     assert inner["objective"]["times"] == {"name": "log_normal", "mean": -2}
-    assert build.objective(inner).times.mean == -2.0
+    objective: Any = build.objective(inner)
+    assert objective.times.mean == -2.0
 
 
 def test_the_first_difference_is_named():

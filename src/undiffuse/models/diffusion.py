@@ -57,6 +57,10 @@ class Diffusion(Generator):
         check_recipe(recipe)
 
     @classmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        return classes, conditions
+
+    @classmethod
     def build(
         cls,
         recipe: Recipe,

@@ -22,7 +22,8 @@ from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
-from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.core.objective import Objective
+from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
@@ -59,10 +60,10 @@ def check(recipe: Recipe) -> Components:
     dynamics = process(recipe)
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
-    registry.build("data", recipe["data"])
-    registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
+    recipe.component("data")
+    recipe.component("codec")
     _known("network", recipe["network"])
-    refuse_deaf(recipe, told)
+    refuse_deaf(recipe, kind_of(recipe).network_takes(0, told)[1])
     _check_predicts(recipe)
     trains = objective(recipe)
     _check_embedding(recipe, trains)
@@ -79,8 +80,8 @@ def kind_of(recipe: Recipe) -> Any:
 
 def _check_predicts(recipe: Recipe) -> None:
     """Raises Refused where network or objective are for another kind of run."""
-    wanted = kind_of(recipe).predicts
-    for table in ("network", "objective"):
+    kind = kind_of(recipe)
+    for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
         name = str(recipe[table].get("name"))
         if (found := predicts(KIND[table], name)) != wanted:
             able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
@@ -91,7 +92,7 @@ def _check_predicts(recipe: Recipe) -> None:
 
 
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:
-    parameterization = registry.build("parameterizations", recipe["parameterization"])
+    parameterization = recipe.component("parameterization")
     try:
         parameterization.coefficients(*dynamics.schedule.at(1.0, torch.empty(0, dtype=torch.float64)))
     except Refused as error:
@@ -102,10 +103,10 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
         ) from None
 
 
-def _check_embedding(recipe: Recipe, trains: Any) -> None:
+def _check_embedding(recipe: Recipe, trains: Objective) -> None:
     """Raises Refused unless embeddings, and the objective that trains them, come together."""
     embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
-    if getattr(trains, "embeds", False) != bool(embedding):
+    if trains.embeds != bool(embedding):
         raise Refused(
             f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
             if embedding
@@ -124,7 +125,7 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "schedule", "network", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    clock = registry.build("schedules", recipe["schedule"])  # which may find a field from the others
+    clock = recipe.component("schedule")  # which may find a field from the others
     found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
     tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
     tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
@@ -142,14 +143,12 @@ def training(recipe: Recipe) -> Train:
 
 def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     """The [process] table (Gaussian if there is none) on the recipe's schedule; codec: knows the data's vocabulary."""
-    return process_tables.process(
-        recipe["process"], registry.build("schedules", recipe["schedule"]), codec, recipe.arrays
-    )
+    return process_tables.process(recipe["process"], recipe.component("schedule"), codec, recipe.arrays)
 
 
-def objective(recipe: Recipe) -> Any:
+def objective(recipe: Recipe) -> Objective:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return registry.build("objectives", recipe["objective"], runs=recipe.uses.of("objective"))
+    return recipe.component("objective")
 
 
 def predictor(
@@ -178,28 +177,31 @@ def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
         rows = Rows(codec.numbers, len(codec.vocabularies))
         heads: dict[str, Head] = {category(i): TokenHead("plug_in", size) for i, size in enumerate(codec.vocabularies)}
         if rows.numbers:
-            heads[NUMBERS] = registry.build("parameterizations", recipe["parameterization"])
+            heads[NUMBERS] = recipe.component("parameterization")
         return PartsHead(heads, rows)
     if not recipe["parameterization"]:
         return TokenHead(settings.output, symbols or None)
-    parameterization = registry.build("parameterizations", recipe["parameterization"])
+    parameterization = recipe.component("parameterization")
     if settings.embedding:
         return EmbeddingHead(parameterization, dynamics.schedule, symbols, settings.embedding)
     return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
 
 
-def classifier(
+def reading(
     recipe: Recipe,
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> NoisyClassifier:
-    """The network with its first weights as what tells the classes of noisy samples; as `predictor` for the rest."""
+) -> tuple[nn.Module, Any, Parameterization]:
+    """The network with its first weights, process and parameterization of what reads items and guesses no data.
+
+    Arguments and errors: as of `predictor`.
+    """
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    return NoisyClassifier(network, dynamics, registry.build("parameterizations", recipe["parameterization"]))
+    return network, dynamics, recipe.component("parameterization")
 
 
 def blueprint(
