@@ -88,11 +88,7 @@ def check_recipe(recipe: Recipe) -> None:
     own = recipe_defaults(recipe)
     if own.sampler is not None:
         families.check(own.sampler, build.process(recipe))
-    refuse_unfit(
-        own,
-        registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec")),
-        bool(denoiser_settings(recipe).embedding),
-    )
+    refuse_unfit(own, recipe.component("codec"), bool(denoiser_settings(recipe).embedding))
 
 
 def refuse_unfit(request: SampleRequest, codec: Codec, embedded: bool = False) -> None:
