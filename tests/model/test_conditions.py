@@ -1,4 +1,4 @@
-"""Conditions of runs: declared in a recipe, dropped at rates of their own, asked for by name."""
+"""Runs that are told something: declared in a recipe, hidden by rates of their own, asked for by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.request import SampleRequest, draw
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.training.batches import Batches
 
 COUNT = 40
@@ -156,7 +156,7 @@ def test_what_makes_no_sense_is_refused_by_name(model: Diffusion, asked: dict[st
         model.sample(2, **asked)
 
 
-def test_each_condition_is_dropped_at_its_own_rate_and_by_chances_of_its_own():
+def test_each_condition_is_hidden_at_its_own_rate_and_by_chances_of_its_own():
     x = np.zeros((50, 2), np.float32)
     told = {"one": np.zeros((50, 1), np.float32), "other": np.zeros((50, 1), np.float32), "never": np.zeros(50)}
     made = Batches.of(x, told, Identity(), 4000, 0, drop={"one": 0.1, "other": 0.5, "never": 0.0})
@@ -264,14 +264,14 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Diffusion, 
     with pytest.raises(Refused, match="cannot read the condition 'map'; write name=value"):
         pairs(["map"])
     with pytest.raises(Refused, match="'label' is given twice"):
-        draw(model, 2, SampleRequest(label="1", conditions=[("label", "0")]))
+        model.open(SampleRequest(condition_words=[("label", "1"), ("label", "0")]))
 
 
-def test_samples_may_have_the_conditions_of_the_data_in_turn(model: Diffusion):
+def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
     data = {"text": arrays()["captions"][:2], "vector": arrays()["styles"][:2], "map": arrays()["maps"][:2, None]}
     given = examples(model.conditions, {**data, "label": np.zeros(2)}, 3)
     assert given["text"].tolist() == ["a cat", "zwölf", "a cat"]
-    drawn = draw(model, 3, SampleRequest(label=1, given=given)).x
+    drawn = model.sample(3, label=1, **given).numpy()
     alone = model.sample(1, indices=[2], label=1, **{name: values[0] for name, values in data.items()}).numpy()
     assert np.abs(drawn[2:].astype(int) - alone).max() <= 1
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
-from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import is_there, located
@@ -22,7 +21,7 @@ def of_recipe(recipe: Recipe) -> Dataset:
     """
     recipe = located(recipe)
     try:
-        loaded = registry.build("data", recipe["data"]).load()
+        loaded = recipe.component("data").load()
     except Refused as error:
         if recipe.home is None or is_there(str(recipe["data"].get("path", recipe.home))):
             raise

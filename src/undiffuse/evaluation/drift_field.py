@@ -11,13 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from undiffuse.conditions.given import requested
-from undiffuse.conditions.label import LABEL
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.pictures import extent_of, field_strip
+from undiffuse.sampling.classifier_guidance import LABEL
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.plan import Plan
-from undiffuse.sampling.request import Drawn
+from undiffuse.sampling.samples import Samples
 
 FILE = "process.png"
 SHARES, ARROWS = (1.0, 0.5, 0.2, 0.08, 0.03, 0.0), 15  # of noise at the moments shown, and arrows a side
@@ -46,31 +45,31 @@ class DriftField:
 def way(
     model: Generator,
     x: np.ndarray,
-    path: Drawn,
-    chosen: Plan,
+    path: Samples,
+    times: Tensor,
     seed: int = 0,
-    conditions: Mapping[str, Any] = MappingProxyType({}),
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> DriftField | None:
     """What happens to data x (n, 2) and to the samples of a path; None for data that are no points in the plane.
 
     drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP; at t = 0 that of the last step. Of the
-    `conditions` of items it is given those that the model cannot do without: the first class, and the first item's own.
+    conditions it is given those that the model cannot do without: the first class, and the first item's own of `told`.
     """
-    if not path.are_points or x.shape[1] != 2:
+    if not path.are_points or x.shape[1] != 2 or path.frames is None:
         return None
     process: Any = model.denoiser.process
-    which = _moments(process.schedule, chosen.times)
+    which = _moments(process.schedule, times)
     data = model.codec.encode(x).to(model.device)
-    moved = [process.shown(process.marginal(data, t).sample(Random(seed)), t) for t in chosen.times[which]]
+    moved = [process.shown(process.marginal(data, t).sample(Random(seed)), t) for t in times[which]]
     forward = torch.stack(moved).cpu().numpy()
     low, high = extent_of(forward[0], forward[-1])
     side = torch.linspace(low, high, ARROWS + 2, dtype=torch.float32)[1:-1]
     places = torch.cartesian_prod(side, side).to(model.device)
-    cond = _needed(model, conditions, len(places))
-    drift = [_drift(model, places, float(t), cond) for t in chosen.times[which].clamp(min=float(chosen.times[-2]))]
+    cond = _needed(model, told, len(places))
+    drift = [_drift(model, places, float(t), cond) for t in times[which].clamp(min=float(times[-2]))]
     reverse = np.stack([model.codec.encode(path.frames[i]).numpy() for i in which])
     where = places.cpu().numpy()[None].repeat(len(which), 0)
-    return DriftField(chosen.times[which].tolist(), forward, reverse, where, np.stack(drift))
+    return DriftField(times[which].tolist(), forward, reverse, where, np.stack(drift))
 
 
 def _moments(schedule: Schedule, times: Tensor) -> list[int]:
@@ -83,10 +82,10 @@ def _moments(schedule: Schedule, times: Tensor) -> list[int]:
     return sorted({0, *near, len(times) - 1})
 
 
-def _needed(model: Generator, conditions: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+def _needed(model: Generator, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
-    some = {name: model.classes[0] if name == LABEL else conditions[name][0] for name in needed}
+    some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
     return requested(model.conditions, n, some, model.device) if needed else {}
 
 
@@ -95,6 +94,6 @@ def _drift(model: Generator, places: Tensor, t: float, cond: Mapping[str, Tensor
     process: Any = model.denoiser.process
     one = torch.ones(1, 1, dtype=places.dtype, device=places.device)
     x_t, s = places / process.shown(one, t), max(0.0, t - STEP)
-    given: dict[str, Any] = dict(cond)
-    back = process.bridge(x_t, model.denoiser(x_t, t, **given).mean_only(), s, t).mean
+    told: dict[str, Any] = dict(cond)
+    back = process.bridge(x_t, model.denoiser(x_t, t, **told).mean_only(), s, t).mean
     return (process.shown(back, s) - places).float().cpu().numpy()

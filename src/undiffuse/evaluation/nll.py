@@ -10,7 +10,6 @@ from torch import Tensor
 
 from undiffuse import likelihood
 from undiffuse.conditions.given import requested
-from undiffuse.conditions.label import LABEL
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
@@ -19,11 +18,12 @@ from undiffuse.data.derived_conditions import derived
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
+from undiffuse.progress import Advance
+from undiffuse.sampling.classifier_guidance import LABEL
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
-from undiffuse.sampling.request import Advance
 
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
 USUAL, FEWEST = 20, 10
@@ -31,7 +31,7 @@ MOST = 512  # items at once
 ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
 TOKENS, ROWS = 2**16, 1000  # and of tables with categories so many rows
 
-Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is called with (done, total)
+Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is conditions (done, total)
 
 
 def score(
@@ -136,11 +136,15 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 def _condition(
     model: Generator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
-    """The conditions of each item, as the denoiser takes them, and their names."""
+    """What the denoiser is conditions about each item, and in words."""
     if given is True and not model.conditions:
         raise Refused("the run was trained without conditions: there is nothing to be given")
     if isinstance(given, bool):
-        names = [name for name, c in model.conditions.items() if name in data.conditions or c.derivation(name)]
+        names = [
+            name
+            for name, condition in model.conditions.items()
+            if name in data.conditions or condition.derivation(name)
+        ]
         names = [name for name in names if given and name not in conditions]
         if given and not names:
             raise Refused(f"{data.name} has none of the run's conditions: {', '.join(model.conditions)}")
