@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import undiffuse
+from undiffuse.core.objective import Batch
 from undiffuse.core.process.categorical import mask
 from undiffuse.networks.transformer import Transformer
 from undiffuse.objectives import Denoising
@@ -112,7 +113,7 @@ def training(pairs: int, vocabulary: int = 4096, length: int = 128, batch: int =
 
     found: list[float] = []
     for i in range(pairs + 1):
-        own = step(lambda i=i: objective(denoiser, x, undiffuse.Random(i), {}).mean())
+        own = step(lambda i=i: objective.loss(denoiser, Batch(x), undiffuse.Random(i)).mean())
         found.append(own / step(bare))
     return statistics.median(found[1:])
 

@@ -14,10 +14,10 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle, PartsOracle, TokenOracle
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.process import Process
 from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
@@ -29,9 +29,8 @@ from undiffuse.schedules import FlowSchedule
 
 FLOW = FlowSchedule()
 NOISES = (mask(4), uniform(2), (0.2, 0.3, 0.5))
-PARTS: dict[str, Process] = {NUMBERS: Gaussian(FLOW)} | {
-    category(i): Categorical(FLOW, n) for i, n in enumerate(NOISES)
-}
+PARTS: dict[str, Any] = {NUMBERS: Gaussian(FLOW)}
+PARTS |= {category(i): Categorical(FLOW, noise) for i, noise in enumerate(NOISES)}
 PROCESS, ROWS = Product(PARTS), Rows(2, 3)
 SHARES = ((0.5, 0.3, 0.2), (0.1, 0.9), (0.25, 0.25, 0.5))
 MEAN, VARIANCE = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 2.0])
@@ -60,11 +59,11 @@ def test_the_loss_is_the_numbers_loss_and_the_mean_of_the_categories_bounds():
     rates = [rate(PARTS[n], X_0[n], x_t[n], oracles()[n](x_t[n], t), t) for n in names]
     wanted = numbers + 2 * torch.stack(rates).mean(0)
     torch.testing.assert_close(
-        ColumnsObjective(balance=2.0).at(t, denoiser, X_0, random, {}), wanted, rtol=1e-12, atol=1e-12
+        ColumnsObjective(balance=2.0).at(t, denoiser, Batch(X_0), random), wanted, rtol=1e-12, atol=1e-12
     )
     plain = [-oracles()[n](x_t[n], t).log_prob(X_0[n]) for n in names]
     wanted = numbers + torch.stack(plain).mean(0)
-    found = ColumnsObjective(categories="cross_entropy").at(t, denoiser, X_0, random, {})
+    found = ColumnsObjective(categories="cross_entropy").at(t, denoiser, Batch(X_0), random)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -206,7 +205,7 @@ def test_what_makes_no_sense_is_refused():
     ):
         sample(PartsOracle(PROCESS, oracles()), ROWS.shapes(4), sampler=Heun(), steps=2)
     with pytest.raises(Refused, match="objective 'columns' is for rows of numbers and categories: take 'denoising'"):
-        ColumnsObjective()(GaussianOracle(Gaussian(FLOW)), ROW, Random(0), {})
+        ColumnsObjective().loss(GaussianOracle(Gaussian(FLOW)), Batch(ROW), Random(0))
     with pytest.raises(Refused, match=r"balance of 0 or more .* not -1 and 'bound'"):
         ColumnsObjective(balance=-1)
     with pytest.raises(Refused, match=r"width, depth and embedding of at least 1, waves of 0 or more .* and 1 for 2"):

@@ -153,9 +153,9 @@ def test_what_rows_cannot_do_is_refused():
     network = Predictor(Constant(), PROCESS, heads)
     assert torch.isfinite(elbo(network, X, subset=3).nats).all()
     with pytest.raises(Refused, match=r"rows with categories have the bound, likelihood\.elbo"):
-        ode(network, X)
+        ode(network, X)  # type: ignore[arg-type]
     with pytest.raises(Refused, match="the bound of rows is that of steps: take elbo"):
-        continuous(network, X)
+        continuous(network, X)  # type: ignore[arg-type]
     with pytest.raises(Refused, match="the data of a product are a dictionary of its parts: numbers, category 0, cat"):
         elbo(network, X[NUMBERS])
     with pytest.raises(Refused, match=r"several parts together need a denoiser of a Product; .* is of values"):

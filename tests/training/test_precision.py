@@ -15,6 +15,7 @@ from torch import nn
 
 import undiffuse
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.networks import precision
 from undiffuse.training import checkpoint
 from undiffuse.training import precision as chosen
@@ -93,17 +94,20 @@ class Layers(nn.Module):
 class Items:
     """Data of noise."""
 
-    def at(self, step: int, rows: slice) -> tuple[torch.Tensor, dict[str, Any]]:
-        return torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)), {}
+    def at(self, step: int, rows: slice) -> Batch:
+        return Batch(torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)))
+
+
+class Ones(Objective):
+    """Everything is to be 1."""
+
+    def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> torch.Tensor:
+        return (model(batch.x).float() - 1).square().mean((1, 2))
 
 
 def choose(name: str, module: nn.Module) -> tuple[torch.dtype, str]:
     items: Any = Items()
-
-    def loss(network: Any, x_0: torch.Tensor, random: Any, cond: Any) -> torch.Tensor:
-        return (network(x_0).float() - 1).square().mean((1, 2))
-
-    return chosen.choose(name, Accelerator(cpu=True), module, loss, items)
+    return chosen.choose(name, Accelerator(cpu=True), module, Ones(), items)
 
 
 @pytest.mark.usefixtures("quick")

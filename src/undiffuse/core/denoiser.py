@@ -1,5 +1,6 @@
 """What guesses the data behind a noisy batch: the interface, and what holds a trained network."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core import registry
-from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution, unpadded
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
 from undiffuse.core.heads.head import Head
@@ -71,7 +72,10 @@ class Predictor(nn.Module, Denoiser):
     parameterization ("noise", "data", "velocity", "score", "flow", "edm", "consistency"), for tokens that of an output
     ("probabilities", "subs", "plug_in", "logistic", "ratios"). For a `Product` it is a dictionary with a head for each
     part; the network takes a dictionary of the parts' x then, and returns one.
-    Raises Refused for a head of another family than the process's, and where either refuses the other.
+    mask: of a call, booleans that say which elements of items of different sizes are data, see `Masked`; the network is
+    shown 0 in place of padding and gets the mask as a keyword. What the guess says of padding means nothing.
+    Raises Refused for a head of another family than the process's, where either refuses the other, and for a mask that
+    the network has no keyword for.
     """
 
     def __init__(self, network: nn.Module, process: Process, head: Head | str | Mapping[str, Head | str]) -> None:
@@ -80,7 +84,10 @@ class Predictor(nn.Module, Denoiser):
         self.network = network
         self.process = process
 
-    def forward(self, x_t: Any, t: Tensor | float, **cond: Any) -> Any:
+    def forward(self, x_t: Any, t: Tensor | float, *, mask: Any = None, **cond: Any) -> Any:
+        if mask is not None:
+            _check_mask(self.network)
+            x_t, cond = unpadded(x_t, mask), {**cond, "mask": mask}
         shown, c_time, belief = self.head.open(self.process, x_t, as_time(t))
         dtype = next((p.dtype for p in self.network.parameters()), None)
         return belief(self.network(_cast(shown, dtype), c_time, **cond))
@@ -149,6 +156,14 @@ NAMED: dict[str, Callable[[str], Head]] = {
     "values": lambda name: registry.get("parameterizations", name)(),
     "tokens": TokenHead,
 }
+
+
+def _check_mask(network: nn.Module) -> None:
+    if "mask" not in inspect.signature(network.forward).parameters:
+        raise Refused(
+            f"items of different sizes need a network that leaves padding out, with a keyword `mask`, as transformer "
+            f"and sequence_transformer are; {type(network).__name__} is none"
+        )
 
 
 def _cast(x: Any, dtype: torch.dtype | None) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from undiffuse.core import arguments, families, registry
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.distribution import unpadded
 from undiffuse.core.errors import Refused
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
@@ -59,6 +60,7 @@ def sample(
     from the prior. indices: (batch,) which samples these are; sample i depends on (seed, i) only.
     Raises Refused for a shape with a negative number, for a grid that does not fall, for steps that contradict it, and
     for a seed or indices that are no integers from 0 on.
+    cond: conditions, and `mask` for items of different sizes: padding is 0 in what is returned, see `Predictor`.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
     chosen: Sampler = sampler or registry.get("samplers", denoiser.process.default_sampler)()
@@ -72,7 +74,8 @@ def sample(
     if start is None:
         _refuse_negative(shape)
         start = to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
-    return deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
+    x = deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
+    return x if cond.get("mask") is None else unpadded(x, cond["mask"])
 
 
 def _checked(times: Any) -> Tensor:

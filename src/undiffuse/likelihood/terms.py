@@ -15,6 +15,7 @@ from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.named_parts import each
 from undiffuse.core.process.process import Process
+from undiffuse.core.process.product import apart
 from undiffuse.core.reverse import BOUND, Variance, rebuilt, reverse
 from undiffuse.likelihood.question import checked
 
@@ -29,13 +30,6 @@ def data(denoiser: Denoiser, x_0: Any, decoder: Decoder | Bins | None) -> Any:
     if denoiser.process.family == "tokens":
         raise Refused("tokens have an exact bound: a decoder is for values")
     return each(lambda part: decoder.check(part) if part.is_floating_point() else part, x_0)
-
-
-def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
-    """The parts of a `Product`, each with its own of the given batches and beliefs; else all as it is."""
-    if process.family != "mixed":
-        return [(process, *given)]
-    return [(part, *(some[name] for some in given)) for name, part in process.parts.items()]
 
 
 def prior(process: Process, x: Any, t: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.words import needs
-from undiffuse.core import arguments, devices, registry
+from undiffuse.core import arguments, devices, families, registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
@@ -23,6 +23,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.recipes import build
+from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
@@ -33,10 +34,10 @@ from undiffuse.sampling.conditions import captions, requested
 from undiffuse.sampling.controls import WEIGHT, Control, controlled
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide
-from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, shown
+from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, sampling, shown
 from undiffuse.sampling.run import EvaluationRequest, Run
 from undiffuse.sampling.samples import Samples
-from undiffuse.sampling.steering import Steering
+from undiffuse.sampling.steering import Steering, refuse_unfit
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,7 +62,15 @@ class Diffusion(Generator):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
-        build.check_sampling(recipe)
+        drawing = sampling(recipe)
+        if drawing.sampler is not None:
+            families.check(drawing.sampler, build.process(recipe))
+        codec = registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
+        refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
+
+    @classmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        return classes, conditions
 
     @classmethod
     def build(

@@ -1,6 +1,5 @@
 """Columns: the loss of numbers and the loss of categories, each weighted as it should be, added up."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import rate
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising, Weighting
@@ -41,14 +40,14 @@ class ColumnsObjective(Timed):
                 f"{self.balance:g} and {self.categories!r}"
             )
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
+        process = model.process
         if process.family != "mixed":
             raise Refused("objective 'columns' is for rows of numbers and categories: take 'denoising'")
-        true = denoiser.state_of(x_0)
+        true = model.state_of(batch.x)
         x_t = process.marginal(true, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
+        guess = model(x_t, t, **batch.cond)
         share = self.balance / max(1, sum(part.family == "tokens" for part in process.parts.values()))
         numbers = Denoising(self.weighting)
         dtype = next((x.dtype for x in true.values() if x.is_floating_point()), torch.float32)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
-from undiffuse.core import families, registry
+from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.embeddings import EmbeddingHead
@@ -22,15 +22,14 @@ from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
-from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.core.objective import Objective
+from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Condition, Init, Train
-from undiffuse.sampling.plan import sampling
-from undiffuse.sampling.steering import refuse_unfit
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -64,7 +63,7 @@ def check(recipe: Recipe) -> Components:
     registry.build("data", recipe["data"])
     registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
     _known("network", recipe["network"])
-    refuse_deaf(recipe, told)
+    refuse_deaf(recipe, kind_of(recipe).network_takes(0, told)[1])
     _check_predicts(recipe)
     trains = objective(recipe)
     _check_embedding(recipe, trains)
@@ -79,19 +78,10 @@ def kind_of(recipe: Recipe) -> Any:
     return registry.get("models", recipe.kind)
 
 
-def check_sampling(recipe: Recipe) -> None:
-    """Raises Refused for a [sampler] table that is not for what the recipe trains."""
-    drawing = sampling(recipe)
-    if drawing.sampler is not None:
-        families.check(drawing.sampler, process(recipe))
-    codec = registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
-    refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
-
-
 def _check_predicts(recipe: Recipe) -> None:
     """Raises Refused where network or objective are for another kind of run."""
-    wanted = kind_of(recipe).predicts
-    for table in ("network", "objective"):
+    kind = kind_of(recipe)
+    for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
         name = str(recipe[table].get("name"))
         if (found := predicts(KIND[table], name)) != wanted:
             able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
@@ -113,10 +103,10 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
         ) from None
 
 
-def _check_embedding(recipe: Recipe, trains: Any) -> None:
+def _check_embedding(recipe: Recipe, trains: Objective) -> None:
     """Raises Refused unless embeddings, and the objective that trains them, come together."""
     embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
-    if getattr(trains, "embeds", False) != bool(embedding):
+    if trains.embeds != bool(embedding):
         raise Refused(
             f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
             if embedding
@@ -158,7 +148,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     )
 
 
-def objective(recipe: Recipe) -> Any:
+def objective(recipe: Recipe) -> Objective:
     """The [objective] table; a field that is a component itself is a name or a table."""
     return registry.build("objectives", recipe["objective"], runs=recipe.uses.of("objective"))
 
@@ -199,18 +189,21 @@ def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
     return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
 
 
-def classifier(
+def reading(
     recipe: Recipe,
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> NoisyClassifier:
-    """The network with its first weights as what tells the classes of noisy samples; as `predictor` for the rest."""
+) -> tuple[nn.Module, Any, Parameterization]:
+    """The network with its first weights, process and parameterization of what reads items and guesses no data.
+
+    Arguments and errors: as of `predictor`.
+    """
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    return NoisyClassifier(network, dynamics, registry.build("parameterizations", recipe["parameterization"]))
+    return network, dynamics, registry.build("parameterizations", recipe["parameterization"])
 
 
 def blueprint(

@@ -74,13 +74,14 @@ class Evaluated(ABC):
 class Run(Described, ABC):
     """Something trained with all that says what it is.
 
-    tables: the tables that a recipe of this kind may have; true: needs. predicts: what its network and its objective
-    are for. what: the kind in words. use: what a person does next with the run in the folder {run}. draws: whether it
-    is a `Generator`. guides: whether its module is log p(label given x_t), as `NoisyClassifier`.
-    rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
+    tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
+    its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
+    {run}. draws: whether it is a `Generator`. guides: whether its module is log p(label given x_t), as
+    `NoisyClassifier`. rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
+    reads: ClassVar[str] = "data"
     predicts: ClassVar[str] = "data"
     what: ClassVar[str]
     use: ClassVar[str]
@@ -93,6 +94,11 @@ class Run(Described, ABC):
     @abstractmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
         """Raises Refused, naming the field, for what this kind cannot have; needs no data."""
+
+    @classmethod
+    @abstractmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        """How many classes, and which conditions, the network of a run with these is built for."""
 
     @classmethod
     @abstractmethod

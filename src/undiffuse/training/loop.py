@@ -14,6 +14,7 @@ from filelock import BaseFileLock
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Objective
 from undiffuse.core.plugins import command
 from undiffuse.networks.precision import named
 from undiffuse.progress import LOGGER
@@ -53,7 +54,7 @@ class Training(Generic[M]):
     def __init__(
         self,
         module: nn.Module,
-        objective: Callable[..., Tensor],
+        objective: Objective,
         data: Batches,
         settings: Train,
         result: Callable[[nn.Module, int], M],

@@ -16,6 +16,7 @@ from undiffuse.conditions import declared
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
@@ -87,14 +88,14 @@ def train(
         flip=settings.flip,
         images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
     )
-    x_0, cond = batches.at(0, slice(2))
-    shape = tuple(x_0.shape[1:])
+    batch = batches.at(0, slice(2))
+    shape = tuple(batch.x.shape[1:])
     classes = learned.classes if "label" in conditions else ()
     if resume:
         refuse_classes(folder, classes)
-    module = _module(built, chosen, shape, classes, codec, conditions, x_0, cond)
+    module = _module(built, chosen, shape, classes, codec, conditions, batch)
     if kind.draws:
-        _warn_left(module, x_0[:1])
+        _warn_left(module, batch.x[:1])
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -214,8 +215,7 @@ def _module(
     classes: tuple[str, ...],
     codec: Codec,
     conditions: Mapping[str, Condition],
-    x_0: Tensor,
-    cond: Mapping[str, Any],
+    batch: Batch,
 ) -> Any:
     """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
@@ -225,9 +225,9 @@ def _module(
             _initialise(module, recipe, shape, classes, codec, conditions)
         try:
             with torch.no_grad():
-                built.objective(module, x_0, Random(built.train.seed), cond)
+                built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
-            if not x_0.is_floating_point() and "floating point" in str(error):
+            if not batch.x.is_floating_point() and "floating point" in str(error):
                 name = recipe["objective"]["name"]
                 raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
             raise Refused(
@@ -248,7 +248,9 @@ def _initialise(
     """Take over the weights of the run that the recipe starts from."""
     path = recipe["init"]["run"]
     base: Run = recipe.uses.run("init.run", path)
-    few, more = (build.blueprint(recipe, shape, len(classes) + i, codec, told=conditions) for i in range(2))
+    takes: Any = build.kind_of(recipe).network_takes
+    counts = [takes(len(classes) + i, conditions) for i in range(2)]
+    few, more = (build.blueprint(recipe, shape, count, codec, told=told) for count, told in counts)
     by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
     weights, known = base.module.state_dict(), base.classes if "label" in base.conditions else ()
     take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)

@@ -29,6 +29,11 @@ class Product(Process):
             raise Refused("a product needs at least one named part")
 
     @property
+    def keeps(self) -> bool:  # type: ignore[override]
+        """Whether all parts have a `keep`."""
+        return all(part.keeps for part in self.parts.values())
+
+    @property
     def schedule(self) -> Schedule:  # type: ignore[override]
         return next(iter(self.parts.values())).schedule
 
@@ -56,3 +61,10 @@ class Product(Process):
     def keep(self, s: Tensor | float, t: Tensor | float, like: Mapping[str, Any], eta: float = 0.0) -> Any:
         """Each part's keep, in a dictionary."""
         return {name: part.keep(s, t, like[name], eta) for name, part in self.parts.items()}
+
+
+def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
+    """The parts of a `Product`, each with its own of the given batches and beliefs; else all as it is."""
+    if process.family != "mixed":
+        return [(process, *given)]
+    return [(part, *(some[name] for some in given)) for name, part in process.parts.items()]
