@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tiny_run as tiny
 import torch
 
 import undiffuse
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training.initial_weights import take_over
@@ -118,3 +120,18 @@ def test_show_draws_the_tree(base: Path, tmp_path: Path, capsys: pytest.CaptureF
     said = " ".join(capsys.readouterr().out.split())
     assert "├── sampler.other, inside: Diffusion of digits" in said
     assert "└── init.run, for training only:" in said
+
+
+def test_what_a_recipe_names_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    built: Counter[str] = Counter()
+    build = registry.build
+
+    def counted(kind: str, table: Any, **given: Any) -> Any:
+        built[kind] += 1
+        return build(kind, table, **given)
+
+    monkeypatch.setattr(registry, "build", counted)
+    undiffuse.train(TABLES, out=tmp_path / "run")
+    twice = {"codecs": 2, "networks": 2}  # before the data are read and fitted to them; without memory, and with
+    assert built == dict.fromkeys(built, 1) | twice
+    assert {"data", "schedules", "parameterizations", "objectives", "samplers"} <= built.keys()

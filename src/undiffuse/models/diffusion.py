@@ -65,7 +65,7 @@ class Diffusion(Generator):
         drawing = sampling(recipe)
         if drawing.sampler is not None:
             families.check(drawing.sampler, build.process(recipe))
-        codec = registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
+        codec = recipe.component("codec")
         refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
 
     @classmethod

@@ -69,6 +69,7 @@ class Recipe:
     arrays: Mapping[str, Any] = default(default_factory=dict, compare=False, repr=False)
     uses: Uses = default(default_factory=Uses, compare=False, repr=False)
     home: Path | None = default(default=None, compare=False, repr=False)
+    _built: dict[str, Any] = default(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def find(cls, which: "str | Path | Mapping[str, Any] | Recipe") -> "Recipe":
@@ -131,6 +132,12 @@ class Recipe:
 
     def __getitem__(self, table: str) -> dict[str, Any]:
         return dict(self.tables.get(table, {}))
+
+    def component(self, table: str) -> Any:
+        """The component that a table stands for, built once; raises Refused, naming the field, where it is none."""
+        if table not in self._built:
+            self._built[table] = registry.build(KIND[table], self[table], runs=self.uses.of(table))
+        return self._built[table]
 
     def override(self, settings: Sequence[str]) -> "Recipe":
         """The recipe with fields replaced: `train.steps=2000`, `objective.times.mean=-1`, `data.name=folder`.
