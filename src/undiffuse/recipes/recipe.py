@@ -145,12 +145,12 @@ class Recipe:
         A value is read as TOML, else as text. Another `name` drops the fields of the component that was there before.
         Raises Refused for a setting without `=` or a table, and for an unknown table.
         """
-        pairs = [_setting(text) for text in settings]
+        pairs = [setting(text) for text in settings]
         tables = {"kind": self.kind, **_plain(self.tables)}
         for path, value in sorted(pairs, key=lambda pair: pair[0][-1] != "name"):  # names first: they clear their table
             if path[0] not in TABLES and path[0] not in tables:
                 raise unknown("a recipe", path[0], TABLES)
-            _put(tables, path, value)
+            put(tables, path, value)
         made = Recipe.of(self.name, {"about": self.about, **tables})
         return replace(made, arrays=self.arrays, uses=self.uses, home=self.home)
 
@@ -198,7 +198,7 @@ def _toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _setting(text: str) -> tuple[list[str], Any]:
+def setting(text: str) -> tuple[list[str], Any]:
     """`table.field=value` as (["table", "field"], value)."""
     left, equals, right = text.partition("=")
     path = [part.strip() for part in left.split(".")]
@@ -210,7 +210,7 @@ def _setting(text: str) -> tuple[list[str], Any]:
         return path, right.strip()
 
 
-def _put(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Set one field, in place; a component given by its bare name becomes a table, and a new name empties its table."""
     inner = tables
     for key in path[:-1]:
