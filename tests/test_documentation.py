@@ -111,7 +111,7 @@ from undiffuse.cli.main import main
 from undiffuse.core import plugins, registry
 for place, kind, stem in {[(place, *named(place)) for place in FILES]}:
     print("@@", place)
-    print(registry.build(kind, {{"name": stem}}))
+    print(registry.get(kind, stem))
     try:
         main(["list", kind])
     except SystemExit as stop:

@@ -16,12 +16,12 @@ from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.recipes.bundled import BUNDLED, names
 from undiffuse.recipes.uses import Uses
 from undiffuse.storage.files import read_text, write_text
 from undiffuse.storage.strict_json import refuse_deep
 
 FILE = "recipe.toml"
-BUNDLED = Path(__file__).parents[1] / "recipes"
 DEFAULT = KINDS["models"].default
 TABLES = (
     "data",
@@ -175,11 +175,6 @@ class Recipe:
     def save(self, folder: Path) -> None:
         """Write recipe.toml into a run folder, whole or not at all."""
         write_text(folder / FILE, self.to_toml())
-
-
-def names() -> list[str]:
-    """The names of the recipes that come with the program."""
-    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
 
 
 def _parse(path: Path) -> dict[str, Any]:
