@@ -86,8 +86,8 @@ def of_torch(data: Any, settings: Train) -> OwnData:
     dataset: Any = loader.dataset if loader else data
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise Refused(
-            "Training takes a torch Dataset with __len__ and __getitem__, or a DataLoader of one, so that a run can go on "
-            f"where it stopped, not {shown(dataset)}"
+            "Training takes a torch Dataset with __len__ and __getitem__, or a DataLoader of one, so that a run can "
+            f"go on where it stopped, not {shown(dataset)}"
         )
     if not len(dataset):
         raise Refused("the Dataset has no items")
