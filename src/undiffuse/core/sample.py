@@ -29,6 +29,8 @@ def trajectory(
     """
     times = _checked(times)
     families.check(sampler, denoiser.process)
+    if cond.get("mask") is not None:
+        _refuse_padding(sampler)
     memory = None
     for i, (t, s) in enumerate(pairwise(times)):
         stream = random.fold(i)
@@ -76,6 +78,14 @@ def sample(
         start = to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
     x = deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
     return x if cond.get("mask") is None else unpadded(x, cond["mask"])
+
+
+def _refuse_padding(sampler: Sampler) -> None:
+    """Raises Refused, by name, for a sampler that cannot leave padding out, or that has one inside it."""
+    if not sampler.masks:
+        raise Refused(f"{registry.name_of(sampler)} reads all places at once, and so not items of different sizes")
+    if sampler.inner is not None:
+        _refuse_padding(sampler.inner)
 
 
 def _checked(times: Any) -> Tensor:

@@ -12,8 +12,7 @@ from PIL import Image
 
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.record import METRICS
-from undiffuse.recipes import build
-from undiffuse.recipes import recipe as recipes
+from undiffuse.recipes import build, bundled
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports import page
 from undiffuse.reports.charts import COLOURS, Line, chart, smooth
@@ -21,7 +20,7 @@ from undiffuse.reports.verdicts import Curve, verdicts
 from undiffuse.storage.files import read_json, read_text, write_text
 
 FILE = "training.html"
-EXPECTED = recipes.BUNDLED / "expected"
+EXPECTED = bundled.BUNDLED / "expected"
 LONGEST = 2**30  # bytes of the log
 POINTS, LEVELS, PICTURES = 1000, 5, 8  # at most so many of each are shown
 PIXELS, SIDE = 2**25, 480  # of a preview that is opened, and of its longer side on the page
@@ -30,7 +29,7 @@ GREENS = ("#8b949e", "#a371f7", "#2f81f7", "#3fb950", "#e4572e")  # levels, earl
 
 @dataclass
 class Story:
-    """What the log tells: curves by name, losses against log-SNR by step, and what of it could not be read."""
+    """What the log holds: curves by name, losses against log-SNR by step, and what of it could not be read."""
 
     curves: dict[str, Curve] = field(default_factory=dict)
     levels: dict[int, Curve] = field(default_factory=dict)
@@ -74,7 +73,7 @@ def write(run: Path) -> Path:
 
 
 def read(run: Path) -> Story:
-    """What a run's log tells, whatever state it is in."""
+    """What a run's log holds, also while the run goes on or after it broke off."""
     story = Story()
     try:
         lines = read_text(run / METRICS, "metrics", LONGEST).splitlines()
@@ -132,7 +131,7 @@ def _recipe(run: Path) -> Recipe | None:
 def expected(recipe: Recipe | None) -> Curve | None:
     """The validation loss of the shipped recipe that this one is in all but the data's path, where it was measured."""
     for path in sorted(EXPECTED.glob("*.json")) if recipe else []:
-        if path.stem not in recipes.names():
+        if path.stem not in bundled.names():
             continue
         shipped = build.resolve(Recipe.find(path.stem))
         if recipe and shipped.difference(build.resolve(recipe), but=("data.path",)) is None:
