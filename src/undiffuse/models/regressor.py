@@ -61,7 +61,7 @@ class Regressor(Run):
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "parameterization", "objective"), True),
         **dict.fromkeys(("conditions", "train"), True),
-        **dict.fromkeys(("process", "init"), False),
+        **dict.fromkeys(("process", "optimiser", "init"), False),
     }
     reads: ClassVar[str] = "label"
     predicts: ClassVar[str] = "item"
