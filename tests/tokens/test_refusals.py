@@ -188,7 +188,7 @@ def test_the_recipe_of_levels_trains_and_draws_pictures_of_levels(settings: list
         (["process.kind=gausian"], r"process.kind = 'gausian' is none of gaussian, nearest, .*\(did you mean 'gauss"),
         (["process.kind=no.npy"], "process.kind = 'no.npy' is no array that can be read"),
         (["schedule.name=vp"], "schedules 'vp' has no 'beta_end'|transitions take a schedule of steps"),
-        (["sampler.name=ddim"], "keep-samplers .* need a noise vector; general matrices have only"),
+        (["sampler.name=ddim"], "ddim needs a noise vector, and this process has matrices; samplers for it: ancestral"),
         (["codec.name=pixels"], "process 'transitions' is for tokens and codec 'pixels' for values"),
         (["denoiser.output=subs"], "needs a mask that is no data; this has none"),
         (["denoiser.variance=learned_range"], "denoiser.variance says how a guess of values is given; this recipe has"),

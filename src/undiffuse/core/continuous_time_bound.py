@@ -22,7 +22,7 @@ def rate(process: Any, x_0: Tensor, x_t: Tensor, guess: Categories, t: Tensor | 
     arXiv:2406.04329, for which the guess is asked about x_0 and x_t alone.
     t: above 0, () or (batch,); 1 is the limit there. Raises Refused for a process without a noise vector.
     """
-    if not hasattr(process, "chances"):
+    if not process.keeps:
         raise Refused(f"{type(process).__name__} has steps and no continuous time: take the objective 'elbo'")
     x_0, x_t, t = x_0.long(), x_t.long(), as_time(t).clamp(max=END)
     alpha, sigma = process.chances(t, x_t)

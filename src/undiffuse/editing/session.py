@@ -55,7 +55,7 @@ class Session:
         if n < 1:
             raise Refused(f"the number of samples must be at least 1, not {n}")
         arguments.whole(n, "n", 1, arguments.INDICES)
-        values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
+        values = model.denoiser.process.family == "values" and not model.codec.tokens
         kind = "values" if values else "tokens"
         if kind != of:
             what = {"values": "editing is", "tokens": "infilling is"}[of]

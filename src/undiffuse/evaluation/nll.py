@@ -68,7 +68,7 @@ def score(
     if not encoded.is_floating_point() or codec.mixed:
         picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
         denoiser: Any = model.denoiser
-        bounded = likelihood.embedded if hasattr(denoiser, "begun") else likelihood.elbo
+        bounded = likelihood.embedded if denoiser.embeddings is not None else likelihood.elbo
         options |= {"decoder": _bins(codec, encoded)} if codec.mixed else {}
         terms = bounded(denoiser, encoded, subset=picked, progress=bounding, **options)
         alone = _alone(codec, encoded) if codec.mixed else None

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 
@@ -25,12 +24,12 @@ def silent(done: int, total: int) -> None:
 
 def has_tokens(denoiser: Denoiser) -> bool:
     """Whether the denoiser's data are tokens."""
-    return isinstance(denoiser.process.prior((1, 1)), Tokens)
+    return denoiser.process.family == "tokens"
 
 
 def has_rows(denoiser: Denoiser) -> bool:
     """Whether the denoiser's data are rows, of numbers and tokens side by side."""
-    return hasattr(denoiser.process, "split")
+    return denoiser.process.family == "mixed"
 
 
 def checked(denoiser: Denoiser, x_0: Any) -> Tensor:
@@ -58,8 +57,7 @@ def checked(denoiser: Denoiser, x_0: Any) -> Tensor:
             f"the data have the token {int(x_0.max())}, and the symbols of data are 0 ... {symbols - 1}: what lies "
             "behind them, a mask, has no probability"
         )
-    weights = getattr(denoiser, "parameters", tuple)()
-    device = next((weight.device for weight in weights), x_0.device)
+    device = denoiser.device or x_0.device
     return x_0.to(device) if tokens else x_0.to(device, torch.float64)
 
 

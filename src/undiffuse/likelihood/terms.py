@@ -32,7 +32,7 @@ def data(denoiser: Denoiser, x_0: Tensor, decoder: Decoder | Bins | None) -> Ten
 
 def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
     """The parts of a process of rows, each with its own of the given batches and beliefs; else all as it is."""
-    if not hasattr(process, "split"):
+    if process.family != "mixed":
         return [(process, *given)]
     cut = [getattr(each, "parts", None) or process.split(each) for each in given]
     return [(part, *(each[name] for each in cut)) for name, part in process.product.parts.items()]
@@ -74,7 +74,7 @@ def reconstruction(
     """The last term, log p(x_0 given x_t) in nats, (batch,); times: the whole grid down to 0, x_t lies at times[-2]."""
     found: list[Tensor] = []
     for part, x, noisy, belief in apart(process, x_0, x_t, guess):
-        if isinstance(part.prior((1, 1)), Tokens):
+        if part.family == "tokens":
             found.append(reverse(part, noisy, belief, 0.0, times[-2], "posterior", BOUND).log_prob(x).double())
         else:
             found.append(rebuilt(part, x, noisy, belief, times, variance, decoder).double())
@@ -105,7 +105,7 @@ def kernel(
 
 def _prior(process: Process, x: Tensor, t: Tensor) -> Tensor:
     belief: Any = process.prior(x.shape, t)
-    if isinstance(belief, Tokens):
+    if process.family == "tokens":
         belief = Tokens(belief.log_probs.to(x.device))
     else:
         belief = Normal(torch.zeros_like(x), process.schedule.prior_std(t).to(x) ** 2)

@@ -45,7 +45,7 @@ class ColumnsObjective(Timed):
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process: Any = denoiser.process
-        if not hasattr(process, "split"):
+        if process.family != "mixed":
             raise Refused("objective 'columns' is for rows of numbers and categories: take 'denoising'")
         x_t = process.marginal(x_0, t).sample(random)
         guess: Any = denoiser(x_t, t, **cond)

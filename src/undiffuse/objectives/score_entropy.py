@@ -32,7 +32,7 @@ class ScoreEntropy(Timed):
     def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process: Any = denoiser.process
-        if not hasattr(process, "chances"):
+        if process.family != "tokens" or not process.keeps:
             raise Refused(f"score_entropy needs a noise vector, and {type(process).__name__} has none: take elbo")
         x_t = process.marginal(x_0, t).sample(random)
         guess: Any = denoiser(x_t, t, **cond)

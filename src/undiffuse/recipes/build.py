@@ -167,7 +167,7 @@ def predictor(
     if codec is not None and codec.mixed:
         parameterization = registry.build("parameterizations", recipe["parameterization"])
         return ColumnPredictor(network, dynamics, parameterization, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
-    return Predictor(network, dynamics, _head(recipe, dynamics, int(getattr(codec, "vocabulary", 0))))
+    return Predictor(network, dynamics, _head(recipe, dynamics, (codec.vocabulary if codec else 0)))
 
 
 def _head(recipe: Recipe, dynamics: Process, symbols: int) -> Head:
@@ -214,7 +214,7 @@ def blueprint(
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
         found["head.table"] = torch.empty(
-            int(getattr(codec, "vocabulary", 0)), embedding, dtype=torch.float32, device="meta"
+            (codec.vocabulary if codec else 0), embedding, dtype=torch.float32, device="meta"
         )
     return found
 
@@ -228,7 +228,7 @@ def _network(
 ) -> nn.Module:
     refuse_deaf(recipe, told, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
-    vocabulary = 0 if recipe["parameterization"] else int(getattr(dynamics, "vocabulary", 0))  # values have none
+    vocabulary = 0 if recipe["parameterization"] else dynamics.vocabulary  # values have none
     given: dict[str, Any] = {
         "channels": shape[0],
         "classes": classes,

@@ -24,7 +24,7 @@ def preview(model: Generator, x: np.ndarray, conditions: Mapping[str, Any], coun
         drawn.numpy(),
         beside=x if points else None,
         names=columns(model),
-        categories=getattr(model.codec, "categories", ()),
+        categories=model.codec.categories,
         labels=None if drawn.labels is None else drawn.labels.numpy(),
         classes=drawn.classes,
         captions=drawn.captions,

@@ -132,7 +132,7 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
 
 def at_once(model: "Run") -> int:
     """`batches` of what a run's model draws."""
-    return batches(model.shape, getattr(model.codec, "vocabulary", 0))
+    return batches(model.shape, model.codec.vocabulary)
 
 
 @contextmanager

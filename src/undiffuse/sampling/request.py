@@ -130,7 +130,7 @@ def classes(model: Generator, wish: SampleRequest) -> tuple[str, ...]:
 
 def reader(codec: Codec) -> Read | None:
     """What makes texts of the tokens that a codec knows to spell; None for all other codecs."""
-    return getattr(codec, "text_of", None)
+    return codec.reader
 
 
 def has_tokens(model: Generator) -> bool:
@@ -146,7 +146,7 @@ def draw(model: Generator, n: int, wish: SampleRequest, progress: Advance = lamb
     with _measured(model, n) as cost:
         x = model.sample(n * wish.mbr, **asked, batch=wish.batch, progress=progress).numpy()
     if wish.mbr > 1:
-        x = x[consensus(x, wish.mbr, getattr(model.codec, "pad", -1))]
+        x = x[consensus(x, wish.mbr, model.codec.pad)]
         asked |= {LABEL: asked[LABEL][:: wish.mbr]} if isinstance(asked.get(LABEL), np.ndarray) else {}
     return _drawn(model, x, asked, wish, cost)
 
@@ -240,7 +240,7 @@ def _drawn(
     by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
     labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
     drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
-    drawn = replace(drawn, read=reader(model.codec), categories=getattr(model.codec, "categories", ()), model=model)
+    drawn = replace(drawn, read=reader(model.codec), categories=model.codec.categories, model=model)
     drawn = replace(drawn, captions=captions(model.conditions, asked))
     return drawn if frames is None else replace(drawn, frames=frames)
 

@@ -27,7 +27,7 @@ def kind(of: "Description | Run", axes: int) -> str:
     """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
     if axes > 1:
         return KINDS.get(axes, "samples")
-    if hasattr(of.codec, "text_of"):
+    if of.codec.reader:
         return "texts"
     return "rows" if columns(of) or of.codec.mixed else "tokens" if of.codec.tokens else "points"
 

@@ -90,7 +90,7 @@ def train(
         refuse_classes(folder, classes)
     module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
     if kind.draws:
-        _warn_left(module.process, x_0[:1], hasattr(module.process, "vocabulary") or codec.mixed)
+        _warn_left(module.process, x_0[:1], module.process.family != "values")
     objective = build.objective(chosen)
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -181,7 +181,7 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     known |= {"categories": learned.categories} if learned.categories else {}
     codec: Any = fitted(recipe["codec"], learned.x, **known)
     deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
-    if hasattr(codec, "low") and deep and not {"low", "high"} & set(recipe["codec"]):
+    if codec.low is not None and deep and not {"low", "high"} & set(recipe["codec"]):
         logging.getLogger("undiffuse").warning(
             "%s: whole numbers from %g to %g in %s: this range becomes -1 to 1, and samples stay in it; "
             "--set codec.low=%g codec.high=%g takes all that %s holds",
@@ -236,7 +236,7 @@ def _warn_left(process: Any, x_0: Tensor, tokens: bool) -> None:
         if tokens:
             prior(process, x_0, end)
     except Refused:
-        other = "schedule.name=flow" if hasattr(process, "split") else "schedule.name=log_linear schedule.floor=0"
+        other = "schedule.name=flow" if process.family == "mixed" else "schedule.name=log_linear schedule.floor=0"
         warn(
             "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
             "at t = 1, which the prior never draws; --set %s leaves none",

@@ -12,6 +12,17 @@ class Distribution(ABC):
     """A belief about a batch (batch, *shape), independent over samples and elements."""
 
     mean: Any  # tokens: probabilities
+    fraction: Tensor | None = None  # of a guess with a learned range of variances, see `reverse`
+
+    @property
+    def certain(self) -> bool:
+        """Whether a draw has no noise, of values."""
+        return False
+
+    @property
+    def reported(self) -> bool:
+        """Whether the guess says how sure it is: all but values without a variance do."""
+        return True
 
     @abstractmethod
     def sample(self, random: Random) -> Any:

@@ -75,6 +75,10 @@ class ColumnPredictor(nn.Module, Denoiser):
             parts[category(i)] = OUTPUTS[self.output](each[:, None], here, t, column, self.sizes[i])
         return process.row(parts)
 
+    @property
+    def device(self) -> torch.device | None:
+        return next((weight.device for weight in self.parameters()), None)
+
     def no_density(self) -> str:
         return self.parameterization.no_density()
 

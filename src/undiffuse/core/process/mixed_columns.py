@@ -117,12 +117,12 @@ class Row(Distribution):
     @property
     def certain(self) -> bool:
         """Whether the numbers have no variance."""
-        return bool(getattr(self.parts.get(NUMBERS), "certain", False))
+        return NUMBERS in self.parts and self.parts[NUMBERS].certain
 
     @property
     def reported(self) -> bool:
         """Whether the numbers come with a variance."""
-        return bool(getattr(self.parts.get(NUMBERS), "reported", True))
+        return NUMBERS not in self.parts or self.parts[NUMBERS].reported
 
     def sample(self, random: Any) -> Tensor:
         drawn = list(self.joint.sample(random).values())
