@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import undiffuse
+from undiffuse.core.objective import Batch
 from undiffuse.core.process.categorical import mask
 from undiffuse.networks.transformer import Transformer
 from undiffuse.objectives import Denoising
@@ -48,7 +49,7 @@ class Readout(nn.Module):
 
 def ours(network: nn.Module, vocabulary: int, length: int, steps: int) -> Tensor:
     process = undiffuse.Categorical(undiffuse.schedules.LogLinear(floor=0.0), mask(vocabulary + 1))
-    denoiser = undiffuse.TokenPredictor(network, process, vocabulary, "subs")
+    denoiser = undiffuse.Predictor(network, process, "subs")
     times = undiffuse.grids.Even()(process.schedule, steps)
     return undiffuse.sample(denoiser, (1, length), sampler=undiffuse.samplers.Ancestral(), times=times)
 
@@ -92,7 +93,7 @@ def training(pairs: int, vocabulary: int = 4096, length: int = 128, batch: int =
     torch.manual_seed(0)
     network = Transformer(vocabulary=vocabulary + 1, shape=(length,), width=128, depth=4, heads=4, time="none")
     process = undiffuse.Categorical(undiffuse.schedules.LogLinear(floor=0.0), mask(vocabulary + 1))
-    denoiser = undiffuse.TokenPredictor(network, process, vocabulary, "subs")
+    denoiser = undiffuse.Predictor(network, process, "subs")
     objective, optimizer = Denoising("data"), torch.optim.AdamW(network.parameters(), 1e-4)
     x = torch.randint(vocabulary, (batch, length))
 
@@ -112,7 +113,7 @@ def training(pairs: int, vocabulary: int = 4096, length: int = 128, batch: int =
 
     found: list[float] = []
     for i in range(pairs + 1):
-        own = step(lambda i=i: objective(denoiser, x, undiffuse.Random(i), {}).mean())
+        own = step(lambda i=i: objective.loss(denoiser, Batch(x), undiffuse.Random(i)).mean())
         found.append(own / step(bare))
     return statistics.median(found[1:])
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from undiffuse.core.distribution.tokens import Tokens
     from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.noisy_classifier import NoisyClassifier
+    from undiffuse.core.objective import Batch, Objective, Player
     from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
@@ -44,12 +45,14 @@ if TYPE_CHECKING:
     from undiffuse.models.classifier import Classifier
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
+    from undiffuse.models.regressor import Regressor
     from undiffuse.recipes.recipe import Recipe
     from undiffuse.sampling.generator import Generator
     from undiffuse.sampling.run import Run
     from undiffuse.training.start import train
 
 __all__ = [
+    "Batch",
     "Categorical",
     "Classifier",
     "Denoiser",
@@ -61,11 +64,14 @@ __all__ = [
     "Joint",
     "NoisyClassifier",
     "Normal",
+    "Objective",
+    "Player",
     "Predictor",
     "Process",
     "Product",
     "Random",
     "Recipe",
+    "Regressor",
     "Run",
     "Sampler",
     "Schedule",
@@ -95,6 +101,7 @@ __all__ = [
 
 # name -> (module, name inside it; "" = the module itself)
 _HOME = {
+    "Batch": ("core.objective", "Batch"),
     "Categorical": ("core.process.categorical", "Categorical"),
     "Classifier": ("models.classifier", "Classifier"),
     "Denoiser": ("core.denoiser", "Denoiser"),
@@ -106,11 +113,14 @@ _HOME = {
     "Joint": ("core.distribution.joint", "Joint"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
+    "Objective": ("core.objective", "Objective"),
+    "Player": ("core.objective", "Player"),
     "Predictor": ("core.denoiser", "Predictor"),
     "Process": ("core.process.process", "Process"),
     "Product": ("core.process.product", "Product"),
     "Random": ("core.random", "Random"),
     "Recipe": ("recipes.recipe", "Recipe"),
+    "Regressor": ("models.regressor", "Regressor"),
     "Run": ("sampling.run", "Run"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),

@@ -9,7 +9,9 @@ import undiffuse
 SMALL = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
 SHORT = [
     "train.steps=4",
-    "train.batch=32",  # validation goes through hundreds of held-out digits in batches of this size
+    "train.batch=32",
+    "train.held_out=0.05",  # 90 digits, which validation goes through and which samples are judged by
+    "train.precision=float32",  # "auto" takes three gradients before the first step
     "train.warmup=0",
     "train.previews=10",
     "train.log_every=1",

@@ -11,6 +11,7 @@ from undiffuse import likelihood
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.embeddings import EmbeddingHead, misread
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
@@ -93,18 +94,18 @@ def test_the_loss_is_the_sum_of_its_terms():
     """Of a guess that is 0 everywhere; at the first step of the table the target is without noise."""
     found, words = table([[0.5, 0.0], [0.0, 1.5]]), torch.tensor([[0, 1, 1], [1, 1, 0]])
     random, t = Random(3), torch.tensor([1 / T, 0.4], dtype=torch.float64)
-    loss = DiffusionLM(cross_entropy=2.0).at(t, found, words, random, {})
+    loss = DiffusionLM(cross_entropy=2.0).at(t, found, Batch(words), random)
     clean, begun = found.state_of(words), found.embeddings.begun(words, random.fold(0))
     error = torch.stack([clean[0].square().mean(), begun[1].square().mean()])
     alpha = float(Sqrt().alpha(torch.tensor(1.0)))
     prior = (alpha * begun).square().mean((1, 2))
     chances = found.embeddings.logits(begun).log_softmax(-1).gather(-1, words[..., None]).mean((1, 2))
     torch.testing.assert_close(loss, error + prior - 2 * chances)
-    assert torch.equal(DiffusionLM(cross_entropy=2.0).at(t - 1e-4 / T, found, words, random, {}), loss)
+    assert torch.equal(DiffusionLM(cross_entropy=2.0).at(t - 1e-4 / T, found, Batch(words), random), loss)
     loss.sum().backward()
     assert found.embeddings.table.grad is not None
     assert bool((found.embeddings.table.grad != 0).all())
-    alone = DiffusionLM(cross_entropy=2.0).at(t[1:], found, words[1:], random.at(torch.tensor([1])), {})
+    alone = DiffusionLM(cross_entropy=2.0).at(t[1:], found, Batch(words[1:]), random.at(torch.tensor([1])))
     torch.testing.assert_close(alone, loss[1:].detach(), check_stride=False)
 
 
@@ -145,7 +146,7 @@ def test_a_bound_needs_the_tables_tokens():
         (lambda: table([[1.0]]), "2 tokens and 1 number each, or more, not 1 and 1"),
         (lambda: DiffusionLM(cross_entropy=-1.0), "a weight of cross_entropy of 0 or more, not -1"),
         (
-            lambda: DiffusionLM()(Denoiser_, torch.zeros(1, 2), Random(0), {}),
+            lambda: DiffusionLM().loss(Denoiser_, Batch(torch.zeros(1, 2)), Random(0)),
             "diffusion_lm trains a table of embeddings: set denoiser.embedding",
         ),
         (lambda: SequenceTransformer(channels=3, dimensions=2), r"lines with channels, \(channels, length\)"),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from undiffuse import parameterizations
 from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
@@ -61,7 +62,7 @@ def trained() -> NoisyClassifier:
     for step in range(400):
         x_0, label = data(256, Random(1).fold(step))
         optimiser.zero_grad()
-        objective(made, x_0, Random(2).fold(step), {"label": label}).mean().backward()
+        objective.loss(made, Batch(x_0, {"label": label}), Random(2).fold(step)).mean().backward()
         optimiser.step()
     return made.eval().requires_grad_(False)
 
@@ -78,15 +79,18 @@ def test_the_exact_classifier_has_the_least_loss_and_a_fresh_network_that_of_a_g
     objective: Any = LabelCrossEntropy(Stratified())
     x_0, label = data(4000, Random(3))
     exact, hot, cold = (
-        float(objective(Exact(power), x_0, Random(4), {"label": label}).mean()) for power in (1.0, 0.6, 1.6)
+        float(objective.loss(Exact(power), Batch(x_0, {"label": label}), Random(4)).mean()) for power in (1.0, 0.6, 1.6)
     )
     assert exact < min(hot, cold) - 0.001
     fresh = NoisyClassifier(MLPClassifier(2, (2,)), PROCESS, "edm")
     torch.testing.assert_close(
-        objective(fresh, x_0, Random(4), {"label": label}), torch.full((4000,), 0.6931471806).double()
+        objective.loss(fresh, Batch(x_0, {"label": label}), Random(4)), torch.full((4000,), 0.6931471806).double()
     )
-    measured = objective.beside["accuracy"](Exact(), x_0, Random(4), {"label": label})
-    right = [float(objective.beside["accuracy"](Exact(p), x_0, Random(4), {"label": label}).mean()) for p in (0.6, -1)]
+    measured = objective.beside["accuracy"].loss(Exact(), Batch(x_0, {"label": label}), Random(4))
+    right = [
+        float(objective.beside["accuracy"].loss(Exact(p), Batch(x_0, {"label": label}), Random(4)).mean())
+        for p in (0.6, -1)
+    ]
     assert float(measured.mean()) == pytest.approx(right[0])  # the likeliest class is the same
     assert float(measured.mean()) == pytest.approx(1 - right[1])
 

@@ -13,6 +13,7 @@ from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle, MixtureOracle
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.categorical import Categorical, mask
@@ -65,12 +66,12 @@ def test_the_loss_does_not_depend_on_the_parameterization(
         schedule = LogLinear()  # flow matching's path, but some signal is left at t = 1, which noise prediction needs
     process, objective = Gaussian(schedule), Denoising(weighting)
     losses = [
-        objective.at(T, Predictor(Means(process, s, X_0, 0.3), process, s), X_0, Random(1), {})
+        objective.at(T, Predictor(Means(process, s, X_0, 0.3), process, s), Batch(X_0), Random(1))
         for s in (parameterization, Data())
     ]
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-9, atol=1e-12)
     perfect = objective.at(
-        T, Predictor(Means(process, parameterization, X_0, 0.0), process, parameterization), X_0, Random(1), {}
+        T, Predictor(Means(process, parameterization, X_0, 0.0), process, parameterization), Batch(X_0), Random(1)
     )
     torch.testing.assert_close(perfect, torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12)
 
@@ -93,14 +94,14 @@ def test_each_weighting_is_its_papers_function_of_the_snr(weighting: Weighting):
     schedule = EDMSchedule(sigma_max=20)
     t = schedule.time(SNR.log())
     guess = Told(Gaussian(schedule), Normal(X_0 + 0.5))
-    loss = Denoising(weighting).at(t, guess, X_0, Random(0), {})
+    loss = Denoising(weighting).at(t, guess, Batch(X_0), Random(0))
     torch.testing.assert_close(loss, 0.25 * LAWS[weighting](SNR), rtol=1e-9, atol=0)
 
 
 def test_the_rate_of_unmasking_is_of_tokens():
     guess = Told(Gaussian(EDMSchedule()), Normal(X_0))
     with pytest.raises(Refused, match="weighting 'unmasking' is of tokens"):
-        Denoising("unmasking").at(T, guess, X_0, Random(0), {})
+        Denoising("unmasking").at(T, guess, Batch(X_0), Random(0))
 
 
 def test_the_weightings_are_the_plain_losses_of_their_parameterizations():
@@ -119,7 +120,7 @@ def test_the_weightings_are_the_plain_losses_of_their_parameterizations():
         "data": X_0 - guess,
     }
     for weighting, error in losses.items():
-        got = Denoising(weighting).at(T, Told(process, Normal(guess)), X_0, Random(1), {})  # type: ignore[arg-type]
+        got = Denoising(weighting).at(T, Told(process, Normal(guess)), Batch(X_0), Random(1))  # type: ignore[arg-type]
         torch.testing.assert_close(got, (error**2).mean((1, 2)), rtol=1e-9, atol=0)
 
 
@@ -136,7 +137,7 @@ def test_the_denoiser_is_shown_data_noised_at_its_time_and_its_conditions():
             return Normal(torch.zeros_like(x_t))
 
     x_0 = torch.full((4000, 1), 2.0, dtype=torch.float64)
-    Denoising(times=Stratified()).at(torch.full((4000,), 0.5), Spy(), x_0, Random(0), {"label": 7})
+    Denoising(times=Stratified()).at(torch.full((4000,), 0.5), Spy(), Batch(x_0, {"label": 7}), Random(0))
     alpha, sigma = (float(c) for c in process.schedule.at(0.5, x_0))
     assert seen["label"] == 7
     assert float(seen["x_t"].mean()) == pytest.approx(2 * alpha, abs=4 * sigma / 4000**0.5)
@@ -148,13 +149,13 @@ def test_times_come_from_their_draw_and_each_sample_from_its_index():
     oracle = GaussianOracle(process, 0.0, 1.0)
     objective = Denoising("snr_plus_one", times=LogNormal())
     x_0 = Random(9).normal((8, 3), dtype=torch.float64)
-    whole = objective(oracle, x_0, Random(4), {})
+    whole = objective.loss(oracle, Batch(x_0), Random(4))
     order = torch.tensor([5, 1])
-    assert torch.equal(objective(oracle, x_0[order], Random(4, order), {}), whole[order])
-    assert not torch.equal(objective(oracle, x_0, Random(5), {}), whole)
+    assert torch.equal(objective.loss(oracle, Batch(x_0[order]), Random(4, order)), whole[order])
+    assert not torch.equal(objective.loss(oracle, Batch(x_0), Random(5)), whole)
     levels = process.schedule.log_snr(objective.times(process.schedule, Random(4).fold(0), 8))
     assert torch.equal(
-        objective.at(process.schedule.time(levels), oracle, x_0, Random(4).fold(1), {}).round(decimals=9),
+        objective.at(process.schedule.time(levels), oracle, Batch(x_0), Random(4).fold(1)).round(decimals=9),
         whole.round(decimals=9),
     )
 
@@ -171,7 +172,7 @@ def test_the_exact_denoiser_has_the_least_loss_that_there_is(std: float, floor: 
     assert exact == pytest.approx(floor, abs=1e-6)
     process = Gaussian(schedule)
     x_0 = Random(3).normal((40000, 1), dtype=torch.float64) * std
-    losses = Denoising("noise", times=Stratified())(GaussianOracle(process, 0.0, std**2), x_0, Random(0), {})
+    losses = Denoising("noise", times=Stratified()).loss(GaussianOracle(process, 0.0, std**2), Batch(x_0), Random(0))
     assert float(losses.mean()) == pytest.approx(floor, abs=4.5 * float(losses.std()) / 200)
 
 
@@ -180,9 +181,9 @@ def test_the_floor_of_a_mixture():
     process = Gaussian(LinearBeta())
     oracle = MixtureOracle(process, [0.3, 0.7], torch.tensor([[-0.6], [0.5]]), torch.tensor([0.15**2, 0.15**2]))
     x_0 = oracle.draw(40000, Random(3))
-    losses = Denoising("noise", times=Stratified())(oracle, x_0, Random(0), {})
+    losses = Denoising("noise", times=Stratified()).loss(oracle, Batch(x_0), Random(0))
     assert float(losses.mean()) == pytest.approx(0.144074, abs=4.5 * float(losses.std()) / 200)
-    worse = Denoising("noise", times=Stratified())(GaussianOracle(process, 0.17, 0.2766), x_0, Random(0), {})
+    worse = Denoising("noise", times=Stratified()).loss(GaussianOracle(process, 0.17, 0.2766), Batch(x_0), Random(0))
     assert float(worse.mean()) > float(losses.mean()) + 0.005
 
 
@@ -190,7 +191,7 @@ def test_tokens_are_judged_by_cross_entropy():
     process = Categorical(LogLinear(), mask(3))
     x_0 = torch.tensor([[0, 1], [1, 1]])
     guess = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log().expand(2, 2, 3)
-    loss = Denoising("data").at(torch.tensor([0.3, 0.9]), Told(process, Tokens(guess)), x_0, Random(0), {})
+    loss = Denoising("data").at(torch.tensor([0.3, 0.9]), Told(process, Tokens(guess)), Batch(x_0), Random(0))
     wanted = [-(math.log(0.6) + math.log(0.3)) / 2, -math.log(0.3)]
     torch.testing.assert_close(loss, torch.tensor(wanted, dtype=torch.float64))
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
@@ -367,43 +366,3 @@ def test_meaningless_processes_are_refused(make: Any, message: str):
 
 
 # Several parts at once.
-
-
-def test_a_product_is_its_parts():
-    """Every method is the part's own, by name; so each part's marginals are kept, and s and t may be batched."""
-    parts = {"position": Gaussian(VP()), "kind": Categorical(LogLinear(), uniform(3))}
-    process = Product(parts)
-    x: dict[str, Tensor] = {
-        "position": Random(0).normal((2, 3), dtype=torch.float64),
-        "kind": Random(1).integers(3, (2, 4)),
-    }
-    guess = {"position": Random(2).normal((2, 3), dtype=torch.float64), "kind": Random(3).integers(3, (2, 4))}
-    s, t = torch.tensor([0.1, 0.2]), torch.tensor([0.5, 0.9])
-    assert process.schedule == VP()
-    keeps: list[Any] = [None, process.keep(s, t, x, 0.5), torch.tensor(0.0)]
-    for keep in keeps:
-        joint = process.bridge(x, process.point(guess), s, t, keep)
-        for name, part in parts.items():
-            own = keep[name] if isinstance(keep, dict) else keep
-            alone: Any = part.bridge(x[name], part.point(guess[name]), s, t, own)
-            torch.testing.assert_close(joint.mean[name], alone.mean, rtol=0, atol=0)
-    for name, part in parts.items():
-        torch.testing.assert_close(process.marginal(x, t).mean[name], part.marginal(x[name], t).mean)
-        torch.testing.assert_close(
-            process.prior({"position": (2, 3), "kind": (2, 4)}).mean[name], part.prior(tuple(x[name].shape)).mean
-        )
-
-
-def test_a_joint_adds_what_its_parts_say_and_draws_them_independently():
-    normal, tokens = Normal(torch.zeros(500, 2), 1.0), Tokens(torch.full((500, 2, 2), 0.5).log())
-    joint = Joint({"a": normal, "b": tokens, "c": normal})
-    x = joint.sample(Random(0))
-    torch.testing.assert_close(
-        joint.log_prob(x), normal.log_prob(x["a"]) + tokens.log_prob(x["b"]) + normal.log_prob(x["c"])
-    )
-    assert abs(float(torch.corrcoef(torch.stack([x["a"].flatten(), x["c"].flatten()]))[0, 1])) < 0.15
-    shifted = Joint({"a": Normal(torch.ones(500, 2), 1.0), "b": tokens, "c": normal})
-    torch.testing.assert_close(joint.kl(shifted), torch.ones(500))
-    torch.testing.assert_close(joint.error(x), normal.error(x["a"]) + tokens.error(x["b"]) + normal.error(x["c"]))
-    torch.testing.assert_close(joint.blend(shifted, 3.0).mean["a"], torch.full((500, 2), 3.0))
-    assert float(torch.as_tensor(joint.mean_only().sample(Random(1))["a"]).abs().max()) == 0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.heads.learned_variance import LearnedVariance
+from undiffuse.core.objective import Batch
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
@@ -38,7 +39,7 @@ class Half(nn.Module):
 
 
 def model(variance: str) -> Predictor:
-    head = Velocity() if variance == "none" else LearnedVariance(Velocity(), variance)  # type: ignore[arg-type]
+    head = Velocity() if variance == "none" else LearnedVariance(Velocity(), variance)
     return Predictor(Half(variance != "none"), PROCESS, head)
 
 
@@ -125,10 +126,10 @@ def test_a_second_moments_gradient_vanishes_at_the_true_variance():
 
     bent: Any = Bent()
     t = torch.full((len(x_0),), 0.4, dtype=torch.float64)
-    losses = SecondMoment(mean=0.0).at(t, bent, x_0, Random(2), {})
+    losses = SecondMoment(mean=0.0).at(t, bent, Batch(x_0), Random(2))
     (slope,) = torch.autograd.grad(losses.mean(), bent.bend)
     bent.bend.data += torch.tensor([0.3, 0.0]).double()
-    (away,) = torch.autograd.grad(SecondMoment(mean=0.0).at(t, bent, x_0, Random(2), {}).mean(), bent.bend)
+    (away,) = torch.autograd.grad(SecondMoment(mean=0.0).at(t, bent, Batch(x_0), Random(2)).mean(), bent.bend)
     assert float(slope.abs().max()) < 0.05 * float(away.abs().max())
 
 
@@ -145,9 +146,9 @@ def test_a_second_moment_trains_the_guess_by_denoising_alone():
 
     told = Predictor(Scaled(), PROCESS, LearnedVariance(Velocity(), "second_moment"))
     x_0, t = Random(1).normal((50, 1), dtype=torch.float64), torch.linspace(0.1, 1, 50, dtype=torch.float64)
-    (slope,) = torch.autograd.grad(SecondMoment(mean=0.0).at(t, told, x_0, Random(2), {}).mean(), network.weight)
+    (slope,) = torch.autograd.grad(SecondMoment(mean=0.0).at(t, told, Batch(x_0), Random(2)).mean(), network.weight)
     assert float(slope[0].abs().max()) == 0
     assert float(slope[1].abs().max()) > 0
-    (both,) = torch.autograd.grad(SecondMoment().at(t, told, x_0, Random(2), {}).mean(), network.weight)
+    (both,) = torch.autograd.grad(SecondMoment().at(t, told, Batch(x_0), Random(2)).mean(), network.weight)
     assert float(both[0].abs().max()) > 0
     assert torch.equal(both[1], slope[1])

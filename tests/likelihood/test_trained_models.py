@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from undiffuse.core.denoiser import Predictor
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import MixtureOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
@@ -53,8 +54,8 @@ def test_a_trained_networks_loss_ends_close_to_the_floor_and_not_below(model: Pr
     """X06: the mean of |noise error|^2 over the steps is .144074 at best."""
     fresh = MIXTURE.draw(40_000, Random(3))
     with torch.no_grad():
-        losses = Denoising("noise", times=Stratified())(model, fresh.float(), Random(4), {}).double()
-        floor = Denoising("noise", times=Stratified())(MIXTURE, fresh, Random(4), {})
+        losses = Denoising("noise", times=Stratified()).loss(model, Batch(fresh.float()), Random(4)).double()
+        floor = Denoising("noise", times=Stratified()).loss(MIXTURE, Batch(fresh), Random(4))
     mean, error = paired(losses - floor)  # the same noise: what is left is the network's
     assert -3 * error < mean < 0.04 * 0.144074
     mean, error = paired(losses)

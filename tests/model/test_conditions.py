@@ -159,22 +159,22 @@ def test_each_condition_is_hidden_at_its_own_rate_and_by_chances_of_its_own():
     x = np.zeros((50, 2), np.float32)
     told = {"one": np.zeros((50, 1), np.float32), "other": np.zeros((50, 1), np.float32), "never": np.zeros(50)}
     made = Batches.of(x, told, Identity(), 4000, 0, drop={"one": 0.1, "other": 0.5, "never": 0.0})
-    drop = made.at(3)[1]["drop"]
+    drop = made.at(3).cond["drop"]
     assert list(drop) == ["one", "other"]
     rates = {name: float(hidden.float().mean()) for name, hidden in drop.items()}
     assert rates == pytest.approx({"one": 0.1, "other": 0.5}, abs=0.02)
     both = float((drop["one"] & drop["other"]).float().mean())
     assert both == pytest.approx(0.05, abs=0.012)
-    halves = [made.at(3, rows)[1]["drop"]["one"] for rows in (slice(0, 2000), slice(2000, 4000))]
+    halves = [made.at(3, rows).cond["drop"]["one"] for rows in (slice(0, 2000), slice(2000, 4000))]
     assert torch.equal(torch.cat(halves), drop["one"])
 
 
 def test_images_beside_the_items_are_mirrored_with_them():
     x = np.random.default_rng(0).normal(size=(64, 1, 2, 2)).astype(np.float32)
     made = Batches.of(x, {"map": x * 2}, Identity(), 64, 0, flip="both", images=("map",))
-    items, told = made.at(0)
-    assert torch.equal(told["map"], 2 * items)
-    assert not torch.equal(items, made.codec.encode(x[made.indices(0).numpy()]))
+    batch = made.at(0)
+    assert torch.equal(batch.cond["map"], 2 * batch.x)
+    assert not torch.equal(batch.x, made.codec.encode(x[made.indices(0).numpy()]))
 
 
 def test_captions_are_bytes_with_a_start_and_each_is_encoded_once(monkeypatch: pytest.MonkeyPatch):

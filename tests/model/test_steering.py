@@ -21,6 +21,7 @@ from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.guidance import resolve_guidance
+from undiffuse.sampling.plan import sampling
 from undiffuse.sampling.steering import Steering, percentile
 
 TABLES: dict[str, Any] = {
@@ -151,7 +152,7 @@ def test_steering_without_guidance_is_refused_and_a_recipe_s_is_then_idle():
     with pytest.raises(Refused, match="several weights guide one denoiser alone, without rescale"):
         made().sample(1, label=1, guidance={"label": 2.0}, rescale=0.5)
     with pytest.raises(Refused, match="sampler: interval = 'wide' does not fit"):
-        build.sampling(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
+        sampling(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
 
 
 def test_words_of_a_command_line_are_read():

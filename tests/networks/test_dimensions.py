@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.networks.axes import KINDS
 from undiffuse.networks.convnet import ConvNet
@@ -170,7 +171,7 @@ def test_a_network_for_sequences_learns_sines_of_random_phase(network: dict):
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=3e-3)
     for step in range(80):
         rows = torch.arange(32) + 32 * (step % 15)
-        loss(denoiser, x[rows], random.fold(step).at(rows), {}).mean().backward()
+        loss.loss(denoiser, Batch(x[rows]), random.fold(step).at(rows)).mean().backward()
         optimiser.step()
         optimiser.zero_grad()
     unseen, t = x[480:], 0.7 / denoiser.process.schedule.sigma(torch.tensor(1.0))  # sigma = 0.7: as strong as the sine

@@ -15,6 +15,7 @@ from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.learned_variance import LearnedVariance
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
@@ -209,7 +210,7 @@ def test_the_variational_objective_is_the_bound_in_bits_term_by_term(levels: int
     objective = Variational(levels=levels)
     for i in (1, 2, 3, 4):
         t = torch.full((3,), i / 4, dtype=torch.float64)
-        found = objective.at(t, model, x_0, Random(i), {})
+        found = objective.at(t, model, Batch(x_0), Random(i))
         x_t = process.marginal(x_0, t).sample(Random(i))
         guess: Any = model(x_t, t)
         wanted = torch.zeros(3, dtype=torch.float64)
@@ -221,7 +222,7 @@ def test_the_variational_objective_is_the_bound_in_bits_term_by_term(levels: int
     many = x_0.repeat(4000, 1)
     decoder = Decoder(-1, 1, levels) if levels else None
     bound = elbo(model, many, variance="learned", decoder=decoder, batch=12000)
-    losses = objective(model, many, Random(3), {})
+    losses = objective.loss(model, Batch(many), Random(3))
     rest = (bound.nats - bound.prior) / (2 * math.log(2))
     error = float((losses.var() + rest.var()) / len(many)) ** 0.5
     assert float(losses.mean()) == pytest.approx(float(rest.mean()), abs=4 * error)
@@ -231,7 +232,7 @@ def test_the_variational_objective_is_the_bound_in_bits_term_by_term(levels: int
 def gradients(objective: Any, model: Predictor, x_0: Tensor, t: Tensor) -> list[Tensor]:
     """Of the mean's weight and of v's."""
     (weight,) = model.network.parameters()
-    found = torch.autograd.grad(objective.at(t, model, x_0, Random(3), {}).mean(), weight)[0]
+    found = torch.autograd.grad(objective.at(t, model, Batch(x_0), Random(3)).mean(), weight)[0]
     return list(found)
 
 
@@ -254,11 +255,11 @@ def test_the_hybrid_trains_the_mean_by_denoising_and_v_by_the_bound(levels: int)
 def test_the_weight_is_of_the_bound_in_bits():
     """At T = 1000, 0.001 T = 1: the term of one step in bits per dimension is added as it is."""
     model, x_0, t = Told(), Random(1).normal((6, 2), dtype=torch.float64), at(499).expand(6)
-    added = Hybrid().at(t, model, x_0, Random(2), {}) - Denoising("noise").at(t, model, x_0, Random(2), {})
+    added = Hybrid().at(t, model, Batch(x_0), Random(2)) - Denoising("noise").at(t, model, Batch(x_0), Random(2))
     x_t = PROCESS.marginal(x_0, t).sample(Random(2))
     nats = step(PROCESS, x_0, x_t, model(x_t, t), at(498), at(499), "learned")
     torch.testing.assert_close(added, nats / (2 * math.log(2)), rtol=1e-6, atol=1e-9)
-    short = Hybrid().at(at(499).expand(6), Told(Gaussian(LinearBeta(10, 1e-4, 0.02))), x_0, Random(2), {})
+    short = Hybrid().at(at(499).expand(6), Told(Gaussian(LinearBeta(10, 1e-4, 0.02))), Batch(x_0), Random(2))
     assert bool(short.isfinite().all())  # a time between the table's is the next noisier one
 
 
@@ -286,7 +287,7 @@ def test_descent_on_v_finds_the_fraction_of_the_closed_form():
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        value = (chance * Variational().at(t, model, x_0, Random(0), {})).sum()
+        value = (chance * Variational().at(t, model, Batch(x_0), Random(0))).sum()
         value.backward()
         return value
 
@@ -341,7 +342,7 @@ SURE = Predictor(OneHalf(), PROCESS, "noise")
     ("make", "message"),
     [
         (
-            lambda: LearnedVariance(Noise(), "learned"),  # type: ignore[arg-type]
+            lambda: LearnedVariance(Noise(), "learned"),
             r"the denoiser's variance has no 'learned' \(did you mean 'learned_range'\?\); it has: ",
         ),
         (
@@ -356,15 +357,18 @@ SURE = Predictor(OneHalf(), PROCESS, "noise")
             lambda: elbo(SURE, X, variance="learned"),
             "the bound with variance 'learned' needs a denoiser with a learned",
         ),
-        (lambda: Hybrid()(SURE, X, Random(0), {}), "the bound with variance 'learned' needs a denoiser with a learned"),
+        (
+            lambda: Hybrid().loss(SURE, Batch(X), Random(0)),
+            "the bound with variance 'learned' needs a denoiser with a learned",
+        ),
         (lambda: Hybrid(weight=-1.0), "hybrid needs a weight of 0 or more, not -1"),
         (lambda: Variational("large"), "variational has no variance 'large'; it has: posterior, beta, exact, learned"),  # type: ignore[arg-type]
         (
-            lambda: Hybrid()(Told(Gaussian(VP())), X, Random(0), {}),
+            lambda: Hybrid().loss(Told(Gaussian(VP())), Batch(X), Random(0)),
             "hybrid bounds a chain of steps, as cosine and linear_beta have; vp has none: use denoising",
         ),
         (
-            lambda: Variational(levels=256)(Told(), X + 3, Random(0), {}),
+            lambda: Variational(levels=256).loss(Told(), Batch(X + 3), Random(0)),
             r"outside the decoder's range \[-1, 1\]",
         ),
     ],

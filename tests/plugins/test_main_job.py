@@ -41,7 +41,8 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 def test_files_outside_the_package_train_sample_evaluate_show_and_resume(run: Run, tmp_path: Path):
     uses, folder = pages.write(tmp_path / "own"), tmp_path / "run"
     names = [f"{table}.name={name}" for table, name in SETTINGS.items()]
-    run("train", "toy-2d", *uses, "--set", *names, *SMALL, "train.steps=100", "--out", folder)
+    said = run("train", "toy-2d", *uses, "--set", *names, *SMALL, "train.steps=100", "--out", folder)
+    assert re.search(r"next: .*undiffuse --use \S+/power.py --use .* sample", said)
     assert "150 steps" in run("train", "--resume", folder, "--set", "train.steps=150", *uses)
     run(*uses, "sample", folder, "-n", "50", "-o", tmp_path / "samples.csv")
     assert len((tmp_path / "samples.csv").read_text(encoding="utf-8").splitlines()) == 51

@@ -11,6 +11,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
@@ -102,7 +103,7 @@ def losses(denoiser: Denoiser, t: float, count: int = 40_000) -> dict[str, float
         "ladder": NCSNObjective(),
         "plain": Denoising(),
     }
-    return {name: float(o.at(times, denoiser, x_0, Random(1), {}).detach().mean()) for name, o in made.items()}
+    return {name: float(o.at(times, denoiser, Batch(x_0), Random(1)).detach().mean()) for name, o in made.items()}
 
 
 @pytest.mark.parametrize("schedule", [VP(), VE(sigma_max=5.0), Geometric()], ids=lambda s: type(s).__name__)
@@ -126,14 +127,14 @@ def test_the_ladder_is_half_of_the_noise_weighting_on_its_levels():
     process = Gaussian(Geometric())
     oracle, x_0 = GaussianOracle(process, 0.1, 0.5), Random(3).normal((50, 4), dtype=torch.float64)
     torch.testing.assert_close(
-        NCSNObjective()(oracle, x_0, Random(0), {}),
-        Denoising("noise")(oracle, x_0, Random(0), {}) / 2,
+        NCSNObjective().loss(oracle, Batch(x_0), Random(0)),
+        Denoising("noise").loss(oracle, Batch(x_0), Random(0)) / 2,
         rtol=1e-9,
         atol=0,
     )
     t = torch.full((50,), 0.5, dtype=torch.float64)
     sigma = float(process.schedule.sigma(t[:1]))
-    plain, steep = (NCSNObjective(power).at(t, oracle, x_0, Random(0), {}) for power in (2.0, 3.0))
+    plain, steep = (NCSNObjective(power).at(t, oracle, Batch(x_0), Random(0)) for power in (2.0, 3.0))
     torch.testing.assert_close(steep, sigma * plain, rtol=1e-9, atol=0)
 
 
@@ -150,7 +151,7 @@ def test_likelihood_weighting_is_the_papers_diffusion_on_the_score(schedule: Sch
     x_0, oracle = Random(0).normal((3, 4), dtype=torch.float64), GaussianOracle(process, 0.3, 0.6)
     x_t = process.marginal(x_0, t).sample(Random(5))
     error = process.score(x_t, oracle(x_t, t), t) - process.score(x_t, process.point(x_0), t)
-    got = Denoising("likelihood").at(t, oracle, x_0, Random(5), {})
+    got = Denoising("likelihood").at(t, oracle, Batch(x_0), Random(5))
     torch.testing.assert_close(got, squares[schedule] * error.square().mean(1), rtol=1e-8, atol=0)
 
 
@@ -161,8 +162,8 @@ def test_times_drawn_by_importance_turn_the_plain_loss_into_the_likelihoods(sche
     oracle = GaussianOracle(process, 0.0, 0.25)
     x_0 = oracle.draw(count, Random(2))
     ends = schedule.log_snr(torch.tensor([0.1, 1.0], dtype=torch.float64))
-    by_importance = Denoising("noise", LogUniform(t_min=0.1, limit=100.0))(oracle, x_0, Random(0), {})
-    plain = Denoising("likelihood", Uniform(t_min=0.1))(oracle, x_0, Random(1), {})
+    by_importance = Denoising("noise", LogUniform(t_min=0.1, limit=100.0)).loss(oracle, Batch(x_0), Random(0))
+    plain = Denoising("likelihood", Uniform(t_min=0.1)).loss(oracle, Batch(x_0), Random(1))
     span = float(ends[0] - ends[1])
     error = math.hypot(float(plain.std()), span * float(by_importance.std())) / count**0.5
     assert span * float(by_importance.mean()) == pytest.approx(0.9 * float(plain.mean()), abs=4 * error)
@@ -175,15 +176,15 @@ def test_the_objectives_train_a_score_and_depend_on_the_sample_only():
     for objective in (ExactScoreMatching(), SlicedScoreMatching(slices=3), NCSNObjective()):
         weights = torch.eye(2, dtype=torch.float64, requires_grad=True)
         with torch.no_grad():
-            held_out = objective(Scored(process, weights), x_0, Random(4), {})
+            held_out = objective.loss(Scored(process, weights), Batch(x_0), Random(4))
         assert not held_out.requires_grad
-        loss = objective(Scored(process, weights), x_0, Random(4), {})
+        loss = objective.loss(Scored(process, weights), Batch(x_0), Random(4))
         torch.testing.assert_close(loss, held_out)
         loss.mean().backward()
         assert weights.grad is not None
         assert float(weights.grad.abs().sum()) > 0
         order = torch.tensor([5, 60])
-        part = objective(Scored(process, weights), x_0[order], Random(4, order), {})
+        part = objective.loss(Scored(process, weights), Batch(x_0[order]), Random(4, order))
         torch.testing.assert_close(part, loss[order])
 
 
@@ -196,7 +197,7 @@ def test_a_network_with_attention_can_be_trained_by_its_second_derivatives():
     x_0 = Random(0).normal((3, 1, 4, 4))
     for objective in (SlicedScoreMatching(), ExactScoreMatching()):
         network.zero_grad()
-        objective(denoiser, x_0, Random(1), {}).mean().backward()
+        objective.loss(denoiser, Batch(x_0), Random(1)).mean().backward()
         slopes = [weight.grad for weight in network.parameters() if weight.grad is not None]
         assert len(slopes) > 10
         assert all(bool(slope.isfinite().all()) for slope in slopes)
@@ -220,7 +221,7 @@ BIG = torch.zeros(1, 5, 5)
         ),
         (lambda: SlicedScoreMatching(slices=0), "sliced_score_matching needs at least 1 slice, not 0"),
         (
-            lambda: NCSNObjective()(GaussianOracle(Gaussian(VE())), torch.zeros(2, 2), Random(0), {}),
+            lambda: NCSNObjective().loss(GaussianOracle(Gaussian(VE())), Batch(torch.zeros(2, 2)), Random(0)),
             "ncsn trains on a schedule of levels, like geometric; ve is continuous: use denoising",
         ),
     ],

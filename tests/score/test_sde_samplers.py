@@ -28,6 +28,7 @@ from undiffuse.samplers import (
     ProbabilityFlow,
     ReverseDiffusion,
 )
+from undiffuse.sampling import plan
 from undiffuse.schedules import VE, VP, EDMSchedule, FlowSchedule, Geometric, LinearBeta, LogLinear, SubVP
 
 X = Random(0).normal((5, 3), dtype=torch.float64)
@@ -314,12 +315,10 @@ def test_a_recipe_names_the_predictor_or_gives_its_table():
     from undiffuse.recipes.recipe import Recipe
 
     recipe = Recipe.find("digits")
-    plain = build.sampling(
-        recipe.override(["sampler.name=corrector", "sampler.predictor=ancestral", "sampler.steps=7"])
-    )
+    plain = plan.sampling(recipe.override(["sampler.name=corrector", "sampler.predictor=ancestral", "sampler.steps=7"]))
     assert (plain.sampler, plain.steps) == (Corrector(Ancestral()), 7)
     table = recipe.override(["sampler.name=corrector", "sampler.predictor.name=ddim", "sampler.predictor.eta=0.5"])
-    assert build.sampling(table).sampler == Corrector(DDIM(0.5))
+    assert plan.sampling(table).sampler == Corrector(DDIM(0.5))
     with pytest.raises(Refused, match=r"samplers 'ddim' has no 'etta' \(did you mean 'eta'"):
-        build.sampling(table.override(["sampler.predictor.etta=1"]))
+        plan.sampling(table.override(["sampler.predictor.etta=1"]))
     assert build.resolve(recipe.override(["sampler.name=corrector"]))["sampler"]["predictor"] == "reverse_diffusion"

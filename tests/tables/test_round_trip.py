@@ -17,8 +17,8 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.sources.table import TableData
 from undiffuse.sampling.data_frame import cells, frame
 
-MANY = settings(
-    max_examples=200,
+MANY = settings(  # about 350 columns
+    max_examples=70,
     deadline=None,
     database=None,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
@@ -68,7 +68,7 @@ def columns(draw: Any, rows: int) -> tuple[str, list[str]]:
 @st.composite
 def tables(draw: Any) -> tuple[list[str], list[list[str]]]:
     """Columns' names, and the columns."""
-    rows, count = draw(st.integers(1, 25)), draw(st.integers(1, 4))
+    rows, count = draw(st.integers(1, 25)), draw(st.integers(1, 9))
     names = draw(st.lists(WORDS | st.integers(0, 3000).map(str), min_size=count, max_size=count, unique_by=str.strip))
     often = draw(st.sampled_from([1, 12]))  # so that there are values that many rows have
     return names, [draw(columns(rows))[1] * often for _ in range(count)]

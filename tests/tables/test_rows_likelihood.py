@@ -12,15 +12,18 @@ from torch import Tensor, nn
 import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.codecs.columns import ColumnsCodec
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.heads.column_predictor import ColumnPredictor
-from undiffuse.core.oracles import GaussianOracle, RowOracle, TokenOracle
+from undiffuse.core.heads.rows import NUMBERS, Rows, category
+from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.named_parts import each
+from undiffuse.core.oracles import GaussianOracle, PartsOracle, TokenOracle
 from undiffuse.core.process.categorical import Categorical, mask
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.mixed_columns import NUMBERS, MixedColumns, category
+from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.evaluation import nll, sources
 from undiffuse.likelihood import continuous, elbo, ode
@@ -29,35 +32,38 @@ from undiffuse.sampling.run import silent
 from undiffuse.schedules import FlowSchedule
 
 FLOW = FlowSchedule()
-PROCESS = MixedColumns(Gaussian(FLOW), 2, (Categorical(FLOW, mask(4)), Categorical(FLOW, (0.2, 0.3, 0.5))))
+PROCESS = Product(
+    {
+        NUMBERS: Gaussian(FLOW),
+        category(0): Categorical(FLOW, mask(4)),
+        category(1): Categorical(FLOW, (0.2, 0.3, 0.5)),
+    }
+)
 SHARES = ((0.5, 0.3, 0.2), (0.25, 0.25, 0.5))
 MEAN, VARIANCE = torch.tensor([0.3, -0.2]), torch.tensor([0.5, 1.5])
-PARTS: dict[str, Any] = {NUMBERS: GaussianOracle(PROCESS.values, MEAN, VARIANCE)} | {
-    category(i): TokenOracle(PROCESS.categories[i], torch.arange(3)[:, None], shares) for i, shares in enumerate(SHARES)
+PARTS: dict[str, Any] = {NUMBERS: GaussianOracle(Gaussian(FLOW), MEAN, VARIANCE)} | {
+    category(i): TokenOracle(PROCESS.parts[category(i)], torch.arange(3)[:, None], shares)
+    for i, shares in enumerate(SHARES)
 }
-ORACLE = RowOracle(PROCESS, PARTS)
-X = torch.tensor([[0.1, -1.0, 0, 2], [1.0, 0.4, 1, 0], [-0.5, 2.0, 2, 1]], dtype=torch.float64)
+ORACLE = PartsOracle(PROCESS, PARTS)
+X = Rows(2, 2).cut(torch.tensor([[0.1, -1.0, 0, 2], [1.0, 0.4, 1, 0], [-0.5, 2.0, 2, 1]], dtype=torch.float64))
 TIMES = torch.cat([torch.linspace(1, 0.04, 25, dtype=torch.float64), torch.tensor([1e-3], dtype=torch.float64)])
-
-
-def part_of(x: Tensor, name: str) -> Tensor:
-    return x[:, :2] if name == NUMBERS else x[:, 2 + int(name[-1]), None].long()
 
 
 def test_the_bound_of_independent_parts_is_the_sum_of_the_parts_bounds_and_tight():
     """As far as the noise allows, which the parts alone draw anew; of exact guesses it is -log p."""
-    many, how = X.repeat(300, 1), {"variance": "exact", "batch": 900}
+    many, how = each(lambda part: part.repeat(300, 1), X), {"variance": "exact", "batch": 900}
     found = elbo(ORACLE, many, TIMES, **how)  # type: ignore[arg-type]
     assert found.convention == "density of numbers and probability of categories"
     assert found.elements == 4
-    alone = [elbo(oracle, part_of(many, name), TIMES, **how) for name, oracle in PARTS.items()]  # type: ignore[arg-type]
+    alone = [elbo(oracle, many[name], TIMES, **how) for name, oracle in PARTS.items()]  # type: ignore[arg-type]
     torch.testing.assert_close(found.prior, torch.stack([each.prior for each in alone]).sum(0), rtol=1e-12, atol=1e-12)
     row, apart = found.nats.reshape(300, 3), torch.stack([each.nats for each in alone]).sum(0).reshape(300, 3)
     noise = row.std(0) / 300**0.5
     assert float(noise.max()) < 0.2
     assert bool(((row.mean(0) - apart.mean(0)).abs() < 4 * 2**0.5 * noise).all())
-    normal = -Normal(MEAN.double().expand(3, 2), VARIANCE.double()).log_prob(X[:, :2])
-    shares = [torch.tensor(each).double().log()[X[:, 2 + i].long()] for i, each in enumerate(SHARES)]
+    normal = -Normal(MEAN.double().expand(3, 2), VARIANCE.double()).log_prob(X[NUMBERS])
+    shares = [torch.tensor(each).double().log()[X[category(i)][:, 0]] for i, each in enumerate(SHARES)]
     true = normal - torch.stack(shares).sum(0)
     assert bool(((row.mean(0) - true) > -4 * noise).all())
     assert bool(((row.mean(0) - true) < 4 * noise + 0.1).all())
@@ -66,21 +72,21 @@ def test_the_bound_of_independent_parts_is_the_sum_of_the_parts_bounds_and_tight
 def test_the_terms_of_a_row_are_the_sums_of_its_parts_terms_to_the_last_digits():
     """At one noisy row: a step, the reconstruction, and the prior."""
     x_t = PROCESS.marginal(X, 0.6).sample(Random(7))
-    guess, parts = ORACLE(x_t, 0.6), PROCESS.product.parts
+    guess, parts = ORACLE(x_t, 0.6), PROCESS.parts
     times = torch.tensor([1.0, 0.6, 0.0], dtype=torch.float64)
     row = {
         "prior": prior(PROCESS, X, times[0]),
         "step": step(PROCESS, X, x_t, guess, 0.25, 0.6, "exact"),
         "last": reconstruction(PROCESS, X, x_t, guess, times),
     }
-    each: dict[str, list[Tensor]] = {name: [] for name in row}
+    terms: dict[str, list[Tensor]] = {name: [] for name in row}
     for name, part in parts.items():
-        x, noisy, belief = part_of(X, name), part_of(x_t, name), guess.parts[name]
-        each["prior"].append(prior(part, x, times[0]).double())
-        each["step"].append(step(part, x, noisy, belief, 0.25, 0.6, "exact" if name == NUMBERS else "posterior"))
-        each["last"].append(reconstruction(part, x, noisy, belief, times).double())
+        x, noisy, belief = X[name], x_t[name], guess[name]
+        terms["prior"].append(prior(part, x, times[0]).double())
+        terms["step"].append(step(part, x, noisy, belief, 0.25, 0.6, "exact" if name == NUMBERS else "posterior"))
+        terms["last"].append(reconstruction(part, x, noisy, belief, times).double())
     for name, found in row.items():
-        torch.testing.assert_close(found, torch.stack(each[name]).sum(0), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found, torch.stack(terms[name]).sum(0), rtol=1e-10, atol=1e-10)
 
 
 RANDOM = np.random.default_rng(0)
@@ -135,20 +141,26 @@ def test_numbers_with_many_places_are_known_to_a_fraction_of_their_deviation():
 class Constant(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.out = nn.Parameter(torch.zeros(9))
+        self.out = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
-        return self.out.expand(len(x), -1)
+    def forward(self, x: Any, c_time: Tensor) -> dict[str, Tensor]:
+        sizes = dict(zip(PARTS, ((2,), (1, 4), (1, 3)), strict=True))
+        return {name: self.out.expand(len(part), *sizes[name]) for name, part in x.items()}
 
 
 def test_what_rows_cannot_do_is_refused():
-    network = ColumnPredictor(Constant(), PROCESS, "flow", (3, 3))
+    heads = {NUMBERS: "flow", category(0): TokenHead("plug_in", 3), category(1): TokenHead("plug_in", 3)}
+    network = Predictor(Constant(), PROCESS, heads)
     assert torch.isfinite(elbo(network, X, subset=3).nats).all()
     with pytest.raises(Refused, match=r"rows with categories have the bound, likelihood\.elbo"):
-        ode(network, X)
+        ode(network, X)  # type: ignore[arg-type]
     with pytest.raises(Refused, match="the bound of rows is that of steps: take elbo"):
-        continuous(network, X)
-    with pytest.raises(Refused, match="with variance 'learned' is for a Gaussian process, not MixedColumns"):
+        continuous(network, X)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="the data of a product are a dictionary of its parts: numbers, category 0, cat"):
+        elbo(network, X[NUMBERS])
+    with pytest.raises(Refused, match=r"several parts together need a denoiser of a Product; .* is of values"):
+        elbo(PARTS[NUMBERS], X)
+    with pytest.raises(Refused, match="with variance 'learned' is for a Gaussian process, not Product"):
         elbo(network, X, subset=3, variance="learned")
 
 

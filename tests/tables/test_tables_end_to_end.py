@@ -106,7 +106,7 @@ def test_samplers_and_choices_that_rows_cannot_take_are_refused(
     trained: Path, wine: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert run("sample", str(trained), "-n", "3", "--sampler", "heun") == 2
-    assert "heun is for values, and MixedColumns is a process of values and tokens together" in capsys.readouterr().err
+    assert "heun is for values, and Product is a process of values and tokens together" in capsys.readouterr().err
     for settings, message in (
         (
             ["codec.name=whiten"],

@@ -14,6 +14,7 @@ from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.heads.token_outputs import TokenHead, subs
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
@@ -56,9 +57,9 @@ def test_mdlm_md4_and_sedd_are_one_loss(schedule: Schedule):
     sedd = rise * (masked * entropy).sum(1)
     found = {
         "rate": rate(process, x, x_t, denoiser(x_t, t), t),
-        "score entropy": 3 * ScoreEntropy().at(t, denoiser, x, Random(3), {}),
-        "cross-entropy": 3 * Denoising("unmasking").at(t, denoiser, x, Random(3), {}),
-        "elbo": 3 * math.log(2) * Elbo().at(t, denoiser, x, Random(3), {}),
+        "score entropy": 3 * ScoreEntropy().at(t, denoiser, Batch(x), Random(3)),
+        "cross-entropy": 3 * Denoising("unmasking").at(t, denoiser, Batch(x), Random(3)),
+        "elbo": 3 * math.log(2) * Elbo().at(t, denoiser, Batch(x), Random(3)),
         "md4": md4,
         "sedd": sedd,
     }
@@ -76,7 +77,7 @@ def test_score_entropy_is_the_bound_in_continuous_time_of_any_noise(noise: Any, 
     x = torch.cartesian_prod(*[torch.arange(3)] * 3)
     t = torch.linspace(0.05, 0.95, 27, dtype=torch.float64)
     score, bound = ScoreEntropy(), Elbo()
-    both = [score.at(t, denoiser, x, Random(3), {}), math.log(2) * bound.at(t, denoiser, x, Random(3), {})]
+    both = [score.at(t, denoiser, Batch(x), Random(3)), math.log(2) * bound.at(t, denoiser, Batch(x), Random(3))]
     torch.testing.assert_close(both[0], both[1], rtol=1e-10, atol=1e-10)
     table: Any = denoiser.network.table
     slopes = [torch.autograd.grad(b.sum(), table)[0] for b in both]
@@ -159,7 +160,7 @@ def test_one_step_of_the_objective_is_that_step_of_the_bound():
         x = torch.cartesian_prod(*[torch.arange(3)] * 3)
         for i in range(1, n + 1):
             t = torch.full((27,), i / n, dtype=torch.float64)
-            found = Elbo().at(t - 0.1, denoiser, x, Random(2), {})  # on the way to i/n
+            found = Elbo().at(t - 0.1, denoiser, Batch(x), Random(2))  # on the way to i/n
             x_t = process.marginal(x, t).sample(Random(2))
             guess = denoiser(x_t, t)
             believed = process.bridge(x_t, guess, (i - 1) / n, i / n)
@@ -167,7 +168,7 @@ def test_one_step_of_the_objective_is_that_step_of_the_bound():
             torch.testing.assert_close(found, wanted / (3 * math.log(2)))
             if i == 1:
                 torch.testing.assert_close(wanted, -n * believed.log_prob(x))
-            more = Elbo(cross_entropy=2.0).at(t, denoiser, x, Random(2), {}) - found
+            more = Elbo(cross_entropy=2.0).at(t, denoiser, Batch(x), Random(2)) - found
             torch.testing.assert_close(more, 2 * guess.error(x) / (3 * math.log(2)))
 
 
@@ -175,8 +176,8 @@ def test_weighted_cross_entropy_is_the_bound_of_steps_too():
     process = Categorical(TokenCosine(steps=5), mask(4))
     denoiser, x = network(process, "subs"), torch.cartesian_prod(*[torch.arange(3)] * 3)
     t = ((torch.arange(27) % 5) + 1).double() / 5
-    found = Denoising("unmasking").at(t, denoiser, x, Random(2), {})
-    torch.testing.assert_close(found, math.log(2) * Elbo().at(t, denoiser, x, Random(2), {}), rtol=1e-10, atol=1e-10)
+    found = Denoising("unmasking").at(t, denoiser, Batch(x), Random(2))
+    torch.testing.assert_close(found, math.log(2) * Elbo().at(t, denoiser, Batch(x), Random(2)), rtol=1e-10, atol=1e-10)
 
 
 def test_the_integral_is_the_bound_of_many_steps():

@@ -12,6 +12,7 @@ from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.token_outputs import plug_in
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
@@ -42,8 +43,8 @@ def test_tokens_of_any_integers_are_those_of_int64(process: Any, dtype: torch.dt
             process.bridge(x, process.point(x), 0.25, 0.5).mean,
             guess.log_prob(x),
             guess.mean,
-            Elbo()(model, x, Random(0), {}),
-            Denoising("data")(model, x, Random(0), {}),
+            Elbo().loss(model, Batch(x), Random(0)),
+            Denoising("data").loss(model, Batch(x), Random(0)),
             likelihood.elbo(model, x).nats,
         ]
 
@@ -85,10 +86,10 @@ def test_score_entropy_is_a_number_where_nothing_is_left():
     model = network(process, "subs")
     for t in (0.5, 1.0):
         times = torch.full((3,), t, dtype=torch.float64)
-        wanted = Denoising("unmasking").at(times, model, X, Random(0), {})
-        torch.testing.assert_close(ScoreEntropy().at(times, model, X, Random(0), {}), wanted, rtol=1e-5, atol=1e-5)
+        wanted = Denoising("unmasking").at(times, model, Batch(X), Random(0))
+        torch.testing.assert_close(ScoreEntropy().at(times, model, Batch(X), Random(0)), wanted, rtol=1e-5, atol=1e-5)
     free = Categorical(JSD(4), uniform(3))
-    found = ScoreEntropy().at(torch.ones(3, dtype=torch.float64), network(free, "plug_in"), X, Random(0), {})
+    found = ScoreEntropy().at(torch.ones(3, dtype=torch.float64), network(free, "plug_in"), Batch(X), Random(0))
     assert float(found.abs().max().detach()) < 1e-4  # q(x_1) is alike for all data: nothing more is lost there
 
 
@@ -105,7 +106,7 @@ def test_a_mask_in_the_data_is_refused_by_every_objective():
     model = network(process, "subs")
     for objective in (Elbo(), Denoising("unmasking"), ScoreEntropy()):
         with pytest.raises(Refused, match=r"the data have the token 3, and the symbols of data are 0 \.\.\. 2: a mask"):
-            objective(model, X + 1, Random(0), {})
+            objective.loss(model, Batch(X + 1), Random(0))
 
 
 @pytest.mark.parametrize("step", [100, 130, 150])

@@ -12,6 +12,7 @@ from undiffuse.codecs.levels import Levels
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import TokenOracle
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
@@ -104,7 +105,7 @@ class Flat(torch.nn.Module):
         (lambda: _loss(Variational(), X, JSD(4)), "variational and hybrid bound values; the bound of tokens"),
         (lambda: _loss(Hybrid(), X, JSD(4)), "variational and hybrid bound values"),
         (
-            lambda: ScoreEntropy()(TokenOracle(GENERAL, X[:1], [1.0]), X, undiffuse.Random(0), {}),
+            lambda: ScoreEntropy().loss(TokenOracle(GENERAL, X[:1], [1.0]), Batch(X), undiffuse.Random(0)),
             "score_entropy needs a noise vector, and Transitions has none: take elbo",
         ),
         (
@@ -130,7 +131,7 @@ def test_what_makes_no_sense_is_refused_by_name(make: Any, message: str):
 
 def _loss(objective: Any, x: torch.Tensor, schedule: Any = None) -> Any:
     process = Categorical(schedule or LogLinear(), uniform(4))
-    return objective(Predictor(Flat(), process, "probabilities"), x, undiffuse.Random(0), {})
+    return objective.loss(Predictor(Flat(), process, "probabilities"), Batch(x), undiffuse.Random(0))
 
 
 def test_levels_are_values_there_and_back():

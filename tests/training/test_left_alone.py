@@ -20,6 +20,7 @@ from torch import Tensor
 
 import undiffuse
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.training import checkpoint, ema_snapshots
 from undiffuse.training.background import Background, HostCopies
 from undiffuse.training.batches import Dealt
@@ -37,11 +38,11 @@ BATCH = [
 ]
 
 TWO = """
-import os, sys, torch
+import os, sys, torch, torch._dynamo, torch.utils.tensorboard
 torch.set_num_threads(1)
 from tiny_run import TABLES
 from undiffuse.training.start import train
-other = os.fork()  # so that PyTorch is imported once
+other = os.fork()  # so that all this is imported once
 os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
 train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)
 torch.distributed.destroy_process_group()
@@ -165,16 +166,26 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     assert [numbers["step"] for numbers in further] == [5]
 
 
+class Losing(Objective):
+    """An objective of any function."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> Tensor:
+        return self.function(model, batch, random, step, player)
+
+
 def test_where_memory_runs_out_what_fits_is_said(tmp_path: Path):
     training = train(tiny.TABLES, out=tmp_path / "run")
     inner = training._step.objective
 
-    def small(module: Any, x_0: Tensor, *rest: Any) -> Tensor:
-        if len(x_0) > 4:
+    def small(module: Any, batch: Batch, *rest: Any) -> Tensor:
+        if len(batch) > 4:
             raise torch.OutOfMemoryError("out of memory")
-        return inner(module, x_0, *rest)
+        return inner.loss(module, batch, *rest)
 
-    training._step.objective = small
+    training._step.objective = Losing(small)
     message = "32 does not fit the memory of cpu, and 4 does: give --set train.accumulate=8, .* or --set train.batch=4"
     with pytest.raises(Refused, match=message):
         next(training)
@@ -213,7 +224,7 @@ def test_a_loss_that_is_no_number_says_why(tmp_path: Path, spoil: str, why: str)
         training._step._fetch = lambda step: Dealt(torch.arange(32), torch.full((32, 1, 8, 8), torch.nan))  # type: ignore[assignment]
         training._step.encoded = lambda step: torch.full((32, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
     else:
-        training._step.objective = lambda *given: torch.full((32,), torch.nan, requires_grad=True)
+        training._step.objective = Losing(lambda *given: torch.full((32,), torch.nan, requires_grad=True))
     with pytest.raises(Diverged, match=rf"at step 2; the last good checkpoint is .*00000001\. {why}"):
         next(training)
     assert checkpoint.newest(tmp_path / "run") is not None
@@ -232,7 +243,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_pat
         def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
             return grad * torch.nan
 
-    training._step.objective = lambda *given: Spoiled.apply(inner(*given))
+    training._step.objective = Losing(lambda *given: Spoiled.apply(inner.loss(*given)))
     with pytest.raises(Diverged, match="the gradient is not a number at step 1"):
         next(training)
     assert all(torch.isfinite(p).all() for p in training.module.parameters())

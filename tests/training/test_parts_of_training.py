@@ -128,31 +128,32 @@ def test_every_epoch_sees_every_item_once_in_a_fresh_order(count: int, size: int
 
 def test_a_batch_holds_what_belongs_together_and_the_parts_of_two_processes_make_it_up():
     data = numbered(50, 8, drop=0.5)
-    x, cond = data.at(3)
+    whole = data.at(3)
+    x, cond = whole.x, whole.cond
     assert x[:, 0].tolist() == cond["label"].tolist() == data.indices(3).tolist()
     parts = [data.at(3, rows) for rows in (slice(0, 4), slice(4, 8))]
-    assert torch.equal(torch.cat([part[0] for part in parts]), x)
-    assert torch.equal(torch.cat([part[1]["drop"] for part in parts]), cond["drop"])
+    assert torch.equal(torch.cat([part.x for part in parts]), x)
+    assert torch.equal(torch.cat([part.cond["drop"] for part in parts]), cond["drop"])
 
 
 def test_conditions_are_hidden_as_often_as_asked():
-    hidden = torch.cat([numbered(50, 500, drop=0.3).at(step)[1]["drop"] for step in range(20)]).float()
+    hidden = torch.cat([numbered(50, 500, drop=0.3).at(step).cond["drop"] for step in range(20)]).float()
     assert float(hidden.mean()) == pytest.approx(0.3, abs=0.02)
-    assert "drop" not in numbered(50, 8).at(0)[1]
+    assert "drop" not in numbered(50, 8).at(0).cond
 
 
 def test_half_of_the_images_are_mirrored_and_pixels_are_encoded():
     picture = np.array([[[0, 255]]], dtype=np.uint8)
     data = Batches.of(np.stack([picture] * 200), {}, PixelsCodec(), 200, 0, flip=True)
-    left = data.at(0)[0][:, 0, 0, 0]
+    left = data.at(0).x[:, 0, 0, 0]
     assert set(left.tolist()) == {-1.0, 1.0}
     assert float(left.mean()) == pytest.approx(0, abs=0.2)
-    assert not torch.equal(left, data.at(1)[0][:, 0, 0, 0])
+    assert not torch.equal(left, data.at(1).x[:, 0, 0, 0])
 
 
 def test_sixteen_bit_images_can_be_dealt():
     data = Batches.of(np.full((3, 1, 2, 2), 65535, np.uint16), {}, PixelsCodec(high=65535.0, dtype="uint16"), 2, 0)
-    assert data.at(0)[0].tolist() == torch.ones(2, 1, 2, 2).tolist()
+    assert data.at(0).x.tolist() == torch.ones(2, 1, 2, 2).tolist()
 
 
 def test_rows_of_a_large_array_are_dealt_as_the_items_and_reach_a_device_whole(monkeypatch: pytest.MonkeyPatch):
@@ -163,7 +164,7 @@ def test_rows_of_a_large_array_are_dealt_as_the_items_and_reach_a_device_whole(m
     monkeypatch.setattr(batches, "BLOCK", 200)
     there = batches._onto(rows, torch.device("cpu"))
     for dealt in (viewed, replace(viewed, x=there)):
-        assert all(torch.equal(dealt.at(step)[0], plain.at(step)[0]) for step in range(12))
+        assert all(torch.equal(dealt.at(step).x, plain.at(step).x) for step in range(12))
 
 
 def test_numbers_are_fetched_when_they_are_read():

@@ -15,16 +15,18 @@ from torch import nn
 
 import undiffuse
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.networks import precision
 from undiffuse.training import checkpoint
 from undiffuse.training import precision as chosen
 from undiffuse.training.start import train
 
+TABLES = {**tiny.TABLES, "train": {**tiny.TABLES["train"], "precision": "auto"}}
 VOLUMES: dict[str, Any] = {
-    **tiny.TABLES,
+    **TABLES,
     "network": {"name": "unet", "width": 16, "multipliers": [1, 2, 2], "blocks": 1, "attention": []},
     "conditions": {},
-    "train": {**tiny.TABLES["train"], "steps": 1, "batch": 2, "validate_every": 0, "snapshots": 0, "flip": False},
+    "train": {**TABLES["train"], "steps": 1, "batch": 2, "validate_every": 0, "snapshots": 0, "flip": False},
 }
 
 
@@ -92,17 +94,20 @@ class Layers(nn.Module):
 class Items:
     """Data of noise."""
 
-    def at(self, step: int, rows: slice) -> tuple[torch.Tensor, dict[str, Any]]:
-        return torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)), {}
+    def at(self, step: int, rows: slice) -> Batch:
+        return Batch(torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)))
+
+
+class Ones(Objective):
+    """Everything is to be 1."""
+
+    def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> torch.Tensor:
+        return (model(batch.x).float() - 1).square().mean((1, 2))
 
 
 def choose(name: str, module: nn.Module) -> tuple[torch.dtype, str]:
     items: Any = Items()
-
-    def loss(network: Any, x_0: torch.Tensor, random: Any, cond: Any) -> torch.Tensor:
-        return (network(x_0).float() - 1).square().mean((1, 2))
-
-    return chosen.choose(name, Accelerator(cpu=True), module, loss, items)
+    return chosen.choose(name, Accelerator(cpu=True), module, Ones(), items)
 
 
 @pytest.mark.usefixtures("quick")
@@ -144,7 +149,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(
 ):
     run, words = tmp_path / "run", ["train.steps=1", "train.validate_every=0", "train.snapshots=0"]
     with caplog.at_level(logging.INFO):
-        train(tiny.TABLES, out=run, overrides=words).run(progress=False)
+        train(TABLES, out=run, overrides=words).run(progress=False)
     assert "computing in bfloat16: gradients agree with float32's to" in caplog.text
     state = (checkpoint.newest(run) or run) / "state.json"
     assert json.loads(state.read_text())["precision"] == "bfloat16"
@@ -166,7 +171,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(
 @pytest.mark.usefixtures("quick")
 def test_sampling_falls_back_to_float32_where_bfloat16_gives_other_numbers(tmp_path: Path):
     run = tmp_path / "run"
-    train(tiny.TABLES, out=run, overrides=["train.steps=1", "train.snapshots=0"]).run(progress=False)
+    train(TABLES, out=run, overrides=["train.steps=1", "train.snapshots=0"]).run(progress=False)
     exact = undiffuse.load(run, precision="float32").denoiser.state_dict()
     assert {p.dtype for p in undiffuse.load(run).denoiser.parameters()} == {torch.bfloat16}
     model = undiffuse.load(run, precision="float32")

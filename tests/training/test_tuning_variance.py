@@ -111,7 +111,7 @@ def test_the_best_steps_are_kept_as_the_way_to_sample(run: Path):
         ({"variances": [1.0]}, "is broken: optimal_variance needs as many variances as times"),
         ({"times": [0.5, 0.4], "variances": [1.0, 1.0]}, "is broken: optimal_variance needs times that rise"),
         ({"hidden": 1}, "is broken: its variance has no 'hidden'"),
-        ({"denoiser": "other"}, "is broken: its variance: denoiser = 'other' does not fit"),
+        ({"denoiser": "other"}, "is broken: its variance: denoiser = 'other' is the path of a run"),
         ({"bounds": [1, -1]}, "is broken: the data's bounds must rise"),
         (3, "its description lacks or spoils 'variance'"),
     ],

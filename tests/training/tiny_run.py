@@ -27,7 +27,9 @@ TABLES: dict[str, Any] = {
         "log_every": 2,
         "checkpoint_every": 0,
         "preview_every": 0,
-        "validate_every": 4,
+        "validate_every": 6,
+        "held_out": 0.1,  # one batch
+        "precision": "float32",  # "auto" takes three gradients before the first step
         "previews": 10,
     },
 }

@@ -1,5 +1,6 @@
 """`undiffuse show`: what a run folder or a recipe holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ def show(
 def _run(path: Path) -> Any:
     """Print what the run has come to; returns its recipe."""
     from rich.table import Table
+    from rich.tree import Tree
 
     from undiffuse.evaluation import wording
     from undiffuse.evaluation.record import evaluation, history
@@ -57,5 +59,14 @@ def _run(path: Path) -> Any:
         table.add_row(wording.word(name).title, wording.line(name, metric))
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items()))
     console().print(table)
+    if runs := model.tree():
+        _branch(tree := Tree("runs in it"), runs)
+        console().print(tree)
     console().print()
     return model.recipe
+
+
+def _branch(tree: Any, runs: Mapping[str, Any]) -> None:
+    """Hang runs on a tree, each with those inside it."""
+    for title, below in runs.items():
+        _branch(tree.add(title), below)

@@ -44,6 +44,7 @@ def train(
     undiffuse train flowers.csv --set data.label=species --out runs/flowers
     undiffuse train digits --data digits.npz --out runs/mine
     """
+    from undiffuse.core.plugins import command
     from undiffuse.training.start import train
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
@@ -59,7 +60,7 @@ def train(
     if not training.accelerator.is_main_process:
         return
     print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")
-    print(f"next: {made.use.format(run=training.folder)}")
+    print(f"next: {made.use.format(run=training.folder)}".replace("undiffuse", command()))
 
 
 def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":

@@ -89,13 +89,16 @@ class Codec(ABC):
         )
 
 
-def fitted(table: Mapping[str, Any], x: ArrayLike, **known: Any) -> Codec:
-    """The codec that a recipe's table describes, fitted to the items x. known: what the data say of themselves.
+def fitted(table: Mapping[str, Any], x: ArrayLike, runs: registry.Runs | None = None, **known: Any) -> Codec:
+    """The codec that a recipe's table describes, fitted to the items x. runs: see `registry.build`. known: what the
+    data say of themselves.
 
     Raises Refused, with the field's name, for a field in the table that fitting takes from the data all the same.
     """
     own = {name: table[name] for name in table if name in known and table[name] != known[name]}
-    made = registry.build("codecs", {name: value for name, value in table.items() if name not in own}, **known)
+    made = registry.build(
+        "codecs", {name: value for name, value in table.items() if name not in own}, runs=runs, **known
+    )
     found = made.fit(x)
     own |= {name: table[name] for name in table if name != "name" and getattr(found, name) != getattr(made, name)}
     for name, value in own.items():

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.distribution.distribution import unpadded
 from undiffuse.core.distribution.tokens import Categories
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule, as_time
@@ -12,7 +13,9 @@ from undiffuse.core.schedule import Schedule, as_time
 END = 1 - 1e-6  # a time beyond counts as this one: at 1 alpha may be 0, and rates are the limit of 0/0
 
 
-def rate(process: Any, x_0: Tensor, x_t: Tensor, guess: Categories, t: Tensor | float) -> Tensor:
+def rate(
+    process: Any, x_0: Tensor, x_t: Tensor, guess: Categories, t: Tensor | float, mask: Tensor | None = None
+) -> Tensor:
     """The bound's density over t in nats, (batch,): KL(q(x_s given x_t, x_0) || p(x_s given x_t))/(t - s), s -> t.
 
     sum_{y != x_t} v(y) - u(y) + u(y) log(u(y)/v(y)),  u and v the rates at which x_t turns back into y under the data
@@ -20,9 +23,10 @@ def rate(process: Any, x_0: Tensor, x_t: Tensor, guess: Categories, t: Tensor | 
     entropy, denoising and weighted by the diffusion (arXiv:2310.16834), and of a mask
     -alpha'/(1 - alpha) sum_masked -log p(x_0 given x_t), the continuous-time bound of arXiv:2406.07524 and
     arXiv:2406.04329, for which the guess is asked about x_0 and x_t alone.
-    t: above 0, () or (batch,); 1 is the limit there. Raises Refused for a process without a noise vector.
+    t: above 0, () or (batch,); 1 is the limit there. mask: which places count, see `Masked`. Raises
+    Refused for a process without a noise vector.
     """
-    if not process.keeps:
+    if process.family != "tokens" or not process.keeps:
         raise Refused(f"{type(process).__name__} has steps and no continuous time: take the objective 'elbo'")
     x_0, x_t, t = x_0.long(), x_t.long(), as_time(t).clamp(max=END)
     alpha, sigma = process.chances(t, x_t)
@@ -42,7 +46,8 @@ def rate(process: Any, x_0: Tensor, x_t: Tensor, guess: Categories, t: Tensor | 
         cost = cost + torch.where(same, 0.0, to_data * (to_data.log() - guessed))
         parts = (each[..., None] for each in (revealed, drawn, odds, odds_true))
         cost = cost + _elsewhere(noise, x_0, x_t, guess, *parts)
-    return torch.where(here > 0, cost, 0.0).flatten(1).sum(1)
+    cost = torch.where(here > 0, cost, 0.0)
+    return (cost if mask is None else unpadded(cost, mask)).flatten(1).sum(1)
 
 
 def falling(schedule: Schedule, t: Tensor | float, like: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What guesses the data behind a noisy batch: the interface, and what holds a trained network."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core import registry
-from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution, unpadded
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.named_parts import each
 from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import as_time
 
@@ -54,7 +56,7 @@ class Denoiser(ABC):
         return ""
 
     def state_shape(self, shape: Any) -> Any:
-        """The shape of a state of encoded data of this shape; another only where states stand for the data."""
+        """The shape of the states of encoded data of this shape, (batch, *shape); of named parts a dictionary."""
         return shape
 
     def state_of(self, x_0: Any) -> Any:
@@ -75,7 +77,10 @@ class Predictor(nn.Module, Denoiser):
     parameterization ("noise", "data", "velocity", "score", "flow", "edm", "consistency"), for tokens that of an output
     ("probabilities", "subs", "plug_in", "logistic", "ratios"). For a `Product` it is a dictionary with a head for each
     part; the network takes a dictionary of the parts' x then, and returns one.
-    Raises Refused for a head of another family than the process's, and where either refuses the other.
+    mask: of a call, booleans that say which elements of items of different sizes are data, see `Masked`; the network is
+    shown 0 in place of padding and gets the mask as a keyword. What the guess says of padding means nothing.
+    Raises Refused for a head of another family than the process's, where either refuses the other, and for a mask that
+    the network has no keyword for.
     """
 
     def __init__(self, network: nn.Module, process: Process, head: Head | str | Mapping[str, Head | str]) -> None:
@@ -84,7 +89,10 @@ class Predictor(nn.Module, Denoiser):
         self.network = network
         self.process = process
 
-    def forward(self, x_t: Any, t: Tensor | float, **cond: Any) -> Any:
+    def forward(self, x_t: Any, t: Tensor | float, *, mask: Any = None, **cond: Any) -> Any:
+        if mask is not None:
+            _check_mask(self.network)
+            x_t, cond = unpadded(x_t, mask), {**cond, "mask": mask}
         shown, c_time, belief = self.head.open(self.process, x_t, as_time(t))
         dtype = next((p.dtype for p in self.network.parameters()), None)
         return belief(self.network(_cast(shown, dtype), c_time, **cond))
@@ -159,9 +167,14 @@ NAMED: dict[str, Callable[[str], Head]] = {
 }
 
 
+def _check_mask(network: nn.Module) -> None:
+    if "mask" not in inspect.signature(network.forward).parameters:
+        raise Refused(
+            f"items of different sizes need a network that leaves padding out, with a keyword `mask`, as transformer "
+            f"and sequence_transformer are; {type(network).__name__} is none"
+        )
+
+
 def _cast(x: Any, dtype: torch.dtype | None) -> Any:
     """The floating-point numbers of a batch in the network's dtype; None: a network without weights takes them all."""
-    if isinstance(x, Mapping):
-        parts: Mapping[str, Any] = x  # pyright: ignore[reportUnknownVariableType]
-        return {name: _cast(part, dtype) for name, part in parts.items()}
-    return x.to(dtype) if dtype is not None and x.is_floating_point() else x
+    return x if dtype is None else each(lambda part: part.to(dtype) if part.is_floating_point() else part, x)

@@ -17,7 +17,10 @@ class NoisyClassifier(nn.Module):
     network: called as network(x, c_time) with x (batch, *shape) and c_time (batch,) float32, returns logits (batch,
     classes). parameterization: a Parameterization, or its name; it gives c_in and c_time, as for a `Predictor`.
     The network works in its own dtype, the softmax in x_t's, float32 or better. Source: arXiv:2105.05233, sec. 4.
+    symbols: None, for values have none.
     """
+
+    symbols: None = None
 
     def __init__(self, network: nn.Module, process: Gaussian, parameterization: Parameterization | str) -> None:
         super().__init__()

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.mixed_columns import MixedColumns, Row
+from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import as_time
 
@@ -151,16 +152,15 @@ class TokenOracle(Denoiser):
         return self.sequences[rows]
 
 
-class RowOracle(Denoiser):
-    """Rows whose parts are independent, each of which has an oracle of its own, by its name in `MixedColumns`."""
+class PartsOracle(Denoiser):
+    """Parts of a `Product` that are independent, each with an oracle of its own, by name."""
 
-    def __init__(self, process: MixedColumns, oracles: Mapping[str, Denoiser]) -> None:
+    def __init__(self, process: Product, oracles: Mapping[str, Denoiser]) -> None:
         self.process = process
         self.oracles = dict(oracles)
 
-    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Row:
-        process: MixedColumns = self.process  # type: ignore[assignment]
-        return process.row({name: self.oracles[name](x, t) for name, x in process.split(x_t).items()})
+    def __call__(self, x_t: Mapping[str, Any], t: Tensor | float, **cond: Any) -> Joint:
+        return Joint({name: self.oracles[name](x_t[name], t, **cond) for name in x_t})
 
 
 def _axes(cov: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,9 +75,8 @@ def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **gi
         raise Refused(f"the table of {kind} needs a name; it has: {', '.join(names(kind))}")
     name, table = str(table["name"]), canonical(kind, table)
     component, owner = get(kind, name), f"{kind} {name!r}"
-    hints = get_type_hints(component.__init__)
-    said = {k: _nested(k, v, hints.get(k), owner, runs, given) for k, v in table.items() if k != "name"}
-    values = check(component, said, owner)
+    own = {k: v for k, v in table.items() if k != "name"}
+    values = check(component, own, owner, runs=runs, **given)
     known = fields(component)
     values |= {k: v for k, v in given.items() if k in known and k not in values}
     missing = [k for k, p in known.items() if p.default is p.empty and k not in values]
@@ -90,9 +89,8 @@ def _nested(field: str, value: Any, hint: Any, owner: str, runs: Runs | None, gi
     """A field's value, with the components that its annotation asks for in the place of their names and tables."""
     classes = _classes(hint)
     wanted = next(((k, each) for each in classes if (k := components.kind_of(each))), None)
-    if wanted is None or not isinstance(
-        value, Mapping | list | tuple if str in classes else str | Mapping | list | tuple
-    ):
+    named = isinstance(value, str) and str not in classes  # else the component reads the text itself
+    if wanted is None or not (named or isinstance(value, Mapping | list | tuple)):
         return value
     if isinstance(value, list | tuple):
         each = cast("Sequence[Any]", value)
@@ -117,8 +115,10 @@ def interface(kind: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """The values, converted to the types of the component's fields;
+def check(
+    component: type, values: Mapping[str, Any], owner: str, *, runs: Runs | None = None, **given: Any
+) -> dict[str, Any]:
+    """The values, converted to the types of the component's fields, see `build`;
     raises Refused for unknown fields and wrong types.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -132,6 +132,7 @@ def check(component: type, values: Mapping[str, Any], owner: str) -> dict[str, A
         hint = hints.get(field, Any)
         if hint == tuple[str, ...] and isinstance(value, str):  # one name, or some between commas
             value = tuple(part.strip() for part in value.split(","))
+        value = _nested(field, value, hint, owner, runs, given)
         try:
             checked[field] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
         except ValidationError as error:

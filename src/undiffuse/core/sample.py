@@ -10,7 +10,9 @@ from torch import Tensor
 
 from undiffuse.core import arguments, families, registry
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.distribution import unpadded
 from undiffuse.core.errors import Refused
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import ROUNDING
@@ -61,6 +63,7 @@ def sample(
     from the prior. indices: (batch,) which samples these are; sample i depends on (seed, i) only.
     Raises Refused for a shape with a negative number, for a grid that does not fall, for steps that contradict it, and
     for a seed or indices that are no integers from 0 on.
+    cond: conditions, and `mask` for items of different sizes: padding is 0 in what is returned, see `Predictor`.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
     chosen: Sampler = sampler or registry.get("samplers", denoiser.process.default_sampler)()
@@ -75,10 +78,10 @@ def sample(
     random = Random(arguments.seed(seed), None if indices is None else arguments.indices(indices))
     if start is None:
         _refuse_negative(shape)
-        start = _to(
-            denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), denoiser.device or torch.device("cpu")
-        )
-    return deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
+        drawn = denoiser.process.prior(shape, times[0]).sample(random.fold(-1))
+        start = to(drawn, denoiser.device or torch.device("cpu"))
+    x = deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
+    return x if cond.get("mask") is None else unpadded(x, cond["mask"])
 
 
 def _checked(times: Any) -> Tensor:
@@ -99,11 +102,3 @@ def _refuse_negative(shape: Any) -> None:
     parts = list(cast(Mapping[str, Any], shape).values()) if isinstance(shape, Mapping) else [shape]
     if any(size < 0 for part in parts for size in part):
         raise Refused(f"a batch has a shape of sizes from 0 on, (batch, *shape of a sample); got {shape}")
-
-
-def _to(x: Any, device: torch.device) -> Any:
-    """The batch, or each part of one, on a device."""
-    if not isinstance(x, Mapping):
-        return x.to(device)
-    parts = cast(Mapping[str, Any], x)
-    return {name: _to(part, device) for name, part in parts.items()}

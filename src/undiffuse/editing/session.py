@@ -103,7 +103,7 @@ class Session:
             watched = Reporting(sampler or self.chosen.sampler, lambda: report(next(done)))
             x = sample(
                 denoiser or self.denoiser,
-                (n, *(shape or self.model.denoiser.state_shape(self.model.shape))),
+                self.model.denoiser.state_shape((n, *self.model.shape)) if shape is None else (n, *shape),
                 sampler=watched,
                 times=times,
                 seed=self.seed,

@@ -1,6 +1,5 @@
 """How well a model guesses the data at every noise level, beside the best guess that is linear."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditions.declared import known
+from undiffuse.core.named_parts import elements
 from undiffuse.core.random import Random
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import at_once
@@ -97,4 +97,4 @@ def _error(model: Generator, x_0: Tensor, told: Mapping[str, Any], t: float) -> 
         x_t = model.denoiser.process.marginal(part, t).sample(Random(0, rows))
         cond = {name: values[rows].to(model.device) for name, values in told.items()}
         total += float(model.denoiser(x_t, t, **cond).error(part).double().sum())
-    return total / (len(x_0) * math.prod(model.denoiser.state_shape(model.shape)))
+    return total / (len(x_0) * elements(model.denoiser.state_of(x_0[:1].to(model.device))))

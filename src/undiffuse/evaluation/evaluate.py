@@ -16,6 +16,7 @@ import torch
 from undiffuse import __version__, pictures
 from undiffuse.conditions.declared import examples
 from undiffuse.core.errors import Refused
+from undiffuse.core.plugins import command
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.evaluation import nearest_items, nll, sources, text_bits, wording
 from undiffuse.evaluation.drift_field import DriftField, way
@@ -216,7 +217,7 @@ def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
     count, run = len(real.held_out), quote(os.path.relpath(model.recipe.home or "RUN"))
     if count >= FEWEST:
         return
-    against = f"undiffuse evaluate {run} --against DATA"
+    against = f"{command()} evaluate {run} --against DATA"
     if which is not None:
         raise Refused(f"{count} items of {which} that are new to the run are too few to judge: {FEWEST} are needed")
     whole = of_recipe(model.recipe)
@@ -224,7 +225,7 @@ def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
     more = (
         ""
         if share is None
-        else (f", or train a run that holds out more:\n  undiffuse train {run} --held-out {share} --out {run}-2")
+        else (f", or train a run that holds out more:\n  {command()} train {run} --held-out {share} --out {run}-2")
     )
     raise Refused(
         f"the run held out {count} of {len(whole)} items, and judging needs {FEWEST}: name data that it has not seen:\n"

@@ -68,9 +68,10 @@ def score(
     if not encoded.is_floating_point() or codec.mixed:
         picked = min(PICKED, max(FEWEST, PICKED * USUAL // encoded[0].numel()))
         denoiser: Any = model.denoiser
-        bounded = likelihood.embedded if denoiser.embeddings is not None else likelihood.elbo
+        embedded = denoiser.embeddings is not None
+        bounded, x_0 = (likelihood.embedded, encoded) if embedded else (likelihood.elbo, denoiser.state_of(encoded))
         options |= {"decoder": _bins(codec, encoded)} if codec.mixed else {}
-        terms = bounded(denoiser, encoded, subset=picked, progress=bounding, **options)
+        terms = bounded(denoiser, x_0, subset=picked, progress=bounding, **options)
         alone = _alone(codec, encoded) if codec.mixed else None
         return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms, alone=alone)
     decoder = options["decoder"] = _decoder(model, x)

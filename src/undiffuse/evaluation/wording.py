@@ -20,6 +20,9 @@ WORDS = {
         "held-out items whose class is told, on average over the noise levels; the floor is of training items",
         share=True,
     ),
+    "r2": Word(
+        "R squared", "share of the numbers' variance that is told of held-out items; the floor is of training items"
+    ),
     "c2st": Word(
         "Two-sample test (C2ST)", "items that a classifier rightly calls real or sample; 50 % is a guess", share=True
     ),

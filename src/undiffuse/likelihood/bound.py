@@ -1,6 +1,7 @@
 """A variational bound, term by term, and what it is a bound of."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +9,8 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.discretised_normal import Decoder
-from undiffuse.likelihood.question import BITS, error_of_mean, has_rows, has_tokens
+from undiffuse.core.named_parts import elements
+from undiffuse.likelihood.question import BITS, error_of_mean, has_tokens
 
 DENSITY, LEVELS, TOKENS = "density of values", "probability of levels", "probability of tokens"
 ROWS, DENSE_ROWS = "probability of rows", "density of numbers and probability of categories"
@@ -62,14 +64,14 @@ class Bound:
 def joined(
     found: list[tuple[Tensor, ...]],
     times: Tensor,
-    x_0: Tensor,
+    x_0: Any,
     decoder: Decoder | Bins | None,
     denoiser: Denoiser,
     last: str = "guess",
 ) -> Bound:
     """The bound of all data; found: prior, steps, reconstruction and draw_error of one part of them after the other."""
     prior, steps, rebuilt, error = (torch.cat(each).double().cpu() for each in zip(*found, strict=True))
-    rounded, dense = (ROWS, DENSE_ROWS) if has_rows(denoiser) else (LEVELS, DENSITY)
+    rounded, dense = (ROWS, DENSE_ROWS) if denoiser.process.family == "mixed" else (LEVELS, DENSITY)
     convention = TOKENS if has_tokens(denoiser) else rounded if decoder else dense
     convention += KERNEL if last == "kernel" else ""
-    return Bound(prior, steps, rebuilt, error, times, x_0[0].numel(), convention)
+    return Bound(prior, steps, rebuilt, error, times, elements(x_0), convention)

@@ -11,7 +11,7 @@ from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.likelihood.bound import Bound, joined
-from undiffuse.likelihood.question import Progress, has_rows, has_tokens, parts, silent
+from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
 from undiffuse.likelihood.terms import data, prior
 
 
@@ -44,7 +44,7 @@ def continuous(
     tokens, schedule = has_tokens(denoiser), process.schedule
     if tokens and schedule.steps:
         raise Refused("the bound of tokens on a schedule of steps is that of the steps: take elbo")
-    if has_rows(denoiser):
+    if denoiser.process.family == "mixed":
         raise Refused("the bound of rows is that of steps: take elbo")
     if points < 1:
         raise Refused(f"the integral needs at least 1 point, not {points}")

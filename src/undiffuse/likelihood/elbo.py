@@ -11,6 +11,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
+from undiffuse.core.named_parts import first
 from undiffuse.core.random import Random
 from undiffuse.grids.even import Even
 from undiffuse.grids.log_snr import LogSNR
@@ -22,7 +23,7 @@ from undiffuse.likelihood.terms import Last, Variance, data, ending, prior, step
 @torch.no_grad()
 def elbo(
     denoiser: Denoiser,
-    x_0: Tensor,
+    x_0: Any,
     times: Tensor | None = None,
     *,
     decoder: Decoder | Bins | None = None,
@@ -39,10 +40,10 @@ def elbo(
 ) -> Bound:
     """KL(q(x_T | x_0), p(x_T)) + sum KL(q(x_s | x_t, x_0), p(x_s | x_t)) - log p(x_0 | x_1), in expectation over q.
 
-    x_0: (batch, *shape), encoded values, int64 tokens, or rows of both (`MixedColumns`), whose bound is that of all
-    parts together, and of independent parts the sum of theirs. times: from noise down, in [0, 1]; a 0 is appended where
-    there is none, and the last step to it is the reconstruction. Default: the schedule's own table, else 1000 steps,
-    even in log-SNR down to a noise of a quarter of the distance between levels (tokens: in t).
+    x_0: (batch, *shape), encoded values, int64 tokens, or a dictionary of the parts of a `Product`, whose bound is that
+    of all parts together, and of independent parts the sum of theirs. times: from noise down, in [0, 1]; a 0 is
+    appended where there is none, and the last step to it is the reconstruction. Default: the schedule's own table, else
+    1000 steps, even in log-SNR down to a noise of a quarter of the distance between levels (tokens: in t).
     decoder: the data are levels, or numbers in `Bins`, and the reconstruction is the probability of one; None: a
     density of values.
     variance: of p, as in Ancestral. In the reconstruction "posterior" and "beta" take the posterior's variance of the
@@ -65,26 +66,27 @@ def elbo(
     if draws < 1:
         raise Refused(f"a bound needs at least 1 draw of noise, not {draws}")
     picks = _Picks(n, subset, chances)
-    total, done = len(x_0) * draws * (picks.count + 1), 0
+    total, done = len(first(x_0)) * draws * (picks.count + 1), 0
     found: list[tuple[Tensor, ...]] = []
     for _, x, random, told in parts(x_0, seed, indices, batch, cond):
         end = prior(process, x, grid[0])
+        count = len(end)
         runs: list[Tensor] = []
         for draw in range(draws):
-            terms = torch.zeros(len(x), n + 1, dtype=torch.float64, device=x.device)
+            terms = torch.zeros(count, n + 1, dtype=torch.float64, device=end.device)
             stream = random.fold(draw)
-            for pick, (which, weight) in enumerate(picks(stream.fold(-1), len(x))):
+            for pick, (which, weight) in enumerate(picks(stream.fold(-1), count)):
                 s, t = grid[which + 1], grid[which]
                 x_t = process.marginal(x, t).sample(stream.fold(pick))
                 kl = step(process, x, x_t, denoiser(x_t, t, **told), s, t, variance)
-                where = torch.as_tensor(which).expand(len(x))[:, None].to(x.device)
+                where = torch.as_tensor(which).expand(count)[:, None].to(end.device)
                 terms.scatter_add_(1, where, (kl.double() * weight)[:, None])
-                done += len(x)
+                done += count
                 progress(done, total)
             x_t = process.marginal(x, grid[-2]).sample(stream.fold(-2))
             guess = denoiser(x_t, grid[-2], **told)
             terms[:, n] = -rebuild(process, x, x_t, guess, grid, variance, decoder)
-            done += len(x)
+            done += count
             progress(done, total)
             runs.append(terms)
         terms = torch.stack(runs)  # (draws, batch, n + 1)

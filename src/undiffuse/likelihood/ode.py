@@ -13,7 +13,7 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.likelihood.bound import DENSITY, LEVELS
 from undiffuse.likelihood.path import Path, Trace, draw_probes
-from undiffuse.likelihood.question import BITS, Progress, checked, error_of_mean, has_rows, has_tokens, parts, silent
+from undiffuse.likelihood.question import BITS, Progress, checked, error_of_mean, has_tokens, parts, silent
 
 FEW = 16  # elements up to which the trace is exact, where nobody says
 
@@ -174,7 +174,7 @@ def _ready(
     x = checked(denoiser, x)
     if has_tokens(denoiser):
         raise Refused("the probability-flow ODE is for values; tokens have the bound, likelihood.elbo")
-    if has_rows(denoiser):
+    if denoiser.process.family == "mixed":
         raise Refused("the probability-flow ODE is for values; rows with categories have the bound, likelihood.elbo")
     steps = denoiser.process.schedule.steps
     first = t_min if t_min is not None else 1 / steps if steps else 1e-5

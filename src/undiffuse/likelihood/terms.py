@@ -13,32 +13,26 @@ from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.distribution.tokens import Tokens
 from undiffuse.core.errors import Refused
+from undiffuse.core.named_parts import each
 from undiffuse.core.process.process import Process
+from undiffuse.core.process.product import apart
 from undiffuse.core.reverse import BOUND, Variance, rebuilt, reverse
 from undiffuse.likelihood.question import checked
 
 Last = Literal["guess", "kernel"]
 
 
-def data(denoiser: Denoiser, x_0: Tensor, decoder: Decoder | Bins | None) -> Tensor:
+def data(denoiser: Denoiser, x_0: Any, decoder: Decoder | Bins | None) -> Any:
     """The data, checked; raises Refused where they or the decoder do not fit the denoiser."""
     x_0 = checked(denoiser, x_0)
     if decoder is None:
         return x_0
-    if not x_0.is_floating_point():
+    if denoiser.process.family == "tokens":
         raise Refused("tokens have an exact bound: a decoder is for values")
-    return decoder.check(x_0)
+    return each(lambda part: decoder.check(part) if part.is_floating_point() else part, x_0)
 
 
-def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
-    """The parts of a process of rows, each with its own of the given batches and beliefs; else all as it is."""
-    if process.family != "mixed":
-        return [(process, *given)]
-    cut = [getattr(each, "parts", None) or process.split(each) for each in given]
-    return [(part, *(each[name] for each in cut)) for name, part in process.product.parts.items()]
-
-
-def prior(process: Process, x: Tensor, t: Tensor) -> Tensor:
+def prior(process: Process, x: Any, t: Tensor) -> Tensor:
     """KL(q(x_t given x_0) || prior) in nats; raises Refused where it is infinite."""
     kl = torch.stack([_prior(part, own, t) for part, own in apart(process, x)]).sum(0)
     if bool(kl.isinf().any()):
@@ -51,8 +45,8 @@ def prior(process: Process, x: Tensor, t: Tensor) -> Tensor:
 
 def step(
     process: Process,
-    x_0: Tensor,
-    x_t: Tensor,
+    x_0: Any,
+    x_t: Any,
     guess: Distribution,
     s: Tensor | float,
     t: Tensor | float,
@@ -64,8 +58,8 @@ def step(
 
 def reconstruction(
     process: Process,
-    x_0: Tensor,
-    x_t: Tensor,
+    x_0: Any,
+    x_t: Any,
     guess: Any,
     times: Tensor,
     variance: Variance = "posterior",
@@ -83,19 +77,19 @@ def reconstruction(
 
 def kernel(
     process: Process,
-    x_0: Tensor,
-    x_t: Tensor,
+    x_0: Any,
+    x_t: Any,
     guess: Any,
     times: Tensor,
     variance: Variance = "posterior",
     decoder: Decoder | Bins | None = None,
 ) -> Tensor:
     """The same if p(x_0 given x_t) is the forward kernel q(x_t given x_0) taken backwards, whatever the guess."""
-    each: list[Tensor] = []
+    terms: list[Tensor] = []
     for part, x, noisy in apart(process, x_0, x_t):
         back: Any = part.marginal(noisy, times[-2])
-        each.append(decoder.log_prob(x, back) if decoder and x.is_floating_point() else back.log_prob(x))
-    found = torch.stack(each).sum(0)
+        terms.append(decoder.log_prob(x, back) if decoder and x.is_floating_point() else back.log_prob(x))
+    found = torch.stack(terms).sum(0)
     if bool(found.isinf().any()):
         raise Refused(
             "the bound is infinite: the forward kernel cannot lead from a mask back to the data; last = 'guess'"

@@ -31,8 +31,9 @@ class Classifier(Run):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "conditions"), False),
+        **dict.fromkeys(("process", "parameterization", "init", "conditions"), False),
     }
+    reads: ClassVar[str] = LABEL
     predicts: ClassVar[str] = LABEL
     what: ClassVar[str] = "a classifier of noisy samples"
     use: ClassVar[str] = (
@@ -62,6 +63,10 @@ class Classifier(Run):
             raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
 
     @classmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        return classes, conditions
+
+    @classmethod
     def build(
         cls,
         recipe: Recipe,
@@ -70,7 +75,7 @@ class Classifier(Run):
         codec: Codec,
         conditions: Mapping[str, Condition],
     ) -> nn.Module:
-        return build.classifier(recipe, shape, classes, codec, conditions)
+        return NoisyClassifier(*build.reading(recipe, shape, classes, codec, conditions))
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.words import needs
-from undiffuse.core import arguments, devices, registry
+from undiffuse.core import arguments, devices, families, registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
-from undiffuse.core.heads.column_predictor import ColumnPredictor
+from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.recipes import build
+from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
@@ -33,10 +34,10 @@ from undiffuse.sampling.conditions import captions, requested
 from undiffuse.sampling.controls import WEIGHT, Control, controlled
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide
-from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, shown
+from undiffuse.sampling.plan import Plan, Progress, Reporting, at_once, plan, sampling, shown
 from undiffuse.sampling.run import EvaluationRequest, Run
 from undiffuse.sampling.samples import Samples
-from undiffuse.sampling.steering import Steering
+from undiffuse.sampling.steering import Steering, refuse_unfit
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,13 +46,13 @@ class Diffusion(Generator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "denoiser", "conditions", "sampler"), False),
+        **dict.fromkeys(("process", "parameterization", "init", "denoiser", "conditions", "sampler"), False),
     }
     what: ClassVar[str] = "a model of samples"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
     writes: ClassVar[tuple[str, ...]] = report.FILES
 
-    denoiser: Predictor | ColumnPredictor
+    denoiser: Predictor
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
@@ -61,7 +62,15 @@ class Diffusion(Generator):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
-        build.check_sampling(recipe)
+        drawing = sampling(recipe)
+        if drawing.sampler is not None:
+            families.check(drawing.sampler, build.process(recipe))
+        codec = registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
+        refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
+
+    @classmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        return classes, conditions
 
     @classmethod
     def build(
@@ -77,12 +86,12 @@ class Diffusion(Generator):
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
-            _check_variance(about.facts["variance"])
+            _check_variance(module, about.facts["variance"])
         return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
 
     def attempt(self) -> None:
-        shape = (1, *self.denoiser.state_shape(self.shape))
-        self.denoiser(self.denoiser.process.prior(shape).sample(Random(0)).to(self.device), 1.0)
+        shape = self.denoiser.state_shape((1, *self.shape))
+        self.denoiser(to(self.denoiser.process.prior(shape).sample(Random(0)), self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)
@@ -194,8 +203,8 @@ class Diffusion(Generator):
         chosen = chosen if control is None else controlled(self, chosen, control, control_weight)
         random = Random(seed, which)
         process = self.denoiser.process
-        shape = (n, *self.denoiser.state_shape(self.shape))
-        start = process.prior(shape, chosen.times[0]).sample(random.fold(-1)).to(self.device)
+        shape = self.denoiser.state_shape((n, *self.shape))
+        start = to(process.prior(shape, chosen.times[0]).sample(random.fold(-1)), self.device)
         states = trajectory(guided, chosen.sampler, start, chosen.times, random=random, **given)
         for t, x in zip(chosen.times, chain([start], states), strict=True):
             yield self.decoded(process.shown(x, t))
@@ -216,7 +225,7 @@ class Diffusion(Generator):
         """One batch, decoded; `stepped` hears how many steps of one sample are done after each step."""
         watched = Reporting(chosen.sampler, partial(_count, stepped, len(which), count(1)))
         told: dict[str, Any] = dict(given)
-        shape = (len(which), *self.denoiser.state_shape(self.shape))
+        shape = self.denoiser.state_shape((len(which), *self.shape))
         z = sample(guided, shape, sampler=watched, times=chosen.times, seed=seed, indices=which, **told)
         return self.decoded(z)
 
@@ -236,12 +245,15 @@ class Diffusion(Generator):
         return guide(self, steering, given), chosen, given
 
 
-def _check_variance(said: Any) -> None:
+def _check_variance(denoiser: Denoiser, said: Any) -> None:
     """Raises Refused unless this is what `OptimalVariance` takes."""
     if not isinstance(said, dict):
-        raise Refused("its description lacks or spoils 'variance'")
-    fields = registry.check(OptimalVariance, said, owner="its variance")
-    OptimalVariance(**{"denoiser": None, "times": (), "variances": (), **fields})
+        raise Refused("the run is broken: its description lacks or spoils 'variance'")
+    try:
+        fields = registry.check(OptimalVariance, said, owner="its variance")
+        OptimalVariance(**{"denoiser": denoiser, "times": (), "variances": (), **fields})
+    except Refused as error:
+        raise Refused(f"the run is broken: {error}") from None
 
 
 def _drawn(n: Any, seed: Any, indices: Any) -> tuple[int, int, Tensor]:

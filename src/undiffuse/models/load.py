@@ -1,6 +1,8 @@
 """A run's folder, read: whatever kind is there, with the averaged weights."""
 
+import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.run import FILE, PROCESS, Run
+from undiffuse.sampling.run import FILE, PROCESS, USES, Run
 from undiffuse.storage.blueprint import TENSORS, Unwritten
 from undiffuse.storage.files import finite, fit
-from undiffuse.storage.tensor_file import Held, held
+from undiffuse.storage.tensor_file import Held, Part, held
 
 
 def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Any:
@@ -42,47 +44,63 @@ def generator(path: Path | str, precision: str = "auto", device: torch.device | 
     return run
 
 
-def _opened(path: Path | str) -> Run:
-    """The run on the CPU."""
-    file, what = _file(path)
-    with held(file, "model") as found:
-        said = Description.of(found.about, what)
-        held_arrays = _arrays(found, said.recipe, what)
-        said = replace(said, recipe=replace(said.recipe, arrays=held_arrays, home=file.parent.absolute()))
-        kind: type[Run] = registry.get("models", said.recipe.kind)
-        classes = len(said.classes) if "label" in said.conditions else 0
-        # a network may have more than it saves, but not much
-        most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
-        of = (said.recipe, said.shape, classes, said.codec)
-        like = {name: tensor for name, tensor in found.like.items() if not name.startswith(PROCESS)}
-        fit(like, build.blueprint(*of, *most, told=said.conditions), what)
-        with torch.random.fork_rng(devices=[]), Unwritten():
-            module = kind.build(*of, said.conditions)
-        for name, place in module.state_dict().items():
-            finite({name: (read := found[name])}, what)
-            place.copy_(read)
-        return kind.of(module.eval().requires_grad_(False), said)
-
-
-def arrays(path: Path | str) -> dict[str, Tensor]:
-    """What the files that a run's recipe names held, by their paths; nothing where no model is whole yet."""
-    if not os.path.exists(Path(path) / FILE):
-        return {}
-    file, what = _file(path)
-    with held(file, "model") as found:
-        return _arrays(found, Description.of(found.about, what).recipe, what)
-
-
-def classes(path: Path | str) -> tuple[str, ...] | None:
-    """The classes that a run's model knows; None where no model is whole yet."""
+def description(path: Path | str) -> Description | None:
+    """What the run in a folder says of itself, with what the files that its recipe names held; None where there is no
+    whole run yet.
+    """
     if not os.path.exists(Path(path) / FILE):
         return None
     file, what = _file(path)
     with held(file, "model") as found:
-        return Description.of(found.about, what).classes
+        return _described(found, found.about, what, file.parent)
 
 
-def _arrays(found: Held, recipe: Recipe, what: str) -> dict[str, Tensor]:
+def digest(path: Path | str) -> str:
+    """What tells the file of a run from any other."""
+    with _file(path)[0].open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _opened(path: Path | str) -> Run:
+    """The run on the CPU."""
+    file, what = _file(path)
+    with held(file, "model") as found:
+        return _run(found, found.about, what, file.parent)
+
+
+def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) -> Run:
+    """The run that these tensors and this description are."""
+    said = _described(found, about, what, home)
+    kind: type[Run] = registry.get("models", said.recipe.kind)
+    classes = len(said.classes) if "label" in said.conditions else 0
+    # a network may have more than it saves, but not much
+    most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
+    of = (said.recipe, said.shape, classes, said.codec)
+    others = (PROCESS, *(f"{USES}{name}." for name in said.recipe.uses.runs))
+    like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
+    outputs, told = kind.network_takes(classes, said.conditions)
+    plan = build.blueprint(said.recipe, said.shape, outputs, said.codec, *most, told=told)
+    fit(like, plan, what)
+    with torch.random.fork_rng(devices=[]), Unwritten():
+        module = kind.build(*of, said.conditions)
+    for name, place in module.state_dict().items():
+        finite({name: (read := found[name])}, what)
+        place.copy_(read)
+    return kind.of(module.eval().requires_grad_(False), said)
+
+
+def _described(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) -> Description:
+    """The description, with the runs inside and with what the files that the recipe names held."""
+    inside = about.get("uses", {})
+    if not isinstance(inside, dict) or not all(isinstance(each, dict) for each in inside.values()):
+        raise Refused(f"{what} is broken: its description spoils 'uses'")
+    uses = {name: _run(Part(found, f"{USES}{name}."), each, f"{what}, {name}", home) for name, each in inside.items()}
+    said = Description.of(about, what, uses)
+    arrays = _arrays(found, said.recipe, what)
+    return replace(said, recipe=replace(said.recipe, arrays=arrays, home=home.absolute()))
+
+
+def _arrays(found: Held | Part, recipe: Recipe, what: str) -> dict[str, Tensor]:
     """The arrays of a model's file by the paths in its recipe; raises Refused for one that the recipe does not name."""
     paths, stored = named(recipe["process"]), [name for name in found if name.startswith(PROCESS)]
     for name in stored:

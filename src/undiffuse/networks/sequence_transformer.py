@@ -18,6 +18,7 @@ class SequenceTransformer(nn.Module):
     The blocks of `transformer`, with a linear layer where that has its embedding and its logits: each place is one
     token of so many channels, of which places have no order but by rotary angles, and every norm hears the time.
     classes: number of classes, 0 for none; the norms hear the class, and vectors among the conditions.
+    mask: booleans (batch, 1, length), the places that are no padding; None: all.
     channels: of the data, which are lines with channels, (channels, length).
     Raises Refused for data of another kind, and for a width that the heads do not divide evenly.
     Source: arXiv:2212.09748, sec. 3.2 (adaLN), arXiv:2104.09864 (rotary places).
@@ -54,12 +55,22 @@ class SequenceTransformer(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        label: Tensor | None = None,
+        drop: Drop = None,
+        mask: Tensor | None = None,
+        **cond: Any,
+    ) -> Tensor:
         c = self.label(self.time(positional(c_time, self.width).to(x.dtype)), label, drop)
         added, _ = self.told.read(len(x), cond, drop)
         c = F.silu(c if added is None else c + added)[:, None]  # (batch, 1, width)
         h = self.enter(x.transpose(1, 2))  # (batch, length, width)
         turns = rotations(0, h.shape[1], self.turn, h.device)
+        real = None if mask is None else mask.reshape(len(x), -1)
+        there = None if real is None else real[:, None, None]
         for block in self.blocks:
-            h = block(h, turns, c, None)
+            h = block(h, turns, c, there, real)
         return self.leave(self.norm(h, c)).transpose(1, 2)

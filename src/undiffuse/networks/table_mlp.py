@@ -17,12 +17,12 @@ SLOWEST, FASTEST = 0.5, 8.0  # half periods of the first waves in a deviation: c
 
 
 class TableMLP(nn.Module):
-    """Rows x (batch, channels), c_time (batch,) -> (batch, numbers + sum(vocabularies)): `depth` residual blocks,
+    """Rows as named parts, c_time (batch,) -> an output for each part: `depth` residual blocks,
     h + W (a silu(b)),  [a, b] = V norm(h) + U silu(time).
 
-    The last len(vocabularies) columns of x hold token numbers, the `numbers` before them values; what comes out is one
-    number for each of these and then the logits of one column behind the other's. Without vocabularies all columns are
-    values, and it is a network for points.
+    A part of values (batch, numbers) is followed by one of tokens (batch, 1) for each of `vocabularies`; what comes out
+    is (batch, numbers), and logits (batch, 1, vocabulary) of each column. Without vocabularies x is a tensor (batch,
+    channels), and so is what comes out: a network for points. channels: all columns, numbers and categories.
     embedding: numbers that a category is looked up as, and that a number becomes beside itself: relu(A [x, sin(f x),
     cos(f x)] + b) with `waves` frequencies f, A, b and f each column's own and learned (arXiv:2203.05556, sec. 3.3).
     dropout: of the blocks' inner features. classes: number of classes, 0 for none. conditions: the vectors that it is
@@ -65,23 +65,38 @@ class TableMLP(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != self.channels:
-            raise Refused(f"this table_mlp takes rows of {self.channels} columns, not items of {tuple(x.shape[1:])}")
+    def forward(
+        self, x: Any, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any
+    ) -> Tensor | dict[str, Tensor]:
+        parts: dict[str, Tensor] = x if self.vocabularies else {"": x}
+        shapes = {name: tuple(part.shape[1:]) for name, part in parts.items()}
+        if list(shapes.values()) != [(self.numbers,)] * bool(self.numbers) + [(1,)] * len(self.vocabularies):
+            found = shapes if self.vocabularies else shapes[""]
+            raise Refused(f"this table_mlp takes rows of {self.channels} columns, not items of {found}")
+        each = list(parts.values())
+        rows, tokens = len(each[0]), each[bool(self.numbers) :]
         dtype = self.enter.weight.dtype
-        numbers = x[:, : self.numbers].to(dtype)
-        h = [numbers, self.numeric(numbers).flatten(1)]
+        h: list[Tensor] = []
+        if self.numbers:
+            numbers = each[0].to(dtype)
+            h = [numbers, self.numeric(numbers).flatten(1)]
         if self.table is not None:
             firsts: Any = self.firsts
-            h.append(self.table(x[:, self.numbers :].round().long() + firsts).flatten(1))
+            h.append(self.table(torch.cat(tokens, dim=1) + firsts).flatten(1))
         time = self.time(positional(c_time, self.time_width).to(dtype))
         time = self.label(time, label, drop)
-        added, _ = self.told.read(len(x), cond, drop)
+        added, _ = self.told.read(rows, cond, drop)
         time = F.silu(time if added is None else time + added.to(time.dtype))
         h = self.enter(torch.cat(h, dim=1))
         for block in self.blocks:
             h = block(h, time)
-        return self.leave(F.silu(self.norm(h)))
+        out = self.leave(F.silu(self.norm(h)))
+        if not self.vocabularies:
+            return out
+        widths = [self.numbers] * bool(self.numbers) + list(self.vocabularies)
+        cut = list(torch.split(out, widths, dim=1))
+        cut[bool(self.numbers) :] = [logits[:, None] for logits in cut[bool(self.numbers) :]]
+        return dict(zip(parts, cut, strict=True))
 
 
 class Numeric(nn.Module):

@@ -24,7 +24,8 @@ class Transformer(nn.Module):
     which). near: so many neighbours, an odd number, are added to each place before attention, which has to learn where
     they are, and before each perceptron; 0: none.
     classes: number of classes, 0 for none; the norms hear the class, and vectors and texts among the conditions; the
-    tokens of a text stand before the sequence, those that are not there hidden. Padding is a symbol like any other.
+    tokens of a text stand before the sequence, those that are not there hidden. mask: booleans (batch, length), the
+    places that are no padding; without it padding is a symbol like any other.
     Raises Refused for values, and for a width that the heads do not divide evenly.
     Source: arXiv:2212.09748, sec. 3.2 (adaLN), arXiv:2104.09864 (rotary places), arXiv:2406.07524, app. E.1.
     """
@@ -72,16 +73,26 @@ class Transformer(nn.Module):
         if tied:
             nn.init.zeros_(self.norm.scale)  # the logits begin at 0 either way
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        label: Tensor | None = None,
+        drop: Drop = None,
+        mask: Tensor | None = None,
+        **cond: Any,
+    ) -> Tensor:
         h = self.embed(x)  # (batch, length, width)
         c, text = self._heard(len(x), c_time, label, drop, cond)
-        there = None
+        there, real = None if mask is None else mask[:, None, None], mask
         if text is not None:
             h = torch.cat([text.tokens.to(h.dtype), h], dim=1)
-            there = F.pad(text.there, (0, x.shape[1]), value=True)[:, None, None]  # for every head and query
+            places = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
+            there = torch.cat([text.there, places], dim=1)[:, None, None]  # for every head and query
+            real = None if mask is None else torch.cat([torch.ones_like(text.there), mask], dim=1)
         turns = rotations(h.shape[1] - x.shape[1], x.shape[1], self.turn, h.device)
         for block in self.blocks:
-            h = block(h, turns, c, there)
+            h = block(h, turns, c, there, real)
         h = self.norm(h[:, -x.shape[1] :], c)
         return F.linear(h, self.embed.weight if self.readout is None else self.readout, self.bias)
 
@@ -126,17 +137,19 @@ class TransformerBlock(nn.Module):
             nn.init.zeros_(last.weight)  # the tokens themselves are all that the first sum holds
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, turns: Tensor, c: Tensor | None, there: Tensor | None) -> Tensor:
-        x, h = self.mixed(x, self.norm1(x, c), 0)
+    def forward(
+        self, x: Tensor, turns: Tensor, c: Tensor | None, there: Tensor | None, real: Tensor | None = None
+    ) -> Tensor:
+        x, h = self.mixed(x, self.norm1(x, c), 0, real)
         x = x + self.dropout(self.attend(h, turns, there))
-        x, h = self.mixed(x, self.norm2(x, c), 1)
+        x, h = self.mixed(x, self.norm2(x, c), 1, real)
         return x + self.dropout(self.narrow(F.gelu(self.wide(h))))
 
-    def mixed(self, x: Tensor, h: Tensor, which: int) -> tuple[Tensor, Tensor]:
-        """x and h with what the neighbours in h say added to both."""
+    def mixed(self, x: Tensor, h: Tensor, which: int, real: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x and h with what the neighbours in h say added to both; real: which places are no padding, None for all."""
         if not self.near:
             return x, h
-        said = self.near[which](h)
+        said = self.near[which](h if real is None else h * real[..., None])
         return x + said, h + said
 
     def attend(self, x: Tensor, turns: Tensor, there: Tensor | None) -> Tensor:

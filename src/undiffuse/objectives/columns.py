@@ -1,6 +1,5 @@
 """Columns: the loss of numbers and the loss of categories, each weighted as it should be, added up."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,9 +7,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import rate
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.process.mixed_columns import NUMBERS
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising, Weighting
@@ -42,23 +40,23 @@ class ColumnsObjective(Timed):
                 f"{self.balance:g} and {self.categories!r}"
             )
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
+        process = model.process
         if process.family != "mixed":
             raise Refused("objective 'columns' is for rows of numbers and categories: take 'denoising'")
-        x_t = process.marginal(x_0, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
-        true, seen = process.split(x_0), process.split(x_t)
+        true = model.state_of(batch.x)
+        x_t = process.marginal(true, t).sample(random)
+        guess = model(x_t, t, **batch.cond)
+        share = self.balance / max(1, sum(part.family == "tokens" for part in process.parts.values()))
+        numbers = Denoising(self.weighting)
+        dtype = next((x.dtype for x in true.values() if x.is_floating_point()), torch.float32)
         losses: list[Tensor] = []
-        for name, part in process.product.parts.items():
-            if name == NUMBERS:
-                losses.append(Denoising(self.weighting).of(guess.parts[name], true[name], process.schedule, t))
-                continue
-            each = (
-                rate(part, true[name], seen[name], guess.parts[name], t)
-                if self.categories == "bound"
-                else guess.parts[name].error(true[name])
-            )
-            losses.append(self.balance / len(process.categories) * each.to(x_0.dtype))
+        for name, part in process.parts.items():
+            if part.family == "values":
+                losses.append(numbers.of(guess[name], true[name], part.schedule, t))
+            elif self.categories == "bound":
+                losses.append(share * rate(part, true[name], x_t[name], guess[name], t).to(dtype))
+            else:
+                losses.append(share * guess[name].error(true[name]).to(dtype))
         return torch.stack(losses).sum(0)

@@ -1,6 +1,6 @@
 """Denoising: noise the data, guess it back, weigh the error by the noise level."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import falling
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
@@ -54,10 +54,11 @@ class Denoising(Timed):
         if self.gamma <= 0 or self.data_std <= 0:
             raise Refused(f"denoising needs gamma > 0 and data_std > 0, not {self.gamma:g} and {self.data_std:g}")
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process = denoiser.process
-        return self.of(denoiser(process.marginal(x_0, t).sample(random), t, **cond), x_0, process.schedule, t)
+        process, x_0 = model.process, batch.x
+        x_t = process.marginal(x_0, t).sample(random)
+        return self.of(model(x_t, t, **batch.cond), x_0, process.schedule, t)
 
     def of(self, guess: Distribution, x_0: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
         """The loss of each guess: (batch,)."""

@@ -1,6 +1,5 @@
 """Diffusion-LM: embeddings and the network that guesses them are trained together, and rounding keeps them apart."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -8,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
@@ -36,18 +35,18 @@ class DiffusionLM(Timed):
         if not self.cross_entropy >= 0:
             raise Refused(f"diffusion_lm needs a weight of cross_entropy of 0 or more, not {self.cross_entropy:g}")
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
-        table = denoiser.embeddings
+        table = model.embeddings
         if table is None:
             raise Refused("diffusion_lm trains a table of embeddings: set denoiser.embedding, as 16")
-        process = denoiser.process
+        process, x_0 = model.process, batch.x
         n = process.schedule.steps
         t = process.schedule.step(t).clamp(min=1).double() / n
         begun = table.begun(x_0, random.fold(0))
-        guess: Any = denoiser(process.marginal(begun, t).sample(random.fold(1)), t, **cond)
+        guess = model(process.marginal(begun, t).sample(random.fold(1)), t, **batch.cond)
         first = (t * n).round() == 1
-        target = torch.where(first.to(begun.device)[:, None, None], table.state_of(x_0), begun)
+        target = torch.where(first.to(begun.device)[:, None, None], model.state_of(x_0), begun)
         end = process.marginal(begun, 1.0).mean
         loss = (guess.mean - target).square().flatten(1).mean(1) + end.square().flatten(1).mean(1)
         if not self.cross_entropy:

@@ -1,15 +1,14 @@
 """Elbo: the bound on the log-probability of tokens itself, one of its steps or moments at a time."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import rate
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
@@ -35,15 +34,15 @@ class Elbo(Timed):
         if not self.cross_entropy >= 0:
             raise Refused(f"elbo needs a weight of cross_entropy of 0 or more, not {self.cross_entropy:g}")
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         if x_0.is_floating_point():
             raise Refused("elbo is the bound of tokens; that of values is trained by variational")
         steps = process.schedule.steps
         t = process.schedule.step(t).clamp(min=1).double() / steps if steps else t
         x_t = process.marginal(x_0, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
+        guess = model(x_t, t, **batch.cond)
         if steps:
             before = ((t * steps).round() - 1) / steps  # exactly 0 at the last step
             true = process.bridge(x_t, process.point(x_0), before, t)

@@ -1,13 +1,12 @@
 """Hybrid: denoising teaches the mean, and a little of the bound teaches the variance."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
@@ -37,13 +36,13 @@ class Hybrid(Timed):
         if not self.weight >= 0:
             raise Refused(f"hybrid needs a weight of 0 or more, not {self.weight:g}")
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         t = steps(process.schedule, t, "hybrid")
         levels = decoder(self.levels, self.low, self.high, x_0)
         x_t = process.marginal(x_0, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
+        guess = model(x_t, t, **batch.cond)
         fixed = replace(guess, mean=guess.mean.detach())
         rest = bound(process, x_0, x_t, fixed, t, "learned", levels)
         return Denoising("noise").of(guess, x_0, process.schedule, t) + (self.weight * rest).to(x_0.dtype)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
@@ -24,12 +25,13 @@ class LabelCrossEntropy(Timed):
 
     times: TimeDistribution = field(default_factory=Uniform)
 
-    def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        return -denoiser(denoiser.process.marginal(x_0, t).sample(random), t, label=cond["label"])
+        x_t = model.process.marginal(batch.x, t).sample(random)
+        return -model(x_t, t, label=batch.cond["label"])
 
     @property
-    def beside(self) -> dict[str, Timed]:
+    def beside(self) -> Mapping[str, Objective]:
         """What validation measures besides the loss, by name."""
         return {"accuracy": Accuracy(self.times)}
 
@@ -40,7 +42,7 @@ class Accuracy(Timed):
 
     times: TimeDistribution = field(default_factory=Uniform)
 
-    def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """1 or 0 for each sample at given times t (batch,): (batch,)."""
-        x_t = denoiser.process.marginal(x_0, t).sample(random)
-        return (denoiser.log_probs(x_t, t).argmax(1) == cond["label"]).float()
+        x_t = model.process.marginal(batch.x, t).sample(random)
+        return (model.log_probs(x_t, t).argmax(1) == batch.cond["label"]).float()

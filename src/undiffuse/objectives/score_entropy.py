@@ -1,6 +1,5 @@
 """Score entropy: the ratios p_t(y)/p_t(x_t) of a token process, learned as scores of values are."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +7,9 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import END, falling
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.ratios import ratios
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
@@ -29,13 +28,13 @@ class ScoreEntropy(Timed):
 
     times: TimeDistribution = field(default_factory=Uniform)
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         if process.family != "tokens" or not process.keeps:
             raise Refused(f"score_entropy needs a noise vector, and {type(process).__name__} has none: take elbo")
         x_t = process.marginal(x_0, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
+        guess = model(x_t, t, **batch.cond)
         t = t.clamp(max=END)
         told, true = (ratios(process, x_t, belief, t) for belief in (guess, process.point(x_0)))
         noise = torch.tensor(process.noise, dtype=torch.float64, device=x_t.device)

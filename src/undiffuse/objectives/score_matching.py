@@ -1,12 +1,12 @@
 """What score matching without targets shares: a loss at drawn noise levels from a functional of the score."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.objectives.timed import Timed
 
@@ -14,14 +14,14 @@ from undiffuse.objectives.timed import Timed
 class ScoreMatching(Timed, ABC):
     """loss = sigma^2 J / d for a functional J of the score at x_t; times: how the noise levels are drawn."""
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         x_t = process.marginal(x_0, t).sample(random.fold(0))
         _, sigma = process.schedule.at(t, x_0)
 
         def score(x: Tensor) -> Tensor:
-            return process.score(x, denoiser(x, t, **cond), t)
+            return process.score(x, model(x, t, **batch.cond), t)
 
         return (sigma**2).to(x_t).flatten() * self.functional(score, x_t, random) / x_t[0].numel()
 

@@ -1,13 +1,12 @@
 """Second moment: teaches a denoiser how far the data lies from its guess, element by element."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
@@ -32,11 +31,11 @@ class SecondMoment(Timed):
         if not self.mean >= 0:
             raise Refused(f"second_moment needs a mean of 0 or more, the weight of denoising, not {self.mean:g}")
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         x_t = process.marginal(x_0, t).sample(random)
-        guess: Any = denoiser(x_t, t, **cond)
+        guess = model(x_t, t, **batch.cond)
         if not guess.reported:
             raise Refused(
                 'second_moment trains a denoiser that reports its variance: set denoiser.variance = "second_moment"'

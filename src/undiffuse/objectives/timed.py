@@ -1,38 +1,39 @@
 """An objective at drawn noise levels: what those share whose loss is one of a sample at a time."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 
 
-class Timed(ABC):
+class Timed(Objective, ABC):
     """times: how the noise levels are drawn."""
+
+    timed: ClassVar[bool] = True
 
     times: TimeDistribution
 
-    def __call__(self, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         """The loss of each sample, (batch,); raises Refused for tokens that are no data, such as a mask."""
-        _refuse_masks(denoiser, x_0)
-        t = self.times(denoiser.process.schedule, random.fold(0), len(x_0))
-        return self.at(t, denoiser, x_0, random.fold(1), cond)
+        _refuse_masks(model, batch.x)
+        t = self.times(model.process.schedule, random.fold(0), len(batch))
+        return self.at(t, model, batch, random.fold(1))
 
     @abstractmethod
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
 
 
-def _refuse_masks(denoiser: Denoiser, x_0: Any) -> None:
-    symbols = denoiser.symbols
-    if symbols is None or x_0.is_floating_point() or x_0.device.type != "cpu" or not x_0.numel():
+def _refuse_masks(model: Any, x_0: Any) -> None:
+    if not isinstance(x_0, Tensor) or x_0.is_floating_point() or x_0.device.type != "cpu" or not x_0.numel():
         return
-    if int(x_0.max()) >= symbols:
+    symbols = model.symbols
+    if symbols is not None and int(x_0.max()) >= symbols:
         raise Refused(
             f"the data have the token {int(x_0.max())}, and the symbols of data are 0 ... {symbols - 1}: a mask is no "
             "data"

@@ -1,13 +1,12 @@
 """Variational: the bound on the log-likelihood itself, one of its terms at a time."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.reverse import VARIANCES, Variance
 from undiffuse.core.time_distribution import TimeDistribution
@@ -37,10 +36,10 @@ class Variational(Timed):
         if self.variance not in VARIANCES:
             raise Refused(f"variational has no variance {self.variance!r}; it has: {', '.join(VARIANCES)}")
 
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""
-        process: Any = denoiser.process
+        process, x_0 = model.process, batch.x
         t = steps(process.schedule, t, "variational")
         levels = decoder(self.levels, self.low, self.high, x_0)
         x_t = process.marginal(x_0, t).sample(random)
-        return bound(process, x_0, x_t, denoiser(x_t, t, **cond), t, self.variance, levels)
+        return bound(process, x_0, x_t, model(x_t, t, **batch.cond), t, self.variance, levels)

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -12,23 +13,23 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
-from undiffuse.core import families, registry
+from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.learned_variance import LearnedVariance
+from undiffuse.core.heads.parts import PartsHead
+from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
-from undiffuse.core.noisy_classifier import NoisyClassifier
+from undiffuse.core.objective import Objective
+from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
-from undiffuse.recipes.settings import Condition, Train
-from undiffuse.sampling.plan import sampling
-from undiffuse.sampling.steering import refuse_unfit
+from undiffuse.recipes.settings import Condition, Init, Train
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -37,10 +38,20 @@ GIVEN = (  # what the data says; a network takes what it has a field for
 )
 
 
-def check(recipe: Recipe) -> Train:
+@dataclass(frozen=True)
+class Components:
+    """What a recipe's tables stand for without the data. kind: of the run; train: the settings of training."""
+
+    kind: type[Any]
+    train: Train
+    conditions: Mapping[str, Condition]
+    objective: Any
+
+
+def check(recipe: Recipe) -> Components:
     """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
 
-    Returns the settings of training. Raises Refused, naming the field, for unknown components and fields, for wrong
+    Raises Refused, naming the field, for unknown components and fields, for wrong
     types and values, and for parameterizations that are undefined at the schedule's noisy end.
     """
     settings = training(recipe)
@@ -50,13 +61,16 @@ def check(recipe: Recipe) -> Train:
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
     registry.build("data", recipe["data"])
-    registry.build("codecs", recipe["codec"])
+    registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
     _known("network", recipe["network"])
-    refuse_deaf(recipe, told)
+    refuse_deaf(recipe, kind_of(recipe).network_takes(0, told)[1])
     _check_predicts(recipe)
-    _check_embedding(recipe)
+    trains = objective(recipe)
+    _check_embedding(recipe, trains)
+    if recipe["init"]:
+        recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, told)
-    return settings
+    return Components(kind_of(recipe), settings, told, trains)
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -64,19 +78,10 @@ def kind_of(recipe: Recipe) -> Any:
     return registry.get("models", recipe.kind)
 
 
-def check_sampling(recipe: Recipe) -> None:
-    """Raises Refused for a [sampler] table that is not for what the recipe trains."""
-    drawing = sampling(recipe)
-    if drawing.sampler is not None:
-        families.check(drawing.sampler, process(recipe))
-    codec = registry.build("codecs", recipe["codec"])
-    refuse_unfit(drawing, codec, bool(denoiser_settings(recipe).embedding))
-
-
 def _check_predicts(recipe: Recipe) -> None:
     """Raises Refused where network or objective are for another kind of run."""
-    wanted = kind_of(recipe).predicts
-    for table in ("network", "objective"):
+    kind = kind_of(recipe)
+    for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
         name = str(recipe[table].get("name"))
         if (found := predicts(KIND[table], name)) != wanted:
             able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
@@ -98,10 +103,10 @@ def _check_scales(recipe: Recipe, dynamics: Process) -> None:
         ) from None
 
 
-def _check_embedding(recipe: Recipe) -> None:
+def _check_embedding(recipe: Recipe, trains: Objective) -> None:
     """Raises Refused unless embeddings, and the objective that trains them, come together."""
     embedding, name = denoiser_settings(recipe).embedding, recipe["objective"]["name"]
-    if getattr(objective(recipe), "embeds", False) != bool(embedding):
+    if trains.embeds != bool(embedding):
         raise Refused(
             f"denoiser.embedding = {embedding} goes with objective.name = 'diffusion_lm', not {name!r}"
             if embedding
@@ -143,9 +148,9 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     )
 
 
-def objective(recipe: Recipe) -> Any:
+def objective(recipe: Recipe) -> Objective:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return registry.build("objectives", recipe["objective"])
+    return registry.build("objectives", recipe["objective"], runs=recipe.uses.of("objective"))
 
 
 def predictor(
@@ -154,7 +159,7 @@ def predictor(
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> Predictor | ColumnPredictor:
+) -> Predictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
     classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
@@ -164,15 +169,18 @@ def predictor(
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    if codec is not None and codec.mixed:
-        parameterization = registry.build("parameterizations", recipe["parameterization"])
-        return ColumnPredictor(network, dynamics, parameterization, codec.vocabularies)  # pyright: ignore[reportAttributeAccessIssue]
-    return Predictor(network, dynamics, _head(recipe, dynamics, (codec.vocabulary if codec else 0)))
+    return Predictor(network, dynamics, _head(recipe, dynamics, codec))
 
 
-def _head(recipe: Recipe, dynamics: Process, symbols: int) -> Head:
-    """What the output means, by [parameterization] and [denoiser]; symbols: how many there are, of tokens."""
-    settings = denoiser_settings(recipe)
+def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
+    """What the network's output means, by the tables [parameterization] and [denoiser]."""
+    settings, symbols = denoiser_settings(recipe), codec.vocabulary if codec else 0
+    if dynamics.family == "mixed":
+        rows = Rows(codec.numbers, len(codec.vocabularies))
+        heads: dict[str, Head] = {category(i): TokenHead("plug_in", size) for i, size in enumerate(codec.vocabularies)}
+        if rows.numbers:
+            heads[NUMBERS] = registry.build("parameterizations", recipe["parameterization"])
+        return PartsHead(heads, rows)
     if not recipe["parameterization"]:
         return TokenHead(settings.output, symbols or None)
     parameterization = registry.build("parameterizations", recipe["parameterization"])
@@ -181,18 +189,21 @@ def _head(recipe: Recipe, dynamics: Process, symbols: int) -> Head:
     return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
 
 
-def classifier(
+def reading(
     recipe: Recipe,
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
     told: Mapping[str, Condition] | None = None,
-) -> NoisyClassifier:
-    """The network with its first weights as what tells the classes of noisy samples; as `predictor` for the rest."""
+) -> tuple[nn.Module, Any, Parameterization]:
+    """The network with its first weights, process and parameterization of what reads items and guesses no data.
+
+    Arguments and errors: as of `predictor`.
+    """
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    return NoisyClassifier(network, dynamics, registry.build("parameterizations", recipe["parameterization"]))
+    return network, dynamics, registry.build("parameterizations", recipe["parameterization"])
 
 
 def blueprint(
@@ -237,7 +248,7 @@ def _network(
         "features": shape[0],
         "dimensions": len(shape) - 1,
         "vocabulary": vocabulary,
-        "vocabularies": tuple(column.vocabulary for column in getattr(dynamics, "categories", ())),
+        "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
         "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
     }

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from undiffuse.codecs.codec import Codec
@@ -11,11 +12,12 @@ from undiffuse.core.errors import Refused
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
+from undiffuse.recipes.uses import Uses
 
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
-KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions"}
+KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "uses"}
 
 
 class Described:
@@ -45,8 +47,11 @@ class Description(Described):
     facts: Mapping[str, Any]
 
     @classmethod
-    def of(cls, about: Mapping[str, Any], what: str) -> "Description":
-        """The description in a JSON object; raises Refused, naming the field, where it lacks or spoils something."""
+    def of(cls, about: Mapping[str, Any], what: str, uses: Mapping[str, Any] = MappingProxyType({})) -> "Description":
+        """The description in a JSON object; uses: the runs that the recipe's fields name.
+
+        Raises Refused, naming the field, where it lacks or spoils something.
+        """
         version = _field(about, "format", int, what)
         if version > FORMAT:
             raise Refused(f"{what} has format {version} and this version reads up to {FORMAT}: update undiffuse")
@@ -59,6 +64,7 @@ class Description(Described):
         recipe = Recipe.of(
             _field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what), **kind}
         )
+        recipe = replace(recipe, uses=Uses(runs=dict(uses)))
         told = {"conditions": _field(about, "conditions", dict, what)}
         codec = _field(about, "codec", dict, what)
         if codec.get("dtype", "float32") not in DTYPES:
@@ -78,7 +84,7 @@ class Description(Described):
             shape,
             tuple(_each(about, "classes", str, what)),
             conditions,
-            registry.build("codecs", codec),
+            registry.build("codecs", codec, runs=recipe.uses.of("codec")),
             facts,
         )
 

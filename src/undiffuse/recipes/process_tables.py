@@ -11,11 +11,12 @@ from torch import Tensor
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, near, unknown
+from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.process import transition_matrices
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
-from undiffuse.core.process.mixed_columns import MixedColumns
 from undiffuse.core.process.process import Process
+from undiffuse.core.process.product import Product
 from undiffuse.core.process.transitions import Transitions
 from undiffuse.core.schedule import Schedule
 from undiffuse.recipes.arrays import ARRAYS, NEAREST, TRANSITIONS, Arrays, array
@@ -94,6 +95,12 @@ def has_rows(codec: str) -> bool:
     return component.mixed
 
 
+def vocabularies(dynamics: Any) -> tuple[int, ...]:
+    """How many tokens each part of a product has that is one of tokens; none of another process."""
+    parts = dynamics.parts.values() if dynamics.family == "mixed" else ()
+    return tuple(part.vocabulary for part in parts if part.family == "tokens")
+
+
 @dataclass(frozen=True)
 class GaussianTable:
     """Values, destroyed by normal noise: there is nothing to choose."""
@@ -140,8 +147,9 @@ class ProductTable:
             {"mask": mask(size + 1), "uniform": uniform(size), "frequencies": share}[self.noise]
             for size, share in zip(sizes, shares, strict=True)
         ]
-        numbers = codec.numbers if codec else 1
-        return MixedColumns(Gaussian(schedule), numbers, tuple(Categorical(schedule, noise) for noise in noises))
+        numbers = Rows(codec.numbers if codec else 1, len(noises)).numbers
+        values: dict[str, Process] = {NUMBERS: Gaussian(schedule)} if numbers else {}
+        return Product(values | {category(i): Categorical(schedule, noise) for i, noise in enumerate(noises)})
 
 
 @dataclass(frozen=True)

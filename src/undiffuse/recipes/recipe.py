@@ -16,6 +16,7 @@ from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.recipes.uses import Uses
 from undiffuse.storage.files import read_text, write_text
 from undiffuse.storage.strict_json import refuse_deep
 
@@ -33,6 +34,7 @@ TABLES = (
     "objective",
     "conditions",
     "sampler",
+    "init",
     "train",
 )
 KIND = {  # of the component that a table describes
@@ -57,7 +59,7 @@ class Recipe:
     tables: the TOML file's tables: `name` picks a component, the other keys are that component's own fields.
     name: the file's name without .toml. about: one line for people. kind: of the run that it trains.
     arrays: what files that it names hold, by their paths, once they were read: they travel with a model, so that the
-    files need not be there any more. home: the run folder that it was read from.
+    files need not be there any more. uses: the runs that it names. home: the run folder that it was read from.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Recipe:
     about: str = ""
     kind: str = DEFAULT
     arrays: Mapping[str, Any] = default(default_factory=dict, compare=False, repr=False)
+    uses: Uses = default(default_factory=Uses, compare=False, repr=False)
     home: Path | None = default(default=None, compare=False, repr=False)
 
     @classmethod
@@ -142,12 +145,12 @@ class Recipe:
                 raise unknown("a recipe", path[0], TABLES)
             _put(tables, path, value)
         made = Recipe.of(self.name, {"about": self.about, **tables})
-        return replace(made, arrays=self.arrays, home=self.home)
+        return replace(made, arrays=self.arrays, uses=self.uses, home=self.home)
 
     def with_tables(self, **tables: Mapping[str, Any]) -> "Recipe":
         """The recipe with whole tables replaced."""
         made = Recipe.of(self.name, {"about": self.about, "kind": self.kind, **self.tables, **tables})
-        return replace(made, arrays=self.arrays, home=self.home)
+        return replace(made, arrays=self.arrays, uses=self.uses, home=self.home)
 
     def difference(self, other: "Recipe", but: Sequence[str] = ()) -> tuple[str, Any, Any] | None:
         """The first field that differs, its value here and there (None: absent); `but` names fields that may."""

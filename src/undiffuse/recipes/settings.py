@@ -92,6 +92,17 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Init:
+    """Where the weights start. run: the folder of a run whose weights are taken over, as far as they fit."""
+
+    run: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.run:
+            raise Refused("init needs run: the folder of the run whose weights are taken over")
+
+
+@dataclass(frozen=True)
 class Condition:
     """A condition that the network is told. drop: how often it is hidden in training, which guidance needs.
 

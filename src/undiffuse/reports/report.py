@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from undiffuse import pictures
+from undiffuse.core.plugins import command
 from undiffuse.evaluation import drift_field, nearest_items, wording
 from undiffuse.evaluation.evaluate import RunEvaluation
 from undiffuse.evaluation.record import EVALUATION, history
@@ -230,7 +231,7 @@ def _copies(evaluation: RunEvaluation) -> str:
 
 
 def _commands(evaluation: RunEvaluation, run: Path) -> str:
-    train = f"undiffuse train {run / 'recipe.toml'} --out {run}-again"
+    train = f"{command()} train {run / 'recipe.toml'} --out {run}-again"
     return page.code("\n".join(["# the model", train, "# this report", str(evaluation.about["command"])]))
 
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from undiffuse.core.denoiser import Predictor
-from undiffuse.core.heads.column_predictor import ColumnPredictor
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.samples import Samples
 
@@ -20,7 +19,7 @@ class Generator(Run):
     """
 
     draws: ClassVar[bool] = True
-    denoiser: Predictor | ColumnPredictor
+    denoiser: Predictor
 
     @property
     def variance(self) -> Mapping[str, Any]:
@@ -36,7 +35,7 @@ class Generator(Run):
         decoded.
         """
 
-    def decoded(self, x: Tensor) -> Samples:
+    def decoded(self, x: Any) -> Samples:
         """States without noise in the data's own units, on the CPU."""
         return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
 

@@ -63,7 +63,7 @@ def sampling(recipe: Recipe) -> Sampling:
     beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
     asked = table.pop("grid", None)
     return Sampling(
-        sampler=registry.build("samplers", table) if table else None,
+        sampler=registry.build("samplers", table, runs=recipe.uses.of("sampler")) if table else None,
         grid=None if asked is None else resolved_grid(asked),
         **registry.check(Sampling, beside, owner="sampler"),
     )

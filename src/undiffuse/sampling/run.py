@@ -4,30 +4,32 @@ import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
-from undiffuse.core import devices
+from undiffuse.core import devices, registry
 from undiffuse.core.errors import Refused
 from undiffuse.networks.precision import pick, place, place_checked
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import FORMAT, Described, Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
+from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling.samples import kind, size
 from undiffuse.storage.files import write_json, write_tensors
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
 NAMES = 20  # classes that are named in a notebook
 PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
+USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
 
 Bar = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]  # (title, unit) -> advance(done, total)
@@ -72,13 +74,14 @@ class Evaluated(ABC):
 class Run(Described, ABC):
     """Something trained with all that says what it is.
 
-    tables: the tables that a recipe of this kind may have; true: needs. predicts: what its network and its objective
-    are for. what: the kind in words. use: what a person does next with the run in the folder {run}. draws: whether it
-    is a `Generator`. guides: whether its module is log p(label given x_t), as `NoisyClassifier`.
-    rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
+    tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
+    its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
+    {run}. draws: whether it is a `Generator`. guides: whether its module is log p(label given x_t), as
+    `NoisyClassifier`. rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
+    reads: ClassVar[str] = "data"
     predicts: ClassVar[str] = "data"
     what: ClassVar[str]
     use: ClassVar[str]
@@ -91,6 +94,11 @@ class Run(Described, ABC):
     @abstractmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
         """Raises Refused, naming the field, for what this kind cannot have; needs no data."""
+
+    @classmethod
+    @abstractmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        """How many classes, and which conditions, the network of a run with these is built for."""
 
     @classmethod
     @abstractmethod
@@ -129,6 +137,27 @@ class Run(Described, ABC):
     @abstractmethod
     def about(self) -> dict[str, str]:
         """Further rows of `undiffuse show`."""
+
+    @property
+    def uses(self) -> Mapping[str, "Run"]:
+        """The runs that sampling needs, by the field of the recipe that names them: they travel in the run's file."""
+        return {name: run for name, run in self.recipe.uses.runs.items() if name.partition(".")[0] in INSIDE}
+
+    def tree(self) -> dict[str, Any]:
+        """The runs that it is made of, in words: those inside it, each with its own, and those it was trained with."""
+        inside = {f"{name}, inside: {run}": run.tree() for name, run in self.uses.items()}
+        others = {name: found for name, found in self.facts.get("runs", {}).items() if name not in self.uses}
+        return {**inside, **{f"{name}, for training only: {found['path']}": {} for name, found in others.items()}}
+
+    def part(self, interface: type, name: str) -> Any:
+        """What of this run is of an interface: itself, what was trained, or its codec. name: of the field, for people.
+
+        Raises Refused where nothing is.
+        """
+        found = next((each for each in (self, self.module, self.codec) if issubclass(type(each), interface)), None)
+        if found is None:
+            raise Refused(f"{name} holds {self.what}, and a {interface.__name__} is needed")
+        return found
 
     @property
     def description(self) -> Description:
@@ -184,21 +213,28 @@ class Run(Described, ABC):
             place_checked(self.module, where, self.attempt)
         else:
             place(self.module, dtype, where)
+        for run in self.uses.values():
+            run.to(precision if run.rounds else "float32", where)
         return self
 
     def save(self, folder: Path | str) -> None:
         """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""
-        folder, weights = Path(folder), dict(self.module.state_dict())
+        folder, weights = Path(folder), self.tensors()
         rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         if rounded:
             raise Refused(
                 f"the weights were rounded to half precision ({rounded[0]}); load with precision='float32' to save"
             )
-        about, arrays = self.describe(), with_arrays(self.recipe).arrays
-        for name, path in named(self.recipe["process"]).items():
-            weights[f"{PROCESS}{name}"] = arrays[path]
+        about = self.describe()
         write_tensors(folder / FILE, weights, about)
         write_json(folder / SUMMARY, about)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, what the files of the recipe's [process] hold, and those of the runs that sampling needs."""
+        arrays = with_arrays(self.recipe).arrays
+        process = {f"{PROCESS}{name}": arrays[path] for name, path in named(self.recipe["process"]).items()}
+        inside = {f"{USES}{name}.{key}": each for name, run in self.uses.items() for key, each in run.tensors().items()}
+        return {**self.module.state_dict(), **process, **inside}
 
     def describe(self) -> dict[str, Any]:
         """All but the weights, in JSON's types."""
@@ -208,9 +244,16 @@ class Run(Described, ABC):
             "shape": list(self.shape),
             "classes": list(self.classes),
             "conditions": {name: condition.described() for name, condition in self.conditions.items()},
-            "codec": {"name": recipe["codec"]["name"], **asdict(self.codec)},  # pyright: ignore[reportArgumentType]
+            "codec": self._codec(),
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "recipe": {"kind": recipe.kind, "name": recipe.name, "about": recipe.about, "tables": recipe.tables},
             "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            **({"uses": {name: run.describe() for name, run in self.uses.items()}} if self.uses else {}),
             **self.facts,
         }
+
+    def _codec(self) -> dict[str, Any]:
+        """The codec's table with what it learned from the data; a run in it stays the path that the recipe names."""
+        table = self.recipe["codec"]
+        own = {name: getattr(self.codec, name) for name in registry.fields(type(self.codec))}
+        return {"name": table["name"], **{k: table[k] if f"codec.{k}" in self.uses else v for k, v in own.items()}}

@@ -83,6 +83,30 @@ class Held(Mapping[str, Tensor]):
             self._file = None
 
 
+class Part(Mapping[str, Tensor]):
+    """The tensors of an open file whose names begin with a prefix, without it."""
+
+    def __init__(self, whole: "Held | Part", prefix: str) -> None:
+        self._whole, self._prefix = whole, prefix
+        self.like: dict[str, Tensor] = {
+            name.removeprefix(prefix): tensor for name, tensor in whole.like.items() if name.startswith(prefix)
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._whole[self._prefix + name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.like)
+
+    def __len__(self) -> int:
+        return len(self.like)
+
+    @property
+    def nbytes(self) -> int:
+        """What all tensors take together, by their header."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.like.values())
+
+
 @contextmanager
 def held(path: Path, what: str) -> Iterator[Held]:
     """Yields a file's tensors, none of them read yet; raises Refused if the file is missing, broken or no file."""

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.captions import Captions
 from undiffuse.conditions.declared import tensor
+from undiffuse.core.objective import Batch
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
 
@@ -101,7 +102,7 @@ class Batches:
         which = self.indices(step)[rows]
         return Dealt(which, self.fetch(which))
 
-    def at(self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None) -> tuple[Tensor, dict[str, Any]]:
+    def at(self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None) -> Batch:
         """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on.
 
         dealt: what `deal` gave for these rows, if that is there already.
@@ -114,7 +115,7 @@ class Batches:
             mirrored = chance.integers(2, (len(slots),), device=x.device) == 1
             x = _mirrored(x, mirrored, axis)
             told |= {name: _mirrored(told[name], mirrored, axis) for name in self.images}
-        return self.codec.encode(x), told | self._hidden(step, slots)
+        return Batch(self.codec.encode(x), told | self._hidden(step, slots))
 
     def _hidden(self, step: int, slots: Tensor) -> dict[str, Any]:
         """The masks of what is hidden: from one stream where it is one, else from one a condition."""

@@ -1,5 +1,6 @@
 """What keeps one run from overwriting another, and a continued one the same run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from undiffuse.core.errors import Refused
@@ -10,6 +11,7 @@ from undiffuse.recipes import build
 from undiffuse.recipes import recipe as recipes
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Train
+from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.run import FILE
 from undiffuse.storage.files import discard
 from undiffuse.training import checkpoint, run_lock
@@ -58,7 +60,8 @@ def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
     """Raises Refused where a run would go on with other classes than those that it knows."""
-    known = load.classes(folder)
+    before = load.description(folder)
+    known = before.classes if before else None
     if known is not None and known != classes:
         gone, new = ([name for name in one if name not in other] for one, other in ((known, classes), (classes, known)))
         found = [f"without {', '.join(gone[:5])}"] * bool(gone) + [f"with {', '.join(new[:5])}"] * bool(new)
@@ -66,6 +69,22 @@ def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
             f"{folder} was trained on the classes {', '.join(known[:12])}, and the data are now "
             f"{' and '.join(found) or 'in another order'}: a run goes on with the same classes"
         )
+
+
+def used(uses: Uses) -> dict[str, dict[str, str]]:
+    """Where the runs are that a recipe names, and what tells their files from others, in JSON's types."""
+    return {name: {"path": path, "digest": load.digest(path)} for name, path in uses.paths.items()}
+
+
+def refuse_others(folder: Path, runs: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises Refused, by the field's name, where a run would go on with another run in it than it had."""
+    before = load.description(folder)
+    for name, then in (before.facts.get("runs", {}) if before else {}).items():
+        if name in runs and runs[name]["digest"] != then["digest"]:
+            raise Refused(
+                f"{name} = {runs[name]['path']!r} is not the run that {folder} was trained with: its weights have "
+                "changed, and a run goes on with the same"
+            )
 
 
 def announce(folder: Path, settings: Train, resume: bool) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.plugins import command
 from undiffuse.recipes.settings import Train
 
 GROWTH = 10.0
@@ -49,7 +50,7 @@ def diagnose(
     if broken is not None:
         return f"The weights {broken!r} are not numbers any more, so that an earlier step was too large: {lower}"
     if half:
-        again = f"go on with: undiffuse train {shlex.quote(str(saved))} --resume" if saved else "train again with"
+        again = f"go on with: {command()} train {shlex.quote(str(saved))} --resume" if saved else "train again with"
         exact = f"{again} --set train.precision=float32"
         return f"The numbers may have left bfloat16's range or precision: {exact}\nif that does not help, {lower}"
     return f"Data and weights are finite, so the objective has no value at some noise level: {lower}"

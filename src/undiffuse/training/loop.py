@@ -14,6 +14,8 @@ from filelock import BaseFileLock
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Objective
+from undiffuse.core.plugins import command
 from undiffuse.networks.precision import named
 from undiffuse.progress import LOGGER
 from undiffuse.recipes.settings import Train
@@ -52,7 +54,7 @@ class Training(Generic[M]):
     def __init__(
         self,
         module: nn.Module,
-        objective: Callable[..., Tensor],
+        objective: Objective,
         data: Batches,
         settings: Train,
         result: Callable[[nn.Module, int], M],
@@ -243,7 +245,7 @@ class Training(Generic[M]):
         self._close()
         if self.stopped and not self._told:
             self._told = True
-            again = f"; go on with: undiffuse train {shlex.quote(str(self.folder))} --resume" if self.folder else ""
+            again = f"; go on with: {command()} train {shlex.quote(str(self.folder))} --resume" if self.folder else ""
             LOGGER.warning("stopped and saved at step %d of %d%s", self.step, self.settings.steps, again)
 
     def _close(self) -> None:

@@ -1,12 +1,14 @@
 """The last losses at each time, and the times drawn by them: importance-sampled training."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from undiffuse.core.objective import Objective
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
+from undiffuse.objectives.timed import Timed
 from undiffuse.time_distributions.importance import Importance
 from undiffuse.time_distributions.uniform import Uniform
 
@@ -29,10 +31,10 @@ class History:
         self.counts = torch.zeros(n, dtype=torch.int64)
 
     @classmethod
-    def of(cls, objective: Any, module: Any) -> "History | None":
+    def of(cls, objective: Objective, module: Any) -> "History | None":
         """The history that an objective's times are drawn by, or None where they need none."""
-        draw = getattr(objective, "times", None)
-        return cls(draw, module.process.schedule) if hasattr(draw, "recent") else None  # pyright: ignore[reportArgumentType]
+        draw = cast("Timed", objective).times if objective.timed else None
+        return cls(draw, module.process.schedule) if isinstance(draw, Importance) else None
 
     @property
     def chances(self) -> Tensor:

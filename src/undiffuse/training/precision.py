@@ -2,13 +2,13 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.networks.precision import TOLERANCE, autocast, has_bfloat16, pick
 from undiffuse.training.batches import Batches
@@ -23,7 +23,7 @@ def choose(
     name: str,
     accelerator: Accelerator,
     module: nn.Module,
-    objective: Callable[..., Tensor],
+    objective: Objective,
     data: Batches,
     compiled: bool = False,
 ) -> tuple[torch.dtype, str]:
@@ -41,7 +41,7 @@ def choose(
     if first is torch.float32:
         lacks = "this network would not gain from it" if has_bfloat16(device) else f"{device} does not multiply it"
         return first, f"no bfloat16, since {lacks}"
-    layer, off = worst(module, objective, *data.at(0, slice(ITEMS)), device, compiled)
+    layer, off = worst(module, objective, data.at(0, slice(ITEMS)), device, compiled)
     agreed: Any = accelerator.reduce(torch.tensor(float(off <= TOLERANCE), dtype=torch.float32, device=device), "mean")
     if float(agreed) == 1.0:
         return first, f"gradients agree with float32's to {100 * off:.1f} %"
@@ -51,9 +51,8 @@ def choose(
 
 def worst(
     module: nn.Module,
-    objective: Callable[..., Tensor],
-    x_0: Tensor,
-    cond: Mapping[str, Any],
+    objective: Objective,
+    batch: Batch,
     device: torch.device,
     compiled: bool = False,
 ) -> tuple[str, float]:
@@ -66,7 +65,7 @@ def worst(
 
     def gradient(dtype: torch.dtype) -> dict[str, Tensor]:
         with seeded(0, device), autocast(dtype, device):
-            loss = objective(tried, x_0, Random(0), dict(cond)).mean()
+            loss = objective.loss(tried, batch, Random(0)).mean()
         if device.type == "cpu":
             del [torch.full((2**power,), math.nan, dtype=torch.float32) for power in LITTER][:]
         loss.backward()

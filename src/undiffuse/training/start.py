@@ -16,6 +16,7 @@ from undiffuse.conditions import declared
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
@@ -26,14 +27,16 @@ from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition, Train
+from undiffuse.recipes.settings import Condition
+from undiffuse.recipes.uses import Uses
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
 from undiffuse.training.batches import Batches
-from undiffuse.training.continuing import announce, clear, refuse, refuse_classes
+from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
+from undiffuse.training.initial_weights import grown, take_over
 from undiffuse.training.loop import Training
 from undiffuse.training.previews import validate
 from undiffuse.training.run_lock import abandon, run_lock
@@ -66,12 +69,14 @@ def train(
     chosen = Recipe.find(recipe).override(overrides)
     inside = isinstance(recipe, str | Path) and Path(recipe).is_dir()
     folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
-    chosen = _with_files(chosen, folder, resume)
-    settings, kind = build.check(chosen), build.kind_of(chosen)
-    resolved = absolute(located(build.resolve(chosen)))
+    uses = Uses(partial(load.load, precision="float32", device="cpu"))
+    chosen = _with_files(replace(chosen, uses=uses), folder, resume)
+    built = build.check(chosen)
+    settings, kind = built.train, built.kind
+    resolved = absolute(located(build.resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
-    conditions = declared.fitted(build.conditions(chosen), learned.conditions, learned.name)
+    conditions = declared.fitted(built.conditions, learned.conditions, learned.name)
     codec = _codec(chosen, learned)
     batches = Batches.of(
         learned.x,
@@ -83,17 +88,20 @@ def train(
         flip=settings.flip,
         images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
     )
-    x_0, cond = batches.at(0, slice(2))
-    shape = tuple(x_0.shape[1:])
+    batch = batches.at(0, slice(2))
+    shape = tuple(batch.x.shape[1:])
     classes = learned.classes if "label" in conditions else ()
     if resume:
         refuse_classes(folder, classes)
-    module = _module(kind, chosen, settings, shape, len(classes), codec, conditions, x_0, cond)
+    module = _module(built, chosen, shape, classes, codec, conditions, batch)
     if kind.draws:
-        _warn_left(module.process, x_0[:1], module.process.family != "values")
-    objective = build.objective(chosen)
+        _warn_left(module, batch.x[:1])
+    objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
+    facts |= {"runs": runs} if (runs := used(uses)) else {}
+    if resume:
+        refuse_others(folder, runs)
     said = Description(resolved, shape, classes, conditions, codec, facts)
     make = partial(_result, kind, said)
     check = None
@@ -113,6 +121,8 @@ def train(
     try:
         refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
         going = announce(folder, settings, resume)
+        for run in uses.runs.values():
+            run.to("float32", workers.device)
         training = Training(module, objective, batches, settings, make, folder=folder, lock=lock, **kept)
         if settings.compile:
             module.network.compile()  # alone: what stands around it checks its arguments in Python
@@ -151,7 +161,8 @@ def _with_files(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     """The recipe with what its files hold; of a run that goes on as the run keeps it, wherever the files are now."""
     if not named(recipe["process"]):
         return recipe
-    return with_arrays(replace(recipe, arrays=load.arrays(folder) if resume else {}))
+    before = load.description(folder) if resume else None
+    return with_arrays(replace(recipe, arrays=before.recipe.arrays if before else {}))
 
 
 def _codec(recipe: Recipe, learned: Dataset) -> Codec:
@@ -179,7 +190,7 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     if learned.vocabulary:  # a recipe may have symbols that no item of today holds
         known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}
     known |= {"categories": learned.categories} if learned.categories else {}
-    codec: Any = fitted(recipe["codec"], learned.x, **known)
+    codec: Any = fitted(recipe["codec"], learned.x, recipe.uses.of("codec"), **known)
     deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
     if codec.low is not None and deep and not {"low", "high"} & set(recipe["codec"]):
         logging.getLogger("undiffuse").warning(
@@ -198,25 +209,25 @@ def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
 
 
 def _module(
-    kind: type[Run],
+    built: build.Components,
     recipe: Recipe,
-    settings: Train,
     shape: tuple[int, ...],
-    classes: int,
+    classes: tuple[str, ...],
     codec: Codec,
     conditions: Mapping[str, Condition],
-    x_0: Tensor,
-    cond: Mapping[str, Any],
+    batch: Batch,
 ) -> Any:
     """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        module = kind.build(recipe, shape, classes, codec, conditions)
+        torch.manual_seed(built.train.seed)
+        module = built.kind.build(recipe, shape, len(classes), codec, conditions)
+        if recipe["init"]:
+            _initialise(module, recipe, shape, classes, codec, conditions)
         try:
             with torch.no_grad():
-                build.objective(recipe)(module, x_0, Random(settings.seed), cond)
+                built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
-            if not x_0.is_floating_point() and "floating point" in str(error):
+            if not batch.x.is_floating_point() and "floating point" in str(error):
                 name = recipe["objective"]["name"]
                 raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
             raise Refused(
@@ -226,15 +237,35 @@ def _module(
     return module
 
 
-def _warn_left(process: Any, x_0: Tensor, tokens: bool) -> None:
+def _initialise(
+    module: nn.Module,
+    recipe: Recipe,
+    shape: tuple[int, ...],
+    classes: tuple[str, ...],
+    codec: Codec,
+    conditions: Mapping[str, Condition],
+) -> None:
+    """Take over the weights of the run that the recipe starts from."""
+    path = recipe["init"]["run"]
+    base: Run = recipe.uses.run("init.run", path)
+    takes: Any = build.kind_of(recipe).network_takes
+    counts = [takes(len(classes) + i, conditions) for i in range(2)]
+    few, more = (build.blueprint(recipe, shape, count, codec, told=told) for count, told in counts)
+    by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
+    weights, known = base.module.state_dict(), base.classes if "label" in base.conditions else ()
+    take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)
+
+
+def _warn_left(denoiser: Any, x_0: Tensor) -> None:
     """Says where so much is left at t = 1 that noise is no start: where the bound of tokens will be infinite, since the
     prior cannot draw it, and where samples will miss much of the data's mean and spread.
     """
+    process: Any = denoiser.process
     end, warn = torch.ones((), dtype=torch.float64), logging.getLogger("undiffuse").warning
     share = float(process.schedule.alpha(end) / process.schedule.prior_std(end))
     try:
-        if tokens:
-            prior(process, x_0, end)
+        if process.family != "values":
+            prior(process, denoiser.state_of(x_0), end)
     except Refused:
         other = "schedule.name=flow" if process.family == "mixed" else "schedule.name=log_linear schedule.floor=0"
         warn(

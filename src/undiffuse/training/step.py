@@ -1,7 +1,7 @@
 """One optimiser step: the loss of a batch, its gradient over all parts and processes, and new weights."""
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from undiffuse.core.devices import out_of_memory
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.networks.precision import autocast
+from undiffuse.objectives.timed import Timed
 from undiffuse.recipes.settings import Train
 from undiffuse.training.batches import Ahead, Batches, Dealt
 from undiffuse.training.distributed import average
@@ -36,7 +38,7 @@ class Step:
         self,
         accelerator: Accelerator,
         module: nn.Module,
-        objective: Callable[..., Tensor],
+        objective: Objective,
         data: Batches,
         settings: Train,
     ) -> None:
@@ -104,31 +106,30 @@ class Step:
 
     def encoded(self, step: int) -> Tensor:
         """What the network saw of the data at a step, before noise."""
-        return self.data.at(step, self._rows)[0]
+        return self.data.at(step, self._rows).x
 
     def _part(self, step: int, dealt: Dealt, part: slice) -> Tensor:
         """Add the gradient of a part of the batch; returns its share of the loss."""
         random, offset = self.data.random, self._rows.start
-        x_0, cond = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
+        batch = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
         dtype, device = self.dtype or torch.float32, self.accelerator.device
-        if device.type == "cpu" and dtype is torch.float32 and x_0.ndim == 4:  # a tenth faster, slower in bfloat16
-            x_0 = x_0.contiguous(memory_format=torch.channels_last)
+        if device.type == "cpu" and dtype is torch.float32 and batch.x.ndim == 4:  # a tenth faster, slower in bfloat16
+            batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
         path = (self.accelerator.process_index, *([part.start] if len(self._parts) > 1 else []))
         chance = random.fold(CHANCE, step, *path).seed
         slots = torch.arange(part.start, part.stop)
         with seeded(chance, device), autocast(dtype, device):
-            loss = self._losses(x_0, random.fold(NOISE, step).at(slots), cond).mean()
+            loss = self._losses(batch, random.fold(NOISE, step).at(slots), step).mean()
         loss = loss / len(self._parts)
         self.accelerator.backward(loss)
         return loss.detach().float()
 
-    def _losses(self, x_0: Tensor, random: Random, cond: dict[str, Tensor]) -> Tensor:
+    def _losses(self, batch: Batch, random: Random, step: int) -> Tensor:
         """The loss of each item, (batch,), weighted where its time was drawn by importance."""
         if self.history is None:
-            return self.objective(self.module, x_0, random, cond)
-        objective: Any = self.objective
-        t, weight = self.history(random.fold(0), len(x_0))
-        losses: Tensor = objective.at(t, self.module, x_0, random.fold(1), cond)
+            return self.objective.loss(self.module, batch, random, step)
+        t, weight = self.history(random.fold(0), len(batch))
+        losses = cast("Timed", self.objective).at(t, self.module, batch, random.fold(1))
         self._noted.append(losses.detach().float())
         return weight.to(losses) * losses
 

@@ -1,12 +1,13 @@
 """How well a module does on data it never trained on: the same items and noise every time, so that numbers compare."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.objective import Batch, Objective
+from undiffuse.core.random import Random
+from undiffuse.objectives.timed import Timed
 from undiffuse.training.batches import Batches
 
 ITEMS = 1024  # at most so many held-out items are looked at
@@ -14,16 +15,10 @@ LEVELS, RANGE = 16, 12.0  # noise levels of the histogram, and the largest log-S
 VALIDATE = 3  # its stream of random numbers
 
 
-class Levelled(Protocol):
-    """An objective whose loss can be asked for at given times."""
-
-    def at(self, t: Tensor, denoiser: Denoiser, x_0: Tensor, random: Any, cond: Mapping[str, Any], /) -> Tensor: ...
-
-
 class Validation:
     """The objective's mean on held-out items, each with its own fixed noise level and noise; nothing is hidden."""
 
-    def __init__(self, objective: Any, data: Batches) -> None:
+    def __init__(self, objective: Objective, data: Batches) -> None:
         self.objective = objective
         items = torch.arange(min(ITEMS, len(data)))
         self._chunks = list(items.split(data.size))
@@ -32,22 +27,22 @@ class Validation:
     def __call__(self, module: nn.Module) -> float:
         """The mean loss."""
         with torch.no_grad():
-            losses = [self.objective(module, *self._batch(part)) for part in self._chunks]
+            losses = [self.objective.loss(module, *self._batch(part)) for part in self._chunks]
         return float(torch.cat(losses).double().mean())
 
-    def levels(self, denoiser: Any, objective: Levelled) -> dict[str, list[float]]:
+    def levels(self, denoiser: Any, objective: Timed) -> dict[str, list[float]]:
         """The mean loss at noise levels evenly spaced in log-SNR, noisiest first: {"log_snr": [...], "loss": [...]}."""
         schedule = denoiser.process.schedule
         ends = schedule.log_snr(torch.tensor([1.0, 1e-4], dtype=torch.float64)).clamp(-RANGE, RANGE)
         times = schedule.time(torch.linspace(float(ends[0]), float(ends[1]), LEVELS, dtype=torch.float64)).clamp(
             min=1e-6
         )
-        x_0, random, cond = self._batch(self._chunks[0])
+        batch, random = self._batch(self._chunks[0])
         with torch.no_grad():
-            at = [objective.at(t.expand(len(x_0)), denoiser, x_0, random.fold(i), cond) for i, t in enumerate(times)]
+            at = [objective.at(t.expand(len(batch)), denoiser, batch, random.fold(i)) for i, t in enumerate(times)]
         return {"log_snr": schedule.log_snr(times).tolist(), "loss": [float(loss.double().mean()) for loss in at]}
 
-    def _batch(self, which: Tensor) -> tuple[Tensor, Any, dict[str, Tensor]]:
+    def _batch(self, which: Tensor) -> tuple[Batch, Random]:
         data = self._data
         told = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
-        return data.codec.encode(data.fetch(which)), self._random.at(which), told
+        return Batch(data.codec.encode(data.fetch(which)), told), self._random.at(which)

@@ -204,5 +204,6 @@ def _curve(found: Sequence[Trial], metric: Metric) -> "Figure":
 
 def _keep(run: Path, model: Generator, chosen: Trial) -> None:
     """Make the chosen average the run's model; a variance that was tuned belonged to the weights before."""
-    facts = {**model.facts, "step": chosen.step, "ema": {k: v for k, v in asdict(chosen).items() if v is not None}}
-    keep_(run, replace(model, facts=facts, variance={}))
+    kept = {name: fact for name, fact in model.facts.items() if name != "variance"}
+    facts = {**kept, "step": chosen.step, "ema": {k: v for k, v in asdict(chosen).items() if v is not None}}
+    keep_(run, replace(model, facts=facts))

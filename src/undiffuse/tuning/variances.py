@@ -161,7 +161,7 @@ def _clipping(model: Generator, settings: Sequence[str]) -> dict[str, Any]:
     table = model.recipe.override(["sampler.name=none", *(f"sampler.{text}" for text in settings)])["sampler"]
     read = {name: value for name, value in table.items() if name in CLIPPING}
     fields = registry.check(OptimalVariance, read, owner="the clipping of a variance")
-    OptimalVariance(None, (1.0,), (0.0,), **fields)  # pyright: ignore[reportArgumentType]
+    OptimalVariance(model.denoiser, (1.0,), (0.0,), **fields)
     return fields
 
 
@@ -191,4 +191,4 @@ def _keep(run: Path, model: Generator, found: Estimate) -> None:
         grid = {"name": "listed", "times": list(found.steps)}
         sampler |= {"name": "ancestral", "variance": "exact", "steps": len(found.steps) - 1, "grid": grid}
         recipe = recipe.with_tables(sampler=sampler)
-    keep_(run, replace(model, variance=variance, recipe=recipe))
+    keep_(run, replace(model, facts={**model.facts, "variance": variance}, recipe=recipe))

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
 from undiffuse.core.distribution.distribution import Distribution
@@ -22,17 +21,25 @@ class Joint(Distribution):
         """Each part's mean."""
         return {name: part.mean for name, part in self.parts.items()}
 
+    @property
+    def reported(self) -> bool:
+        """Whether all parts say how sure they are."""
+        return all(part.reported for part in self.parts.values())
+
+    def __getitem__(self, name: str) -> Distribution:
+        return self.parts[name]
+
     def sample(self, random: Random) -> dict[str, Any]:
         return {name: part.sample(random.fold(i)) for i, (name, part) in enumerate(self.parts.items())}
 
-    def log_prob(self, x: Mapping[str, Any]) -> Tensor:
-        return sum_parts(part.log_prob(x[name]) for name, part in self.parts.items())
+    def log_each(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: part.log_each(x[name]) for name, part in self.parts.items()}
 
-    def kl(self, other: Self) -> Tensor:
-        return sum_parts(part.kl(other.parts[name]) for name, part in self.parts.items())
+    def kl_each(self, other: Self) -> dict[str, Any]:
+        return {name: part.kl_each(other.parts[name]) for name, part in self.parts.items()}
 
-    def error(self, x_0: Mapping[str, Any]) -> Tensor:
-        return sum_parts(part.error(x_0[name]) for name, part in self.parts.items())
+    def error_each(self, x_0: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: part.error_each(x_0[name]) for name, part in self.parts.items()}
 
     def mean_only(self) -> "Joint":
         return Joint({name: part.mean_only() for name, part in self.parts.items()})
@@ -42,8 +49,3 @@ class Joint(Distribution):
 
     def blend(self, other: Self, weight: float | Tensor) -> "Joint":
         return Joint({name: part.blend(other.parts[name], weight) for name, part in self.parts.items()})
-
-
-def sum_parts(terms: Any) -> Tensor:
-    """The sum of (batch,) terms."""
-    return torch.stack(list(terms)).sum(0)

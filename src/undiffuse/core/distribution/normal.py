@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution.distribution import Distribution, each, over_elements
+from undiffuse.core.distribution.distribution import Distribution, each
 from undiffuse.core.random import Random
 
 
@@ -47,19 +47,19 @@ class Normal(Distribution):
         var = self.var if isinstance(self.var, Tensor) else torch.as_tensor(self.var, dtype=self.mean.dtype)
         return self.mean + var.sqrt().to(self.mean) * noise
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """-1/2 sum((x - mean)^2 / var + log(2 pi var))."""
+    def log_each(self, x: Tensor) -> Tensor:
+        """-1/2 ((x - mean)^2 / var + log(2 pi var))."""
         var = self._variance
-        return over_elements(-0.5 * ((x - self.mean) ** 2 / var + (2 * math.pi * var).log()))
+        return -0.5 * ((x - self.mean) ** 2 / var + (2 * math.pi * var).log())
 
-    def kl(self, other: Self) -> Tensor:
-        """1/2 sum(log(v'/v) + (v + (m - m')^2) / v' - 1)."""
+    def kl_each(self, other: Self) -> Tensor:
+        """1/2 (log(v'/v) + (v + (m - m')^2) / v' - 1)."""
         mine, theirs = self._variance, other._variance
-        return over_elements(0.5 * ((theirs / mine).log() + (mine + (self.mean - other.mean) ** 2) / theirs - 1))
+        return 0.5 * ((theirs / mine).log() + (mine + (self.mean - other.mean) ** 2) / theirs - 1)
 
-    def error(self, x_0: Tensor) -> Tensor:
-        """sum((mean - x_0)^2)."""
-        return over_elements((self.mean - x_0) ** 2)
+    def error_each(self, x_0: Tensor) -> Tensor:
+        """(mean - x_0)^2."""
+        return (self.mean - x_0) ** 2
 
     def mean_only(self) -> "Normal":
         return Normal(self.mean, 0.0)

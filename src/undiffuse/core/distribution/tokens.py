@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from undiffuse.core.distribution.distribution import Distribution, each, over_elements
+from undiffuse.core.distribution.distribution import Distribution, each
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 
@@ -34,20 +34,18 @@ class Categories(Distribution, ABC):
     def log_each(self, x: Tensor) -> Tensor:
         """The log-probability of each token of x, (batch, *shape)."""
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """sum(log p(x))."""
-        return over_elements(self.log_each(x))
-
-    def kl(self, other: Any) -> Tensor:
-        """sum(p (log p - log p')), with 0 log 0 = 0, and so for a p that is nothing, whose p' may have become 0."""
+    def kl_each(self, other: Any) -> Tensor:
+        """sum(p (log p - log p')) over the vocabulary, with 0 log 0 = 0, and so for a p that is nothing, whose p' may
+        have become 0.
+        """
         mine = self.log_probs
         p = mine.exp()
         least = torch.finfo(p.dtype).tiny ** 0.5
-        return over_elements(torch.where(p > least, p * (mine - other.log_probs), 0.0).sum(-1))
+        return torch.where(p > least, p * (mine - other.log_probs), 0.0).sum(-1)
 
-    def error(self, x_0: Tensor) -> Tensor:
-        """-sum(log p(x_0))."""
-        return -self.log_prob(x_0)
+    def error_each(self, x_0: Tensor) -> Tensor:
+        """-log p(x_0)."""
+        return -self.log_each(x_0)
 
     def mean_only(self) -> Self:
         return self

@@ -64,8 +64,8 @@ class EmbeddingHead(nn.Module, Head):
         return self.parameterization.no_density()
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(width, length) of data (length,)."""
-        return (self.table.shape[1], *shape)
+        """(batch, width, length) of data (batch, length)."""
+        return (shape[0], self.table.shape[1], *shape[1:])
 
     def state_of(self, x_0: Tensor) -> Tensor:
         """Emb(w), (batch, width, length), of tokens (batch, length)."""

@@ -53,7 +53,7 @@ class Head(ABC):
         return ""
 
     def state_shape(self, shape: Any) -> Any:
-        """The shape of a state of encoded data of this shape; another only where states stand for the data."""
+        """The shape of the states of encoded data of this shape, (batch, *shape); of named parts a dictionary."""
         return shape
 
     def state_of(self, x_0: Any) -> Any:

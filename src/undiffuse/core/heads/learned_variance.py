@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log
-from typing import Literal
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -26,7 +25,7 @@ class LearnedVariance(Head):
     """
 
     parameterization: Parameterization
-    variance: Literal["learned_range", "second_moment"]
+    variance: str
 
     def __post_init__(self) -> None:
         if self.variance not in VARIANCES:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.head import Belief, Head
+from undiffuse.core.heads.rows import Rows
 from undiffuse.core.process.product import Product
 
 
@@ -15,15 +16,17 @@ class PartsHead(nn.Module, Head):
     """The head of a `Product`: the network is shown a dictionary of the parts as their heads show them, and returns a
     dictionary with an output for each; the guess is a `Joint` of theirs. c_time is that of the first part.
 
-    heads: one for each part, by name. Raises Refused for other names than the process's parts, and for a network that
-    returns others.
+    heads: one for each part, by name. rows: how encoded data that are one tensor hold the parts, as a table's do; None:
+    data are dictionaries themselves.
+    Raises Refused for other names than the process's parts, and for a network that returns others.
     """
 
     family: ClassVar[str] = "mixed"
 
-    def __init__(self, heads: Mapping[str, Head]) -> None:
+    def __init__(self, heads: Mapping[str, Head], rows: Rows | None = None) -> None:
         super().__init__()
         self.heads = dict(heads)
+        self.rows = rows
         for name, head in heads.items():  # a head with weights of its own registers them here
             setattr(self, f"{name}_head", head)
 
@@ -44,6 +47,15 @@ class PartsHead(nn.Module, Head):
             return Joint({name: make(output[name]) for name, (_, _, make) in opened.items()})
 
         return {name: shown for name, (shown, _, _) in opened.items()}, next(iter(opened.values()))[1], belief
+
+    def state_shape(self, shape: Any) -> Any:
+        return shape if self.rows is None else self.rows.shapes(shape[0])
+
+    def state_of(self, x_0: Any) -> Any:
+        return x_0 if self.rows is None else self.rows.cut(x_0)
+
+    def data_of(self, x: Any) -> Any:
+        return x if self.rows is None else self.rows.joined(x)
 
     def no_density(self) -> str:
         return next((why for head in self.heads.values() if (why := head.no_density())), "")

@@ -29,6 +29,11 @@ class Product(Process):
             raise Refused("a product needs at least one named part")
 
     @property
+    def keeps(self) -> bool:  # type: ignore[override]
+        """Whether all parts have a `keep`."""
+        return all(part.keeps for part in self.parts.values())
+
+    @property
     def schedule(self) -> Schedule:  # type: ignore[override]
         return next(iter(self.parts.values())).schedule
 
@@ -49,6 +54,17 @@ class Product(Process):
         kept: Mapping[str, Any] = keep if isinstance(keep, Mapping) else dict.fromkeys(self.parts, keep)  # pyright: ignore[reportUnknownVariableType]
         return Joint({name: part.bridge(x_t[name], guess[name], s, t, kept[name]) for name, part in self.parts.items()})
 
+    def shown(self, x_t: Mapping[str, Any], t: Tensor | float) -> dict[str, Any]:
+        """Each part as bright as data."""
+        return {name: part.shown(x_t[name], t) for name, part in self.parts.items()}
+
     def keep(self, s: Tensor | float, t: Tensor | float, like: Mapping[str, Any], eta: float = 0.0) -> Any:
         """Each part's keep, in a dictionary."""
         return {name: part.keep(s, t, like[name], eta) for name, part in self.parts.items()}
+
+
+def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
+    """The parts of a `Product`, each with its own of the given batches and beliefs; else all as it is."""
+    if process.family != "mixed":
+        return [(process, *given)]
+    return [(part, *(some[name] for some in given)) for name, part in process.parts.items()]

@@ -1,0 +1,90 @@
+"""What training lowers: the interface of an objective, what it is given, and who takes steps on it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+from torch import Tensor, nn
+
+from undiffuse.core.random import Random
+
+RUN = "run"  # the player that is the trained module itself
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Items that are trained on together.
+
+    x: encoded data, (batch, *shape), or a dictionary of named parts. cond: conditions, (batch, ...) each, and `drop`,
+    as for `Denoiser`. mask: booleans (batch, ...), true where items of different sizes have data; None: everywhere.
+    """
+
+    x: Any
+    cond: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        x = cast("Tensor | Mapping[str, Tensor]", self.x)
+        return len(x if isinstance(x, Tensor) else next(iter(x.values())))
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """Whoever takes steps with an optimiser of its own: the trained module ("run"), a critic, a discriminator.
+
+    modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
+    the loop for one of its own. clip: largest norm of its gradient, 0 = any; None: the run's.
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    optimiser: Any = None
+    every: int = 1
+    clip: float | None = None
+
+
+class Objective(ABC):
+    """A loss, and whatever else takes part in lowering it. Most have the loss alone; all else has a default.
+
+    whole_batch: the items of a batch depend on one another, as in a contrastive loss: among several processes each
+    sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
+    timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
+    module gives, "data" or "label". embeds: it trains embeddings of tokens.
+    """
+
+    whole_batch: ClassVar[bool] = False
+    timed: ClassVar[bool] = False
+    predicts: ClassVar[str] = "data"
+    embeds: ClassVar[bool] = False
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
+        """The loss of each item, (batch,), that `player` lowers.
+
+        model: the module that is trained; of a diffusion model the denoiser. random: of this step; an item's draws
+        depend on its index alone, and all players of a step are given the same. step: 0, 1 ...
+        """
+
+    def players(self, model: Any) -> tuple[Player, ...]:
+        """Who takes steps. Each has one backward pass a step, in which only its own weights have gradients."""
+        return (Player(RUN, (model,)),)
+
+    def after(self, model: Any, step: int) -> None:  # noqa: B027 - a default, not a gap
+        """What changes after a step, 1, 2 ...: targets that follow the model, phases. Called without gradients."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes besides the players' weights: the tensors themselves, which resuming fills in place.
+
+        Names, shapes and dtypes stay the same during a run.
+        """
+        return {}
+
+    def initial(self) -> nn.Module | None:
+        """A module like the trained one, with the weights that training starts from; None: the fresh ones."""
+        return None
+
+    @property
+    def beside(self) -> Mapping[str, "Objective"]:
+        """What validation measures besides the loss, by name."""
+        return {}

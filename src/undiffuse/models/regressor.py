@@ -1,0 +1,179 @@
+"""A regressor: tells numbers or the class of clean or noisy items."""
+
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undiffuse import __version__
+from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.declared import tensors
+from undiffuse.core.errors import Refused
+from undiffuse.core.item_predictor import ItemPredictor
+from undiffuse.core.random import Random
+from undiffuse.data.dataset import Dataset
+from undiffuse.evaluation import sources
+from undiffuse.evaluation.metrics.metric import verdict
+from undiffuse.evaluation.record import EVALUATION
+from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.settings import Condition
+from undiffuse.sampling.plan import batches
+from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
+from undiffuse.storage.files import write_json
+
+COUNT = 2000  # items that an evaluation reads at most
+TIMES = (0.0, 0.25, 0.5, 0.75)  # of noisy items; the first is clean
+
+
+@dataclass(frozen=True)
+class ItemScores(Evaluated):
+    """How well items are read at each noise level. name: "accuracy" of classes, "r2" of numbers: 1 - error/variance."""
+
+    name: str
+    times: tuple[float, ...]
+    held_out: list[float]
+    train: list[float]
+    about: dict[str, Any]
+
+    def save(self, folder: Path, run: Path) -> list[str]:
+        write_json(folder / EVALUATION, self.about)
+        return [EVALUATION]
+
+    def printed(self) -> Iterator[Any]:
+        for t, unseen, seen in zip(self.times, self.held_out, self.train, strict=True):
+            yield f"{self.name} at t = {t:g}: {unseen:.3f} of held-out items, {seen:.3f} of training items"
+        yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Regressor(Run):
+    """A trained reader of items with its codec. Fields: see `Run`; the one condition is what it tells."""
+
+    tables: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("data", "codec", "schedule", "network", "parameterization", "objective"), True),
+        **dict.fromkeys(("conditions", "train"), True),
+        **dict.fromkeys(("process", "init"), False),
+    }
+    reads: ClassVar[str] = "label"
+    predicts: ClassVar[str] = "item"
+    what: ClassVar[str] = "a regressor"
+    use: ClassVar[str] = (
+        'it tells of items, by `undiffuse.load("{run}").predict(x)` in Python, and `undiffuse evaluate` measures it'
+    )
+    rounds: ClassVar[bool] = False
+    writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
+
+    predictor: ItemPredictor
+    codec: Codec
+    shape: tuple[int, ...]
+    recipe: Recipe
+    classes: tuple[str, ...] = ()
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+        if len(conditions) != 1:
+            raise Refused(f"a regressor tells one thing: write one table [conditions.NAME], not {len(conditions)}")
+        ((name, condition),) = conditions.items()
+        if condition.kind not in ("label", "vector"):
+            raise Refused(f"a regressor tells a label or a vector, and conditions.{name}.kind is {condition.kind!r}")
+        if condition.drop:
+            raise Refused(f"a regressor needs every value: conditions.{name}.drop must be 0, not {condition.drop:g}")
+
+    @classmethod
+    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+        shape = next((condition.shape for condition in conditions.values()), ())
+        return (shape[0] if shape else classes), {}
+
+    @classmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, Condition],
+    ) -> nn.Module:
+        outputs, told = cls.network_takes(classes, conditions)
+        return ItemPredictor(*build.reading(recipe, shape, outputs, codec, told))
+
+    @classmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+
+    @property
+    def module(self) -> nn.Module:
+        return self.predictor
+
+    @torch.no_grad()
+    def predict(self, x: np.ndarray | Tensor, t: float = 0.0) -> Tensor:
+        """What items x (n, *shape) in the data's units are told to be: numbers (n, d) in their own units, or the
+        chances of the classes (n, classes). t: the time of the noise that x has, of encoded x_t; 0: none.
+        """
+        (condition,) = self.conditions.values()
+        found = self.predictor(self.codec.encode(x).to(self.device), t).cpu()
+        if condition.kind == "label":
+            return found.softmax(1)
+        return found * torch.tensor(condition.std) + torch.tensor(condition.mean)
+
+    def attempt(self) -> None:
+        self.predictor(self.predictor.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
+
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
+        """None: a regressor draws nothing."""
+
+    def about(self) -> dict[str, str]:
+        ((name, condition),) = self.conditions.items()
+        what = f"one of {len(self.classes)} classes" if condition.kind == "label" else f"{condition.shape[0]} numbers"
+        return {"tells": f"{name}: {what}"}
+
+    def evaluate(self, asked: EvaluationRequest) -> ItemScores:
+        real, started = sources.against(self, asked.against), time.perf_counter()
+        ((name, condition),) = self.conditions.items()
+        for part in (real.train, real.held_out):
+            if name not in part.conditions:
+                raise Refused(f"{part.name} has no {name!r}, which the regressor tells")
+        objective: Any = build.objective(self.recipe)
+        times = TIMES if objective.noisy else TIMES[:1]
+        held_out, train = ([self._score(part, t, asked.seed) for t in times] for part in (real.held_out, real.train))
+        what, count = "accuracy" if condition.kind == "label" else "r2", min(COUNT, len(real.held_out))
+        judged = verdict(float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=asked.seed)
+        about = {
+            "command": asked.command,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seed": asked.seed,
+            "count": count,
+            "seconds": round(time.perf_counter() - started, 2),
+            "against": asked.against or f"held-out part of {real.held_out.name}",
+            "step": self.facts.get("step"),
+            "levels": {"t": times, "held_out": held_out, "train": train},
+            "warnings": [real.warning] if real.warning else [],
+            "metrics": {what: judged},
+            "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
+        return ItemScores(what, times, held_out, train, about)
+
+    @torch.no_grad()
+    def _score(self, data: Dataset, t: float, seed: int) -> float:
+        """The share of items whose class is told, or 1 - error/variance of their numbers."""
+        some = data.some(COUNT)
+        x_0, (target,) = self.codec.encode(np.asarray(some.x)), tensors(self.conditions, some.conditions).values()
+        found: list[Tensor] = []
+        for rows in torch.arange(len(x_0)).split(batches(self.shape)):
+            part = x_0[rows].to(self.device)
+            noisy = self.predictor.process.marginal(part, t).sample(Random(seed, rows)) if t else part
+            found.append(self.predictor(noisy, t).cpu())
+        told = torch.cat(found)
+        if not target.is_floating_point():
+            return float((told.argmax(1) == target).double().mean())
+        return 1 - float((told - target).square().mean() / (target - target.mean(0)).square().mean())

@@ -1,0 +1,45 @@
+"""The runs that a recipe names in its fields, such as a teacher or an autoencoder; each is opened once."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.registry import Runs
+
+INSIDE = ("codec", "sampler")  # tables whose runs sampling needs: they travel inside the run's own file
+
+
+@dataclass(frozen=True, eq=False)
+class Uses:
+    """Runs by the field that names them, `table.field`. open: makes a run of a folder; None: there is none to open.
+
+    runs: those that are open; paths: where they were found.
+    """
+
+    open: Callable[[str], Any] | None = None
+    runs: dict[str, Any] = field(default_factory=dict[str, Any])
+    paths: dict[str, str] = field(default_factory=dict[str, str])
+
+    def run(self, name: str, path: str) -> Any:
+        """The run that the field of this name names; raises Refused where it is not there."""
+        if name not in self.runs:
+            if self.open is None:
+                raise Refused(f"{name} = {path!r} is a run that this file does not hold")
+            self.runs[name], self.paths[name] = self.open(path), path
+        return self.runs[name]
+
+    def absolute(self) -> list[str]:
+        """Settings that name the folders of the open runs from the root on."""
+        plain = {name: path for name, path in self.paths.items() if not any(map(str.isdigit, name.split(".")))}
+        return [f"{name}={json.dumps(os.path.abspath(path))}" for name, path in plain.items()]
+
+    def of(self, table: str) -> Runs:
+        """Opens the runs of a table's fields, for `registry.build`."""
+
+        def opened(name: str, path: str, interface: type) -> Any:
+            return self.run(f"{table}.{name}", path).part(interface, f"{table}.{name} = {path!r}")
+
+        return opened

@@ -1,0 +1,66 @@
+"""The weights that fine-tuning starts from: those of another run, as far as they fit."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.core.errors import Refused
+from undiffuse.progress import LOGGER
+
+SHOWN = 8  # names in a message
+
+
+@torch.no_grad()
+def take_over(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    what: str,
+    classes: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    by_class: Mapping[str, int] | None = None,
+) -> None:
+    """Copy the weights of the same names into a module, and say by name what is new and what is dropped.
+
+    classes: those of the module and those of the weights. by_class: the tensors with one slice a class, and along which
+    axis; a class of both keeps its slice. Raises Refused, with both shapes, where the same name has another shape, and
+    where nothing fits.
+    """
+    mine, theirs = classes
+    own = module.state_dict()
+    new = [name for name in own if name not in weights]
+    if len(new) == len(own):
+        raise Refused(f"{what} holds none of the weights that are trained here, such as {new[0]!r}")
+    for name in (name for name in own if name in weights):
+        axis = (by_class or {}).get(name)
+        if _shape(own[name], axis) != _shape(weights[name], axis):
+            raise Refused(
+                f"{what}: {name!r} has the shape {tuple(weights[name].shape)}, and here it is "
+                f"{tuple(own[name].shape)}: fine-tuning keeps the network"
+            )
+        if axis is None:
+            own[name].copy_(weights[name])
+            continue
+        for i, j in ((i, theirs.index(label)) for i, label in enumerate(mine) if label in theirs):
+            own[name].select(axis, i).copy_(weights[name].select(axis, j))
+    changes = {
+        "new weights": new,
+        "dropped weights": [name for name in weights if name not in own],
+        "new classes": [label for label in mine if label not in theirs],
+        "dropped classes": [label for label in theirs if label not in mine],
+    }
+    said = "; ".join(f"{title}: {_some(names)}" for title, names in changes.items() if names)
+    LOGGER.info("%s: %s", what, said or "all of its weights are taken over")
+
+
+def grown(few: Tensor, more: Tensor) -> int:
+    """The axis along which one tensor is longer than the other."""
+    return next(i for i, (a, b) in enumerate(zip(few.shape, more.shape, strict=True)) if a != b)
+
+
+def _shape(tensor: Tensor, axis: int | None) -> tuple[int, ...]:
+    return tuple(side for i, side in enumerate(tensor.shape) if i != axis)
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")

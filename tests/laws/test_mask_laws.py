@@ -1,0 +1,105 @@
+"""Items of different sizes in one batch: what stands in place of padding, and how much of it, changes nothing."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from undiffuse.core.denoiser import Predictor
+from undiffuse.core.distribution.distribution import counted, unpadded
+from undiffuse.core.distribution.joint import Joint
+from undiffuse.core.errors import Refused
+from undiffuse.core.process.categorical import Categorical, mask, uniform
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.random import Random
+from undiffuse.core.sample import sample
+from undiffuse.networks import MLP, SequenceTransformer, Transformer
+from undiffuse.samplers import DDIM
+from undiffuse.schedules import VP, LogLinear
+
+SIZES, LENGTH = [3, 5, 2], 5
+MASK = torch.arange(LENGTH) < torch.tensor(SIZES)[:, None]
+LONGER = torch.cat([MASK, torch.zeros(3, 2, dtype=torch.bool)], dim=1)
+VALUES, TOKENS = Gaussian(VP()), Categorical(LogLinear(), uniform(4))
+POSITIONS = Random(0).normal((3, LENGTH, 3), dtype=torch.float64)
+ELEMENTS = Random(1).integers(4, (3, LENGTH))
+BELIEFS: dict[str, Any] = {"values": (VALUES, POSITIONS), "tokens": (TOKENS, ELEMENTS)}
+T = torch.tensor([0.3, 0.6, 0.8], dtype=torch.float64)
+
+
+def padded(x: Tensor) -> Tensor:
+    """The same items with something else in place of padding, and two more places of it."""
+    more = torch.cat([x, x[:, :2]], dim=1)
+    return torch.where(LONGER.reshape(*LONGER.shape, *(1,) * (x.ndim - 2)), more, more.flip(1))
+
+
+@pytest.mark.parametrize("what", BELIEFS)
+def test_padding_adds_nothing_to_what_a_belief_says(what: str):
+    process, x = BELIEFS[what]
+    short, long, half = process.marginal(x, T), process.marginal(padded(x), T), process.marginal(x, 0.5)
+    masked, longer = short.masked(MASK), long.masked(LONGER)
+    for mine, theirs in (
+        (masked.log_prob(x), longer.log_prob(padded(x))),
+        (masked.error(x), longer.error(padded(x))),
+        (masked.kl(half), longer.kl(process.marginal(padded(x), 0.5).masked(LONGER))),
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+        assert float(mine.abs().min()) > 0
+    for item, size in enumerate(SIZES):  # as the item by itself
+        own = x[item : item + 1, :size]
+        torch.testing.assert_close(masked.error(x)[item], process.marginal(own, T[item : item + 1]).error(own)[0])
+    assert bool((masked.mean[~MASK] == 0).all())
+    assert bool((masked.sample(Random(2))[~MASK] == 0).all())
+    torch.testing.assert_close(masked.rows(slice(1, 3)).error(x[1:]), masked.error(x)[1:])
+    mixed = short.blend(half, 0.3).masked(MASK)
+    torch.testing.assert_close(masked.blend(half.masked(MASK), 0.3).error(x), mixed.error(x))
+    assert torch.equal(masked.mean_only().mean, unpadded(short.mean_only().mean, MASK))
+    assert (masked.certain, masked.reported) == (short.certain, short.reported)
+
+
+def test_one_mask_is_for_all_parts_and_each_may_have_its_own():
+    joint = Joint({"positions": VALUES.marginal(POSITIONS, T), "elements": TOKENS.marginal(ELEMENTS, T)})
+    x: dict[str, Any] = {"positions": POSITIONS, "elements": ELEMENTS}
+    apart = torch.stack([joint[name].masked(MASK).error(x[name]) for name in x]).sum(0)
+    torch.testing.assert_close(joint.masked(MASK).error(x), apart)
+    torch.testing.assert_close(joint.masked(dict.fromkeys(x, MASK)).error(x), apart)
+    assert counted(x, MASK).tolist() == [4 * size for size in SIZES]
+
+
+def network(kind: str, near: int) -> nn.Module:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2, "near": near}
+    tokens = kind == "tokens"
+    found = Transformer(vocabulary=5, shape=(LENGTH,), **sizes) if tokens else SequenceTransformer(channels=3, **sizes)
+    for p in found.parameters():
+        nn.init.normal_(p, std=0.3)
+    return found.double()
+
+
+@pytest.mark.parametrize("near", [0, 3])
+@pytest.mark.parametrize("kind", ["tokens", "values"])
+@torch.no_grad()
+def test_a_network_leaves_padding_out(kind: str, near: int):
+    """Whatever stands there, and as if the item were by itself."""
+    tokens = kind == "tokens"
+    process: Any = Categorical(LogLinear(floor=0.0), mask(5)) if tokens else VALUES
+    denoiser = Predictor(network(kind, near), process, "subs" if tokens else "velocity")
+    x = torch.where(Random(3).uniform((3, LENGTH)) < 0.5, 4, ELEMENTS) if tokens else POSITIONS.transpose(1, 2)
+    there = MASK if tokens else MASK[:, None]
+    found = denoiser(x, T, mask=there).masked(there).mean
+    changed = denoiser(torch.where(there, x, x.flip(0)), T, mask=there).masked(there).mean
+    torch.testing.assert_close(found, changed, rtol=0, atol=1e-9)
+    for item, size in enumerate(SIZES):
+        alone = denoiser(x[item : item + 1, ..., :size], T[item : item + 1]).mean
+        mine = found[item : item + 1, :size] if tokens else found[item : item + 1, :, :size]
+        torch.testing.assert_close(mine, alone, rtol=0, atol=1e-6)
+    whole = denoiser(x, T, mask=torch.ones_like(there)).mean
+    torch.testing.assert_close(whole, denoiser(x, T).mean, rtol=0, atol=1e-9)
+    drawn = sample(denoiser, tuple(x.shape), sampler=DDIM(), steps=3, mask=there)
+    assert bool((unpadded(drawn, ~there) == 0).all())
+
+
+def test_a_network_without_a_mask_is_refused_by_name():
+    with pytest.raises(Refused, match=r"need a network that leaves padding out, .* as transformer .*; MLP is none"):
+        Predictor(MLP(3), VALUES, "velocity")(POSITIONS[:, 0], T, mask=MASK[:, :3])

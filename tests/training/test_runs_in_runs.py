@@ -1,0 +1,120 @@
+"""Runs inside a recipe: fine-tuning, a teacher in an objective, what travels with a run and what is only recorded."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_run as tiny
+import torch
+
+import undiffuse
+from undiffuse.core.errors import Refused
+from undiffuse.storage.files import read_tensors, write_tensors
+from undiffuse.training.initial_weights import take_over
+
+SAMPLER = """
+from dataclasses import dataclass
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.sampler import Sampler
+from undiffuse.samplers import DDIM
+
+
+@dataclass(frozen=True)
+class Weaker(Sampler):
+    "DDIM by the guess of another run."
+
+    other: Denoiser
+
+    def step(self, denoiser, x_t, t, s, memory=None, *, random, **cond):
+        return DDIM().step(self.other, x_t, t, s, random=random, **cond)
+"""
+FEW = {**tiny.TABLES["train"], "steps": 2, "validate_every": 0, "snapshots": 0, "batch": 8}
+TABLES: dict[str, Any] = {**tiny.TABLES, "train": FEW}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A person's own objective with a teacher, and a sampler that draws with another run."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "weaker.py").write_text(SAMPLER)
+    undiffuse.use(folder / "weaker.py")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "base"
+    undiffuse.train(TABLES, out=folder).run(progress=False)
+    return folder
+
+
+def test_a_run_that_sampling_needs_travels_in_the_file(base: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    tables = {**TABLES, "sampler": {"name": "weaker", "other": str(other), "steps": 2, "guidance": 1.0}}
+    undiffuse.train(tables, out=tmp_path / "run").run(progress=False)
+    expected = undiffuse.load(other, "float32").sample(2, label=3, sampler="ddim", steps=2, guidance=1.0)
+    shutil.rmtree(other)
+    run = undiffuse.load(tmp_path / "run", "float32")
+    assert torch.equal(run.sample(2, label=3), expected)
+    run.save(tmp_path / "again")
+    assert torch.equal(undiffuse.load(tmp_path / "again", "float32").sample(2, label=3), expected)
+    (inner,) = run.uses.values()
+    assert not any(weight.requires_grad for weight in inner.module.parameters())
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["uses"]["sampler.other"]["shape"] == [1, 8, 8]
+    weights, about = read_tensors(tmp_path / "run" / "model.safetensors", "model")
+    for broken, message in (
+        ({**about, "uses": 3}, "its description spoils 'uses'"),
+        ({key: value for key, value in about.items() if key != "uses"}, "holds 'uses.sampler.other"),
+    ):
+        write_tensors(tmp_path / "run" / "model.safetensors", weights, broken)
+        with pytest.raises(Refused, match=message):
+            undiffuse.load(tmp_path / "run", "float32")
+
+
+def test_fine_tuning_takes_over_what_fits_and_names_what_does_not(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with np.load(tiny.TABLES["data"]["path"]) as file:
+        few = file["labels"] > 6
+        np.savez(tmp_path / "few.npz", images=file["images"][few], labels=file["labels"][few] + 1)  # 8, 9 and 10
+    start: dict[str, Any] = {"init": {"run": str(base)}}
+    data = {"name": "file", "path": str(tmp_path / "few.npz")}
+    caplog.set_level("INFO", logger="undiffuse")
+    fresh = undiffuse.train({**TABLES, **start, "data": data}, out=tmp_path / "fine").module.state_dict()
+    (said,) = [record.getMessage() for record in caplog.records if "init.run" in record.getMessage()]
+    assert said.endswith("base': new classes: 10; dropped classes: 0, 1, 2, 3, 4, 5, 6, 7")
+    old, old_classes = undiffuse.load(base, "float32").module.state_dict(), undiffuse.load(base).classes
+    (table,) = [name for name in old if old[name].shape[:1] == (10,) and fresh[name].shape != old[name].shape]
+    for i, label in enumerate(("8", "9")):
+        assert torch.equal(fresh[table][("8", "9", "10").index(label)], old[table][old_classes.index(label)]), i
+    assert all(torch.equal(fresh[name], old[name]) for name in old if name != table)
+    caplog.clear()
+    bare = {**TABLES, **start, "conditions": {}, "sampler": {"steps": 1}}
+    undiffuse.train(bare, out=tmp_path / "bare").run(progress=False)
+    (said,) = [record.getMessage() for record in caplog.records if "init.run" in record.getMessage()]
+    assert "dropped weights: " in said
+    assert table in said
+    wide = {**TABLES["network"], "width": 8}
+    with pytest.raises(Refused, match=r"init.run = .* has the shape \(16, 4\), and here it is \(32, 8\): f"):
+        undiffuse.train({**TABLES, **start, "network": wide}, out=tmp_path / "wide")
+    with pytest.raises(Refused, match="'base' holds none of the weights that are trained here, such as 'weight'"):
+        take_over(torch.nn.Linear(2, 2), {"other": torch.zeros(2)}, "init.run = 'base'")
+    with pytest.raises(Refused, match="init needs run"):
+        undiffuse.train({**TABLES, "init": {}, "train": FEW} | {"init": {"run": ""}}, out=tmp_path / "none")
+    with pytest.raises(Refused, match="there is no run at nowhere"):
+        undiffuse.train({**TABLES, "init": {"run": "nowhere"}}, out=tmp_path / "none")
+
+
+def test_show_draws_the_tree(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from undiffuse.cli.show import show
+
+    tables = {**TABLES, "init": {"run": str(base)}, "sampler": {"name": "weaker", "other": str(base), "steps": 1}}
+    undiffuse.train(tables, out=tmp_path / "run").run(progress=False)
+    show(str(tmp_path / "run"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "├── sampler.other, inside: Diffusion of digits" in said
+    assert "└── init.run, for training only:" in said
