@@ -39,6 +39,7 @@ from undiffuse.models.diffusion import Diffusion
 from undiffuse.operators.mask import Mask
 from undiffuse.operators.pool import Pool
 from undiffuse.sampling.plan import plan
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.storage.files import write_bytes
 
 Draw = Callable[[int], Tensor]  # seed -> encoded answers
@@ -102,12 +103,12 @@ def drawers(model: Diffusion, known: Measurement, steps: int) -> dict[str, Draw]
     shape = tuple(model.shape)
 
     def by(change: Change, particles: int = 1, steps: int = steps, count: int = len(known.y)) -> Draw:
-        chosen = plan(model.recipe, model.denoiser.process, None, steps, None)
+        chosen, times = plan(model.recipe, model.denoiser.process, SampleRequest(steps=steps))
 
         def draw(seed: int) -> Tensor:
-            denoiser, sampler = change(chosen.sampler)
+            denoiser, sampler = change(chosen)
             size = (count * particles, *shape)
-            return sample(denoiser, size, sampler=sampler, times=chosen.times, seed=seed)[::particles]
+            return sample(denoiser, size, sampler=sampler, times=times, seed=seed)[::particles]
 
         return draw
 

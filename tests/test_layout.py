@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from undiffuse.core import registry
+
 SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 ROWS = [
     {"core"},
@@ -62,6 +64,37 @@ def test_imports_run_only_downward(part: str):
         for file in files
         for line, other in imported(file)
         if other != part and {other, part} - TOGETHER and HEIGHT.get(other, len(ROWS)) >= HEIGHT[part]
+    ]
+    assert not wrong, wrong
+
+
+def test_no_file_asks_which_kind_a_run_is_of():
+    """A kind of run is its file in `models/`: nothing else imports it, or compares a kind with its name."""
+    named: list[str] = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        own = file.stem if file.parent == SOURCE / "models" else ""
+        others = set(registry.names("models")) - {own}
+        modules = {f"undiffuse.models.{name}" for name in others}
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            imports = isinstance(node, ast.ImportFrom) and node.module in modules and file != SOURCE / "__init__.py"
+            parts = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            said = {part.value for part in parts if isinstance(part, ast.Constant)}
+            about_kind = any(isinstance(part, ast.Attribute) and part.attr == "kind" for part in parts)
+            if imports or (about_kind and said & others):
+                named.append(f"{file.relative_to(SOURCE)}:{node.lineno}")
+    assert not named, named
+
+
+def test_the_tables_of_a_recipe_are_resolved_in_one_place():
+    """What a table of a recipe stands for is built by `Recipe.component` alone, which keeps it."""
+    wrong = [
+        f"{file.relative_to(SOURCE)}:{node.lineno}"
+        for file in sorted(SOURCE.rglob("*.py"))
+        if file != SOURCE / "recipes" / "recipe.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "registry.build"
+        for table in node.args[1:]
+        if isinstance(table, ast.Subscript) and ast.unparse(table.value) in ("recipe", "self.recipe", "model.recipe")
     ]
     assert not wrong, wrong
 

@@ -3,10 +3,12 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+Advance = Callable[[int, int], None]  # called with (done, total)
+Progress = bool | Advance  # whether to show a bar, or what is called instead
 LOGGER = logging.getLogger("undiffuse")
 DELAY, SHARE = 2.0, 0.1  # seconds before the first line where there is no terminal; of the time gone, before the next
 PLAIN = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left"

@@ -100,7 +100,7 @@ def test_it_guides_a_run_without_labels_in_both_forms(undiffuse_: Undiffuse, rea
     three, _ = drawn(*lead, "--label", "3")
     assert np.array_equal(three["images"][3], guided["images"][3])
     assert not np.array_equal(three["images"][2], guided["images"][2])
-    shifted, said = drawn(*lead, "--form", "mean", "--sampler", "ancestral", "--steps", 5)
+    shifted, said = drawn(*lead, "--classifier-form", "mean", "--sampler", "ancestral", "--steps", 5)
     assert "guidance 30 by digits-classifier (form mean)" in said
     unmoved, _ = drawn("--sampler", "ancestral", "--steps", 5)
     assert not np.array_equal(shifted["images"], unmoved["images"])
@@ -141,9 +141,12 @@ def test_samples_are_those_of_the_guidance_around_the_model_in_any_batch(
     [
         (["--guidance", "label=2"], "with a classifier guidance is one number, the classifier's weight"),
         (["--rescale", 0.5], "rescale is of guidance without a classifier"),
-        (["--form", "mean", "--interval", "0.2,5", "--sampler", "ancestral"], "interval is of the form 'guess'"),
-        (["--form", "mean"], "a step without variance, such as Adams's, is not moved by the form 'mean'"),
-        (["--form", "means"], "guidance by a classifier has no 'means' (did you mean 'mean'?); it has: guess, mean"),
+        (
+            ["--classifier-form", "mean", "--interval", "0.2,5", "--sampler", "ancestral"],
+            "interval is of the form 'guess'",
+        ),
+        (["--classifier-form", "mean"], "a step without variance, such as Adams's, is not moved by the form 'mean'"),
+        (["--classifier-form", "means"], "classifier_form has no 'means' (did you mean 'mean'?); it has: guess, mean"),
         (["--label", "eleven"], "label eleven is not one of the model's 10 classes"),
     ],
 )

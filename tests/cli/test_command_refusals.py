@@ -205,13 +205,13 @@ def test_the_systems_own_errors_are_said_in_one_line(undiffuse_: Undiffuse, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "grid.png")
 
-    monkeypatch.setattr("undiffuse.models.diffusion.load", full)
+    monkeypatch.setattr("undiffuse.models.load.generator", full)
     done = undiffuse_("sample", "run")
     assert (done.status, done.err) == (2, "error: no space left on device (grid.png)\n")
 
 
 def test_an_error_of_the_program_is_not_blamed_on_the_person(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("undiffuse.models.diffusion.load", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("undiffuse.models.load.generator", lambda *_, **__: 1 / 0)
     done = undiffuse_("sample", "run")
     assert done.status == 1
     assert "ZeroDivisionError" in done.err
@@ -223,7 +223,7 @@ def test_an_error_in_a_persons_own_code_is_said_to_be_there(
 ):
     (tmp_path / "mine.py").write_text("def load(*_, **__):\n    return len(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("undiffuse.models.diffusion.load", __import__("mine").load)
+    monkeypatch.setattr("undiffuse.models.load.generator", __import__("mine").load)
     done = undiffuse_("sample", "run")
     assert done.status == 1
     assert "TypeError: object of type 'int' has no len()" in done.err
@@ -246,7 +246,7 @@ def test_memory_that_ran_out_is_no_bug(undiffuse_: Undiffuse, monkeypatch: pytes
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("undiffuse.models.diffusion.load", full)
+    monkeypatch.setattr("undiffuse.models.load.generator", full)
     assert "error: there is not enough memory for this: ask for fewer" in undiffuse_("sample", "run").err
 
 
@@ -254,6 +254,6 @@ def test_interrupted(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("undiffuse.models.diffusion.load", interrupt)
+    monkeypatch.setattr("undiffuse.models.load.generator", interrupt)
     done = undiffuse_("sample", "run")
     assert (done.status, done.err.strip()) == (130, "interrupted")

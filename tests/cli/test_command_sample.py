@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageSequence
 
 from undiffuse import pictures
@@ -169,20 +171,22 @@ def test_points_are_no_pictures_of_their_own(undiffuse_: Undiffuse, points: Path
 
 
 def test_a_setting_without_a_value_is_refused():
-    from undiffuse.sampling.request import SampleRequest
+    from undiffuse.cli.options import read
 
     with pytest.raises(Refused, match="cannot read the setting 'eta'"):
-        SampleRequest(settings=["eta"])
+        read({"settings": ["eta"]})
 
 
 def drawn_by(shape: tuple[int, ...], dtype: str, seed: int = 0, **more: Any) -> Any:
     """Samples that are noise of this shape."""
-    from undiffuse.sampling.request import Drawn
+    from undiffuse.codecs.identity import Identity
+    from undiffuse.sampling.samples import Samples
 
     random = np.random.default_rng(seed)
     low, high = {"uint8": (0, 256), "uint16": (0, 65536), "int16": (-32768, 32768)}.get(dtype, (0, 0))
     x = random.integers(low, high, shape).astype(dtype) if high else random.normal(size=shape).astype(dtype)
-    return Drawn(x, None, (), 0, 1.0, 1.0, frames=np.stack([x, x]), **more)
+    of: Any = SimpleNamespace(codec=Identity(), classes=(), shape=shape[1:], facts={})
+    return Samples.made(torch.from_numpy(x), of, frames=np.stack([x, x]), **more)
 
 
 @pytest.mark.parametrize(

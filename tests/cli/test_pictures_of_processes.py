@@ -15,7 +15,7 @@ from undiffuse.evaluation.drift_field import way
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.file_content import text
-from undiffuse.sampling.request import Drawn, SampleRequest, unroll, walked
+from undiffuse.sampling.samples import Samples
 from undiffuse.schedules import Harmonic
 
 TABLES: dict[str, Any] = {
@@ -45,11 +45,16 @@ def model() -> Diffusion:
     return Diffusion(Predictor(Point(), Gaussian(Harmonic(20)), "data"), Identity(), (2,), Recipe.find(TABLES))
 
 
+def samples(frames: np.ndarray) -> Samples:
+    """The last of these states, with all of them."""
+    return Samples.made(torch.from_numpy(frames[-1]), model().description, frames=frames)
+
+
 def test_the_drift_points_to_the_guess_and_the_way_ends_in_it():
     x = np.tile(np.array([[0.5, -1.0]], np.float32), (50, 1))
-    wish, points = SampleRequest(), model()
-    path = unroll(points, 40, wish)
-    found = way(points, x, path, walked(points, 40, wish))
+    points = model()
+    session = points.open(n=40)
+    found = way(points, x, session.film(), session.times)
     assert found is not None
     assert (found.times[0], found.times[-1]) == (1.0, 0.0)
     assert found.times == sorted(found.times, reverse=True)
@@ -64,8 +69,8 @@ def test_the_drift_points_to_the_guess_and_the_way_ends_in_it():
 
 
 def test_only_points_in_the_plane_have_such_a_picture():
-    path = Drawn(np.zeros((3, 3), np.float32), None, (), 0, 0, 0)
-    assert way(model(), np.zeros((3, 3), np.float32), path, walked(model(), 3, SampleRequest())) is None
+    path = samples(np.zeros((1, 3, 3), np.float32))
+    assert way(model(), np.zeros((3, 3), np.float32), path, model().open(n=3).times) is None
 
 
 def test_tokens_become_rows_of_squares():
@@ -83,11 +88,8 @@ def test_tokens_become_rows_of_squares():
 
 
 def test_tokens_are_printed_as_digits_where_they_are():
-    def drawn(x: list[list[int]]) -> Drawn:
-        return Drawn(np.array(x), None, (), 0, 0, 0)
-
-    assert text(drawn([[0, 1], [9, 0]])) == "01\n90"
-    assert text(drawn([[10, 1]] * 30)).splitlines() == ["10 1"] * 10
+    assert text(samples(np.array([[[0, 1], [9, 0]]]))) == "01\n90"
+    assert text(samples(np.array([[[10, 1]] * 30]))).splitlines() == ["10 1"] * 10
 
 
 @pytest.mark.parametrize("ending", ["strip", "gif"])
@@ -95,6 +97,6 @@ def test_the_way_of_tokens_is_a_picture_too(ending: str, tmp_path: Path):
     from undiffuse.sampling import file_content
 
     frames = np.random.default_rng(0).integers(0, 3, (5, 4, 6))
-    drawn = Drawn(frames[-1], None, (), 0, 0, 0, frames=frames)
+    drawn = samples(frames)
     made = getattr(file_content, ending)(drawn)
     assert made.startswith(b"\x89PNG" if ending == "strip" else b"GIF")

@@ -19,7 +19,7 @@ from undiffuse.guidance import Clamp, GradientControl
 from undiffuse.guidance.controls import Keyword, Length, Pattern
 from undiffuse.samplers import DDIM, Ancestral
 from undiffuse.sampling.controls import met
-from undiffuse.sampling.minimum_bayes_risk import consensus, edits
+from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.schedules import VP
 
 LOG_PROBS = (3 * Random(5).normal((2, 3, 3), dtype=torch.float64)).log_softmax(-1)
@@ -147,13 +147,6 @@ def spelled(*words: str) -> tuple[np.ndarray, np.ndarray]:
     for row, word in zip(rows, words, strict=True):
         row[: len(word)] = [ord(letter) for letter in word]
     return rows, np.array([len(word) for word in words])
-
-
-def test_edits_are_levenshteins():
-    pairs = {("kitten", "sitting"): 3, ("flaw", "lawn"): 2, ("", "abc"): 3, ("abc", "abc"): 0, ("abc", "yabd"): 2}
-    x, y = spelled(*(a for a, _ in pairs)), spelled(*(b for _, b in pairs))
-    assert edits(x[0], y[0], x[1], y[1]).tolist() == list(pairs.values())
-    assert edits(y[0], x[0], y[1], x[1]).tolist() == list(pairs.values())
 
 
 def test_the_text_that_is_nearest_to_the_others_is_chosen():

@@ -18,7 +18,6 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.training_page import read
 from undiffuse.reports.verdicts import verdicts
 from undiffuse.sampling.controls import met, understood
-from undiffuse.sampling.request import SampleRequest, draw
 from undiffuse.training.diagnose import Collapsed
 from undiffuse.training.start import train
 
@@ -79,7 +78,7 @@ def test_controls_add_up_and_a_function_of_ones_own_is_one(run: Path):
 
 
 def test_samples_are_printed_chosen_and_edited(run: Path, undiffuse_):
-    shown = undiffuse_("sample", run, "-n", 3, "--control", "keyword:god", "--mbr", 3).splitlines()
+    shown = undiffuse_("sample", run, "-n", 3, "--control", "keyword:god", "--candidates", 3).splitlines()
     model: Any = undiffuse.load(run)
     drawn = texts(model, model.sample(9, control="keyword:god"))
     assert all(shown[i] in drawn[3 * i : 3 * i + 3] for i in range(3))
@@ -137,7 +136,7 @@ def test_recipes_that_make_no_sense_are_refused(place: Path, change: list[str], 
         (["--control", "keyword:"], "a keyword has 1 to 8 tokens here, and '' has 0"),
         (["--control", "pattern:[god is|war]"], "each alternative in [god is|war] is one token"),
         (["--control", "pattern:" + "we " * 9], "a pattern has 1 to 8 places here"),
-        (["--mbr", "0"], "mbr is how many texts each one is chosen from, 1 or more, not 0"),
+        (["--candidates", "0"], "candidates is how many texts each one is chosen from, 1 or more, not 0"),
     ],
 )
 def test_controls_that_cannot_be_read_say_what_is_possible(run: Path, undiffuse_, words: list[str], message: str):
@@ -151,8 +150,8 @@ def test_models_without_embeddings_refuse_control_clamp_and_choice(tmp_path: Pat
         model.sample(1, control="length:3")
     with pytest.raises(Refused, match="needs a model of embeddings, as text-diffusion-lm trains"):
         model.sample(1, threshold="nearest")
-    with pytest.raises(Refused, match="mbr = 3 chooses among texts, and this run makes none"):
-        draw(model, 1, SampleRequest(mbr=3))
+    with pytest.raises(Refused, match=r"candidates = 3 are of texts, .*, and this run makes none"):
+        model.sample(1, candidates=3)
 
 
 def test_pieces_of_a_line_are_of_all_lengths_and_end_with_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,13 +10,16 @@ from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.distribution import counted, unpadded
 from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.networks import MLP, SequenceTransformer, Transformer
+from undiffuse.objectives import Denoising, DiffusionLM, Elbo
 from undiffuse.samplers import DDIM
-from undiffuse.schedules import VP, LogLinear
+from undiffuse.schedules import JSD, VP, LogLinear
 
 SIZES, LENGTH = [3, 5, 2], 5
 MASK = torch.arange(LENGTH) < torch.tensor(SIZES)[:, None]
@@ -103,3 +106,44 @@ def test_a_network_leaves_padding_out(kind: str, near: int):
 def test_a_network_without_a_mask_is_refused_by_name():
     with pytest.raises(Refused, match=r"need a network that leaves padding out, .* as transformer .*; MLP is none"):
         Predictor(MLP(3), VALUES, "velocity")(POSITIONS[:, 0], T, mask=MASK[:, :3])
+
+
+class Molecule(nn.Module):
+    """Says of each atom what the mean of all atoms and itself are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Parameter(Random(7).normal((4, 3), dtype=torch.float64))
+
+    def forward(self, x: Any, c_time: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        h = (x["positions"] + self.embed[x["elements"]]) * mask[..., None]
+        h = h + (h.sum(1) / mask.sum(1, keepdim=True))[:, None]
+        return {"positions": h, "elements": h @ self.embed.T}
+
+
+@pytest.mark.parametrize("objective", [Denoising("snr_plus_one"), Elbo(0.5)], ids=["denoising", "elbo"])
+@pytest.mark.parametrize("tabled", [False, True])
+def test_padding_changes_no_loss(objective: Any, tabled: bool):
+    """Neither what stands there nor how much of it; and an item counts as by itself."""
+    tokens = Categorical(JSD(20) if tabled else LogLinear(floor=0.0), mask(5))
+    denoiser: Any = Predictor(network("tokens", 3), tokens, "subs")
+    x: Any = ELEMENTS
+    if isinstance(objective, Denoising):
+        process = Product({"positions": VALUES, "elements": TOKENS})
+        denoiser = Predictor(Molecule(), process, {"positions": "velocity", "elements": "probabilities"})
+        x = {"positions": POSITIONS, "elements": ELEMENTS}
+    more = {name: padded(part) for name, part in x.items()} if isinstance(x, dict) else padded(x)
+    loss = objective.loss(denoiser, Batch(x, mask=MASK), Random(8))
+    torch.testing.assert_close(loss, objective.loss(denoiser, Batch(more, mask=LONGER), Random(8)), rtol=0, atol=1e-6)
+    for item, size in enumerate(SIZES):
+        own = {n: p[item : item + 1, :size] for n, p in x.items()} if isinstance(x, dict) else x[item : item + 1, :size]
+        there = torch.ones(1, size, dtype=torch.bool)
+        alone = objective.loss(denoiser, Batch(own, mask=there), Random(8, torch.tensor([item])))
+        torch.testing.assert_close(alone, loss[item : item + 1], rtol=0, atol=1e-6)
+
+
+def test_an_objective_that_cannot_leave_padding_out_says_so():
+    objective: Objective = DiffusionLM()
+    denoiser = Predictor(network("values", 0), VALUES, "data")
+    with pytest.raises(Refused, match="objective 'diffusion_lm' cannot leave padding out: take denoising or elbo"):
+        objective.loss(denoiser, Batch(ELEMENTS, mask=MASK), Random(0))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.named_parts import each, rows
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle, PartsOracle, TokenOracle
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
@@ -17,6 +18,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.likelihood import elbo
+from undiffuse.objectives import Denoising, Elbo
 from undiffuse.schedules import VP, FlowSchedule, LogLinear
 
 N, ATOMS = 6, 4
@@ -139,3 +141,19 @@ def test_one_network_with_a_head_for_each_part_guesses_as_one_network_a_part():
     for name, head in heads.items():
         alone = Predictor(network, PARTS[name], head)(X_T[name], T)
         torch.testing.assert_close(guess[name].mean, alone.mean, rtol=0, atol=0)
+
+
+def test_the_loss_is_the_sum_of_the_parts_losses():
+    """With the draws that each part has in the product; the bound of tokens is a mean over all of them."""
+    random = Random(6)
+    alone = [
+        Denoising("snr_plus_one").at(T, ORACLES[name], Batch(X_0[name]), random.fold(i)) for i, name in enumerate(PARTS)
+    ]
+    found = Denoising("snr_plus_one").at(T, ORACLE, Batch(X_0), random)
+    torch.testing.assert_close(found, torch.stack([each.to(found) for each in alone]).sum(0))
+    tokens = [name for name in PARTS if name != "positions"]
+    process = Product({name: PARTS[name] for name in tokens})
+    oracle, x_0 = PartsOracle(process, ORACLES), {name: X_0[name] for name in tokens}
+    found = Elbo(cross_entropy=0.5).at(T, oracle, Batch(x_0), random)
+    bits = [Elbo(cross_entropy=0.5).at(T, ORACLES[n], Batch(X_0[n]), random.fold(i)) for i, n in enumerate(tokens)]
+    torch.testing.assert_close(found, (bits[0] * ATOMS + bits[1]) / (ATOMS + 1))

@@ -109,7 +109,7 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"temperature": "hot"}, "temperature is a number, not 'hot'"),
         ({"top_k": 1.5}, "top_k is a whole number, not 1.5"),
         ({"top_p": [0.5]}, r"top_p is a number, not \[0.5\]"),
-        ({"classifier": "runs/classifier"}, "classifier is a run that tells the class .* not 'runs/classifier'"),
+        ({"classifier": "runs/classifier"}, "there is no run at runs/classifier"),
         ({"classifier": images()}, "classifier is a run that tells the class .* not a model of samples"),
         ({"control": 3}, "control needs a model of embeddings"),
         ({"label": [[0], [1]]}, r"label is one class, or 2 of them in a row, not \[\[0\], \[1\]\]"),

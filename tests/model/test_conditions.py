@@ -20,7 +20,7 @@ from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
-from undiffuse.sampling.request import SampleRequest, draw
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.training.batches import Batches
 
 COUNT = 40
@@ -264,14 +264,14 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Diffusion, 
     with pytest.raises(Refused, match="cannot read the condition 'map'; write name=value"):
         pairs(["map"])
     with pytest.raises(Refused, match="'label' is given twice"):
-        draw(model, 2, SampleRequest(label="1", told=[("label", "0")]))
+        model.open(SampleRequest(condition_words=[("label", "1"), ("label", "0")]))
 
 
 def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
     data = {"text": arrays()["captions"][:2], "vector": arrays()["styles"][:2], "map": arrays()["maps"][:2, None]}
     given = examples(model.conditions, {**data, "label": np.zeros(2)}, 3)
     assert given["text"].tolist() == ["a cat", "zwölf", "a cat"]
-    drawn = draw(model, 3, SampleRequest(label=1, given=given)).x
+    drawn = model.sample(3, label=1, **given).numpy()
     alone = model.sample(1, indices=[2], label=1, **{name: values[0] for name, values in data.items()}).numpy()
     assert np.abs(drawn[2:].astype(int) - alone).max() <= 1
 

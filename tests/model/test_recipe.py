@@ -8,7 +8,7 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.plan import sampling
+from undiffuse.sampling.plan import recipe_defaults
 
 MINIMAL: dict[str, Any] = {
     "data": {"name": "digits"},
@@ -44,7 +44,7 @@ def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
 def test_a_sampler_table_may_set_the_default_sampler_s_steps_alone():
     found = Recipe.find({**MINIMAL, "sampler": {"steps": 7}})
     assert build.resolve(found)["sampler"] == {"steps": 7}
-    assert sampling(found).steps == 7
+    assert recipe_defaults(found).steps == 7
 
 
 def test_recipes_are_found_by_name_file_folder_and_tables(tmp_path: Path):
@@ -101,7 +101,7 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
         ("objective.times=lognormal2", "time_distributions has no 'lognormal2'"),
         ("objective.times.man=1", "time_distributions 'uniform' has no 'man'"),
         ("sampler.name=huen", r"samplers has no 'huen' \(did you mean 'heun'\?\)"),
-        ("sampler.steps=0", "sampler.steps must be at least 1"),
+        ("sampler.steps=0", "sampler: sampling needs at least 1 step, not 0"),
         ("sampler.guidance=much", "sampler: guidance = 'much' does not fit"),
         ("sampler.grid=uniform", "grids has no 'uniform'"),
         ("conditions.label.dorp=0.1", r"conditions.label has no 'dorp' \(did you mean 'drop'\?\)"),

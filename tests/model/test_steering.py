@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import undiffuse
+from undiffuse.cli.options import read
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.conditions.declared import fitted, tensors
 from undiffuse.core.errors import Refused
-from undiffuse.editing.session import Session
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.models.diffusion import Diffusion
@@ -20,9 +20,10 @@ from undiffuse.models.load import load
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
-from undiffuse.sampling.guidance import resolve_guidance
-from undiffuse.sampling.plan import sampling
-from undiffuse.sampling.steering import Steering, percentile
+from undiffuse.sampling.guidance import resolve_guidance, words
+from undiffuse.sampling.plan import recipe_defaults
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.threshold import percentile
 
 TABLES: dict[str, Any] = {
     "data": {"name": "toy"},
@@ -70,44 +71,42 @@ def test_an_interval_saves_calls_whoever_asks_for_it():
     assert not torch.equal(a, made().sample(2, label=1, interval=(0.2, 5.0)))
     *_, last = made().trajectory(2, label=1, interval=(0.2, 5.0), rescale=0.5)
     torch.testing.assert_close(last, a)
-    guided: Any = Session.open(made(), 2, label=1, interval=(0.2, 5.0), rescale=0.5).denoiser
+    guided: Any = made().open(n=2, label=1, interval=(0.2, 5.0), rescale=0.5).denoiser
     assert isinstance(guided, ClassifierFree)
     assert (guided.interval, guided.rescale) == ((0.2, 5.0), 0.5)
 
 
 def test_the_recipe_s_weights_by_name_are_of_the_conditions_that_are_given():
     model = made(guidance={"label": 3.0, "style": 1.5}, interval=[0.2, 5.0])
-    both = resolve_guidance(model, Steering(), ("label", "style"))
-    assert both.words() == "guidance label 3, style 1.5 where the noise level is in (0.2, 5]"
-    one = resolve_guidance(model, Steering(), ("label",))
+    both = resolve_guidance(model, SampleRequest(), ("label", "style"))
+    assert words(both) == "guidance label 3, style 1.5 where the noise level is in (0.2, 5]"
+    one = resolve_guidance(model, SampleRequest(), ("label",))
     assert one.guidance == {"label": 3.0}
-    assert resolve_guidance(model, Steering(), ()) == Steering()
-    assert resolve_guidance(model, Steering(guidance=1.0, interval=(1.0, 2.0)), ("label",)) == Steering()
+    assert resolve_guidance(model, SampleRequest(), ()) == SampleRequest()
+    assert resolve_guidance(model, SampleRequest(guidance=1.0, interval=(1.0, 2.0)), ("label",)) == SampleRequest()
     assert torch.equal(
         model.sample(2, label=1, style=[1.0, 2.0]),
         model.sample(2, label=1, style=[1.0, 2.0], guidance={"label": 3.0, "style": 1.5}),
     )
-    assert resolve_guidance(made(), Steering(rescale=0.3), ("label",)).words() == "guidance 2, rescaled by 0.3"
-    silent = dict.fromkeys(("rescale", "threshold", "temperature", "top_k", "top_p"))
-    assert both.described() == {"guidance": {"label": 3.0, "style": 1.5}, "interval": [0.2, 5.0], **silent}
-    assert Steering(interval=(1.0, float("inf"))).described()["interval"] == [1.0, "inf"]
+    assert words(resolve_guidance(made(), SampleRequest(rescale=0.3), ("label",))) == "guidance 2, rescaled by 0.3"
+    assert both.to_json() == {"guidance": {"label": 3.0, "style": 1.5}, "interval": [0.2, 5.0]}
 
 
 def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_others():
     """High weights leave the range; a static threshold lands every last guess in it, a dynamic one as well."""
     wild: Any = PixelsCodec(-1.0, 1.0, "float32")
     model = made(wild, guidance=30.0)
-    denoiser: Any = Session.open(model, 64, label=1, threshold="static").denoiser
+    denoiser: Any = model.open(n=64, label=1, threshold="static").denoiser
     assert isinstance(denoiser, Threshold)
     x = torch.randn(64, 2)
     cond = {"label": torch.ones(64, dtype=torch.int64)}
-    free: Any = Session.open(model, 64, label=1).denoiser(x, 0.5, **cond)
+    free: Any = model.open(n=64, label=1).denoiser(x, 0.5, **cond)
     assert float(free.mean.abs().max()) > 1.5
     assert torch.equal(denoiser(x, 0.5, **cond).mean, free.mean.clamp(-1, 1))
-    dynamic: Any = Session.open(model, 64, label=1, threshold="dynamic:1").denoiser
+    dynamic: Any = model.open(n=64, label=1, threshold="dynamic:1").denoiser
     largest = free.mean.abs().amax(1, keepdim=True).clamp(min=1)
     torch.testing.assert_close(dynamic(x, 0.5, **cond).mean, free.mean / largest)
-    assert not isinstance(Session.open(made(threshold="static"), 2, threshold="none").denoiser, Threshold)
+    assert not isinstance(made(threshold="static").open(n=2, threshold="none").denoiser, Threshold)
     assert percentile("dynamic") == 0.995
     whiten = Whiten((0.0, 0.0), (1.0, 1.0))
     with pytest.raises(Refused, match=r"threshold = 'dynamic' needs data with bounds, .* 'whiten' encodes have none"):
@@ -140,7 +139,7 @@ def test_steering_that_makes_no_sense_is_refused(asked: dict[str, Any], message:
     with pytest.raises(Refused, match=message):
         made().sample(1, label=1, **asked)
     with pytest.raises(Refused, match=message):
-        Session.open(made(), 1, label=1, **asked)
+        made().open(n=1, label=1, **asked)
 
 
 def test_steering_without_guidance_is_refused_and_a_recipe_s_is_then_idle():
@@ -152,14 +151,15 @@ def test_steering_without_guidance_is_refused_and_a_recipe_s_is_then_idle():
     with pytest.raises(Refused, match="several weights guide one denoiser alone, without rescale"):
         made().sample(1, label=1, guidance={"label": 2.0}, rescale=0.5)
     with pytest.raises(Refused, match="sampler: interval = 'wide' does not fit"):
-        sampling(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
+        recipe_defaults(Recipe.find({**TABLES, "sampler": {"interval": "wide"}}))
 
 
 def test_words_of_a_command_line_are_read():
-    assert Steering.read("4", "0.2,inf", 0.5, "static") == Steering(4.0, (0.2, float("inf")), 0.5, "static")
-    assert Steering.read("text=4, style=1.5").guidance == {"text": 4.0, "style": 1.5}
-    assert Steering.read() == Steering()
-    for words, message in (
+    asked = read({"guidance": "4", "interval": "0.2,inf", "rescale": 0.5, "threshold": "static"})
+    assert asked == SampleRequest(guidance=4.0, interval=(0.2, float("inf")), rescale=0.5, threshold="static")
+    assert read({"guidance": "text=4, style=1.5"}).guidance == {"text": 4.0, "style": 1.5}
+    assert read({}) == SampleRequest()
+    for typed, message in (
         ({"guidance": "much"}, "--guidance is a weight or one by each name, as 4 or text=4,style=1.5; not 'much'"),
         ({"guidance": "2,3"}, "not '2,3'"),
         ({"guidance": "text=4,3"}, "not 'text=4,3'"),
@@ -170,7 +170,7 @@ def test_words_of_a_command_line_are_read():
         ({"guidance": "nan"}, "not 'nan'"),
     ):
         with pytest.raises(Refused, match=message):
-            Steering.read(**words)  # type: ignore[arg-type]
+            read(typed)
 
 
 def test_vectors_are_standardised_by_the_training_data_and_constant_numbers_stay_finite():

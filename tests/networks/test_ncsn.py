@@ -15,7 +15,7 @@ from undiffuse.data.sources.digits import Digits
 from undiffuse.networks.instance_norm import LevelNumbers, instance_norm_plus
 from undiffuse.networks.ncsn import NCSN
 from undiffuse.recipes import build
-from undiffuse.sampling import plan
+from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.schedules import Geometric
 from undiffuse.schedules.ncsn_levels import ncsn_levels
 from undiffuse.time_distributions.uniform import Uniform
@@ -164,7 +164,7 @@ def test_the_recipes_ladder_is_the_digits_and_its_network_knows_it():
     assert recipe["schedule"]["sigma_max"] == pytest.approx(chosen.sigma_max, abs=0.005)
     assert recipe["schedule"]["steps"] == chosen.steps
     assert recipe["sampler"]["step_size"] == pytest.approx(chosen.step_size, rel=5e-3)
-    schedule, sampling = build.process(recipe).schedule, plan.sampling(recipe)
+    schedule, sampling = build.process(recipe).schedule, recipe_defaults(recipe)
     assert isinstance(schedule, Geometric)
     assert schedule.steps == recipe["network"]["levels"] == sampling.steps
     assert sampling.sampler is not None

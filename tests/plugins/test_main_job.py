@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pages
 import pytest
+import tomli_w
 
 from undiffuse.cli.main import main
 from undiffuse.core import plugins, registry
+from undiffuse.recipes.recipe import Recipe
 
 SETTINGS = {
     "data": "ring",
@@ -60,6 +62,33 @@ def test_a_run_says_which_component_it_needs_and_loads_no_file_by_itself(run: Ru
         assert "networks has no 'tiny'" in said
         assert "if it is your own, name its file: --use FILE.py" in said
     assert "sample" in run("sample", folder, "--use", tmp_path / "tiny" / "tiny.py", "-n", "4")
+
+
+def test_a_persons_own_objective_has_a_teacher(run: Run, tmp_path: Path):
+    uses, teacher, folder = pages.write(tmp_path / "own"), tmp_path / "teacher", tmp_path / "run"
+    run("train", "toy-2d", *uses, "--set", *SMALL, "network.name=tiny", "train.steps=100", "--out", teacher)
+    settings = ["objective.name=distill", f"objective.teacher={teacher}", "train.lr=0.01", *SMALL]
+    run("train", "toy-2d", *uses, "--set", *settings, "train.steps=100", "--out", folder)
+    run("train", "--resume", folder, "--set", "train.steps=150", *uses)
+    shown = run("show", *uses, folder)
+    assert "objective.teacher" in shown
+    assert 'name = "distill"' in shown
+    run("sample", folder, "-n", "4", "--use", tmp_path / "own" / "distill" / "distill.py")
+
+
+def test_a_persons_own_kind_of_run_is_trained_resumed_shown_and_judged(run: Run, tmp_path: Path):
+    uses, folder = pages.write(tmp_path / "own"), tmp_path / "run"
+    recipe = Recipe.find("toy-2d").override([*SMALL, "train.steps=100"])
+    (tmp_path / "my.toml").write_text(tomli_w.dumps({"kind": "restorer", **recipe.tables}), encoding="utf-8")
+    assert "next: " in run("train", tmp_path / "my.toml", *uses, "--out", folder)
+    run("train", "--resume", folder, "--set", "train.steps=150", *uses)
+    noisy, restored = re.findall(
+        r"squared error: (\S+) of noisy items, (\S+) of restored", run("evaluate", folder, *uses)
+    )[0]
+    assert float(restored) < float(noisy)
+    assert "items with noise of any level" in run("show", folder, *uses)
+    assert "holds a restorer, which draws none" in run("sample", folder, *uses, code=2)
+    assert "models has no 'restorer'" in run("evaluate", folder, code=2)
 
 
 def test_every_file_of_the_page_says_what_it_is_and_has_its_name(run: Run, tmp_path: Path):

@@ -19,7 +19,7 @@ from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.samplers import AnnealedLangevin
 from undiffuse.samplers.langevin import langevin, score_of, stochastic_gradient_langevin, widened
-from undiffuse.sampling.plan import sampling
+from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.schedules import Geometric, LogLinear
 from undiffuse.schedules.ncsn_levels import best_ratio, best_step, covered, largest_distance, ncsn_levels, variance_left
 
@@ -186,7 +186,7 @@ def test_a_ladder_is_chosen_from_data_and_printed_as_a_recipe():
     tables = tomllib.loads(str(chosen))
     recipe = Recipe.find("digits").with_tables(schedule=tables["schedule"], sampler=tables["sampler"])
     schedule: Any = build.process(recipe).schedule
-    plan = sampling(recipe)
+    plan = recipe_defaults(recipe)
     assert plan.sampler == AnnealedLangevin("ncsnv2", float(f"{chosen.step_size:.3g}"), 5, 0.01)
     assert plan.steps == schedule.steps == chosen.steps
     assert schedule.sigma_max == pytest.approx(far, rel=1e-5)

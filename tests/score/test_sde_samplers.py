@@ -28,7 +28,6 @@ from undiffuse.samplers import (
     ProbabilityFlow,
     ReverseDiffusion,
 )
-from undiffuse.sampling import plan
 from undiffuse.schedules import VE, VP, EDMSchedule, FlowSchedule, Geometric, LinearBeta, LogLinear, SubVP
 
 X = Random(0).normal((5, 3), dtype=torch.float64)
@@ -313,12 +312,15 @@ def test_meaningless_requests_are_refused(make: Callable[[], Any], message: str)
 def test_a_recipe_names_the_predictor_or_gives_its_table():
     from undiffuse.recipes import build
     from undiffuse.recipes.recipe import Recipe
+    from undiffuse.sampling.plan import recipe_defaults
 
     recipe = Recipe.find("digits")
-    plain = plan.sampling(recipe.override(["sampler.name=corrector", "sampler.predictor=ancestral", "sampler.steps=7"]))
+    plain = recipe_defaults(
+        recipe.override(["sampler.name=corrector", "sampler.predictor=ancestral", "sampler.steps=7"])
+    )
     assert (plain.sampler, plain.steps) == (Corrector(Ancestral()), 7)
     table = recipe.override(["sampler.name=corrector", "sampler.predictor.name=ddim", "sampler.predictor.eta=0.5"])
-    assert plan.sampling(table).sampler == Corrector(DDIM(0.5))
+    assert recipe_defaults(table).sampler == Corrector(DDIM(0.5))
     with pytest.raises(Refused, match=r"samplers 'ddim' has no 'etta' \(did you mean 'eta'"):
-        plan.sampling(table.override(["sampler.predictor.etta=1"]))
+        recipe_defaults(table.override(["sampler.predictor.etta=1"]))
     assert build.resolve(recipe.override(["sampler.name=corrector"]))["sampler"]["predictor"] == "reverse_diffusion"

@@ -8,9 +8,9 @@ import torch
 
 import undiffuse
 from undiffuse.cli.main import main
-from undiffuse.editing.session import Session
 from undiffuse.guidance import Infill, Truncation
-from undiffuse.sampling.steering import Steering
+from undiffuse.sampling.guidance import words
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.training.start import train
 
 TABLES: dict[str, Any] = {
@@ -64,16 +64,16 @@ def test_a_recipe_says_it_and_a_person_takes_it_back(run: Path, tmp_path: Path):
     assert torch.equal(sharp.sample(40), plain.sample(40, temperature=0.3, top_p=0.9))
     assert not torch.equal(sharp.sample(40), plain.sample(40))
     assert torch.equal(sharp.sample(40, temperature=1.0, top_p=1.0), plain.sample(40))
-    session = Session.open(sharp, 2, of="tokens")
+    session = sharp.open(n=2)
     assert session.denoiser == Truncation(sharp.denoiser, temperature=0.3, top_p=0.9)
     assert Infill(session.denoiser, torch.zeros(1, 6), torch.ones(1, 6)).denoiser == session.denoiser
 
 
 def test_what_was_asked_is_said_and_read():
-    asked = Steering.read(temperature=0.8, top_k=40, top_p=1.0)
-    assert asked.words() == "temperature 0.8, top-k 40"
-    assert asked.described()["temperature"] == 0.8
-    assert asked.over(Steering(top_p=0.5, top_k=3)).cut == {"temperature": 0.8, "top_k": 40}
+    asked = SampleRequest(temperature=0.8, top_k=40, top_p=1.0)
+    assert words(asked) == "temperature 0.8, top-k 40"
+    assert asked.to_json() == {"temperature": 0.8, "top_k": 40, "top_p": 1.0}
+    assert asked.over(SampleRequest(top_p=0.5, top_k=3)).truncation == {"temperature": 0.8, "top_k": 40}
 
 
 def test_what_makes_no_sense_is_refused_on_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,35 @@ import tiny_run as tiny
 import torch
 
 import undiffuse
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training.initial_weights import take_over
 
+TEACHER = """
+from dataclasses import dataclass, field
+
+import torch
+
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.objectives.timed import Timed
+from undiffuse.time_distributions.uniform import Uniform
+
+
+@dataclass(frozen=True)
+class DistillToy(Timed):
+    "Learn the guess of a teacher."
+
+    teacher: Denoiser
+    times: TimeDistribution = field(default_factory=Uniform)
+
+    def at(self, t, model, batch, random):
+        x_t = model.process.marginal(batch.x, t).sample(random)
+        with torch.no_grad():
+            aim = self.teacher(x_t, t, **batch.cond).mean
+        return (model(x_t, t, **batch.cond).mean - aim).square().flatten(1).mean(1)
+"""
 SAMPLER = """
 from dataclasses import dataclass
 
@@ -40,8 +66,9 @@ TABLES: dict[str, Any] = {**tiny.TABLES, "train": FEW}
 def own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A person's own objective with a teacher, and a sampler that draws with another run."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "weaker.py").write_text(SAMPLER)
-    undiffuse.use(folder / "weaker.py")
+    for name, text in (("distill_toy", TEACHER), ("weaker", SAMPLER)):
+        (folder / f"{name}.py").write_text(text)
+        undiffuse.use(folder / f"{name}.py")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +76,32 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "base"
     undiffuse.train(TABLES, out=folder).run(progress=False)
     return folder
+
+
+def test_a_teacher_is_a_run_frozen_recorded_and_checked_when_the_run_goes_on(base: Path, tmp_path: Path):
+    teacher = tmp_path / "teacher"
+    shutil.copytree(base, teacher)
+    tables = {**TABLES, "objective": {"name": "distill_toy", "teacher": str(teacher)}}
+    training = undiffuse.train(tables, out=tmp_path / "student")
+    before = {name: value.clone() for name, value in undiffuse.load(teacher, "float32").module.state_dict().items()}
+    student = training.run(progress=False)
+    held = student.recipe.uses.runs["objective.teacher"].module
+    assert all(torch.equal(value, before[name]) for name, value in held.state_dict().items())
+    assert not held.training
+    assert not any(weight.requires_grad for weight in held.parameters())
+    assert set(student.facts["runs"]) == {"objective.teacher"}
+    names = read_tensors(tmp_path / "student" / "model.safetensors", "model")[0]
+    assert not any("teacher" in name or name.startswith("uses.") for name in names)
+    shutil.rmtree(teacher)  # sampling does not need it
+    assert undiffuse.load(tmp_path / "student").sample(1, label=3, steps=1).shape == (1, 1, 8, 8)
+    with pytest.raises(Refused, match=r"there is no run at .*teacher"):
+        undiffuse.train(tmp_path / "student", resume=True, overrides=["train.steps=3"])
+    shutil.copytree(base, teacher)
+    undiffuse.train(tmp_path / "student", resume=True, overrides=["train.steps=3"]).run(progress=False)
+    weights, about = read_tensors(teacher / "model.safetensors", "model")
+    write_tensors(teacher / "model.safetensors", {name: value + 1 for name, value in weights.items()}, about)
+    with pytest.raises(Refused, match=r"objective.teacher = .*teacher' is not the run that .*student was trained with"):
+        undiffuse.train(tmp_path / "student", resume=True, overrides=["train.steps=4"])
 
 
 def test_a_run_that_sampling_needs_travels_in_the_file(base: Path, tmp_path: Path):
@@ -118,3 +171,18 @@ def test_show_draws_the_tree(base: Path, tmp_path: Path, capsys: pytest.CaptureF
     said = " ".join(capsys.readouterr().out.split())
     assert "├── sampler.other, inside: Diffusion of digits" in said
     assert "└── init.run, for training only:" in said
+
+
+def test_what_a_recipe_names_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    built: Counter[str] = Counter()
+    build = registry.build
+
+    def counted(kind: str, table: Any, **given: Any) -> Any:
+        built[kind] += 1
+        return build(kind, table, **given)
+
+    monkeypatch.setattr(registry, "build", counted)
+    undiffuse.train(TABLES, out=tmp_path / "run")
+    twice = {"codecs": 2, "networks": 2}  # before the data are read and fitted to them; without memory, and with
+    assert built == dict.fromkeys(built, 1) | twice
+    assert {"data", "schedules", "parameterizations", "objectives", "samplers"} <= built.keys()

@@ -8,43 +8,26 @@ from typer import Argument, Context, Option
 
 from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
-from undiffuse.cli.evaluate import written
+from undiffuse.cli.evaluate import DRAWN, written
 from undiffuse.cli.terminal import console, progress
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
     from undiffuse.evaluation.compare import Comparison
 
 
+@options.sampling(without=("label", "indices"), help=DRAWN)
 def compare(
     context: Context,
     runs: Annotated[list[Path], Argument(metavar="RUN RUN ...", help="Two or more run folders.")],
-    n: Annotated[
-        int | None, Option("-n", "--count", help="How many to draw from each. [default: 1000; 200 texts]")
-    ] = None,
     against: options.FirstAgainst = None,
     data: options.Moved = None,
     features: options.Features = "pixels",
     metrics: options.Metrics = None,
     resize: options.Resize = None,
-    sampler: options.Sampler = None,
-    settings: options.Settings = None,
-    steps: options.Steps = None,
-    text: options.Text = None,
-    image: options.Picture = None,
-    map_: options.Map = None,
-    vector: options.Vector = None,
-    condition: options.Condition = None,
-    guidance: options.Guidance = None,
-    interval: options.Interval = None,
-    rescale: options.Rescale = None,
-    threshold: options.Threshold = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    classifier: options.Classifier = None,
-    by: options.By = "guess",
-    seed: options.Seed = 0,
+    *,
+    request: SampleRequest,
     precision: options.Precision = "auto",
     cache: options.Cached = True,
     out: Annotated[Path, Option("-o", "--out", help="Folder for what is written.")] = Path("comparison"),
@@ -59,18 +42,12 @@ def compare(
     from undiffuse.evaluation.compare import compare as compare_runs
     from undiffuse.models.load import generator
     from undiffuse.reports import compare_page
-    from undiffuse.sampling.request import SampleRequest
     from undiffuse.sampling.run import EvaluationRequest
-    from undiffuse.sampling.steering import Steering
 
     for name in compare_page.FILES:
         output_paths.writable(out / name)
     how = options.judge(features, metrics, resize, cache)
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-    leads = options.classifier(classifier)
-    wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
-    asked = EvaluationRequest(against, n, wish, seed, how, context.meta[TYPED], progress)
+    asked = EvaluationRequest(against, request, how, context.meta[TYPED], progress)
     models = [generator(run, precision) for run in runs]
     models[0] = replace(models[0], recipe=on(models[0].recipe, data))
     found = compare_runs(runs, models, asked)
@@ -87,6 +64,7 @@ def show(comparison: "Comparison") -> None:
 
     from undiffuse.evaluation import wording
     from undiffuse.evaluation.compare import best
+    from undiffuse.sampling.guidance import words
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("metric")
@@ -113,7 +91,7 @@ def show(comparison: "Comparison") -> None:
     if found and found[2] is not None:
         console().print(f"[dim]{escape(found[0])}: {found[2]:.4f} by counting in the training data alone.[/]")
     for run in comparison.runs:
-        if words := run.drawn.steering.words():
-            console().print(f"[dim]{escape(run.name)}: {escape(words)}[/]")
+        if said := words(run.drawn.request):
+            console().print(f"[dim]{escape(run.name)}: {escape(said)}[/]")
     for warning in comparison.warnings:
         console().print(f"[yellow]take care:[/] {escape(warning)}")

@@ -1,13 +1,15 @@
 """`undiffuse edit`: change a picture that is there already, or fill in the blanks of a text."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from undiffuse.cli import options
 from undiffuse.cli.terminal import progress, tell
 from undiffuse.core.errors import Refused
+from undiffuse.sampling.request import SampleRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +25,10 @@ METHODS = {  # what each task says of itself
 TASKS = tuple(METHODS)
 
 
+@options.sampling(
+    without=("text", "image"),
+    help={"n": "How many answers. [default: 1]", "label": "A class, by number or name. [default: none]"},
+)
 def edit(
     run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
     image: Annotated[Path | None, Option(help="The picture (or .npy array) to edit, of the model's size.")] = None,
@@ -46,8 +52,6 @@ def edit(
         str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
     ] = "mmps",
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
-    n: Annotated[int, Option("-n", "--count", help="How many answers.")] = 1,
-    label: Annotated[str | None, Option(help="A class, by number or name. [default: none]")] = None,
     text: Annotated[
         str | None,
         Option(help="A text with blanks ____ to fill in, of a run of texts; else a caption, of one that takes texts."),
@@ -55,19 +59,8 @@ def edit(
     only: Annotated[
         str | None, Option(metavar="TEXT", help="Of a text: what may stand in its blanks, as aeiou. [default: all]")
     ] = None,
-    map_: options.Map = None,
-    vector: options.Vector = None,
-    condition: options.Condition = None,
-    guidance: options.Guidance = None,
-    interval: options.Interval = None,
-    rescale: options.Rescale = None,
-    threshold: options.Threshold = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    sampler: options.Sampler = None,
-    steps: options.Steps = None,
-    seed: Annotated[int, Option(min=0, max=options.SEED, help="Of the answers.")] = 0,
+    *,
+    request: SampleRequest,
     out: Annotated[
         Path | None,
         Option(
@@ -93,9 +86,7 @@ def edit(
     values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between), strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
-        steering = (guidance, interval, rescale, threshold, temperature, top_k, top_p)
-        told = options.told(condition, label=label, map=map_, vector=vector)
-        _phrase(run, text, n, out, steering, told, only=only, seed=seed, sampler=sampler, steps=steps)
+        _phrase(run, text, request, only, out)
         return
     if only is not None:
         raise Refused("--only is for a --text with blanks: it says what may stand in them")
@@ -104,63 +95,45 @@ def edit(
     task = tasks[0]
     if (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
-    from undiffuse.conditions.words import understood
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.models.load import generator
-    from undiffuse.sampling.guidance import resolve_guidance
-    from undiffuse.sampling.request import dtype
-    from undiffuse.sampling.steering import Steering
+    from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
-    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-    told = options.told(condition, label=label, text=text, map=map_, vector=vector)
     usual = ".gif" if task == "between" else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = generator(run, precision="float32")  # half precision would spoil the gradients
-    given = understood(model, told)
+    if text is not None:
+        request = replace(request, condition_words=[("text", text), *request.condition_words])
+    said: list[str] = []
     with progress("editing", "step") as advance:
-        how = {"seed": seed, "sampler": sampler, "steps": steps, "progress": advance, **vars(steering)}
-        how |= given
-        said: list[str] = []
-        asked = EditRequest(model, dtype(model), image, n, method, noise, frames, how, said.append)
-        edited = asked.run(task, values[task])
+        n, dtype = request.count, str(model.facts.get("data", {}).get("dtype", "float32"))
+        edited = EditRequest(model, dtype, image, n, method, noise, frames, request, advance, said.append).run(
+            task, values[task]
+        )
     suffix = target.suffix.lower() or usual
     output_paths.put(target, FORMS[suffix](edited, suffix))
     shape = "x".join(map(str, edited.shape[1:]))
-    facts = [
-        f"{target}: {len(edited)} of {shape}",
-        METHODS[task].format(method),
-        resolve_guidance(model, steering, given).words(),
-    ]
-    tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {seed}"])]))
+    guided = words(model.open(request).request)
+    facts = [f"{target}: {len(edited)} of {shape}", METHODS[task].format(method), guided]
+    tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))
 
 
-def _phrase(
-    run: Path,
-    text: str,
-    n: int,
-    out: Path | None,
-    steering: tuple[Any, ...],
-    told: list[tuple[str, str]],
-    **how: Any,
-) -> None:
+def _phrase(run: Path, text: str, request: SampleRequest, only: str | None, out: Path | None) -> None:
     """Fill in a text, print the answers, and write them where that was asked for."""
-    from undiffuse.conditions.words import understood
     from undiffuse.editing.phrase import phrase
     from undiffuse.models.load import generator
-    from undiffuse.sampling.steering import Steering
     from undiffuse.storage import output_paths
 
     target = None if out is None else output_paths.file(out, run, "edited.txt")
     model = generator(run)
     with progress("editing", "step") as advance:
-        how |= {"progress": advance, **vars(Steering.read(*steering)), **understood(model, told)}
-        answers = phrase(model, text, n, **how)
+        answers = phrase(model, text, request.count, request, only=only, progress=advance)
     if target != output_paths.STDOUT:
         print("\n".join(answers))
     if target is not None:
         output_paths.put(target, "".join(f"{answer}\n" for answer in answers).encode())
-        tell(f"{target}: {len(answers)} answers, seed {how['seed']}")
+        tell(f"{target}: {len(answers)} answers, seed {request.seed}")
 
 
 def _picture(x: "np.ndarray", suffix: str) -> bytes:

@@ -1,6 +1,6 @@
 """`undiffuse evaluate`: say how good a run or a set of samples is."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +11,17 @@ from undiffuse.cli import options
 from undiffuse.cli.commands import TYPED
 from undiffuse.cli.terminal import console, progress
 from undiffuse.core.errors import Refused
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
     from undiffuse.sampling.run import Evaluated
 
 
+DRAWN = {"n": "How many to draw. [default: 1000; 200 texts]", "seed": "Of the samples and of the metrics' draws."}
+
+
+@options.sampling(without=("label", "indices"), help=DRAWN)
 def evaluate(
     context: Context,
     what: Annotated[
@@ -28,25 +33,8 @@ def evaluate(
     features: options.Features = "pixels",
     metrics: options.Metrics = None,
     resize: options.Resize = None,
-    n: options.Count = None,
-    sampler: options.Sampler = None,
-    settings: options.Settings = None,
-    steps: options.Steps = None,
-    text: options.Text = None,
-    image: options.Picture = None,
-    map_: options.Map = None,
-    vector: options.Vector = None,
-    condition: options.Condition = None,
-    guidance: options.Guidance = None,
-    interval: options.Interval = None,
-    rescale: options.Rescale = None,
-    threshold: options.Threshold = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    classifier: options.Classifier = None,
-    by: options.By = "guess",
-    seed: options.Seed = 0,
+    *,
+    request: SampleRequest,
     precision: options.Precision = "auto",
     cache: options.Cached = True,
     out: Annotated[
@@ -68,39 +56,29 @@ def evaluate(
     from undiffuse.evaluation.record import EVALUATION
     from undiffuse.models.load import load
     from undiffuse.recipes import recipe
-    from undiffuse.sampling.request import SampleRequest
     from undiffuse.sampling.run import FILE, EvaluationRequest
-    from undiffuse.sampling.steering import Steering
     from undiffuse.storage.files import own
 
     is_run = what.is_dir() and any((what / name).exists() for name in (FILE, recipe.FILE))
-    drawing = {"n": n, "sampler": sampler, "set": settings, "steps": steps}
-    drawing |= {"text": text, "image": image, "map": map_, "vector": vector, "condition": condition}
-    drawing |= {"guidance": guidance, "interval": interval, "rescale": rescale, "threshold": threshold}
-    drawing |= {"temperature": temperature, "top-k": top_k, "top-p": top_p, "classifier": classifier}
-    how = (seed, options.judge(features, metrics, resize, cache), context.meta[TYPED], progress)
+    drawing = [name for name in request.to_json() if name != "seed"]
+    how = (options.judge(features, metrics, resize, cache), context.meta[TYPED], progress)
     if not is_run:
         if against is None:
             there = f"say what to judge {what} against: --against digits, a folder of images, or an .npz file"
             raise Refused(there if what.exists() else f"there is no run at {what}")
-        _refuse_sampling(what, "finished samples", {"data": data, **drawing})
+        _refuse_sampling(what, "finished samples", [*(["data"] if data else []), *drawing])
         if out is not None:
             output_paths.writable(out / EVALUATION)
-        return _finish(evaluate_samples(what, against, EvaluationRequest(against, None, None, *how)), out, what)
-    run, wish = load(what, precision), None
-    if run.draws:
-        told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-        steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
-        leads = options.classifier(classifier)
-        wish = SampleRequest(seed, sampler, settings or (), steps, steering, told=told, classifier=leads, form=by)
-    else:
+        return _finish(evaluate_samples(what, against, EvaluationRequest(against, request, *how)), out, what)
+    run = load(what, precision)
+    if not run.draws:
         _refuse_sampling(what, run.what, drawing)
     folder = out or what
     own(folder)
     for name in run.writes:
         output_paths.writable(folder / name)
     run = replace(run, recipe=on(run.recipe, data))
-    return _finish(run.evaluate(EvaluationRequest(against, n, wish, *how)), folder, what)
+    return _finish(run.evaluate(EvaluationRequest(against, request, *how)), folder, what)
 
 
 def _finish(found: "Evaluated", folder: Path | None, run: Path) -> None:
@@ -123,8 +101,6 @@ def written(folder: Path, names: list[str], before: set[str]) -> str:
     return f"written to {folder}: {', '.join(names)}{over}"
 
 
-def _refuse_sampling(what: Path, holds: str, options: Mapping[str, object]) -> None:
-    given = next((name for name, value in options.items() if value), None)
-    if given:
-        option = "-n" if given == "n" else f"--{given}"
-        raise Refused(f"{what} holds {holds}, and {option} is for drawing them from a run")
+def _refuse_sampling(what: Path, holds: str, names: Sequence[str]) -> None:
+    if names:
+        raise Refused(f"{what} holds {holds}, and {options.flag(names[0])} is for drawing them from a run")

@@ -22,33 +22,44 @@ def list_(
     from rich.table import Table
 
     from undiffuse.core import registry
-    from undiffuse.core.errors import Refused, unknown
-    from undiffuse.core.families import ANY
-    from undiffuse.recipes import recipe
+    from undiffuse.core.errors import unknown
+    from undiffuse.recipes.bundled import names
 
     kinds = ["recipes", *registry.KINDS]
     if kind is not None and kind not in kinds:
         raise unknown("undiffuse list", kind, kinds)
-    if family is not None and (kind not in FAMILIED or family not in ANY):
-        asked = "undiffuse list --family" if kind is None else f"undiffuse list {kind} --family"
-        raise Refused(f"{asked} {family}: families are {', '.join(sorted(ANY))}, of {' and '.join(FAMILIED)}")
+    if family is not None:
+        _refuse_family(kind, family)
     if kind is None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for each in kinds:
-            listed = recipe.names() if each == "recipes" else [n + _whose(each, n) for n in registry.names(each)]
+            listed = names() if each == "recipes" else [n + _whose(each, n) for n in registry.names(each)]
             table.add_row(f"[bold]{each}[/]", escape(", ".join(listed)))
         console().print(table)
         console().print("\n[dim]undiffuse list KIND says what they are and what can be set.[/]")
         return
     table = Table(box=None, show_header=False, padding=(0, 2, 1, 0))
-    rows = (
-        [(n, escape(recipe.Recipe.find(n).about), "") for n in recipe.names()]
-        if kind == "recipes"
-        else _components(kind, family)
-    )
+    rows = _recipes() if kind == "recipes" else _components(kind, family)
     for name, about, fields in rows:
         table.add_row(f"[bold]{escape(name)}[/]", about + (f"\n[dim]{fields}[/]" if fields else ""))
     console().print(table)
+
+
+def _refuse_family(kind: str | None, family: str) -> None:
+    from undiffuse.core.errors import Refused
+    from undiffuse.core.families import ANY
+
+    if kind not in FAMILIED or family not in ANY:
+        asked = "undiffuse list --family" if kind is None else f"undiffuse list {kind} --family"
+        raise Refused(f"{asked} {family}: families are {', '.join(sorted(ANY))}, of {' and '.join(FAMILIED)}")
+
+
+def _recipes() -> list[tuple[str, str, str]]:
+    from rich.markup import escape
+
+    from undiffuse.recipes.recipe import Recipe, names
+
+    return [(name, escape(Recipe.find(name).about), "") for name in names()]
 
 
 def whole(text: str) -> str:

@@ -1,65 +1,20 @@
-"""Options that more than one command has, declared once."""
+"""Options that several commands have, declared once: those of sampling are made from the fields of a request."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from undiffuse.core.errors import Refused
+from undiffuse.sampling.option import options
+from undiffuse.sampling.request import SEED, SampleRequest
 
 if TYPE_CHECKING:
     from undiffuse.evaluation.judge import Judge
-    from undiffuse.sampling.run import Run
 
-MOST = 1_000_000  # indices in one range
-
-Sampler = Annotated[str | None, Option(help="One of `undiffuse list samplers`. [default: the recipe's]")]
-Settings = Annotated[
-    list[str] | None, Option("--set", metavar="FIELD=VALUE ...", help="Fields of the sampler: eta=0.5")
-]
-Steps = Annotated[int | None, Option(help="Sampler steps. [default: the recipe's, else 20]")]
-Guidance = Annotated[
-    str | None,
-    Option(
-        metavar="WEIGHT|NAME=WEIGHT,...",
-        help="Weight of the conditions, or of each by name; 1 is none. [default: the recipe's]",
-    ),
-]
-Interval = Annotated[
-    str | None,
-    Option(metavar="LOW,HIGH", help="Guide only at noise levels sigma/alpha between. [default: the recipe's]"),
-]
-Rescale = Annotated[
-    float | None, Option(help="Share of guided guesses with the contrast of unguided ones. [default: the recipe's]")
-]
-Threshold = Annotated[
-    str | None,
-    Option(
-        metavar="none|static|dynamic:SHARE|nearest:LEVEL",
-        help="Keep guesses inside the data's range, or embeddings at words. [default: the recipe's, or none]",
-    ),
-]
-Temperature = Annotated[
-    float | None, Option(help="Of tokens: below 1 for the likelier ones, above for the others. [default: the recipe's]")
-]
-TopK = Annotated[
-    int | None, Option(help="Of tokens: draw from the likeliest so many only; 0: all. [default: the recipe's]")
-]
-TopP = Annotated[
-    float | None,
-    Option(help="Of tokens: from the likeliest ones whose chances sum to this share. [default: the recipe's]"),
-]
-Classifier = Annotated[
-    Path | None,
-    Option(metavar="RUN", help="Guide to the label by this classifier of noisy samples; --guidance is its weight."),
-]
-Control = Annotated[
-    list[str] | None,
-    Option(help='What texts of embeddings should be: "keyword:war", "length:12", "pattern:the ____ of [war|peace]".'),
-]
-ControlWeight = Annotated[float, Option(help="How much fluency counts against --control: more obeys less.")]
-Mbr = Annotated[int, Option(metavar="N", help="Of each N texts keep the one that is nearest to the others.")]
-By = Annotated[str, Option("--form", help="How a classifier guides: by the guess, or by the mean of a random step.")]
 Label = Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")]
 Text = Annotated[str | None, Option(help="A caption, of a model that takes texts.")]
 Picture = Annotated[
@@ -78,7 +33,6 @@ Moved = Annotated[
     str | None, Option("--data", metavar="DATA", help="Where the run's own data are now, if they have moved.")
 ]
 Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [default: 1000; 200 texts]")]
-SEED = 2**64 - 1  # the largest
 Seed = Annotated[int, Option(min=0, max=SEED, help="Of the samples and of the metrics' draws.")]
 Features = Annotated[
     str,
@@ -96,40 +50,89 @@ FirstAgainst = Annotated[
         "--against", metavar="DATA", help="A folder, a file or a data component. [default: what the first held out]"
     ),
 ]
+CONDITIONS = {"label": Label, "text": Text, "image": Picture, "map": Map, "vector": Vector, "condition": Condition}
 
 
-def told(condition: list[str] | None, **named: str | None) -> list[tuple[str, str]]:
-    """(name or kind, word) of every condition that was asked for, by its own option or by --condition."""
+def sampling(
+    without: tuple[str, ...] = (), help: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of a request in place of its parameter `request`.
+
+    without: fields and conditions that it has no option for. help: what it says of some in words of its own.
+    """
+
+    def changed(command: Callable[..., None]) -> Callable[..., None]:
+        flags = _flags(without, help or {})
+        own = signature(command, eval_str=True).parameters.values()
+        wanted = [p for each in own for p in (flags.values() if each.name == "request" else [each])]
+
+        @wraps(command)
+        def call(**values: Any) -> None:
+            return command(request=read({name: values.pop(name) for name in flags}), **values)
+
+        made: Any = call
+        made.__signature__ = signature(command).replace(parameters=wanted)
+        made.__annotations__ = {each.name: each.annotation for each in wanted}
+        return call
+
+    return changed
+
+
+def read(values: Mapping[str, Any]) -> SampleRequest:
+    """The request in what was typed, by the names of fields and of conditions; raises Refused as `SampleRequest` does,
+    and for a count and indices that contradict each other.
+    """
+    abouts, given = options(SampleRequest), {}
+    typed = {name: value for name, value in values.items() if value not in (None, [])}
+    for name, value in typed.items():
+        if name in abouts:
+            reading = abouts[name].read
+            given[name] = reading(value) if reading else value
+    if "classifier" in given:
+        from undiffuse.models.load import load
+
+        given["classifier"] = load(given["classifier"])
+    n, which = given.get("n"), given.get("indices")
+    if n is not None and which is not None and n != len(which):
+        raise Refused(
+            f"-n {n} and --indices {values['indices']} contradict each other: those are {len(which)}; leave -n out"
+        )
+    named = {name: typed[name] for name in CONDITIONS if name in typed and name != "condition"}
+    return SampleRequest(**given, condition_words=conditions(typed.get("condition"), **named))
+
+
+def conditions(condition: list[str] | None, **named: str | None) -> list[tuple[str, str]]:
+    """(name or kind, word) of every condition that was typed, by its own option or by --condition."""
     from undiffuse.conditions.words import pairs
 
     return [*((name, word) for name, word in named.items() if word is not None), *pairs(condition or ())]
 
 
-def indices(text: str | None, n: int | None) -> list[int]:
-    """The samples that `3,7,10-12` names, [] for None.
-
-    Raises Refused for other words, for an n of another count, and for more samples than can be meant.
-    """
-    says = f"--indices are numbers from 0 on and ranges of them, such as 3,7,10-12; not {text!r}"
-    found: list[int] = []
-    for word in [] if text is None else text.split(","):
-        first, dash, last = (part.strip() for part in word.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or max(len(first), len(last)) > 18:
-            raise Refused(says)
-        low, high = int(first), int(last if dash else first)
-        if high < low or high - low >= MOST:
-            raise Refused(says)
-        found += range(low, high + 1)
-    if text is not None and n is not None and n != len(found):
-        raise Refused(f"-n {n} and --indices {text} contradict each other: those are {len(found)}; leave -n out")
-    return found
+def flag(name: str) -> str:
+    """What a field is called on the command line."""
+    about = options(SampleRequest).get(name)
+    return about.flag.split("/")[0] if about and about.flag else f"--{name.replace('_', '-')}"
 
 
-def classifier(run: Path | None) -> "Run | None":
-    """The classifier of a run folder, if one was named."""
-    from undiffuse.models.load import load
-
-    return None if run is None else load(run)
+def _flags(without: tuple[str, ...], help: Mapping[str, str]) -> dict[str, Parameter]:
+    """The parameters of a command that typer makes options of, by name; None where nothing is typed."""
+    found: dict[str, Any] = {}
+    for each in fields(SampleRequest):
+        about = options(SampleRequest)[each.name]
+        if not about.typed or each.name in without:
+            continue
+        says = help.get(each.name, about.help)
+        if each.default not in (None, MISSING, ()) and "[default" not in says:
+            says += f" [default: {each.default}]"
+        how = {"help": says, "metavar": about.metavar, **({"min": 0, "max": about.most} if about.most else {})}
+        declared = about.flag.split("/") if about.flag else [flag(each.name)]
+        kind = list[str] if about.repeated else str if about.read else about.json
+        found[each.name] = Annotated[kind | None, Option(*declared, **how)]
+    found |= {name: annotation for name, annotation in CONDITIONS.items() if name not in without}
+    return {
+        name: Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in found.items()
+    }
 
 
 def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":

@@ -10,41 +10,14 @@ from undiffuse.cli import options
 from undiffuse.cli.terminal import progress, tell
 from undiffuse.progress import duration
 from undiffuse.sampling.file_formats import Film, Form, choose
+from undiffuse.sampling.request import SampleRequest
 
 
+@options.sampling(help={"n": "How many. [default: 100; 10 in a strip; 1000 points]"})
 def sample(
     run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
-    n: Annotated[
-        int | None, Option("-n", "--count", help="How many. [default: 100; 10 in a strip; 1000 points]")
-    ] = None,
-    sampler: options.Sampler = None,
-    settings: options.Settings = None,
-    steps: options.Steps = None,
-    label: options.Label = None,
-    text: options.Text = None,
-    image: options.Picture = None,
-    map_: options.Map = None,
-    vector: options.Vector = None,
-    condition: options.Condition = None,
-    guidance: options.Guidance = None,
-    interval: options.Interval = None,
-    rescale: options.Rescale = None,
-    threshold: options.Threshold = None,
-    temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    classifier: options.Classifier = None,
-    by: options.By = "guess",
-    control: options.Control = None,
-    control_weight: options.ControlWeight = 0.01,
-    mbr: options.Mbr = 1,
-    seed: Annotated[
-        int, Option(min=0, max=options.SEED, help="Sample i depends on the seed and on i only, whatever the batch.")
-    ] = 0,
-    indices: Annotated[
-        str | None, Option(metavar="3,7,10-12", help="Draw these samples again, counted from 0. [default: the first n]")
-    ] = None,
-    batch: Annotated[int | None, Option(help="At most so many at once. [default: what fits memory]")] = None,
+    *,
+    request: SampleRequest,
     form: Annotated[
         Form | None,
         Option(
@@ -77,40 +50,37 @@ def sample(
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
-    undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --mbr 10
+    undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --candidates 10
     """
     from undiffuse.models.load import generator
     from undiffuse.sampling import file_content
-    from undiffuse.sampling.request import SampleRequest, columns, draw, dtype, has_tokens, reader, unroll
-    from undiffuse.sampling.steering import Steering
+    from undiffuse.sampling.data_frame import columns
+    from undiffuse.sampling.guidance import words
+    from undiffuse.sampling.samples import kind
+    from undiffuse.sampling.session import labels_in_turn
     from undiffuse.storage import output_paths
     from undiffuse.storage.files import own
 
     writer = choose(form, trajectory, out)  # refuses what excludes each other, and places, before the model is read
     if out is not None:
         writer.place(out, run)
-    which = options.indices(indices, n)
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
-    steering = Steering.read(guidance, interval, rescale, threshold, temperature, top_k, top_p)
     model = generator(run, precision=precision)
-    leads = options.classifier(classifier)
-    wish = SampleRequest(seed, sampler, settings or (), steps, steering, label, batch, told, classifier=leads, form=by)
-    wish = replace(wish, control=control or (), control_weight=control_weight, mbr=mbr, indices=which)
-    tokens = has_tokens(model)
-    reads = reader(model.codec) is not None
-    writer = choose(form, trajectory, out, bool(columns(model)) or tokens, reads)
-    writer.fits(model.shape, dtype(model))
+    kinds = kind(model, len(model.shape))
+    tokens = kinds in ("texts", "tokens")
+    writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")
+    writer.fits(model.shape, str(model.facts.get("data", {}).get("dtype", "float32")))
     if out is None:
         own(run)  # where links could lead what is written elsewhere
     target = writer.place(out, run)
-    usual = writer.count(points=len(model.shape) == 1 and not tokens)
-    count = len(which) or (usual if n is None else n)
+    if request.n is None and request.indices is None:
+        request = replace(request, n=writer.count(points=len(model.shape) == 1 and not tokens))
     with progress("sampling", "step") as advance:
-        drawn = (unroll if writer.moves else draw)(model, count, wish, advance)
+        session = model.open(labels_in_turn(model, request), progress=advance)
+        drawn = session.film() if writer.moves else session.draw()
     writer.write(drawn, target)
     if tokens and target != output_paths.STDOUT:
         print(file_content.text(drawn))
     where = "stdout" if target == output_paths.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
-    said = " ".join([drawn.steering.words(), drawn.by]).strip()
-    tell(", ".join(filter(None, [f"{where}: {count} samples", cost, said, f"seed {seed}"])))
+    said = [f"{where}: {len(drawn)} samples", cost, words(session.request), f"seed {request.seed}"]
+    tell(", ".join(filter(None, said)))

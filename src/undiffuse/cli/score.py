@@ -48,7 +48,7 @@ def score(
     from undiffuse.models.load import generator
     from undiffuse.storage.files import write_bytes
 
-    told = options.told(condition, text=text, image=image, map=map_, vector=vector)
+    told = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
     target = output_paths.file(out, run, "scores.csv")
     model = generator(run, precision="float32")

@@ -40,7 +40,7 @@ KINDS = {
     "samplers": Kind(("samplers",), "undiffuse.core.sampler:Sampler", "Sampler"),
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
     "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
-    "objectives": Kind(("objectives",), "core.objective:Objective", "Objective"),
+    "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),

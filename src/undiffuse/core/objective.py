@@ -24,6 +24,11 @@ class Batch:
     cond: Mapping[str, Any] = field(default_factory=dict[str, Any])
     mask: Tensor | None = None
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a denoiser is called with: the conditions, and the mask where there is one."""
+        return dict(self.cond) if self.mask is None else {**self.cond, "mask": self.mask}
+
     def __len__(self) -> int:
         x = cast("Tensor | Mapping[str, Tensor]", self.x)
         return len(x if isinstance(x, Tensor) else next(iter(x.values())))

@@ -110,8 +110,8 @@ def _fraction(guess: Distribution, who: str) -> Tensor:
     fraction = guess.fraction
     if fraction is None:
         raise Refused(
-            f"{who} with variance 'learned' needs a denoiser with a learned range (denoiser.variance = "
-            "\"learned_range\"); use 'posterior' or 'beta'"
+            f"{who} with variance 'learned' needs a denoiser with a learned range, as LearnedVariance "
+            "gives one; use 'posterior' or 'beta'"
         )
     return fraction
 

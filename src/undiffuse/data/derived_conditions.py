@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditions.declared import conditions
-from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import is_there, located
@@ -31,7 +30,7 @@ def of_recipe(recipe: Recipe) -> Dataset:
     """
     recipe = located(recipe)
     try:
-        loaded = registry.build("data", recipe["data"]).load()
+        loaded = recipe.component("data").load()
     except Refused as error:
         if recipe.home is None or is_there(str(recipe["data"].get("path", recipe.home))):
             raise

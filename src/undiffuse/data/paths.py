@@ -50,7 +50,7 @@ def is_there(path: str) -> bool:
 def _changed(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
     fields, component = recipe["data"], cast(type[Source], registry.get("data", str(recipe["data"].get("name"))))
     paths = {name: _each(fields[name], change, name == PATH) for name in component.files if name in fields}
-    return recipe.with_tables(data={**fields, **paths})
+    return recipe if fields == {**fields, **paths} else recipe.with_tables(data={**fields, **paths})
 
 
 def _each(value: Any, change: Callable[[str], str], is_path: bool) -> Any:

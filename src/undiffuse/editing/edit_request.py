@@ -1,4 +1,4 @@
-"""An edit as words ask for it: a task, the picture it is about, and what it needs to know."""
+"""An edit in words: a task, the picture it is about, and what it needs to know."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ from undiffuse.editing.sdedit import denoise, vary
 from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
+from undiffuse.progress import Progress
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """image: the file of the picture. method and noise: of a measurement, the noise in the data's units. how: as in
-    `Generator.sample`.
+    """image: the file of the picture. n: how many answers. method and noise: of a measurement, the noise in the data's
+    units. request, progress: as in `Generator.sample`.
     """
 
     model: Generator
@@ -32,12 +34,17 @@ class EditRequest:
     method: str
     noise: float
     frames: int
-    how: dict[str, Any]
+    request: SampleRequest
+    progress: Progress
     say: Callable[[str], None]
 
     def run(self, task: str, value: Any) -> np.ndarray:
         """The answers, (n, *shape) in the data's units; raises Refused for what does not fit the model."""
         return _TASKS[task](self, value)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        return {"n": self.n, "request": self.request, "progress": self.progress}
 
     def item(self, path: Path | None = None, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """The picture, or another file, as an item of the model's or of another shape."""
@@ -46,43 +53,44 @@ class EditRequest:
         return files.item(found, shape or self.model.shape, self.dtype)
 
 
-def _mask(asked: EditRequest, value: Path) -> np.ndarray:
-    known = files.mask(value, asked.model.shape)
-    return inpaint(asked.model, asked.item(), known, asked.method, asked.n, **asked.how).numpy()
+def _mask(edit: EditRequest, value: Path) -> np.ndarray:
+    known = files.mask(value, edit.model.shape)
+    return inpaint(edit.model, edit.item(), known, edit.method, **edit.how).numpy()
 
 
-def _strength(asked: EditRequest, value: float) -> np.ndarray:
-    return vary(asked.model, asked.item(), value, asked.n, **asked.how).numpy()
+def _strength(edit: EditRequest, value: float) -> np.ndarray:
+    return vary(edit.model, edit.item(), value, **edit.how).numpy()
 
 
-def _denoise(asked: EditRequest, value: str) -> np.ndarray:
+def _denoise(edit: EditRequest, value: str) -> np.ndarray:
     std = None if value == "auto" else _number(value, float, "--denoise takes a deviation in grey levels, or auto")
-    return denoise(asked.model, asked.item(), std, asked.n, **asked.how).numpy()
+    return denoise(edit.model, edit.item(), std, **edit.how).numpy()
 
 
-def _size(asked: EditRequest, value: str) -> np.ndarray:
+def _size(edit: EditRequest, value: str) -> np.ndarray:
     says = "--size takes a height and a width, such as 16x24"
     size = tuple(_number(word, int, says) for word in value.lower().split("x"))
-    return outpaint(asked.model, asked.item(), size, n=asked.n, **asked.how).numpy()
+    return outpaint(edit.model, edit.item(), size, **edit.how).numpy()
 
 
-def _measurement(asked: EditRequest, value: str) -> np.ndarray:
-    if len(asked.model.shape) != 3:
-        raise Refused(f"a --measurement is of pictures, and the model's samples have shape {asked.model.shape}")
+def _measurement(edit: EditRequest, value: str) -> np.ndarray:
+    if len(edit.model.shape) != 3:
+        raise Refused(f"a --measurement is of pictures, and the model's samples have shape {edit.model.shape}")
     name, _, text = value.partition(":")
     if name not in _OPERATORS:
         raise unknown("--measurement", name, _OPERATORS)
-    operator, shape = _OPERATORS[name](text, *asked.model.shape)
-    y = asked.item(shape=shape)
-    return restore(asked.model, y, operator, asked.noise, asked.method, asked.n, **asked.how).numpy()
+    operator, shape = _OPERATORS[name](text, *edit.model.shape)
+    y = edit.item(shape=shape)
+    return restore(edit.model, y, operator, edit.noise, edit.method, **edit.how).numpy()
 
 
-def _between(asked: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
-    if asked.how["sampler"] is not None:
+def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
+    if edit.request.sampler is not None:
         raise Refused("--between walks with deterministic ddim, there and back: leave --sampler out")
-    ends = [asked.item(path) for path in value]
-    way, error = between(asked.model, ends[0], ends[1], asked.frames, **asked.how)
-    asked.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
+    ends = [edit.item(path) for path in value]
+    how = {name: value for name, value in edit.how.items() if name != "n"}
+    way, error = between(edit.model, ends[0], ends[1], edit.frames, **how)
+    edit.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
     return way.numpy()
 
 

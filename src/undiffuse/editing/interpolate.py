@@ -1,5 +1,6 @@
 """Between two items: their codes by the deterministic sampler backwards, and the way from one code to the other."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import Tensor
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.editing.session import Session
+from undiffuse.editing.given import encoded, opened, unit
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
 
 
 @torch.no_grad()
@@ -34,27 +36,31 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
 
 
 def between(
-    model: Generator, first: np.ndarray | Tensor, last: np.ndarray | Tensor, frames: int = 16, **how: Any
+    model: Generator,
+    first: np.ndarray | Tensor,
+    last: np.ndarray | Tensor,
+    frames: int = 16,
+    request: SampleRequest | None = None,
+    **options: Any,
 ) -> tuple[Tensor, float]:
     """A way from one item to another, both in the data's units: (frames, *shape), and the error at its ends.
 
     Codes are mixed along the great circle, which keeps their length as noise has it:
     z = sin((1 - u) w)/sin(w) z_first + sin(u w)/sin(w) z_last, w the angle between them. The error is the root mean
     square difference, in the data's units, of the items and what their own codes decode to.
-    how: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
-    Source: arXiv:2010.02502, app. C.5.
-    Raises Refused for fewer than two frames.
+    request, options: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
+    Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5.
     """
     if arguments.whole(frames, "frames") < 2:
         raise Refused(f"a way between two items needs at least 2 frames, not {frames}")
-    session = Session.open(model, frames, **{**how, "sampler": DDIM()})
-    ends = torch.cat([session.encoded(first, "first"), session.encoded(last, "last")])
-    told = {name: value[:2] for name, value in session.cond.items()}
-    codes = inverted(session.denoiser, ends, session.chosen.times, **told).double()
+    session = opened(model, request, {**options, "sampler": DDIM()}, frames)
+    ends = torch.cat([encoded(model, first, "first"), encoded(model, last, "last")])
+    cond = {name: value[:2] for name, value in session.cond.items()}
+    codes = inverted(session.denoiser, ends, session.times, **cond).double()
     start = spherical(codes[:1], codes[1:], torch.linspace(0, 1, frames, dtype=torch.float64).to(codes.device))
-    way = session.draw(start=start.to(ends))
+    way = replace(session, start=start.to(ends)).encoded()
     error = float((way[[0, -1]] - ends).double().square().mean().sqrt())
-    return session.decoded(way), error / session.unit
+    return session.decoded(way), error / unit(model)
 
 
 def spherical(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """In-painting and restoration: samples that agree with what is known of an item."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.sampler import Sampler
-from undiffuse.editing.session import Session
+from undiffuse.editing.given import encoded, item, opened, unit
 from undiffuse.guidance.dps import DPS
 from undiffuse.guidance.inpaint import Inpaint
 from undiffuse.guidance.measurement import Measurement
@@ -23,6 +23,8 @@ from undiffuse.guidance.repaint import RePaint
 from undiffuse.operators.mask import Mask
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.session import Session
 
 STD = 0.01  # of a measurement that is taken for exact, in encoded units: about one grey level of 8 bit
 PARTICLES = 16
@@ -58,25 +60,27 @@ def restore(
     std: float = 0.0,
     method: str = "mmps",
     n: int = 1,
-    **how: Any,
+    request: SampleRequest | None = None,
+    **options: Any,
 ) -> Tensor:
     """n samples of which y is the measurement operator(x) + noise, in the data's units: (n, *shape).
 
     operator: of encoded items, from `undiffuse.guidance.operators` or your own; y: what it gives for one item, in the
     data's units and encoded as items are. std: of the noise, in the data's units; at least STD encoded ones are taken.
     method: one of METHODS.
-    how: as in `Generator.sample`. Raises Refused for an unknown method and for a y that the operator cannot have made.
+    request, options: as in `Generator.sample`. Raises Refused for an unknown method and for a y that the operator
+    cannot have made.
     """
     if not callable(operator):
         given = arguments.shown(operator)
         raise Refused(f"operator is a function of encoded items, such as one of guidance.operators, not {given}")
-    session = Session.open(model, n, **how)
+    session = opened(model, request, options, n)
     with torch.no_grad():
         wanted = tuple(operator(torch.zeros(1, *model.shape, dtype=torch.float32, device=model.device)).shape[1:])
-    known, std = session.encoded(y, "y", wanted, real=True), arguments.number(std, "std")
+    known, std = encoded(model, y, "y", wanted, real=True), arguments.number(std, "std")
     if std < 0:
         raise Refused(f"std, of a measurement's noise, is 0 or more, not {std:g}")
-    return session.decoded(_posterior(session, Measurement(operator, known, max(std * session.unit, STD)), method))
+    return session.decoded(_posterior(session, Measurement(operator, known, max(std * unit(model), STD)), method))
 
 
 def inpaint(
@@ -85,17 +89,18 @@ def inpaint(
     mask: np.ndarray | Tensor,
     method: str = "mmps",
     n: int = 1,
-    **how: Any,
+    request: SampleRequest | None = None,
+    **options: Any,
 ) -> Tensor:
     """n samples that have an item's known part, in the data's units: (n, *shape); that part comes out as it went in.
 
     mask: 1 where known, of the item's shape or one that broadcasts to it. method: one of METHODS, or "replace" or
-    "repaint". how: as in `Generator.sample`.
-    Raises Refused for an unknown method and, with both shapes, a mask that does not fit.
+    "repaint". request, options: as in `Generator.sample`. Raises Refused for an unknown method and, with both shapes, a
+    mask that does not fit.
     """
-    session = Session.open(model, n, **how)
-    item = session.item(image, "image")
-    x = model.codec.encode(item).to(model.device)
+    session = opened(model, request, options, n)
+    whole = item(model, image, "image")
+    x = model.codec.encode(whole).to(model.device)
     known = arguments.array(mask, "mask")
     if known.size and not 0 <= known.min() <= known.max() <= 1:
         raise Refused(f"mask is 1 where known and 0 where not, and goes from {known.min():g} to {known.max():g}")
@@ -104,19 +109,19 @@ def inpaint(
     if known.size and known.min() > 0:
         raise Refused("mask is empty: every number of the item is known, and nothing is to be painted")
     if method == "replace":
-        z = session.draw(sampler=Inpaint(session.chosen.sampler, x, keep.mask))
+        z = replace(session, sampler=Inpaint(session.sampler, x, keep.mask)).encoded()
     elif method == "repaint":
-        z = session.draw(sampler=RePaint(session.chosen.sampler, x, keep.mask, jump=1))
+        z = replace(session, sampler=RePaint(session.sampler, x, keep.mask, jump=1)).encoded()
     else:
         z = _posterior(session, Measurement(keep, seen, STD), method)
     kept = (keep.mask > 0).expand(x.shape).cpu()
     drawn = session.decoded(z)
-    return torch.where(kept, torch.as_tensor(item).to(drawn), drawn)
+    return torch.where(kept, torch.as_tensor(whole).to(drawn), drawn)
 
 
 def _posterior(session: Session, known: Measurement, method: str) -> Tensor:
     if arguments.text(method, "method") not in METHODS:
         raise unknown("the method of restoration", method, (*METHODS, *REPLACING))
     chosen = METHODS[method]
-    denoiser, sampler = chosen.change(session.denoiser, session.chosen.sampler, known)
-    return session.draw(denoiser, sampler, times_n=chosen.particles)
+    denoiser, sampler = chosen.change(session.denoiser, session.sampler, known)
+    return replace(session, denoiser=denoiser, sampler=sampler, particles=chosen.particles).encoded()

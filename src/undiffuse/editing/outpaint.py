@@ -1,5 +1,6 @@
 """Outpainting: a larger picture around one of the model's size, by sliding windows."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
+from undiffuse.editing.given import item, opened
 from undiffuse.editing.inverse_problems import STD
-from undiffuse.editing.session import Session
 from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.multidiffusion import MultiDiffusion
 from undiffuse.operators.mask import Mask
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
 
 
 def outpaint(
@@ -24,15 +26,17 @@ def outpaint(
     corner: tuple[int, ...] | None = None,
     overlap: float = 0.5,
     n: int = 1,
-    **how: Any,
+    request: SampleRequest | None = None,
+    **options: Any,
 ) -> Tensor:
     """n samples of another size, (n, channels, *size) in the data's units, with an item of the model's size inside.
 
     image: None for none. corner: where the item's first corner lies, default in the middle. overlap: of neighbouring
-    windows. Only what a window can see fits together; beyond, a picture drifts. how: as in `Generator.sample`.
+    windows. Only what a window can see fits together; beyond, a picture drifts. request, options: as in
+    `Generator.sample`.
     Raises Refused for a size smaller than the model's and for a corner that leaves the item outside.
     """
-    session = Session.open(model, n, **how)
+    session = opened(model, request, options, n)
     channels, *window = model.shape
     overlap, size = arguments.number(overlap, "overlap"), _whole(size, "size")
     if len(size) != len(window) or any(s < w for s, w in zip(size, window, strict=False)):
@@ -40,18 +44,19 @@ def outpaint(
     windows = MultiDiffusion(session.denoiser, tuple(window), overlap)
     shape = (channels, *size)
     if image is None:
-        return session.decoded(session.draw(windows, shape=shape))
+        return session.decoded(replace(session, denoiser=windows, shape=shape).encoded())
     at = tuple((s - w) // 2 for s, w in zip(size, window, strict=True)) if corner is None else _whole(corner, "corner")
     if len(at) != len(window) or any(not 0 <= a <= s - w for a, s, w in zip(at, size, window, strict=False)):
         raise Refused(f"an item of {tuple(window)} at {at} is not inside a picture of {tuple(size)}")
     place = (..., *(slice(a, a + w) for a, w in zip(at, window, strict=True)))
-    item = session.item(image, "image")
-    x = model.codec.encode(item).to(model.device)
+    whole = item(model, image, "image")
+    x = model.codec.encode(whole).to(model.device)
     known = torch.zeros(1, *shape, device=x.device, dtype=x.dtype)
     mask = torch.zeros_like(known)
     known[place], mask[place] = x, 1.0
-    drawn = session.decoded(session.draw(MMPS(windows, Measurement(Mask(mask), known, STD)), shape=shape))
-    drawn[place] = torch.as_tensor(item).to(drawn)
+    guided = MMPS(windows, Measurement(Mask(mask), known, STD))
+    drawn = session.decoded(replace(session, denoiser=guided, shape=shape).encoded())
+    drawn[place] = torch.as_tensor(whole).to(drawn)
     return drawn
 
 

@@ -7,17 +7,27 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.editing.infill import infill
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
 
 MORE = "..."
 
 
-def phrase(model: Generator, text: str, n: int = 1, *, only: str | None = None, **how: Any) -> list[str]:
+def phrase(
+    model: Generator,
+    text: str,
+    n: int = 1,
+    request: SampleRequest | None = None,
+    *,
+    only: str | None = None,
+    **options: Any,
+) -> list[str]:
     """n texts in which the blanks `____` are filled in and the rest stays as it is written.
 
     Of characters and bytes every `_` is one of them; of words and a tokenizer's tokens every run of `_` is one. `...`
     at the end goes on as far as an item of the model reaches, at the start it begins so far before. What lies around
     the phrase is drawn too, and not shown. only: a text of all the tokens that may stand in the blanks, such as
-    "aeiou"; what lies around them, `...` too, is free. how: as in `Generator.sample`.
+    "aeiou"; what lies around them, `...` too, is free. request, options: as in
+    `Generator.sample`.
     Raises Refused for models of anything but text, for a phrase that is longer than an item, and without a blank.
     """
     codec: Any = model.codec
@@ -25,7 +35,7 @@ def phrase(model: Generator, text: str, n: int = 1, *, only: str | None = None, 
         raise Refused("--text with blanks is for models of text: this one has learned something else")
     before, after = text.startswith(MORE), len(text) > len(MORE) and text.endswith(MORE)
     given = text.removeprefix(MORE).removesuffix(MORE if after else "")
-    tokens, told = codec.template(given)
+    tokens, written = codec.template(given)
     (length,) = model.shape
     if len(tokens) > length:
         raise Refused(f"the text has {len(tokens)} tokens, and one item of the run has {length}: shorten it")
@@ -33,7 +43,7 @@ def phrase(model: Generator, text: str, n: int = 1, *, only: str | None = None, 
     start = 0 if not before else free // 2 if after else free
     end = start + len(tokens)
     x, known = np.zeros(length, np.int64), np.zeros(length, bool)
-    x[start:end], known[start:end] = tokens, told
+    x[start:end], known[start:end] = tokens, written
     if codec.pad >= 0 and not after:
         x[end:], known[end:] = codec.pad, True
     shown = slice(0 if before else start, length if after else end)
@@ -42,8 +52,8 @@ def phrase(model: Generator, text: str, n: int = 1, *, only: str | None = None, 
     allowed = None
     if only is not None:
         allowed = np.ones((length, codec.vocabulary), bool)
-        allowed[start:end][~told] = np.isin(np.arange(codec.vocabulary), codec.tokens_of(only))
-    filled = infill(model, x, known, n, allowed=allowed, **how).numpy()
+        allowed[start:end][~written] = np.isin(np.arange(codec.vocabulary), codec.tokens_of(only))
+    filled = infill(model, x, known, n, request, allowed=allowed, **options).numpy()
     return [_written(codec, given, each[shown], start - shown.start) for each in filled]
 
 

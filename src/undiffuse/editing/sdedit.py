@@ -1,5 +1,6 @@
 """Image to image: noise on an item, up to some level, and the way back."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,31 +9,48 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
-from undiffuse.core.random import Random
-from undiffuse.editing.session import Session
+from undiffuse.editing.given import encoded, opened, unit
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
 
 STEPS = 100  # of the ancestral sampler that removes noise
 START = 7  # the stream of the noise that is put on the item
 
 
-def vary(model: Generator, image: np.ndarray | Tensor, strength: float = 0.5, n: int = 1, **how: Any) -> Tensor:
+def vary(
+    model: Generator,
+    image: np.ndarray | Tensor,
+    strength: float = 0.5,
+    n: int = 1,
+    request: SampleRequest | None = None,
+    **options: Any,
+) -> Tensor:
     """n variations of an item in the data's units: (n, *shape).
 
     strength: in (0, 1], the share of the sampler's steps that are taken, from the noise level where they begin: little
-    keeps the item, 1 forgets it. how: as in `Generator.sample`. Raises Refused for another strength and another shape.
+    keeps the item, 1 forgets it. request, options: as in `Generator.sample`. Raises Refused for another strength and
+    another shape.
     Source: arXiv:2108.01073, alg. 1.
     """
     if not 0 < arguments.number(strength, "strength") <= 1:
         raise Refused(f"strength lies in (0, 1]: 0.2 keeps nearly all, 1 forgets it; not {strength:g}")
-    session = Session.open(model, n, **how)
-    steps = session.chosen.steps
-    times = session.chosen.times[steps - max(1, round(strength * steps)) :]
-    return session.decoded(session.draw(start=_noised(session, session.encoded(image, "image"), times), times=times))
+    session = opened(model, request, options, n)
+    times = session.times[session.steps - max(1, round(strength * session.steps)) :]
+    x = encoded(model, image, "image")
+    noisy: Any = model.denoiser.process.marginal(x.expand(len(session.indices), *x.shape[1:]), times[0])
+    start = noisy.sample(session.random.fold(START))
+    return session.decoded(replace(session, start=start, times=times).encoded())
 
 
-def denoise(model: Generator, image: np.ndarray | Tensor, std: float | None = None, n: int = 1, **how: Any) -> Tensor:
+def denoise(
+    model: Generator,
+    image: np.ndarray | Tensor,
+    std: float | None = None,
+    n: int = 1,
+    request: SampleRequest | None = None,
+    **options: Any,
+) -> Tensor:
     """n guesses of what an item was before noise of deviation `std`, in the data's units, was put on it: (n, *shape).
 
     The item is taken for the state at the noise level sigma/alpha = std and sampled from there by `ancestral`, 100
@@ -40,22 +58,22 @@ def denoise(model: Generator, image: np.ndarray | Tensor, std: float | None = No
     `noise_level`.
     Raises Refused for a noise that is not above 0 and for one beyond the schedule's.
     """
-    if how.get("sampler") is None:
-        how |= {"sampler": Ancestral(), "steps": how.get("steps") or STEPS}
-    session = Session.open(model, n, **how)
-    y = session.encoded(image, "image", real=True)
-    unit = session.unit
-    level = noise_level(y) if std is None else arguments.number(std, "std") * unit
+    wanted = request or SampleRequest()
+    if (options.get("sampler") or wanted.sampler) is None:
+        options |= {"sampler": Ancestral(), "steps": options.get("steps") or wanted.steps or STEPS}
+    session = opened(model, request, options, n)
+    y, scale = encoded(model, image, "image", real=True), unit(model)
+    level = noise_level(y) if std is None else arguments.number(std, "std") * scale
     if not level > 0:
-        raise Refused(f"there is no noise to remove: its deviation is {level / unit:g}")
+        raise Refused(f"there is no noise to remove: its deviation is {level / scale:g}")
     schedule = model.denoiser.process.schedule
     first = schedule.time(torch.tensor(-2 * np.log(level), dtype=torch.float64))
     if float(first) >= 1:
-        raise Refused(f"a noise of deviation {level / unit:g} is beyond the noisiest level of the model's schedule")
-    later = session.chosen.times[session.chosen.times < first]
+        raise Refused(f"a noise of deviation {level / scale:g} is beyond the noisiest level of the model's schedule")
+    later = session.times[session.times < first]
     times = torch.cat([first[None], later])
     start = schedule.alpha(first).to(y) * y
-    return session.decoded(session.draw(start=start, times=times))
+    return session.decoded(replace(session, start=start, times=times).encoded())
 
 
 def noise_level(image: Tensor) -> float:
@@ -69,10 +87,3 @@ def noise_level(image: Tensor) -> float:
     x = image[..., : image.shape[-2] // 2 * 2, : image.shape[-1] // 2 * 2].double()
     a, b, c, e = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
     return float(((a - b - c + e) / 2).abs().median()) / 0.6744897501960817
-
-
-def _noised(session: Session, x: Tensor, times: Tensor) -> Tensor:
-    """n noisy copies of an encoded item at the first of the times."""
-    batch = x.expand(session.n, *x.shape[1:])
-    noisy: Any = session.model.denoiser.process.marginal(batch, times[0])
-    return noisy.sample(Random(session.seed).fold(START))

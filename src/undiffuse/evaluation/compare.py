@@ -9,13 +9,13 @@ from typing import Any
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation import nll, sources, wording
 from undiffuse.evaluation.evaluate import (
-    asked_for,
     describe,
     enough,
+    known_labels,
     likelihood,
     refuse_few,
     sampling,
-    told,
+    with_examples,
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
@@ -23,8 +23,8 @@ from undiffuse.evaluation.scores import headline
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes import build
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.request import Drawn, SampleRequest, draw, has_tokens
 from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.sampling.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Compared:
     name: str
     path: Path
     model: Generator
-    drawn: Drawn
+    drawn: Samples
     judged: Judged
     likelihood: dict[str, Any] | None = None
 
@@ -85,7 +85,7 @@ class Comparison:
         """Everything, in JSON's types."""
         runs = {
             run.name: {
-                "path": str(run.path), **run.costs, **run.drawn.steering.described(), "metrics": run.judged.verdicts,
+                "path": str(run.path), **run.costs, "sampling": sampling(run.drawn), "metrics": run.judged.verdicts,
                 **({} if run.likelihood is None else {"likelihood": run.likelihood}),
             }
             for run in self.runs
@@ -116,29 +116,28 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
     if twice is not None:
         raise Refused(f"{twice} is named twice")
-    which, n, bar = asked.against, asked.n, asked.bar
+    which, request, bar = asked.against, asked.request, asked.bar
     how: Judge = asked.how or Judge()
-    wish: SampleRequest = asked.request or SampleRequest()
     names = [path.resolve().name for path in paths]
     names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
     _refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
-    n = enough(how, real) if n is None else n
+    n = enough(how, real) if request.n is None else request.n
     refuse_few(models[0], real, which, n)
     started = time.perf_counter()
     runs = []
     for name, path, model in zip(names, paths, models, strict=True):
         with bar(f"sampling {name}", "step") as advance:
-            drawn = draw(model, n, told(model, real, wish, n), advance)
+            drawn = model.open(with_examples(model, real, request, n), progress=advance).draw()
         with bar(f"judging {name}", "metric") as advance:
-            judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
-        scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
+            judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
+        scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
         found = None if scores is None else likelihood(scores, real)
         runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
     first = runs[0].judged
-    about = describe(asked.command, wish.seed, n, started, first, sampling=sampling(wish), against=against)
+    about = describe(asked.command, request.seed, n, started, first, sampling=sampling(runs[0].drawn), against=against)
     reasons = {}
     for name, verdict in first.verdicts.items():
         if verdict["warning"]:
@@ -160,7 +159,7 @@ def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
             raise Refused(
                 f"{name} makes samples of {kind(model)} and {names[0]} of {kind(models[0])}: they cannot be compared"
             )
-        if has_tokens(model) and _spelling(model) != _spelling(models[0]):
+        if model.codec.tokens and len(model.shape) == 1 and _spelling(model) != _spelling(models[0]):
             raise Refused(f"{name} spells with other symbols than {names[0]}: their tokens cannot be compared")
 
 
@@ -180,5 +179,5 @@ def _unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
         elif build.training(model.recipe).held_out < share:
             found.append(f"{name} was trained on some of what {names[0]} held out, for its train.held_out is smaller")
         if model.classes != first.classes:
-            found.append(f"{name} knows other classes than {names[0]}, so that the same seed is not the same wish")
+            found.append(f"{name} knows other classes than {names[0]}, so that the same seed is not the same class")
     return found

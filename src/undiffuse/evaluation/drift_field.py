@@ -13,10 +13,10 @@ from torch import Tensor
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.pictures import extent_of, field_strip
+from undiffuse.sampling.classifier_guidance import LABEL
 from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.plan import Plan
-from undiffuse.sampling.request import LABEL, Drawn
+from undiffuse.sampling.samples import Samples
 
 FILE = "process.png"
 SHARES, ARROWS = (1.0, 0.5, 0.2, 0.08, 0.03, 0.0), 15  # of noise at the moments shown, and arrows a side
@@ -45,8 +45,8 @@ class DriftField:
 def way(
     model: Generator,
     x: np.ndarray,
-    path: Drawn,
-    chosen: Plan,
+    path: Samples,
+    times: Tensor,
     seed: int = 0,
     told: Mapping[str, Any] = MappingProxyType({}),
 ) -> DriftField | None:
@@ -55,21 +55,21 @@ def way(
     drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP; at t = 0 that of the last step. Of the
     conditions it is given those that the model cannot do without: the first class, and the first item's own of `told`.
     """
-    if not path.are_points or x.shape[1] != 2:
+    if not path.are_points or x.shape[1] != 2 or path.frames is None:
         return None
     process: Any = model.denoiser.process
-    which = _moments(process.schedule, chosen.times)
+    which = _moments(process.schedule, times)
     data = model.codec.encode(x).to(model.device)
-    moved = [process.shown(process.marginal(data, t).sample(Random(seed)), t) for t in chosen.times[which]]
+    moved = [process.shown(process.marginal(data, t).sample(Random(seed)), t) for t in times[which]]
     forward = torch.stack(moved).cpu().numpy()
     low, high = extent_of(forward[0], forward[-1])
     side = torch.linspace(low, high, ARROWS + 2, dtype=torch.float32)[1:-1]
     places = torch.cartesian_prod(side, side).to(model.device)
     cond = _needed(model, told, len(places))
-    drift = [_drift(model, places, float(t), cond) for t in chosen.times[which].clamp(min=float(chosen.times[-2]))]
+    drift = [_drift(model, places, float(t), cond) for t in times[which].clamp(min=float(times[-2]))]
     reverse = np.stack([model.codec.encode(path.frames[i]).numpy() for i in which])
     where = places.cpu().numpy()[None].repeat(len(which), 0)
-    return DriftField(chosen.times[which].tolist(), forward, reverse, where, np.stack(drift))
+    return DriftField(times[which].tolist(), forward, reverse, where, np.stack(drift))
 
 
 def _moments(schedule: Schedule, times: Tensor) -> list[int]:

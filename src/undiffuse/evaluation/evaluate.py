@@ -28,8 +28,10 @@ from undiffuse.evaluation.nll import Scores
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.request import Drawn, SampleRequest, classes, draw, unroll, walked
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Evaluated, EvaluationRequest
+from undiffuse.sampling.samples import Samples
+from undiffuse.sampling.session import labels_in_turn
 from undiffuse.storage.files import write_bytes, write_json
 
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
@@ -113,8 +115,8 @@ class RunEvaluation(Evaluation):
     """
 
     model: Generator
-    drawn: Drawn
-    path: Drawn
+    drawn: Samples
+    path: Samples
     noise: Errors
     scores: Scores | None = None
     field: DriftField | None = None
@@ -122,7 +124,7 @@ class RunEvaluation(Evaluation):
 
 def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
-    how, seed = asked.how or Judge(), asked.seed
+    how, seed = asked.how or Judge(), asked.request.seed
     if NLL in how.metrics:
         raise Refused("the metric nll asks a run how likely it finds data; finished samples cannot say")
     real = sources.split(which, how.resize)
@@ -139,24 +141,25 @@ def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
 
     n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.
     """
-    which, n, bar = asked.against, asked.n, asked.bar
+    which, request, bar = asked.against, asked.request, asked.bar
     how: Judge = asked.how or Judge()
-    wish: SampleRequest = asked.request or SampleRequest()
     real = sources.against(model, which)
     if real.train.shape != real.held_out.shape:
         raise Refused(
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
-    n = usual(max(1, len(classes(model, wish))), enough(how, real)) if n is None else n
+    knows = model if request.classifier is None else request.classifier
+    n = usual(max(1, len(knows.classes)), enough(how, real)) if request.n is None else request.n
     refuse_few(model, real, which, n)
     started = time.perf_counter()
     with bar("sampling", "step") as advance:
-        drawn = draw(model, n, told(model, real, wish, n), advance)
-        few = min(n, POINTS if drawn.are_points else SHOWN)
-        path = unroll(model, few, told(model, real, wish, few))
+        drawn = model.open(with_examples(model, real, request, n), progress=advance).draw()
+    few = min(n, POINTS if drawn.are_points else SHOWN)
+    walk = model.open(replace(with_examples(model, real, request, few), candidates=1))
+    path = walk.film()
     with bar("judging", "metric") as advance:
-        judged = how(drawn.x, real, wish.seed, asked_for(drawn, real), advance)
+        judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
     looked_at = TEXTS if real.train.spelling else ITEMS
     few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
     noise = errors(
@@ -165,12 +168,12 @@ def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
         (np.asarray(few_learned.x), few_learned.conditions),
     )
     seen = np.asarray(few_held_out.x)[:POINTS]
-    field = way(model, seen, path, walked(model, len(path.x), wish), wish.seed, few_held_out.conditions)
-    scores = nll.evaluate(model, real.held_out, wish.seed, bar) if NLL in how.metrics else None
-    cost = {**drawn.steering.described(), "network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
+    field = way(model, seen, path, walk.times, request.seed, few_held_out.conditions)
+    scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
+    cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
     against = which or f"held-out part of {real.held_out.name}"
     about = describe(
-        asked.command, wish.seed, n, started, judged, sampling=sampling(wish) | cost, against=against,
+        asked.command, request.seed, n, started, judged, sampling=sampling(drawn) | cost, against=against,
         step=model.facts.get("step"),
     )  # fmt: skip
     if scores is not None:
@@ -187,21 +190,23 @@ def likelihood(scores: Scores, real: Real) -> dict[str, Any]:
     return found
 
 
-def told(model: Generator, real: Real, wish: SampleRequest, n: int) -> SampleRequest:
-    """The wish with the conditions of n held-out items, in turn; classes take their turn by themselves."""
-    return replace(wish, given={**examples(model.conditions, real.held_out.conditions, n), **wish.given})
+def with_examples(model: Generator, real: Real, request: SampleRequest, n: int) -> SampleRequest:
+    """The request for n samples with the conditions of held-out items, in turn, and with the classes in turn."""
+    given = {**examples(model.conditions, real.held_out.conditions, n), **request.conditions}
+    return labels_in_turn(model, replace(request, n=n, conditions=given))
 
 
-def asked_for(drawn: Drawn, real: Real) -> Any:
+def known_labels(drawn: Samples, real: Real) -> Any:
     """The classes asked for, where they are those of the data."""
-    return drawn.labels if drawn.classes == real.train.classes else None
+    return drawn.labels.numpy() if drawn.labels is not None and drawn.classes == real.train.classes else None
 
 
-def sampling(wish: SampleRequest) -> dict[str, Any]:
-    """How was to be drawn, in JSON's types."""
-    asked = {"seed": wish.seed, "sampler": wish.sampler, "set": list(wish.settings)}
-    by = {} if wish.classifier is None else {"classifier": wish.classifier.recipe.name, "form": wish.form}
-    return asked | {"steps": wish.steps, **wish.steering.described(), **by}
+def sampling(drawn: Samples) -> dict[str, Any]:
+    """How samples were drawn, in JSON's types; a classifier by its recipe's name."""
+    request = drawn.request
+    found = {} if request is None else replace(request, n=None, conditions={}, classifier=None).to_json(defaults=True)
+    named = {"classifier": request.classifier.recipe.name} if request and request.classifier is not None else {}
+    return {name: value for name, value in found.items() if name not in ("n", "conditions", "condition_words")} | named
 
 
 def enough(how: Judge, real: Real) -> int:

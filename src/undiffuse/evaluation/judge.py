@@ -15,7 +15,7 @@ from undiffuse.evaluation.metrics.cache import Cache, usual
 from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_evidence
 from undiffuse.evaluation.sources import Real
-from undiffuse.sampling.request import Advance
+from undiffuse.progress import Advance
 
 MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
 SIDES = (8, 2048)

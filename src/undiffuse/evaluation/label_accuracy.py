@@ -66,7 +66,7 @@ def read(model: Run, classifier: NoisyClassifier, asked: EvaluationRequest) -> R
     In evaluation.json `accuracy` is the mean over the levels, and its floor that of items that it was trained on.
     Raises Refused for data without the classes that it knows.
     """
-    which, seed, started = asked.against, asked.seed, time.perf_counter()
+    which, seed, started = asked.against, asked.request.seed, time.perf_counter()
     real = sources.against(model, which)
     if real.held_out.labels is None:
         raise Refused(

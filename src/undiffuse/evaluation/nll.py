@@ -17,12 +17,13 @@ from undiffuse.data.derived_conditions import derived
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
+from undiffuse.progress import Advance
+from undiffuse.sampling.classifier_guidance import LABEL
 from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
-from undiffuse.sampling.request import LABEL, Advance
 
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
 USUAL, FEWEST = 20, 10

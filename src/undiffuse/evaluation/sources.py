@@ -14,9 +14,8 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived, of_model, renumber
 from undiffuse.evaluation import text_files
 from undiffuse.recipes import build
-from undiffuse.sampling.data_frame import TABLE
+from undiffuse.sampling.data_frame import TABLE, columns
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.request import columns
 from undiffuse.sampling.run import Run
 
 SHARE = 0.2  # held out of data that no run has split

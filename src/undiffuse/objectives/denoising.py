@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import falling
-from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.distribution import Distribution, counted
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.objective import Batch
+from undiffuse.core.process.product import apart, masks
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
@@ -38,8 +39,11 @@ class Denoising(Timed):
     For tokens "data" is the plain cross-entropy, and "unmasking" the rate at which masks are lifted, -alpha'/(1 -
     alpha), on a table of T steps T (alpha_s - alpha_t)/(1 - alpha_t), s = t - 1/T: with denoiser.output = "subs" the
     loss is the bound of masked diffusion itself, in nats a token (arXiv:2406.07524, eq. 10; 2107.03006, app. A.3).
+    Of a `Product` it is the sum of the parts' losses; of items of different sizes d counts what is no padding.
     times: how the noise levels are drawn. Raises Refused for an unknown weighting and parameters <= 0.
     """
+
+    masks: ClassVar[bool] = True
 
     weighting: Weighting = "noise"
     times: TimeDistribution = field(default_factory=Uniform)
@@ -56,15 +60,17 @@ class Denoising(Timed):
 
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        process, x_0 = model.process, batch.x
+        process, x_0 = model.process, model.state_of(batch.x)
         x_t = process.marginal(x_0, t).sample(random)
-        return self.of(model(x_t, t, **batch.cond), x_0, process.schedule, t)
+        parts = apart(process, model(x_t, t, **batch.given), x_0, masks(process, batch.mask))
+        losses = [self.of(guess, x, part.schedule, t, mask) for part, guess, x, mask in parts]
+        return sum(losses[1:], start=losses[0])
 
-    def of(self, guess: Distribution, x_0: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
-        """The loss of each guess: (batch,)."""
+    def of(self, guess: Distribution, x_0: Tensor, schedule: Schedule, t: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of each guess: (batch,). mask: which elements count, None for all."""
         weight = _WEIGHTS[self.weighting](self, schedule, t)
-        error = guess.error(x_0)
-        return weight.to(error) * error / max(1, x_0[0].numel())
+        error = guess.error(x_0) if mask is None else guess.masked(mask).error(x_0)
+        return weight.to(error) * error / (max(1, x_0[0].numel()) if mask is None else counted(x_0, mask).to(error))
 
 
 def _snr(schedule: Schedule, t: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Regression: tell the one condition of an item from the item itself, clean or noisy."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.timed import Timed
@@ -27,11 +27,11 @@ class Regression(Timed):
     times: TimeDistribution = field(default_factory=Uniform)
     noisy: bool = False
 
-    def at(self, t: Tensor, denoiser: Any, x_0: Tensor, random: Random, cond: Mapping[str, Any]) -> Tensor:
+    def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
-        (target,) = cond.values()
+        (target,) = batch.cond.values()
         t = t if self.noisy else torch.zeros_like(t)
-        found = denoiser(denoiser.process.marginal(x_0, t).sample(random) if self.noisy else x_0, t)
+        found = model(model.process.marginal(batch.x, t).sample(random) if self.noisy else batch.x, t)
         if target.is_floating_point():
             return (found - target).square().mean(1)
         return cross_entropy(found, target.long(), reduction="none")

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
@@ -12,14 +13,19 @@ from undiffuse.core.time_distribution import TimeDistribution
 
 
 class Timed(Objective, ABC):
-    """times: how the noise levels are drawn."""
+    """times: how the noise levels are drawn. masks: whether it leaves padding out, see `Batch`."""
 
     timed: ClassVar[bool] = True
+    masks: ClassVar[bool] = False
 
     times: TimeDistribution
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
-        """The loss of each sample, (batch,); raises Refused for tokens that are no data, such as a mask."""
+        """The loss of each sample, (batch,); raises Refused for tokens that are no data, such as a mask, and for items
+        of different sizes where the objective cannot leave padding out.
+        """
+        if batch.mask is not None and not self.masks:
+            raise Refused(f"objective {registry.name_of(self)!r} cannot leave padding out: take denoising or elbo")
         _refuse_masks(model, batch.x)
         t = self.times(model.process.schedule, random.fold(0), len(batch))
         return self.at(t, model, batch, random.fold(1))

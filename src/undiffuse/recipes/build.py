@@ -60,8 +60,8 @@ def check(recipe: Recipe) -> Components:
     dynamics = process(recipe)
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
-    registry.build("data", recipe["data"])
-    registry.build("codecs", recipe["codec"], runs=recipe.uses.of("codec"))
+    recipe.component("data")
+    recipe.component("codec")
     _known("network", recipe["network"])
     refuse_deaf(recipe, kind_of(recipe).network_takes(0, told)[1])
     _check_predicts(recipe)
@@ -92,7 +92,7 @@ def _check_predicts(recipe: Recipe) -> None:
 
 
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:
-    parameterization = registry.build("parameterizations", recipe["parameterization"])
+    parameterization = recipe.component("parameterization")
     try:
         parameterization.coefficients(*dynamics.schedule.at(1.0, torch.empty(0, dtype=torch.float64)))
     except Refused as error:
@@ -125,7 +125,7 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "schedule", "network", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    clock = registry.build("schedules", recipe["schedule"])  # which may find a field from the others
+    clock = recipe.component("schedule")  # which may find a field from the others
     found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
     tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
     tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
@@ -143,14 +143,12 @@ def training(recipe: Recipe) -> Train:
 
 def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     """The [process] table (Gaussian if there is none) on the recipe's schedule; codec: knows the data's vocabulary."""
-    return process_tables.process(
-        recipe["process"], registry.build("schedules", recipe["schedule"]), codec, recipe.arrays
-    )
+    return process_tables.process(recipe["process"], recipe.component("schedule"), codec, recipe.arrays)
 
 
 def objective(recipe: Recipe) -> Objective:
     """The [objective] table; a field that is a component itself is a name or a table."""
-    return registry.build("objectives", recipe["objective"], runs=recipe.uses.of("objective"))
+    return recipe.component("objective")
 
 
 def predictor(
@@ -179,11 +177,11 @@ def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
         rows = Rows(codec.numbers, len(codec.vocabularies))
         heads: dict[str, Head] = {category(i): TokenHead("plug_in", size) for i, size in enumerate(codec.vocabularies)}
         if rows.numbers:
-            heads[NUMBERS] = registry.build("parameterizations", recipe["parameterization"])
+            heads[NUMBERS] = recipe.component("parameterization")
         return PartsHead(heads, rows)
     if not recipe["parameterization"]:
         return TokenHead(settings.output, symbols or None)
-    parameterization = registry.build("parameterizations", recipe["parameterization"])
+    parameterization = recipe.component("parameterization")
     if settings.embedding:
         return EmbeddingHead(parameterization, dynamics.schedule, symbols, settings.embedding)
     return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
@@ -203,7 +201,7 @@ def reading(
     blueprint(recipe, shape, classes, codec, told=told)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, told or {})
-    return network, dynamics, registry.build("parameterizations", recipe["parameterization"])
+    return network, dynamics, recipe.component("parameterization")
 
 
 def blueprint(

@@ -16,12 +16,12 @@ from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.recipes.bundled import BUNDLED, names
 from undiffuse.recipes.uses import Uses
 from undiffuse.storage.files import read_text, write_text
 from undiffuse.storage.strict_json import refuse_deep
 
 FILE = "recipe.toml"
-BUNDLED = Path(__file__).parents[1] / "recipes"
 DEFAULT = KINDS["models"].default
 TABLES = (
     "data",
@@ -69,6 +69,7 @@ class Recipe:
     arrays: Mapping[str, Any] = default(default_factory=dict, compare=False, repr=False)
     uses: Uses = default(default_factory=Uses, compare=False, repr=False)
     home: Path | None = default(default=None, compare=False, repr=False)
+    _built: dict[str, Any] = default(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def find(cls, which: "str | Path | Mapping[str, Any] | Recipe") -> "Recipe":
@@ -132,18 +133,24 @@ class Recipe:
     def __getitem__(self, table: str) -> dict[str, Any]:
         return dict(self.tables.get(table, {}))
 
+    def component(self, table: str) -> Any:
+        """The component that a table stands for, built once; raises Refused, naming the field, where it is none."""
+        if table not in self._built:
+            self._built[table] = registry.build(KIND[table], self[table], runs=self.uses.of(table))
+        return self._built[table]
+
     def override(self, settings: Sequence[str]) -> "Recipe":
         """The recipe with fields replaced: `train.steps=2000`, `objective.times.mean=-1`, `data.name=folder`.
 
         A value is read as TOML, else as text. Another `name` drops the fields of the component that was there before.
         Raises Refused for a setting without `=` or a table, and for an unknown table.
         """
-        pairs = [_setting(text) for text in settings]
+        pairs = [setting(text) for text in settings]
         tables = {"kind": self.kind, **_plain(self.tables)}
         for path, value in sorted(pairs, key=lambda pair: pair[0][-1] != "name"):  # names first: they clear their table
             if path[0] not in TABLES and path[0] not in tables:
                 raise unknown("a recipe", path[0], TABLES)
-            _put(tables, path, value)
+            put(tables, path, value)
         made = Recipe.of(self.name, {"about": self.about, **tables})
         return replace(made, arrays=self.arrays, uses=self.uses, home=self.home)
 
@@ -170,11 +177,6 @@ class Recipe:
         write_text(folder / FILE, self.to_toml())
 
 
-def names() -> list[str]:
-    """The names of the recipes that come with the program."""
-    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
-
-
 def _parse(path: Path) -> dict[str, Any]:
     try:
         return _toml(read_text(path, "recipe", LIMIT))
@@ -191,7 +193,7 @@ def _toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _setting(text: str) -> tuple[list[str], Any]:
+def setting(text: str) -> tuple[list[str], Any]:
     """`table.field=value` as (["table", "field"], value)."""
     left, equals, right = text.partition("=")
     path = [part.strip() for part in left.split(".")]
@@ -203,7 +205,7 @@ def _setting(text: str) -> tuple[list[str], Any]:
         return path, right.strip()
 
 
-def _put(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def put(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Set one field, in place; a component given by its bare name becomes a table, and a new name empties its table."""
     inner = tables
     for key in path[:-1]:

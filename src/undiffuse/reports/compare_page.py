@@ -1,6 +1,5 @@
 """The comparison on one page and in one picture: the same seeds side by side, the numbers below."""
 
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def row(comparison: Comparison, run: Compared) -> Image.Image:
         names, categories = run.drawn.columns, run.drawn.categories
         return pictures.overview(x[:POINTS], beside=real, names=names, categories=categories, like=like)
     if x.ndim == 2:
-        return sheet(replace(run.drawn, x=x[:SHOWN]))
+        return sheet(run.drawn.some(slice(SHOWN)))
     span = pictures.shared_span([each.drawn.x[:SHOWN] for each in comparison.runs])
     return pictures.grid(pictures.as_images(x[:SHOWN], span), columns=SHOWN)
 

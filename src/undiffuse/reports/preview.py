@@ -7,9 +7,9 @@ import numpy as np
 
 from undiffuse import pictures
 from undiffuse.conditions.declared import examples
-from undiffuse.sampling.data_frame import columns
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.request import reader
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.session import labels_in_turn
 
 TEXTS = 20  # in a preview of texts
 
@@ -17,20 +17,17 @@ TEXTS = 20  # in a preview of texts
 def preview(model: Generator, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
     """As PNG what the model makes of the same noise every time, one class a row; points beside as many of x."""
     points = x.ndim == 2 and not model.codec.tokens
-    drawn = model.sample(count, label=_labels(model, count), **examples(model.conditions, conditions, count))
-    if read := reader(model.codec):
-        return pictures.png(pictures.page(list(map(read, drawn[:TEXTS].numpy()))))
+    request = SampleRequest(n=count, conditions=examples(model.conditions, conditions, count))
+    drawn = model.open(labels_in_turn(model, request)).draw()
+    if drawn.kind == "texts":
+        return pictures.png(pictures.page(drawn.texts[:TEXTS]))
     picture = pictures.overview(
         drawn.numpy(),
         beside=x if points else None,
-        names=columns(model),
-        categories=model.codec.categories,
+        names=drawn.columns,
+        categories=drawn.categories,
         labels=None if drawn.labels is None else drawn.labels.numpy(),
         classes=drawn.classes,
         captions=drawn.captions,
     )
     return pictures.png(picture)
-
-
-def _labels(model: Generator, count: int) -> list[str] | None:
-    return [model.classes[i % len(model.classes)] for i in range(count)] if "label" in model.conditions else None

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
 from undiffuse.sampling.file_content import sheet, states, strip
-from undiffuse.sampling.request import Drawn
+from undiffuse.sampling.guidance import words
 from undiffuse.sampling.run import Evaluated
+from undiffuse.sampling.samples import Samples
 from undiffuse.storage.files import write_bytes
 
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
@@ -43,8 +44,8 @@ class Report(Evaluated):
 
     def printed(self) -> Iterator[Any]:
         yield from self.found.printed()
-        if words := self.found.drawn.steering.words():
-            yield " ".join([f"samples were drawn with {words}", self.found.drawn.by]).strip()
+        if said := words(self.found.drawn.request):
+            yield f"samples were drawn with {said}"
 
 
 def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
@@ -61,7 +62,7 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
 def samples_picture(evaluation: RunEvaluation) -> Image.Image:
     """The first samples: one class a row where there are classes; points beside as many held-out ones."""
     drawn = evaluation.drawn
-    if drawn.read is not None:
+    if drawn.kind == "texts":
         return pictures.page(drawn.texts[:ROWS])
     if drawn.x.ndim == 2:
         x = drawn.x if drawn.are_points else drawn.x[:LINES]
@@ -117,16 +118,15 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
     return page.page(f"Report on {run.resolve().name}", lead, parts)
 
 
-def first(drawn: Drawn) -> Drawn:
+def first(drawn: Samples) -> Samples:
     """The first samples of each class, or of all."""
     own = len(drawn.captions) > 1
     chosen: Sequence[int] | np.ndarray = np.arange(min(CAPTIONED if own else TOGETHER, len(drawn.x)))
     if drawn.labels is not None:
-        members = [np.flatnonzero(drawn.labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
+        labels = drawn.labels.numpy()
+        members = [np.flatnonzero(labels == label)[:PER_CLASS] for label in range(min(ROWS, len(drawn.classes)))]
         chosen = np.sort(np.concatenate(members))
-    told = tuple(drawn.captions[i] for i in chosen) if own else drawn.captions
-    labels = None if drawn.labels is None else drawn.labels[chosen]
-    return replace(drawn, x=drawn.x[chosen], labels=labels, captions=told)
+    return drawn.some(chosen)
 
 
 def _texts(evaluation: RunEvaluation) -> str:
@@ -140,7 +140,7 @@ def _texts(evaluation: RunEvaluation) -> str:
 
 
 def _pictures(evaluation: RunEvaluation) -> str:
-    if evaluation.drawn.read is not None:
+    if evaluation.drawn.kind == "texts":
         return _texts(evaluation)
     samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
     drift_field = page.image(
@@ -152,13 +152,13 @@ def _pictures(evaluation: RunEvaluation) -> str:
 
 def _samples_caption(evaluation: RunEvaluation) -> str:
     drawn = evaluation.drawn
-    if drawn.read is not None:
-        return f"Not chosen: the first ones of seed {drawn.seed}. {drawn.calls:g} network calls a sample."
+    if drawn.kind == "texts":
+        return f"Not chosen: the first ones of seed {evaluation.about['seed']}. {drawn.calls:g} network calls a sample."
     if drawn.x.ndim == 2:
         return "Held-out data beside samples."
     order = f"One class a row: {', '.join(drawn.classes[:ROWS])}. " if drawn.labels is not None else ""
     cost = f"{drawn.calls:g} network calls a sample"
-    return f"{order}Not chosen: the first ones of seed {drawn.seed}. {cost}."
+    return f"{order}Not chosen: the first ones of seed {evaluation.about['seed']}. {cost}."
 
 
 def _way_caption(evaluation: RunEvaluation) -> str:
@@ -167,7 +167,8 @@ def _way_caption(evaluation: RunEvaluation) -> str:
             "Time runs from left to right. A point keeps the colour of its last height: noise has no order yet. "
             "The last panel shows the ways of some points."
         )
-    states = len(evaluation.path.frames)
+    frames = evaluation.path.frames
+    states = 0 if frames is None else len(frames)
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
 
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.record import METRICS
-from undiffuse.recipes import build
-from undiffuse.recipes import recipe as recipes
+from undiffuse.recipes import build, bundled
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports import page
 from undiffuse.reports.charts import COLOURS, Line, chart, smooth
@@ -21,7 +20,7 @@ from undiffuse.reports.verdicts import Curve, verdicts
 from undiffuse.storage.files import read_json, read_text, write_text
 
 FILE = "training.html"
-EXPECTED = recipes.BUNDLED / "expected"
+EXPECTED = bundled.BUNDLED / "expected"
 LONGEST = 2**30  # bytes of the log
 POINTS, LEVELS, PICTURES = 1000, 5, 8  # at most so many of each are shown
 PIXELS, SIDE = 2**25, 480  # of a preview that is opened, and of its longer side on the page
@@ -132,7 +131,7 @@ def _recipe(run: Path) -> Recipe | None:
 def expected(recipe: Recipe | None) -> Curve | None:
     """The validation loss of the shipped recipe that this one is in all but the data's path, where it was measured."""
     for path in sorted(EXPECTED.glob("*.json")) if recipe else []:
-        if path.stem not in recipes.names():
+        if path.stem not in bundled.names():
             continue
         shipped = build.resolve(Recipe.find(path.stem))
         if recipe and shipped.difference(build.resolve(recipe), but=("data.path",)) is None:

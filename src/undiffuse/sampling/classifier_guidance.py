@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,79 +11,67 @@ from torch import Tensor
 from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.errors import Refused
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
 from undiffuse.sampling.conditions import numbers, requested
-from undiffuse.sampling.guidance import guide
-from undiffuse.sampling.plan import Plan, sampling
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import guide, resolve_guidance
+from undiffuse.sampling.plan import recipe_defaults
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Run
-from undiffuse.sampling.steering import Steering
-
-if TYPE_CHECKING:
-    from undiffuse.sampling.generator import Generator
-
-FORMS = ("guess", "mean")
-LABEL = "label"
 
 
-def towards(
-    model: "Generator",
-    classifier: Run,
-    form: str,
-    steering: Steering,
-    chosen: Plan,
-    n: int,
-    cond: Mapping[str, Any],
-) -> tuple[Denoiser, Plan, dict[str, Tensor]]:
-    """The denoiser, the sampler on its grid and the conditions by which n samples go where the classifier leads.
+def classifier_guided(
+    model: Generator, request: SampleRequest, sampler: Sampler, times: Tensor, n: int
+) -> tuple[SampleRequest, Denoiser, Sampler, dict[str, Tensor]]:
+    """The resolved request, the denoiser, the sampler and the conditions of n samples that go where a classifier leads.
 
-    The label is the classifier's, one of its classes, and the model is not told it; other conditions are the model's.
-    form: "guess" moves the guess (`ClassifierGuidance`), "mean" the mean of the sampler's step (`MeanShift`). The
-    weight is steering.guidance, 1 if left out.
-    Raises Refused without a label, where model and classifier do not fit together, for steering that a form has not,
+    The label is the classifier's, one of its classes, and no condition of the model; other conditions are the model's.
+    The form "guess" moves the guess (`ClassifierGuidance`), "mean" the mean of the sampler's step (`MeanShift`).
+    Raises Refused without a label, where model and classifier do not fit together, for guidance that a form has not,
     and for "mean" with a sampler whose steps have no variance.
     """
+    classifier, values = request.classifier, request.conditions
     if not (isinstance(classifier, Run) and classifier.guides):
         given = classifier.what if isinstance(classifier, Run) else shown(classifier)
         raise Refused(f"classifier is a run that tells the class of noisy samples, as `load` returns, not {given}")
-    if form not in FORMS:
-        raise unknown("guidance by a classifier", form, FORMS)
     refuse_unlike(model, classifier)
-    if cond.get(LABEL) is None:
+    if values.get(LABEL) is None:
         raise Refused("a classifier needs a label: which class to guide to")
-    found = led(model, steering)
+    found = _resolved(model, request)
     log_prob: Any = classifier.module
     weight: Any = found.guidance
-    label = torch.tensor(numbers(cond[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
-    given = requested(model, n, {name: value for name, value in cond.items() if name != LABEL})
-    rest = replace(found, guidance=None, interval=None, rescale=None)
-    if form == "guess":
+    label = torch.tensor(numbers(values[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
+    given = requested(model, n, {name: value for name, value in values.items() if name != LABEL})
+    rest = resolve_guidance(model, replace(found, guidance=None, interval=None, rescale=None), given)
+    if found.classifier_form == "guess":
         wrap = partial(ClassifierGuidance, classifier=log_prob, weight=weight, interval=found.interval)
-        return guide(model, rest, given, wrap), chosen, {**given, LABEL: label}
+        return found, guide(model, rest, wrap), sampler, {**given, LABEL: label}
     if found.interval:
         raise Refused("interval is of the form 'guess': the form 'mean' moves every step")
-    _refuse_certain(model, chosen)
-    shifted = replace(chosen, sampler=MeanShift(chosen.sampler, log_prob, weight))
-    return guide(model, rest, given), shifted, {**given, LABEL: label}
+    _refuse_certain(model, sampler, times)
+    return found, guide(model, rest), MeanShift(sampler, log_prob, weight), {**given, LABEL: label}
 
 
-def led(model: "Generator", asked: Steering) -> Steering:
-    """How a classifier steers: as asked, with the weight 1 if it is left out, and the threshold of the recipe.
+def _resolved(model: Generator, request: SampleRequest) -> SampleRequest:
+    """The request, with the weight 1 if it is left out, and the threshold of the recipe.
 
     Raises Refused for weights by name, and for a rescale.
     """
-    if isinstance(asked.guidance, Mapping):
+    if isinstance(request.guidance, Mapping):
         raise Refused("with a classifier guidance is one number, the classifier's weight")
-    if asked.rescale:
-        raise Refused("rescale is of guidance without a classifier: it compares a guess with one that is not told")
-    own = sampling(model.recipe).threshold if asked.threshold is None else asked.threshold
-    return replace(asked, guidance=1.0 if asked.guidance is None else float(asked.guidance), threshold=own)
+    if request.rescale:
+        raise Refused("rescale is of guidance without a classifier: it compares a guess with one without the condition")
+    threshold = recipe_defaults(model.recipe).threshold if request.threshold is None else request.threshold
+    weight: Any = 1.0 if request.guidance is None else request.guidance
+    return replace(request, guidance=weight, threshold=threshold)
 
 
-def refuse_unlike(model: "Generator", classifier: Run) -> None:
+def refuse_unlike(model: Generator, classifier: Run) -> None:
     """Raises Refused, showing both, where the classifier has not seen what the model's sampler will show it."""
     guide: Any = classifier.module
     for what, theirs, ours in (
@@ -93,6 +81,9 @@ def refuse_unlike(model: "Generator", classifier: Run) -> None:
     ):
         if theirs != ours:
             raise Refused(f"the classifier was trained on {what} {theirs}, and the model on {ours}: they must be equal")
+
+
+LABEL = "label"
 
 
 class _Open(Denoiser):
@@ -105,14 +96,14 @@ class _Open(Denoiser):
         return Normal(torch.zeros_like(x_t), 0.5, torch.full_like(x_t, 0.5))
 
 
-def _refuse_certain(model: "Generator", chosen: Plan) -> None:
+def _refuse_certain(model: Generator, sampler: Sampler, times: Tensor) -> None:
     """Raises Refused for a sampler whose first step has no variance, by which its mean would be moved."""
     process: Any = model.denoiser.process
     x = torch.zeros(1, *model.shape, dtype=torch.float32)
     belief: Any
-    belief, _ = chosen.sampler.step(_Open(process), x, chosen.times[0], chosen.times[1], random=Random(0))
+    belief, _ = sampler.step(_Open(process), x, times[0], times[1], random=Random(0))
     if belief.certain:
-        name = type(chosen.sampler).__name__
+        name = type(sampler).__name__
         raise Refused(
             f"a step without variance, such as {name}'s, is not moved by the form 'mean': use the form 'guess' there, "
             "or a sampler such as ancestral"

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,24 +10,19 @@ from torch import Tensor
 
 from undiffuse.codecs.text import BLANK, UNKNOWN, words
 from undiffuse.core.errors import Refused, near
+from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.controls import Keyword, Length, Pattern
 from undiffuse.guidance.gradient_control import GradientControl
-from undiffuse.sampling.plan import Plan
-
-if TYPE_CHECKING:
-    from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.generator import Generator
 
 Control = Callable[[Tensor], Tensor]  # log-chances (batch, length, vocabulary) to log p(c), (batch,)
 WAYS = 'keyword:WORD, length:NUMBER or pattern:TEXT, as "keyword:war", "length:12" or "pattern:the ____ of [war|peace]"'
 PARTS = re.compile(r"(\[[^\]]*\]|_+|\?+)")
 SCARCE = 1e-9  # the share of a symbol that the data do not have
-WEIGHT = 0.01
 
 
-def controlled(
-    model: "Generator", chosen: Plan, control: str | Control | Sequence[str | Control], weight: float
-) -> Plan:
-    """The plan whose sampler follows these controls together, see `GradientControl`.
+def controlled(model: Generator, sampler: Sampler, control: Sequence[str | Control], weight: float) -> Sampler:
+    """The sampler that follows these controls together, see `GradientControl`.
 
     A text is one of WAYS; a function of yours gets log-chances (batch, length, vocabulary) and gives (batch,).
     log p(w given x_s) at a place is Bayes' rule for that place alone, with the symbols' frequencies in the data: exact
@@ -38,8 +32,7 @@ def controlled(
     table = model.denoiser.embeddings
     if table is None:
         raise Refused("control needs a model of embeddings, as the recipe text-diffusion-lm trains; this one has none")
-    several = [control] if isinstance(control, str) or callable(control) else list(control)
-    wanted = [understood(model, each) if isinstance(each, str) else each for each in several]
+    wanted = [understood(model, each) if isinstance(each, str) else each for each in control]
     shares = torch.tensor(model.codec.frequencies or (1.0,), dtype=torch.float64)
     prior = shares.clamp(min=SCARCE).log().float().to(model.device)
 
@@ -49,7 +42,7 @@ def controlled(
         log_probs = (table.logits(x, alpha, spread) + prior).log_softmax(-1)
         return torch.stack([each(log_probs) for each in wanted]).sum(0).to(x)
 
-    return replace(chosen, sampler=GradientControl(chosen.sampler, log_likelihood, weight))
+    return GradientControl(sampler, log_likelihood, weight)
 
 
 def met(control: Control, tokens: Tensor | np.ndarray, symbols: int) -> Tensor:
@@ -58,7 +51,7 @@ def met(control: Control, tokens: Tensor | np.ndarray, symbols: int) -> Tensor:
     return control(certain) > -1e-6
 
 
-def understood(model: "Generator", text: str) -> Control:
+def understood(model: Generator, text: str) -> Control:
     """The control that a text asks for; raises Refused, with what is possible, for others."""
     kind, colon, rest = text.partition(":")
     if not colon or kind not in _READ:
@@ -66,14 +59,14 @@ def understood(model: "Generator", text: str) -> Control:
     return _READ[kind](model, rest)
 
 
-def _keyword(model: "Generator", text: str) -> Keyword:
+def _keyword(model: Generator, text: str) -> Keyword:
     tokens = _tokens(model, text)
     if not 1 <= len(tokens) <= model.shape[0]:
         raise Refused(f"a keyword has 1 to {model.shape[0]} tokens here, and {text!r} has {len(tokens)}")
     return Keyword(tuple(tokens))
 
 
-def _length(model: "Generator", text: str) -> Length:
+def _length(model: Generator, text: str) -> Length:
     pad = model.codec.pad
     if pad < 0:
         raise Refused(f"length:{text}: the run's texts fill all their places; train with data.packing = 'pad'")
@@ -82,7 +75,7 @@ def _length(model: "Generator", text: str) -> Length:
     return Length(int(text), pad)
 
 
-def _pattern(model: "Generator", text: str) -> Pattern:
+def _pattern(model: Generator, text: str) -> Pattern:
     """`_` is any symbol (of words a run of them), `?` one with letters, `[a|b]` one of these; all else is itself."""
     codec: Any = model.codec
     sets: list[list[int]] = []
@@ -110,7 +103,7 @@ def _pattern(model: "Generator", text: str) -> Pattern:
     return Pattern(allowed)
 
 
-def _tokens(model: "Generator", text: str) -> list[int]:
+def _tokens(model: Generator, text: str) -> list[int]:
     """The tokens of a text; raises Refused for what the run has no token of its own for."""
     codec: Any = model.codec
     tokens = codec.tokens_of(text).tolist()
@@ -120,4 +113,4 @@ def _tokens(model: "Generator", text: str) -> list[int]:
     return tokens
 
 
-_READ: dict[str, Callable[["Generator", str], Control]] = {"keyword": _keyword, "length": _length, "pattern": _pattern}
+_READ: dict[str, Callable[[Generator, str], Control]] = {"keyword": _keyword, "length": _length, "pattern": _pattern}

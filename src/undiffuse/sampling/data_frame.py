@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.description import Described
 
 if TYPE_CHECKING:
     from polars import DataFrame, Series
-
-    from undiffuse.recipes.description import Description
-    from undiffuse.sampling.run import Run
 
 TABLE = "table"  # where a run's facts say what its data's columns were, see `data.table`
 UNITS = {"days": 86_400_000_000, "minutes": 60_000_000, "seconds": 1_000_000, "microseconds": 1}  # of dates
 
 
-def columns(model: "Description | Run") -> tuple[str, ...]:
+def columns(model: Described) -> tuple[str, ...]:
     """The names of the columns of the table that a model was trained on; nothing if they had none."""
     names = model.facts.get("data", {}).get("columns", ())
     return tuple(map(str, names)) if len(model.shape) == 1 and len(names) == model.shape[0] else ()
 
 
-def frame(model: "Description | Run", x: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "DataFrame":
+def frame(model: Described, x: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "DataFrame":
     """Rows x (n, columns) in the data's units, as a polars data frame with the data's own columns.
 
     Whole numbers are integers, categories their names, dates dates; a cell that was missing is null. The columns stand
@@ -64,7 +62,7 @@ def frame(model: "Description | Run", x: Any, labels: Sequence[Any] | np.ndarray
     return pl.DataFrame([made[name] for name in [*order, *(name for name in made if name not in order)]])
 
 
-def cells(model: "Description | Run", found: "DataFrame") -> "DataFrame":
+def cells(model: Described, found: "DataFrame") -> "DataFrame":
     """A frame's cells as text, as the data's file wrote them; a missing one is empty."""
     import polars as pl
 
@@ -84,7 +82,7 @@ def cells(model: "Description | Run", found: "DataFrame") -> "DataFrame":
     return pl.DataFrame(texts).fill_null("")
 
 
-def _told(model: "Description | Run") -> Mapping[str, Any]:
+def _told(model: Described) -> Mapping[str, Any]:
     """What the run knows of its data's columns; nothing of data that were no table."""
     return model.facts.get("data", {}).get(TABLE, {})
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from undiffuse.core.errors import Refused
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from undiffuse.sampling.request import Drawn
+    from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
 NPZ = "ask for --format npz (the numbers)"
 
 
-def sheet(drawn: "Drawn", like: "Sequence[np.ndarray]" = ()) -> "Image":
+def sheet(drawn: "Samples", like: "Sequence[np.ndarray]" = ()) -> "Image":
     """The samples as one picture: one class a row under its name where there are classes, each above its caption where
     texts were told, else about as wide as high.
 
@@ -34,14 +34,14 @@ def sheet(drawn: "Drawn", like: "Sequence[np.ndarray]" = ()) -> "Image":
         drawn.x,
         names=drawn.columns,
         categories=drawn.categories,
-        labels=drawn.labels,
+        labels=None if drawn.labels is None else drawn.labels.numpy(),
         classes=drawn.classes,
         captions=drawn.captions,
         like=like,
     )
 
 
-def picture(drawn: "Drawn", suffix: str = ".png") -> bytes:
+def picture(drawn: "Samples", suffix: str = ".png") -> bytes:
     """The samples as one picture, in the format of the suffix."""
     from undiffuse.pictures import encoded
 
@@ -57,7 +57,7 @@ def fits_files(shape: tuple[int, ...], dtype: str) -> None:
         raise Refused(f"there are no image files of {shape[0]} channels of {dtype}; {NPZ}")
 
 
-def files(drawn: "Drawn") -> dict[str, bytes]:
+def files(drawn: "Samples") -> dict[str, bytes]:
     """A file for each image, nothing lost: .png of 8 bit, or 16 bit grey, and .tif of floats and of signed 16 bit."""
     import numpy as np
     from PIL import Image
@@ -75,7 +75,7 @@ def files(drawn: "Drawn") -> dict[str, bytes]:
     return found
 
 
-def array(drawn: "Drawn") -> bytes:
+def array(drawn: "Samples") -> bytes:
     """An .npy of the samples alone, which can be trained on: images channels last, all else as it is."""
     import numpy as np
 
@@ -84,19 +84,19 @@ def array(drawn: "Drawn") -> bytes:
     return file.getvalue()
 
 
-def arrays(drawn: "Drawn") -> bytes:
+def arrays(drawn: "Samples") -> bytes:
     """An .npz that can be trained on: images channels last, all else as it is, and labels."""
     import numpy as np
 
-    found = {"images" if drawn.is_image else "x": _channels_last(drawn.x)}
+    found = {"images" if drawn.ndim == 4 else "x": _channels_last(drawn.x)}
     if drawn.labels is not None:
-        found |= {"labels": drawn.labels, "classes": np.array(drawn.classes)}
+        found |= {"labels": drawn.labels.numpy(), "classes": np.array(drawn.classes)}
     if drawn.columns:
         found["columns"] = np.array(drawn.columns)
     named = zip(drawn.columns, drawn.categories, strict=True) if drawn.categories else ()
     found |= {f"categories_{column}": np.array(names) for column, names in named if names}
     file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, seed=np.asarray(drawn.seed), **found)
+    np.savez_compressed(file, allow_pickle=False, seed=np.asarray(drawn.request.seed if drawn.request else 0), **found)
     return file.getvalue()
 
 
@@ -106,13 +106,11 @@ def fits_table(shape: tuple[int, ...], dtype: str) -> None:
         raise Refused(f"samples of shape {shape} are no lines of a table; {NPZ}")
 
 
-def table(drawn: "Drawn") -> bytes:
+def table(drawn: "Samples") -> bytes:
     """A .csv with the data's columns in their order and kind, and the label's where there is one."""
     from undiffuse.sampling.data_frame import cells, frame
 
-    assert drawn.model is not None, "rows are a model's"
-    labels = None if drawn.labels is None else [drawn.classes[label] for label in drawn.labels]
-    found = cells(drawn.model, frame(drawn.model, drawn.x, labels))
+    found = cells(drawn.of, frame(drawn.of, drawn.x, drawn.names))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(found.columns)
@@ -120,19 +118,20 @@ def table(drawn: "Drawn") -> bytes:
     return text.getvalue().encode()
 
 
-def lines(drawn: "Drawn") -> bytes:
+def lines(drawn: "Samples") -> bytes:
     """The texts, one a line; what breaks a line inside one is a space."""
     return "".join(" ".join(text.split("\n")) + "\n" for text in drawn.texts).encode()
 
 
-def objects(drawn: "Drawn") -> bytes:
+def objects(drawn: "Samples") -> bytes:
     """The texts as they are, one object {"text": ...} a line, with the label where there is one."""
-    labels = [{}] * len(drawn.x) if drawn.labels is None else [{drawn.label: drawn.classes[i]} for i in drawn.labels]
+    label = str(drawn.of.recipe["data"].get("label") or "label")
+    labels = [{}] * len(drawn) if drawn.names is None else [{label: name} for name in drawn.names]
     pairs = zip(drawn.texts, labels, strict=True)
     return "".join(json.dumps({"text": text, **label}, ensure_ascii=False) + "\n" for text, label in pairs).encode()
 
 
-def text(drawn: "Drawn", most: int = 10) -> str:
+def text(drawn: "Samples", most: int = 10) -> str:
     """The first texts, or token sequences, one a line: digits next to each other where every symbol is one."""
     if drawn.texts:
         return "\n".join(drawn.texts[:most])
@@ -141,55 +140,62 @@ def text(drawn: "Drawn", most: int = 10) -> str:
     return "\n".join(between.join(map(str, row)) for row in x[:most].reshape(min(most, len(x)), -1).tolist())
 
 
-def way(drawn: "Drawn") -> "Image":
+def way(drawn: "Samples") -> "Image":
     """The way from noise to samples, left to right; of texts downwards."""
     from undiffuse.pictures import page, points_strip
     from undiffuse.pictures import strip as side_by_side
 
     if drawn.are_points:
-        return points_strip(drawn.frames, drawn.columns, drawn.categories)
-    if drawn.read is not None:
-        told = states(drawn)
-        return page([text for _, text in told], [head for head, _ in told])
-    names = [] if drawn.labels is None else [drawn.classes[label] for label in drawn.labels]
-    told = drawn.captions * len(drawn.x) if len(drawn.captions) == 1 else drawn.captions
-    return side_by_side(_pictures(drawn), names=names or told)
+        return points_strip(_frames(drawn), drawn.columns, drawn.categories)
+    if drawn.kind == "texts":
+        read = states(drawn)
+        return page([text for _, text in read], [head for head, _ in read])
+    captions = drawn.captions * len(drawn) if len(drawn.captions) == 1 else drawn.captions
+    return side_by_side(_pictures(drawn), names=drawn.names or captions)
 
 
-def strip(drawn: "Drawn", suffix: str = ".png") -> bytes:
+def strip(drawn: "Samples", suffix: str = ".png") -> bytes:
     """The way from noise to samples as one picture, in the format of the suffix."""
     from undiffuse.pictures import encoded
 
     return encoded(way(drawn), suffix)
 
 
-def states(drawn: "Drawn", samples: int = 2, most: int = 9) -> list[tuple[str, str]]:
+def states(drawn: "Samples", samples: int = 2, most: int = 9) -> list[tuple[str, str]]:
     """The way of the first texts from noise, in at most so many states each: the number of steps, and how it reads."""
-    assert drawn.read is not None, "only texts are read"
-    last = len(drawn.frames) - 1
+    codec: Any = drawn.of.codec
+    frames = _frames(drawn)
+    last = len(frames) - 1
     steps = sorted({round(i * last / (most - 1)) for i in range(most)})
-    return [(str(i), drawn.read(drawn.frames[i][k])) for k in range(min(samples, len(drawn.x))) for i in steps]
+    return [(str(i), codec.text_of(frames[i][k])) for k in range(min(samples, len(drawn))) for i in steps]
 
 
-def gif(drawn: "Drawn") -> bytes:
+def gif(drawn: "Samples") -> bytes:
     """The way from noise to samples, animated."""
-    from dataclasses import replace
+    import torch
 
     from undiffuse.pictures import gif as animated
     from undiffuse.pictures import points_frames
 
     if drawn.are_points:
-        return animated(list(points_frames(drawn.frames, drawn.columns, drawn.categories)))
-    frames = drawn.frames if drawn.x.ndim == 2 else _pictures(drawn)
-    return animated([sheet(replace(drawn, x=frame)) for frame in frames])
+        return animated(list(points_frames(_frames(drawn), drawn.columns, drawn.categories)))
+    frames = _frames(drawn) if drawn.ndim == 2 else _pictures(drawn)
+    about = (drawn.of, drawn.labels, drawn.classes, drawn.captions)
+    return animated([sheet(type(drawn).made(torch.from_numpy(frame), *about)) for frame in frames])
 
 
-def _pictures(drawn: "Drawn") -> "np.ndarray":
+def _frames(drawn: "Samples") -> "np.ndarray":
+    assert drawn.frames is not None, "a way from noise has frames"
+    return drawn.frames
+
+
+def _pictures(drawn: "Samples") -> "np.ndarray":
     """All states as uint8 pictures of one scale, (steps + 1, n, channels, height, width)."""
     from undiffuse.pictures import as_images, span_of
 
-    steps, n, *shape = drawn.frames.shape
-    flat = drawn.frames.reshape(steps * n, *shape)
+    frames = _frames(drawn)
+    steps, n, *shape = frames.shape
+    flat = frames.reshape(steps * n, *shape)
     span = None if flat.ndim == 2 else span_of(flat)  # tokens have none
     images = as_images(flat, span)
     return images.reshape(steps, n, *images.shape[1:])

@@ -11,7 +11,7 @@ from undiffuse.sampling import file_content
 from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
-    from undiffuse.sampling.request import Drawn
+    from undiffuse.sampling.samples import Samples
 
 POINTS = 1000  # fewer show no shape
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -49,7 +49,7 @@ class Writer:
     name: str
     suffixes: tuple[str, ...]
     usual: int
-    make: "Callable[[Drawn, str], bytes | dict[str, bytes]]"
+    make: "Callable[[Samples, str], bytes | dict[str, bytes]]"
     fits: Callable[[tuple[int, ...], str], None] = lambda shape, dtype: None
     moves: bool = False
 
@@ -63,7 +63,7 @@ class Writer:
         """How many samples, where it is not said."""
         return POINTS if points else self.usual
 
-    def write(self, drawn: "Drawn", target: Path) -> None:
+    def write(self, drawn: "Samples", target: Path) -> None:
         """Write the samples, each file whole or not at all."""
         known = target.suffix.lower() in self.suffixes
         made = self.make(drawn, target.suffix.lower() if known else Path(self.name).suffix)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torch import Tensor
-
+from undiffuse.codecs.codec import Codec
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.guidance.clamp import Clamp
@@ -13,78 +13,120 @@ from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.guidance.truncation import Truncation
-from undiffuse.sampling.plan import sampling
-from undiffuse.sampling.steering import Steering, bounds, level, percentile, refuse_unfit
+from undiffuse.recipes import build
+from undiffuse.recipes.denoiser_settings import denoiser_settings
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.plan import recipe_defaults
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.threshold import OFF, bounds, level, percentile
 
-if TYPE_CHECKING:
-    from undiffuse.sampling.generator import Generator
 
+def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None) -> Denoiser:
+    """The model's denoiser with the guidance of a request that `resolve_guidance` gave. wrap: further guidance, before
+    the guess is clipped.
 
-def guide(
-    model: "Generator",
-    steering: Steering,
-    given: Mapping[str, Tensor],
-    wrap: Callable[[Denoiser], Denoiser] | None = None,
-) -> Denoiser:
-    """The model's denoiser with the guidance that `resolve_guidance` finds. wrap: what else steers it, before its guess
-    is clipped.
-
-    Raises Refused as `resolve_guidance` does.
+    Raises Refused for a threshold and for truncation of what has none.
     """
     model.denoiser.eval()
-    found = resolve_guidance(model, steering, given)
     denoiser: Denoiser = model.denoiser
-    if found.guidance is not None:
-        how: dict[str, Any] = {"interval": found.interval, "rescale": found.rescale or 0.0}
-        if isinstance(found.guidance, Mapping):
-            denoiser = ClassifierFree(denoiser, weight=dict(found.guidance), **how)
+    if request.guidance is not None:
+        how: dict[str, Any] = {"interval": request.interval, "rescale": request.rescale or 0.0}
+        if isinstance(request.guidance, Mapping):
+            denoiser = ClassifierFree(denoiser, weight=dict(request.guidance), **how)
         else:
             hidden = tuple(name for name, condition in model.conditions.items() if condition.drop > 0)
             hide = None if len(hidden) == len(model.conditions) else hidden
-            denoiser = ClassifierFree(denoiser, weight=float(found.guidance), hide=hide, **how)
+            denoiser = ClassifierFree(denoiser, weight=float(request.guidance), hide=hide, **how)
     denoiser = spread(model, denoiser)
     denoiser = wrap(denoiser) if wrap else denoiser
-    refuse_unfit(found, model.codec, model.denoiser.embeddings is not None)
-    denoiser = Truncation(denoiser, **found.cut) if found.cut else denoiser
-    if not found.thresholded:
+    refuse_unfit(request, model.codec, model.denoiser.embeddings is not None)
+    denoiser = Truncation(denoiser, **request.truncation) if request.truncation else denoiser
+    if request.threshold in (None, OFF):
         return denoiser
-    if (highest := level(found.threshold)) is not None:
+    if (highest := level(request.threshold)) is not None:
         return Clamp(denoiser, model.denoiser.embeddings.snapped, (0.0, highest))
-    return Threshold(denoiser, bounds(model.codec, str(found.threshold)), percentile(found.threshold))
+    return Threshold(denoiser, bounds(model.codec, str(request.threshold)), percentile(request.threshold))
 
 
-def resolve_guidance(model: "Generator", asked: Steering, given: Collection[str]) -> Steering:
-    """How samples that are told these conditions are steered: as asked, else as the recipe says where there is a
-    condition to guide to. No guidance stands for a weight of 1 as well.
+def resolve_guidance(model: Generator, request: SampleRequest, given: Collection[str]) -> SampleRequest:
+    """The request with the guidance of samples with these conditions: as asked, else as the recipe says where there is
+    a condition to guide to. No guidance stands for a weight of 1 as well.
 
     Raises Refused for guidance without a condition, for names of none, for conditions that the model never saw hidden,
     and for an interval or a rescale that is asked for where nothing is guided.
     """
     hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
-    own = sampling(model.recipe)
-    found = asked.over(own)
-    if asked.guidance is None:
+    own = recipe_defaults(model.recipe)
+    found = replace(request.over(own), steps=request.steps, grid=request.grid)
+    if request.guidance is None:
         to = [name for name in given if name in hidden]
         if isinstance(own.guidance, Mapping):
             some = {name: weight for name, weight in own.guidance.items() if name in to}
             found = replace(found, guidance=some or None)
         elif not to:
             found = replace(found, guidance=None)
-    elif isinstance(asked.guidance, Mapping):
-        for name in asked.guidance:
+    elif isinstance(request.guidance, Mapping):
+        for name in request.guidance:
             if name not in model.conditions:
                 raise unknown("the model's conditions", name, model.conditions)
             _refuse_unguided(f"guidance of {name!r}", [name], hidden, given)
-    elif asked.guidance != 1:
+    elif request.guidance != 1:
         if not model.conditions:
-            raise Refused(f"guidance = {asked.guidance:g} needs a condition, and the model is unconditional")
-        _refuse_unguided(f"guidance = {asked.guidance:g}", list(model.conditions), hidden, given)
+            raise Refused(f"guidance = {request.guidance:g} needs a condition, and the model is unconditional")
+        _refuse_unguided(f"guidance = {request.guidance:g}", list(model.conditions), hidden, given)
     for name in ("interval", "rescale"):
-        if found.guidance is None and getattr(asked, name):
+        if found.guidance is None and getattr(request, name):
             raise Refused(f"{name} is of guidance, and there is none: give it a weight, and a condition to guide to")
     if found.guidance is None or found.guidance == 1:
         return replace(found, guidance=None, interval=None, rescale=None)
     return found
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises Refused for a [sampler] table that is not for what the recipe trains."""
+    own = recipe_defaults(recipe)
+    if own.sampler is not None:
+        families.check(own.sampler, build.process(recipe))
+    refuse_unfit(own, recipe.component("codec"), bool(denoiser_settings(recipe).embedding))
+
+
+def refuse_unfit(request: SampleRequest, codec: Codec, embedded: bool = False) -> None:
+    """Raises Refused for a threshold of data without bounds, for one to the nearest embedding where there are none, and
+    for truncation, by its name, of what is no tokens. embedded: whether states are embeddings of tokens.
+    """
+    if level(request.threshold) is not None:
+        if not embedded:
+            raise Refused(f"threshold = {request.threshold!r} needs a model of embeddings, as text-diffusion-lm trains")
+    elif request.threshold not in (None, OFF):
+        bounds(codec, str(request.threshold))
+    for name, value in list(request.truncation.items())[:1]:
+        asked = f"{name} = {value:g} is for guesses of tokens, and "
+        if embedded:
+            raise Refused(f"{asked}those of this model are embeddings")
+        if not codec.tokens:
+            name = registry.name_of(codec)
+            raise Refused(f"{asked}codec {name!r} makes none: guesses of values are kept in their range by threshold")
+
+
+def words(request: SampleRequest | None) -> str:
+    """How samples were guided, for people: "guidance 2 where the noise level is in (0.2, 5]"; "" for nothing."""
+    found: list[str] = []
+    if request is None:
+        return ""
+    if request.guidance is not None:
+        named = request.guidance.items() if isinstance(request.guidance, Mapping) else [("", request.guidance)]
+        found.append("guidance " + ", ".join(f"{name} {weight:g}".strip() for name, weight in named))
+        if request.interval is not None:
+            found[-1] += f" where the noise level is in ({request.interval[0]:g}, {request.interval[1]:g}]"
+        found += [f"rescaled by {request.rescale:g}"] if request.rescale else []
+    found += [f"threshold {request.threshold}"] if request.threshold not in (None, OFF) else []
+    found += [f"{name.replace('_', '-')} {value:g}" for name, value in request.truncation.items()]
+    by = []
+    if request.classifier is not None:
+        by = [f"by {request.classifier.recipe.name} (form {request.classifier_form})"]
+    by += [*map(str, request.control), *([f"best of {request.candidates}"] if request.candidates > 1 else [])]
+    return " ".join(filter(None, [", ".join(found), ", ".join(by)]))
 
 
 def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], given: Collection[str]) -> None:
@@ -99,6 +141,6 @@ def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], giv
         raise Refused(f"{what} needs {able[0]!r}: what to guide to")
 
 
-def spread(model: "Generator", denoiser: Denoiser) -> Denoiser:
+def spread(model: Generator, denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

@@ -17,37 +17,13 @@ def consensus(texts: np.ndarray, of: int, pad: int = -1) -> np.ndarray:
         raise Refused(
             f"a choice by consensus is of 2 texts or more, the same number each time; not {len(texts)} by {of}"
         )
-    lengths = (texts != pad).sum(1) if pad >= 0 else np.full(len(texts), texts.shape[1])
-    rows, columns = np.triu_indices(of, 1)
+    from rapidfuzz.distance import Levenshtein
+
+    lengths = (texts != pad).sum(1)
+    rows = [row[:length] for row, length in zip(texts.tolist(), lengths.tolist(), strict=True)]
     chosen: list[int] = []
-    for start in range(0, len(texts), of):
-        a, b = start + rows, start + columns
-        apart = edits(texts[a], texts[b], lengths[a], lengths[b]) / np.maximum(1, np.maximum(lengths[a], lengths[b]))
-        risk = np.zeros((of, of))
-        risk[rows, columns] = risk[columns, rows] = apart
-        chosen.append(start + int(risk.sum(1).argmin()))
+    for start in range(0, len(rows), of):
+        group = rows[start : start + of]
+        apart = np.array([[Levenshtein.normalized_distance(one, other) for other in group] for one in group])
+        chosen.append(start + int(apart.sum(1).argmin()))
     return np.array(chosen)
-
-
-def edits(x: np.ndarray, y: np.ndarray, x_lengths: np.ndarray, y_lengths: np.ndarray) -> np.ndarray:
-    """How many tokens must be put in, left out or changed to make the first lengths of x those of y, pair by pair.
-
-    x, y: (pairs, length); lengths (pairs,). Levenshtein's distance, all pairs at once.
-    """
-    pairs, width = len(x), y.shape[1]
-    found = np.zeros(pairs, np.int64)
-    row = np.tile(np.arange(width + 1), (pairs, 1))
-    every = np.arange(pairs)
-    for i in range(x.shape[1] + 1):
-        ends = x_lengths == i
-        found[ends] = row[every[ends], y_lengths[ends]]
-        if i == x.shape[1]:
-            break
-        below = np.empty_like(row)
-        below[:, 0] = i + 1
-        changed = row[:, :-1] + (x[:, i : i + 1] != y)
-        best = np.minimum(row[:, 1:] + 1, changed)
-        for j in range(width):
-            below[:, j + 1] = np.minimum(best[:, j], below[:, j] + 1)
-        row = below
-    return found

@@ -1,75 +1,47 @@
-"""How to sample: what a [sampler] table says, which sampler on which grid, how many at once, how far it has come."""
+"""Which sampler on which times: what a request says, else the recipe's [sampler] table, else the process."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
 from undiffuse.core import arguments, registry
-from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.core.families import ANY
 from undiffuse.core.grid import Grid
 from undiffuse.core.process.process import Process
-from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
-from undiffuse.progress import progress_bar
-from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.steering import Steering
+from undiffuse.progress import Progress, progress_bar
+from undiffuse.recipes.description import Described
+from undiffuse.recipes.recipe import Recipe, put
+from undiffuse.sampling.option import checked, options
+from undiffuse.sampling.request import SampleRequest
 
-if TYPE_CHECKING:
-    from undiffuse.sampling.run import Run
-
-MOST = 1_000_000  # steps of a sampler
 MEMORY = 2**28  # bytes for the network's activations
 WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
 
-Progress = bool | Callable[[int, int], None]
 
-
-@dataclass(frozen=True)
-class Sampling(Steering):
-    """What a recipe's [sampler] table says about drawing samples; None where it is silent."""
-
-    sampler: Sampler | None = None
-    steps: int | None = None
-    grid: Grid | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps is not None and not 1 <= self.steps <= MOST:
-            raise Refused(f"sampler.steps must be at least 1 and at most {MOST:,}, not {self.steps}")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sampler on a grid. times: (steps + 1,) falling, float64."""
-
-    sampler: Sampler
-    times: Tensor
-
-    @property
-    def steps(self) -> int:
-        return len(self.times) - 1
-
-
-def sampling(recipe: Recipe) -> Sampling:
-    """The [sampler] table: the sampler's name and own fields, and beside them steps, grid and steering."""
+def recipe_defaults(recipe: Recipe) -> SampleRequest:
+    """The [sampler] table: the sampler's name and own fields, and beside them fields of a request; None where it is
+    silent.
+    """
     table = recipe["sampler"]
-    beside = {key: table.pop(key) for key in ("steps", *registry.fields(Steering)) if key in table}
-    asked = table.pop("grid", None)
-    return Sampling(
+    names = [name for name, about in options(SampleRequest).items() if about.recipe]
+    found = checked(SampleRequest, {name: table.pop(name) for name in names if name in table}, "sampler")
+    try:
+        made = SampleRequest(**found)
+    except Refused as error:
+        raise Refused(f"sampler: {error}") from None
+    return replace(
+        made,
         sampler=registry.build("samplers", table, runs=recipe.uses.of("sampler")) if table else None,
-        grid=None if asked is None else resolved_grid(asked),
-        **registry.check(Sampling, beside, owner="sampler"),
+        grid=None if made.grid is None else resolved_grid(made.grid),
     )
 
 
-def resolved_grid(asked: Grid | Mapping[str, Any] | str) -> Grid:
+def resolved_grid(asked: Any) -> Grid:
     """The grid of this name or table."""
     if isinstance(asked, Grid):
         return asked
@@ -80,45 +52,47 @@ def resolved_grid(asked: Grid | Mapping[str, Any] | str) -> Grid:
     return registry.build("grids", asked if isinstance(asked, Mapping) else {"name": asked})
 
 
-def plan(
-    recipe: Recipe, process: Process, sampler: Sampler | str | None, steps: int | None, grid: Grid | str | None
-) -> Plan:
-    """What was asked for, else what the recipe says (of its own sampler only), else the sampler's own default."""
-    steps = None if steps is None else arguments.whole(steps, "steps")
-    if steps is not None and not 1 <= steps <= MOST:
-        raise Refused(f"sampling needs {'at least 1 step' if steps < 1 else f'at most {MOST:,} steps'}, not {steps}")
-    own = sampling(recipe)
-    if sampler is not None:
-        built = registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler
-        if not isinstance(built, Sampler):
-            raise Refused(
-                f"sampler is a name, such as 'ddim', or a Sampler, such as DDIM(), not {arguments.shown(built)}"
-            )
-        own = Sampling(sampler=built)
-    chosen = own.sampler or registry.get("samplers", process.default_sampler)()
-    wanted = resolved_grid(grid or own.grid or chosen.grid or process.default_grid)
-    return Plan(chosen, wanted(process.schedule, steps or own.steps or chosen.default_steps))
+def plan(recipe: Recipe, process: Process, request: SampleRequest) -> tuple[Sampler, Tensor]:
+    """The sampler and its times, (steps + 1,), falling, in float64: as asked for, else as the recipe says (of its own
+    sampler only), else the sampler's own default.
+    """
+    own = recipe_defaults(_with_settings(recipe, request) if request.sampler is None else recipe)
+    if request.sampler is not None:
+        own = SampleRequest(sampler=_sampler(request))
+    chosen: Any = own.sampler or registry.get("samplers", process.default_sampler)()
+    wanted = resolved_grid(request.grid or own.grid or chosen.grid or process.default_grid)
+    return chosen, wanted(process.schedule, request.steps or own.steps or chosen.default_steps)
 
 
-@dataclass(frozen=True)
-class Reporting(Sampler):
-    """Another sampler, with a call after every step."""
+def _sampler(request: SampleRequest) -> Sampler:
+    """The sampler that a request names, with its settings."""
+    asked: Any = request.sampler
+    if isinstance(asked, str):
+        return registry.build("samplers", {**_put({}, request.settings), "name": asked})
+    if not isinstance(asked, Sampler):
+        raise Refused(f"sampler is a name, such as 'ddim', or a Sampler, such as DDIM(), not {arguments.shown(asked)}")
+    if request.settings:
+        raise Refused(f"settings are of a sampler by its name, such as 'ddim': {asked} has its own")
+    return asked
 
-    sampler: Sampler
-    stepped: Callable[[], None]
 
-    families: ClassVar[frozenset[str]] = ANY
+def _with_settings(recipe: Recipe, request: SampleRequest) -> Recipe:
+    """The recipe, with fields of its own sampler set."""
+    if not request.settings:
+        return recipe
+    table = recipe["sampler"]
+    if "name" not in table:
+        first = next(iter(request.settings))
+        raise Refused(f"{first} is for a sampler, and the run's recipe names none: name one with --sampler")
+    return recipe.with_tables(sampler=_put(table, request.settings))
 
-    @property
-    def inner(self) -> Sampler:
-        return self.sampler
 
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
-    ) -> tuple[Distribution, Any]:
-        belief = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **cond)
-        self.stepped()
-        return belief
+def _put(table: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a table with fields set, `predictor.eta` inside another; names first, since they clear theirs."""
+    tables = {"sampler": dict(table)}
+    for name, value in sorted(settings.items(), key=lambda pair: not pair[0].endswith("name")):
+        put(tables, ["sampler", *name.split(".")], value)
+    return tables["sampler"]
 
 
 def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
@@ -130,7 +104,7 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
     return max(1, MEMORY // (max(WIDTH, 8 * symbols) * places))
 
 
-def at_once(model: "Run") -> int:
+def at_once(model: Described) -> int:
     """`batches` of what a run's model draws."""
     return batches(model.shape, model.codec.vocabulary)
 

@@ -1,264 +1,234 @@
-"""Samples from a model, with what they are of and what they cost."""
+"""A request for samples: all that a person may ask of sampling, declared once.
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+From the fields are made the keywords of `Generator.sample`, the flags and help texts of the commands, and the JSON that
+a server takes.
+"""
 
-import numpy as np
-import torch
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.words import understood
-from undiffuse.core import arguments, registry
-from undiffuse.core.errors import Refused
-from undiffuse.core.sampler import Sampler
-from undiffuse.sampling.classifier_guidance import led
-from undiffuse.sampling.conditions import captions, numbers
-from undiffuse.sampling.controls import WEIGHT
-from undiffuse.sampling.data_frame import columns
-from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.guidance import resolve_guidance
-from undiffuse.sampling.minimum_bayes_risk import consensus
-from undiffuse.sampling.plan import Plan, plan
-from undiffuse.sampling.run import Run
-from undiffuse.sampling.steering import Steering
+from undiffuse.core.errors import Refused, near, unknown
+from undiffuse.sampling import words
+from undiffuse.sampling.option import as_json, checked, default_of, option, options, schema
 
-Advance = Callable[[int, int], None]  # told (done, total)
-Read = Callable[[np.ndarray], str]  # tokens (length,) to a text
-LABEL = "label"  # the condition that counts classes
+if TYPE_CHECKING:
+    from undiffuse.core.grid import Grid
+    from undiffuse.core.sampler import Sampler
+
+SEED = 2**64 - 1  # the largest
+MOST = 1_000_000  # steps of a sampler
+NUMBERS = ("rescale", "temperature", "top_p", "control_weight")
+End = float | Literal["inf"]
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """How to sample; whatever is left out is as the run's recipe says.
+    """What a person asks of sampling; what is None is as the run's recipe says, else as the sampler does.
 
-    sampler: a sampler's name; settings: `field=value` of it, or of the recipe's own (`sampler.field=value` too).
-    steering: guidance, its interval and rescale, thresholding, and of tokens truncation.
-    label: a class, by number or name; None: the classes in turn. told: other conditions, (name or kind, word), see
-    `understood`. given: still others, one value for all samples or n of them, see `examples`. batch: at most so many
-    at once; changes no sample. classifier: what guides to the label, which the model is then not told; form: how, see
-    `Generator.sample`. control, control_weight: what texts should be, see `controlled`. mbr: draw so many texts for
-    each one and keep that which is nearest to the others, see `consensus`.
-    indices: which samples, () for the first ones.
+    n: how many samples. seed, indices: sample i depends on the seed and on i alone, whatever the batch; indices: which
+    samples, default the first n.
+    sampler: a name, or a `Sampler`; settings: fields of it, or of the recipe's own. steps, grid: of the sampler.
+    guidance: the weight of every condition that was hidden now and then in training, or one by each name.
+    interval: the noise levels sigma/alpha, above the first and up to the second, in which to guide. rescale: share of
+    the guess with the spread of the unguided one, see `ClassifierFree`.
+    threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`; of embeddings "nearest" or
+    "nearest:LEVEL", see `Clamp`, up to that noise level sigma/alpha.
+    temperature, top_k, top_p: of tokens' guesses, see `Truncation`; 1, 0 and 1 leave them as they are.
+    classifier: a run that classifies noisy samples, or its folder: the label is one of its classes then and no
+    condition of the model, and guidance its weight (1); classifier_form: how it moves a step, "guess" of every sampler
+    or "mean" of stochastic ones.
+    control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
+    candidates: so many texts are drawn for each one, and the best is kept; rank: the best is the one with the least
+    mean edit distance to the others ("consensus").
+    batch: at most so many samples at once (default: what fits memory; halved where it does not); changes no sample.
+    conditions: by name, one value for all samples or n of them; those left out are null. condition_words: further ones,
+    (name or kind, word) of a command line, see `understood`.
+    Raises Refused, by the field's name, for values that make no sense.
     """
 
-    seed: int = 0
-    sampler: str | None = None
-    settings: Sequence[str] = ()
-    steps: int | None = None
-    steering: Steering = field(default_factory=Steering)
-    label: str | int | None = None
-    batch: int | None = None
-    told: Sequence[tuple[str, str]] = ()
-    given: Mapping[str, Any] = field(default_factory=dict)
-    classifier: Run | None = None
-    form: str = "guess"
-    control: Sequence[str] = ()
-    control_weight: float = WEIGHT
-    mbr: int = 1
-    indices: Sequence[int] = ()
+    n: int | None = option(None, "How many. [default: 1, or as many as indices]", int | None, flag="-n/--count")
+    seed: int = option(0, "Sample i depends on the seed and on i only, whatever the batch.", int, most=SEED)
+    indices: Sequence[int] | None = option(
+        None, "Draw these samples again, counted from 0. [default: the first n]", list[int] | None,
+        metavar="3,7,10-12", read=words.indices,
+    )  # fmt: skip
+    sampler: "Sampler | str | None" = option(
+        None, "One of `undiffuse list samplers`. [default: the recipe's]", str | None
+    )
+    settings: Mapping[str, Any] = option(
+        {}, "Fields of the sampler: eta=0.5", dict[str, Any],
+        flag="--set", metavar="FIELD=VALUE ...", read=words.settings, repeated=True,
+    )  # fmt: skip
+    steps: int | None = option(None, "Sampler steps. [default: the recipe's, else 20]", int | None, recipe=True)
+    grid: "Grid | Mapping[str, Any] | str | None" = option(
+        None, "Times of the steps: one of `undiffuse list grids`. [default: the recipe's]", str | dict[str, Any] | None,
+        metavar="NAME", read=str, recipe=True,
+    )  # fmt: skip
+    guidance: float | Mapping[str, float] | None = option(
+        None, "Weight of the conditions, or of each by name; 1 is none. [default: the recipe's]",
+        float | dict[str, float] | None, metavar="WEIGHT|NAME=WEIGHT,...", read=words.weights, recipe=True,
+    )  # fmt: skip
+    interval: tuple[float, float] | None = option(
+        None, "Guide only at noise levels sigma/alpha between. [default: the recipe's]", tuple[End, End] | None,
+        metavar="LOW,HIGH", read=words.interval, recipe=True,
+    )  # fmt: skip
+    rescale: float | None = option(
+        None, "Share of guided guesses with the contrast of unguided ones. [default: the recipe's]", float | None,
+        recipe=True,
+    )  # fmt: skip
+    threshold: str | None = option(
+        None, "Keep guesses inside the data's range, or embeddings at words. [default: the recipe's, or none]",
+        str | None, metavar="none|static|dynamic:SHARE|nearest:LEVEL", recipe=True,
+    )  # fmt: skip
+    temperature: float | None = option(
+        None, "Of tokens: below 1 for the likelier ones, above for the others. [default: the recipe's]", float | None,
+        recipe=True,
+    )  # fmt: skip
+    top_k: int | None = option(
+        None, "Of tokens: draw from the likeliest so many only; 0: all. [default: the recipe's]", int | None,
+        recipe=True,
+    )  # fmt: skip
+    top_p: float | None = option(
+        None, "Of tokens: from the likeliest ones whose chances sum to this share. [default: the recipe's]",
+        float | None, recipe=True,
+    )  # fmt: skip
+    classifier: Any = option(
+        None, "Guide to the label by this classifier of noisy samples; --guidance is its weight.", str | None,
+        metavar="RUN", read=Path,
+    )  # fmt: skip
+    classifier_form: str = option(
+        "guess", "How a classifier guides: by the guess, or by the mean of a random step.", str, metavar="guess|mean"
+    )
+    control: Sequence[Any] = option(
+        (), 'What texts of embeddings should be: "keyword:war", "length:12", "pattern:the ____ of [war|peace]".',
+        list[str], read=tuple, repeated=True,
+    )  # fmt: skip
+    control_weight: float = option(0.01, "How much fluency counts against --control: more obeys less.", float)
+    candidates: int = option(1, "Of each N texts keep the best.", int, metavar="N")
+    rank: str = option("consensus", "The best of the candidates: consensus, nearest to the others.", str)
+    batch: int | None = option(None, "At most so many at once. [default: what fits memory]", int | None)
+    conditions: Mapping[str, Any] = option({}, "Conditions by name.", dict[str, Any], typed=False)
+    condition_words: Sequence[tuple[str, str]] = option(
+        (), "Conditions as words of a command line.", list[tuple[str, str]], typed=False
+    )
 
     def __post_init__(self) -> None:
-        if self.mbr < 1:
-            raise Refused(f"mbr is how many texts each one is chosen from, 1 or more, not {self.mbr}")
-        wrong = next((setting for setting in self.settings if "=" not in setting), None)
-        if wrong is not None:
-            raise Refused(
-                f"cannot read the setting {wrong!r}; write field=value with a field of the sampler, for example eta=0.5"
-            )
+        for name, value in self._plain():
+            object.__setattr__(self, name, value)
+        from undiffuse.guidance.extrapolation import check_interval
+        from undiffuse.guidance.truncation import check_truncation
+        from undiffuse.sampling.threshold import level, percentile
+
+        check_interval(self.interval)
+        if self.rescale is not None and not 0 <= self.rescale <= 1:
+            raise Refused(f"rescale is a share: from 0 to 1, not {self.rescale:g}")
+        percentile(self.threshold)
+        level(self.threshold)
+        check_truncation(**self.truncation)
+
+    def _plain(self) -> Iterator[tuple[str, Any]]:
+        """What was given, as Python's own values; raises Refused, by its name, for what makes no sense."""
+        from undiffuse.core.arguments import INDICES, indices, number, seed, shown, text, whole
+
+        if self.n is not None:
+            if (n := whole(self.n, "n")) < 1:
+                raise Refused(f"the number of samples must be at least 1, not {n}")
+            yield "n", whole(n, "n", 1, INDICES)
+        yield "seed", seed(self.seed)
+        if self.indices is not None:
+            yield "indices", tuple(indices(self.indices, self.n).tolist())
+        if self.steps is not None and not 1 <= (steps := whole(self.steps, "steps")) <= MOST:
+            most = "at least 1 step" if steps < 1 else f"at most {MOST:,} steps"
+            raise Refused(f"sampling needs {most}, not {steps}")
+        if isinstance(self.guidance, Mapping):
+            yield "guidance", {str(k): _finite(v, f"guidance of {k}") for k, v in self.guidance.items()}
+        elif self.guidance is not None:
+            yield "guidance", _finite(self.guidance, "guidance")
+        if self.interval is not None:
+            try:
+                low, high = self.interval
+            except (TypeError, ValueError):
+                raise Refused(f"interval is a pair (low, high) of noise levels, not {shown(self.interval)}") from None
+            ends = (float(end) if end == "inf" else number(end, "interval") for end in (low, high))
+            yield "interval", tuple(ends)
+        yield from ((name, number(v, name)) for name in NUMBERS if (v := getattr(self, name)) is not None)
+        if self.threshold is not None:
+            text(self.threshold, "threshold")
+        yield from ((name, whole(v, name)) for name in ("steps", "top_k") if (v := getattr(self, name)) is not None)
+        for name, known in (("classifier_form", ("guess", "mean")), ("rank", ("consensus",))):
+            if (word := getattr(self, name)) not in known:
+                raise unknown(name, str(word), known)
+        several: Any = self.control if isinstance(self.control, list | tuple) else [self.control]
+        yield "control", tuple(each for each in several if each is not None)
+        yield "condition_words", tuple((name, word) for name, word in self.condition_words)
+        if (count := whole(self.candidates, "candidates")) < 1:
+            raise Refused(f"candidates is how many texts each one is chosen from, 1 or more, not {count}")
+        if self.batch is not None and whole(self.batch, "batch") < 1:
+            raise Refused(f"batch must be at least 1, not {self.batch}")
 
     @property
-    def overrides(self) -> list[str]:
-        """The settings as a recipe takes them."""
-        return [f"sampler.{setting.removeprefix('sampler.')}" for setting in self.settings]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What was drawn.
-
-    x: (n, *shape) in the data's dtype and range. labels: (n,) class numbers, or None. calls: network calls a sample.
-    steering: what it came to, the recipe's part included. frames: (steps + 1, n, *shape), from noise to x, where they
-    were asked for. columns: the names of a table's columns, and label: of the one that held the classes. by: the
-    classifier that guided, and how, in words. read: of a text's model, what makes texts of tokens. categories: of each
-    column the names of its categories, () of numbers; nothing where no column has any. captions: the text that each was
-    told, or one for all. model: what drew them.
-    """
-
-    x: np.ndarray
-    labels: np.ndarray | None
-    classes: tuple[str, ...]
-    seed: int
-    calls: float
-    seconds: float
-    steering: Steering = field(default_factory=Steering)
-    frames: np.ndarray = field(default_factory=lambda: np.empty(0))
-    columns: tuple[str, ...] = ()
-    label: str = LABEL
-    by: str = ""
-    read: Read | None = None
-    categories: tuple[tuple[str, ...], ...] = ()
-    captions: tuple[str, ...] = ()
-    model: Generator | None = None
+    def count(self) -> int:
+        """How many samples."""
+        return self.n if self.n is not None else 1 if self.indices is None else len(self.indices)
 
     @property
-    def is_image(self) -> bool:
-        return self.x.ndim == 4
+    def truncation(self) -> dict[str, Any]:
+        """The fields of `Truncation` that change a guess; nothing where nobody asks for any."""
+        from undiffuse.guidance.truncation import WHOLE
 
-    @property
-    def texts(self) -> list[str]:
-        """The samples as they read; nothing where they are no text."""
-        return [] if self.read is None else list(map(self.read, self.x))
+        said = {name: getattr(self, name) for name in WHOLE}
+        return {name: value for name, value in said.items() if value not in (None, WHOLE[name])}
 
-    @property
-    def are_points(self) -> bool:
-        """Whether a sample is a line of numbers; tokens are integers."""
-        return self.x.ndim == 2 and self.x.dtype.kind == "f"
+    def over(self, other: "SampleRequest") -> Self:
+        """This, and what the other says where this is silent."""
+        silent = [name for name, about in options(type(self)).items() if about.recipe and getattr(self, name) is None]
+        return replace(self, **{name: getattr(other, name) for name in silent})
 
+    def updated(self, values: Mapping[str, Any], conditions: Collection[str] = ()) -> Self:
+        """The request with further values: a field's by its name, and of all other names conditions.
 
-def dtype(model: Generator) -> str:
-    """The dtype of the data that a model was trained on, in which its samples come."""
-    return str(model.facts.get("data", {}).get("dtype", "float32"))
+        Raises Refused for a name that is neither, with the nearest.
+        """
+        known = options(type(self))
+        others = {name: value for name, value in values.items() if name not in known}
+        for name in others:
+            if name not in conditions and near(name, known):
+                raise unknown("the model's conditions", name, conditions, known)
+        given = {name: value for name, value in values.items() if name in known}
+        given["conditions"] = {**self.conditions, **given.get("conditions", {}), **others}
+        return replace(self, **given)
 
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The JSON Schema of a request, for a server's documentation."""
+        return schema(cls)
 
-def classes(model: Generator, wish: SampleRequest) -> tuple[str, ...]:
-    """The names of the classes that labels are of: the classifier's, where one guides."""
-    return model.classes if wish.classifier is None else wish.classifier.classes
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> Self:
+        """The request in a JSON object; raises Refused, by the field's name, for any other name and type."""
+        try:
+            return cls(**checked(cls, json.dumps(dict(mapping), allow_nan=False), "a request"))
+        except (TypeError, ValueError) as error:
+            if isinstance(error, Refused):
+                raise
+            raise Refused(f"a request is a JSON object: {error}") from None
 
-
-def reader(codec: Codec) -> Read | None:
-    """What makes texts of the tokens that a codec knows to spell; None for all other codecs."""
-    return codec.reader
-
-
-def has_tokens(model: Generator) -> bool:
-    """Whether the model's samples are lines of tokens; levels come back as pictures."""
-    return model.codec.tokens and len(model.shape) == 1
-
-
-def draw(model: Generator, n: int, wish: SampleRequest, progress: Advance = lambda done, total: None) -> Drawn:
-    """n samples; sample i depends on (seed, i) and its class only. Raises Refused for what the model cannot do."""
-    if wish.mbr > 1 and reader(model.codec) is None:
-        raise Refused(f"mbr = {wish.mbr} chooses among texts, and this run makes none")
-    model, asked = _asked(model, n * wish.mbr, wish)
-    with _measured(model, n) as cost:
-        x = model.sample(n * wish.mbr, **asked, batch=wish.batch, progress=progress).numpy()
-    if wish.mbr > 1:
-        x = x[consensus(x, wish.mbr, model.codec.pad)]
-        asked |= {LABEL: asked[LABEL][:: wish.mbr]} if isinstance(asked.get(LABEL), np.ndarray) else {}
-    return _drawn(model, x, asked, wish, cost)
-
-
-def unroll(model: Generator, n: int, wish: SampleRequest, progress: Advance = lambda done, total: None) -> Drawn:
-    """The same n samples with every state on the way from noise; all n are drawn together."""
-    if wish.mbr > 1:
-        raise Refused(f"mbr = {wish.mbr} chooses among finished texts: a way from noise is that of one text")
-    model, asked = _asked(model, n, wish)
-    steps = walked(model, n, wish).steps
-    frames: list[np.ndarray] = []
-    with _measured(model, n) as cost:
-        for frame in model.trajectory(n, **asked):
-            frames.append(frame.numpy())
-            progress(len(frames) - 1, steps)
-    return _drawn(model, frames[-1], asked, wish, cost, np.stack(frames))
+    def to_json(self, *, defaults: bool = False) -> dict[str, Any]:
+        """What is asked for, in JSON's types; what is left at its default only where `defaults` are wanted."""
+        said = {each.name: (getattr(self, each.name), default_of(each)) for each in fields(self)}
+        found = {name: as_json(value) for name, (value, usual) in said.items() if defaults or value != usual}
+        if isinstance(table := found.get("sampler"), dict):
+            found |= {"sampler": table.pop("name"), "settings": table}
+        return found
 
 
-def walked(model: Generator, n: int, wish: SampleRequest) -> Plan:
-    """The sampler and the times that n samples take; `unroll` has a state at each of the times."""
-    model, asked = _asked(model, n, wish)
-    return plan(model.recipe, model.denoiser.process, asked["sampler"], wish.steps, None)
+def _finite(weight: Any, name: str) -> float:
+    from undiffuse.core.arguments import number
 
-
-def in_turn(which: np.ndarray, classes: Sequence[str], each: int = 1) -> np.ndarray:
-    """The class of each of these samples where none was asked for, by name: the first, the next ... and again, `each`
-    times each, so that it depends on the sample's number only.
-    """
-    return np.array(classes)[which // each % len(classes)]
-
-
-def _asked(model: Generator, n: int, wish: SampleRequest) -> tuple[Generator, dict[str, Any]]:
-    """The model with its recipe's sampler changed as wished, and the keywords of `sample`."""
-    if n < 1:
-        raise Refused(f"the number of samples must be at least 1, not {n}")
-    arguments.whole(n, "n", 1, arguments.INDICES)
-    sampler: Sampler | None = None
-    if wish.sampler is not None:
-        table = model.recipe.override(["sampler.name=", *wish.overrides])["sampler"]  # another name empties the table
-        sampler = registry.build("samplers", {**table, "name": wish.sampler})
-    elif wish.settings:
-        if "name" not in model.recipe["sampler"]:
-            raise Refused(
-                f"{wish.settings[0]} is for a sampler, and the run's recipe names none: name one with --sampler"
-            )
-        model = replace(model, recipe=model.recipe.override(wish.overrides))
-    which = _which(n, wish)
-    asked: dict[str, Any] = {
-        "seed": wish.seed,
-        "indices": which,
-        "sampler": sampler,
-        "steps": wish.steps,
-        **vars(wish.steering),
-    }
-    if wish.classifier is not None:
-        asked |= {"classifier": wish.classifier, "form": wish.form}
-    if wish.control:
-        asked |= {"control": list(wish.control), "control_weight": wish.control_weight}
-    if wish.label is not None:
-        asked[LABEL] = wish.label
-    elif wish.classifier is not None or LABEL in model.conditions:
-        asked[LABEL] = in_turn(which, classes(model, wish), wish.mbr)
-    told = understood(model, wish.told)
-    if LABEL in told and wish.label is not None:
-        raise Refused(f"{LABEL!r} is given twice")
-    return model, {**asked, **wish.given, **told}
-
-
-def _which(n: int, wish: SampleRequest) -> np.ndarray:
-    """Which samples n of them are, those that each of mbr texts is chosen from beside each other."""
-    if not wish.indices:
-        return np.arange(n)
-    return (np.asarray(wish.indices)[:, None] * wish.mbr + np.arange(wish.mbr)).reshape(-1)
-
-
-def _drawn(
-    model: Generator,
-    x: np.ndarray,
-    asked: dict[str, Any],
-    wish: SampleRequest,
-    cost: list[float],
-    frames: np.ndarray | None = None,
-) -> Drawn:
-    named = str(model.recipe["data"].get(LABEL) or LABEL)
-    known, label = classes(model, wish), asked.get(LABEL)
-    if wish.classifier is None:
-        given = [name for name in model.conditions if asked.get(name) is not None]
-        found, by = resolve_guidance(model, wish.steering, given), ""
-    else:
-        found, by = led(model, wish.steering), f"by {wish.classifier.recipe.name} (form {wish.form})"
-    by = ", ".join(filter(None, [by, *wish.control, f"each of {wish.mbr}" if wish.mbr > 1 else ""]))
-    labels = None if label is None else np.array(numbers(label, len(x), known, LABEL))
-    drawn = Drawn(x, labels, known, wish.seed, cost[0], cost[1], found, columns=columns(model), label=named, by=by)
-    drawn = replace(drawn, read=reader(model.codec), categories=model.codec.categories, model=model)
-    drawn = replace(drawn, captions=captions(model.conditions, asked))
-    return drawn if frames is None else replace(drawn, frames=frames)
-
-
-@contextmanager
-def _measured(model: Generator, n: int) -> Iterator[list[float]]:
-    """Fills the yielded list with network calls a sample and seconds, once the work is done."""
-    rows = 0
-
-    def count(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
-        nonlocal rows
-        rows += len(inputs[0])
-
-    cost: list[float] = []
-    hook = model.denoiser.network.register_forward_pre_hook(count)
-    start = time.perf_counter()
-    try:
-        yield cost
-    finally:
-        hook.remove()
-    cost += [rows / n, time.perf_counter() - start]
+    found = number(weight, name)
+    if found in (float("inf"), float("-inf")):
+        raise Refused(f"{name} is a finite weight, not {found}")
+    return found

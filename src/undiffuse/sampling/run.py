@@ -18,11 +18,13 @@ from undiffuse.codecs.codec import Codec
 from undiffuse.core import devices, registry
 from undiffuse.core.errors import Refused
 from undiffuse.networks.precision import pick, place, place_checked
+from undiffuse.progress import Advance
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import FORMAT, Described, Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.settings import Condition
 from undiffuse.recipes.uses import INSIDE
+from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import kind, size
 from undiffuse.storage.files import write_json, write_tensors
 
@@ -32,27 +34,26 @@ PROCESS = "process."  # before the names of what the files of the recipe's [proc
 USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
 
-Bar = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]  # (title, unit) -> advance(done, total)
+Bar = Callable[[str, str], AbstractContextManager[Advance]]  # (title, unit) -> advance(done, total)
 
 
 @contextmanager
-def silent(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def silent(title: str, unit: str) -> Iterator[Advance]:
     """A bar that nobody sees."""
     yield lambda done, total: None
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """How to judge a run; `request`: how a run that draws samples draws them.
+    """How to judge a run.
 
-    against: other data than those that the run held out. n: how many samples, None for the usual number. how: a
-    `Judge`, None for the usual one. command: as typed, for evaluation.json. bar: shows how far it has come.
+    against: other data than those that the run held out. request: how a run that draws samples draws them, n = None
+    for the usual number; its seed is that of the metrics, too. how: a `Judge`, None for the usual one. command: as
+    typed, for evaluation.json. bar: shows how far it has come.
     """
 
     against: str | None = None
-    n: int | None = None
-    request: Any = None
-    seed: int = 0
+    request: SampleRequest = field(default_factory=SampleRequest)
     how: Any = None
     command: str = ""
     bar: Bar = field(default=silent, repr=False)

@@ -10,20 +10,19 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.description import Described
 from undiffuse.sampling.data_frame import columns, frame
+from undiffuse.sampling.request import SampleRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from polars import DataFrame
 
-    from undiffuse.recipes.description import Description
-    from undiffuse.sampling.run import Run
-
 SHOWN, ROWS, POINTS = 100, 20, 5000  # of what a notebook shows: pictures; texts and rows; points
 KINDS = {2: "sequences", 3: "images", 4: "volumes"}  # by the axes of one
 
 
-def kind(of: "Description | Run", axes: int) -> str:
+def kind(of: Described, axes: int) -> str:
     """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
     if axes > 1:
         return KINDS.get(axes, "samples")
@@ -43,30 +42,78 @@ class Samples(Tensor):
     index or an operation is a plain tensor, and so is what is pickled or saved.
 
     of: the model that drew them, without its weights. labels: (n,) the number of each one's class, or None; classes:
-    the classes' names. captions: the text that each was told, one where all were told the same; () for none.
+    the classes' names. captions: the text of each one's condition, one where it was the same for all; () for none.
+    request: how they were drawn, with the guidance that it came to. calls: network calls a sample; seconds: of all.
+    frames: (steps + 1, n, *shape), from noise to samples, where they were asked for.
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl  # what operations give is a plain tensor
 
-    of: "Description"
+    of: Described
     labels: Tensor | None
     classes: tuple[str, ...]
     captions: tuple[str, ...]
+    request: SampleRequest | None
+    calls: float
+    seconds: float
+    frames: np.ndarray | None
 
     @classmethod
     def made(
         cls,
         x: Tensor,
-        of: "Description",
+        of: Described,
         labels: Tensor | None = None,
         classes: Sequence[str] | None = None,
         captions: Sequence[str] = (),
+        request: SampleRequest | None = None,
+        calls: float = 0.0,
+        seconds: float = 0.0,
+        frames: np.ndarray | None = None,
     ) -> "Samples":
         """The tensor x (n, *shape), whose memory is shared, as samples of a model."""
         found = x.as_subclass(cls)
         found.of, found.labels = of, labels
         found.classes, found.captions = tuple(of.classes if classes is None else classes), tuple(captions)
+        found.request, found.calls, found.seconds, found.frames = request, calls, seconds, frames
         return found
+
+    def some(self, which: Sequence[int] | np.ndarray | slice) -> "Samples":
+        """These of the samples, with their labels and captions."""
+        own = len(self.captions) > 1
+        captions = tuple(np.array(self.captions, object)[which]) if own else self.captions
+        labels = None if self.labels is None else self.labels[which]
+        return Samples.made(self.as_subclass(Tensor)[which], self.of, labels, self.classes, captions, self.request)
+
+    @property
+    def x(self) -> np.ndarray:
+        """The samples as an array."""
+        return self.numpy()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of a table's columns; () where they have none."""
+        return columns(self.of)
+
+    @property
+    def categories(self) -> tuple[tuple[str, ...], ...]:
+        """Of each column the names of its categories, () of numbers; () where no column has any."""
+        return self.of.codec.categories
+
+    @property
+    def texts(self) -> list[str]:
+        """The samples as they read; nothing where they are no text."""
+        return self.text() if self.kind == "texts" else []
+
+    @property
+    def are_points(self) -> bool:
+        """Whether a sample is a line of numbers; tokens are integers."""
+        return self.ndim == 2 and self.is_floating_point()
+
+    @property
+    def names(self) -> list[str] | None:
+        """The name of each one's class."""
+        return None if self.labels is None else [self.classes[label] for label in self.labels.tolist()]
 
     @property
     def kind(self) -> str:
@@ -79,7 +126,7 @@ class Samples(Tensor):
         """
         if self.kind not in ("rows", "points"):
             raise self._none("table")
-        return frame(self.of, self.numpy(), self._named())
+        return frame(self.of, self.numpy(), self.names)
 
     def to_pandas(self) -> Any:
         """`frame` as a pandas data frame; raises Refused where pandas is not installed."""
@@ -149,10 +196,6 @@ class Samples(Tensor):
         sheet = overview(self.numpy()[:most], labels=labels, classes=self.classes, captions=captions)
         data = b64encode(png(sheet)).decode("ascii")
         return f'<img src="data:image/png;base64,{data}" alt="{escape(repr(self))}">'
-
-    def _named(self) -> list[str] | None:
-        """The name of each one's class."""
-        return None if self.labels is None else [self.classes[label] for label in self.labels.tolist()]
 
     def _none(self, what: str) -> Refused:
         ways = {"images": "images()", "rows": "frame()", "points": "frame()", "texts": "text()"}

@@ -114,7 +114,7 @@ class EmbeddingHead(nn.Module, Head):
         return (
             f"The embeddings have collapsed: most tokens are {gap:.2g} sigma_0 or less from the nearest other, where "
             f"{misread(gap):.0%} are misread, and their mean norm is {signs['embedding_norm']:.2g}. What keeps them "
-            "apart is objective.cross_entropy: set it to 1 and start anew"
+            "apart is the weight cross_entropy of the objective: set it to 1 and start anew"
         )
 
 

@@ -68,3 +68,8 @@ def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
     if process.family != "mixed":
         return [(process, *given)]
     return [(part, *(some[name] for some in given)) for name, part in process.parts.items()]
+
+
+def masks(process: Any, mask: Any) -> Any:
+    """A mask for each part of a `Product`, the same for all where one is given; else the mask itself."""
+    return dict.fromkeys(process.parts, mask) if process.family == "mixed" and not isinstance(mask, Mapping) else mask

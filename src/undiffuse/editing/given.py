@@ -1,0 +1,45 @@
+"""What is edited, as a person gives it, and whether a model can edit it."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.sampling import items
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.session import Session
+
+
+def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
+    """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
+    session = model.open(request, n=n, **options)
+    values = model.denoiser.process.family == "values" and not model.codec.tokens
+    if values == tokens:
+        what, kind = ("infilling is", "values") if tokens else ("editing is", "tokens")
+        raise Refused(f"{what} for models of {'tokens' if tokens else 'values'}; this one is of {kind}")
+    return session
+
+
+def item(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> np.ndarray:
+    """One item in the data's units and dtype, (*shape) or (1, *shape): (1, *shape). real: see `items.item`.
+
+    Raises Refused, with both shapes, where it is no item of the model's, and for numbers that such do not have.
+    """
+    wanted = model.shape if shape is None else shape
+    found = items.item(model.codec, x, name, real)
+    found = found if found.ndim > len(wanted) else found[None]
+    if found.shape != (1, *wanted):
+        raise Refused(f"the model's samples have the shape {wanted}, and this is {found.shape[1:]}")
+    return found
+
+
+def encoded(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> Tensor:
+    """`item` as the network sees it: (1, *shape)."""
+    return model.codec.encode(item(model, x, name, shape, real)).to(model.device)
+
+
+def unit(model: Generator) -> float:
+    """How many encoded units one unit of the data is, on average over an item."""
+    ends = [model.codec.encode(np.full((1, *model.shape), value, np.float32)) for value in (0.0, 1.0)]
+    return float((ends[1] - ends[0]).double().mean())

@@ -1,0 +1,248 @@
+"""A session: a request opened on a model, and the states and samples that come out of it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undiffuse.conditions.words import understood
+from undiffuse.core import devices, named_parts
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.core.sample import trajectory
+from undiffuse.core.sampler import Sampler
+from undiffuse.progress import Progress
+from undiffuse.sampling.classifier_guidance import LABEL, classifier_guided
+from undiffuse.sampling.conditions import captions, requested
+from undiffuse.sampling.controls import controlled
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.guidance import guide, resolve_guidance
+from undiffuse.sampling.minimum_bayes_risk import consensus
+from undiffuse.sampling.plan import batches, plan, shown
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.samples import Samples
+
+
+@dataclass(frozen=True)
+class State:
+    """Where sampling is: after `step` of `steps` the states x, (rows, *state shape), are at time t.
+
+    stage: which part of a chain of models.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    t: float
+    x: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A request opened on a model: yields the `State`s of all its samples at once; `draw` goes on to the samples.
+
+    request: with the guidance that it came to. indices: of the rows, the candidates for one sample beside each other.
+    denoiser: the model's, guided. times: (steps + 1,). cond: of the rows. start: first states, of each row or one for
+    all, instead of noise. shape: of a state, where it is not the
+    model's own. particles: rows that make one candidate, whose first is it. What
+    edits a sample replaces denoiser, sampler, times, start, shape or particles.
+    """
+
+    model: Generator
+    request: SampleRequest
+    indices: Tensor
+    denoiser: Denoiser
+    sampler: Sampler
+    times: Tensor
+    cond: Mapping[str, Tensor]
+    shape: tuple[int, ...] | None = None
+    start: Tensor | None = None
+    particles: int = 1
+    progress: Progress = False
+
+    @classmethod
+    def open(cls, model: Generator, request: SampleRequest, progress: Progress = False) -> Self:
+        """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
+        request = with_words_read(model, request)
+        n, each = request.count, request.candidates
+        if each > 1 and model.codec.reader is None:
+            raise Refused(f"candidates = {each} are of texts, the best of which is kept, and this run makes none")
+        sampler, times = plan(model.recipe, model.denoiser.process, request)
+        if request.classifier is not None:
+            request, denoiser, sampler, cond = classifier_guided(model, request, sampler, times, n)
+        else:
+            cond = requested(model, n, request.conditions)
+            request = resolve_guidance(model, request, cond)
+            denoiser = guide(model, request)
+        if request.control:
+            sampler = controlled(model, sampler, request.control, request.control_weight)
+        which = torch.arange(n) if request.indices is None else torch.tensor(request.indices, dtype=torch.int64)
+        cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
+        return cls(model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress)
+
+    @property
+    def steps(self) -> int:
+        return len(self.times) - 1
+
+    @property
+    def n(self) -> int:
+        """How many samples."""
+        return self.request.count
+
+    @property
+    def random(self) -> Random:
+        """The noise of the rows."""
+        return Random(self.request.seed, self.indices)
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[State]:
+        """The states of all rows in one batch: the noise, then after every step."""
+        each = self.particles
+        random = Random(self.request.seed, _several(self.indices, each))
+        if self.start is None:
+            rows, own = len(self.indices) * each, self.model.denoiser.state_shape
+            shape = own((rows, *self.model.shape)) if self.shape is None else (rows, *self.shape)
+            prior = self.model.denoiser.process.prior(shape, self.times[0])
+            first = named_parts.to(prior.sample(random.fold(-1)), self.model.device)
+        else:
+            first = self.start.expand(len(self.indices), *self.start.shape[1:]).repeat_interleave(each, 0)
+        cond = {name: value.repeat_interleave(each, 0) for name, value in self.cond.items()}
+        states = trajectory(self.denoiser, self.sampler, first, self.times, random=random, **cond)
+        for i, (t, x) in enumerate(zip(self.times.tolist(), chain([first], states), strict=True)):
+            yield State("", i, self.steps, t, x if each == 1 else x[::each])
+
+    def draw(self) -> Samples:
+        """The samples, in as many batches as memory needs."""
+        with self._measured() as cost:
+            x = self.best(self._batched(self.model.decoded))
+        return self._samples(x, cost)
+
+    def film(self) -> Samples:
+        """The same samples with `frames`, every state on the way from noise; all are drawn together."""
+        with self._measured() as cost, shown(self.progress, self.steps) as report:
+            frames: list[np.ndarray] = []
+            for state, frame in self.decoded_states():
+                frames.append(frame.numpy())
+                report(state.step)
+        return self._samples(torch.from_numpy(frames[-1]), cost, np.stack(frames))
+
+    def decoded_states(self) -> Iterator[tuple[State, Samples]]:
+        """The states, each with what it shows: decoded, values divided by sqrt(alpha^2 + sigma^2), so that noise is as
+        bright as data under every schedule. Raises Refused for candidates: only finished texts can be ranked.
+        """
+        if self.request.candidates > 1:
+            raise Refused(
+                f"candidates = {self.request.candidates} are finished texts: a way from noise is that of one text"
+            )
+        for state in self:
+            yield state, self.model.decoded(self.model.denoiser.process.shown(state.x, self.times[state.step]))
+
+    def encoded(self) -> Tensor:
+        """The last states of all rows, encoded."""
+        return self._batched(lambda z: z)
+
+    def decoded(self, z: Any) -> Tensor:
+        """Last states of all rows as samples in the data's own units, on the CPU."""
+        return self.best(self.model.decoded(z))
+
+    def best(self, x: Tensor) -> Tensor:
+        """Of several candidates for each sample the best."""
+        each = self.request.candidates
+        return x if each == 1 else x[consensus(x.numpy(), each, self.model.codec.pad)]
+
+    def _batched(self, finish: Callable[[Any], Tensor]) -> Tensor:
+        """What `finish` makes of the last states, batch after batch; halved where memory runs out."""
+        usual = batches(self.model.shape, self.model.codec.vocabulary)
+        share = math.prod(self.model.shape) / math.prod(self.shape or self.model.shape) / self.particles
+        size = min(len(self.indices), self.request.batch or max(1, int(usual * share)))
+        drawn: list[Tensor] = []
+        done = 0
+        with shown(self.progress, len(self.indices) * self.steps) as report:
+            while done < len(self.indices):
+                part = self._rows(slice(done, done + size))
+                try:
+                    drawn.append(finish(part._last(report, done * self.steps)))
+                except RuntimeError as error:
+                    if size == 1 or not devices.out_of_memory(error):
+                        raise
+                    size = -(-size // 2)
+                else:
+                    done += len(part.indices)
+        return torch.cat(drawn)
+
+    def _rows(self, rows: slice) -> Self:
+        start = self.start if self.start is None or len(self.start) == 1 else self.start[rows]
+        cond = {name: value[rows] for name, value in self.cond.items()}
+        return replace(self, indices=self.indices[rows], cond=cond, start=start)
+
+    def _last(self, report: Callable[[int], None], before: int) -> Any:
+        """The last states; tells how many steps of one row were taken."""
+        last: State | None = None
+        for last in self:
+            if last.step:
+                report(before + last.step * len(self.indices))
+        assert last is not None
+        return last.x
+
+    def _samples(self, x: Tensor, cost: list[float], frames: np.ndarray | None = None) -> Samples:
+        """The samples, with what they are of and what they cost."""
+        labels, leads = self.cond.get(LABEL), self.request.classifier
+        return self.model.samples(
+            x,
+            None if labels is None else labels[:: self.request.candidates],
+            self.model.classes if leads is None else leads.classes,
+            captions(self.model.conditions, self.request.conditions),
+            request=self.request,
+            calls=cost[0],
+            seconds=cost[1],
+            frames=frames,
+        )
+
+    @contextmanager
+    def _measured(self) -> Iterator[list[float]]:
+        """Fills the yielded list with network calls a sample and seconds, once the work is done."""
+        rows = 0
+
+        def count(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            nonlocal rows
+            rows += len(inputs[0])
+
+        cost: list[float] = []
+        hook = self.model.denoiser.network.register_forward_pre_hook(count)
+        start = time.perf_counter()
+        try:
+            yield cost
+        finally:
+            hook.remove()
+        cost += [rows / self.n, time.perf_counter() - start]
+
+
+def labels_in_turn(model: Generator, request: SampleRequest) -> SampleRequest:
+    """The request with classes in turn where none is asked for, of a model or a classifier that knows some: the first,
+    the next ... and again, so that the class of a sample depends on its index only.
+    """
+    request = with_words_read(model, request)
+    if request.conditions.get(LABEL) is not None or (request.classifier is None and LABEL not in model.conditions):
+        return request
+    classes = model.classes if request.classifier is None else request.classifier.classes
+    which = np.arange(request.count) if request.indices is None else np.array(request.indices)
+    return replace(request, conditions={**request.conditions, LABEL: np.array(classes)[which % len(classes)]})
+
+
+def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
+    """The request with the conditions that its words ask for."""
+    found = understood(model, request.condition_words)
+    return replace(request, conditions={**request.conditions, **found}, condition_words=())
+
+
+def _several(rows: Tensor, each: int) -> Tensor:
+    """The indices of so many rows for each one, beside each other."""
+    return rows if each == 1 else (rows[:, None] * each + torch.arange(each)).reshape(-1)
