@@ -23,15 +23,19 @@ if TYPE_CHECKING:
         schedules,
         time_distributions,
     )
+    from undiffuse.codecs.codec import Codec
     from undiffuse.core import oracles, registry
     from undiffuse.core.denoiser import Denoiser, Predictor
     from undiffuse.core.distribution.distribution import Distribution
     from undiffuse.core.distribution.joint import Joint
     from undiffuse.core.distribution.normal import Normal
     from undiffuse.core.distribution.tokens import Tokens
+    from undiffuse.core.errors import Refused
     from undiffuse.core.function_denoiser import FunctionDenoiser
+    from undiffuse.core.grid import Grid
     from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.objective import Batch, Objective, Player
+    from undiffuse.core.parameterization import Parameterization
     from undiffuse.core.plugins import use
     from undiffuse.core.process.categorical import Categorical
     from undiffuse.core.process.gaussian import Gaussian
@@ -42,6 +46,11 @@ if TYPE_CHECKING:
     from undiffuse.core.sample import sample, trajectory
     from undiffuse.core.sampler import Sampler
     from undiffuse.core.schedule import Schedule
+    from undiffuse.core.time_distribution import TimeDistribution
+    from undiffuse.data.dataset import Dataset
+    from undiffuse.data.source import Source
+    from undiffuse.evaluation.features.features import Features
+    from undiffuse.evaluation.metrics.metric import Metric
     from undiffuse.models.classifier import Classifier
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
@@ -55,26 +64,35 @@ __all__ = [
     "Batch",
     "Categorical",
     "Classifier",
+    "Codec",
+    "Dataset",
     "Denoiser",
     "Diffusion",
     "Distribution",
+    "Features",
     "FunctionDenoiser",
     "Gaussian",
     "Generator",
+    "Grid",
     "Joint",
+    "Metric",
     "NoisyClassifier",
     "Normal",
     "Objective",
+    "Parameterization",
     "Player",
     "Predictor",
     "Process",
     "Product",
     "Random",
     "Recipe",
+    "Refused",
     "Regressor",
     "Run",
     "Sampler",
     "Schedule",
+    "Source",
+    "TimeDistribution",
     "Tokens",
     "Transitions",
     "__version__",
@@ -104,26 +122,35 @@ _HOME = {
     "Batch": ("core.objective", "Batch"),
     "Categorical": ("core.process.categorical", "Categorical"),
     "Classifier": ("models.classifier", "Classifier"),
+    "Codec": ("codecs.codec", "Codec"),
+    "Dataset": ("data.dataset", "Dataset"),
     "Denoiser": ("core.denoiser", "Denoiser"),
     "Diffusion": ("models.diffusion", "Diffusion"),
     "Distribution": ("core.distribution.distribution", "Distribution"),
+    "Features": ("evaluation.features.features", "Features"),
     "FunctionDenoiser": ("core.function_denoiser", "FunctionDenoiser"),
     "Gaussian": ("core.process.gaussian", "Gaussian"),
     "Generator": ("sampling.generator", "Generator"),
+    "Grid": ("core.grid", "Grid"),
     "Joint": ("core.distribution.joint", "Joint"),
+    "Metric": ("evaluation.metrics.metric", "Metric"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
     "Objective": ("core.objective", "Objective"),
+    "Parameterization": ("core.parameterization", "Parameterization"),
     "Player": ("core.objective", "Player"),
     "Predictor": ("core.denoiser", "Predictor"),
     "Process": ("core.process.process", "Process"),
     "Product": ("core.process.product", "Product"),
     "Random": ("core.random", "Random"),
     "Recipe": ("recipes.recipe", "Recipe"),
+    "Refused": ("core.errors", "Refused"),
     "Regressor": ("models.regressor", "Regressor"),
     "Run": ("sampling.run", "Run"),
     "Sampler": ("core.sampler", "Sampler"),
     "Schedule": ("core.schedule", "Schedule"),
+    "Source": ("data.source", "Source"),
+    "TimeDistribution": ("core.time_distribution", "TimeDistribution"),
     "Tokens": ("core.distribution.tokens", "Tokens"),
     "Transitions": ("core.process.transitions", "Transitions"),
     "load": ("models.load", "load"),

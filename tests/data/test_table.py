@@ -45,7 +45,7 @@ def test_empty_lines_before_the_names_do_no_harm(tmp_path: Path, caplog: pytest.
     data = load(tmp_path, "\n \n\r\na,b\n\n1,2\n3,5\n")
     np.testing.assert_array_equal(data.x, [[1, 2], [3, 5]])
     assert data.columns == ("a", "b")
-    with pytest.raises(Refused, match=r"line 7 \('x' is no number"):
+    with pytest.raises(Refused, match=r"line 7 \('x' is not a number"):
         load(tmp_path, "\n\na,b\n\n1,2\n3,5\nx,1\n")
     assert not caplog.text
 
@@ -92,26 +92,26 @@ def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypa
     data = load(tmp_path, text)
     assert isinstance(data.x, Rows)
     np.testing.assert_array_equal(np.asarray(data.x), [[i, -i] for i in range(50)])
-    with pytest.raises(Refused, match=r"has 1 line .*: line 8 \('no' is no number\): no,-4"):
+    with pytest.raises(Refused, match=r"has 1 line .*: line 8 \('no' is not a number\): no,-4"):
         load(tmp_path, text.replace("\n4,", "\nno,"))
 
 
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("1,two,3", r"line 3 \('two' is no number\): 1,two,3"),
+        ("1,two,3", r"line 3 \('two' is not a number\): 1,two,3"),
         ("1,2", r"line 3 \(2 cells instead of 3\): 1,2"),
         ("1,2,3,4", r"line 3 \(4 cells instead of 3\)"),
         ("1,,3", r"line 3 \(cell 2 is empty\)"),
         ("1,nan,3", r"line 3 \(cell 2 has no value: nan\)"),
-        ("1,inf,3", r"line 3 \('inf' is no number\)"),
+        ("1,inf,3", r"line 3 \('inf' is not a number\)"),
         ("1,1e101,3", r"line 3 \(1e101 is too large to learn from\)"),
-        ("1,1_0,3", r"line 3 \('1_0' is no number\)"),
-        ("1,\u0661,3", r"line 3 \('\u0661' is no number\)"),
+        ("1,1_0,3", r"line 3 \('1_0' is not a number\)"),
+        ("1,\u0661,3", r"line 3 \('\u0661' is not a number\)"),
         ('1,"2,3"', r"line 3 \(2 cells instead of 3\)"),
         ('1,2,"3', r"line 3 \(its quote stays open\): 1,2,"),
         ('1,2"","3', r"line 3 \(its quote stays open"),
-        ('1,"2,5",3', r"line 3 \('2,5' is no number: a number has no comma, and its decimals a point\)"),
+        ('1,"2,5",3', r"line 3 \('2,5' is not a number: a number has no comma, and its decimals a point\)"),
         ("x" * 200 + ",1,2", r"line 3 .*: x{77}\.\.\."),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
         ("", {}, "set.csv is empty"),
         ("a,b,a\n1,2,3\n", {}, "several columns called 'a'"),
         ("a,b\n", {}, "has no lines of numbers"),
-        ("a,b\nx,y\n", {"numeric": ("a",), "skip_broken": True}, r"has 1 line .*: line 2 \('x' is no number\): x,y"),
+        ("a,b\nx,y\n", {"numeric": ("a",), "skip_broken": True}, r"has 1 line .*: line 2 \('x' is not a number\): x,y"),
         ("a,b\n1,2\n", {"label": "bb"}, r"no column 'bb' for label \(did you mean 'b'\?\); it has: a, b"),
         ("a,b\n1,2\n", {"columns": ("c",)}, "no column 'c' for columns"),
         ("a,b\n1,2\n", {"columns": ("a", "a")}, "each can be taken once"),
@@ -148,7 +148,7 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
         ("a,b\n1,2\n", {"drop": ("c",)}, "no column 'c' for drop"),
         ("a,b\n1,2\n", {"drop": ("a", "b")}, "no column of numbers beside its label"),
         ('a\n1\n"2\n', {}, r"line 3 \(its quote stays open"),
-        (b"PK\x03\x04\0\0", {}, "is no text: it has zero bytes near line 1"),
+        (b"PK\x03\x04\0\0", {}, "is not text: it has zero bytes near line 1"),
         ("a,b\n" + "".join(f"1,{i}e9\n" for i in range(10_001)), {"label": "b"}, "10001 different.*is it a label"),
     ],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def test_a_table_of_numbers_is_read_as_before_whatever_numbers_it_has(tmp_path: 
     assert found.categories == ()
     np.testing.assert_array_equal(found.x, np.array([[i, i % 2, i / 3] for i in range(50)]))
     assert "categories" not in found.describe()
-    with pytest.raises(Refused, match=r"(?s)1 line that cannot be read: line 52 \('x' is no number\).*categorical="):
+    with pytest.raises(Refused, match=r"(?s)1 line that cannot be read: line 52 \('x' is not a number\).*categorical="):
         table(tmp_path, text + "\nx,0,0")
 
 
@@ -119,8 +119,8 @@ def test_a_table_that_does_not_fit_the_memory_is_the_same_from_the_disk(
     ("text", "fields", "message"),
     [
         (HEAD + "\n".join([*lines(), "1,Rome,0"]), {}, r"line 42 \(3 cells instead of 5\): 1,Rome,0"),
-        (HEAD + "\n".join([*lines(), "1,Rome,0,much,4"]), {}, r"line 42 \('much' is no number\)"),
-        (HEAD + "\n".join([*lines(), "1_0,Rome,0,1,4"]), {}, r"line 42 \('1_0' is no number\)"),
+        (HEAD + "\n".join([*lines(), "1,Rome,0,much,4"]), {}, r"line 42 \('much' is not a number\)"),
+        (HEAD + "\n".join([*lines(), "1_0,Rome,0,1,4"]), {}, r"line 42 \('1_0' is not a number\)"),
         (HEAD + "\n".join([*lines(), "1e101,Rome,0,1,4"]), {}, r"line 42 \(1e101 is too large to learn from\)"),
         (HEAD + "\n".join([*lines(), "1,,0,1,4"]), {"label": "town"}, r"line 4 \(it has no label\)"),
         (

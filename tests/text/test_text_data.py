@@ -154,7 +154,7 @@ def test_the_door_takes_text_with_its_recipe(tmp_path: Path):
         ("a.txt", b"short", {}, "has 5 tokens, and one item has 128: take a smaller data.length"),
         ("a.txt", b"good \xff bad", {}, "a.txt is no UTF-8 text: byte 0xff at offset 5; save it as UTF-8"),
         ("a.txt", b"good\nb\xff", {"packing": "pad"}, "is no UTF-8 text: byte 0xff at line 2"),
-        ("a.txt", b"ab\0c", {}, "a.txt is no text: it has a zero byte at offset 2; save UTF-16 as UTF-8"),
+        ("a.txt", b"ab\0c", {}, "a.txt is not text: it has a zero byte at offset 2; save UTF-16 as UTF-8"),
         ("a.txt.gz", gzip.compress(b"abc" * 99, mtime=0)[:-12], {}, "a.txt.gz is no whole gzip file"),
         ("a.txt.gz", b"plain", {}, "a.txt.gz is no whole gzip file"),
         ("a.jsonl", b'{"text": "a"}\n{"text": ', {}, r'a.jsonl, line 2 is no JSON \(.*\): \{"text":$'),

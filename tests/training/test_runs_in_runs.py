@@ -14,6 +14,8 @@ import torch
 import undiffuse
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.guidance import Autoguidance
+from undiffuse.samplers import DDIM
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training.initial_weights import take_over
 
@@ -126,6 +128,43 @@ def test_a_run_that_sampling_needs_travels_in_the_file(base: Path, tmp_path: Pat
         write_tensors(tmp_path / "run" / "model.safetensors", weights, broken)
         with pytest.raises(Refused, match=message):
             undiffuse.load(tmp_path / "run", "float32")
+
+
+def test_a_weaker_run_and_a_classifier_guide_from_the_recipe_and_from_a_request(base: Path, tmp_path: Path):
+    strong, weak = (undiffuse.load(base, "float32") for _ in range(2))
+    for weight in weak.module.parameters():
+        weight.mul_(0.5)
+    weak.save(tmp_path / "weak")
+    how: dict[str, Any] = {"label": [1, 2], "steps": 3, "sampler": DDIM()}
+    guided = Autoguidance(strong.denoiser, weak.denoiser, 3.0)
+    z = undiffuse.sample(guided, (2, *strong.shape), sampler=DDIM(), steps=3, label=torch.tensor([1, 2]))
+    expected = strong.codec.decode(z)
+    assert torch.equal(strong.sample(2, weaker=weak, guidance=3.0, **how), expected)
+    assert not torch.equal(strong.sample(2, weaker=tmp_path / "weak", **how), strong.sample(2, guidance=1.0, **how))
+    tables = {**TABLES, "sampler": {"weaker": str(tmp_path / "weak"), "guidance": 3.0}}
+    inside = undiffuse.train(tables, out=tmp_path / "run").run(progress=False).to("float32")
+    shutil.rmtree(tmp_path / "weak")
+    again = undiffuse.load(tmp_path / "run", "float32")
+    assert torch.equal(again.sample(2, **how), inside.sample(2, **how))
+    assert not torch.equal(again.sample(2, **how), strong.sample(2, guidance=1.0, **how))
+    with pytest.raises(Refused, match="with a weaker run guidance is one number"):
+        again.sample(2, guidance={"label": 2.0}, **how)
+    with pytest.raises(Refused, match=r"weaker is a run that draws samples of the same data, .*, not 3"):
+        strong.sample(2, weaker=3, **how)
+    reader = {
+        **TABLES,
+        "kind": "classifier",
+        "network": {"name": "encoder", "width": 4, "attention": [], "multipliers": [1]},
+    }
+    reader |= {"objective": {"name": "label_cross_entropy"}, "conditions": {"label": {}}}
+    del reader["sampler"]
+    undiffuse.train(reader, out=tmp_path / "reader").run(progress=False)
+    plain = {**TABLES, "conditions": {}, "sampler": {"classifier": str(tmp_path / "reader"), "guidance": 5.0}}
+    led = undiffuse.train(plain, out=tmp_path / "led").run(progress=False).to("float32")
+    assert set(led.uses) == {"sampler.classifier"}
+    leads = undiffuse.load(tmp_path / "reader")
+    assert torch.equal(led.sample(2, **how), led.sample(2, classifier=leads, **how))
+    assert not torch.equal(led.sample(2, **how), led.sample(2, steps=3, sampler=DDIM()))
 
 
 def test_fine_tuning_takes_over_what_fits_and_names_what_does_not(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
@@ -19,11 +20,13 @@ class FunctionDenoiser(Denoiser):
     function: gets x_t (batch, *shape), alpha and sigma (batch, 1, ..., 1) in x_t's dtype and on its device, and the
     conditions of the sample; where guidance drops conditions, `drop` (batch,) among them says for which samples.
     It returns a tensor of x_t's shape. process: the Gaussian process whose alpha and sigma the function was made for.
+    device: where the function computes; None: where its input is.
     Raises Refused for another shape.
     """
 
     function: Callable[..., Tensor]
     process: Gaussian  # pyright: ignore[reportIncompatibleVariableOverride]
+    device: torch.device | str | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         wide = (x_t.shape[0],) + (1,) * (x_t.ndim - 1)

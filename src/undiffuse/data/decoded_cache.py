@@ -1,4 +1,4 @@
-"""Room for what has to be decoded: memory while it lasts, else a file that is written once and mapped ever after."""
+"""A cache of decoded data: in memory where they fit, else in a file that is written once and memory-mapped later."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ def budget() -> int:
     try:
         return int(float(size[1]) * UNITS[size[2]])  # pyright: ignore[reportOptionalSubscript] - a TypeError then
     except (TypeError, ValueError):
-        raise Refused(f"{MEMORY}={asked} is no size; write 500MB or 2GB") from None
+        raise Refused(f"{MEMORY}={asked} is not a size; write 500MB or 2GB") from None
 
 
 def cache() -> Path:
@@ -54,7 +54,7 @@ def cache() -> Path:
 
 
 def place(fields: Any, files: Iterable[Path]) -> Path:
-    """The folder for what these fields of a source make of these files, as they are now."""
+    """The cache folder of a source with these fields and these files, by their sizes and times of change."""
     digest = blake2b(repr((READING, fields)).encode(errors="surrogatepass"), digest_size=16)
     for file in files:
         try:
@@ -66,7 +66,7 @@ def place(fields: Any, files: Iterable[Path]) -> Path:
 
 
 def find(there: Path) -> Decoded | None:
-    """What was kept there, mapped; None if there is nothing whole."""
+    """The data in the folder `there`, memory-mapped; None if there are none or writing was interrupted."""
     if not (there / ABOUT).exists():
         return None
     try:
@@ -79,14 +79,14 @@ def find(there: Path) -> Decoded | None:
         raise Refused(f"what was decoded to {there} is damaged ({error}): remove that folder") from None
 
 
-def at_hand(there: Path, kept: Decoded) -> Items:
-    """The items kept there: in memory if they fit the budget, else where they are."""
+def load_items(there: Path, kept: Decoded) -> Items:
+    """The items of the cache: read into memory if they fit the budget, else memory-mapped."""
     fits = isinstance(kept.x, Rows) and kept.x.nbytes <= budget()
     return np.load(there / ITEMS, allow_pickle=False) if fits else kept.x
 
 
 def remember(there: Path, kept: Decoded) -> Decoded:
-    """Keeps at `there` what is in memory, where the disk has room for it, and says so; gives the same back."""
+    """Write data that are in memory to the folder `there` if the disk has space, and log it; returns the data."""
     if not isinstance(kept.x, np.ndarray) or not _free(there) > 2 * kept.x.nbytes:
         return kept
     _write(there, kept.x, (), kept)
@@ -97,11 +97,11 @@ def remember(there: Path, kept: Decoded) -> Decoded:
 
 
 def gather(there: Path, blocks: Iterable[np.ndarray], most: int | None, kept: Decoded) -> Decoded:
-    """All blocks, (k, *shape) each, as one array: in memory if `most` items fit the budget, else kept at `there`.
+    """All blocks, (k, *shape) each, as one array: in memory if `most` items fit the budget, else in the folder `there`.
 
     most: how many items there can be; None: unknown, so that they go to the disk. kept: what stands beside the items;
-    it is read after the last block, so that it may fill up while the blocks are made. Its x is not looked at.
-    Raises Refused, with sizes, if the disk has no room.
+    it is read after the last block, so that it may be filled while the blocks are made. Its x is not used.
+    Raises Refused, with sizes, if the disk has too little space.
     """
     stream = iter(blocks)
     first = next(stream, None)
@@ -115,20 +115,20 @@ def gather(there: Path, blocks: Iterable[np.ndarray], most: int | None, kept: De
             x[done : done + len(block)] = block
             done += len(block)
         return Decoded(x[:done], kept.beside, kept.names, kept.about)
-    needed(there, (most or 0) * each)
+    check_disk_space(there, (most or 0) * each)
     _write(there, first, stream, kept)
     found = find(there)
     assert found is not None
     return found
 
 
-def needed(there: Path, size: int) -> None:
-    """Raises Refused unless the disk has room for so many bytes there."""
+def check_disk_space(there: Path, size: int) -> None:
+    """Raises Refused unless the disk has space for so many bytes at `there`."""
     free = _free(there)
     if size > free:
         raise Refused(
             f"the decoded data take {bytes_(size)}, more than the {bytes_(budget())} that fit the memory, and "
-            f"{_above(there)} has {bytes_(free)} free: set {CACHE} to a folder with room, or data.size to fewer pixels"
+            f"{_above(there)} has {bytes_(free)} free: set {CACHE} to a folder with more, or data.size to fewer pixels"
         )
 
 
@@ -188,7 +188,7 @@ def _head(out: Any, count: int, block: np.ndarray, length: int | None = None) ->
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left half-written."""
+    """Remove what processes that were killed left half-written."""
     for path in folder.glob(f"{PARTIAL}*"):
         process = path.name.removeprefix(PARTIAL).partition("-")[0]
         if process.isdigit() and not _alive(int(process)):

@@ -120,7 +120,7 @@ def word(value: Any, where: str = "a label") -> str:
 def _counted(words: Sequence[str], names: Sequence[str], where: str, numbers: bool) -> list[str]:
     """The names of classes that are counted from 0; numbers: so are all, or else some words may be names themselves.
 
-    Raises Refused for what is no number of a class.
+    Raises Refused for what is not the number of a class.
     """
     known = {str(i): name for i, name in enumerate(names)} | ({} if numbers else {name: name for name in names})
     known |= dict(zip(("False", "True"), names, strict=False)) if numbers else {}
@@ -191,7 +191,7 @@ def _rows(path: str) -> list[list[str]]:
     rows = [(place, row) for place, _, row in cut(lines, delimiter) if lines[place].strip(blank(delimiter))]
     broken = next((place for place, row in rows if not row), None)
     if broken is not None:
-        raise Refused(f"{path} is no table of labels: line {broken + 1}: {OPEN}")
+        raise Refused(f"{path} is not a table of labels: line {broken + 1}: {OPEN}")
     if not rows:
         raise Refused(f"{path} is empty")
     return [row for _, row in rows]

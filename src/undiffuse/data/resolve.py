@@ -1,4 +1,4 @@
-"""The front door: what a person types, a path or a name, to data."""
+"""From the path or the name that a person types to data."""
 
 from pathlib import Path
 from typing import Any

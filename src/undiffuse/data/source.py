@@ -23,7 +23,7 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Peek:
-    """What can be told of stored data without reading all of it: the shape of an item, whether it has a label, and
+    """What is known of stored data without reading all of it: the shape of an item, whether it has a label, and
     whether it is tokens, whether these spell a text, and whether it is a row with categories.
     """
 
@@ -41,7 +41,7 @@ class Stored(Source):
 
     @property
     def key(self) -> Any:
-        """The same without its path: what decoded data are kept by, beside the files themselves, see `room.place`."""
+        """The same without its path: by this and by the files decoded data are cached, see `decoded_cache.place`."""
         this: Any = self
         return replace(this, path="")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.decoded_cache import ITEMS, budget, needed, place
+from undiffuse.data.decoded_cache import ITEMS, budget, check_disk_space, place
 from undiffuse.storage.files import whole
 
 MAPPED = 2**27  # bytes; a larger .npy stays on the disk
@@ -46,7 +46,7 @@ class Member:
     def _unpacked(self) -> np.ndarray:
         there = place(("unpacked", self.member), [self.path])
         if not (there / ITEMS).exists():
-            needed(there, self.nbytes)
+            check_disk_space(there, self.nbytes)
             with whole(there) as temporary, refusing(self.path):
                 temporary.mkdir()
                 with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
@@ -82,7 +82,7 @@ def members(path: Path) -> Mapping[str, Member]:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the file, as Refused; damaged bytes can make a parser stumble in any way."""
+    """Raises every error of reading the file as Refused; a parser may fail with any error on damaged bytes."""
     try:
         yield
     except (Refused, KeyboardInterrupt):

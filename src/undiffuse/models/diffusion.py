@@ -27,7 +27,7 @@ from undiffuse.reports import report
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import check_recipe
-from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.request import RUNS, SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.session import Session
 
@@ -92,8 +92,8 @@ class Diffusion(Generator):
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = (request or SampleRequest()).updated(options, self.conditions)
-        if isinstance(asked.classifier, str | Path):
-            asked = replace(asked, classifier=load(asked.classifier))
+        named = {name: load(path) for name in RUNS if isinstance(path := getattr(asked, name), str | Path)}
+        asked = replace(asked, **named)
         return Session.open(self, asked, progress)
 
     @property

@@ -1,4 +1,4 @@
-"""A linear layer of its own for every noise level, as the first diffusion networks told the time."""
+"""A linear layer of its own for every noise level, as the first diffusion networks had for the time."""
 
 import torch
 from torch import Tensor, nn

@@ -16,8 +16,8 @@ class SequenceTransformer(nn.Module):
     """Values x (batch, channels, length), c_time (batch,) -> the same shape, all 0 before training.
 
     The blocks of `transformer`, with a linear layer where that has its embedding and its logits: each place is one
-    token of so many channels, of which places have no order but by rotary angles, and every norm hears the time.
-    classes: number of classes, 0 for none; the norms hear the class, and vectors among the conditions.
+    token of so many channels, places are known by rotary angles alone, and every norm is conditioned on the time.
+    classes: number of classes, 0 for none; the norms are conditioned on the class, and on vectors.
     mask: booleans (batch, 1, length), the places that are no padding; None: all.
     channels: of the data, which are lines with channels, (channels, length).
     Raises Refused for data of another kind, and for a width that the heads do not divide evenly.

@@ -1,4 +1,4 @@
-"""A transformer that looks both ways, for tokens: rotary places, and norms that hear the time and the class."""
+"""A transformer that looks both ways, for tokens: rotary places, and norms conditioned on the time and the class."""
 
 import math
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ class Transformer(nn.Module):
 
     vocabulary: symbols, a mask among them. outputs: numbers a token in place of logits; 0: none. mlp: how many times
     wider the perceptrons are. tied: the embedding is the readout, too. time = "adaln": scale and shift of every norm
-    hear the time; "none": the network does not see it, so that a guess holds until a token changes (`reads_time` says
-    which). near: so many neighbours, an odd number, are added to each place before attention, which has to learn where
-    they are, and before each perceptron; 0: none.
-    classes: number of classes, 0 for none; the norms hear the class, and vectors and texts among the conditions; the
+    are conditioned on the time; "none": the network does not see it, so that a guess holds until a token changes
+    (`reads_time` says which). near: so many neighbours, an odd number, are added to each place before attention, which
+    has to learn where they are, and before each perceptron; 0: none.
+    classes: number of classes, 0 for none; the norms are conditioned on the class, on vectors and on texts; the
     tokens of a text stand before the sequence, those that are not there hidden. mask: booleans (batch, length), the
     places that are no padding; without it padding is a symbol like any other.
     Raises Refused for values, and for a width that the heads do not divide evenly.
@@ -58,16 +58,16 @@ class Transformer(nn.Module):
             raise Refused(f"a tied readout gives one number a symbol, and {outputs} are asked for: tied = false")
         check_sizes("transformer", width, depth, heads, mlp, dropout, near)
         self.reads_time, self.turn = time == "adaln", width // heads
-        hears = self.reads_time or bool(classes) or bool(conditions)
+        conditioned = self.reads_time or bool(classes) or bool(conditions)
         self.embed = nn.Embedding(vocabulary, width)
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) if hears else None
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) if conditioned else None
         self.label = Label(classes, width)
         self.told = Told(conditions or {}, width, "transformer", ("vector", "text"), text_width=width)
         inside = round(mlp * width)
         self.blocks = nn.ModuleList(
-            [TransformerBlock(width, heads, inside, dropout, hears, near) for _ in range(depth)]
+            [TransformerBlock(width, heads, inside, dropout, conditioned, near) for _ in range(depth)]
         )
-        self.norm = AdaptiveNorm(width, hears)
+        self.norm = AdaptiveNorm(width, conditioned)
         self.readout = None if tied else nn.Parameter(torch.zeros(outputs or vocabulary, width))
         self.bias = nn.Parameter(torch.zeros(outputs or vocabulary))
         if tied:
@@ -99,7 +99,7 @@ class Transformer(nn.Module):
     def _heard(
         self, n: int, c_time: Tensor, label: Tensor | None, drop: Drop, cond: Mapping[str, Any]
     ) -> tuple[Tensor | None, TextTokens | None]:
-        """What the norms hear, (batch, 1, width), None where there is nothing to hear; and the tokens of all texts."""
+        """What the norms are conditioned on, (batch, 1, width), None for nothing; and the tokens of all texts."""
         width = self.embed.weight.shape[1]
         waves = positional(c_time if self.reads_time else torch.zeros_like(c_time), width).to(self.embed.weight.dtype)
         c = self.label(waves if self.time is None else self.time(waves), label, drop)
@@ -125,10 +125,10 @@ class TransformerBlock(nn.Module):
     With neighbours each of the two sees n + near(n), n its norm, and near(n) is added to x as well.
     """
 
-    def __init__(self, width: int, heads: int, inside: int, dropout: float, hears: bool, near: int) -> None:
+    def __init__(self, width: int, heads: int, inside: int, dropout: float, conditioned: bool, near: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = AdaptiveNorm(width, hears), AdaptiveNorm(width, hears)
+        self.norm1, self.norm2 = AdaptiveNorm(width, conditioned), AdaptiveNorm(width, conditioned)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, inside), nn.Linear(inside, width)
         self.dropout = nn.Dropout(dropout)
@@ -175,18 +175,18 @@ class Near(nn.Module):
 class AdaptiveNorm(nn.Module):
     """scale norm(x) + shift over the last axis; scale and shift are learned, and moved by what is heard."""
 
-    def __init__(self, width: int, hears: bool) -> None:
+    def __init__(self, width: int, conditioned: bool) -> None:
         super().__init__()
         self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
-        self.hears = nn.Linear(width, 2 * width) if hears else None
-        if self.hears is not None:
-            nn.init.zeros_(self.hears.weight)
-            nn.init.zeros_(self.hears.bias)
+        self.modulation = nn.Linear(width, 2 * width) if conditioned else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
-        if self.hears is None or c is None:
+        if self.modulation is None or c is None:
             return F.layer_norm(x, x.shape[-1:], self.scale, self.shift)
-        scale, shift = self.hears(c).chunk(2, dim=-1)  # (batch, 1, width)
+        scale, shift = self.modulation(c).chunk(2, dim=-1)  # (batch, 1, width)
         return torch.addcmul(self.shift + shift, F.layer_norm(x, x.shape[-1:]), self.scale + scale)
 
 

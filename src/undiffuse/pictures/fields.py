@@ -1,4 +1,4 @@
-"""A process in the plane, seen over time: data on their way to noise, samples on their way back, and the drift."""
+"""A process in the plane, seen over time: data becoming noise, noise becoming samples, and the drift."""
 
 from collections.abc import Sequence
 

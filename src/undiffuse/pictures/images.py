@@ -63,11 +63,11 @@ def telling(frames: Array, at_most: int) -> list[int]:
     if len(frames) <= at_most:
         return list(range(len(frames)))
     change = np.abs(np.diff(frames.astype(np.float64), axis=0)).reshape(len(frames) - 1, -1).mean(1)
-    way = np.concatenate([[0.0], np.cumsum(change + 1e-9)])
+    length = np.concatenate([[0.0], np.cumsum(change + 1e-9)])
     chosen = [0]
     for mark in range(1, at_most):  # each mark takes the nearest frame that leaves enough for the marks after it
         free = range(chosen[-1] + 1, len(frames) - (at_most - 1 - mark))
-        chosen.append(min(free, key=lambda i: abs(way[i] - way[-1] * mark / (at_most - 1))))
+        chosen.append(min(free, key=lambda i: abs(length[i] - length[-1] * mark / (at_most - 1))))
     return [*chosen[:-1], len(frames) - 1]
 
 

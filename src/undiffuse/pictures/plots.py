@@ -1,4 +1,4 @@
-"""What all plots share: the figure, its look, and its way to pixels."""
+"""What all plots share: the figure, its style, and how it becomes pixels."""
 
 import io
 from typing import TYPE_CHECKING

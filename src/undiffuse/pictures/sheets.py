@@ -69,7 +69,7 @@ def strip(frames: Array, columns: int = 10, scale: int | None = None, names: Seq
 
 
 def steps(chosen: Sequence[int]) -> list[str]:
-    """The heads of states on the way: noise, and the numbers of steps."""
+    """The headings of the states of a trajectory: noise, and the numbers of steps."""
     return ["noise" if i == 0 else f"step {i}" for i in chosen]
 
 

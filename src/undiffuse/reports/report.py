@@ -72,7 +72,7 @@ def samples_picture(evaluation: RunEvaluation) -> Image.Image:
 
 
 def denoising_picture(evaluation: RunEvaluation) -> Image.Image:
-    """The way of some samples from noise to data, left to right."""
+    """Some samples from noise to data, left to right."""
     return Image.open(io.BytesIO(strip(evaluation.path)))
 
 
@@ -130,23 +130,21 @@ def first(drawn: Samples) -> Samples:
 
 
 def _texts(evaluation: RunEvaluation) -> str:
-    """Samples beside held-out text, and the way of the first from noise, as text that can be copied."""
-    told = states(evaluation.path)
-    drift_field = page.texts([text for _, text in told], [f"step {head}" for head, _ in told])
+    """Samples beside held-out text, and the states of the first one from noise on, as text that can be copied."""
+    path = states(evaluation.path)
+    steps = page.texts([text for _, text in path], [f"step {head}" for head, _ in path])
     return page.side_by_side(
         page.section("Samples", page.texts(evaluation.drawn.texts[:ROWS]), note=_samples_caption(evaluation)),
         page.section("Held-out text", page.texts(evaluation.real.held_out.texts(ROWS))),
-    ) + page.section("From noise to text", drift_field)
+    ) + page.section("From noise to text", steps)
 
 
 def _pictures(evaluation: RunEvaluation) -> str:
     if evaluation.drawn.kind == "texts":
         return _texts(evaluation)
     samples = page.image(samples_picture(evaluation), _samples_caption(evaluation), "samples of the model")
-    drift_field = page.image(
-        denoising_picture(evaluation), _way_caption(evaluation), "from noise to data, step by step"
-    )
-    both = page.section("Samples", samples), page.section("From noise to data", drift_field)
+    steps = page.image(denoising_picture(evaluation), _way_caption(evaluation), "from noise to data, step by step")
+    both = page.section("Samples", samples), page.section("From noise to data", steps)
     return "".join(both) if evaluation.drawn.x.ndim == 2 else page.side_by_side(*both)
 
 

@@ -29,7 +29,7 @@ GREENS = ("#8b949e", "#a371f7", "#2f81f7", "#3fb950", "#e4572e")  # levels, earl
 
 @dataclass
 class Story:
-    """What the log tells: curves by name, losses against log-SNR by step, and what of it could not be read."""
+    """What the log holds: curves by name, losses against log-SNR by step, and what of it could not be read."""
 
     curves: dict[str, Curve] = field(default_factory=dict)
     levels: dict[int, Curve] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def write(run: Path) -> Path:
 
 
 def read(run: Path) -> Story:
-    """What a run's log tells, whatever state it is in."""
+    """What a run's log holds, also while the run goes on or after it broke off."""
     story = Story()
     try:
         lines = read_text(run / METRICS, "metrics", LONGEST).splitlines()

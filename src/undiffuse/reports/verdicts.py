@@ -11,12 +11,12 @@ Curve = tuple[list[int], list[float]]
 
 FEWEST = 8  # losses, below which nothing is said
 CLOSE = 4.0  # sigma_0 between two embeddings, where 1 in 44 is taken for the other
-BLOWN, RISEN, LAGGING, GAINED = 2.0, 1.03, 1.05, 0.98  # ratios beyond which something is amiss
-START = 0.05  # of the steps so far: a first value behind it does not tell how the training began
+BLOWN, RISEN, LAGGING, GAINED = 2.0, 1.03, 1.05, 0.98  # ratios beyond which something is wrong
+START = 0.05  # of the steps so far: a first value behind it does not say how the training began
 
 
 def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Card]:
-    """What is amiss, or that nothing is. spoiled: the first step whose loss was no number."""
+    """What is wrong with a run, or that nothing is. spoiled: the first step whose loss was not a number."""
     loss = curves.get("loss", ([], []))[1]
     if len(loss) < FEWEST and spoiled is None:
         return [Card("Too early to say", f"{len(loss)} losses", f"at least {FEWEST} lines of the log are needed")]

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.core import families, registry
+from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.guidance.autoguidance import Autoguidance
 from undiffuse.guidance.clamp import Clamp
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.optimal_variance import OptimalVariance
@@ -19,6 +21,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import Run
 from undiffuse.sampling.threshold import OFF, bounds, level, percentile
 
 
@@ -30,7 +33,10 @@ def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], D
     """
     model.denoiser.eval()
     denoiser: Denoiser = model.denoiser
-    if request.guidance is not None:
+    if request.weaker is not None:
+        weight, rescale = float(cast(Any, request.guidance)), request.rescale or 0.0
+        denoiser = Autoguidance(denoiser, _weaker(request.weaker), weight, request.interval, rescale)
+    elif request.guidance is not None:
         how: dict[str, Any] = {"interval": request.interval, "rescale": request.rescale or 0.0}
         if isinstance(request.guidance, Mapping):
             denoiser = ClassifierFree(denoiser, weight=dict(request.guidance), **how)
@@ -49,6 +55,15 @@ def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], D
     return Threshold(denoiser, bounds(model.codec, str(request.threshold)), percentile(request.threshold))
 
 
+def _weaker(run: Any) -> Denoiser:
+    """The denoiser of the weaker run; raises Refused for what is none."""
+    if not (isinstance(run, Run) and run.draws):
+        given = run.what if isinstance(run, Run) else shown(run)
+        raise Refused(f"weaker is a run that draws samples of the same data, as `load` returns, not {given}")
+    denoiser: Any = run.module
+    return denoiser
+
+
 def resolve_guidance(model: Generator, request: SampleRequest, given: Collection[str]) -> SampleRequest:
     """The request with the guidance of samples with these conditions: as asked, else as the recipe says where there is
     a condition to guide to. No guidance stands for a weight of 1 as well.
@@ -59,6 +74,10 @@ def resolve_guidance(model: Generator, request: SampleRequest, given: Collection
     hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
     own = recipe_defaults(model.recipe)
     found = replace(request.over(own), steps=request.steps, grid=request.grid)
+    if found.weaker is not None:
+        if isinstance(found.guidance, Mapping):
+            raise Refused("with a weaker run guidance is one number, the weight of the step away from it")
+        return replace(found, guidance=Autoguidance.weight if found.guidance is None else found.guidance)
     if request.guidance is None:
         to = [name for name in given if name in hidden]
         if isinstance(own.guidance, Mapping):

@@ -17,7 +17,7 @@ from undiffuse.progress import Progress, progress_bar
 from undiffuse.recipes.description import Described
 from undiffuse.recipes.recipe import Recipe, put
 from undiffuse.sampling.option import checked, options
-from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.request import RUNS, SampleRequest
 
 MEMORY = 2**28  # bytes for the network's activations
 WIDTH = 2**14  # bytes of activations for each pixel: 128 channels of float32, some 30 of them alive at once
@@ -38,6 +38,7 @@ def recipe_defaults(recipe: Recipe) -> SampleRequest:
         made,
         sampler=registry.build("samplers", table, runs=recipe.uses.of("sampler")) if table else None,
         grid=None if made.grid is None else resolved_grid(made.grid),
+        **{name: recipe.uses.run(f"sampler.{name}", path) for name in RUNS if (path := found.get(name))},
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SEED = 2**64 - 1  # the largest
 MOST = 1_000_000  # steps of a sampler
+RUNS = ("classifier", "weaker")  # fields that are runs, or their folders
 NUMBERS = ("rescale", "temperature", "top_p", "control_weight")
 End = float | Literal["inf"]
 
@@ -40,6 +41,8 @@ class SampleRequest:
     classifier: a run that classifies noisy samples, or its folder: the label is one of its classes then and no
     condition of the model, and guidance its weight (1); classifier_form: how it moves a step, "guess" of every sampler
     or "mean" of stochastic ones.
+    weaker: a run of the same data, or its folder: guesses are moved away from its own, and guidance is the weight (2),
+    see `Autoguidance`.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
     candidates: so many texts are drawn for each one, and the best is kept; rank: the best is the one with the least
     mean edit distance to the others ("consensus").
@@ -97,7 +100,11 @@ class SampleRequest:
     )  # fmt: skip
     classifier: Any = option(
         None, "Guide to the label by this classifier of noisy samples; --guidance is its weight.", str | None,
-        metavar="RUN", read=Path,
+        metavar="RUN", read=Path, recipe=True,
+    )  # fmt: skip
+    weaker: Any = option(
+        None, "Guide away from the guess of this weaker run; --guidance is its weight (2).", str | None,
+        metavar="RUN", read=Path, recipe=True,
     )  # fmt: skip
     classifier_form: str = option(
         "guess", "How a classifier guides: by the guess, or by the mean of a random step.", str, metavar="guess|mean"

@@ -26,7 +26,7 @@ from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
-from undiffuse.sampling.plan import batches, plan, shown
+from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 
@@ -71,7 +71,7 @@ class Session:
     @classmethod
     def open(cls, model: Generator, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
-        request = with_words_read(model, request)
+        request = with_runs_of_recipe(model, with_words_read(model, request))
         n, each = request.count, request.candidates
         if each > 1 and model.codec.reader is None:
             raise Refused(f"candidates = {each} are of texts, the best of which is kept, and this run makes none")
@@ -229,12 +229,19 @@ def labels_in_turn(model: Generator, request: SampleRequest) -> SampleRequest:
     """The request with classes in turn where none is asked for, of a model or a classifier that knows some: the first,
     the next ... and again, so that the class of a sample depends on its index only.
     """
-    request = with_words_read(model, request)
+    request = with_runs_of_recipe(model, with_words_read(model, request))
     if request.conditions.get(LABEL) is not None or (request.classifier is None and LABEL not in model.conditions):
         return request
     classes = model.classes if request.classifier is None else request.classifier.classes
     which = np.arange(request.count) if request.indices is None else np.array(request.indices)
     return replace(request, conditions={**request.conditions, LABEL: np.array(classes)[which % len(classes)]})
+
+
+def with_runs_of_recipe(model: Generator, request: SampleRequest) -> SampleRequest:
+    """The request with the runs that the recipe guides by: a classifier where a label is asked for, a weaker run."""
+    own, labelled = recipe_defaults(model.recipe), request.conditions.get(LABEL) is not None
+    leads = own.classifier if request.classifier is None and labelled else request.classifier
+    return replace(request, classifier=leads, weaker=own.weaker if request.weaker is None else request.weaker)
 
 
 def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:

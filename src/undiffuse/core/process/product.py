@@ -72,4 +72,6 @@ def apart(process: Any, *given: Any) -> list[tuple[Any, ...]]:
 
 def masks(process: Any, mask: Any) -> Any:
     """A mask for each part of a `Product`, the same for all where one is given; else the mask itself."""
-    return dict.fromkeys(process.parts, mask) if process.family == "mixed" and not isinstance(mask, Mapping) else mask
+    if process.family != "mixed" or issubclass(type(mask), Mapping):
+        return mask
+    return dict.fromkeys(process.parts, mask)

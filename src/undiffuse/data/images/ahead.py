@@ -1,4 +1,4 @@
-"""Work done ahead in threads, a bounded way, with results in order."""
+"""Work done ahead in threads, a bounded number of items, with results in order."""
 
 import os
 from collections import deque

@@ -198,7 +198,7 @@ class Images:
 
 
 def attempt(work: Callable[[], Any]) -> Outcome:
-    """What the work comes to, or what is wrong; a decoder may stumble over damaged bytes in any way."""
+    """The result of the work, or what went wrong; a decoder may raise any error on damaged bytes."""
     try:
         return work(), ""
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

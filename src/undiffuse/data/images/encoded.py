@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decoded_cache import Decoded, at_hand, find, gather, remember
+from undiffuse.data.decoded_cache import Decoded, find, gather, load_items, remember
 from undiffuse.data.images.broken import Broken
 from undiffuse.data.images.decode import Images
 from undiffuse.data.images.resize import Resize
@@ -38,7 +38,7 @@ def dataset(
     name: str,
     texts: Texts = lambda which: {},
 ) -> Dataset:
-    """All images that can be read; labels: (count,) of all images. texts: what else is told of the images with these
+    """All images that can be read; labels: (count,) of all images. texts: further conditions of the images with these
     numbers. Raises Refused for what makes some unusable.
     """
     kept = find(there) or _decoded(wishes, images, there)
@@ -47,7 +47,9 @@ def dataset(
     notes = {**kept.about, **said}
     if resized := wishes.resize.describe():
         notes["resized"] = resized
-    return Dataset(at_hand(there, kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names)
+    return Dataset(
+        load_items(there, kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names
+    )
 
 
 def _decoded(wishes: Wishes, images: Images, there: Path) -> Decoded:

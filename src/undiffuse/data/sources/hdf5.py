@@ -67,10 +67,10 @@ class Hdf5(Resized):
             stream = self._blocks(array, axes, dtype)
             kept = find(there) or gather(there, stream, array.shape[0], Decoded(np.empty(0)))
             labels, classes = self._labels(file, names, array.shape[0])
-            told = self._told(file, names, array.shape[0])
+            beside = self._beside(file, names, array.shape[0])
         x = kept.x
         notes: dict[str, Any] = {"resized": self.resize.describe()} if self.resize != Resize() else {}
-        conditions = told if labels is None else {"label": labels, **told}
+        conditions = beside if labels is None else {"label": labels, **beside}
         if self.skip_broken and dtype.kind == "f":
             x, conditions, left = without_broken(x, conditions, where)
             if left:
@@ -150,7 +150,7 @@ class Hdf5(Resized):
     def _blocks(self, array: Any, axes: str, dtype: np.dtype) -> Iterator[np.ndarray]:
         return blocks(array, axes, dtype, self.resize)
 
-    def _told(self, file: Any, names: list[str], count: int) -> dict[str, np.ndarray]:
+    def _beside(self, file: Any, names: list[str], count: int) -> dict[str, np.ndarray]:
         """The conditions beside the items, by name: data sets of this file, or files of their own."""
         inside = {name: key.strip("/") for name, key in self.conditions.items() if key.strip("/") in names}
         found = from_arrays({n: key for n, key in self.conditions.items() if n not in inside}, names, count, self.path)

@@ -183,7 +183,7 @@ class TableData(Stored):
         if self.label and reading.label is not None:
             places = sorted([*places, reading.label]) if not self.columns else [*places, reading.label]
         dates = {each.name: {"format": each.form, "unit": unit(each.form)} for each in own if each.form}
-        told = {
+        found = {
             "order": [reading.top.names[place] for place in places],
             "label": self.label,
             "holes": {name: hole for name, hole in reading.holes.items() if name in {each.name for each in own}},
@@ -191,7 +191,7 @@ class TableData(Stored):
             "bases": {each.name: each.base for each in own if each.base},
             "shown": {each.name: each.shown for each in own if each.shown and not each.form and not each.categories},
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in found.items() if value}
 
     def _warn(self, top: Head, found: Surveyed, columns: Sequence[Column], label: int | None) -> None:
         """Says what a person should look at: numbers as names, a name among the categories, a data frame's index."""

@@ -37,10 +37,10 @@ class TextData(Stored):
     it up with a symbol for nothing; longer ones are cut into several. shortest: above 0 such a line is
     cut into pieces of shortest to length tokens, evenly drawn, and those of characters end with a word where they can.
     The text is read in pieces, once to know its symbols and once to cut it, and kept on the disk where it is large.
-    Of packed text blocks of 64 neighbouring items are held out together, or of less where there are less than 6,400, so
-    that what is held out is passages of their own and not gaps in those that were learned; of padded text equal items
-    stay together, as those of any other data.
-    Raises Refused, with line or offset, for what is no text, and for text that is empty or of a single symbol.
+    Of packed text, blocks of 64 neighbouring items are held out together (of fewer, where there are fewer than 6,400),
+    so that passages are held out and not gaps in those that were learned. Of padded text equal items stay together, as
+    those of any other data.
+    Raises Refused, with line or offset, for a file that is not text, and for text that is empty or of a single symbol.
     """
 
     path: str
@@ -120,7 +120,7 @@ class TextData(Stored):
         return gather(there, rows, most, Decoded(np.empty(0), about=about))
 
     def _codec(self) -> tuple[Codec, int | None]:
-        """What spells the text, and at most how many items it makes; None: it cannot be told."""
+        """What spells the text, and at most how many items it makes; None: unknown."""
         pads = self.packing == "pad"
         if self._json:
             size = opened(self._json).get_vocab_size()

@@ -89,7 +89,7 @@ class Column:
             return f"{cell[:20]!r} is no date like {self.form}"
         if number(cell) is not None:
             return f"{cell[:20]} is too large to learn from"
-        return f"{cell[:20]!r} is no number" + POINT * (number(cell.replace(",", "")) is not None)
+        return f"{cell[:20]!r} is not a number" + POINT * (number(cell.replace(",", "")) is not None)
 
 
 def decide(

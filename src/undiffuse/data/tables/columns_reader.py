@@ -190,7 +190,7 @@ class BrokenLines:
     def _advice(self) -> str:
         """What else to do about a line that cannot be read."""
         known = {
-            "is no number": "; a column of words is named with --set data.categorical=NAME",
+            "is not a number": "; a column of words is named with --set data.categorical=NAME",
             "is empty": "; or --set data.missing=keep, or data.missing=impute",
             "has no value": "; or --set data.missing=keep, or data.missing=impute",
         }

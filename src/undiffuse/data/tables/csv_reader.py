@@ -80,7 +80,7 @@ def blocks(
 def texts(path: Path, encoding: str) -> Iterator[tuple[int, str, int, bool]]:
     """(number of the first line, whole lines with \\n between them, bytes, whether they are the last) part by part.
 
-    Raises Refused for an encoding that there is not or that the file does not have, and for what is no text.
+    Raises Refused for an encoding that there is not or that the file does not have, and for a file that is not text.
     """
     try:
         made = codecs.getincrementaldecoder(SIGNED if encoding.lower() in (UTF_8, "utf8") else encoding)()
@@ -98,7 +98,7 @@ def texts(path: Path, encoding: str) -> Iterator[tuple[int, str, int, bool]]:
             if "\0" in text:
                 if data.startswith(UTF_16):
                     raise _undecoded(path, encoding, data, 1)
-                raise Refused(f"{path} is no text: it has zero bytes near line {number}")
+                raise Refused(f"{path} is not text: it has zero bytes near line {number}")
             cut = text.rfind("\n") + 1 if data else len(text)
             rest, text = text[cut:], text[:cut].removesuffix("\n")
             if len(rest) > LONGEST:
@@ -223,7 +223,7 @@ def _quoted(
 
 
 def _undecoded(path: Path, encoding: str, start: bytes, line: int) -> Refused:
-    """The file is in another encoding: which, as far as can be told, and what to type."""
+    """The file is in another encoding: which, as far as it can be recognised, and what to type."""
     if start.startswith(UTF_16):
         return Refused(f"{path} is UTF-16 text: --set data.encoding=utf-16, or save it as UTF-8")
     known = encoding.lower() in (UTF_8, "utf8")

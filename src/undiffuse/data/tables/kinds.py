@@ -1,4 +1,4 @@
-"""What the columns of a table hold: numbers with their step, dates, or words; told from all their cells."""
+"""What the columns of a table hold: numbers with their step, dates, or words; found from all their cells."""
 
 import re
 from dataclasses import dataclass, field

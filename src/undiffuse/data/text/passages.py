@@ -18,7 +18,7 @@ PIECE = 2**20  # bytes that are read at once
 LONGEST = 2**26  # bytes of one line of JSON, or without a space
 MARK = b"\xef\xbb\xbf"  # what some programs write before text
 
-Hear = Callable[[int], Any]  # told how many bytes of the files were read
+OnRead = Callable[[int], Any]  # called with how many bytes of the files were read
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ def files(path: str) -> list[Path]:
     return found
 
 
-def passages(file: Path, key: str, lines: bool, hear: Hear) -> Iterator[Piece]:
+def passages(file: Path, key: str, lines: bool, on_read: OnRead) -> Iterator[Piece]:
     """The passages of a file: of lines of JSON one a line, of plain text one a line if `lines`, else the whole file.
 
-    key: the field of the lines of JSON that holds the text. Raises Refused, with line or offset, for what is no text.
+    key: the field of the lines of JSON that holds the text. Raises Refused, with line or offset, for a file that is not
+    text.
     """
     is_json = file.name.lower().removesuffix(".gz").endswith(".jsonl")
-    with _open(file, hear) as stream:
+    with _open(file, on_read) as stream:
         if is_json:
             yield from _of_json(file, stream, key)
         elif lines:
@@ -136,7 +137,7 @@ def _decoded(file: Path, data: bytes, where: str, offset: int = 0) -> str:
     """The text of these bytes; where: of the file, "offset" for the number of the byte that is wrong."""
     nul = data.find(b"\0")
     if nul >= 0:
-        raise Refused(f"{file} is no text: it has a zero byte at {_place(where, offset + nul)}; save UTF-16 as UTF-8")
+        raise Refused(f"{file} is not text: it has a zero byte at {_place(where, offset + nul)}; save UTF-16 as UTF-8")
     try:
         return data.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -148,23 +149,23 @@ def _place(where: str, offset: int) -> str:
     return f"offset {offset}" if where == "offset" else where
 
 
-class _Heard(io.FileIO):
-    """A file that tells how much of it was read."""
+class _CountingFile(io.FileIO):
+    """A file that reports how many of its bytes were read."""
 
-    def __init__(self, file: Path, hear: Hear) -> None:
+    def __init__(self, file: Path, on_read: OnRead) -> None:
         super().__init__(file, "rb")
-        self._hear = hear
+        self._on_read = on_read
 
     def readinto(self, buffer: Any, /) -> int | None:
         count = super().readinto(buffer)
-        self._hear(count or 0)
+        self._on_read(count or 0)
         return count
 
 
 @contextmanager
-def _open(file: Path, hear: Hear) -> Iterator[BinaryIO]:
+def _open(file: Path, on_read: OnRead) -> Iterator[BinaryIO]:
     try:
-        raw = _Heard(file, hear)
+        raw = _CountingFile(file, on_read)
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror or error}") from None
     with io.BufferedReader(raw, PIECE) as stream:

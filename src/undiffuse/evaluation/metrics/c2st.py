@@ -1,4 +1,4 @@
-"""Classifier two-sample test: can anybody learn to tell samples from real data?"""
+"""Classifier two-sample test: can a classifier learn to tell samples from real data?"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ class C2ST(Metric):
     deviation 1 before; it learns from one half and is tried on the other, and the other way round. The floor tells
     training items from held-out ones. Source: arXiv:1610.06545, eq. 2.
 
-    Standard error where nothing can be told, n items a side: sqrt(1 + 2/pi) / (2 sqrt(2n)). The two halves are not
+    Standard error where both have one law, n items a side: sqrt(1 + 2/pi) / (2 sqrt(2n)). The two halves are not
     independent: both accuracies are sums of y_i y_j k(x_i, x_j) with a sign taken on one side, and a sign keeps 2/pi of
     the variance of a Gaussian, which is their correlation.
     """
@@ -34,7 +34,7 @@ class C2ST(Metric):
         return True
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`c2st`, in detail with the standard error of value and floor where nothing can be told."""
+        """`c2st`, in detail with the standard error of value and floor where both have one law."""
         count = min(evidence.count, MOST)
         error = standard_error(count)
         found = [

@@ -87,9 +87,9 @@ def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:
 
 
 def _root(cov: np.ndarray) -> np.ndarray:
-    """R with R R' = cov; of a large one the quick way, after 1e-10 of the mean variance was added to each."""
+    """R with R R' = cov; of a large one by Cholesky, after 1e-10 of the mean variance was added to each."""
     if len(cov) > LARGE:
-        with suppress(np.linalg.LinAlgError):  # not positive: the slow way always works
+        with suppress(np.linalg.LinAlgError):  # not positive definite: the eigenvalues below always work
             return np.linalg.cholesky(cov + 1e-10 * np.trace(cov) / len(cov) * np.eye(len(cov)))
     values, vectors = np.linalg.eigh(cov)
     return vectors * np.sqrt(np.maximum(values, 0))

@@ -1,4 +1,4 @@
-"""Runs of tokens as numbers, so that it is quickly told which of them the training text has."""
+"""Runs of tokens as numbers, to look up quickly which of them the training text has."""
 
 import numpy as np
 

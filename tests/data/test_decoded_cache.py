@@ -25,7 +25,7 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int, monkeypatch: 
 def test_a_size_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch):
     for text in ("much", "2 XB", "1.2.3GB"):
         monkeypatch.setenv("UNDIFFUSE_MEMORY", text)
-        with pytest.raises(Refused, match=f"UNDIFFUSE_MEMORY={text} is no size; write 500MB or 2GB"):
+        with pytest.raises(Refused, match=f"UNDIFFUSE_MEMORY={text} is not a size; write 500MB or 2GB"):
             budget()
     monkeypatch.delenv("UNDIFFUSE_MEMORY")
     assert 10**8 < budget() < 10**14
