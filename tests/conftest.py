@@ -1,6 +1,7 @@
-"""One thread, known seeds and checked types for every test, so that nothing depends on the machine or on luck."""
+"""One thread, known seeds, float32 and checked types for every test: nothing depends on the machine or on luck."""
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,3 +20,13 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - scikit-learn draws from the global generator
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _float32() -> Iterator[None]:
+    """No device multiplies bfloat16, but in the tests of precision: elsewhere every run would first try it."""
+    from undiffuse.networks import precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_bfloat16", lambda device: False)
+        yield

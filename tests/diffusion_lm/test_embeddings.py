@@ -85,7 +85,7 @@ def test_rounding_takes_the_nearest_and_its_chances_are_those_of_bayes():
 
 def test_tokens_become_their_columns_and_come_back():
     found, words = table([[0.0, 0.0], [1.0, 0.5], [-0.4, 2.0]]), torch.tensor([[0, 2, 1, 1]])
-    assert found.state_shape((4,)) == (2, 4)
+    assert found.state_shape((1, 4)) == (1, 2, 4)
     assert found.state_of(words)[0, :, 1].tolist() == pytest.approx([-0.4, 2.0])
     assert torch.equal(found.data_of(found.state_of(words)), words)
 

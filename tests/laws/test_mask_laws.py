@@ -1,12 +1,14 @@
 """Items of different sizes in one batch: what stands in place of padding, and how much of it, changes nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from registered import every
 from torch import Tensor, nn
 
-from undiffuse.core.denoiser import Predictor
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.distribution import counted, unpadded
 from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.errors import Refused
@@ -16,6 +18,8 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
+from undiffuse.core.sampler import Sampler
+from undiffuse.likelihood import elbo
 from undiffuse.networks import MLP, SequenceTransformer, Transformer
 from undiffuse.objectives import Denoising, DiffusionLM, Elbo
 from undiffuse.samplers import DDIM
@@ -142,8 +146,49 @@ def test_padding_changes_no_loss(objective: Any, tabled: bool):
         torch.testing.assert_close(alone, loss[item : item + 1], rtol=0, atol=1e-6)
 
 
+def test_a_likelihood_of_items_of_different_sizes_is_refused():
+    denoiser = Predictor(network("tokens", 0), Categorical(LogLinear(floor=0.0), mask(5)), "subs")
+    with pytest.raises(Refused, match="a likelihood takes items of one size: score those of each size apart"):
+        elbo(denoiser, ELEMENTS, mask=MASK)
+
+
 def test_an_objective_that_cannot_leave_padding_out_says_so():
     objective: Objective = DiffusionLM()
     denoiser = Predictor(network("values", 0), VALUES, "data")
     with pytest.raises(Refused, match="objective 'diffusion_lm' cannot leave padding out: take denoising or elbo"):
         objective.loss(denoiser, Batch(ELEMENTS, mask=MASK), Random(0))
+
+
+@pytest.mark.parametrize("family", ["values", "tokens"])
+@torch.no_grad()
+def test_a_sampler_that_takes_items_of_different_sizes_does_not_hear_padding(family: str):
+    tokens = family == "tokens"
+    process: Any = Categorical(LogLinear(floor=0.0), mask(5)) if tokens else VALUES
+    denoiser = Predictor(network(family, 0), process, "subs" if tokens else "velocity")
+    denoiser.network.reads_time = not tokens  # for the sampler that remembers guesses, and hears no time  # type: ignore[arg-type]
+    told: Denoiser = denoiser if tokens else Sure(denoiser)
+    there = MASK if tokens else MASK[:, None]
+    start = torch.full((3, LENGTH), 4) if tokens else POSITIONS.transpose(1, 2)
+    starts = [start, torch.where(there, start, start.flip(0) if not tokens else 2)]
+    for sampler in every("samplers", Sampler, family):
+        how: dict[str, Any] = {"sampler": sampler, "times": torch.tensor([0.9, 0.6, 0.3, 0.1]), "mask": there}
+        if not able(sampler):
+            with pytest.raises(Refused, match="reads all places at once, and so not items of different sizes"):
+                sample(told, tuple(start.shape), **how)
+            continue
+        one, other = (sample(told, tuple(x.shape), start=x, **how) for x in starts)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=repr(sampler))
+
+
+class Sure(Denoiser):
+    """Says as well how sure it is."""
+
+    def __init__(self, denoiser: Predictor) -> None:
+        self.denoiser, self.process = denoiser, denoiser.process
+
+    def __call__(self, x_t: Any, t: Any, **cond: Any) -> Any:
+        return replace(self.denoiser(x_t, t, **cond), var=torch.tensor(0.1))
+
+
+def able(sampler: Sampler) -> bool:
+    return sampler.masks and (sampler.inner is None or able(sampler.inner))

@@ -14,6 +14,7 @@ from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
 from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
+from undiffuse.networks import precision
 from undiffuse.networks.precision import has_bfloat16, pick
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
@@ -241,6 +242,7 @@ def test_half_precision_samples_the_same_picture_but_is_not_saved(tmp_path: Path
 
 
 def test_automatic_precision_goes_by_hardware_and_convolutions(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(precision, "has_bfloat16", has_bfloat16)
     cpu = torch.device("cpu")
     for able in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able}, raising=False)

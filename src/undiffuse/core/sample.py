@@ -32,6 +32,8 @@ def trajectory(
     families.check(sampler, denoiser.process)
     if times.ndim == 2 and not sampler.batch_times:
         raise Refused(f"{registry.name_of(sampler)} takes one time for a whole batch: give times of shape (steps + 1,)")
+    if cond.get("mask") is not None:
+        _refuse_padding(sampler)
     memory = None
     for i, (t, s) in enumerate(pairwise(times)):
         stream = random.fold(i)
@@ -82,6 +84,14 @@ def sample(
         start = to(drawn, denoiser.device or torch.device("cpu"))
     x = deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
     return x if cond.get("mask") is None else unpadded(x, cond["mask"])
+
+
+def _refuse_padding(sampler: Sampler) -> None:
+    """Raises Refused, by name, for a sampler that cannot leave padding out, or that has one inside it."""
+    if not sampler.masks:
+        raise Refused(f"{registry.name_of(sampler)} reads all places at once, and so not items of different sizes")
+    if sampler.inner is not None:
+        _refuse_padding(sampler.inner)
 
 
 def _checked(times: Any) -> Tensor:

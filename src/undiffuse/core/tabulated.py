@@ -36,14 +36,7 @@ class Tabulated(VariancePreserving):
         return torch.tensor(np.concatenate([[1.0], table]), dtype=torch.float64)
 
     def log_alpha_bar(self, t: Tensor) -> Tensor:
-        knots = self._knots.to(t.device)
-        last = len(knots) - 1
-        position = t.double() * last
-        off = (position.round() - position).detach()
-        position = position + torch.where(off.abs() < 1e-9, off, 0.0)  # (i/T) T is i, and the slope stays
-        left = position.long().clamp(0, last - 1)
-        share = position - left
-        return (knots[left] * (1 - share) + knots[left + 1] * share).log()
+        return interpolate(self._knots, t).log()
 
     def time(self, log_snr: Tensor) -> Tensor:
         noise = (1 - self._knots).to(log_snr.device)  # sigma^2 at the knots: rising from 0
@@ -51,6 +44,17 @@ class Tabulated(VariancePreserving):
         right = torch.searchsorted(noise, target.contiguous()).clamp(1, len(noise) - 1)
         left = right - 1
         return (left + (target - noise[left]) / (noise[right] - noise[left])) / (len(noise) - 1)
+
+
+def interpolate(table: Tensor, t: Tensor) -> Tensor:
+    """The table's values at i/T, i = 0 ... T, with straight lines between them, at times t in [0, 1]; in float64."""
+    table, last = table.to(t.device), len(table) - 1
+    position = t.double() * last
+    off = (position.round() - position).detach()
+    position = position + torch.where(off.abs() < 1e-9, off, 0.0)  # (i/T) T is i, and the slope stays
+    left = position.long().clamp(0, last - 1)
+    share = position - left
+    return table[left] * (1 - share) + table[left + 1] * share
 
 
 def products(betas: Sequence[float] | np.ndarray) -> np.ndarray:

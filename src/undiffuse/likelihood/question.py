@@ -74,6 +74,8 @@ def parts(
     """(which, data, their random numbers, their conditions) of so many at once; datum i draws by (seed, indices[i])."""
     if batch is not None and arguments.whole(batch, "batch") < 1:
         raise Refused(f"batch must be at least 1, not {batch}")
+    if "mask" in cond:
+        raise Refused("a likelihood takes items of one size: score those of each size apart, without a mask")
     count = len(first(x_0))
     which = torch.arange(count) if indices is None else arguments.indices(indices, count, "data")
     for start in range(0, count, batch or ROWS):

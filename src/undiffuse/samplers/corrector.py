@@ -35,6 +35,7 @@ class Corrector(Sampler):
     snr: float = 0.16
     norms: Literal["level", "batch"] = "level"
 
+    masks: ClassVar[bool] = False
     aliases: ClassVar[tuple[str, ...]] = ("pc", "predictor_corrector")
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1000

@@ -24,6 +24,7 @@ class FirstHitting(Sampler):
     Raises Refused for noise without a mask. Source: arXiv:2409.02908, its first-hitting sampler.
     """
 
+    masks: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = TOKENS
     needs: ClassVar[frozenset[str]] = MASK
 

@@ -33,6 +33,7 @@ class ProbabilityFlow(Sampler):
     end: float = 1e-3
     most: int = 10_000
 
+    masks: ClassVar[bool] = False
     aliases: ClassVar[tuple[str, ...]] = ("ode", "pf_ode", "probability_flow_ode", "dopri5", "rk45")
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1

@@ -30,6 +30,7 @@ class Unmask(Sampler):
     Source: arXiv:2202.04200, its iterative decoding.
     """
 
+    masks: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = TOKENS
     needs: ClassVar[frozenset[str]] = MASK
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Mixing
-from undiffuse.core.tabulated import check_steps
+from undiffuse.core.tabulated import check_steps, interpolate
 
-ROOM = 2**20  # numbers at once
+AT_ONCE = 2**20  # numbers
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,7 @@ class MutualInformation(Mixing):
         return replace(self, frequencies=tuple(frequencies), noise=tuple(noise))
 
     def alpha(self, t: Tensor) -> Tensor:
-        knots = self._knots.to(t.device)
-        position = t.double() * self.steps
-        off = (position.round() - position).detach()
-        position = position + torch.where(off.abs() < 1e-9, off, 0.0)  # (i/T) T is i, and the slope stays
-        left = position.long().clamp(0, self.steps - 1)
-        share = position - left
-        return knots[left] * (1 - share) + knots[left + 1] * share
+        return interpolate(self._knots, t)
 
     def sigma(self, t: Tensor) -> Tensor:
         return 1 - self.alpha(t)
@@ -60,7 +54,7 @@ class MutualInformation(Mixing):
         noise = np.asarray(self.noise)
         data = np.pad(np.asarray(self.frequencies), (0, len(noise) - len(self.frequencies)))
         found: list[np.ndarray] = []
-        for a in np.array_split(alpha[:, None], max(1, -(-len(alpha) * len(noise) // ROOM))):
+        for a in np.array_split(alpha[:, None], max(1, -(-len(alpha) * len(noise) // AT_ONCE))):
             drawn = (1 - a) * noise
             own, other = _xlogx(a + drawn), _xlogx(drawn)
             known = (data * (own + other.sum(1, keepdims=True) - other)).sum(1)
