@@ -18,7 +18,7 @@ ROWS = [
     {"oracles"},  # the core's, under the name that people import
     {"progress"},
     {"schedules", "parameterizations", "grids", "time_distributions", "operators"},
-    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood", "pictures"},
+    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood", "pictures", "optimisers"},
     {"storage"},
     {"recipes", "conditions", "sampling"},  # together: what a run holds
     {"data"},

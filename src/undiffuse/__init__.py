@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         networks,
         objectives,
         operators,
+        optimisers,
         parameterizations,
         samplers,
         schedules,
@@ -56,8 +57,10 @@ if TYPE_CHECKING:
     from undiffuse.models.load import load
     from undiffuse.models.regressor import Regressor
     from undiffuse.recipes.recipe import Recipe
+    from undiffuse.recipes.settings import Train
     from undiffuse.sampling.generator import Generator
     from undiffuse.sampling.run import Run
+    from undiffuse.training.loop import Training
     from undiffuse.training.start import train
 
 __all__ = [
@@ -94,6 +97,8 @@ __all__ = [
     "Source",
     "TimeDistribution",
     "Tokens",
+    "Train",
+    "Training",
     "Transitions",
     "__version__",
     "codecs",
@@ -105,6 +110,7 @@ __all__ = [
     "networks",
     "objectives",
     "operators",
+    "optimisers",
     "oracles",
     "parameterizations",
     "registry",
@@ -155,6 +161,9 @@ _HOME = {
     "Transitions": ("core.process.transitions", "Transitions"),
     "load": ("models.load", "load"),
     "sample": ("core.sample", "sample"),
+    "Train": ("recipes.settings", "Train"),
+    "Training": ("training.loop", "Training"),
+    "optimisers": ("optimisers", ""),
     "train": ("training.start", "train"),
     "trajectory": ("core.sample", "trajectory"),
     "use": ("core.plugins", "use"),

@@ -87,7 +87,7 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
         ("train.lr=nan", "train.lr = nan: a recipe's numbers are finite"),
         ("train.warmup=-1", "train.warmup must be 0 or more"),
         ("train.held_out=1.0", "train.held_out must be 0 or more and below 1"),
-        ("train.betas=[0.9, 1.0]", "train.betas must be two numbers"),
+        ("optimiser.betas=[0.9, 1.0]", "optimiser.betas must be two numbers"),
         ("train.decay=linear", "train: decay = 'linear' does not fit"),
         ("train.precision=float8", "train.precision must be auto or float32 or bfloat16"),
         ("train.ema=-1", "train.ema must be 0 or more"),
@@ -143,10 +143,10 @@ def test_noise_prediction_without_signal_is_refused_by_name():
 def test_settings_are_toml_else_text_and_a_new_name_clears_its_table():
     given = Recipe.find({**MINIMAL, "data": {"name": "swiss_roll", "count": 9}})
     changed = given.override(
-        ["data.path=some folder/x.npz", "data.name=file", "train.betas=[0.8, 0.9]", "train.flip=true", "train.lr=1e-4"]
+        ["data.path=some folder/x.npz", "data.name=file", "train.snapshots=3", "train.flip=true", "train.lr=1e-4"]
     )
     assert changed["data"] == {"name": "file", "path": "some folder/x.npz"}
-    assert changed["train"] == {"steps": 5, "betas": [0.8, 0.9], "flip": True, "lr": 1e-4}
+    assert changed["train"] == {"steps": 5, "snapshots": 3, "flip": True, "lr": 1e-4}
     assert given.override(["data.name=swiss_roll"])["data"] == {"name": "swiss_roll", "count": 9}
     inner = Recipe.find({**MINIMAL, "objective": {"name": "denoising", "times": "log_normal"}}).override(
         ["objective.times.mean=-2"]

@@ -56,7 +56,7 @@ def test_gradients_of_volumes_are_those_of_float32_to_rounding(tmp_path: Path, s
         step.dtype = dtype
         step.gradient(1)
         found[dtype] = [p.grad.clone() for p in training.module.parameters() if p.grad is not None]
-        step.optimiser.zero_grad()
+        step.sides[0].optimiser.zero_grad()
     whole = torch.cat([each.flatten() for each in found[torch.float32]]).norm()
     for exact, used in zip(*(found[dtype] for dtype in (torch.float32, step.dtype or torch.float16)), strict=True):
         assert (used - exact).norm() <= 0.1 * max(exact.norm(), 0.05 * whole)

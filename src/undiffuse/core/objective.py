@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 
+from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
 
 RUN = "run"  # the player that is the trained module itself
@@ -39,14 +41,16 @@ class Player:
     """Whoever takes steps with an optimiser of its own: the trained module ("run"), a critic, a discriminator.
 
     modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
-    the loop for one of its own. clip: largest norm of its gradient, 0 = any; None: the run's.
+    the loop for one of its own. clip: largest norm of its gradient, 0 = any; None: the run's. lr: its highest learning
+    rate, which warms up and decays as the run's does; None: the run's.
     """
 
     name: str
     modules: tuple[nn.Module, ...]
-    optimiser: Any = None
+    optimiser: Optimiser | None = None
     every: int = 1
     clip: float | None = None
+    lr: float | None = None
 
 
 class Objective(ABC):
@@ -77,6 +81,12 @@ class Objective(ABC):
 
     def after(self, model: Any, step: int) -> None:  # noqa: B027 - a default, not a gap
         """What changes after a step, 1, 2 ...: targets that follow the model, phases. Called without gradients."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the modules that it holds to a device."""
+        for each in vars(self).values():
+            if isinstance(each, nn.Module):
+                each.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """All that changes besides the players' weights: the tensors themselves, which resuming fills in place.

@@ -31,7 +31,7 @@ class Classifier(Run):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "init", "conditions"), False),
+        **dict.fromkeys(("process", "parameterization", "optimiser", "init", "conditions"), False),
     }
     reads: ClassVar[str] = LABEL
     predicts: ClassVar[str] = LABEL

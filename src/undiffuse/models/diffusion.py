@@ -38,7 +38,9 @@ class Diffusion(Generator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
-        **dict.fromkeys(("process", "parameterization", "init", "denoiser", "conditions", "sampler"), False),
+        **dict.fromkeys(
+            ("process", "parameterization", "optimiser", "init", "denoiser", "conditions", "sampler"), False
+        ),
     }
     what: ClassVar[str] = "a model of samples"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"

@@ -61,7 +61,7 @@ class Regressor(Run):
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "parameterization", "objective"), True),
         **dict.fromkeys(("conditions", "train"), True),
-        **dict.fromkeys(("process", "init"), False),
+        **dict.fromkeys(("process", "optimiser", "init"), False),
     }
     reads: ClassVar[str] = "label"
     predicts: ClassVar[str] = "item"
@@ -143,16 +143,18 @@ class Regressor(Run):
         for part in (real.train, real.held_out):
             if name not in part.conditions:
                 raise Refused(f"{part.name} has no {name!r}, which the regressor tells")
-        objective: Any = build.objective(self.recipe)
-        seed = asked.request.seed
-        times = TIMES if objective.noisy else TIMES[:1]
-        held_out, train = ([self._score(part, t, seed) for t in times] for part in (real.held_out, real.train))
+        times = TIMES if build.objective(self.recipe).noisy else TIMES[:1]
+        held_out, train = (
+            [self._score(part, t, asked.request.seed) for t in times] for part in (real.held_out, real.train)
+        )
         what, count = "accuracy" if condition.kind == "label" else "r2", min(COUNT, len(real.held_out))
-        judged = verdict(float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=seed)
+        judged = verdict(
+            float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=asked.request.seed
+        )
         about = {
             "command": asked.command,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": seed,
+            "seed": asked.request.seed,
             "count": count,
             "seconds": round(time.perf_counter() - started, 2),
             "against": asked.against or f"held-out part of {real.held_out.name}",

@@ -23,8 +23,10 @@ from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.objective import Objective
+from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
+from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
@@ -46,6 +48,7 @@ class Components:
     train: Train
     conditions: Mapping[str, Condition]
     objective: Any
+    optimiser: Optimiser
 
 
 def check(recipe: Recipe) -> Components:
@@ -70,7 +73,7 @@ def check(recipe: Recipe) -> Components:
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, told)
-    return Components(kind_of(recipe), settings, told, trains)
+    return Components(kind_of(recipe), settings, told, trains, optimiser(recipe["optimiser"]))
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -129,6 +132,9 @@ def resolve(recipe: Recipe) -> Recipe:
     found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
     tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
     tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
+    tables["optimiser"] = {"name": "adamw"} | recipe["optimiser"]
+    if tables["optimiser"]["name"] in registry.names("optimisers"):
+        tables["optimiser"] = _full("optimisers", tables["optimiser"])
     tables["train"] = _defaults(Train) | recipe["train"]
     return recipe.with_tables(**tables)
 
@@ -146,7 +152,7 @@ def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     return process_tables.process(recipe["process"], recipe.component("schedule"), codec, recipe.arrays)
 
 
-def objective(recipe: Recipe) -> Objective:
+def objective(recipe: Recipe) -> Any:
     """The [objective] table; a field that is a component itself is a name or a table."""
     return recipe.component("objective")
 

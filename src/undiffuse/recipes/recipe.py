@@ -32,6 +32,7 @@ TABLES = (
     "parameterization",
     "denoiser",
     "objective",
+    "optimiser",
     "conditions",
     "sampler",
     "init",

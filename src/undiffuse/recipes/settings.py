@@ -18,7 +18,7 @@ EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02
 
 @dataclass(frozen=True)
 class Train:
-    """How a recipe is trained: AdamW with a linear warm-up, a cosine decay, clipped gradients and averaged weights.
+    """How a recipe is trained: a linear warm-up, a cosine decay, clipped gradients and averaged weights.
 
     steps: optimiser steps. batch: samples a step. lr: the highest learning rate, reached after `warmup` steps.
     decay: "cosine" falls to 0 at the last step, "constant" stays. clip: largest norm of the gradient, 0 = any.
@@ -43,8 +43,6 @@ class Train:
     warmup: int = 100
     decay: Literal["cosine", "constant"] = "cosine"
     clip: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
     ema: float | None = None
     ema_decay: float | None = None
     ema_ramp: Literal["none", "tenth", "power"] = "none"
@@ -70,9 +68,8 @@ class Train:
             "0 or more",
         )
         self._require(("lr",), lambda v: 0 < v < math.inf, "above 0")
-        self._require(("clip", "weight_decay"), lambda v: 0 <= v < math.inf, "0 or more")
+        self._require(("clip",), lambda v: 0 <= v < math.inf, "0 or more")
         self._require(("held_out",), lambda v: 0 <= v < 1, "0 or more and below 1")
-        self._require(("betas",), lambda v: all(0 <= b < 1 for b in v), "two numbers of 0 or more and below 1")
         self._require(("seed",), lambda v: 0 <= v < SEEDS, "0 or more")
         self._require(("precision",), lambda v: ALIASES.get(v, v) in {"auto", *NAMES}, f"auto or {' or '.join(NAMES)}")
         self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")

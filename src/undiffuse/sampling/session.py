@@ -246,7 +246,9 @@ def with_runs_of_recipe(model: Generator, request: SampleRequest) -> SampleReque
 
 def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
     """The request with the conditions that its words ask for."""
-    found = understood(model, request.condition_words)
+    free = [pair for pair in request.condition_words if pair[0] == LABEL and LABEL not in model.conditions]
+    found = understood(model, [pair for pair in request.condition_words if pair not in free])
+    found |= dict(free)  # a classifier's, or refused
     return replace(request, conditions={**request.conditions, **found}, condition_words=())
 
 

@@ -4,7 +4,7 @@ import copy
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,6 @@ from undiffuse.training.ema import EMA
 from undiffuse.training.state import AVERAGE
 
 
-class Result(Protocol):
-    """What training makes and a run folder keeps."""
-
-    def save(self, folder: Path) -> None: ...
-
-
 class CheckpointWriter:
     """Copies the state, which is all that training waits for, and writes the copy in the background.
 
@@ -29,7 +23,7 @@ class CheckpointWriter:
     step. What cannot be written is raised, as Refused, at the next step; what was written before stays as it was.
     """
 
-    def __init__(self, folder: Path | None, keep: int, result: Callable[[nn.Module, int], Result]) -> None:
+    def __init__(self, folder: Path | None, keep: int, result: Callable[[nn.Module, int], Any]) -> None:
         self.folder, self.keep, self._result = folder, keep, result
         self._files, self._states, self._tracks = Background(), HostCopies(), HostCopies()
         self._average: nn.Module | None = None
@@ -86,7 +80,9 @@ class CheckpointWriter:
     def _write(self, step: int, held: Mapping[str, Tensor], average: nn.Module, state: Mapping[str, Any]) -> None:
         assert self.folder is not None
         try:
-            self._result(self._module(average, held), step).save(self.folder)  # first: no checkpoint without its model
+            made = self._result(self._module(average, held), step)
+            if not isinstance(made, nn.Module):  # a module alone is in the checkpoint already
+                made.save(self.folder)  # first: no checkpoint without its model
             checkpoint.save(self.folder, step, held, state)
         except Refused as error:
             raise Refused(f"{error}; training stops after step {step} or soon after, and {self.good()}") from error

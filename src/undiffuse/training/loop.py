@@ -13,20 +13,25 @@ import torch
 from filelock import BaseFileLock
 from torch import Tensor, nn
 
+from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import Objective
+from undiffuse.core.objective import RUN, Objective
+from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.plugins import command
 from undiffuse.networks.precision import named
+from undiffuse.optimisers.adamw import AdamW
 from undiffuse.progress import LOGGER
 from undiffuse.recipes.settings import Train
+from undiffuse.storage.files import fit
 from undiffuse.training import checkpoint, due, ema_snapshots, progress_display
 from undiffuse.training.batches import Batches
-from undiffuse.training.checkpoint_writer import CheckpointWriter, Result
+from undiffuse.training.checkpoint_writer import CheckpointWriter
 from undiffuse.training.diagnose import Collapsed, Diverged, diagnose
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.ema import EMA
 from undiffuse.training.log import Log
 from undiffuse.training.numbers import Numbers
+from undiffuse.training.own_data import of_torch
 from undiffuse.training.state import State
 from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
@@ -35,7 +40,11 @@ LOSS, NORM = 0, 1  # places in what is remembered of every step until the log is
 RECENT = 100  # steps whose gradient norms are remembered
 FIRST = 10  # steps after which a run says how long it will take
 
-M = TypeVar("M", bound=Result)
+M = TypeVar("M")
+
+
+def _averaged(module: nn.Module, step: int) -> Any:
+    return module
 
 
 class Training(Generic[M]):
@@ -55,10 +64,11 @@ class Training(Generic[M]):
         self,
         module: nn.Module,
         objective: Objective,
-        data: Batches,
+        data: Any,
         settings: Train,
-        result: Callable[[nn.Module, int], M],
+        result: Callable[[nn.Module, int], M] = _averaged,
         *,
+        optimiser: Optimiser | None = None,
         folder: Path | None = None,
         validate: Callable[[nn.Module, nn.Module], Mapping[str, Any]] | None = None,
         preview: Callable[[M, int], None] | None = None,
@@ -66,7 +76,9 @@ class Training(Generic[M]):
         stamp: str = "",
         lock: BaseFileLock | None = None,
     ) -> None:
-        """result: makes what is saved of the averaged module and the step. folder: where, None writes nothing.
+        """data: batches, or a Dataset or DataLoader of PyTorch, see `of_torch`. result: makes what is saved of the
+        averaged module and the step; by default it is that module. folder: where, None writes nothing.
+        optimiser: AdamW by default.
 
         validate: numbers (and lists of them) about the averaged module and the trained one. preview: shows what the
         result can do. page: draws how the training goes; in the background, after each preview.
@@ -75,17 +87,27 @@ class Training(Generic[M]):
         self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
         self.accelerator = accelerator()
         self.device = self.accelerator.device
-        self.data = data.to(self.device)
+        if not isinstance(module, nn.Module) or not isinstance(objective, Objective):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise Refused(
+                "Training takes a torch.nn.Module, an objective such as undiffuse.objectives.Denoising(), data and "
+                f"undiffuse.Train(steps=...), and these are {shown(module)} and {shown(objective)}"
+            )
+        self.data: Any = (data if isinstance(data, Batches) else of_torch(data, settings)).to(self.device)
         self._result, self._validate, self._preview, self._page = result, validate, preview, page
         self._stamp, self._lock = stamp, lock
-        self.module = module.to(self.device).train()
+        self.module, self.objective = module.to(self.device).train(), objective
+        objective.to(self.device)
+        if (start := objective.initial()) is not None:
+            self.module.load_state_dict(fit(start.state_dict(), self.module.state_dict(), "the objective's start"))
         self.ema = EMA.of(self.module, settings)
         self._tracks = ema_snapshots.averages(self.module, self.ema) if settings.snapshots else {}
         self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()
-        self._step = Step(self.accelerator, self.module, objective, self.data, settings)
+        self._step = Step(self.accelerator, self.module, objective, self.data, settings, optimiser or AdamW())
         past = self._step.history
         losses = {} if past is None else {"losses": past.losses, "counts": past.counts}
-        self._state = State(self.module, ema_snapshots.named(self.ema, self._tracks), self._step.optimiser, losses)
+        named = ema_snapshots.named(self.ema, self._tracks)
+        sides = self._step.sides
+        self._state = State(self.module, named, sides[0].optimiser, losses, sides, objective.state())
         self._keeper = CheckpointWriter(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
@@ -177,6 +199,8 @@ class Training(Generic[M]):
 
     def _begin(self) -> None:
         """What comes before the first step: the log, the precision, and at step 0 how the first weights do."""
+        if self._saved < 0 and self.folder and checkpoint.newest(self.folder):
+            raise Refused(f"{self.folder} holds a run: go on with training.resume(), or choose another folder")
         self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
         self._began = self.step
         why = "as before" if self._step.dtype else self._step.choose()
@@ -191,13 +215,17 @@ class Training(Generic[M]):
         """One optimiser step."""
         seen = self._step.gradient(self.step)
         if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked for the log
-            self._refuse_nan(seen.tolist(), self.step + 1)
+            for name, pair in self._step.seen.items():
+                self._refuse_nan(pair.tolist(), self.step + 1, name)
         lr = self._step.update(self.step)
         self.step += 1
         for each in self._averages:
             each.update(self.step)
+        with torch.no_grad():
+            self.objective.after(self.module, self.step)
         self._pending.append(seen)
-        return {"step": self.step, "loss": seen[LOSS], "grad_norm": seen[NORM], "lr": lr}
+        others = {f"loss_{name}": pair[LOSS] for name, pair in self._step.seen.items() if name != RUN}
+        return {"step": self.step, "loss": seen[LOSS], "grad_norm": seen[NORM], "lr": lr, **others}
 
     def _after(self, numbers: dict[str, float | Tensor]) -> Numbers:
         """Whatever is due after a step: numbers, validation, a line in the log, a checkpoint, a preview."""
@@ -286,11 +314,13 @@ class Training(Generic[M]):
         state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp, "precision": self._step.precision}
         self._keeper.checkpoint(self.step, self._state.tensors(), self.ema.module, state)
 
-    def _refuse_nan(self, pair: Sequence[float], step: int) -> None:
+    def _refuse_nan(self, pair: Sequence[float], step: int, player: str = RUN) -> None:
         if all(map(math.isfinite, pair)):
-            self._norms.append(pair[NORM])
+            if player == RUN:
+                self._norms.append(pair[NORM])
             return
-        what = f"the loss is {pair[LOSS]}" if not math.isfinite(pair[LOSS]) else "the gradient is not a number"
+        whose = "" if player == RUN else f" of player {player!r}"
+        what = f"the loss{whose} is {pair[LOSS]}" if not math.isfinite(pair[LOSS]) else "the gradient is not a number"
         good, half = self._keeper.good(), self._step.dtype is torch.bfloat16
         saved = self.folder if self.folder and checkpoint.newest(self.folder) else None
         why = diagnose(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings, half, saved)

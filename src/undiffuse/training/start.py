@@ -114,7 +114,13 @@ def train(
     some = learned.some(count)
     show = partial(_preview, folder, np.asarray(some.x), some.conditions, count)
     page = partial(training_page.write, folder)
-    kept = {"validate": check, "preview": show, "page": page, "stamp": described["digest"]}
+    kept = {
+        "validate": check,
+        "preview": show,
+        "page": page,
+        "stamp": described["digest"],
+        "optimiser": built.optimiser,
+    }
     workers = accelerator()
     own(folder)
     lock = run_lock(folder) if workers.is_main_process else None

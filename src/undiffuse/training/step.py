@@ -9,17 +9,18 @@ from torch import Tensor, nn
 
 from undiffuse.core.devices import out_of_memory
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import Batch, Objective
+from undiffuse.core.objective import RUN, Batch, Objective
+from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
 from undiffuse.networks.precision import autocast
 from undiffuse.objectives.timed import Timed
 from undiffuse.recipes.settings import Train
-from undiffuse.training.batches import Ahead, Batches, Dealt
+from undiffuse.training.batches import Ahead, Dealt
 from undiffuse.training.distributed import average
 from undiffuse.training.loss_history import History
 from undiffuse.training.memory import largest
+from undiffuse.training.players import Side, alone, sides
 from undiffuse.training.precision import choose
-from undiffuse.training.rate import rate
 from undiffuse.training.seeding import seeded
 
 NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
@@ -39,22 +40,18 @@ class Step:
         accelerator: Accelerator,
         module: nn.Module,
         objective: Objective,
-        data: Batches,
+        data: Any,
         settings: Train,
+        optimiser: Optimiser,
     ) -> None:
         self.accelerator, self.settings = accelerator, settings
         self.module, self.objective, self.data = module, objective, data
         self.history = History.of(objective, module)
         self._noted: list[Tensor] = []  # the losses of the parts of this step, unweighted
-        self.optimiser = torch.optim.AdamW(
-            [p for p in module.parameters() if p.requires_grad],
-            lr=settings.lr,
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-            fused=accelerator.device.type in ("cuda", "cpu"),
-        )
-        self._parameters = self.optimiser.param_groups[0]["params"]
-        self._parts = _parts(settings, accelerator.num_processes, accelerator.process_index)
+        with seeded(settings.seed, accelerator.device):
+            self.sides = sides(objective, module, optimiser, settings)
+        self.seen: dict[str, Tensor] = {}  # of each player in this step, (loss, norm)
+        self._parts = _parts(settings, accelerator.num_processes, accelerator.process_index, objective.whole_batch)
         self._rows = slice(self._parts[0].start, self._parts[-1].stop)
         self._fetch = Ahead(data, self._rows)
         self.dtype: torch.dtype | None = None
@@ -69,14 +66,12 @@ class Step:
         dealt = self._fetch(step)
         self._noted = []
         try:
-            losses = [self._part(step, dealt, part) for part in self._parts]
+            self.seen = {side.name: self._gradient(side, step, dealt) for side in self.sides if side.due(step)}
         except RuntimeError as error:
             if out_of_memory(error):
                 raise self._too_large(step, dealt) from error
             raise
-        loss = average(self.accelerator, torch.stack(losses).sum(), self._parameters)
-        norm = self.accelerator.clip_grad_norm_(self._parameters, self.settings.clip or torch.inf)
-        return torch.stack([loss, torch.as_tensor(norm)])
+        return self.seen[RUN]
 
     @property
     def precision(self) -> str:
@@ -88,19 +83,17 @@ class Step:
         self.dtype, why = choose(
             self.settings.precision, self.accelerator, self.module, self.objective, self.data, self.settings.compile
         )
+        self._clean()
         return why
 
     def update(self, step: int) -> float:
         """Take the step with the gradient there is; returns the learning rate."""
-        lr = rate(self.settings, step + 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        lr, *_ = [side.move(self.settings, step) for side in self.sides if side.due(step)]
         if self.history is not None:
             batch = self.settings.batch
             random = self.data.random.fold(NOISE, step).at(torch.arange(batch))
-            losses: Any = self.accelerator.gather(torch.cat(self._noted))  # of all processes, by place in the batch
+            noted = torch.cat(self._noted)
+            losses: Any = noted if self.objective.whole_batch else self.accelerator.gather(noted)  # by place
             self.history.add(self.history(random.fold(0), batch)[0], losses.cpu())
         return lr
 
@@ -108,30 +101,43 @@ class Step:
         """What the network saw of the data at a step, before noise."""
         return self.data.at(step, self._rows).x
 
-    def _part(self, step: int, dealt: Dealt, part: slice) -> Tensor:
+    def _gradient(self, side: Side, step: int, dealt: Dealt) -> Tensor:
+        """The loss that a player lowers and the norm of its gradient before it is clipped, (2,)."""
+        with alone(side, self.sides):
+            losses = [self._part(step, dealt, part, side.name) for part in self._parts]
+        loss = average(self.accelerator, torch.stack(losses).sum(), side.parameters)
+        norm = self.accelerator.clip_grad_norm_(side.parameters, side.clip or torch.inf)
+        return torch.stack([loss, torch.as_tensor(norm)])
+
+    def _part(self, step: int, dealt: Dealt, part: slice, player: str = RUN) -> Tensor:
         """Add the gradient of a part of the batch; returns its share of the loss."""
         random, offset = self.data.random, self._rows.start
         batch = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
         dtype, device = self.dtype or torch.float32, self.accelerator.device
         if device.type == "cpu" and dtype is torch.float32 and batch.x.ndim == 4:  # a tenth faster, slower in bfloat16
             batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
-        path = (self.accelerator.process_index, *([part.start] if len(self._parts) > 1 else []))
+        process = 0 if self.objective.whole_batch else self.accelerator.process_index
+        path = (process, *([part.start] if len(self._parts) > 1 else []))
         chance = random.fold(CHANCE, step, *path).seed
         slots = torch.arange(part.start, part.stop)
         with seeded(chance, device), autocast(dtype, device):
-            loss = self._losses(batch, random.fold(NOISE, step).at(slots), step).mean()
+            loss = self._losses(batch, random.fold(NOISE, step).at(slots), step, player).mean()
         loss = loss / len(self._parts)
         self.accelerator.backward(loss)
         return loss.detach().float()
 
-    def _losses(self, batch: Batch, random: Random, step: int) -> Tensor:
+    def _losses(self, batch: Batch, random: Random, step: int, player: str) -> Tensor:
         """The loss of each item, (batch,), weighted where its time was drawn by importance."""
-        if self.history is None:
-            return self.objective.loss(self.module, batch, random, step)
+        if self.history is None or player != RUN:
+            return self.objective.loss(self.module, batch, random, step, player)
         t, weight = self.history(random.fold(0), len(batch))
         losses = cast("Timed", self.objective).at(t, self.module, batch, random.fold(1))
         self._noted.append(losses.detach().float())
         return weight.to(losses) * losses
+
+    def _clean(self) -> None:
+        for side in self.sides:
+            side.optimiser.zero_grad()
 
     def _too_large(self, step: int, dealt: Dealt) -> Refused:
         """What to say where memory ran out: which part of the batch fits."""
@@ -140,7 +146,7 @@ class Step:
             self._part(step, dealt, slice(self._rows.start, self._rows.start + size))
 
         size, device = len(dealt.which) // len(self._parts), self.accelerator.device
-        fits = largest(attempt, size, self.optimiser.zero_grad)
+        fits = largest(attempt, size, self._clean)
         if fits is None:
             return Refused(f"{size} items do not fit the memory of {device}, nor do fewer: take a smaller network")
         return Refused(
@@ -150,8 +156,17 @@ class Step:
         )
 
 
-def _parts(settings: Train, world: int, rank: int) -> list[slice]:
-    """The parts of every batch that a process computes, one after the other; raises Refused if they are not equal."""
+def _parts(settings: Train, world: int, rank: int, whole: bool) -> list[slice]:
+    """The parts of every batch that a process computes, one after the other; raises Refused if they are not equal, and
+    where a batch that must stay whole is in parts.
+    """
+    if whole:
+        if settings.accumulate > 1:
+            raise Refused(
+                f"train.accumulate = {settings.accumulate} computes a batch in parts, and the items of this "
+                "objective's batch depend on one another: leave it at 1, and take a smaller train.batch"
+            )
+        return [slice(0, settings.batch)]
     if settings.batch % (world * settings.accumulate):
         among = (
             f"{world} processes with {settings.accumulate} parts each" if world > 1 else f"{settings.accumulate} parts"

@@ -93,7 +93,7 @@ def in_use() -> list[Path]:
 
 def command() -> str:
     """How the program is called with the files in use: `undiffuse --use mine.py`, then the command and its words."""
-    return " ".join(["undiffuse", *(f"--use {shlex.quote(os.path.relpath(path))}" for path in _TEXTS)])
+    return " ".join(["undiffuse", *(f"--use {shlex.quote(min(str(p), os.path.relpath(p), key=len))}" for p in _TEXTS)])
 
 
 def plugins(kind: str) -> Mapping[str, Plugin]:

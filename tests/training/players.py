@@ -1,0 +1,99 @@
+"""Three objectives with more than a loss: a teacher that is replaced, a critic, and a loss over the whole batch."""
+
+import copy
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from undiffuse import Train, Training
+from undiffuse.core.objective import Batch, Objective, Player
+from undiffuse.core.optimiser import Optimiser
+from undiffuse.optimisers.by_name import optimiser
+
+
+@dataclass(frozen=True, eq=False)
+class Progressive(Objective):
+    """loss = |model(x + noise) - teacher(x + noise)|^2, and every `phase` steps the model becomes the teacher."""
+
+    teacher: nn.Module
+    phase: int = 3
+
+    @cached_property
+    def phases(self) -> Tensor:
+        return torch.zeros((), dtype=torch.int64)
+
+    def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> Tensor:
+        x = batch.x + random.normal(tuple(batch.x.shape)) / (1 + self.phases)
+        with torch.no_grad():
+            target = self.teacher(x) / 2
+        return (model(x) - target).square().mean(1)
+
+    def after(self, model: nn.Module, step: int) -> None:
+        if step % self.phase == 0:
+            self.teacher.load_state_dict(model.state_dict())
+            self.phases.add_(1)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"phases": self.phases, **{f"teacher.{k}": v for k, v in self.teacher.state_dict().items()}}
+
+    def initial(self) -> nn.Module:
+        return self.teacher
+
+
+@dataclass(frozen=True, eq=False)
+class Critic(Objective):
+    """The model moves points to where a critic, which learns to tell them from data, takes them for data."""
+
+    @cached_property
+    def critic(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1))
+
+    def players(self, model: nn.Module) -> tuple[Player, ...]:
+        own = optimiser({"name": "sgd", "momentum": 0.9})
+        return (Player("run", (model,)), Player("critic", (self.critic,), own, every=2, clip=0.5, lr=0.05))
+
+    def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> Tensor:
+        made = model(random.normal(tuple(batch.x.shape)))
+        if player == "run":
+            return nn.functional.softplus(-self.critic(made))[:, 0]
+        judged = nn.functional.softplus(-self.critic(batch.x)) + nn.functional.softplus(self.critic(made))
+        return judged[:, 0]
+
+
+@dataclass(frozen=True)
+class Contrastive(Objective):
+    """loss = -log softmax over the batch of what two noisy views of an item have in common."""
+
+    whole_batch: ClassVar[bool] = True
+
+    def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> Tensor:
+        shape = tuple(batch.x.shape)
+        one, other = (model(batch.x + 0.1 * random.fold(i).normal(shape)) for i in range(2))
+        return nn.functional.cross_entropy(one @ other.T, torch.arange(len(one)), reduction="none")
+
+
+def net() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Dropout(0.1), nn.Linear(8, 2))
+
+
+def objective(name: str) -> Objective:
+    return {"progressive": lambda: Progressive(copy.deepcopy(net())), "critic": Critic, "contrastive": Contrastive}[
+        name
+    ]()
+
+
+def training(name: str, folder: Path, moves: Optimiser | None = None, **settings: Any) -> Training[nn.Module]:
+    points = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    chosen = Train(**({"steps": 8, "batch": 16, "lr": 0.01, "warmup": 2, "log_every": 1, "snapshots": 0} | settings))
+    return Training(net(), objective(name), TensorDataset(points), chosen, optimiser=moves, folder=folder)
+
+
+if __name__ == "__main__":
+    training("contrastive", Path(sys.argv[1])).run(progress=False)

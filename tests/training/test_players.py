@@ -1,0 +1,191 @@
+"""Objectives with players, state and phases, any optimiser, and a person's own module and data: all of it resumes."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import players
+import pytest
+import tiny_run as tiny
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
+
+from undiffuse import Train, Training
+from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Objective, Player
+from undiffuse.objectives import Denoising
+from undiffuse.optimisers.by_name import optimiser, torch_optimisers
+from undiffuse.training import checkpoint
+
+
+def interrupted(folder: Path, stop: int, *given: Any, **settings: Any) -> Training[nn.Module]:
+    """A run that stops after so many steps, and goes on in a new object."""
+    first = players.training(given[0], folder, *given[1:], **settings)
+    for _ in itertools.islice(first, stop):
+        pass
+    first.save()
+    first._keeper.wait()
+    again = players.training(given[0], folder, *given[1:], **settings).resume()
+    assert again.step == stop
+    again.run(progress=False)
+    return again
+
+
+@pytest.mark.parametrize("name", ["progressive", "critic", "contrastive"])
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, name: str):
+    whole = players.training(name, tmp_path / "whole")
+    whole.run(progress=False)
+    interrupted(tmp_path / "parts", 5, name)
+    tiny.same(tmp_path / "whole", tmp_path / "parts")
+    held = tiny.tensors(tmp_path / "whole")
+    if name == "progressive":
+        assert int(held["objective.phases"]) == 2
+        assert not torch.equal(held["objective.teacher.0.weight"], players.net().state_dict()["0.weight"])
+
+
+def test_a_critic_moves_every_second_step_and_nobody_moves_another(tmp_path: Path):
+    run = players.training("critic", tmp_path / "run")
+    critic: Any = run.objective
+    critic = critic.critic
+    for numbers in run:
+        assert ("loss_critic" in numbers) == (numbers["step"] % 2 == 0)
+        if numbers["step"] == 1:
+            before = [p.clone() for p in critic.parameters()]
+            assert all(p.grad is None and p.requires_grad for p in [*critic.parameters(), *run.module.parameters()])
+        if numbers["step"] == 2:
+            assert all(not torch.equal(p, b) for p, b in zip(critic.parameters(), before, strict=True))
+            break
+
+
+def test_a_run_starts_from_the_weights_that_its_objective_says():
+    teacher = nn.Linear(2, 2)
+    settings = Train(steps=1, batch=4)
+    run = Training(nn.Linear(2, 2), players.Progressive(teacher), TensorDataset(torch.zeros(8, 2)), settings)
+    assert all(torch.equal(a, b) for a, b in zip(run.module.parameters(), teacher.parameters(), strict=True))
+    with pytest.raises(Refused, match="the objective's start"):
+        Training(nn.Linear(2, 3), players.Progressive(teacher), TensorDataset(torch.zeros(8, 2)), settings)
+
+
+def test_a_loss_over_the_whole_batch_is_the_same_in_two_processes_and_never_in_parts(tmp_path: Path):
+    players.training("contrastive", tmp_path / "one").run(progress=False)
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*two, players.__file__, str(tmp_path / "two")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = tiny.tensors(tmp_path / "one"), tiny.tensors(tmp_path / "two")
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-6)
+    with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
+        players.training("contrastive", tmp_path / "parts", accumulate=2)
+
+
+class Wrong(Objective):
+    def __init__(self, *made: Player) -> None:
+        self.made = made
+
+    def players(self, model: nn.Module) -> tuple[Player, ...]:
+        return tuple(Player(p.name, p.modules or (model,), every=p.every) for p in self.made)
+
+    def loss(self, model: Any, batch: Any, random: Any, step: int = 0, player: str = "run") -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ((), "one, 'run', has the trained module; these are: none"),
+        ((Player("critic", ()),), "these are: critic"),
+        ((Player("run", ()), Player("run", ())), "these are: run, run"),
+        ((Player("run", (), every=2),), "player 'run' cannot step every 2 steps: the run takes every step"),
+        ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), every=0)), "player 'critic' cannot step every 0"),
+    ],
+)
+def test_players_that_make_no_sense_are_refused(made: tuple[Player, ...], message: str):
+    with pytest.raises(Refused, match=message):
+        Training(nn.Linear(2, 2), Wrong(*made), TensorDataset(torch.zeros(8, 2)), Train(steps=1))
+
+
+@pytest.mark.parametrize("name", sorted({*torch_optimisers(), "muon"}))
+def test_every_optimiser_trains_and_resumes_bit_for_bit(tmp_path: Path, name: str):
+    moves = optimiser({"name": name})
+    whole = players.training("contrastive", tmp_path / "whole", moves)
+    whole.run(progress=False)
+    assert not torch.equal(next(whole.module.parameters()), next(players.net().parameters()))
+    interrupted(tmp_path / "parts", 3, "contrastive", moves)
+    tiny.same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"name": "adamv"}, r"optimisers has no 'adamv' \(did you mean 'adam"),
+        ({"name": "sgd", "momentun": 0.9}, r"optimiser 'sgd' has no 'momentun' \(did you mean 'momentum'\?\)"),
+        ({"name": "sgd", "momentum": -1.0}, "optimiser 'sgd': Invalid momentum value: -1.0"),
+        ({"name": "sgd", "lr": 0.1}, "write train.lr, not optimiser.lr"),
+        ({"name": "adamw", "weight_decay": -1.0}, "optimiser.weight_decay and eps must be 0 or more, not -1"),
+    ],
+)
+def test_an_optimiser_that_makes_no_sense_is_refused(table: dict[str, Any], message: str):
+    with pytest.raises(Refused, match=message):
+        optimiser(table)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter([])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Stream(), "takes a torch Dataset with __len__ and __getitem__, or a DataLoader of one"),
+        ([True, False], "an item of the data is torch.bool: convert it"),
+        (TensorDataset(torch.zeros(0, 2)), "the Dataset has no items"),
+        (DataLoader(TensorDataset(torch.zeros(8, 2)), batch_size=4), "batches of 4, and Train of 2: make them equal"),
+        (
+            DataLoader(TensorDataset(torch.zeros(8, 2)), 2, sampler=WeightedRandomSampler([1.0] * 8, 8)),
+            "has a sampler of its own, WeightedRandomSampler",
+        ),
+        (TensorDataset(torch.zeros(8, 2, dtype=torch.uint8)), "an item of the data is torch.uint8: convert it"),
+        ([{"y": torch.zeros(2)}] * 4, "needs 'x', the data; this one has: y"),
+        ([(torch.zeros(2),) * 3] * 4, r"an item is a tensor, \(tensor, label\), or a dictionary"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_refused(data: Any, message: str):
+    with pytest.raises(Refused, match=message):
+        Training(nn.Linear(2, 2), players.Contrastive(), data, Train(steps=1, batch=2)).data.at(0)
+
+
+def test_what_is_no_module_or_no_objective_is_refused():
+    with pytest.raises(Refused, match=r"Training takes a torch.nn.Module, an objective such as"):
+        Training(nn.Linear(2, 2), Denoising, TensorDataset(torch.zeros(8, 2)), Train(steps=1))  # type: ignore[arg-type]
+
+
+def test_a_folder_that_holds_a_run_is_not_trained_over(tmp_path: Path):
+    players.training("contrastive", tmp_path / "run", steps=2).run(progress=False)
+    assert checkpoint.newest(tmp_path / "run") is not None
+    with pytest.raises(Refused, match=r"holds a run: go on with training.resume\(\)"):
+        players.training("contrastive", tmp_path / "run").run(progress=False)
+
+
+def test_labels_and_dictionaries_are_conditions_and_an_items_own_chances_are_keyed():
+    class Jittered(torch.utils.data.Dataset[Any]):
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> Any:
+            return {"x": torch.randn(2), "label": index}
+
+    run = Training(nn.Linear(2, 2), players.Contrastive(), Jittered(), Train(steps=1, batch=4))
+    one, other = run.data.at(2), run.data.at(2)
+    assert torch.equal(one.x, other.x)
+    assert one.cond["label"].shape == (4,)
+    assert not torch.equal(one.x, run.data.at(3).x)
+    loader = DataLoader(TensorDataset(torch.arange(6.0), torch.arange(6)), batch_size=4, shuffle=True)
+    pair = Training(nn.Linear(2, 2), players.Contrastive(), loader, Train(steps=1, batch=4)).data.at(0)
+    assert torch.equal(pair.x.long(), pair.cond["label"])
