@@ -81,7 +81,7 @@ def test_no_file_asks_which_kind_a_run_is_of():
             said = {part.value for part in parts if isinstance(part, ast.Constant)}
             about_kind = any(isinstance(part, ast.Attribute) and part.attr == "kind" for part in parts)
             if imports or (about_kind and said & others):
-                named.append(f"{file.relative_to(SOURCE)}:{getattr(node, 'lineno', 0)}")
+                named.append(f"{file.relative_to(SOURCE)}:{node.lineno}")  # type: ignore[attr-defined]
     assert not named, named
 
 

@@ -165,8 +165,7 @@ def test_a_sampler_that_takes_items_of_different_sizes_does_not_hear_padding(fam
     tokens = family == "tokens"
     process: Any = Categorical(LogLinear(floor=0.0), mask(5)) if tokens else VALUES
     denoiser = Predictor(network(family, 0), process, "subs" if tokens else "velocity")
-    reads: Any = denoiser.network
-    reads.reads_time = not tokens  # for the sampler that remembers guesses, and hears no time
+    denoiser.network.reads_time = not tokens  # for the sampler that remembers guesses, and hears no time  # type: ignore[arg-type]
     told: Denoiser = denoiser if tokens else Sure(denoiser)
     there = MASK if tokens else MASK[:, None]
     start = torch.full((3, LENGTH), 4) if tokens else POSITIONS.transpose(1, 2)

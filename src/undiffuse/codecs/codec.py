@@ -1,7 +1,7 @@
 """The edge of a model: data in their own units on one side, numbers fit for a process on the other."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -33,15 +33,39 @@ class ArrayLike(Protocol):
 class Codec(ABC):
     """Encodes data to numbers of about unit scale and decodes them back; all that was fitted is in its fields.
 
-    tokens: whether it encodes to tokens, int64 from 0; such a codec has fields vocabulary and frequencies.
-    mixed: whether it encodes to rows, numbers first and then the tokens of categories; such a codec has `numbers`,
-    `vocabularies` and `frequencies`.
-    bounds: of what it encodes data to; None: there are none.
+    tokens: whether it encodes to tokens, int64 from 0, of which there are `vocabulary`, as frequent as `frequencies`.
+    mixed: whether it encodes to rows, `numbers` numbers first and then the tokens of categories, of `vocabularies`.
+    bounds: of what it encodes data to; None: there are none. low, high: the ends of the data's range that become these.
+    values: what tokens stand for, where they are levels. categories: the names of each column's. decimals: of each
+    column of numbers. pad: the token of places behind a text's end; -1: there is none. dtype: of the data; "": unknown.
+    What a codec does not have is empty.
     """
 
     tokens: ClassVar[bool] = False
     mixed: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float] | None] = None
+
+    vocabulary: int = 0
+    frequencies: Any = ()
+    numbers: int = 0
+    vocabularies: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    decimals: tuple[int, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    pad: int = -1
+    dtype: str = ""
+
+    @property
+    def reader(self) -> Callable[[Sequence[int] | np.ndarray], str] | None:
+        """What makes a text of tokens; None for a codec that spells none."""
+        return None
+
+    @property
+    def spelling(self) -> tuple[Any, ...]:
+        """What two codecs of tokens share if the same tokens mean the same."""
+        return (self.vocabulary,)
 
     @abstractmethod
     def fit(self, x: ArrayLike) -> Self:

@@ -1,7 +1,7 @@
 """Text to tokens and back: by characters, bytes, words, or a tokenizer; how it was spelled travels with the model."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -67,6 +67,14 @@ class TextCodec(TokensCodec):
         if self.unit == "words":
             return np.array([self._word(word) for word in words(text)], np.int64)
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+
+    @property
+    def reader(self) -> Callable[[Sequence[int] | np.ndarray], str]:
+        return self.text_of
+
+    @property
+    def spelling(self) -> tuple[Any, ...]:
+        return self.vocabulary, self.unit, self.symbols, self.tokenizer
 
     def text_of(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of tokens (count,); padding is nothing, and a mask that is left a blank."""

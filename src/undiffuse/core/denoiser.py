@@ -38,6 +38,11 @@ class Denoiser(ABC):
     bound_variance: str = "posterior"
     embeddings: Any = None
 
+    @property
+    def device(self) -> torch.device | None:
+        """Where the weights are; None without any, when it is where its input is."""
+        return None
+
     @abstractmethod
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         """The guess for a batch x_t (batch, *shape) at the time t, () or (batch,).
@@ -91,6 +96,10 @@ class Predictor(nn.Module, Denoiser):
         shown, c_time, belief = self.head.open(self.process, x_t, as_time(t))
         dtype = next((p.dtype for p in self.network.parameters()), None)
         return belief(self.network(_cast(shown, dtype), c_time, **cond))
+
+    @property
+    def device(self) -> torch.device | None:
+        return next((weight.device for weight in self.parameters()), None)
 
     @property
     def symbols(self) -> int | None:  # type: ignore[override]

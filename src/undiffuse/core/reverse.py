@@ -74,7 +74,7 @@ def _posterior(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, 
 def _beta(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: str) -> Distribution:
     bridge: Any = process.bridge(x_t, guess.mean_only(), s, t)
     beta = _kernel(process, "beta", who)(s, t, x_t)
-    return bridge if _ends(s) else Normal(bridge.mean, beta)
+    return _unless_data(s, bridge, beta)
 
 
 def _exact(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: str) -> Distribution:
@@ -88,23 +88,26 @@ def _exact(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who:
 def _learned(process: Process, x_t: Any, guess: Distribution, s: Any, t: Any, who: str) -> Distribution:
     beta, fraction = _kernel(process, "learned", who)(s, t, x_t), _fraction(guess, who)
     bridge: Any = process.bridge(x_t, guess.mean_only(), s, t)
-    return bridge if _ends(s) else Normal(bridge.mean, _between(fraction, bridge.var, beta))
+    return _unless_data(s, bridge, _between(fraction, bridge.var, beta))
 
 
-def _ends(s: Any) -> bool:
-    """Whether this is the step onto data; a batch of times has none."""
-    return torch.as_tensor(s).ndim == 0 and float(s) == 0
+def _unless_data(s: Any, bridge: Normal, variance: Tensor) -> Normal:
+    """The bridge with this variance, but where s = 0: the step onto data."""
+    ends = torch.as_tensor(s) == 0
+    if ends.ndim == 0:
+        return bridge if bool(ends) else Normal(bridge.mean, variance)
+    ends = ends.to(bridge.mean.device).reshape(-1, *(1,) * (bridge.mean.ndim - 1))
+    return Normal(bridge.mean, torch.where(ends, bridge.var, variance))
 
 
 def _kernel(process: Process, variance: str, who: str) -> Callable[..., Tensor]:
-    kernel = getattr(process, "kernel_variance", None)
-    if kernel is None:
+    if process.family != "values":
         raise Refused(f"{who} with variance {variance!r} is for a Gaussian process, not {type(process).__name__}")
-    return kernel
+    return cast(Any, process).kernel_variance
 
 
 def _fraction(guess: Distribution, who: str) -> Tensor:
-    fraction = getattr(guess, "fraction", None)
+    fraction = guess.fraction
     if fraction is None:
         raise Refused(
             f"{who} with variance 'learned' needs a denoiser with a learned range, as LearnedVariance "

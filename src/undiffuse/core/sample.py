@@ -23,12 +23,15 @@ def trajectory(
 ) -> Iterator[Any]:
     """The states after each step, from the noisy batch x at times[0] down to times[-1].
 
-    x: (batch, *shape). times: (steps + 1,), strictly falling, in float64.
+    x: (batch, *shape). times: (steps + 1,), strictly falling, in float64; with a sampler that says `batch_times` also
+    (steps + 1, batch), for samples that stand at different times.
     Step i draws from random.fold(i), and nothing is kept
     between steps but the sampler's memory: a progress bar, a film or an early stop live outside.
     """
     times = _checked(times)
     families.check(sampler, denoiser.process)
+    if times.ndim == 2 and not sampler.batch_times:
+        raise Refused(f"{registry.name_of(sampler)} takes one time for a whole batch: give times of shape (steps + 1,)")
     if cond.get("mask") is not None:
         _refuse_padding(sampler)
     memory = None
@@ -70,12 +73,15 @@ def sample(
         grid = registry.get("grids", chosen.grid or denoiser.process.default_grid)()
         times = grid(denoiser.process.schedule, chosen.default_steps if steps is None else steps)
     times = _checked(times)
+    if times.ndim != 1:
+        raise Refused(f"a grid of times is (steps + 1,), the same for all samples, not {tuple(times.shape)}")
     if steps is not None and steps != len(times) - 1:
         raise Refused(f"steps = {steps} and a grid of {len(times) - 1} steps contradict each other; give one of them")
     random = Random(arguments.seed(seed), None if indices is None else arguments.indices(indices))
     if start is None:
         _refuse_negative(shape)
-        start = to(denoiser.process.prior(shape, times[0]).sample(random.fold(-1)), _device(denoiser))
+        drawn = denoiser.process.prior(shape, times[0]).sample(random.fold(-1))
+        start = to(drawn, denoiser.device or torch.device("cpu"))
     x = deque(trajectory(denoiser, chosen, start, times, random=random, **cond), maxlen=1).pop()
     return x if cond.get("mask") is None else unpadded(x, cond["mask"])
 
@@ -89,12 +95,14 @@ def _refuse_padding(sampler: Sampler) -> None:
 
 
 def _checked(times: Any) -> Tensor:
-    """A grid in float64 on the CPU; raises Refused unless it falls strictly inside [0, 1] and has at least one step."""
+    """A grid in float64 on the CPU, or one a sample, (steps + 1, batch); raises Refused unless it falls strictly inside
+    [0, 1] and has at least one step.
+    """
     times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
     times = torch.where((times > 1) & (times <= 1 + ROUNDING), 1.0, times)
-    if times.ndim != 1 or len(times) < 2:
+    if times.ndim not in (1, 2) or len(times) < 2:
         raise Refused(f"a grid of times needs at least two of them, from noise to data; got shape {tuple(times.shape)}")
-    if not bool((times.diff() < 0).all()) or not 0 <= float(times[-1]) < float(times[0]) <= 1:
+    if not bool((times.diff(dim=0) < 0).all()) or not 0 <= float(times.min()) < float(times.max()) <= 1:
         raise Refused(f"a grid of times must fall strictly inside [0, 1] (1 = noise, 0 = data); got {times.tolist()}")
     return times
 
@@ -104,11 +112,3 @@ def _refuse_negative(shape: Any) -> None:
     parts = list(cast(Mapping[str, Any], shape).values()) if isinstance(shape, Mapping) else [shape]
     if any(size < 0 for part in parts for size in part):
         raise Refused(f"a batch has a shape of sizes from 0 on, (batch, *shape of a sample); got {shape}")
-
-
-def _device(denoiser: Any) -> torch.device:
-    """Where the weights are; a wrapper's are those of the denoiser inside, and without weights it is the CPU."""
-    while not hasattr(denoiser, "parameters") and hasattr(denoiser, "denoiser"):
-        denoiser = denoiser.denoiser
-    weights = denoiser.parameters() if hasattr(denoiser, "parameters") else ()
-    return next((weight.device for weight in weights), torch.device("cpu"))

@@ -32,6 +32,11 @@ class Sampler(ABC):
         """The sampler whose steps this one takes or changes, if there is one."""
         return None
 
+    @property
+    def batch_times(self) -> bool:
+        """Whether t and s of a step may be (batch,), one time a sample; else they are ()."""
+        return False
+
     def takes(self) -> frozenset[str]:
         """The families that it samples as it is set: all of `families`, or fewer."""
         return self.families
@@ -40,6 +45,6 @@ class Sampler(ABC):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        """p(x_s given x_t) and the memory for the next step. t > s are scalars in float64 on the CPU;
-        random is this step's own stream.
+        """p(x_s given x_t) and the memory for the next step. t > s are in float64 on the CPU, () or with `batch_times`
+        (batch,), with the same guess, memory and law for a sample as alone; random is this step's own stream.
         """

@@ -130,7 +130,7 @@ def _training(
     known = {"vocabulary": data.vocabulary, "categories": data.categories, **data.spelling}
     codec: Any = fitted(chosen["codec"], train.x, **known)
     facts["codec"] = {"name": chosen["codec"]["name"]}
-    if hasattr(codec, "low"):
+    if codec.low is not None:
         facts["codec"] |= {"low": codec.low, "high": codec.high}
     words = ["undiffuse", "train", path]
     if path in registry.names("data"):

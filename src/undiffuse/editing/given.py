@@ -14,7 +14,7 @@ from undiffuse.sampling.session import Session
 def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
     """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
     session = model.open(request, n=n, **options)
-    values = hasattr(model.denoiser.process, "kernel_variance") and not model.codec.tokens
+    values = model.denoiser.process.family == "values" and not model.codec.tokens
     if values == tokens:
         what, kind = ("infilling is", "values") if tokens else ("editing is", "tokens")
         raise Refused(f"{what} for models of {'tokens' if tokens else 'values'}; this one is of {kind}")

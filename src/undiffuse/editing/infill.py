@@ -46,7 +46,7 @@ def infill(
     if bool(where.all()):
         raise Refused("every token is known: there is nothing to fill in")
     tokens = encoded(model, x, "x")
-    if not hasattr(model.denoiser.process, "vocabulary"):
+    if model.denoiser.process.family == "values":
         return _embedded(session, tokens, where.to(tokens.device), allowed)
     free = (
         session.denoiser

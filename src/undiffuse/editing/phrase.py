@@ -31,7 +31,7 @@ def phrase(
     Raises Refused for models of anything but text, for a phrase that is longer than an item, and without a blank.
     """
     codec: Any = model.codec
-    if not hasattr(codec, "template"):
+    if codec.reader is None:
         raise Refused("--text with blanks is for models of text: this one has learned something else")
     before, after = text.startswith(MORE), len(text) > len(MORE) and text.endswith(MORE)
     given = text.removeprefix(MORE).removesuffix(MORE if after else "")

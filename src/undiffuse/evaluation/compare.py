@@ -165,7 +165,7 @@ def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
 
 def _spelling(model: Generator) -> list[Any]:
     """What the tokens of a model stand for."""
-    return [getattr(model.codec, field, None) for field in ("vocabulary", "unit", "symbols", "tokenizer")]
+    return list(model.codec.spelling)
 
 
 def _unlike(names: list[str], models: Sequence[Generator]) -> list[str]:

@@ -76,10 +76,10 @@ def counted(which: str, model: Generator, labelled: bool = False, **fields: Any)
     raises Refused for symbols, columns and categories that the run does not know. labelled: a table has the label, too.
     """
     codec: Any = model.codec
-    if hasattr(codec, "tokens_of"):
+    if codec.reader is not None:
         key = {"key": model.recipe["data"]["key"]} if "key" in model.recipe["data"] else {}
         return text_files.spelled(which, codec, model.shape[0], "what the run has learned", **key)
-    names, kinds = columns(model), getattr(codec, "categories", ())
+    names, kinds = columns(model), codec.categories
     told = {TABLE: model.facts.get("data", {}).get(TABLE, {})}
     if names and resolve.table(which)["name"] == "table":
         label = {"label": model.recipe["data"].get("label", "")} if labelled else {}

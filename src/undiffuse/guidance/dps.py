@@ -37,6 +37,10 @@ class DPS(Steered):
         if not self.weight >= 0:
             raise Refused(f"dps needs a weight of 0 or more, not {self.weight:g}")
 
+    @property
+    def batch_times(self) -> bool:
+        return self.sampler.batch_times
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

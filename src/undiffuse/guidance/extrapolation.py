@@ -105,7 +105,7 @@ def within(
 
 def same_vocabulary(one: Any, other: Any) -> None:
     """Raises Refused for two processes of tokens that are not the same tokens."""
-    sizes = [getattr(process, "vocabulary", 0) for process in (one, other)]
+    sizes = [process.vocabulary for process in (one, other)]
     if sizes[0] != sizes[1]:
         raise Refused(
             f"guidance between different vocabularies, of {sizes[0]} and {sizes[1]} symbols (0: values), mixes "

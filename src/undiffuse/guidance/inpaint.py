@@ -35,6 +35,10 @@ class Inpaint(Steered):
 
     default_steps: ClassVar[int] = 250
 
+    @property
+    def batch_times(self) -> bool:
+        return self.sampler.batch_times
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -62,7 +62,7 @@ class Particles(Steered):
             x_0 = belief.sample(random.fold(2))
             chosen, _ = self._resampled(weight + self._psi(x_0, denoiser, s) - now, random.fold(3), always=True)
             return denoiser.process.point(x_0[chosen]), None
-        if getattr(belief, "certain", False):
+        if belief.certain:
             raise Refused("particles needs a sampler that draws noise, such as ancestral")
         if self.proposal is None:
             x_s = belief.sample(random.fold(2))

@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+import torch
+
 from undiffuse.core import families
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.sampler import Sampler
@@ -25,6 +27,10 @@ class Guided(Denoiser):
     @property
     def process(self) -> Any:  # type: ignore[override]
         return self.denoiser.process
+
+    @property
+    def device(self) -> torch.device | None:
+        return self.denoiser.device
 
     def takes(self) -> frozenset[str]:
         """The families that it guides as it is set: all of `families`, or fewer."""

@@ -37,8 +37,7 @@ def checked(denoiser: Denoiser, x_0: Any) -> Any:
     """
     if why := denoiser.no_density():
         raise Refused(f"{type(denoiser).__name__} has no likelihood: {why}")
-    weights = getattr(denoiser, "parameters", tuple)()
-    device = next((weight.device for weight in weights), first(x_0).device)
+    device = denoiser.device or first(x_0).device
     if denoiser.process.family != "mixed":
         return _checked(denoiser.process, x_0, denoiser.symbols, device)
     named: Mapping[str, Process] = denoiser.process.parts  # type: ignore[attr-defined]

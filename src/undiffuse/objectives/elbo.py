@@ -49,7 +49,7 @@ class Elbo(Timed):
         t = process.schedule.step(t).clamp(min=1).double() / steps if steps else t
         x_t = process.marginal(x_0, t).sample(random)
         parts = apart(process, x_0, x_t, model(x_t, t, **batch.given), masks(process, batch.mask))
-        nats = [self._nats(*part, t=t, steps=steps) for part in parts]
+        nats = [self._nats(each, x, noisy, guess, mask, t, steps) for each, x, noisy, guess, mask in parts]
         total = sum(nats[1:], start=nats[0])
         if batch.mask is None:
             return total / (math.log(2) * elements(x_0))

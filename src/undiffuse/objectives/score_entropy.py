@@ -31,7 +31,7 @@ class ScoreEntropy(Timed):
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process, x_0 = model.process, batch.x
-        if not hasattr(process, "chances"):
+        if process.family != "tokens" or not process.keeps:
             raise Refused(f"score_entropy needs a noise vector, and {type(process).__name__} has none: take elbo")
         x_t = process.marginal(x_0, t).sample(random)
         guess = model(x_t, t, **batch.cond)

@@ -180,7 +180,7 @@ def predictor(
 
 def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
     """What the network's output means, by the tables [parameterization] and [denoiser]."""
-    settings, symbols = denoiser_settings(recipe), int(getattr(codec, "vocabulary", 0))
+    settings, symbols = denoiser_settings(recipe), codec.vocabulary if codec else 0
     if dynamics.family == "mixed":
         rows = Rows(codec.numbers, len(codec.vocabularies))
         heads: dict[str, Head] = {category(i): TokenHead("plug_in", size) for i, size in enumerate(codec.vocabularies)}
@@ -231,7 +231,7 @@ def blueprint(
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
         found["head.table"] = torch.empty(
-            int(getattr(codec, "vocabulary", 0)), embedding, dtype=torch.float32, device="meta"
+            (codec.vocabulary if codec else 0), embedding, dtype=torch.float32, device="meta"
         )
     return found
 
@@ -245,7 +245,7 @@ def _network(
 ) -> nn.Module:
     check_conditions(str(recipe["network"].get("name")), conditions, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
-    vocabulary = 0 if recipe["parameterization"] else int(getattr(dynamics, "vocabulary", 0))  # values have none
+    vocabulary = 0 if recipe["parameterization"] else dynamics.vocabulary  # values have none
     given: dict[str, Any] = {
         "channels": shape[0],
         "classes": classes,

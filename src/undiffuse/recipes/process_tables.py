@@ -141,13 +141,13 @@ class ProductTable:
 
     def on(self, schedule: Schedule, codec: Codec | None, arrays: Arrays) -> Process:
         """The process of the codec's columns; without a codec that of one number and one of two categories."""
-        sizes = getattr(codec, "vocabularies", (2,))
-        shares = getattr(codec, "frequencies", None) or tuple(uniform(size) for size in sizes)
+        sizes = codec.vocabularies if codec else (2,)
+        shares = (codec.frequencies if codec else ()) or tuple(uniform(size) for size in sizes)
         noises = [
             {"mask": mask(size + 1), "uniform": uniform(size), "frequencies": share}[self.noise]
             for size, share in zip(sizes, shares, strict=True)
         ]
-        numbers = Rows(getattr(codec, "numbers", 1), len(noises)).numbers
+        numbers = Rows(codec.numbers if codec else 1, len(noises)).numbers
         values: dict[str, Process] = {NUMBERS: Gaussian(schedule)} if numbers else {}
         return Product(values | {category(i): Categorical(schedule, noise) for i, noise in enumerate(noises)})
 
@@ -193,7 +193,7 @@ class TransitionsTable:
         return found
 
     def _embedding(self, codec: Codec | None, size: int, arrays: Arrays) -> Tensor:
-        values = torch.tensor(getattr(codec, "values", ()) if codec is not None else range(size), dtype=torch.float64)
+        values = torch.tensor(codec.values if codec else range(size), dtype=torch.float64)
         found = array(self.embedding, "process.embedding", arrays) if self.embedding else values
         if not len(found):
             raise Refused('process.kind = "nearest" needs an embedding of the symbols: process.embedding = PATH.npy')
@@ -204,8 +204,8 @@ class TransitionsTable:
 
 def _symbols(codec: Codec | None, few: int = 2) -> tuple[int, tuple[float, ...]]:
     """How many symbols the codec's data have, and how frequent each is; without a codec a few alike."""
-    size = int(getattr(codec, "vocabulary", 0)) or few
-    return size, tuple(getattr(codec, "frequencies", ())) or uniform(size)
+    size = (codec.vocabulary if codec else 0) or few
+    return size, tuple(codec.frequencies if codec else ()) or uniform(size)
 
 
 PROCESSES: dict[str, type[GaussianTable] | type[CategoricalTable] | type[ProductTable] | type[TransitionsTable]] = {

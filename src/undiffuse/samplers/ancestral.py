@@ -49,6 +49,10 @@ class Ancestral(Sampler):
     def takes(self) -> frozenset[str]:
         return VALUES if self.variance in GAUSSIAN else self.families
 
+    @property
+    def batch_times(self) -> bool:
+        return True
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

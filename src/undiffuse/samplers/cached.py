@@ -45,6 +45,10 @@ class Cached(Sampler):
     def grid(self) -> str:  # type: ignore[override]
         return self.inner.grid
 
+    @property
+    def batch_times(self) -> bool:
+        return self.inner.batch_times
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -39,11 +39,17 @@ class Churned(Sampler):
                 f"with noise > 0 and 0 <= lowest <= highest; not {self}"
             )
 
+    @property
+    def batch_times(self) -> bool:
+        return self.churn == 0  # fresh noise has a level, which is one number
+
     def churned(self, process: Gaussian, x_t: Tensor, t: Tensor, random: Random) -> tuple[Tensor, Tensor]:
         """The noisier batch and its time; both unchanged without churn and where the schedule has no noisier time."""
+        if self.churn == 0:
+            return x_t, t
         schedule = process.schedule
         level, noisiest = ((-schedule.log_snr(u) / 2).exp().item() for u in (t, torch.ones_like(t)))
-        if self.churn == 0 or not self.lowest <= level <= self.highest:
+        if not self.lowest <= level <= self.highest:
             return x_t, t
         if level * (1 + self.churn) > noisiest * (1 + 1e-9):
             _say_capped(self.churn, noisiest)

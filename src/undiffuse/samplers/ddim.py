@@ -37,6 +37,10 @@ class DDIM(Sampler):
         if not 0 <= self.eta <= 1:
             raise Refused(f"ddim needs eta in [0, 1], not {self.eta:g}")
 
+    @property
+    def batch_times(self) -> bool:
+        return True
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
@@ -46,7 +50,7 @@ class DDIM(Sampler):
 
 
 def _uncertain(guess: Distribution) -> Distribution:
-    if not getattr(guess, "reported", True):
+    if not guess.reported:
         raise Refused("ddim with variance 'exact' needs a denoiser that reports its variance; use 'posterior'")
     return guess
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
@@ -35,10 +36,12 @@ class Heun(Churned):
         euler = process.bridge(x_t, guess, s, t, process.keep(s, t, x_t))
         alpha_t, sigma_t = process.schedule.at(t, x_t)
         alpha_s, sigma_s = process.schedule.at(s, x_t)
-        if float(sigma_s) == 0:  # the line ends in the guess
+        lands = sigma_s == 0  # there the line ends in the guess
+        if bool(lands.all()):
             return euler, None
         k = (1 - alpha_t) / sigma_t
         c = alpha_s + k * sigma_s
         again = denoiser(euler.mean, s, **cond)
         slope = process.noise(x_t, guess, t) - k * guess.mean + process.noise(euler.mean, again, s) - k * again.mean
-        return Normal(c * x_t + (sigma_s - c * sigma_t) / 2 * slope, 0.0), None
+        x_s = c * x_t + (sigma_s - c * sigma_t) / 2 * slope
+        return Normal(torch.where(lands, euler.mean, x_s.to(x_t)) if lands.ndim else x_s, 0.0), None

@@ -51,15 +51,26 @@ class Multistep(Sampler):
                 f"multistep has order 1, 2 or 3 and eta in [0, 1], not order {self.order} and eta {self.eta:g}"
             )
 
+    @property
+    def batch_times(self) -> bool:
+        return True
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
         guess: Any = denoiser(x_t, t, **cond)
-        level, target = (process.schedule.log_snr(u) / 2 for u in (t, s))
+        level, target = (_wide(process.schedule.log_snr(u) / 2, x_t) for u in (t, s))
         history = ((level, guess.mean), *(memory or ()))[: self.order]
-        ahead = _extrapolate(history, target - level, self.eta) if torch.isfinite(target) else guess.mean
+        ahead = guess.mean
+        if bool((onward := torch.isfinite(target)).any()):
+            ahead = torch.where(onward, _extrapolate(history, target - level, self.eta).to(ahead), ahead)
         return process.bridge(x_t, Normal(ahead, 0.0), s, t, process.keep(s, t, x_t, self.eta)), history
+
+
+def _wide(level: Tensor, like: Tensor) -> Tensor:
+    """One number for all samples as it is, one a sample shaped to multiply `like`, both in float64."""
+    return level.to(like.device).reshape(-1, *(1,) * (like.ndim - 1)) if level.ndim else level
 
 
 def _extrapolate(history: tuple[tuple[Tensor, Tensor], ...], h: Tensor, eta: float) -> Tensor:
@@ -73,7 +84,7 @@ def _extrapolate(history: tuple[tuple[Tensor, Tensor], ...], h: Tensor, eta: flo
         return guesses[0] + slope_0 / 2
     r_1 = (levels[1] - levels[2]) / h
     slope_1 = (guesses[1] - guesses[2]) / r_1
-    slope = slope_0 + r_0 / (r_0 + r_1) * (slope_0 - slope_1) if torch.isfinite(r_1) else slope_0
+    slope = torch.where(torch.isfinite(r_1), slope_0 + r_0 / (r_0 + r_1) * (slope_0 - slope_1), slope_0)
     curve = (slope_0 - slope_1) / (r_0 + r_1)  # half the second derivative, times h^2
     z = h * (1 + eta)
     total = -torch.expm1(-z)  # the integral of e^(u - z) over u = 0 ... z; of u/z: linear; of (u/z)^2: 1 - 2 linear / z

@@ -27,6 +27,10 @@ class Renoise(Sampler):
 
     aliases: ClassVar[tuple[str, ...]] = ("consistency", "cm", "lcm")
 
+    @property
+    def batch_times(self) -> bool:
+        return True
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -33,7 +33,7 @@ def controlled(model: Generator, sampler: Sampler, control: Sequence[str | Contr
     if table is None:
         raise Refused("control needs a model of embeddings, as the recipe text-diffusion-lm trains; this one has none")
     wanted = [understood(model, each) if isinstance(each, str) else each for each in control]
-    shares = torch.tensor(getattr(model.codec, "frequencies", ()) or (1.0,), dtype=torch.float64)
+    shares = torch.tensor(model.codec.frequencies or (1.0,), dtype=torch.float64)
     prior = shares.clamp(min=SCARCE).log().float().to(model.device)
 
     def log_likelihood(x: Tensor, s: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def _keyword(model: Generator, text: str) -> Keyword:
 
 
 def _length(model: Generator, text: str) -> Length:
-    pad = int(getattr(model.codec, "pad", -1))
+    pad = model.codec.pad
     if pad < 0:
         raise Refused(f"length:{text}: the run's texts fill all their places; train with data.packing = 'pad'")
     if not text.strip().isdecimal() or not 1 <= int(text) <= model.shape[0]:

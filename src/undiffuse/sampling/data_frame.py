@@ -35,9 +35,9 @@ def frame(model: Described, x: Any, labels: Sequence[Any] | np.ndarray | None = 
         raise Refused(f"samples of shape {rows.shape[1:]} are no rows of a table: a data frame has columns")
     told = _told(model)
     names = columns(model) or tuple(f"x{i}" for i in range(rows.shape[1]))
-    categories: Sequence[Sequence[str]] = getattr(model.codec, "categories", ()) or ((),) * len(names)
+    categories: Sequence[Sequence[str]] = model.codec.categories or ((),) * len(names)
     numbers = [name for name, words in zip(names, categories, strict=True) if not words]
-    places = dict(zip(numbers, getattr(model.codec, "decimals", ()), strict=False))
+    places = dict(zip(numbers, model.codec.decimals, strict=False))
     holes = {hole: name for name, hole in told.get("holes", {}).items()}
     made: dict[str, Series] = {}
     for name, words, column in zip(names, categories, rows.T, strict=True):

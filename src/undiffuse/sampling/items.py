@@ -17,7 +17,7 @@ def item(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
     real: what was measured of an item, which lies between the whole numbers that items are of. Raises Refused, by the
     name, for NaN and infinity, numbers that the dtype does not hold, and those of another scale.
     """
-    found, dtype = arguments.array(x, name), np.dtype(getattr(codec, "dtype", "float32"))
+    found, dtype = arguments.array(x, name), np.dtype(codec.dtype or "float32")
     if not found.size or codec.tokens:
         return found
     low, high = float(found.min()), float(found.max())
@@ -42,7 +42,7 @@ def item(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
 
 def alike(dtype: Any, codec: Codec, name: str) -> None:
     """Raises Refused for data of another dtype than a codec was fitted to, where one of both is of whole numbers."""
-    given, own = np.dtype(dtype), np.dtype(getattr(codec, "dtype", dtype))
+    given, own = np.dtype(dtype), np.dtype(codec.dtype or dtype)
     if codec.tokens or codec.mixed or given == own or given.kind == own.kind == "f":
         return
     raise Refused(f"the run's data are {own}, and those of {name} are {given}: bring them to {own} and its range")

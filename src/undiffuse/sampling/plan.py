@@ -107,7 +107,7 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
 
 def at_once(model: Described) -> int:
     """`batches` of what a run's model draws."""
-    return batches(model.shape, getattr(model.codec, "vocabulary", 0))
+    return batches(model.shape, model.codec.vocabulary)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def kind(of: Described, axes: int) -> str:
     """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
     if axes > 1:
         return KINDS.get(axes, "samples")
-    if hasattr(of.codec, "text_of"):
+    if of.codec.reader:
         return "texts"
     return "rows" if columns(of) or of.codec.mixed else "tokens" if of.codec.tokens else "points"
 
@@ -98,7 +98,7 @@ class Samples(Tensor):
     @property
     def categories(self) -> tuple[tuple[str, ...], ...]:
         """Of each column the names of its categories, () of numbers; () where no column has any."""
-        return getattr(self.of.codec, "categories", ())
+        return self.of.codec.categories
 
     @property
     def texts(self) -> list[str]:

@@ -73,7 +73,7 @@ class Session:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_runs_of_recipe(model, with_words_read(model, request))
         n, each = request.count, request.candidates
-        if each > 1 and not hasattr(model.codec, "text_of"):
+        if each > 1 and model.codec.reader is None:
             raise Refused(f"candidates = {each} are of texts, the best of which is kept, and this run makes none")
         sampler, times = plan(model.recipe, model.denoiser.process, request)
         if request.classifier is not None:
@@ -156,11 +156,11 @@ class Session:
     def best(self, x: Tensor) -> Tensor:
         """Of several candidates for each sample the best."""
         each = self.request.candidates
-        return x if each == 1 else x[consensus(x.numpy(), each, int(getattr(self.model.codec, "pad", -1)))]
+        return x if each == 1 else x[consensus(x.numpy(), each, self.model.codec.pad)]
 
     def _batched(self, finish: Callable[[Any], Tensor]) -> Tensor:
         """What `finish` makes of the last states, batch after batch; halved where memory runs out."""
-        usual = batches(self.model.shape, getattr(self.model.codec, "vocabulary", 0))
+        usual = batches(self.model.shape, self.model.codec.vocabulary)
         share = math.prod(self.model.shape) / math.prod(self.shape or self.model.shape) / self.particles
         size = min(len(self.indices), self.request.batch or max(1, int(usual * share)))
         drawn: list[Tensor] = []

@@ -201,7 +201,7 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     known |= {"categories": learned.categories} if learned.categories else {}
     codec: Any = fitted(recipe["codec"], learned.x, recipe.uses.of("codec"), **known)
     deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
-    if hasattr(codec, "low") and deep and not {"low", "high"} & set(recipe["codec"]):
+    if codec.low is not None and deep and not {"low", "high"} & set(recipe["codec"]):
         logging.getLogger("undiffuse").warning(
             "%s: whole numbers from %g to %g in %s: this range becomes -1 to 1, and samples stay in it; "
             "--set codec.low=%g codec.high=%g takes all that %s holds",

@@ -76,7 +76,7 @@ def variance(
     model = generator(run, precision="float32")
     model = replace(model, recipe=on(model.recipe, data))
     process: Any = model.denoiser.process
-    if not hasattr(process, "kernel_variance"):
+    if process.family != "values":
         raise Refused("tune variance is for values; the steps of tokens have no variance")
     if points < 2 or count < 1:
         raise Refused(f"tune variance needs 2 points or more and a count of 1 or more, not {points} and {count}")

@@ -17,11 +17,7 @@ class Distribution(ABC):
     """A belief about a batch (batch, *shape), independent over samples and elements."""
 
     mean: Any  # tokens: probabilities
-
-    @property
-    def plain(self) -> "Distribution":
-        """The belief without a mask."""
-        return self
+    fraction: Tensor | None = None  # of a guess with a learned range of variances, see `reverse`
 
     @property
     def certain(self) -> bool:
@@ -32,6 +28,11 @@ class Distribution(ABC):
     def reported(self) -> bool:
         """Whether it says how sure it is; values may come without a variance."""
         return True
+
+    @property
+    def plain(self) -> "Distribution":
+        """The belief without a mask."""
+        return self
 
     @abstractmethod
     def sample(self, random: Random) -> Any:

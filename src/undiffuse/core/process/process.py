@@ -28,6 +28,11 @@ class Process(ABC):
     default_grid: ClassVar[str] = "even"
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens there are, a mask among them; 0 of values."""
+        return 0
+
+    @property
     def absorbing(self) -> int | None:
         """The mask."""
         return None
