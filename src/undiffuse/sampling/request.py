@@ -32,7 +32,7 @@ class SampleRequest:
     n: how many samples. seed, indices: sample i depends on the seed and on i alone, whatever the batch; indices: which
     samples, default the first n.
     sampler: a name, or a `Sampler`; settings: fields of it, or of the recipe's own. steps, grid: of the sampler.
-    guidance: the weight of every condition that was hidden now and then in training, or one by each name.
+    guidance: the weight of every condition that was dropped now and then in training, or one by each name.
     interval: the noise levels sigma/alpha, above the first and up to the second, in which to guide. rescale: share of
     the guess with the spread of the unguided one, see `ClassifierFree`.
     threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`; of embeddings "nearest" or
