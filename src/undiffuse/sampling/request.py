@@ -48,7 +48,7 @@ class SampleRequest:
     mean edit distance to the others ("consensus").
     batch: at most so many samples at once (default: what fits memory; halved where it does not); changes no sample.
     conditions: by name, one value for all samples or n of them; those left out are null. condition_words: further ones,
-    (name or kind, word) of a command line, see `understood`.
+    (name or kind, word) of a command line, see `from_words`.
     Raises Refused, by the field's name, for values that make no sense.
     """
 
