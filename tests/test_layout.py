@@ -123,3 +123,14 @@ def test_what_is_imported_is_what_is_installed():
     first = set(re.findall(r"^(?:from|import) ([A-Za-z]\w*)", text, re.MULTILINE))
     always = {owner.lower().replace("_", "-") for module in first for owner in owners.get(module, [])}
     assert not always & (optional - declared), "what is optional is imported where it is used"
+
+
+def test_a_class_name_stands_once():
+    """`Moments` here and `Moments` there would be told apart by their import alone."""
+    found: dict[str, list[str]] = {}
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(file.relative_to(SOURCE)))
+    twice = {name: files for name, files in found.items() if len(files) > 1}
+    assert not twice, twice

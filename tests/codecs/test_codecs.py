@@ -15,7 +15,7 @@ from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten, moments
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 
 
 def integers(dtype: str) -> np.ndarray:
@@ -185,7 +185,7 @@ def test_fitting_in_slices_is_fitting_at_once(name: str, dtype: str, monkeypatch
     x = (np.random.default_rng(0).uniform(size=(50, 3, 4, 5)) * 200).astype(dtype)
     whole = fitted(name, x)
     monkeypatch.setattr(interface, "SLICE", 7 * x[0].nbytes)
-    for stored in (x, Rows(x), Rows(np.asfortranarray(x))):
+    for stored in (x, MappedRows(x), MappedRows(np.asfortranarray(x))):
         part: Any = registry.build("codecs", {"name": name}).fit(stored)
         for field, value in asdict(whole).items():  # pyright: ignore[reportArgumentType]
             if not isinstance(value, str):

@@ -11,7 +11,7 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.data import dataset
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.survey import survey
 
 POINTS = np.zeros((3, 2), np.float32)
@@ -156,11 +156,11 @@ def test_what_cannot_be_used_is_refused(make, message: str):
 def test_mapped_items_are_split_as_those_in_memory_and_stay_on_the_disk(tmp_path: Path, shape: tuple[int, ...]):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    mapped = Dataset(Rows(np.load(tmp_path / "x.npy", mmap_mode="r")), {"label": np.arange(40) % 2}, ("a", "b"))
+    mapped = Dataset(MappedRows(np.load(tmp_path / "x.npy", mmap_mode="r")), {"label": np.arange(40) % 2}, ("a", "b"))
     here = Dataset(x, {"label": np.arange(40) % 2}, ("a", "b"))
     assert mapped.describe() == here.describe()
     for disk, memory in zip(mapped.split(0.3), here.split(0.3), strict=True):
-        assert isinstance(disk.x, Rows)
+        assert isinstance(disk.x, MappedRows)
         np.testing.assert_array_equal(np.asarray(disk.x), memory.x)
         np.testing.assert_array_equal(disk.conditions["label"], memory.conditions["label"])
         assert disk.describe() == memory.describe()
@@ -175,7 +175,7 @@ def test_a_large_array_is_split_without_a_copy(table: bool, monkeypatch: pytest.
     parts = data.split(0.3)
     monkeypatch.setattr("undiffuse.data.rows.LARGE", 10**9)
     for part, copied in zip(parts, data.split(0.3), strict=True):
-        assert isinstance(part.x, Rows)
+        assert isinstance(part.x, MappedRows)
         assert np.shares_memory(part.x.array, x)
         np.testing.assert_array_equal(np.asarray(part.x), copied.x)
         assert part.describe() == copied.describe()
@@ -210,8 +210,8 @@ def test_some_are_a_fixed_choice_in_their_order_and_in_memory():
     assert (few.labels == np.array(rows) % 3).all()
     np.testing.assert_array_equal(few.x, data.some(50).x)
     assert not np.array_equal(few.x, data.some(50, seed=1).x)
-    assert isinstance(Dataset(Rows(np.asarray(data.x))).some(50).x, np.ndarray)
-    assert isinstance(Dataset(Rows(np.asarray(data.x))).some(5000).x, np.ndarray)
+    assert isinstance(Dataset(MappedRows(np.asarray(data.x))).some(50).x, np.ndarray)
+    assert isinstance(Dataset(MappedRows(np.asarray(data.x))).some(5000).x, np.ndarray)
     assert data.some(5000) is data
 
 

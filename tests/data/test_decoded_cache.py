@@ -9,7 +9,7 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.data import decoded_cache
 from undiffuse.data.decoded_cache import Decoded, budget, bytes_, find, gather
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 
 BLOCKS = [np.arange(12, dtype=np.float32).reshape(4, 3), np.full((2, 3), 7, np.float32)]
 
@@ -50,7 +50,7 @@ def test_blocks_become_one_array_wherever_they_go(
     np.testing.assert_array_equal(kept.beside["label"], np.arange(6))
     assert ("".join(kept.names), kept.about) == ("abcdef", {"a": 1})
     on_disk = memory == "10" or most is None
-    assert isinstance(kept.x, Rows) == on_disk
+    assert isinstance(kept.x, MappedRows) == on_disk
     assert (find(cache / "there") is not None) == on_disk
 
 

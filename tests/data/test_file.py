@@ -11,7 +11,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.data import stored
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.resize import Resize
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.source import Peek
 from undiffuse.data.sources.file import File
 
@@ -242,7 +242,7 @@ def test_axes_say_what_is_what(tmp_path: Path, axes: str, large: bool, monkeypat
     np.save(tmp_path / "x.npy", x)
     monkeypatch.setattr(stored, "MAPPED", 0 if large else 2**30)
     data = File(str(tmp_path / "x.npy"), axes=axes).load()
-    assert isinstance(data.x, Rows) == large
+    assert isinstance(data.x, MappedRows) == large
     moved = np.moveaxis(x, axes.index("C"), 1) if "C" in axes else x if axes == "NF" else x[:, None]
     np.testing.assert_array_equal(np.asarray(data.x), moved.astype(np.float32))
     assert File(str(tmp_path / "x.npy"), axes=axes).peek() == Peek(data.shape, False)
@@ -306,13 +306,13 @@ def test_arrays_are_resized_as_images_are(tmp_path: Path, dtype: type, little: N
     want = np.stack([Resize((4, 3), "stretch", "box").apply(i.transpose(2, 0, 1)) for i in COLOUR.astype(dtype)])
     np.testing.assert_array_equal(np.asarray(data.x), want)
     assert data.describe()["resized"] == "box to 3x4, stretched"
-    assert isinstance(data.x, Rows)
+    assert isinstance(data.x, MappedRows)
 
 
 def test_an_npz_that_is_larger_than_memory_is_unpacked_once(tmp_path: Path, little: None, cache: Path):
     path = stored_(tmp_path, images=COLOUR, labels=LABELS)
     first, again = File(path).load(), File(path).load()
-    assert isinstance(first.x, Rows)
+    assert isinstance(first.x, MappedRows)
     np.testing.assert_array_equal(np.asarray(again.x), COLOUR.transpose(0, 3, 1, 2))
     assert len(list(cache.iterdir())) == 1
     assert again.labels is not None

@@ -10,7 +10,7 @@ from PIL import Image
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.images.decode import Images
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.source import Peek
 from undiffuse.data.sources.folder import Folder
 
@@ -315,7 +315,7 @@ def test_what_does_not_fit_the_memory_is_decoded_once(tmp_path: Path, little: No
     (tmp_path / "a" / "2.png").write_bytes(b"none")
     folder = Folder(str(tmp_path), skip_broken=True)
     first = folder.load()
-    assert isinstance(first.x, Rows)
+    assert isinstance(first.x, MappedRows)
     monkeypatch.setattr(Images, "items", lambda *_: pytest.fail("decoded again"))
     again = folder.load()
     assert again.describe() == first.describe()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.source import Peek
 from undiffuse.data.sources.file import File
 from undiffuse.data.sources.hdf5 import Hdf5
@@ -43,7 +43,7 @@ def test_it_is_what_a_numpy_file_is(path: str, fields: dict[str, Any], memory: s
     np.testing.assert_array_equal(np.asarray(data.x), np.asarray(want.x))
     np.testing.assert_array_equal(data.conditions["label"], want.conditions["label"])
     assert data.classes == want.classes
-    assert isinstance(data.x, Rows) == (memory == "100")
+    assert isinstance(data.x, MappedRows) == (memory == "100")
     assert Hdf5(path, **fields).peek() == Peek(data.shape, True)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.source import Peek
 from undiffuse.data.sources.huggingface import HuggingFace
 
@@ -52,7 +52,7 @@ def test_streaming_fills_the_cache_and_gives_the_same(saved: str, library: Any, 
     table = library.load_from_disk(saved)["train"].to_iterable_dataset()
     monkeypatch.setattr(library, "load_dataset", lambda *_, **__: table)
     data = HuggingFace("some/name", streaming=True).load()
-    assert isinstance(data.x, Rows)
+    assert isinstance(data.x, MappedRows)
     assert data.describe()["digest"] == HuggingFace(saved).load().describe()["digest"]
     assert data.classes == ("ant", "bee")
     monkeypatch.setattr(HuggingFace, "_gathered", lambda *_: pytest.fail("read again"))

@@ -13,7 +13,7 @@ from PIL import Image
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.images.decode import Images
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.source import Peek
 from undiffuse.data.sources.shards import Shards
 
@@ -69,7 +69,7 @@ def test_what_does_not_fit_the_memory_is_decoded_once(folder: Path, little: None
     first = Shards(str(folder)).load()
     monkeypatch.setattr(Images, "pixels", lambda *_: pytest.fail("decoded again"))
     again = Shards(str(folder)).load()
-    assert isinstance(again.x, Rows)
+    assert isinstance(again.x, MappedRows)
     assert again.describe() == first.describe()
 
 

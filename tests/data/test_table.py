@@ -8,7 +8,7 @@ import pytest
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.data.source import Peek
 from undiffuse.data.sources.table import TableData
 from undiffuse.data.tables import csv_reader
@@ -90,7 +90,7 @@ def test_the_size_of_a_block_changes_nothing(tmp_path: Path, size: int, monkeypa
     monkeypatch.setattr(csv_reader, "BLOCK", size)
     text = "a,b\n" + "".join(f"{i},{-i}\n" + "\n" * (i % 3 == 0) for i in range(50))
     data = load(tmp_path, text)
-    assert isinstance(data.x, Rows)
+    assert isinstance(data.x, MappedRows)
     np.testing.assert_array_equal(np.asarray(data.x), [[i, -i] for i in range(50)])
     with pytest.raises(Refused, match=r"has 1 line .*: line 8 \('no' is not a number\): no,-4"):
         load(tmp_path, text.replace("\n4,", "\nno,"))

@@ -8,6 +8,7 @@ import pytest
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.sampling.plan import recipe_defaults
 
 MINIMAL: dict[str, Any] = {
@@ -26,14 +27,14 @@ def test_every_bundled_recipe_is_sound_and_complete_on_paper(name: str):
     found = Recipe.find(name)
     assert found.about
     settings = build.check(found).train
-    resolved = build.resolve(found)
+    resolved = resolve(found)
     assert build.check(resolved).train == settings
-    assert build.resolve(resolved).tables == resolved.tables
+    assert resolve(resolved).tables == resolved.tables
     assert resolved.tables["network"].keys() >= {"name"}
 
 
 def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
-    resolved = build.resolve(Recipe.find("digits"))
+    resolved = resolve(Recipe.find("digits"))
     resolved.save(tmp_path)
     again = Recipe.find(tmp_path)
     assert again.tables == resolved.tables
@@ -43,7 +44,7 @@ def test_a_resolved_recipe_survives_its_toml_file(tmp_path: Path):
 
 def test_a_sampler_table_may_set_the_default_sampler_s_steps_alone():
     found = Recipe.find({**MINIMAL, "sampler": {"steps": 7}})
-    assert build.resolve(found)["sampler"] == {"steps": 7}
+    assert resolve(found)["sampler"] == {"steps": 7}
     assert recipe_defaults(found).steps == 7
 
 

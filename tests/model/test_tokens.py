@@ -25,6 +25,7 @@ from undiffuse.evaluation.error_by_noise import errors, frequent
 from undiffuse.evaluation.judge import Judge
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.schedules import LogLinear
 from undiffuse.training.start import train
 
@@ -291,5 +292,5 @@ def test_the_codec_of_tokens_passes_them_through_and_remembers_how_frequent_they
 
 def test_a_recipe_writes_out_the_noise_it_leaves_open():
     recipe = Recipe.find({**TABLES, "process": {"name": "categorical"}})
-    assert build.resolve(recipe)["process"] == {"name": "categorical", "noise": "uniform"}
+    assert resolve(recipe)["process"] == {"name": "categorical", "noise": "uniform"}
     assert isinstance(build.process(recipe).prior((1, 3)), Tokens)

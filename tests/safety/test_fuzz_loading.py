@@ -20,11 +20,12 @@ from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes import build, recipe
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.sampling.run import FILE
 from undiffuse.storage import files
 from undiffuse.storage.strict_json import parse_json
 from undiffuse.training import checkpoint
-from undiffuse.training.state import State
+from undiffuse.training.state import TrainingState
 
 ALLOWED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 QUICK = settings(max_examples=150, deadline=None, database=None, derandomize=True, suppress_health_check=ALLOWED)
@@ -55,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen.save(folder)
     Diffusion(denoiser, Identity(), (2,), chosen).save(folder)
     average, optimiser = copy.deepcopy(denoiser), torch.optim.AdamW(denoiser.parameters())
-    held = State(denoiser, {"average.": average}, optimiser, {}).tensors()
+    held = TrainingState(denoiser, {"average.": average}, optimiser, {}).tensors()
     checkpoint.save(folder, 3, held, {"seconds": 1.0, "pending": [], "stamp": "a"})
     for path in [p for p in folder.rglob("*") if p.is_file()]:
         shutil.copy(path, path.with_name(f"good-{path.name}"))
@@ -97,7 +98,7 @@ def test_any_value_at_any_place_of_a_recipe(field: str, value: Any):
     with suppress(Refused):
         chosen = Recipe.find(tables)
         build.check(chosen)
-        resolved = build.resolve(chosen)
+        resolved = resolve(chosen)
         assert Recipe.of("again", {**resolved.tables}).tables == resolved.tables
         json.dumps(resolved.tables, allow_nan=False)
         tomli_w.dumps(resolved.tables)
@@ -162,4 +163,4 @@ def test_a_mutated_checkpoint(place: Path, data: st.DataObject):
         held, state = checkpoint.load(folder)
         assert state["step"] >= 0
         optimiser = torch.optim.AdamW(denoiser.parameters())
-        State(denoiser, {"average.": denoiser}, optimiser, {}).restore(held, "checkpoint")
+        TrainingState(denoiser, {"average.": denoiser}, optimiser, {}).restore(held, "checkpoint")

@@ -310,8 +310,8 @@ def test_meaningless_requests_are_refused(make: Callable[[], Any], message: str)
 
 
 def test_a_recipe_names_the_predictor_or_gives_its_table():
-    from undiffuse.recipes import build
     from undiffuse.recipes.recipe import Recipe
+    from undiffuse.recipes.resolved import resolve
     from undiffuse.sampling.plan import recipe_defaults
 
     recipe = Recipe.find("digits")
@@ -323,4 +323,4 @@ def test_a_recipe_names_the_predictor_or_gives_its_table():
     assert recipe_defaults(table).sampler == Corrector(DDIM(0.5))
     with pytest.raises(Refused, match=r"samplers 'ddim' has no 'etta' \(did you mean 'eta'"):
         recipe_defaults(table.override(["sampler.predictor.etta=1"]))
-    assert build.resolve(recipe.override(["sampler.name=corrector"]))["sampler"]["predictor"] == "reverse_diffusion"
+    assert resolve(recipe.override(["sampler.name=corrector"]))["sampler"]["predictor"] == "reverse_diffusion"

@@ -18,7 +18,7 @@ from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.conditions.label import LabelCondition
 from undiffuse.core.errors import Refused
-from undiffuse.data.rows import Rows
+from undiffuse.data.rows import MappedRows
 from undiffuse.recipes.settings import EMA_STD, Train
 from undiffuse.training import batches, due, log
 from undiffuse.training.batches import Batches
@@ -159,7 +159,7 @@ def test_sixteen_bit_images_can_be_dealt():
 
 def test_rows_of_a_large_array_are_dealt_as_the_items_and_reach_a_device_whole(monkeypatch: pytest.MonkeyPatch):
     x = np.arange(40 * 12, dtype=np.uint16).reshape(40, 1, 3, 4)
-    rows = Rows(np.concatenate([x, x])[::-1]).take(np.arange(40)[::-1])
+    rows = MappedRows(np.concatenate([x, x])[::-1]).take(np.arange(40)[::-1])
     codec = PixelsCodec().fit(x)
     plain, viewed = (Batches.of(items, {}, codec, 7, 0) for items in (x, rows))
     monkeypatch.setattr(batches, "BLOCK", 200)

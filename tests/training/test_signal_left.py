@@ -10,6 +10,7 @@ import torch
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.schedules import LinearBeta
 from undiffuse.training.start import train
 
@@ -69,7 +70,7 @@ def test_no_recipe_leaves_signal(name: str):
 def test_what_the_number_of_steps_says_is_written_into_the_run(tmp_path: Path):
     """So that a run trained today stays what it was, and one trained before 1000/steps keeps its own betas."""
     tables = Recipe.find("digits-ddpm").override(["schedule.steps=100"])
-    kept = build.resolve(tables)["schedule"]
+    kept = resolve(tables)["schedule"]
     assert kept == {"name": "linear_beta", "steps": 100, "beta_start": 0.001, "beta_end": 0.2}
     before = tables.override(["schedule.beta_start=1e-4", "schedule.beta_end=0.02"])
     assert build.process(before).schedule == LinearBeta(100, 1e-4, 0.02)

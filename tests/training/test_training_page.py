@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.reports import training_page
 from undiffuse.reports.verdicts import verdicts
 
@@ -91,7 +91,7 @@ def run(tmp_path: Path) -> Path:
     """A run folder with everything that the page shows."""
     folder = tmp_path / "my run"
     (folder / "previews").mkdir(parents=True)
-    build.resolve(Recipe.find("digits")).save(folder)
+    resolve(Recipe.find("digits")).save(folder)
     levels = {"log_snr": [-9.0, 0.0, 9.0], "loss": [0.1, 0.2, 0.3]}
     checked = {"validation_loss": 0.5, "validation_loss_raw": 0.6, "levels": levels, "seconds": 90.0}
     lines = [line(step, **(checked if step % 100 == 0 else {})) for step in STEPS]
@@ -131,7 +131,7 @@ def test_the_expected_curve_stands_beside_the_shipped_recipe_alone(run: Path, tm
     (tmp_path / "digits.json").write_text(json.dumps(measured))
     assert found() == ([100, 400], [0.7, 0.4])
     assert "expected, held out" in text(run)
-    moved = build.resolve(Recipe.find("digits"))
+    moved = resolve(Recipe.find("digits"))
     moved.with_tables(data={**moved["data"], "path": "elsewhere"}).save(run)
     assert found() is not None
     moved.override(["train.lr=0.5"]).save(run)

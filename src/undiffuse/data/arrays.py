@@ -7,7 +7,7 @@ import numpy as np
 
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.images.resize import Resize
-from undiffuse.data.rows import Items, Rows, chunk, mapped, taken
+from undiffuse.data.rows import Items, MappedRows, chunk, mapped, taken
 
 AXES = ("NF", "NL", "NCL", "NLC", "NHW", "NCHW", "NHWC", "NDHW", "NCDHW", "NDHWC")
 FEW = range(1, 5)  # an axis so short holds channels, where nobody says which one does
@@ -126,7 +126,7 @@ def items(x: Any, axes: str, dtype: np.dtype) -> Items:
     """An array with its channels second, in that dtype; mapped if it is mapped and needs no more than a cast."""
     first = channels_first(x, axes)
     if mapped(first) and first.dtype != np.bool_:
-        return Rows(first, dtype=dtype)
+        return MappedRows(first, dtype=dtype)
     return converted(first, dtype, axes == "NF")
 
 

@@ -28,9 +28,9 @@ class Dataset:
     (count, channels, length), images (count, channels, height, width) or volumes (count, channels, depth, height,
     width) as uint8, uint16, int16, float32 or float64. Numbers are float64 where float32 would change them.
 
-    x: an array, or Rows of one that stays on the disk. conditions: arrays with one row an item; `label` counts classes
-    from 0, and `classes` names them. columns: the features' names, of a table, and categories: of each of them the
-    names of its categories, which its numbers count from 0; () of a column of numbers. notes: what `describe` adds,
+    x: an array, or MappedRows of one that stays on the disk. conditions: arrays with one row an item; `label` counts
+    classes from 0, and `classes` names them. columns: the features' names, of a table, and categories: of each of them
+    the names of its categories, which its numbers count from 0; () of a column of numbers. notes: what `describe` adds,
     such as how many broken files were left out. names: what the items are called where they come from; a part of them
     has none. vocabulary: how many symbols tokens have; 0 for all else. spelling: of a text, the fields of the codec
     `text` that say what its tokens stand for. drawn: the items are independent draws of a known law, so that equal ones

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.rows import Items, Rows
+from undiffuse.data.rows import Items, MappedRows
 from undiffuse.storage.files import PARTIAL, discard, read_json, read_text, whole, write_json, write_text
 
 MEMORY, CACHE = "UNDIFFUSE_MEMORY", "UNDIFFUSE_CACHE"
@@ -71,7 +71,7 @@ def find(there: Path) -> Decoded | None:
         return None
     try:
         about = read_json(there / ABOUT, "cache")
-        x = Rows(np.load(there / ITEMS, mmap_mode="r", allow_pickle=False))
+        x = MappedRows(np.load(there / ITEMS, mmap_mode="r", allow_pickle=False))
         beside = {name: np.load(there / f"{name}.npy", allow_pickle=False) for name in about["beside"]}
         names = json.loads(read_text(there / NAMES, "cache", (there / NAMES).stat().st_size))
         return Decoded(x, beside, names, about["about"])
@@ -81,7 +81,7 @@ def find(there: Path) -> Decoded | None:
 
 def load_items(there: Path, kept: Decoded) -> Items:
     """The items of the cache: read into memory if they fit the budget, else memory-mapped."""
-    fits = isinstance(kept.x, Rows) and kept.x.nbytes <= budget()
+    fits = isinstance(kept.x, MappedRows) and kept.x.nbytes <= budget()
     return np.load(there / ITEMS, allow_pickle=False) if fits else kept.x
 
 

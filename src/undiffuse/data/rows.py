@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 
-class Rows:
+class MappedRows:
     """Rows `indices` of an array (usually memory-mapped), in the dtype of that name; each access reads and copies.
 
     rows[3], rows[10:20], rows[[4, 1]] and rows[mask] are arrays of (..., *shape); np.asarray(rows) reads everything.
@@ -56,29 +56,29 @@ class Rows:
         return self[:] if dtype is None else self[:].astype(dtype)
 
     def __repr__(self) -> str:
-        return f"Rows({len(self)} of shape {self.shape[1:]}, {self.dtype})"
+        return f"MappedRows({len(self)} of shape {self.shape[1:]}, {self.dtype})"
 
-    def take(self, indices: np.ndarray) -> "Rows":
+    def take(self, indices: np.ndarray) -> "MappedRows":
         """The rows at these indices, or where this mask is true; nothing is read."""
-        return Rows(self.array, self.indices[indices], self.dtype)
+        return MappedRows(self.array, self.indices[indices], self.dtype)
 
 
-Items = np.ndarray | Rows  # (count, *shape)
+Items = np.ndarray | MappedRows  # (count, *shape)
 LARGE = 2**26  # bytes; of a larger array in memory no part is copied
 
 
 def mapped(x: Items) -> bool:
     """Whether the items lie on the disk."""
-    return isinstance(x, np.memmap) or (isinstance(x, Rows) and mapped(x.array))
+    return isinstance(x, np.memmap) or (isinstance(x, MappedRows) and mapped(x.array))
 
 
 def taken(x: Items, indices: np.ndarray) -> Items:
     """The items at these indices (or where this mask is true); mapped ones, and those of a large array, are not
     copied.
     """
-    if isinstance(x, Rows):
+    if isinstance(x, MappedRows):
         return x.take(indices)
-    return Rows(x).take(indices) if mapped(x) or x.nbytes > LARGE else x[indices]
+    return MappedRows(x).take(indices) if mapped(x) or x.nbytes > LARGE else x[indices]
 
 
 def chunk(x: Items, budget: int = 2**24) -> int:

@@ -1,6 +1,5 @@
 """What a recipe's tables stand for: the components, built and checked together."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,26 +118,6 @@ def _check_embedding(recipe: Recipe, trains: Objective) -> None:
         )
     if embedding and not process(recipe).schedule.steps:
         raise Refused("embeddings begin with the noise of a schedule's first step: schedule.name = 'sqrt'")
-
-
-def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with every field written out, so that a default that changes one day changes no old run."""
-    name = process_tables.kind(recipe["process"])
-    tables: dict[str, Any] = {
-        "process": {"name": name, **_defaults(process_tables.PROCESSES[name]), **recipe["process"]}
-    }
-    for table in ("data", "schedule", "network", "parameterization", "objective", "sampler"):
-        if recipe[table]:
-            tables[table] = _full(KIND[table], recipe[table])
-    clock = recipe.component("schedule")  # which may find a field from the others
-    found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
-    tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
-    tables["conditions"] = {name: c.written() for name, c in declared(recipe["conditions"]).items()}
-    tables["optimiser"] = {"name": "adamw"} | recipe["optimiser"]
-    if tables["optimiser"]["name"] in registry.names("optimisers"):
-        tables["optimiser"] = _full("optimisers", tables["optimiser"])
-    tables["train"] = _defaults(Train) | recipe["train"]
-    return recipe.with_tables(**tables)
 
 
 def training(recipe: Recipe) -> Train:
@@ -287,23 +266,3 @@ def _known(table: str, fields: Mapping[str, Any]) -> type:
     own = {key: value for key, value in fields.items() if key != "name"}
     registry.check(component, own, owner=f"{table} {fields['name']!r}")
     return component
-
-
-def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """A component's table with the fields' defaults filled in, those excepted that the data decides."""
-    if "name" not in table:
-        return dict(table)  # a sampler's steps and guidance, the sampler itself being the default
-    defaults = {k: v for k, v in _defaults(registry.get(kind, str(table["name"]))).items() if k not in GIVEN}
-    return {"name": table["name"], **defaults, **table}
-
-
-def _defaults(component: type) -> dict[str, Any]:
-    """A component's fields that have a plain default."""
-    found = {
-        name: p.default for name, p in registry.fields(component).items() if p.default is not inspect.Parameter.empty
-    }
-    return {
-        name: list(v) if isinstance(v, tuple) else v
-        for name, v in found.items()
-        if isinstance(v, str | int | float | bool | tuple)
-    }

@@ -14,6 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.evaluation.record import METRICS
 from undiffuse.recipes import build, bundled
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.reports import page
 from undiffuse.reports.charts import COLOURS, Line, chart, smooth
 from undiffuse.reports.verdicts import Curve, verdicts
@@ -133,8 +134,8 @@ def expected(recipe: Recipe | None) -> Curve | None:
     for path in sorted(EXPECTED.glob("*.json")) if recipe else []:
         if path.stem not in bundled.names():
             continue
-        shipped = build.resolve(Recipe.find(path.stem))
-        if recipe and shipped.difference(build.resolve(recipe), but=("data.path",)) is None:
+        shipped = resolve(Recipe.find(path.stem))
+        if recipe and shipped.difference(resolve(recipe), but=("data.path",)) is None:
             try:
                 measured = read_json(path, "expected curve")
                 return list(map(int, measured["step"])), list(map(float, measured["validation_loss"]))

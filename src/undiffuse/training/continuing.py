@@ -10,6 +10,7 @@ from undiffuse.progress import LOGGER
 from undiffuse.recipes import build
 from undiffuse.recipes import recipe as recipes
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.settings import Train
 from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.run import FILE
@@ -118,7 +119,7 @@ def _failed(folder: Path) -> bool:
 
 
 def _before(folder: Path) -> Recipe:
-    return absolute(located(build.resolve(Recipe.find(folder))))
+    return absolute(located(resolve(Recipe.find(folder))))
 
 
 def _reached(folder: Path) -> int:

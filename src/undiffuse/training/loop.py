@@ -31,7 +31,7 @@ from undiffuse.training.log import Log
 from undiffuse.training.loss_watch import LOSS, NORM, LossWatch
 from undiffuse.training.numbers import Numbers
 from undiffuse.training.own_data import batches_of
-from undiffuse.training.state import State
+from undiffuse.training.state import TrainingState
 from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
 
@@ -95,7 +95,7 @@ class Training(Generic[M]):
         losses = {} if past is None else {"losses": past.losses, "counts": past.counts}
         named = ema_snapshots.named(self.ema, self._tracks)
         sides = self._step.sides
-        self._state = State(self.module, named, sides[0].optimiser, losses, sides, objective.state())
+        self._state = TrainingState(self.module, named, sides[0].optimiser, losses, sides, objective.state())
         self._keeper = CheckpointWriter(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False

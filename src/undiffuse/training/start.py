@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from undiffuse.codecs.codec import Codec, fitted
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -25,12 +25,12 @@ from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.data.paths import absolute, located
-from undiffuse.likelihood.terms import prior
 from undiffuse.models import load
 from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.uses import Uses
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
@@ -43,10 +43,10 @@ from undiffuse.training.initial_weights import grown, take_over
 from undiffuse.training.loop import Training
 from undiffuse.training.previews import validate
 from undiffuse.training.run_lock import abandon, run_lock
+from undiffuse.training.signal_left import warn_of_signal_left
 
 RUNS = Path("runs")
 CLOUD = 2000  # points in a preview of points
-MUCH = 1 / 8  # of the signal, in deviations of the noise that sampling starts from, by which a mean may be off
 
 
 def train(
@@ -76,7 +76,7 @@ def train(
     chosen = _with_files(replace(chosen, uses=uses), folder, resume)
     built = build.check(chosen)
     settings, kind = built.train, built.kind
-    resolved = absolute(located(build.resolve(chosen))).override(uses.absolute())
+    resolved = absolute(located(resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
     conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
@@ -98,7 +98,7 @@ def train(
         refuse_classes(folder, classes)
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
     if kind.draws:
-        _warn_left(module, batch.x[:1])
+        warn_of_signal_left(module, batch.x[:1])
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -257,36 +257,6 @@ def _initialise(
     by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
     weights, known = base.module.state_dict(), base.classes
     take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)
-
-
-def _warn_left(denoiser: Any, x_0: Tensor) -> None:
-    """Says where so much is left at t = 1 that noise is no start: where the bound of tokens will be infinite, since the
-    prior cannot draw it, and where samples will miss much of the data's mean and spread.
-    """
-    process: Any = denoiser.process
-    end, warn = torch.ones((), dtype=torch.float64), logging.getLogger("undiffuse").warning
-    share = float(process.schedule.alpha(end) / process.schedule.prior_std(end))
-    try:
-        if process.family != "values":
-            prior(process, denoiser.state_of(x_0), end)
-    except Refused:
-        other = "schedule.name=flow" if process.family == "mixed" else "schedule.name=log_linear schedule.floor=0"
-        warn(
-            "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
-            "at t = 1, which the prior never draws; --set %s leaves none",
-            float(process.schedule.alpha(end)),
-            "schedule.floor=0" if hasattr(process.schedule, "floor") else other,
-        )
-    else:
-        if share > MUCH:
-            steps = process.schedule.steps
-            other = f"schedule.name=cosine schedule.steps={steps or 1000}"
-            warn(
-                "samples of this model will miss some of the data's mean and spread: %.3g of the signal is left at "
-                "t = 1, where sampling starts from noise alone; --set %s leaves next to none",
-                share,
-                "schedule.sigma_max=50" if hasattr(process.schedule, "sigma_max") else other,
-            )
 
 
 def _result(kind: type[Run], said: Description, module: nn.Module, step: int) -> Run:

@@ -16,7 +16,7 @@ WEIGHTS, AVERAGE, OPTIMISER, HISTORY, OBJECTIVE = "weights.", "average.", "optim
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class TrainingState:
     """Everything that a step changes; averages: by the prefix of each. optimiser: of the module. history: what times
     are drawn by. sides: the players, of which the module's own is first. objective: what else changes.
     """

@@ -16,7 +16,7 @@ from undiffuse.data.labels import classify
 from undiffuse.data.source import Peek, Stored
 from undiffuse.data.tables.columns import Column, decide, setting
 from undiffuse.data.tables.columns_reader import BrokenLines, Reading, Surveyed, survey
-from undiffuse.data.tables.head import Head, Header, head
+from undiffuse.data.tables.head import Header, TableHead, head
 from undiffuse.data.tables.kinds import unit
 from undiffuse.sampling.data_frame import TABLE
 
@@ -118,7 +118,7 @@ class TableData(Stored):
         columns = [replace(each, holes=each.holes and may and each.at not in beside) for each in columns]
         return Reading(path, self.encoding, top, tuple(columns), label, mark).filled(), found.count
 
-    def _wanted(self, top: Head, label: int | None) -> tuple[int, ...]:
+    def _wanted(self, top: TableHead, label: int | None) -> tuple[int, ...]:
         """The places of the columns that are read, those of conditions last."""
         left_out = {self._at(top, name, "drop") for name in self.drop}
         if self.columns:
@@ -136,7 +136,7 @@ class TableData(Stored):
             raise Refused(f"{self.path} has no column of numbers beside its label" + " and conditions" * bool(beside))
         return (*own, *beside)
 
-    def _beside(self, top: Head) -> tuple[int, ...]:
+    def _beside(self, top: TableHead) -> tuple[int, ...]:
         """The columns that are conditions; raises Refused for one that is taken twice, and for a second label."""
         refuse_label(self.conditions)
         found = [self._at(top, column, name) for name, columns in self.conditions.items() for column in columns]
@@ -144,7 +144,7 @@ class TableData(Stored):
             raise Refused("conditions = names columns, each of which can be taken once, and at least one a condition")
         return tuple(found)
 
-    def _at(self, top: Head, name: str, what: str) -> int:
+    def _at(self, top: TableHead, name: str, what: str) -> int:
         if name not in top.names:
             called = ", ".join(top.names[:20]) + (", ..." if len(top.names) > 20 else "")
             raise Refused(f"{self.path} has no column {name!r} for {what}{near(name, top.names)}; it has: {called}")
@@ -193,7 +193,7 @@ class TableData(Stored):
         }
         return {name: value for name, value in found.items() if value}
 
-    def _warn(self, top: Head, found: Surveyed, columns: Sequence[Column], label: int | None) -> None:
+    def _warn(self, top: TableHead, found: Surveyed, columns: Sequence[Column], label: int | None) -> None:
         """Says what a person should look at: numbers as names, a name among the categories, a data frame's index."""
         warn = logging.getLogger("undiffuse").warning
         if top.guessed:

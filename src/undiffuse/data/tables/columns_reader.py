@@ -14,7 +14,7 @@ from tqdm import tqdm
 from undiffuse.core.errors import Refused
 from undiffuse.data.tables.columns import Column
 from undiffuse.data.tables.csv_reader import LineBlock, Wrong, blocks
-from undiffuse.data.tables.head import Head
+from undiffuse.data.tables.head import TableHead
 from undiffuse.data.tables.kinds import MISSING as GONE
 from undiffuse.data.tables.kinds import MOST, MOST_ASKED, Seen
 
@@ -34,7 +34,7 @@ class Surveyed:
     count: int
 
 
-def survey(path: Path, encoding: str, top: Head, wanted: Sequence[int], asked: Collection[int]) -> Surveyed:
+def survey(path: Path, encoding: str, top: TableHead, wanted: Sequence[int], asked: Collection[int]) -> Surveyed:
     """Look at all lines; asked: the columns whose many words are counted. What was seen last is kept."""
     with path.open("rb") as file:
         digest = file_digest(file, "blake2b").digest()  # size and time are not enough for files that change quickly
@@ -43,7 +43,7 @@ def survey(path: Path, encoding: str, top: Head, wanted: Sequence[int], asked: C
 
 @lru_cache(maxsize=1)
 def _survey(
-    path: Path, encoding: str, top: Head, wanted: tuple[int, ...], asked: frozenset[int], digest: bytes
+    path: Path, encoding: str, top: TableHead, wanted: tuple[int, ...], asked: frozenset[int], digest: bytes
 ) -> Surveyed:
     comma = top.delimiter == ","
     seen = {at: Seen(comma, MOST_ASKED if at in asked else MOST) for at in wanted}
@@ -55,7 +55,7 @@ def _survey(
     return Surveyed(tuple(seen.items()), count)
 
 
-def _read(path: Path, encoding: str, top: Head, what: str) -> Iterator[LineBlock]:
+def _read(path: Path, encoding: str, top: TableHead, what: str) -> Iterator[LineBlock]:
     """The file's blocks, behind a bar."""
     width = len(top.names)
     with tqdm(
@@ -75,7 +75,7 @@ class Reading:
 
     path: Path
     encoding: str
-    top: Head
+    top: TableHead
     columns: tuple[Column, ...]
     label: int | None
     marked: bool

@@ -18,7 +18,7 @@ YEARS = range(1800, 2200)
 
 
 @dataclass(frozen=True)
-class Head:
+class TableHead:
     """The delimiter, the columns' names (numbers where there are none), and up to which line they go.
 
     first: the cells of the first line where it is an item and nobody said so. guessed: all names are numbers, and
@@ -34,7 +34,7 @@ class Head:
     spaced: bool = False
 
 
-def head(path: Path, encoding: str, header: Header, asked: Collection[str] = ()) -> Head:
+def head(path: Path, encoding: str, header: Header, asked: Collection[str] = ()) -> TableHead:
     """The first lines of a file; asked: names of columns that a person has given.
 
     Raises Refused for a file that is empty or no text, and for columns of equal names.
@@ -58,12 +58,12 @@ def head(path: Path, encoding: str, header: Header, asked: Collection[str] = ())
     named, guessed = _named(rows, header, asked, comma=delimiter != ",")
     if not named:
         first = tuple(rows[0]) if header == "auto" else ()
-        return Head(delimiter, tuple(map(str, range(width))), False, 0, first, spaced=spaced)
+        return TableHead(delimiter, tuple(map(str, range(width))), False, 0, first, spaced=spaced)
     names = tuple(cell or f"column{i}" for i, cell in enumerate(rows[0]))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Refused(f"{path} has several columns called {twice!r}: give each its own name")
-    return Head(delimiter, names, True, number_of, guessed=guessed, spaced=spaced)
+    return TableHead(delimiter, names, True, number_of, guessed=guessed, spaced=spaced)
 
 
 def _first(path: Path, encoding: str) -> tuple[list[str], int, bool]:

@@ -38,16 +38,16 @@ class Frechet(Metric):
         return {"frechet": verdict(pairs[:, 0], pairs[:, 1], **common, warning=warning, **evidence.about)}
 
 
-class Moments(NamedTuple):
+class MeanAndCovariance(NamedTuple):
     """A mean (features,) and a covariance (features, features)."""
 
     mean: np.ndarray
     cov: np.ndarray
 
 
-def gaussian(x: np.ndarray) -> Moments:
+def gaussian(x: np.ndarray) -> MeanAndCovariance:
     """The Gaussian fitted to x, (count, features)."""
-    return Moments(x.mean(0, dtype=np.float64), np.atleast_2d(np.cov(x, rowvar=False)))
+    return MeanAndCovariance(x.mean(0, dtype=np.float64), np.atleast_2d(np.cov(x, rowvar=False)))
 
 
 def frechet(x: np.ndarray, y: np.ndarray) -> float:
@@ -66,7 +66,7 @@ def frechet_both(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[float, fl
 
 def frechet_gaussians(mean_1: np.ndarray, cov_1: np.ndarray, mean_2: np.ndarray, cov_2: np.ndarray) -> float:
     """The squared 2-Wasserstein distance between two Gaussians."""
-    return _distance(Moments(mean_2, cov_2), Moments(mean_1, cov_1), _root(cov_1))
+    return _distance(MeanAndCovariance(mean_2, cov_2), MeanAndCovariance(mean_1, cov_1), _root(cov_1))
 
 
 def _between_few(x: np.ndarray, y: np.ndarray) -> float:
@@ -79,7 +79,7 @@ def _between_few(x: np.ndarray, y: np.ndarray) -> float:
     return float(((means[0] - means[1]) ** 2).sum() + (one**2).sum() + (other**2).sum() - 2 * cross)
 
 
-def _distance(one: Moments, other: Moments, root: np.ndarray) -> float:
+def _distance(one: MeanAndCovariance, other: MeanAndCovariance, root: np.ndarray) -> float:
     """tr (C1 C2)^(1/2) = sum of sqrt(eigenvalues of R' C1 R), C2 = R R': symmetric, so singular ones do no harm."""
     product = np.linalg.eigvalsh(root.T @ one.cov @ root)
     cross = np.sqrt(np.maximum(product, 0)).sum()
