@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from undiffuse.codecs.codec import as_float
@@ -63,7 +62,7 @@ class VectorCondition(ConditionKind):
             raise Refused(f"{name} = {word!r}: write {self.shape[0]} numbers with commas between them") from None
 
     def decode(self, outputs: Tensor) -> Tensor:
-        return outputs * torch.tensor(self.std) + torch.tensor(self.mean)
+        return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
 
     def summary(self) -> str:
         return f"{self.shape[0] if self.shape else 0} numbers"

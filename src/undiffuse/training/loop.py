@@ -100,7 +100,7 @@ class Training(Generic[M]):
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
         self.numbers: dict[str, Any] = {}  # the last of each in the log
-        self._watch = LossWatch(self._diverged)
+        self._watch = LossWatch()
         self._recent: deque[float] = deque(maxlen=20)  # seconds of the last steps
 
     @property
@@ -208,7 +208,7 @@ class Training(Generic[M]):
         seen = self._step.gradient(self.step)
         if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked for the log
             for name, pair in self._step.seen.items():
-                self._watch.check(pair.tolist(), self.step + 1, name)
+                self._watch.check(pair.tolist(), self.step + 1, self._diverged, name)
         lr = self._step.update(self.step)
         self.step += 1
         for each in self._averages:
@@ -271,7 +271,7 @@ class Training(Generic[M]):
 
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
         """One line of the log; its loss is the mean since the line before."""
-        losses = [pair[LOSS] for pair in self._watch.pairs(self.step)]
+        losses = [pair[LOSS] for pair in self._watch.pairs(self.step, self._diverged)]
         signs: Mapping[str, float] = getattr(self.module, "signs", dict)()
         line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds, **signs})
         self._watch.pending = []
@@ -287,7 +287,7 @@ class Training(Generic[M]):
 
     def save(self) -> None:
         """Copy the state and have it written: the checkpoint, the model; old checkpoints are dropped."""
-        pending = self._watch.pairs(self.step)
+        pending = self._watch.pairs(self.step, self._diverged)
         self._saved = self.step
         state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp, "precision": self._step.precision}
         self._keeper.checkpoint(self.step, self._state.tensors(), self.ema.module, state)

@@ -55,7 +55,7 @@ class OwnData:
 
     def deal(self, step: int, rows: slice = slice(None)) -> Items:
         """The items of a part of the batch of step 0, 1 ..."""
-        order = Batches(torch.empty(len(self)), {}, cast("Any", None), self.size, self.random)
+        order = Batches(torch.empty(len(self), dtype=torch.float32), {}, cast("Any", None), self.size, self.random)
         which, slots = order.indices(step)[rows], range(self.size)[rows]
         items, seed = list[Any](), self.random.fold(ITEM, step).seed
         for slot, index in zip(slots, which.tolist(), strict=True):
