@@ -63,13 +63,13 @@ def main() -> None:
     real = sources.against(model, None)
     items, others = (real.held_out.some(2 * options.items).take(part) for part in halves(options.items))
     truth = model.codec.encode(np.asarray(items.x))
-    told = items.conditions[name]
+    told, of = items.conditions[name], str(condition.written()["of"])
     trained: dict[str, Any] = {name: told, "steps": options.steps, "guidance": 1.0}
-    known = KNOWN[condition.of.partition(":")[0]](truth, told, condition.of)
+    known = KNOWN[of.partition(":")[0]](truth, told, of)
     floor = frechet(flat(truth), flat(model.codec.encode(np.asarray(others.x))))
     rows = [truth, seen(known.y, truth)]
     ways = {
-        **PLAIN[condition.of.partition(":")[0]](np.asarray(items.x), told, model),
+        **PLAIN[of.partition(":")[0]](np.asarray(items.x), told, model),
         **drawers(model, known, options.steps),
     }
     ways["trained for it"] = lambda seed: model.codec.encode(model.sample(len(truth), seed=seed, **trained))

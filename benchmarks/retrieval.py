@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import undiffuse
 from undiffuse import pictures
-from undiffuse.conditions.declared import examples, tensors
+from undiffuse.conditions.from_data import examples, tensors
 from undiffuse.evaluation import sources
 from undiffuse.storage.files import write_bytes
 

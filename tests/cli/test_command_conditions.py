@@ -183,16 +183,16 @@ def test_held_out_items_are_judged_given_their_own_conditions(
 
 def test_show_says_what_the_model_is_told(undiffuse_: Undiffuse, run: Path):
     out = " ".join(undiffuse_("show", run).out.split())
-    assert "conditions text: a text of up to 64 tokens, read by bytes, hidden in 20% of training" in out
+    assert "conditions text: a text of up to 64 tokens, read by bytes, dropped in 20% of training" in out
     assert "map: an image of 1 x 4 x 4, always needed" in out
-    assert "style: 2 numbers, hidden in 50% of training" in out
+    assert "style: 2 numbers, dropped in 50% of training" in out
     assert 'encoder = "bytes"' in out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the model needs 'map': it was trained with it always there (conditions.map.drop = 0)"),
+        ([], "the model needs 'map': it was never dropped in training (conditions.map.drop = 0)"),
         (["--label", "3"], "the model's conditions has no 'label'"),
         (
             ["--condition", "mask=low.png"],

@@ -67,7 +67,7 @@ def test_too_few_held_out_items_are_refused_before_anything_is_drawn(
     project: Path, undiffuse_: Any, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr("undiffuse.evaluation.evaluate.draw", lambda *_: pytest.fail("it drew"))
+        patch.setattr("undiffuse.sampling.session.Session.draw", lambda *_: pytest.fail("it drew"))
         told = undiffuse_("evaluate", project / "runs/few")
         few = undiffuse_("evaluate", project / "runs/few", "-n", 5, "--against", "digits")
     assert "the run held out 8 of 24 items, and judging needs 10" in told.err

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from undiffuse.conditions.declared import fitted, tensors
+from undiffuse.conditions.declared import declared
+from undiffuse.conditions.from_data import fitted, tensors
+from undiffuse.conditions.image import ImageCondition
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
 from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.training import start as jobs
 
 
@@ -22,7 +23,7 @@ def pictures(dtype: str = "uint8", channels: int = 1, count: int = 6) -> Dataset
 
 
 def made(data: Dataset, of: str) -> np.ndarray:
-    return derived(data, {"seen": Condition(kind="image", of=of)}).conditions["seen"]
+    return derived(data, {"seen": ImageCondition(of=of)}).conditions["seen"]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -96,11 +97,11 @@ def test_words_that_make_nothing_are_refused(of: str, says: str) -> None:
 def test_only_pictures_are_made_into_conditions() -> None:
     with pytest.raises(Refused, match="made of pictures, and points has points"):
         made(Dataset(np.zeros((4, 2), np.float32), name="points"), "grey")
-    with pytest.raises(Refused, match="makes an image of the item"):
-        Condition(kind="vector", of="grey")
+    with pytest.raises(Refused, match=r"conditions.style has no 'of'; it has: "):
+        declared({"style": {"kind": "vector", "of": "grey"}})
 
 
-def test_a_run_learns_from_what_is_made_of_its_items_and_is_told_it(tmp_path: Path) -> None:
+def test_a_run_learns_from_what_is_made_of_its_items_and_has_it_as_a_condition(tmp_path: Path) -> None:
     settings = [
         *("conditions.low.kind=image", "conditions.low.of=superresolve:2", "conditions.low.drop=0.2"),
         *("network.width=8", "network.attention=[]", "train.steps=2", "train.batch=32", "train.preview_every=2"),

@@ -184,7 +184,7 @@ def asked(kind: str, model: undiffuse.Diffusion) -> Iterator[Tensor]:
         yield model.sample(3, temperature=0.7, top_p=0.9, **how)
         yield editing.infill(model, drawn[0], torch.arange(5) < 2, steps=3)
     if kind != "embeddings":
-        yield likelihood.elbo(denoiser, encoded, subset=3).nats
+        yield likelihood.elbo(denoiser, denoiser.state_of(encoded), subset=3).nats
 
 
 @pytest.mark.parametrize("kind", ["pictures", "points", "rows", "tokens", "embeddings"])

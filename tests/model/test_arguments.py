@@ -11,6 +11,10 @@ from test_model import close, images, points
 import undiffuse
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.tokens import TokensCodec
+from undiffuse.conditions.given import requested
+from undiffuse.conditions.image import ImageCondition
+from undiffuse.conditions.text import TextCondition
+from undiffuse.conditions.vector import VectorCondition
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.oracles import GaussianOracle
@@ -19,10 +23,8 @@ from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.models.diffusion import Diffusion
-from undiffuse.recipes.settings import Condition
 from undiffuse.samplers import DDIM
 from undiffuse.sampling import items
-from undiffuse.sampling.conditions import requested
 from undiffuse.schedules import VP
 
 THREES = [
@@ -158,16 +160,16 @@ def test_a_device_that_is_not_there(tmp_path: Path):
         undiffuse.load(tmp_path, device="cuda")
 
 
-def told() -> Diffusion:
+def conditioned() -> Diffusion:
     """A model whose conditions are known, for what reads them."""
     conditions = {
-        "style": Condition(kind="vector", drop=0.5, shape=(3,)),
-        "map": Condition(kind="image", drop=0.5, shape=(1, 4, 4), dtype="uint8"),
-        "depth": Condition(kind="image", drop=0.5, shape=(1, 4, 4), dtype="float32"),
-        "text": Condition(kind="text", drop=0.5, length=8, shape=(8,)),
+        "style": VectorCondition(drop=0.5, shape=(3,)),
+        "map": ImageCondition(drop=0.5, shape=(1, 4, 4), dtype="uint8"),
+        "depth": ImageCondition(drop=0.5, shape=(1, 4, 4), dtype="float32"),
+        "text": TextCondition(drop=0.5, length=8, shape=(8,)),
     }
     made = points()
-    return Diffusion(made.denoiser, made.codec, made.shape, made.recipe, (), conditions)
+    return Diffusion(made.denoiser, made.codec, made.shape, made.recipe, conditions)
 
 
 WHITE = np.full((4, 4), 255, np.uint8)
@@ -190,8 +192,8 @@ WHITE = np.full((4, 4), 255, np.uint8)
     ],
 )
 def test_a_condition_of_any_library_and_dtype_is_the_same_condition(name: str, given: Any, same: Any):
-    model = told()
-    assert close(requested(model, 2, {name: given})[name], requested(model, 2, {name: same})[name])
+    conditions = conditioned().conditions
+    assert close(requested(conditions, 2, {name: given})[name], requested(conditions, 2, {name: same})[name])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_a_condition_of_any_library_and_dtype_is_the_same_condition(name: str, g
 )
 def test_a_condition_that_is_none_is_refused_by_name(name: str, given: Any, message: str):
     with pytest.raises(Refused, match=message):
-        requested(told(), 2, {name: given})
+        requested(conditioned().conditions, 2, {name: given})
 
 
 FLOATS = PixelsCodec(0.0, 1.0, "float32")

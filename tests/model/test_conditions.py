@@ -1,5 +1,6 @@
 """Runs that are told something: declared in a recipe, hidden by rates of their own, asked for by name."""
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from PIL import Image
 
 import undiffuse
 from undiffuse.codecs.identity import Identity
-from undiffuse.conditions import captions
-from undiffuse.conditions.captions import Captions, encode
-from undiffuse.conditions.declared import conditions, examples, tensors
-from undiffuse.conditions.words import needs, pairs, understood
+from undiffuse.conditions import text, text_encoder
+from undiffuse.conditions.declared import declared, summaries
+from undiffuse.conditions.from_data import examples, tensors
+from undiffuse.conditions.given import from_words, pairs
+from undiffuse.conditions.text import TextCondition
+from undiffuse.conditions.text_encoder import encode
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.training.batches import Batches
 
@@ -87,7 +90,7 @@ def model(run: Path) -> Diffusion:
 def test_a_run_of_each_kind_trains_and_comes_back(tmp_path: Path, name: str, network: str):
     again = load(trained(tmp_path, {name: KINDS[name] | {"drop": 0.0}}, network), precision="float32")
     assert again.conditions[name].shape == {"vector": (3,), "text": (8,), "map": (1, 4, 4)}[name]
-    with pytest.raises(Refused, match=f"the model needs {name!r}: it was trained with it always there"):
+    with pytest.raises(Refused, match=f"the model needs {name!r}: it was never dropped in training"):
         again.sample(1)
     with pytest.raises(Refused, match=rf"conditions.{name}.drop is 0"):
         again.sample(
@@ -103,11 +106,11 @@ def test_a_model_with_several_is_described_and_loaded_as_it_was(run: Path, tmp_p
     assert again.conditions == first.conditions
     cond = {"text": "a cat", "vector": [1.0, 2.0, 3.0], "map": np.zeros((4, 4), np.uint8), "label": 1}
     assert torch.equal(again.sample(2, **cond), first.sample(2, **cond))
-    assert needs(again) == [
-        "vector: 3 numbers, hidden in 20% of training",
-        "text: a text of up to 8 tokens, read by bytes, hidden in 50% of training",
-        "map: an image of 1 x 4 x 4, hidden in 10% of training",
-        "label: one of 2 classes, hidden in 30% of training",
+    assert summaries(again.conditions) == [
+        "vector: 3 numbers, dropped in 20% of training",
+        "text: a text of up to 8 tokens, read by bytes, dropped in 50% of training",
+        "map: an image of 1 x 4 x 4, dropped in 10% of training",
+        "label: one of 2 classes, dropped in 30% of training",
     ]
 
 
@@ -161,7 +164,7 @@ def test_each_condition_is_hidden_at_its_own_rate_and_by_chances_of_its_own():
     made = Batches.of(x, told, Identity(), 4000, 0, drop={"one": 0.1, "other": 0.5, "never": 0.0})
     drop = made.at(3).cond["drop"]
     assert list(drop) == ["one", "other"]
-    rates = {name: float(hidden.float().mean()) for name, hidden in drop.items()}
+    rates = {name: float(dropped.float().mean()) for name, dropped in drop.items()}
     assert rates == pytest.approx({"one": 0.1, "other": 0.5}, abs=0.02)
     both = float((drop["one"] & drop["other"]).float().mean())
     assert both == pytest.approx(0.05, abs=0.012)
@@ -178,8 +181,7 @@ def test_images_beside_the_items_are_mirrored_with_them():
 
 
 def test_captions_are_bytes_with_a_start_and_each_is_encoded_once(monkeypatch: pytest.MonkeyPatch):
-    condition = Condition(kind="text", length=5)
-    assert encode(["ab", "é", "", "long words"], condition).tolist() == [
+    assert encode(["ab", "é", "", "long words"], "bytes", 5).tolist() == [
         [257, 98, 99, 0, 0],
         [257, 196, 170, 0, 0],
         [257, 0, 0, 0, 0],
@@ -187,17 +189,17 @@ def test_captions_are_bytes_with_a_start_and_each_is_encoded_once(monkeypatch: p
     ]
     seen: list[int] = []
 
-    def counted(captions: list[str], condition: Condition) -> torch.Tensor:
+    def counted(captions: list[str], encoder: str, length: int) -> torch.Tensor:
         seen.append(len(captions))
-        return encode(captions, condition)
+        return encode(captions, encoder, length)
 
-    monkeypatch.setattr(captions, "encode", counted)
-    words = np.array(["a", "b", "a", "c", "a"])
-    made = Captions.of(words, condition)
+    monkeypatch.setattr(text, "encode", counted)
+    words, condition = np.array(["a", "b", "a", "c", "a"]), TextCondition(length=5)
+    made = condition.encode(words)
     assert seen == [3]
     assert (len(made), made.shape) == (5, (5, 5))
     which = torch.tensor([4, 1])
-    assert torch.equal(made.to("cpu")[which], encode(["a", "b"], condition))
+    assert torch.equal(made.to("cpu")[which], encode(["a", "b"], "bytes", 5))
     assert torch.equal(tensors({"text": condition}, {"text": words})["text"][which], made[which])
 
 
@@ -218,20 +220,20 @@ class Encoder:
 
 
 def test_another_encoder_s_embeddings_are_zero_behind_the_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(captions, "_frozen", lambda encoder: (Tokenizer(), Encoder()))
-    found = encode(["short", "long"] * 40, Condition(kind="text", encoder="some/encoder", length=3))
+    monkeypatch.setattr(text_encoder, "_frozen", lambda encoder: (Tokenizer(), Encoder()))
+    found = encode(["short", "long"] * 40, "some/encoder", 3)
     assert found.shape == (80, 3, 2)
     assert found[:2].tolist() == [[[1, 2], [0, 0], [0, 0]], [[1, 2], [1, 2], [0, 0]]]
 
 
 def test_an_encoder_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    captions._frozen.cache_clear()
+    text_encoder._frozen.cache_clear()
     with pytest.raises(Refused, match=r"the text encoder 'minilm' needs transformers: pip install 'undiffuse\[text\]'"):
-        encode(["a"], Condition(kind="text", encoder="minilm"))
-    monkeypatch.setattr(captions, "PACKAGE", "no_such_package")
+        encode(["a"], "minilm", 64)
+    monkeypatch.setattr(text_encoder, "PACKAGE", "no_such_package")
     with pytest.raises(Refused, match="encoder = 'minilm' needs its weights"):
-        captions._minilm()
+        text_encoder._minilm()
 
 
 Words = Callable[[str], list[tuple[str, str]]]
@@ -241,16 +243,16 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Diffusion, 
     file = tmp_path / "low.png"
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file)
     np.save(tmp_path / "map.npy", np.zeros((1, 4, 4)))
-    found = understood(model, [("image", str(file)), *pairs(["vector=1, 2,3", "text=a=b"])])
+    found = from_words(model.conditions, [("image", str(file)), *pairs(["vector=1, 2,3", "text=a=b"])])
     assert (found["map"].shape, found["map"].dtype) == ((1, 8, 8), np.uint8)
     assert (found["vector"], found["text"]) == ([1.0, 2.0, 3.0], "a=b")
-    assert understood(model, [("map", str(tmp_path / "map.npy"))])["map"].shape == (1, 4, 4)
+    assert from_words(model.conditions, [("map", str(tmp_path / "map.npy"))])["map"].shape == (1, 4, 4)
     exif = Image.Exif()
     exif[274] = 6  # lies on its side
     Image.new("RGB", (6, 4), "red").save(tmp_path / "turned.jpg", exif=exif)
-    assert understood(model, [("map", str(tmp_path / "turned.jpg"))])["map"].shape == (1, 6, 4)
+    assert from_words(model.conditions, [("map", str(tmp_path / "turned.jpg"))])["map"].shape == (1, 6, 4)
     Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / "deep.png")
-    assert understood(model, [("map", str(tmp_path / "deep.png"))])["map"].max() == 4095
+    assert from_words(model.conditions, [("map", str(tmp_path / "deep.png"))])["map"].max() == 4095
     (tmp_path / "bad.png").write_text("none")
     for words, message in [
         ([("mask", "x")], r"the model has no condition 'mask'; its conditions: vector \(vector\), text \(text\)"),
@@ -260,7 +262,7 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Diffusion, 
         ([("vector", "1,x")], "vector = '1,x': write 3 numbers with commas"),
     ]:
         with pytest.raises(Refused, match=message):
-            understood(model, words)
+            from_words(model.conditions, words)
     with pytest.raises(Refused, match="cannot read the condition 'map'; write name=value"):
         pairs(["map"])
     with pytest.raises(Refused, match="'label' is given twice"):
@@ -279,18 +281,18 @@ def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"map": {}}, "conditions.map.kind = 'label': it must be vector, text or image"),
+        ({"map": {}}, "conditions.map.kind = 'label': it must be image or text or vector"),
         ({"label": {"kind": "text"}}, "conditions.label.kind = 'text': it must be label"),
         ({"steps": {"kind": "vector"}}, "a condition cannot be called 'steps'"),
         ({"Text": {"kind": "text"}}, "a condition cannot be called 'Text'"),
-        ({"text": {"kind": "texts"}}, r"conditions.text: kind = 'texts' does not fit"),
+        ({"text": {"kind": "texts"}}, "conditions has no 'texts' .did you mean 'text'"),
         ({"text": {"kind": "text", "length": 0}}, "length is the most tokens of a caption: from 1 to 4096, not 0"),
         ({"low": {"kind": "image", "shape": [3]}}, r"a condition of kind 'image' cannot have the shape \(3,\)"),
     ],
 )
 def test_conditions_that_no_recipe_can_have_are_refused(told: dict[str, Any], message: str):
     with pytest.raises(Refused, match=message):
-        conditions(Recipe.find("digits").with_tables(conditions=told))
+        declared(Recipe.find("digits").with_tables(conditions=told)["conditions"])
 
 
 @pytest.mark.parametrize(
@@ -309,3 +311,17 @@ def test_recipes_that_the_data_or_the_network_do_not_fit_are_refused(
 ):
     with pytest.raises(Refused, match=message):
         undiffuse.train(str(run / "recipe.toml"), out=tmp_path / "other", overrides=overrides)
+
+
+def test_no_file_outside_the_kinds_asks_which_kind_a_condition_has():
+    source = Path(undiffuse.__file__).parent
+    asking = [
+        f"{file.relative_to(source)}:{node.lineno}"
+        for file in source.rglob("*.py")
+        if file.parent.name != "conditions"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(part, ast.Attribute) and part.attr in ("kind", "form") for part in ast.walk(node))
+        and any(isinstance(p, ast.Constant) and p.value in registry.names("conditions") for p in ast.walk(node))
+    ]
+    assert not asking

@@ -12,13 +12,13 @@ import torch
 import undiffuse
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
+from undiffuse.conditions.label import LabelCondition, class_numbers
 from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.networks import precision
 from undiffuse.networks.precision import has_bfloat16, pick
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.conditions import numbers
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import FILE, SUMMARY
 from undiffuse.storage import files
@@ -41,9 +41,10 @@ def images(drop: float | None = 0.1) -> Diffusion:
     tables = {**IMAGES, "conditions": {} if drop is None else {"label": {"drop": drop}}}
     recipe, classes = Recipe.find(tables), () if drop is None else ("cat", "dog", "bird")
     denoiser = build.predictor(recipe, (1, 4, 4), len(classes))
+    conditions = {} if drop is None else {"label": LabelCondition(drop, classes=classes)}
     for weight in denoiser.parameters():  # the output layer starts at zero: then nothing would depend on anything
         torch.nn.init.normal_(weight, std=0.1)
-    return Diffusion(denoiser.eval(), PixelsCodec(), (1, 4, 4), recipe, classes, build.conditions(recipe), {"step": 5})
+    return Diffusion(denoiser.eval(), PixelsCodec(), (1, 4, 4), recipe, conditions, {"step": 5})
 
 
 def points() -> Diffusion:
@@ -99,7 +100,7 @@ def test_labels_are_numbers_or_names_and_matter():
 
 @pytest.mark.parametrize("classes", [("1", "2", "3"), ("3", "8", "10"), ("-1", "0", "1"), ("cat", "2", "dog")])
 def test_a_class_that_is_a_number_is_asked_for_by_it_and_by_nothing_else(classes: tuple[str, ...]):
-    m = replace(images(), classes=classes)
+    m = replace(images(), conditions={"label": LabelCondition(0.1, classes=classes)})
     for i, name in enumerate(classes):
         if name.lstrip("-").isdigit():
             number = int(name)
@@ -111,16 +112,16 @@ def test_a_class_that_is_a_number_is_asked_for_by_it_and_by_nothing_else(classes
                 [np.int16(number), name],
                 np.array([number] * 2),
             ):
-                assert numbers(asked, 2, classes, "label") == [i, i], (asked, classes)
+                assert class_numbers(asked, 2, classes, "label") == [i, i], (asked, classes)
     for absent in (9, "9", 1.0, True, [0.5, 1], None):
         with pytest.raises(Refused, match=f"is not one of the model's 3 classes: {', '.join(classes)}"):
-            numbers(absent, 2, classes, "label")
+            class_numbers(absent, 2, classes, "label")
     with pytest.raises(Refused, match="label 5 is not one"):
         m.sample(1, label=5)
 
 
 def test_a_class_is_found_however_its_accents_are_written():
-    assert numbers("cafe\u0301", 1, ("bar", "caf\u00e9"), "label") == [1]
+    assert class_numbers("cafe\u0301", 1, ("bar", "caf\u00e9"), "label") == [1]
 
 
 def test_guidance_is_the_recipe_s_unless_given():
@@ -162,9 +163,9 @@ def test_progress_counts_every_step_of_every_batch():
         (
             0.0,
             {"label": 1, "guidance": 2.0},
-            r"trained with its condition hidden now and then \(conditions.label.drop is 0\)",
+            r"trained with conditioning dropout \(conditions.label.drop is 0\)",
         ),
-        (0.0, {}, "the model needs 'label': it was trained with it always there"),
+        (0.0, {}, "the model needs 'label': it was never dropped in training"),
         (0.1, {"guidance": 2.0}, "guidance = 2 needs 'label': what to guide to"),
         (0.1, {"lable": 1}, r"the model's conditions has no 'lable' \(did you mean 'label'\?\)"),
         (0.1, {"label": 3}, "label 3 is not one of the model's 3 classes: cat, dog, bird"),

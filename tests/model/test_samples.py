@@ -143,5 +143,5 @@ def test_a_model_says_what_it_is_of(digits: Diffusion, table: Diffusion):
     assert repr(digits).startswith("Diffusion of digits, images of 1 x 8 x 8, 10 classes, ")
     assert repr(digits).endswith(" parameters, 2 steps, recipe digits, on cpu")
     assert "rows of 3 columns" in repr(table)
-    assert "told: label" in digits._repr_html_()
+    assert "condition label" in digits._repr_html_()
     assert len(repr(digits)) < 150

@@ -11,7 +11,9 @@ import undiffuse
 from undiffuse.cli.options import read
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.codecs.whiten import Whiten
-from undiffuse.conditions.declared import fitted, tensors
+from undiffuse.conditions.declared import declared
+from undiffuse.conditions.from_data import fitted, tensors
+from undiffuse.conditions.vector import VectorCondition
 from undiffuse.core.errors import Refused
 from undiffuse.guidance.classifier_free import ClassifierFree
 from undiffuse.guidance.threshold import Threshold
@@ -19,7 +21,6 @@ from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.guidance import resolve_guidance, words
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
@@ -41,13 +42,13 @@ TABLES: dict[str, Any] = {
 def made(codec: Any = None, **sampler: Any) -> Diffusion:
     """An untrained model of points, told a class and two numbers, whose recipe samples as said."""
     recipe = Recipe.find({**TABLES, "sampler": {**TABLES["sampler"], **sampler}})
-    told = build.conditions(recipe)
+    conditions = declared({**recipe["conditions"], "label": {"drop": 0.1, "classes": ["a", "b"]}})
     torch.manual_seed(0)
-    denoiser = build.predictor(recipe, (2,), 2, told=told)
+    denoiser = build.predictor(recipe, (2,), 2, conditions=conditions)
     for weight in denoiser.parameters():
         torch.nn.init.normal_(weight, std=0.4)
     codec = codec or PixelsCodec(-1.0, 1.0, "float32")
-    return Diffusion(denoiser.eval().requires_grad_(False), codec, (2,), recipe, ("a", "b"), told)
+    return Diffusion(denoiser.eval().requires_grad_(False), codec, (2,), recipe, conditions)
 
 
 def calls(model: Diffusion, **asked: Any) -> int:
@@ -176,15 +177,15 @@ def test_words_of_a_command_line_are_read():
 def test_vectors_are_standardised_by_the_training_data_and_constant_numbers_stay_finite():
     values = np.random.default_rng(0).normal((100.0, -3.0, 0.0), (20.0, 0.01, 1.0), (500, 3))
     values[:, 2] = 7.0
-    told = fitted({"style": Condition(kind="vector")}, {"style": values}, "some")
-    found = tensors(told, {"style": values})["style"]
+    conditions = fitted({"style": VectorCondition()}, {"style": values}, "some")
+    found = tensors(conditions, {"style": values})["style"]
     torch.testing.assert_close(found.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
-    assert told["style"].described()["mean"] == pytest.approx([100, -3, 7], abs=3)
+    assert conditions["style"].described()["mean"] == pytest.approx([100, -3, 7], abs=3)
     several: list[Any] = [{"mean": (1.0,)}, {"mean": (0.0, 0.0), "std": (1.0, 0.0)}, {"mean": (0.0,), "std": (1.0,)}]
     for wrong in several:
         with pytest.raises(Refused, match="a mean and a std above 0 for each of its numbers, or none"):
-            Condition(kind="vector", shape=(2,), **wrong)
+            VectorCondition(shape=(2,), **wrong)
 
 
 def test_a_run_s_moments_travel_with_it_and_what_is_asked_for_is_in_the_data_s_units(tmp_path: Path):

@@ -71,7 +71,7 @@ def test_what_programs_write_is_read_as_it_was():
         (f"{MINIMAL}\n[process]\na = [1.0, nan]", "process.a = nan: a recipe's numbers are finite"),
         (f"{MINIMAL}\n[process]\na = 1979-05-27", "process.a = 1979-05-27: a recipe holds texts, numbers"),
         (f"{MINIMAL}\n[process]\nname = [1]", r"processes has no '\[1\]'"),
-        (f"{MINIMAL}\n[sampler]\nsteps = 1000000000000", "steps must be at least 1 and at most 1,000,000"),
+        (f"{MINIMAL}\n[sampler]\nsteps = 1000000000000", "at most 1,000,000 steps"),
         (MINIMAL.replace('name = "edm"', 'name = "linear_beta"\nsteps = 100000000000', 1), "at most 1,000,000 steps"),
         ("\ufeff" + MINIMAL, "is not TOML"),
         ("train = 1", r"write \[train\]"),
@@ -89,7 +89,7 @@ def test_recipes_that_are_broken_or_made_to_harm(tmp_path: Path, text: str, mess
 def test_a_recipe_may_speak_in_long_sentences_with_dots(tmp_path: Path):
     path = tmp_path / "a.toml"
     path.write_text(f'about = "{"A sentence. " * 40}and so on {"." * 99}"\n{MINIMAL}\n# {"..." * 99}\n')
-    assert isinstance(check(Recipe.find(path)), Train)
+    assert check(Recipe.find(path)).train == Train(steps=5)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a\\b", "..", ".", "", "a\0b"])

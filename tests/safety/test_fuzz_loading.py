@@ -132,7 +132,7 @@ def test_any_header_of_a_model(place: Path, header: Any, rest: bytes):
         undiffuse.load(put(place / FILE, bytes_of(header, rest)))
 
 
-DESCRIBED = ["format", "shape", "classes", "conditions", "codec", "recipe", "versions", "step", "data", "more"]
+DESCRIBED = ["format", "shape", "conditions", "codec", "recipe", "versions", "step", "data", "more"]
 
 
 @QUICK

@@ -95,8 +95,11 @@ DESCRIPTIONS = [
     ("shape", [1] * 1000, "samples cannot have the shape"),
     ("shape", [10**9], "takes more than"),
     ("shape", [3], rf"'{FIRST}' is \(4, 3\), the model's is \(4, 4\)"),
-    ("classes", "abc", "lacks or spoils 'classes'"),
-    ("classes", [1], "lacks or spoils 'classes'"),
+    ("conditions", {"label": {"classes": 3}}, "classes = 3 does not fit"),
+    ("conditions", {"label": {"classes": [1]}}, "classes = .1. does not fit"),
+    ("conditions", {"label": {}}, "its condition 'label' has no shape and no classes"),
+    ("conditions", {"low": {"kind": "../../evil"}}, "conditions has no '../../evil'"),
+    ("conditions", {"low": {"kind": 3}}, "conditions has no '3'"),
     ("conditions", [], "lacks or spoils 'conditions'"),
     ("conditions", {"label": 3}, "conditions.label is a table"),
     ("conditions", {"label": {"drop": 7}}, "from 0 to 1, not 7"),
@@ -136,7 +139,7 @@ def test_millions_of_classes_are_refused_by_the_size_of_the_header_or_of_the_net
     rewrite(saved, lambda header, about: about.update(classes=["class number"] * 1_100_000))
     refused(saved, "its header claims .* bytes")
     (saved / FILE).write_bytes(whole)
-    rewrite(saved, lambda header, about: about.update(classes=["a"] * 200_000, conditions={"label": {"drop": 0.1}}))
+    rewrite(saved, lambda header, about: about.update(conditions={"label": {"classes": ["a"] * 200_000}}))
     refused(saved, "lacks 'network.label.table.weight'")
 
 

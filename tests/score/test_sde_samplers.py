@@ -318,7 +318,7 @@ def test_a_recipe_names_the_predictor_or_gives_its_table():
     plain = recipe_defaults(
         recipe.override(["sampler.name=corrector", "sampler.predictor=ancestral", "sampler.steps=7"])
     )
-    assert (plain.sampler, plain.steps) == (Corrector(Ancestral()), 7)
+    assert (plain.sampler, plain.steps) == (Corrector("ancestral"), 7)
     table = recipe.override(["sampler.name=corrector", "sampler.predictor.name=ddim", "sampler.predictor.eta=0.5"])
     assert recipe_defaults(table).sampler == Corrector(DDIM(0.5))
     with pytest.raises(Refused, match=r"samplers 'ddim' has no 'etta' \(did you mean 'eta'"):

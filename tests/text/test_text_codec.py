@@ -73,7 +73,7 @@ def test_words_are_whole_in_every_script(text: str, expected: list[str]):
 def filled(codec: TextCodec, text: str, row: list[int], monkeypatch: pytest.MonkeyPatch) -> str:
     """What `phrase` shows where a model fills the tokens in that are in `row`."""
 
-    def infill(model: Any, x: np.ndarray, known: np.ndarray, n: int, **_: Any) -> torch.Tensor:
+    def infill(model: Any, x: np.ndarray, known: np.ndarray, n: int, *_: Any, **__: Any) -> torch.Tensor:
         return torch.as_tensor(np.where(known, x, row))[None]
 
     monkeypatch.setattr("undiffuse.editing.phrase.infill", infill)

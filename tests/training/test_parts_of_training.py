@@ -16,9 +16,10 @@ from torch import nn
 
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import PixelsCodec
+from undiffuse.conditions.label import LabelCondition
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Rows
-from undiffuse.recipes.settings import EMA_STD, Condition, Train
+from undiffuse.recipes.settings import EMA_STD, Train
 from undiffuse.training import batches, due, log
 from undiffuse.training.batches import Batches
 from undiffuse.training.ema import EMA, gamma, power
@@ -223,5 +224,5 @@ def test_a_signal_is_noted_a_second_interrupts_and_all_is_put_back():
 
 
 def test_a_chance_is_between_0_and_1():
-    with pytest.raises(Refused, match=r"the chance that a condition is hidden: from 0 to 1, not -0.1"):
-        Condition(drop=-0.1)
+    with pytest.raises(Refused, match=r"the chance that a condition is dropped: from 0 to 1, not -0.1"):
+        LabelCondition(drop=-0.1)

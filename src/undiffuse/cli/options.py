@@ -103,7 +103,7 @@ def read(values: Mapping[str, Any]) -> SampleRequest:
 
 def conditions(condition: list[str] | None, **named: str | None) -> list[tuple[str, str]]:
     """(name or kind, word) of every condition that was typed, by its own option or by --condition."""
-    from undiffuse.conditions.words import pairs
+    from undiffuse.conditions.given import pairs
 
     return [*((name, word) for name, word in named.items() if word is not None), *pairs(condition or ())]
 

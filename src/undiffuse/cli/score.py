@@ -42,27 +42,28 @@ def score(
 
     Nats and bits per dimension in the data's own units; of integers, such as pixels, the log-probability of the levels.
     """
-    from undiffuse.conditions.words import understood
+    from undiffuse.conditions.given import from_words
     from undiffuse.evaluation import nll
     from undiffuse.evaluation.sources import counted
     from undiffuse.models.load import generator
     from undiffuse.storage.files import write_bytes
 
-    told = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
+    conditions = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
     target = output_paths.file(out, run, "scores.csv")
     model = generator(run, precision="float32")
     where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
     where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}
     fields: Any = {"conditions": where} if where else {}
-    same, items = understood(model, told), counted(data, model, own is True or "label" in own, **fields)
+    same = from_words(model.conditions, conditions)
+    items = counted(data, model, own is True or "label" in own, **fields)
     with progress("scoring", "item") as density, progress("bounding", "call") as bounding:
         found = nll.score(
             model,
             items,
             bound=bound,
             given=own,
-            told=same,
+            conditions=same,
             tolerance=tolerance,
             probes=probes,
             draws=draws,

@@ -43,6 +43,7 @@ KINDS = {
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
+    "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from undiffuse.conditions.given import requested
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.pictures import extent_of, field_strip
 from undiffuse.sampling.classifier_guidance import LABEL
-from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.samples import Samples
 
@@ -86,7 +86,7 @@ def _needed(model: Generator, told: Mapping[str, Any], n: int) -> dict[str, Tens
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
     some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
-    return requested(model, n, some) if needed else {}
+    return requested(model.conditions, n, some, model.device) if needed else {}
 
 
 def _drift(model: Generator, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:

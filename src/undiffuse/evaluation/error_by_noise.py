@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.conditions.declared import known
+from undiffuse.conditions.from_data import known
 from undiffuse.core.named_parts import elements
 from undiffuse.core.random import Random
 from undiffuse.sampling.generator import Generator

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from undiffuse import __version__, pictures
-from undiffuse.conditions.declared import examples
+from undiffuse.conditions.from_data import examples
 from undiffuse.core.errors import Refused
 from undiffuse.core.plugins import command
 from undiffuse.data.derived_conditions import of_recipe

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
+from undiffuse.conditions.given import requested
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
@@ -19,7 +20,6 @@ from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.progress import Advance
 from undiffuse.sampling.classifier_guidance import LABEL
-from undiffuse.sampling.conditions import requested
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
@@ -31,7 +31,7 @@ MOST = 512  # items at once
 ITEMS = 64  # that `undiffuse evaluate` looks at; of tokens, which have a bound only, so many that there are TOKENS
 TOKENS, ROWS = 2**16, 1000  # and of tables with categories so many rows
 
-Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is told (done, total)
+Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is conditions (done, total)
 
 
 def score(
@@ -40,7 +40,7 @@ def score(
     *,
     bound: bool = False,
     given: bool | Sequence[str] = False,
-    told: Mapping[str, Any] = MappingProxyType({}),
+    conditions: Mapping[str, Any] = MappingProxyType({}),
     tolerance: float = 1e-4,
     probes: int = 1,
     draws: int = 1,
@@ -51,8 +51,8 @@ def score(
 ) -> Scores:
     """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
     categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
-    told: conditions that are the same for all items, as `Generator.sample` takes them. probes: random directions of the
-    trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
+    conditions: those that are the same for all items, as `Generator.sample` takes them. probes: random directions of
+    the trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
     prediction without signal at 1.
 
     Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
@@ -61,7 +61,7 @@ def score(
     if data.shape != model.shape:
         raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
     alike(data.x.dtype, model.codec, data.name)
-    cond, named = _condition(model, data, given, told)
+    cond, named = _condition(model, data, given, conditions)
     x = np.asarray(data.x)
     encoded = model.codec.encode(x).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
@@ -134,14 +134,18 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 
 
 def _condition(
-    model: Generator, data: Dataset, given: bool | Sequence[str], told: Mapping[str, Any]
+    model: Generator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
-    """What the denoiser is told about each item, and in words."""
+    """What the denoiser is conditions about each item, and in words."""
     if given is True and not model.conditions:
         raise Refused("the run was trained without conditions: there is nothing to be given")
     if isinstance(given, bool):
-        names = [name for name, condition in model.conditions.items() if name in data.conditions or condition.of]
-        names = [name for name in names if given and name not in told]
+        names = [
+            name
+            for name, condition in model.conditions.items()
+            if name in data.conditions or condition.derivation(name)
+        ]
+        names = [name for name in names if given and name not in conditions]
         if given and not names:
             raise Refused(f"{data.name} has none of the run's conditions: {', '.join(model.conditions)}")
     else:
@@ -149,17 +153,18 @@ def _condition(
     for name in names:
         if name not in model.conditions:
             raise unknown("the run's conditions", name, model.conditions)
-        if name in told:
+        if name in conditions:
             raise Refused(f"{name!r} is given twice")
     data = derived(data, {name: model.conditions[name] for name in names if name not in data.conditions})
     own = {name: _own(model, data, name) for name in names}
     for name, condition in model.conditions.items():
-        if condition.drop == 0 and name not in own and told.get(name) is None:
+        if condition.drop == 0 and name not in own and conditions.get(name) is None:
             raise Refused(
                 f"the run needs {name!r} (conditions.{name}.drop = 0): score data that have one with --given {name}, "
                 f"or give one to all items with --condition {name}=VALUE"
             )
-    return requested(model, len(data), {**told, **own}), " and ".join([*own, *told])
+    cond = requested(model.conditions, len(data), {**conditions, **own}, model.device)
+    return cond, " and ".join([*own, *conditions])
 
 
 def _bins(codec: Any, encoded: Tensor) -> Bins:
@@ -185,7 +190,7 @@ def _own(model: Generator, data: Dataset, name: str) -> Any:
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
     if name not in data.conditions:
         raise Refused(f"{data.name} has no {name!r}; its conditions: {', '.join(data.conditions) or 'none'}")
-    return [data.classes[label] for label in data.conditions[LABEL]] if name == LABEL else data.conditions[name]
+    return model.conditions[name].from_items(data.conditions[name], data.classes)
 
 
 def _decoder(model: Generator, x: np.ndarray) -> Decoder | None:

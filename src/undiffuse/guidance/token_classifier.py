@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.tokens import Tokens
@@ -57,7 +57,7 @@ class TokenClassifier(Guided):
             return guess
         masked = x_t == self.process.absorbing
         for name in read:
-            if (dropped := hidden(cond.get("drop"), name)) is not None:
+            if (dropped := drop_mask(cond.get("drop"), name)) is not None:
                 masked = masked & ~dropped.reshape(-1, *(1,) * (x_t.ndim - 1))
         log_probs = guess.log_probs
         shift = _FORMS[self.form](self, x_t, t, read, masked).to(log_probs)

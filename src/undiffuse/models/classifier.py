@@ -8,6 +8,8 @@ import numpy as np
 from torch import nn
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.label import LABEL
 from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.random import Random
@@ -16,10 +18,7 @@ from undiffuse.evaluation.record import EVALUATION
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.run import EvaluationRequest, Run
-
-LABEL = "label"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,12 +46,11 @@ class Classifier(Run):
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
-    classes: tuple[str, ...] = ()
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+    def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         if not recipe["parameterization"]:
             raise Refused(f"network {recipe['network']['name']!r} tells the classes of noisy values, not of tokens")
         if LABEL not in conditions:
@@ -63,7 +61,9 @@ class Classifier(Run):
             raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
 
     @classmethod
-    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+    def network_takes(
+        cls, classes: int, conditions: Mapping[str, ConditionKind]
+    ) -> tuple[int, Mapping[str, ConditionKind]]:
         return classes, conditions
 
     @classmethod
@@ -73,13 +73,13 @@ class Classifier(Run):
         shape: tuple[int, ...],
         classes: int,
         codec: Codec,
-        conditions: Mapping[str, Condition],
+        conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
         return NoisyClassifier(*build.reading(recipe, shape, classes, codec, conditions))
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
 
     @property
     def module(self) -> nn.Module:

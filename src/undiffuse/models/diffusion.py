@@ -9,7 +9,8 @@ import numpy as np
 from torch import nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.words import needs
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import summaries
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
@@ -22,7 +23,6 @@ from undiffuse.progress import Progress
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.reports import report
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.generator import Generator
@@ -50,16 +50,17 @@ class Diffusion(Generator):
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
-    classes: tuple[str, ...] = ()
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+    def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         check_recipe(recipe)
 
     @classmethod
-    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+    def network_takes(
+        cls, classes: int, conditions: Mapping[str, ConditionKind]
+    ) -> tuple[int, Mapping[str, ConditionKind]]:
         return classes, conditions
 
     @classmethod
@@ -69,7 +70,7 @@ class Diffusion(Generator):
         shape: tuple[int, ...],
         classes: int,
         codec: Codec,
-        conditions: Mapping[str, Condition],
+        conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
         return build.predictor(recipe, shape, classes, codec, conditions)
 
@@ -77,7 +78,7 @@ class Diffusion(Generator):
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
             _check_variance(module, about.facts["variance"])
-        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
 
     def attempt(self) -> None:
         shape = self.denoiser.state_shape((1, *self.shape))
@@ -90,7 +91,7 @@ class Diffusion(Generator):
         return report.Report(evaluate_run(self, asked))
 
     def about(self) -> dict[str, str]:
-        return {"conditions": "\n".join(needs(self))} if self.conditions else {}
+        return {"conditions": "\n".join(summaries(self.conditions))} if self.conditions else {}
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = (request or SampleRequest()).updated(options, self.conditions)

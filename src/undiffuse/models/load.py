@@ -78,8 +78,8 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     of = (said.recipe, said.shape, classes, said.codec)
     others = (PROCESS, *(f"{USES}{name}." for name in said.recipe.uses.runs))
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
-    outputs, told = kind.network_takes(classes, said.conditions)
-    plan = build.blueprint(said.recipe, said.shape, outputs, said.codec, *most, told=told)
+    outputs, conditions = kind.network_takes(classes, said.conditions)
+    plan = build.blueprint(said.recipe, said.shape, outputs, said.codec, *most, conditions=conditions)
     fit(like, plan, what)
     with torch.random.fork_rng(devices=[]), Unwritten():
         module = kind.build(*of, said.conditions)

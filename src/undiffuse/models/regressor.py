@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.declared import tensors
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.from_data import tensors
 from undiffuse.core.errors import Refused
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.random import Random
@@ -25,7 +26,6 @@ from undiffuse.evaluation.record import EVALUATION
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
 from undiffuse.storage.files import write_json
@@ -76,22 +76,23 @@ class Regressor(Run):
     codec: Codec
     shape: tuple[int, ...]
     recipe: Recipe
-    classes: tuple[str, ...] = ()
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+    def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         if len(conditions) != 1:
             raise Refused(f"a regressor tells one thing: write one table [conditions.NAME], not {len(conditions)}")
         ((name, condition),) = conditions.items()
-        if condition.kind not in ("label", "vector"):
+        if not condition.predicted:
             raise Refused(f"a regressor tells a label or a vector, and conditions.{name}.kind is {condition.kind!r}")
         if condition.drop:
             raise Refused(f"a regressor needs every value: conditions.{name}.drop must be 0, not {condition.drop:g}")
 
     @classmethod
-    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+    def network_takes(
+        cls, classes: int, conditions: Mapping[str, ConditionKind]
+    ) -> tuple[int, Mapping[str, ConditionKind]]:
         shape = next((condition.shape for condition in conditions.values()), ())
         return (shape[0] if shape else classes), {}
 
@@ -102,14 +103,14 @@ class Regressor(Run):
         shape: tuple[int, ...],
         classes: int,
         codec: Codec,
-        conditions: Mapping[str, Condition],
+        conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        outputs, told = cls.network_takes(classes, conditions)
-        return ItemPredictor(*build.reading(recipe, shape, outputs, codec, told))
+        outputs, others = cls.network_takes(classes, conditions)
+        return ItemPredictor(*build.reading(recipe, shape, outputs, codec, others))
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.classes, about.conditions, about.facts)
+        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
 
     @property
     def module(self) -> nn.Module:
@@ -122,9 +123,7 @@ class Regressor(Run):
         """
         (condition,) = self.conditions.values()
         found = self.predictor(self.codec.encode(x).to(self.device), t).cpu()
-        if condition.kind == "label":
-            return found.softmax(1)
-        return found * torch.tensor(condition.std) + torch.tensor(condition.mean)
+        return condition.decode(found)
 
     def attempt(self) -> None:
         self.predictor(self.predictor.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
@@ -134,8 +133,7 @@ class Regressor(Run):
 
     def about(self) -> dict[str, str]:
         ((name, condition),) = self.conditions.items()
-        what = f"one of {len(self.classes)} classes" if condition.kind == "label" else f"{condition.shape[0]} numbers"
-        return {"tells": f"{name}: {what}"}
+        return {"tells": f"{name}: {condition.summary()}"}
 
     def evaluate(self, asked: EvaluationRequest) -> ItemScores:
         real, started = sources.against(self, asked.against), time.perf_counter()
@@ -143,11 +141,12 @@ class Regressor(Run):
         for part in (real.train, real.held_out):
             if name not in part.conditions:
                 raise Refused(f"{part.name} has no {name!r}, which the regressor tells")
-        times = TIMES if build.objective(self.recipe).noisy else TIMES[:1]
+        trained: Any = build.objective(self.recipe)
+        times = TIMES if trained.noisy else TIMES[:1]
         held_out, train = (
             [self._score(part, t, asked.request.seed) for t in times] for part in (real.held_out, real.train)
         )
-        what, count = "accuracy" if condition.kind == "label" else "r2", min(COUNT, len(real.held_out))
+        what, count = "accuracy" if condition.counts_classes else "r2", min(COUNT, len(real.held_out))
         judged = verdict(
             float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=asked.request.seed
         )

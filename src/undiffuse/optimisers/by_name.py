@@ -51,5 +51,5 @@ def optimiser(table: Mapping[str, Any]) -> Optimiser:
         raise Refused("the learning rate stands in [train]: write train.lr, not optimiser.lr")
     checked = registry.check(others[name.lower()], options, owner=f"optimiser {name!r}")
     made = OfTorch(name.lower(), checked)
-    made.over([nn.Parameter(torch.zeros(1))], 1e-3)  # so that values out of range show now
+    made.over([nn.Parameter(torch.zeros(1, dtype=torch.float32))], 1e-3)  # so that values out of range show now
     return made

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.declared import conditions, predicts, refuse_deaf
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import declared
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
@@ -30,8 +31,9 @@ from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
+from undiffuse.recipes.network_conditions import check_conditions, predicts
 from undiffuse.recipes.recipe import KIND, Recipe
-from undiffuse.recipes.settings import Condition, Init, Train
+from undiffuse.recipes.settings import Init, Train
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -46,7 +48,7 @@ class Components:
 
     kind: type[Any]
     train: Train
-    conditions: Mapping[str, Condition]
+    conditions: Mapping[str, ConditionKind]
     objective: Any
     optimiser: Optimiser
 
@@ -58,7 +60,7 @@ def check(recipe: Recipe) -> Components:
     types and values, and for parameterizations that are undefined at the schedule's noisy end.
     """
     settings = training(recipe)
-    told = conditions(recipe)
+    conditions = declared(recipe["conditions"])
     process_tables.check(recipe.tables)
     dynamics = process(recipe)
     if recipe["parameterization"]:
@@ -66,14 +68,14 @@ def check(recipe: Recipe) -> Components:
     recipe.component("data")
     recipe.component("codec")
     _known("network", recipe["network"])
-    refuse_deaf(recipe, kind_of(recipe).network_takes(0, told)[1])
+    check_conditions(str(recipe["network"]["name"]), kind_of(recipe).network_takes(0, conditions)[1])
     _check_predicts(recipe)
     trains = objective(recipe)
     _check_embedding(recipe, trains)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
-    kind_of(recipe).check(recipe, told)
-    return Components(kind_of(recipe), settings, told, trains, optimiser(recipe["optimiser"]))
+    kind_of(recipe).check(recipe, conditions)
+    return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -131,7 +133,7 @@ def resolve(recipe: Recipe) -> Recipe:
     clock = recipe.component("schedule")  # which may find a field from the others
     found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
     tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
-    tables["conditions"] = {name: condition.written() for name, condition in conditions(recipe).items()}
+    tables["conditions"] = {name: c.written() for name, c in declared(recipe["conditions"]).items()}
     tables["optimiser"] = {"name": "adamw"} | recipe["optimiser"]
     if tables["optimiser"]["name"] in registry.names("optimisers"):
         tables["optimiser"] = _full("optimisers", tables["optimiser"])
@@ -162,17 +164,17 @@ def predictor(
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
-    told: Mapping[str, Condition] | None = None,
+    conditions: Mapping[str, ConditionKind] | None = None,
 ) -> Predictor:
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
-    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. told: conditions
+    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. conditions:
     with their shapes. Raises Refused if the network cannot be built so, or is too large for this machine's memory.
     """
     process_tables.check(recipe.tables)
-    blueprint(recipe, shape, classes, codec, told=told)
+    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, told or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {})
     return Predictor(network, dynamics, _head(recipe, dynamics, codec))
 
 
@@ -198,15 +200,15 @@ def reading(
     shape: tuple[int, ...],
     classes: int,
     codec: Codec | None = None,
-    told: Mapping[str, Condition] | None = None,
+    conditions: Mapping[str, ConditionKind] | None = None,
 ) -> tuple[nn.Module, Any, Parameterization]:
     """The network with its first weights, process and parameterization of what reads items and guesses no data.
 
     Arguments and errors: as of `predictor`.
     """
-    blueprint(recipe, shape, classes, codec, told=told)
+    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, told or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {})
     return network, dynamics, recipe.component("parameterization")
 
 
@@ -217,14 +219,14 @@ def blueprint(
     codec: Codec | None = None,
     tensors: int = plans.TENSORS,
     size: int | None = None,
-    told: Mapping[str, Condition] | None = None,
+    conditions: Mapping[str, ConditionKind] | None = None,
 ) -> dict[str, Tensor]:
     """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
 
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec), told or {})
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {})
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
@@ -239,9 +241,9 @@ def _network(
     shape: tuple[int, ...],
     classes: int,
     dynamics: Process,
-    told: Mapping[str, Condition] = MappingProxyType({}),
+    conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
 ) -> nn.Module:
-    refuse_deaf(recipe, told, shape)
+    check_conditions(str(recipe["network"].get("name")), conditions, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
     vocabulary = 0 if recipe["parameterization"] else dynamics.vocabulary  # values have none
     given: dict[str, Any] = {
@@ -254,7 +256,7 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: (c.kind, c.shape) for key, c in told.items() if c.kind != "label"},
+        "conditions": {key: (c.form, c.shape) for key, c in conditions.items() if not c.counts_classes},
     }
     name = str(recipe["network"].get("name"))
     if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):

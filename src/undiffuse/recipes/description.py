@@ -7,32 +7,37 @@ from types import MappingProxyType
 from typing import Any
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import declared
+from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.recipes.uses import Uses
 
 FORMAT = 1
 AXES, LARGEST = 4, 2**31  # of a sample: its axes, channels among them, and its numbers
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32", "float64")  # of data; a codec's `dtype` is one of them
-KNOWN = {"format", "shape", "classes", "conditions", "codec", "parameters", "recipe", "versions", "uses"}
+KNOWN = {"format", "shape", "conditions", "codec", "parameters", "recipe", "versions", "uses"}
 
 
 class Described:
     """What is known of a run.
 
-    shape: of one encoded sample, channels first. classes: names of the labels. conditions: of the data that it was
-    trained with, by name. facts: the step, the data's summary, library versions ... in JSON's types.
+    shape: of one encoded sample, channels first. conditions: of the data that it was trained with, by
+    name. facts: the step, the data's summary, library versions ... in JSON's types.
     """
 
     recipe: Recipe
     shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    conditions: Mapping[str, Condition]
+    conditions: Mapping[str, ConditionKind]
     codec: Codec
     facts: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels; () where there are none."""
+        return classes_of(self.conditions)
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,7 @@ class Description(Described):
 
     recipe: Recipe
     shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    conditions: Mapping[str, Condition]
+    conditions: Mapping[str, ConditionKind]
     codec: Codec
     facts: Mapping[str, Any]
 
@@ -65,16 +69,15 @@ class Description(Described):
             _field(said, "name", str, what), {**tables, "about": _field(said, "about", str, what), **kind}
         )
         recipe = replace(recipe, uses=Uses(runs=dict(uses)))
-        told = {"conditions": _field(about, "conditions", dict, what)}
         codec = _field(about, "codec", dict, what)
         if codec.get("dtype", "float32") not in DTYPES:
             raise Refused(
                 f"{what}: its codec decodes to {str(codec['dtype'])[:40]!r}, and data are {', '.join(DTYPES)}"
             )
-        conditions = build.conditions(recipe.with_tables(**told))
+        conditions = declared(_field(about, "conditions", dict, what))
         for name, condition in conditions.items():
-            if condition.kind != "label" and not condition.shape:
-                raise Refused(f"{what} is broken: its condition {name!r} has no shape")
+            if not condition.fitted:
+                raise Refused(f"{what} is broken: its condition {name!r} has no shape and no classes")
         facts = {key: value for key, value in about.items() if key not in KNOWN}
         for key, kind in (("step", int), ("data", dict)):
             if key in facts:
@@ -82,7 +85,6 @@ class Description(Described):
         return cls(
             recipe,
             shape,
-            tuple(_each(about, "classes", str, what)),
             conditions,
             registry.build("codecs", codec, runs=recipe.uses.of("codec")),
             facts,

@@ -1,4 +1,4 @@
-"""The fields of a recipe's [train] and [conditions.*] tables."""
+"""The fields of a recipe's [train] table."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,6 @@ from undiffuse.core.errors import Refused
 from undiffuse.networks.precision import ALIASES, NAMES
 
 RAMPS = ("none", "tenth", "power")
-AXES = {"label": (), "vector": (1,), "text": (1, 2), "image": (2, 3, 4)}  # of one value of each kind of condition
-DTYPES = ("uint8", "uint16", "int16", "float32")  # of images
-LONGEST = 4096  # tokens of a caption
 EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02696, sec. 3.1
 
 
@@ -97,58 +94,3 @@ class Init:
     def __post_init__(self) -> None:
         if not self.run:
             raise Refused("init needs run: the folder of the run whose weights are taken over")
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition that the network is told. drop: how often it is hidden in training, which guidance needs.
-
-    kind: "label", a class; "vector", numbers; "text", a caption; "image", a picture, mask or map of any size.
-    encoder: of captions: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face
-    model. length: at most so many bytes or tokens of a caption. of: of an image, how it is made of the item itself:
-    "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the data have it. shape: of one value; the
-    data say it. mean, std: of each number of a vector in the training data, by which it is standardised; of an image of
-    16 bit one each, which bring it to [-1, 1]. dtype: of an image in the training data.
-    """
-
-    drop: float = 0.0
-    kind: Literal["label", "vector", "text", "image"] = "label"
-    encoder: str = "bytes"
-    length: int = 64
-    of: str = ""
-    shape: tuple[int, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    dtype: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.drop <= 1:
-            raise Refused(f"drop is the chance that a condition is hidden: from 0 to 1, not {self.drop:g}")
-        if not 1 <= self.length <= LONGEST:
-            raise Refused(f"length is the most tokens of a caption: from 1 to {LONGEST}, not {self.length}")
-        if self.of and self.kind != "image":
-            raise Refused(f"of = {self.of!r} makes an image of the item, and the condition's kind is {self.kind!r}")
-        if self.shape and (
-            len(self.shape) not in AXES[self.kind] or min(self.shape) < 1 or math.prod(self.shape) > 2**24
-        ):
-            raise Refused(f"a condition of kind {self.kind!r} cannot have the shape {str(self.shape)[:80]}")
-        if self.dtype not in ("", *DTYPES):
-            raise Refused(f"a condition is of {', '.join(DTYPES)}, not {self.dtype[:40]!r}")
-        moments = self.mean + self.std
-        if moments and (
-            not (self.shape if self.kind == "vector" else (1,)) == (len(self.mean),) == (len(self.std),)
-            or not all(map(math.isfinite, moments))
-            or min(self.std) <= 0
-        ):
-            raise Refused("a condition has a mean and a std above 0 for each of its numbers, or none")
-
-    def written(self) -> dict[str, Any]:
-        """The fields that a recipe says of a condition of this kind."""
-        text = {"encoder": self.encoder, "length": self.length} if self.kind == "text" else {}
-        return {"kind": self.kind, "drop": self.drop, **text, **({"of": self.of} if self.of else {})}
-
-    def described(self) -> dict[str, Any]:
-        """The same with what the data said of it, in JSON's types."""
-        said = {"shape": self.shape, "mean": self.mean, "std": self.std}
-        found: dict[str, Any] = {name: list(value) for name, value in said.items() if value}
-        return self.written() | found | ({"dtype": self.dtype} if self.dtype else {})

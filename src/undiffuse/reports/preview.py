@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from undiffuse import pictures
-from undiffuse.conditions.declared import examples
+from undiffuse.conditions.from_data import examples
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import labels_in_turn

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.conditions.given import requested
+from undiffuse.conditions.label import LABEL
 from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
@@ -17,7 +19,6 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
-from undiffuse.sampling.conditions import numbers, requested
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.plan import recipe_defaults
@@ -45,8 +46,10 @@ def classifier_guided(
     found = _resolved(model, request)
     log_prob: Any = classifier.module
     weight: Any = found.guidance
-    label = torch.tensor(numbers(values[LABEL], n, classifier.classes, LABEL), dtype=torch.int64).to(model.device)
-    given = requested(model, n, {name: value for name, value in values.items() if name != LABEL})
+    label = classifier.conditions[LABEL].given(values[LABEL], n, LABEL).to(model.device)
+    given = requested(
+        model.conditions, n, {name: value for name, value in values.items() if name != LABEL}, model.device
+    )
     rest = resolve_guidance(model, replace(found, guidance=None, interval=None, rescale=None), given)
     if found.classifier_form == "guess":
         wrap = partial(ClassifierGuidance, classifier=log_prob, weight=weight, interval=found.interval)
@@ -81,9 +84,6 @@ def refuse_unlike(model: Generator, classifier: Run) -> None:
     ):
         if theirs != ours:
             raise Refused(f"the classifier was trained on {what} {theirs}, and the model on {ours}: they must be equal")
-
-
-LABEL = "label"
 
 
 class _Open(Denoiser):

@@ -41,8 +41,8 @@ def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], D
         if isinstance(request.guidance, Mapping):
             denoiser = ClassifierFree(denoiser, weight=dict(request.guidance), **how)
         else:
-            hidden = tuple(name for name, condition in model.conditions.items() if condition.drop > 0)
-            hide = None if len(hidden) == len(model.conditions) else hidden
+            able = tuple(name for name, condition in model.conditions.items() if condition.drop > 0)
+            hide = None if len(able) == len(model.conditions) else able
             denoiser = ClassifierFree(denoiser, weight=float(request.guidance), hide=hide, **how)
     denoiser = spread(model, denoiser)
     denoiser = wrap(denoiser) if wrap else denoiser
@@ -68,10 +68,10 @@ def resolve_guidance(model: Generator, request: SampleRequest, given: Collection
     """The request with the guidance of samples with these conditions: as asked, else as the recipe says where there is
     a condition to guide to. No guidance stands for a weight of 1 as well.
 
-    Raises Refused for guidance without a condition, for names of none, for conditions that the model never saw hidden,
+    Raises Refused for guidance without a condition, for names of none, for conditions that training never dropped,
     and for an interval or a rescale that is asked for where nothing is guided.
     """
-    hidden = [name for name, condition in model.conditions.items() if condition.drop > 0]
+    able = [name for name, condition in model.conditions.items() if condition.drop > 0]
     own = recipe_defaults(model.recipe)
     found = replace(request.over(own), steps=request.steps, grid=request.grid)
     if found.weaker is not None:
@@ -79,7 +79,7 @@ def resolve_guidance(model: Generator, request: SampleRequest, given: Collection
             raise Refused("with a weaker run guidance is one number, the weight of the step away from it")
         return replace(found, guidance=Autoguidance.weight if found.guidance is None else found.guidance)
     if request.guidance is None:
-        to = [name for name in given if name in hidden]
+        to = [name for name in given if name in able]
         if isinstance(own.guidance, Mapping):
             some = {name: weight for name, weight in own.guidance.items() if name in to}
             found = replace(found, guidance=some or None)
@@ -89,11 +89,11 @@ def resolve_guidance(model: Generator, request: SampleRequest, given: Collection
         for name in request.guidance:
             if name not in model.conditions:
                 raise unknown("the model's conditions", name, model.conditions)
-            _refuse_unguided(f"guidance of {name!r}", [name], hidden, given)
+            _refuse_unguided(f"guidance of {name!r}", [name], able, given)
     elif request.guidance != 1:
         if not model.conditions:
             raise Refused(f"guidance = {request.guidance:g} needs a condition, and the model is unconditional")
-        _refuse_unguided(f"guidance = {request.guidance:g}", list(model.conditions), hidden, given)
+        _refuse_unguided(f"guidance = {request.guidance:g}", list(model.conditions), able, given)
     for name in ("interval", "rescale"):
         if found.guidance is None and getattr(request, name):
             raise Refused(f"{name} is of guidance, and there is none: give it a weight, and a condition to guide to")
@@ -148,16 +148,15 @@ def words(request: SampleRequest | None) -> str:
     return " ".join(filter(None, [", ".join(found), ", ".join(by)]))
 
 
-def _refuse_unguided(what: str, names: Sequence[str], hidden: Sequence[str], given: Collection[str]) -> None:
-    """Raises Refused unless one of these conditions was now and then hidden in training, and is given."""
-    able = [name for name in names if name in hidden]
-    if not able:
+def _refuse_unguided(what: str, names: Sequence[str], able: Sequence[str], given: Collection[str]) -> None:
+    """Raises Refused unless one of these conditions is among those that training dropped, and is given."""
+    guided = [name for name in names if name in able]
+    if not guided:
         raise Refused(
-            f"{what} needs a model that was trained with its condition hidden now and then "
-            f"(conditions.{names[0]}.drop is 0)"
+            f"{what} needs a model that was trained with conditioning dropout (conditions.{names[0]}.drop is 0)"
         )
-    if not any(name in given for name in able):
-        raise Refused(f"{what} needs {able[0]!r}: what to guide to")
+    if not any(name in given for name in guided):
+        raise Refused(f"{what} needs {guided[0]!r}: what to guide to")
 
 
 def spread(model: Generator, denoiser: Denoiser) -> Denoiser:

@@ -32,7 +32,7 @@ class SampleRequest:
     n: how many samples. seed, indices: sample i depends on the seed and on i alone, whatever the batch; indices: which
     samples, default the first n.
     sampler: a name, or a `Sampler`; settings: fields of it, or of the recipe's own. steps, grid: of the sampler.
-    guidance: the weight of every condition that was hidden now and then in training, or one by each name.
+    guidance: the weight of every condition that was dropped now and then in training, or one by each name.
     interval: the noise levels sigma/alpha, above the first and up to the second, in which to guide. rescale: share of
     the guess with the spread of the unguided one, see `ClassifierFree`.
     threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`; of embeddings "nearest" or
@@ -48,7 +48,7 @@ class SampleRequest:
     mean edit distance to the others ("consensus").
     batch: at most so many samples at once (default: what fits memory; halved where it does not); changes no sample.
     conditions: by name, one value for all samples or n of them; those left out are null. condition_words: further ones,
-    (name or kind, word) of a command line, see `understood`.
+    (name or kind, word) of a command line, see `from_words`.
     Raises Refused, by the field's name, for values that make no sense.
     """
 

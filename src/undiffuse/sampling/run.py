@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import devices, registry
 from undiffuse.core.errors import Refused
 from undiffuse.networks.precision import pick, place, place_checked
@@ -22,7 +23,6 @@ from undiffuse.progress import Advance
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import FORMAT, Described, Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import kind, size
@@ -93,12 +93,14 @@ class Run(Described, ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, recipe: Recipe, conditions: Mapping[str, Condition]) -> None:
+    def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         """Raises Refused, naming the field, for what this kind cannot have; needs no data."""
 
     @classmethod
     @abstractmethod
-    def network_takes(cls, classes: int, conditions: Mapping[str, Condition]) -> tuple[int, Mapping[str, Condition]]:
+    def network_takes(
+        cls, classes: int, conditions: Mapping[str, ConditionKind]
+    ) -> tuple[int, Mapping[str, ConditionKind]]:
         """How many classes, and which conditions, the network of a run with these is built for."""
 
     @classmethod
@@ -109,7 +111,7 @@ class Run(Described, ABC):
         shape: tuple[int, ...],
         classes: int,
         codec: Codec,
-        conditions: Mapping[str, Condition],
+        conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
         """What is trained, with its first weights. classes: how many it can tell apart, 0 for none."""
 
@@ -163,7 +165,7 @@ class Run(Described, ABC):
     @property
     def description(self) -> Description:
         """All but the weights."""
-        return Description(self.recipe, self.shape, self.classes, self.conditions, self.codec, self.facts)
+        return Description(self.recipe, self.shape, self.conditions, self.codec, self.facts)
 
     @property
     def device(self) -> torch.device:
@@ -176,9 +178,9 @@ class Run(Described, ABC):
 
     def _repr_html_(self) -> str:
         """The same as a table, with its conditions."""
-        told = {f"told: {name}": condition.kind for name, condition in self.conditions.items()}
+        conditions = {f"condition {name}": condition.kind for name, condition in self.conditions.items()}
         listed = {"class names": ", ".join(self.classes[:NAMES]) + " ..." * (len(self.classes) > NAMES)}
-        rows = self._facts() | (listed if self.classes else {}) | told
+        rows = self._facts() | (listed if self.classes else {}) | conditions
         return (
             "<table>"
             + "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
@@ -243,7 +245,6 @@ class Run(Described, ABC):
         return {
             "format": FORMAT,
             "shape": list(self.shape),
-            "classes": list(self.classes),
             "conditions": {name: condition.described() for name, condition in self.conditions.items()},
             "codec": self._codec(),
             "parameters": sum(p.numel() for p in self.module.parameters()),

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse.conditions.words import understood
+from undiffuse.conditions.given import captions, from_words, requested
+from undiffuse.conditions.label import LABEL
 from undiffuse.core import devices, named_parts
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
@@ -20,8 +21,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.progress import Progress
-from undiffuse.sampling.classifier_guidance import LABEL, classifier_guided
-from undiffuse.sampling.conditions import captions, requested
+from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide, resolve_guidance
@@ -79,7 +79,7 @@ class Session:
         if request.classifier is not None:
             request, denoiser, sampler, cond = classifier_guided(model, request, sampler, times, n)
         else:
-            cond = requested(model, n, request.conditions)
+            cond = requested(model.conditions, n, request.conditions, model.device)
             request = resolve_guidance(model, request, cond)
             denoiser = guide(model, request)
         if request.control:
@@ -247,7 +247,7 @@ def with_runs_of_recipe(model: Generator, request: SampleRequest) -> SampleReque
 def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
     """The request with the conditions that its words ask for."""
     free = [pair for pair in request.condition_words if pair[0] == LABEL and LABEL not in model.conditions]
-    found = understood(model, [pair for pair in request.condition_words if pair not in free])
+    found = from_words(model.conditions, [pair for pair in request.condition_words if pair not in free])
     found |= dict(free)  # a classifier's, or refused
     return replace(request, conditions={**request.conditions, **found}, condition_words=())
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.conditions.captions import Captions
-from undiffuse.conditions.declared import tensor
+from undiffuse.conditions.values import Values, as_tensor
 from undiffuse.core.objective import Batch
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
@@ -22,7 +21,6 @@ ORDER, FLIP, DROP = 0, 1, 2  # independent streams of one seed
 CPU = torch.device("cpu")
 SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
 BLOCK = 2**26  # bytes that are read together
-Values = Tensor | Captions  # (count, ...), indexed alike
 AXES = {False: (), True: (-1,), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}
 
 
@@ -62,10 +60,10 @@ class Batches:
     ) -> Self:
         """Batches of arrays; one that lies on the disk stays there. conditions: arrays, or what `tensors` gives."""
         given = {
-            name: tensor(values) if isinstance(values, np.ndarray) else values for name, values in conditions.items()
+            name: as_tensor(values) if isinstance(values, np.ndarray) else values for name, values in conditions.items()
         }
         if isinstance(x, np.ndarray) and not isinstance(x, np.memmap):
-            x = tensor(x)
+            x = as_tensor(x)
         return cls(x, given, codec, size, Random(seed), **options)
 
     def __len__(self) -> int:
@@ -95,7 +93,7 @@ class Batches:
         """The items at these indices, as they are, on the device."""
         if isinstance(self.x, Tensor):
             return self.x[which.to(self.x.device)].to(self.device)
-        return tensor(self.x[which.numpy()]).to(self.device)
+        return as_tensor(self.x[which.numpy()]).to(self.device)
 
     def deal(self, step: int, rows: slice = slice(None)) -> "Dealt":
         """Which items a part of the batch of step 0, 1 ... has, and the items as they are."""
@@ -175,7 +173,7 @@ def _small(x: Tensor | TrainingRows, device: torch.device) -> bool:
     """Whether the items are to lie in the device's memory: those on a disk stay there unless it is a GPU's."""
     if device.type != "cuda":
         return isinstance(x, Tensor)
-    each = x[:1] if isinstance(x, Tensor) else tensor(x[:1])
+    each = x[:1] if isinstance(x, Tensor) else as_tensor(x[:1])
     return len(x) * each.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
@@ -183,9 +181,9 @@ def _onto(x: Tensor | TrainingRows, device: torch.device) -> Tensor:
     """The items in the device's memory; rows are read a few at a time, so that there is never a second copy of all."""
     if isinstance(x, Tensor):
         return x.to(device)
-    first = tensor(x[:1])
+    first = as_tensor(x[:1])
     there = torch.empty((len(x), *first.shape[1:]), dtype=first.dtype, device=device)
     step = max(1, BLOCK // first.nbytes)
     for start in tqdm(range(0, len(x), step), desc="loading", unit="block", delay=2, leave=False):
-        there[start : start + step] = tensor(x[start : start + step]).to(device)
+        there[start : start + step] = as_tensor(x[start : start + step]).to(device)
     return there

@@ -13,7 +13,6 @@ import torch
 from filelock import BaseFileLock
 from torch import Tensor, nn
 
-from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Objective
 from undiffuse.core.optimiser import Optimiser
@@ -24,27 +23,21 @@ from undiffuse.progress import LOGGER
 from undiffuse.recipes.settings import Train
 from undiffuse.storage.files import fit
 from undiffuse.training import checkpoint, due, ema_snapshots, progress_display
-from undiffuse.training.batches import Batches
 from undiffuse.training.checkpoint_writer import CheckpointWriter
-from undiffuse.training.diagnose import Collapsed, Diverged, diagnose
+from undiffuse.training.diagnose import Collapsed, diagnose
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.ema import EMA
 from undiffuse.training.log import Log
+from undiffuse.training.loss_watch import LOSS, NORM, LossWatch
 from undiffuse.training.numbers import Numbers
-from undiffuse.training.own_data import of_torch
+from undiffuse.training.own_data import batches_of
 from undiffuse.training.state import State
 from undiffuse.training.step import Step
 from undiffuse.training.stop import Stop
 
-LOSS, NORM = 0, 1  # places in what is remembered of every step until the log is written
-RECENT = 100  # steps whose gradient norms are remembered
 FIRST = 10  # steps after which a run says how long it will take
 
 M = TypeVar("M")
-
-
-def _averaged(module: nn.Module, step: int) -> Any:
-    return module
 
 
 class Training(Generic[M]):
@@ -66,7 +59,7 @@ class Training(Generic[M]):
         objective: Objective,
         data: Any,
         settings: Train,
-        result: Callable[[nn.Module, int], M] = _averaged,
+        result: Callable[[nn.Module, int], M] = lambda module, step: module,  # pyright: ignore
         *,
         optimiser: Optimiser | None = None,
         folder: Path | None = None,
@@ -76,7 +69,7 @@ class Training(Generic[M]):
         stamp: str = "",
         lock: BaseFileLock | None = None,
     ) -> None:
-        """data: batches, or a Dataset or DataLoader of PyTorch, see `of_torch`. result: makes what is saved of the
+        """data: batches, or a Dataset or DataLoader of PyTorch, see `batches_of`. result: makes what is saved of the
         averaged module and the step; by default it is that module. folder: where, None writes nothing.
         optimiser: AdamW by default.
 
@@ -87,12 +80,7 @@ class Training(Generic[M]):
         self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
         self.accelerator = accelerator()
         self.device = self.accelerator.device
-        if not isinstance(module, nn.Module) or not isinstance(objective, Objective):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise Refused(
-                "Training takes a torch.nn.Module, an objective such as undiffuse.objectives.Denoising(), data and "
-                f"undiffuse.Train(steps=...), and these are {shown(module)} and {shown(objective)}"
-            )
-        self.data: Any = (data if isinstance(data, Batches) else of_torch(data, settings)).to(self.device)
+        self.data: Any = batches_of(module, objective, data, settings).to(self.device)
         self._result, self._validate, self._preview, self._page = result, validate, preview, page
         self._stamp, self._lock = stamp, lock
         self.module, self.objective = module.to(self.device).train(), objective
@@ -112,8 +100,7 @@ class Training(Generic[M]):
         self.stop, self._log = Stop(), None
         self._saved, self._told = -1, False
         self.numbers: dict[str, Any] = {}  # the last of each in the log
-        self._pending: list[Tensor] = []  # (loss, norm) of the steps since the last line of the log
-        self._norms: deque[float] = deque(maxlen=RECENT)
+        self._watch = LossWatch()
         self._recent: deque[float] = deque(maxlen=20)  # seconds of the last steps
 
     @property
@@ -125,6 +112,11 @@ class Training(Generic[M]):
     def finished(self) -> bool:
         """Whether all steps are done."""
         return self.step >= self.settings.steps
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the folder gets a page on how training goes."""
+        return self.folder is not None and self._page is not None and self.settings.preview_every > 0
 
     @property
     def writing(self) -> bool:
@@ -147,7 +139,7 @@ class Training(Generic[M]):
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             if self.settings.precision == "auto" != state["precision"]:
                 self._step.dtype = named(state["precision"])
-            self._pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
+            self._watch.pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
             self._saved = self.step  # the model too: it is written before its checkpoint
         return self
 
@@ -216,14 +208,14 @@ class Training(Generic[M]):
         seen = self._step.gradient(self.step)
         if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked for the log
             for name, pair in self._step.seen.items():
-                self._refuse_nan(pair.tolist(), self.step + 1, name)
+                self._watch.check(pair.tolist(), self.step + 1, self._diverged, name)
         lr = self._step.update(self.step)
         self.step += 1
         for each in self._averages:
             each.update(self.step)
         with torch.no_grad():
             self.objective.after(self.module, self.step)
-        self._pending.append(seen)
+        self._watch.pending.append(seen)
         others = {f"loss_{name}": pair[LOSS] for name, pair in self._step.seen.items() if name != RUN}
         return {"step": self.step, "loss": seen[LOSS], "grad_norm": seen[NORM], "lr": lr, **others}
 
@@ -244,7 +236,7 @@ class Training(Generic[M]):
             self.save()
         self._show()
         if self.step == self._began + FIRST and not self.finished:
-            self._say_pace()
+            progress_display.say_pace(self, list(self._recent)[1 - FIRST :])  # the first step builds what others use
         if self.stopped or self.finished:
             self._end()
         return Numbers({**numbers, **{key: value for key, value in measured.items() if isinstance(value, float)}})
@@ -257,13 +249,6 @@ class Training(Generic[M]):
             self._preview(self.result, self.step)
         if self._page:
             self._keeper.submit(self._page)
-
-    def _say_pace(self) -> None:
-        """How fast it goes, how long it will take, what memory it needs, and where to watch it."""
-        later = list(self._recent)[1 - FIRST :]  # the first step builds what the others use
-        pace = progress_display.pace(sum(later) / len(later), self.settings.steps - self.step, self.device)
-        due_page = self.folder is not None and self._page is not None and self.settings.preview_every > 0
-        LOGGER.info("%s%s", pace, f"; watch it in {self.folder}/training.html" if due_page else "")
 
     def _end(self) -> None:
         """What is left to do when no step follows: the state on the disk, the log closed, and word of how to go on."""
@@ -286,10 +271,10 @@ class Training(Generic[M]):
 
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
         """One line of the log; its loss is the mean since the line before."""
-        losses = [pair[LOSS] for pair in self._seen()]
+        losses = [pair[LOSS] for pair in self._watch.pairs(self.step, self._diverged)]
         signs: Mapping[str, float] = getattr(self.module, "signs", dict)()
         line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds, **signs})
-        self._pending = []
+        self._watch.pending = []
         self._log_line({**line, **measured})
         trouble: Any = getattr(self.module, "trouble", None)
         if trouble and (why := trouble(signs)):
@@ -300,28 +285,16 @@ class Training(Generic[M]):
         if self._log is not None:
             self._log.write(line)
 
-    def _seen(self) -> list[list[float]]:
-        """Loss and norm of each step since the last line; raises Diverged if one is no number."""
-        pairs = torch.stack(self._pending).tolist() if self._pending else []
-        for back, pair in enumerate(reversed(pairs)):
-            self._refuse_nan(pair, self.step - back)
-        return pairs
-
     def save(self) -> None:
         """Copy the state and have it written: the checkpoint, the model; old checkpoints are dropped."""
-        pending = self._seen()
+        pending = self._watch.pairs(self.step, self._diverged)
         self._saved = self.step
         state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp, "precision": self._step.precision}
         self._keeper.checkpoint(self.step, self._state.tensors(), self.ema.module, state)
 
-    def _refuse_nan(self, pair: Sequence[float], step: int, player: str = RUN) -> None:
-        if all(map(math.isfinite, pair)):
-            if player == RUN:
-                self._norms.append(pair[NORM])
-            return
-        whose = "" if player == RUN else f" of player {player!r}"
-        what = f"the loss{whose} is {pair[LOSS]}" if not math.isfinite(pair[LOSS]) else "the gradient is not a number"
-        good, half = self._keeper.good(), self._step.dtype is torch.bfloat16
+    def _diverged(self, what: str, step: int, norms: Sequence[float]) -> str:
+        """What to say of a loss or a gradient that is not a number, with a reason and the last good checkpoint."""
+        half = self._step.dtype is torch.bfloat16
         saved = self.folder if self.folder and checkpoint.newest(self.folder) else None
-        why = diagnose(self.module, self._step.encoded(step - 1), list(self._norms), step, self.settings, half, saved)
-        raise Diverged(f"{what} at step {step}; {good}. {why}")
+        why = diagnose(self.module, self._step.encoded(step - 1), list(norms), step, self.settings, half, saved)
+        return f"{what} at step {step}; {self._keeper.good()}. {why}"

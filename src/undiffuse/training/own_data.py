@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import Batch
+from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.recipes.settings import Train
 from undiffuse.training.batches import CPU, Batches
@@ -55,7 +55,7 @@ class OwnData:
 
     def deal(self, step: int, rows: slice = slice(None)) -> Items:
         """The items of a part of the batch of step 0, 1 ..."""
-        order = Batches(torch.empty(len(self)), {}, cast("Any", None), self.size, self.random)
+        order = Batches(torch.empty(len(self), dtype=torch.float32), {}, cast("Any", None), self.size, self.random)
         which, slots = order.indices(step)[rows], range(self.size)[rows]
         items, seed = list[Any](), self.random.fold(ITEM, step).seed
         for slot, index in zip(slots, which.tolist(), strict=True):
@@ -74,6 +74,19 @@ class OwnData:
                 f"{what}: convert it in the Dataset"
             )
         return Batch(x.to(self.device), {name: value.to(self.device) for name, value in cond.items()})
+
+
+def batches_of(module: Any, objective: Any, data: Any, settings: Train) -> Any:
+    """What training deals out: batches as they are, else a Dataset or DataLoader of PyTorch, see `of_torch`.
+
+    Raises Refused for a module and an objective that are none.
+    """
+    if not isinstance(module, nn.Module) or not isinstance(objective, Objective):
+        raise Refused(
+            "Training takes a torch.nn.Module, an objective such as undiffuse.objectives.Denoising(), data and "
+            f"undiffuse.Train(steps=...), and these are {shown(module)} and {shown(objective)}"
+        )
+    return data if isinstance(data, Batches) else of_torch(data, settings)
 
 
 def of_torch(data: Any, settings: Train) -> OwnData:

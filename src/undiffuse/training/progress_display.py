@@ -1,13 +1,13 @@
 """What a person sees of a training while it runs: a bar or lines, what is left to do, and the whole in short."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import torch
 
-from undiffuse.progress import duration, messages, progress_bar, watched
+from undiffuse.progress import LOGGER, duration, messages, progress_bar, watched
 from undiffuse.recipes.settings import Train
 
 NUMBERS = ("loss", "validation_loss")
@@ -37,6 +37,12 @@ def line(numbers: Mapping[str, float], settings: Train) -> str:
     beside = f", validation loss {numbers['validation_loss']:.4g}" if "validation_loss" in numbers else ""
     ahead = f", {left} left" if step < settings.steps else ""
     return f"step {step:,} of {settings.steps:,}, loss {numbers['loss']:.4g}{beside}, {rate:.3g} items a second{ahead}"
+
+
+def say_pace(training: Any, seconds: Sequence[float]) -> None:
+    """Say how fast it goes, how long it will take, what memory it needs, and where to watch it. seconds: of steps."""
+    said = pace(sum(seconds) / len(seconds), training.settings.steps - training.step, training.device)
+    LOGGER.info("%s%s", said, f"; watch it in {training.folder}/training.html" if training.has_page else "")
 
 
 def pace(seconds: float, left: int, device: torch.device) -> str:

@@ -12,7 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec, fitted
-from undiffuse.conditions import declared
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.declared import drop_rates
+from undiffuse.conditions.from_data import fitted as fitted_conditions
+from undiffuse.conditions.from_data import tensors
+from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
@@ -27,7 +31,6 @@ from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Condition
 from undiffuse.recipes.uses import Uses
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
@@ -76,21 +79,21 @@ def train(
     resolved = absolute(located(build.resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
-    conditions = declared.fitted(built.conditions, learned.conditions, learned.name)
+    conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
     codec = _codec(chosen, learned)
     batches = Batches.of(
         learned.x,
-        declared.tensors(conditions, learned.conditions),
+        tensors(conditions, learned.conditions),
         codec,
         settings.batch,
         settings.seed,
-        drop=_rates(conditions),
+        drop=drop_rates(conditions),
         flip=settings.flip,
-        images=tuple(name for name, condition in conditions.items() if condition.kind == "image"),
+        images=tuple(name for name, condition in conditions.items() if condition.mirrored),
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
-    classes = learned.classes if "label" in conditions else ()
+    classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
@@ -102,11 +105,11 @@ def train(
     facts |= {"runs": runs} if (runs := used(uses)) else {}
     if resume:
         refuse_others(folder, runs)
-    said = Description(resolved, shape, classes, conditions, codec, facts)
+    said = Description(resolved, shape, conditions, codec, facts)
     make = partial(_result, kind, said)
     check = None
     if held_out is not None:
-        beside = declared.tensors(conditions, held_out.conditions)
+        beside = tensors(conditions, held_out.conditions)
         unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(validate, objective, unseen)
     points = learned.kind == "points"
@@ -208,19 +211,13 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     return codec
 
 
-def _rates(conditions: Mapping[str, Condition]) -> float | dict[str, float]:
-    """How often the conditions are hidden: one number where there is one condition, else one by each name."""
-    rates = {name: condition.drop for name, condition in conditions.items()}
-    return rates if len(rates) > 1 else next(iter(rates.values()), 0.0)
-
-
 def _module(
     built: build.Components,
     recipe: Recipe,
     shape: tuple[int, ...],
     classes: tuple[str, ...],
     codec: Codec,
-    conditions: Mapping[str, Condition],
+    conditions: Mapping[str, ConditionKind],
     batch: Batch,
 ) -> Any:
     """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
@@ -249,16 +246,16 @@ def _initialise(
     shape: tuple[int, ...],
     classes: tuple[str, ...],
     codec: Codec,
-    conditions: Mapping[str, Condition],
+    conditions: Mapping[str, ConditionKind],
 ) -> None:
     """Take over the weights of the run that the recipe starts from."""
     path = recipe["init"]["run"]
     base: Run = recipe.uses.run("init.run", path)
     takes: Any = build.kind_of(recipe).network_takes
     counts = [takes(len(classes) + i, conditions) for i in range(2)]
-    few, more = (build.blueprint(recipe, shape, count, codec, told=told) for count, told in counts)
+    few, more = (build.blueprint(recipe, shape, count, codec, conditions=some) for count, some in counts)
     by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
-    weights, known = base.module.state_dict(), base.classes if "label" in base.conditions else ()
+    weights, known = base.module.state_dict(), base.classes
     take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)
 
 

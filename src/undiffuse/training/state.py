@@ -50,10 +50,13 @@ class State:
     @torch.no_grad()
     def restore(self, held: Mapping[str, Tensor], what: str) -> None:
         """Put them back, in place; raises Refused, naming the tensor, if one is missing, unknown or does not fit."""
-        for prefix, (optimiser, module) in self._optimisers().items():  # first: it takes a step
+        weights = [
+            (target, fit(_under(prefix, held), target.state_dict(), what)) for prefix, target in self._modules().items()
+        ]
+        for prefix, (optimiser, module) in self._optimisers().items():  # before the weights: it takes a step
             _restore(optimiser, module, _under(prefix, held), what)
-        for prefix, target in self._modules().items():
-            target.load_state_dict(fit(_under(prefix, held), target.state_dict(), what))
+        for target, fitting in weights:
+            target.load_state_dict(fitting)
         for name, value in fit(_under(HISTORY, held), self.history, f"{what}, history of losses").items():
             if not bool(value.isfinite().all()) or (int(value.min()) < 0 and not value.is_floating_point()):
                 raise Refused(f"{what}, history of losses is broken: {name!r} holds what no training leaves there")

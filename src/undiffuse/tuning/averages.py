@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from undiffuse.conditions.declared import examples, tensors
+from undiffuse.conditions.from_data import examples, tensors
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_model

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.conditions.declared import tensors
+from undiffuse.conditions.from_data import tensors
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random

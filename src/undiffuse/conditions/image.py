@@ -1,0 +1,126 @@
+"""An image beside the sample: a smaller picture, a mask, a map, edges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from undiffuse.codecs.codec import as_float
+from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
+from undiffuse.conditions.derived_image import maker
+from undiffuse.conditions.values import as_tensor, expanded
+from undiffuse.conditions.vector import refuse_moments
+from undiffuse.core import arguments
+from undiffuse.core.errors import Refused
+from undiffuse.networks.conditions import MODES, scaled
+
+DTYPES = ("uint8", "uint16", "int16", "float32")
+
+
+@dataclass(frozen=True)
+class ImageCondition(ConditionKind):
+    """A picture, mask or map of any size, which networks take as channels beside the sample.
+
+    of: how it is made of the item itself: "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the
+    data have it. mean, std: one each, which bring levels of 16 bit to [-1, 1]. dtype: in the training data. The data
+    decide these three.
+    """
+
+    of: str = ""
+    mean: tuple[float, ...] = from_data()
+    std: tuple[float, ...] = from_data()
+    dtype: str = from_data("")
+
+    form: ClassVar[Form] = "image"
+    axes: ClassVar[tuple[int, ...]] = (2, 3, 4)
+    needs: ClassVar[str] = "(count, channels, height, width)"
+    metavar: ClassVar[str] = "FILE"
+    mirrored: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_moments(self.mean, self.std, (1,))
+        if self.dtype not in ("", *DTYPES):
+            raise Refused(f"a condition is of {', '.join(DTYPES)}, not {self.dtype[:40]!r}")
+
+    def accepts(self, values: np.ndarray) -> bool:
+        return values.ndim - 1 in self.axes and (values.dtype.kind in "uf" or values.dtype == np.int16)
+
+    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
+        found = replace(self, shape=tuple(int(side) for side in values.shape[1:]), dtype=values.dtype.name)
+        if not _deep(values):
+            return found
+        low, high = int(values.min()), int(values.max())
+        return replace(found, mean=((low + high) / 2,), std=(((high - low) or 2) / 2,))
+
+    def encode(self, values: np.ndarray) -> Tensor:
+        """16-bit ones in [-1, 1] where their range is known, others as they are."""
+        if not (self.mean and _deep(values)):
+            return as_tensor(values)
+        return (as_float(values) - self.mean[0]) / self.std[0]
+
+    def given(self, value: Any, n: int, name: str) -> Tensor:
+        """Integers are scaled, and all is brought to the size that the condition had in training."""
+        found = self._in_dtype(arguments.array(value, name), name)
+        images = scaled(self.encode(found))
+        axes, (channels, *sides) = len(self.shape), self.shape
+        images = images[None] if images.ndim == axes - 1 else images  # a grey image without its one channel
+        images = images[None] if images.ndim == axes else images
+        if images.ndim != axes + 1 or images.shape[1] != channels:
+            raise Refused(f"{name} is an image of shape {self.shape}, of any size; given is {found.shape}")
+        if list(images.shape[2:]) != sides:
+            smooth = {"align_corners": False, "antialias": True} if axes == 3 else {"align_corners": False}
+            images = F.interpolate(images.float(), sides, mode=MODES[axes - 1], **smooth)
+        return expanded(images.float(), n, name)
+
+    def from_word(self, word: str, name: str) -> Any:
+        """An image file, (channels, height, width), as training reads it: uint8, or grey of 16 bit; an .npy as it
+        is.
+        """
+        from undiffuse.storage.image_file import DEEP, Target, kind, read
+        from undiffuse.storage.image_file import MODES as CHANNELS
+
+        if not Path(word).is_file():
+            raise Refused(f"there is no file {word} for {name!r}")
+        array, channels = word.lower().endswith(".npy"), self.shape[0]
+        if not array and (len(self.shape) != 3 or channels not in CHANNELS):
+            raise Refused(f"{name} has the shape {self.shape}, which no image file has: give it as an .npy")
+        try:
+            if array:
+                return np.load(word, allow_pickle=False)
+            dtype = kind(Path(word)).dtype
+            return read(Path(word), Target(channels, dtype if channels == 1 and dtype in DEEP else "uint8"))
+        except Exception as error:  # a decoder may stumble over damaged bytes in any way
+            raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+
+    def summary(self) -> str:
+        return f"an image of {' x '.join(map(str, self.shape))}"
+
+    def derivation(self, name: str) -> Derive | None:
+        return maker(self.of, name) if self.of else None
+
+    def _in_dtype(self, image: np.ndarray, name: str) -> np.ndarray:
+        """The image as the network knows such, which it was trained on in this dtype ("": it is not known).
+
+        Raises Refused for numbers where it knows levels, and for levels where it knows numbers: their scales differ.
+        """
+        levels = image.dtype.kind in "ui"
+        if self.dtype and levels != (np.dtype(self.dtype).kind in "ui"):
+            raise Refused(
+                f"{name} was {self.dtype} in the training data, and given is {image.dtype}: give it as {self.dtype}"
+            )
+        if not levels or image.dtype.name in ("uint8", "uint16", "int16"):
+            return image.astype(np.float32) if image.dtype.kind in "bf" else image
+        wanted = self.dtype or "uint8"
+        known = np.iinfo(wanted)
+        if image.size and not known.min <= int(image.min()) <= int(image.max()) <= known.max:
+            raise Refused(f"{name} is {wanted}, {known.min} to {known.max}, and has {image.min()} to {image.max()}")
+        return image.astype(wanted)
+
+
+def _deep(images: np.ndarray) -> bool:
+    return images.dtype.kind in "iu" and images.dtype.itemsize == 2

@@ -1,0 +1,70 @@
+"""A text: a caption, encoded as bytes or as the embeddings of another encoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.conditions.condition_kind import ConditionKind, Form
+from undiffuse.conditions.text_encoder import encode
+from undiffuse.conditions.values import IndexedValues, expanded, refuse_count
+from undiffuse.core import arguments
+from undiffuse.core.errors import Refused
+
+LONGEST = 4096  # tokens of a caption
+
+
+@dataclass(frozen=True)
+class TextCondition(ConditionKind):
+    """A caption, which networks read by cross-attention.
+
+    encoder: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face model.
+    length: at most so many bytes or tokens; what is longer is cut off.
+    """
+
+    encoder: str = "bytes"
+    length: int = 64
+
+    form: ClassVar[Form] = "text"
+    axes: ClassVar[tuple[int, ...]] = (1, 2)
+    needs: ClassVar[str] = "texts"
+    metavar: ClassVar[str] = "TEXT"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.length <= LONGEST:
+            raise Refused(f"length is the most tokens of a caption: from 1 to {LONGEST}, not {self.length}")
+
+    def accepts(self, values: np.ndarray) -> bool:
+        return values.ndim == 1 and values.dtype.kind == "U"
+
+    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
+        return replace(self, shape=tuple(self.encode(values[:1]).shape[1:]))
+
+    def encode(self, values: np.ndarray) -> IndexedValues:
+        """Each different caption is encoded once, however many items have it."""
+        different, which = np.unique(np.asarray(values), return_inverse=True)
+        table = encode([str(caption) for caption in different], self.encoder, self.length)
+        return IndexedValues(table, torch.from_numpy(which.reshape(-1)))
+
+    def given(self, value: Any, n: int, name: str) -> Tensor:
+        texts = [arguments.text(text, name) for text in _each(value)]
+        refuse_count(len(texts), n, name)
+        return expanded(self.encode(np.array(texts))[torch.arange(len(texts))], n, name)
+
+    def from_word(self, word: str, name: str) -> Any:
+        return word
+
+    def summary(self) -> str:
+        return f"a text of up to {self.length} tokens, read by {self.encoder}"
+
+    def captions(self, value: Any) -> tuple[str, ...]:
+        return tuple(map(str, _each(value)))
+
+
+def _each(value: Any) -> list[Any]:
+    values = value.tolist() if isinstance(value, np.ndarray) else value
+    return [values] if isinstance(values, str) or not isinstance(values, Sequence) else list(values)
