@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.condition_dropout import Drop, hidden
+from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.process.categorical import Categorical, uniform
@@ -30,7 +30,7 @@ class Counted(nn.Module):
         self.calls.append(len(x))
         value = torch.zeros(len(x), dtype=torch.float64)
         for name, given in cond.items():
-            null = hidden(drop, name)
+            null = drop_mask(drop, name)
             value = value + (given.double() if null is None else torch.where(null, 0.0, given.double()))
         y = 0.1 * x * (1 + value[:, None] ** 2) + value[:, None]
         return torch.stack([y.sin(), y.cos()], -1) if self.outputs else y.to(x.dtype)

@@ -3,7 +3,11 @@
 from functools import cache
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from undiffuse.core import registry
+from undiffuse.core.errors import Refused
 
 # What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -50,3 +54,36 @@ def every(kind: str, interface: type, family: str = "") -> tuple[Any, ...]:
     tables = [{"name": name, **NEEDED.get(name, {})} for name in registry.names(kind)] + MORE.get(kind, [])
     built = [registry.build(kind, t) for t in tables if issubclass(registry.get(kind, t["name"]), interface)]
     return tuple(component for component in built if not family or family in component.takes())
+
+
+GIVEN: dict[str, Any] = {
+    "channels": 2, "shape": (2, 4, 4), "size": 4, "features": 2, "dimensions": 2, "classes": 3, "noise_levels": 10,
+}  # fmt: skip
+SMALL: dict[str, Any] = {"width": 8, "embedding": 8, "multipliers": (1,), "attention": (), "blocks": 1}
+TOKENS: dict[str, Any] = {"vocabulary": 5, "shape": (6,), "length": 6, "channels": 1, "size": 6}
+
+
+def networks(name: str) -> list[tuple[nn.Module, Tensor]]:
+    """A small registered network for each of these inputs that it takes, beside the input."""
+    fields = registry.fields(registry.get("networks", name))
+    inputs = [
+        (GIVEN, torch.ones(2, 2, 4, 4, dtype=torch.float32)),
+        (GIVEN | {"shape": (2,), "dimensions": 0}, torch.ones(2, 2, dtype=torch.float32)),
+        (TOKENS, torch.ones(2, 6, dtype=torch.int64)),
+        (TOKENS | {"shape": (1, 4, 4), "size": 4, "dimensions": 2}, torch.ones(2, 1, 4, 4, dtype=torch.int64)),
+        (TOKENS | {"shape": (3,), "size": 3, "vocabularies": (4, 4)}, torch.ones(2, 3, dtype=torch.float32)),
+        (
+            TOKENS | {"channels": 4, "shape": (4, 6), "features": 4, "dimensions": 1},
+            torch.ones(2, 4, 6, dtype=torch.float32),
+        ),
+    ]
+    found: list[tuple[nn.Module, Tensor]] = []
+    for given, x in inputs:
+        sizes = {key: value for key, value in SMALL.items() if key in fields}
+        try:
+            network = registry.build("networks", {"name": name, **sizes}, **given).eval()
+            network(x, torch.tensor([3.0, 5.0], dtype=torch.float32))
+        except (Refused, RuntimeError, TypeError, ValueError, IndexError):
+            continue  # it takes something else
+        found.append((network, x))
+    return found

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.oracles import GaussianOracle
@@ -105,7 +105,7 @@ class TwoLevels(Denoiser):
 
     def __call__(self, x_t: Tensor, t: Tensor | float, drop: Any = None, **cond: Any) -> Normal:
         _, sigma = self.process.schedule.at(t, x_t)
-        hides = hidden(drop, "label")
+        hides = drop_mask(drop, "label")
         dropped = torch.zeros(len(x_t), dtype=torch.bool) if hides is None else hides
         mean = torch.where(dropped, 0.0, 1.0)[:, None].to(x_t)
         var = torch.where(dropped, 1.25, 0.25)[:, None].to(x_t)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import registry
-from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
@@ -58,7 +58,7 @@ class Told(Denoiser):
     def __call__(self, x_t: Tensor, t: Any, label: Any = None, drop: Any = None, **cond: Any) -> Normal:
         alpha, sigma = self.process.schedule.at(t, x_t)
         told = torch.zeros(len(x_t), dtype=torch.bool) if label is None else torch.ones(len(x_t), dtype=torch.bool)
-        if (null := hidden(drop, "label")) is not None:
+        if (null := drop_mask(drop, "label")) is not None:
             told = told & ~null
         centre = torch.where(told, torch.zeros(len(x_t)) if label is None else label, 0.0)[:, None]
         var = self.spread * torch.where(told, 0.5, 1.0)[:, None]

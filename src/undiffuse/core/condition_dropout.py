@@ -1,4 +1,4 @@
-"""Which samples a condition is hidden from: one answer for all conditions, or one by name."""
+"""Conditioning dropout: for which samples a condition is dropped: one answer for all conditions, or one by name."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,6 @@ from torch import Tensor
 Drop = Tensor | Mapping[str, Tensor] | None
 
 
-def hidden(drop: Drop, name: str) -> Tensor | None:
-    """Where the condition of this name is hidden, booleans (batch,); None: nowhere."""
+def drop_mask(drop: Drop, name: str) -> Tensor | None:
+    """Where the condition of this name is dropped, booleans (batch,); None: nowhere."""
     return drop.get(name) if isinstance(drop, Mapping) else drop

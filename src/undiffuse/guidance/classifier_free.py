@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
@@ -104,7 +104,7 @@ class ClassifierFree(Extrapolation):
             rows = torch.tensor(
                 [d is None or name in d for d in dropped], dtype=torch.bool, device=some.device
             ).repeat_interleave(n)
-            before = hidden(cond.get("drop"), name or "")
+            before = drop_mask(cond.get("drop"), name or "")
             return rows if before is None else rows | _copied(before, k)
 
         together = None in dropped and not isinstance(cond.get("drop"), Mapping)

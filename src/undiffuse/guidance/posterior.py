@@ -73,8 +73,8 @@ def conjugate_gradients(system: Map, b: Tensor, iterations: int) -> Tensor:
     u, r = torch.zeros_like(b), b
     p, power = r, _power(r)
     enough = torch.finfo(b.dtype).eps ** 2 * power
-    for _ in range(iterations):
-        if not bool((power > enough).any()):
+    for done in range(iterations):
+        if done and not bool((power > enough).any()):  # the host waits, and spares a derivative of the network
             break
         q = system(p)
         curvature = (p * q).flatten(1).sum(1)

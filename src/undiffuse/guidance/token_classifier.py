@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.tokens import Tokens
@@ -57,33 +57,33 @@ class TokenClassifier(Guided):
             return guess
         masked = x_t == self.process.absorbing
         for name in read:
-            if (dropped := hidden(cond.get("drop"), name)) is not None:
+            if (dropped := drop_mask(cond.get("drop"), name)) is not None:
                 masked = masked & ~dropped.reshape(-1, *(1,) * (x_t.ndim - 1))
-        log_probs = guess.log_probs.clone()
-        shift = _FORMS[self.form](self, x_t, t, read, masked)
-        log_probs[masked] = (log_probs[masked] + self.weight * shift.to(log_probs)).log_softmax(-1)
-        return Tokens(log_probs)
+        log_probs = guess.log_probs
+        shift = _FORMS[self.form](self, x_t, t, read, masked).to(log_probs)
+        return Tokens(torch.where(masked[..., None], (log_probs + self.weight * shift).log_softmax(-1), log_probs))
 
 
 def _exact(own: TokenClassifier, x_t: Tensor, t: Tensor | float, read: dict[str, Any], masked: Tensor) -> Tensor:
-    """log p(y) with each symbol in the place of each mask, (masks, vocabulary)."""
+    """log p(y) with each symbol in the place of each mask, (batch, *shape, vocabulary); 0 at other places."""
     size, places = own.process.vocabulary, masked.nonzero()
     symbols, times = torch.arange(size, device=x_t.device), torch.as_tensor(t)
-    found = [torch.zeros(0, size, dtype=torch.float64, device=x_t.device)]
+    found = torch.zeros((*x_t.shape, size), dtype=torch.float64, device=x_t.device)
     for some in places.split(max(1, SEQUENCES // size)):
         rows = some[:, 0].repeat_interleave(size)
         each = torch.arange(len(rows), device=x_t.device)
         x = x_t[rows]
         x[(each, *some[:, 1:].repeat_interleave(size, 0).unbind(1))] = symbols.repeat(len(some))
         given = {name: value[rows] for name, value in read.items()}
-        found.append(own.classifier(x, times[rows] if times.ndim else t, **given).reshape(-1, size).double())
-    return torch.cat(found)
+        told = own.classifier(x, times[rows.to(times.device)] if times.ndim else t, **given)
+        found[some.unbind(1)] = told.reshape(-1, size).double()
+    return found
 
 
 def _gradient(own: TokenClassifier, x_t: Tensor, t: Tensor | float, read: dict[str, Any], masked: Tensor) -> Tensor:
     symbols = (*x_t.shape, own.process.vocabulary)
     onehot = torch.zeros(symbols, dtype=torch.float32, device=x_t.device).scatter(-1, x_t[..., None], 1.0)
-    return gradient(lambda x: own.classifier(x, t, **read), onehot, "the classifier")[masked]
+    return gradient(lambda x: own.classifier(x, t, **read), onehot, "the classifier")
 
 
 _FORMS: dict[str, Callable[[TokenClassifier, Tensor, Any, dict[str, Any], Tensor], Tensor]] = {

@@ -1,4 +1,4 @@
-"""What a network is told besides the label: vectors and texts into its features, pictures beside its input."""
+"""Embedding of conditions other than the label: vectors and texts in its features, images beside its input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undiffuse.core.condition_dropout import Drop, hidden
+from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.errors import Refused
 from undiffuse.networks.reading import Bytes, EncodedCaption, TextTokens
 
@@ -16,13 +16,13 @@ MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}  # the whitest white of each dtype
 
 
-class Told(nn.Module):
+class ConditionEmbedding(nn.Module):
     """The conditions that a network of this width was built for; no condition, no weights.
 
     vector (batch, d): through a linear layer.  text, (batch, length) bytes or (batch, length, d) embeddings: tokens for
     cross-attention behind one that stands for none, and their mean through a linear layer.  image (batch, c, ...): its
     channels, brought to the input's size, and one that is 1 where it is there. Integers go to [-1, 1] first.
-    A hidden condition adds nothing, has no tokens and zeros for channels, as one left out.
+    A dropped condition adds nothing, has no tokens and zeros for channels, as one left out.
     Raises Refused for kinds that the owner cannot take, and for conditions of other names and shapes.
     """
 
@@ -57,7 +57,7 @@ class Told(nn.Module):
         added: list[Tensor] = []
         texts: list[TextTokens] = []
         for name, value in cond.items():
-            null = hidden(drop, name)
+            null = drop_mask(drop, name)
             if _key(name) in self.vectors:
                 layer: Any = self.vectors[_key(name)]
                 vector = layer(value.to(layer.weight.dtype))
@@ -89,7 +89,7 @@ class Told(nn.Module):
             if name not in cond:
                 parts.append(x.new_zeros(len(x), shape[0] + 1, *x.shape[2:]))
                 continue
-            image, null = scaled(cond[name]).to(x.dtype), hidden(drop, name)
+            image, null = scaled(cond[name]).to(x.dtype), drop_mask(drop, name)
             if image.shape[2:] != x.shape[2:]:
                 image = F.interpolate(image, x.shape[2:], mode=MODES[x.ndim - 2], align_corners=False)
             image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
@@ -114,4 +114,4 @@ def scaled(image: Tensor) -> Tensor:
 
 
 def _key(name: str) -> str:
-    return f"told_{name}"  # a ModuleDict takes no names that modules have of their own, such as `type`
+    return f"condition_{name}"  # a ModuleDict takes no names that modules have of their own, such as `type`

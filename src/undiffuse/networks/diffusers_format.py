@@ -154,8 +154,10 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
     for name, only in (("resample", "conv"), ("rescale", False), ("fourier", 0.0)):
         if getattr(unet, name) != only:
             raise Refused(f"{name} = {getattr(unet, name)!r}: a UNet2DModel is written with {name} = {only!r} only")
-    if unet.told.conditions:
-        raise Refused(f"a UNet2DModel is told nothing but a label, and this U-Net {', '.join(unet.told.conditions)}")
+    if unet.conditioning.conditions:
+        raise Refused(
+            f"a UNet2DModel has no condition but a label, and this U-Net has {', '.join(unet.conditioning.conditions)}"
+        )
     if widths[0] != unet.width:
         raise Refused(f"multipliers = {unet.multipliers}: a UNet2DModel needs a first multiplier of 1")
     if len(groups) > 1:

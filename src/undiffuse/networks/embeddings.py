@@ -1,4 +1,4 @@
-"""What a network is told besides its input: time as waves, a class as a vector, the null class as nothing."""
+"""Embeddings of time and class: the time as sines and cosines, a class as a learned vector, the null class as zero."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undiffuse.core.condition_dropout import Drop, hidden
+from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.errors import Refused
 
 
@@ -66,7 +66,7 @@ class RawTime(nn.Module):
 class Label(nn.Module):
     """A learned vector a class; the null class is the zero vector, so it needs no row of its own.
 
-    label: (batch,) integers, None: null for all.  drop: True: null for that sample, see `hidden`.
+    label: (batch,) integers, None: null for all.  drop: True: null for that sample, see `drop_mask`.
     """
 
     def __init__(self, classes: int, width: int) -> None:
@@ -83,6 +83,6 @@ class Label(nn.Module):
         if self.table is None:
             raise Refused("a label was given, but this network was built without classes (classes = 0)")
         vector = self.table(label.long()).to(like.dtype)
-        if (null := hidden(drop, "label")) is not None:
+        if (null := drop_mask(drop, "label")) is not None:
             vector = vector.masked_fill(null[:, None], 0.0)
         return like + vector

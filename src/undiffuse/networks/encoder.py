@@ -117,7 +117,7 @@ class Encoder(nn.Module):
         return F.scaled_dot_product_attention(q[:, :, :1], k, v).flatten(1)
 
     def embed(self, c_time: Tensor) -> Tensor:
-        """What all blocks are told of the time, (batch, sum of time_widths), in float32 whatever the weights' dtype."""
+        """Features of all blocks from the time, (batch, sum of time_widths), in float32 whatever the weights' dtype."""
         with torch.autocast(c_time.device.type, enabled=False):
             e = positional(c_time.float() * self.time_scale, self.width)
             e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, RawTime
 
 
@@ -18,7 +18,7 @@ class MLP(nn.Module):
     Anything is flattened, so points, rows of a table and small images all fit.
     channels: dimensions of a point; used where shape is empty.  shape: the data's shape, e.g. (2,) or (1, 8, 8).
     classes: number of classes, 0 for none; a class adds a learned vector to the first hidden layer, null nothing.
-    conditions: the vectors that it is told, a linear layer each; given by the data, see `Told`.
+    conditions: vectors, a linear layer each; given by the data, see `ConditionEmbedding`.
     time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's
         ln(sigma)/4 use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
 
@@ -46,7 +46,7 @@ class MLP(nn.Module):
         self.size = math.prod(shape) if shape else channels
         self.time = RawTime(time_scale, time_shift, waves)
         self.label = Label(classes, width)
-        self.told = Told(conditions or {}, width, "an MLP", ("vector",))
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "an MLP", ("vector",))
         self.enter = nn.Linear(self.size + self.time.width, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth - 1)])
         self.leave = nn.Linear(width, self.size)
@@ -58,7 +58,7 @@ class MLP(nn.Module):
         features = self.time(c_time).to(x.dtype)
         h = self.enter(torch.cat([x.flatten(1), features], dim=1))
         h = self.label(h, label, drop)
-        added, _ = self.told.read(len(x), cond, drop)
+        added, _ = self.conditioning.read(len(x), cond, drop)
         h = h if added is None else h + added.to(h.dtype)
         for layer in self.hidden:
             h = layer(h.relu())

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
 from undiffuse.networks.transformer import AdaptiveNorm, TransformerBlock, check_sizes, rotations
 
@@ -47,7 +47,7 @@ class SequenceTransformer(nn.Module):
         self.enter = nn.Linear(channels, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.label = Label(classes, width)
-        self.told = Told(conditions or {}, width, "sequence_transformer", ("vector",))
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "sequence_transformer", ("vector",))
         inside = round(mlp * width)
         self.blocks = nn.ModuleList([TransformerBlock(width, heads, inside, dropout, True, near) for _ in range(depth)])
         self.norm = AdaptiveNorm(width, True)
@@ -65,7 +65,7 @@ class SequenceTransformer(nn.Module):
         **cond: Any,
     ) -> Tensor:
         c = self.label(self.time(positional(c_time, self.width).to(x.dtype)), label, drop)
-        added, _ = self.told.read(len(x), cond, drop)
+        added, _ = self.conditioning.read(len(x), cond, drop)
         c = F.silu(c if added is None else c + added)[:, None]  # (batch, 1, width)
         h = self.enter(x.transpose(1, 2))  # (batch, length, width)
         turns = rotations(0, h.shape[1], self.turn, h.device)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
 
 SLOWEST, FASTEST = 0.5, 8.0  # half periods of the first waves in a deviation: columns that go together need fine ones
@@ -25,8 +25,8 @@ class TableMLP(nn.Module):
     channels), and so is what comes out: a network for points. channels: all columns, numbers and categories.
     embedding: numbers that a category is looked up as, and that a number becomes beside itself: relu(A [x, sin(f x),
     cos(f x)] + b) with `waves` frequencies f, A, b and f each column's own and learned (arXiv:2203.05556, sec. 3.3).
-    dropout: of the blocks' inner features. classes: number of classes, 0 for none. conditions: the vectors that it is
-    told; given by the data, see `Told`.
+    dropout: of the blocks' inner features. classes: number of classes, 0 for none. conditions: vectors; given by
+    the data, see `ConditionEmbedding`.
     Raises Refused for rows of another length, for sizes below 1, and for fewer than 0 waves.
     """
 
@@ -55,10 +55,10 @@ class TableMLP(nn.Module):
         self.table = nn.Embedding(sum(vocabularies), embedding) if vocabularies else None
         self.numeric = Numeric(numbers, waves, embedding)
         self.enter = nn.Linear(numbers + embedding * channels, width)
-        self.time_width = half = max(2, width // 2)  # numbers that the time and what is told beside it are
+        self.time_width = half = max(2, width // 2)  # numbers that the time and the conditions are
         self.time = nn.Sequential(nn.Linear(half, half), nn.SiLU(), nn.Linear(half, half))
         self.label = Label(classes, half)
-        self.told = Told(conditions or {}, half, "a table_mlp", ("vector",))
+        self.conditioning = ConditionEmbedding(conditions or {}, half, "a table_mlp", ("vector",))
         self.blocks = nn.ModuleList([GatedBlock(width, half, dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, numbers + sum(vocabularies))
@@ -85,7 +85,7 @@ class TableMLP(nn.Module):
             h.append(self.table(torch.cat(tokens, dim=1) + firsts).flatten(1))
         time = self.time(positional(c_time, self.time_width).to(dtype))
         time = self.label(time, label, drop)
-        added, _ = self.told.read(rows, cond, drop)
+        added, _ = self.conditioning.read(rows, cond, drop)
         time = F.silu(time if added is None else time + added.to(time.dtype))
         h = self.enter(torch.cat(h, dim=1))
         for block in self.blocks:
@@ -121,17 +121,17 @@ class Numeric(nn.Module):
 class GatedBlock(nn.Module):
     """h + W dropout(a silu(b)),  [a, b] = V norm(h) + U time, two thirds of the width inside (arXiv:2002.05202)."""
 
-    def __init__(self, width: int, told: int, dropout: float) -> None:
+    def __init__(self, width: int, features: int, dropout: float) -> None:
         super().__init__()
         inside = max(1, 2 * width // 3)
         self.norm = nn.LayerNorm(width)
         self.wide = nn.Linear(width, 2 * inside)
-        self.told = nn.Linear(told, 2 * inside)
+        self.conditioning = nn.Linear(features, 2 * inside)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(inside, width)
 
     def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        a, b = (self.wide(self.norm(h)) + self.told(time)).chunk(2, dim=1)
+        a, b = (self.wide(self.norm(h)) + self.conditioning(time)).chunk(2, dim=1)
         return h + self.out(self.dropout(a * F.silu(b)))
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
 from undiffuse.networks.reading import TextTokens
 
@@ -62,7 +62,9 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(vocabulary, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) if conditioned else None
         self.label = Label(classes, width)
-        self.told = Told(conditions or {}, width, "transformer", ("vector", "text"), text_width=width)
+        self.conditioning = ConditionEmbedding(
+            conditions or {}, width, "transformer", ("vector", "text"), text_width=width
+        )
         inside = round(mlp * width)
         self.blocks = nn.ModuleList(
             [TransformerBlock(width, heads, inside, dropout, conditioned, near) for _ in range(depth)]
@@ -103,7 +105,7 @@ class Transformer(nn.Module):
         width = self.embed.weight.shape[1]
         waves = positional(c_time if self.reads_time else torch.zeros_like(c_time), width).to(self.embed.weight.dtype)
         c = self.label(waves if self.time is None else self.time(waves), label, drop)
-        added, text = self.told.read(n, cond, drop)
+        added, text = self.conditioning.read(n, cond, drop)
         c = c if added is None else c + added
         return None if self.time is None else F.silu(c)[:, None], text
 

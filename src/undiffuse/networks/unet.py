@@ -26,7 +26,7 @@ from undiffuse.networks.blocks import (
     group_count,
     normalise,
 )
-from undiffuse.networks.conditions import Specs, Told
+from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.diffusers_format import (
     arguments,
     config_of,
@@ -51,8 +51,8 @@ class UNet(nn.Module):
     dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
         width); given by the data.
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
-    conditions: what it is told besides, by name: vectors, texts and images; given by the data, see `Told`. Texts reach
-        the levels with attention, by tokens of text_width.
+    conditions: further ones by name: vectors, texts and images; given by the data, see `ConditionEmbedding`. Texts
+        reach the levels with attention, by tokens of text_width.
     width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
     blocks: residual blocks a level (one more on the way up).
     attention: the levels with attention, so that one network takes any size; resolution r of size s is level
@@ -113,8 +113,10 @@ class UNet(nn.Module):
         self.out_channels, self.dimensions = out_channels or channels, dimensions
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
 
-        self.told = Told(conditions or {}, 4 * width, "a U-Net", ("vector", "text", "image"), text_width)
-        text = text_width if self.told.readers else 0
+        self.conditioning = ConditionEmbedding(
+            conditions or {}, 4 * width, "a U-Net", ("vector", "text", "image"), text_width
+        )
+        text = text_width if self.conditioning.readers else 0
         widths = [round(width * m) for m in multipliers]
         attended = {level % depth for level in attention}
 
@@ -137,7 +139,7 @@ class UNet(nn.Module):
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
-        self.enter = begin(convolution(dimensions, channels + self.told.channels, width, 3, padding=1))
+        self.enter = begin(convolution(dimensions, channels + self.conditioning.channels, width, 3, padding=1))
         self.down = nn.ModuleList()
         skips, now = [width], width
         for level, out in enumerate(widths):
@@ -164,9 +166,9 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         self._check(x)
-        added, text = self.told.read(len(x), cond, drop)
+        added, text = self.conditioning.read(len(x), cond, drop)
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
-        x = self.enter(self.told.beside(x, cond, drop))
+        x = self.enter(self.conditioning.beside(x, cond, drop))
         skips = [x]
         for level in self.down:
             skips += level(skips[-1], times, text)
@@ -176,7 +178,7 @@ class UNet(nn.Module):
         return self.leave(activate(normalise(x, self.leave_norm)))
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
-        """What all blocks are told of the time, the class and what `Told` adds to them, (batch, sum of time_widths).
+        """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
 
         The time is embedded in float32 whatever the weights' dtype, also under autocast.
         """

@@ -71,13 +71,14 @@ class _Known(Denoiser):
         self.timeless = True
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Any:
-        changed = None if self.at is None else (x_t != self.at).flatten(1).any(1)
-        if changed is None or bool(changed.all()):
+        changed = None if self.at is None else (x_t != self.at).flatten(1).any(1).nonzero()[:, 0]  # the host waits here
+        if changed is None or len(changed) == len(x_t):
             self.guess = None  # frees it before the next
             self.guess = self.denoiser(x_t, t, **cond)
-        elif bool(changed.any()):
+        elif len(changed):
             times = torch.as_tensor(t)
-            part: Any = self.denoiser(x_t[changed], times[changed] if times.ndim else t, **_rows(cond, changed))
+            when = times[changed.to(times.device)] if times.ndim else t
+            part: Any = self.denoiser(x_t[changed], when, **_rows(cond, changed))
             log_probs = self.guess.log_probs.clone()
             log_probs[changed] = part.log_probs
             self.guess = Tokens(log_probs)

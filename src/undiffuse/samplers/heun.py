@@ -37,7 +37,7 @@ class Heun(Churned):
         alpha_t, sigma_t = process.schedule.at(t, x_t)
         alpha_s, sigma_s = process.schedule.at(s, x_t)
         lands = sigma_s == 0  # there the line ends in the guess
-        if bool(lands.all()):
+        if bool((process.schedule.sigma(s) == 0).all()):  # asked of the host's times
             return euler, None
         k = (1 - alpha_t) / sigma_t
         c = alpha_s + k * sigma_s

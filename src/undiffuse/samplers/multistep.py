@@ -60,11 +60,14 @@ class Multistep(Sampler):
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
         guess: Any = denoiser(x_t, t, **cond)
-        level, target = (_wide(process.schedule.log_snr(u) / 2, x_t) for u in (t, s))
+        levels = [process.schedule.log_snr(u) / 2 for u in (t, s)]
+        level, target = (_wide(each, x_t) for each in levels)
         history = ((level, guess.mean), *(memory or ()))[: self.order]
         ahead = guess.mean
-        if bool((onward := torch.isfinite(target)).any()):
-            ahead = torch.where(onward, _extrapolate(history, target - level, self.eta).to(ahead), ahead)
+        if bool(torch.isfinite(levels[1]).any()):  # asked of the host's times
+            ahead = torch.where(
+                torch.isfinite(target), _extrapolate(history, target - level, self.eta).to(ahead), ahead
+            )
         return process.bridge(x_t, Normal(ahead, 0.0), s, t, process.keep(s, t, x_t, self.eta)), history
 
 

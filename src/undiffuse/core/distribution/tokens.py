@@ -110,12 +110,18 @@ def inverted(log_probs: Tensor, u: Tensor, where: Tensor | None = None) -> Tenso
     """
     size = log_probs.shape[-1]
     drawn = torch.zeros_like(u, dtype=torch.int64)
-    asked: Tensor = torch.ones_like(drawn) if where is None else where
-    places: Any = asked.nonzero()
+    places: Any = _places(u, where, size)
     for some in places.split(max(1, CHUNK // size)):
         at = some.unbind(1)
         probs = log_probs[at].to(torch.promote_types(log_probs.dtype, torch.float32)).exp()
         cumulative = probs.double().cumsum(-1)
         level = u[at] * cumulative[:, -1]
         drawn[at] = torch.searchsorted(cumulative, level[:, None], right=True)[:, 0].clamp(max=size - 1)
-    return drawn
+    return drawn if where is None else torch.where(where, drawn, 0)
+
+
+def _places(u: Tensor, where: Tensor | None, size: int) -> Tensor:
+    """The indices of the places to draw, (places, axes): all of them where that costs a GPU less than to be asked."""
+    if where is not None and (u.device.type == "cpu" or u.numel() * size > CHUNK):
+        return where.nonzero()
+    return torch.cartesian_prod(*(torch.arange(length, device=u.device) for length in u.shape)).reshape(-1, u.ndim)

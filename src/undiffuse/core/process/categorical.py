@@ -75,7 +75,8 @@ class Categorical(Process):
         return len(self.noise)
 
     def point(self, x_0: Tensor) -> Mixed:
-        return self._mixed(x_0, torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64))
+        whole = torch.ones((), dtype=torch.float64, device=x_0.device)
+        return self._mixed(x_0, whole, torch.zeros_like(whole))
 
     def prior(self, shape: tuple[int, ...] | torch.Size, t: Tensor | float = 1.0) -> Tokens:
         """The noise vector, at every t."""
@@ -99,9 +100,9 @@ class Categorical(Process):
         alpha_t, sigma_t = self.chances(t, x_t)
         if keep is None:
             return self._reverse(x_t, x_0, (alpha_s, sigma_s), (alpha_t, sigma_t))
-        keep = torch.as_tensor(keep, dtype=torch.float64)
+        keep = torch.as_tensor(keep, dtype=torch.float64, device=x_t.device)
         pull, fresh = alpha_s - keep * alpha_t, sigma_s - keep * sigma_t
-        if bool((torch.minimum(pull, fresh) < -1e-9).any()):
+        if keep.device.type == "cpu" and bool((torch.minimum(pull, fresh) < -1e-9).any()):
             raise ValueError("keep is too large: the bridge would need a negative probability")
         return self._mixed(x_t, keep, fresh.clamp(min=0), pull.clamp(min=0), x_0)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.conditions import Specs, Told, scaled
+from undiffuse.networks.conditions import ConditionEmbedding, Specs, scaled
 from undiffuse.networks.diffusers_format import config_of
 from undiffuse.networks.mlp import MLP
 from undiffuse.networks.unet import UNet
@@ -92,7 +92,7 @@ def test_what_stands_behind_a_caption_s_end_is_not_read():
     text[:, 4:] = 0
     with torch.no_grad():
         told = network(x, t, text=text)
-        places = network.get_parameter("told.readers.told_text.places")
+        places = network.get_parameter("conditioning.readers.condition_text.places")
         places[4:] = 7.0
         torch.testing.assert_close(network(x, t, text=text), told)
         places[:4] = 7.0
@@ -119,7 +119,7 @@ def test_integers_are_brought_to_minus_one_and_one_and_floats_stay():
 
 
 def test_an_image_is_brought_to_the_size_of_the_sample():
-    told = Told({"low": ("image", (1, 2, 2))}, 4, "a network", ("image",))
+    told = ConditionEmbedding({"low": ("image", (1, 2, 2))}, 4, "a network", ("image",))
     x = torch.zeros(1, 1, 4, 4)
     beside = told.beside(x, {"low": torch.full((1, 1, 2, 2), 0.5)}, None)
     assert beside.shape == (1, 3, 4, 4)
@@ -156,7 +156,7 @@ def test_what_a_network_was_not_built_for_is_refused(cond: dict[str, Tensor], me
 def test_kinds_that_a_network_cannot_take_are_refused():
     with pytest.raises(Refused, match="an MLP cannot take 'text', which is text: it takes label, vector; a unet"):
         MLP(conditions=SPECS["text"])
-    with pytest.raises(Refused, match="told nothing but a label, and this U-Net vector"):
+    with pytest.raises(Refused, match="no condition but a label, and this U-Net has vector"):
         config_of(unet(SPECS["vector"]), {2}, None)
 
 
