@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.condition_dropout import hidden
+from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
@@ -38,7 +38,7 @@ class Tiny(nn.Module):
         found = self.layer(x)
         if label is None:
             return found
-        told, null = self.label(label), hidden(drop, "label")
+        told, null = self.label(label), drop_mask(drop, "label")
         if null is not None:
             told = torch.where(null[:, None], 0.0, told)
         return found + told.reshape(len(x), *(1,) * (found.ndim - 2), -1)
