@@ -110,7 +110,7 @@ def test_a_table_that_does_not_fit_the_memory_is_the_same_from_the_disk(
     monkeypatch.setenv("UNDIFFUSE_MEMORY", "100")
     for _ in range(2):
         mapped = TableData(str(tmp_path / "people.csv")).load()
-        assert type(mapped.x).__name__ == "Rows"
+        assert type(mapped.x).__name__ == "MappedRows"
         np.testing.assert_array_equal(np.asarray(mapped.x), whole.x)
         assert mapped.categories == whole.categories
 
