@@ -66,7 +66,7 @@ class _Backend(_DummyBackendModule):
 
 @cache
 def device() -> torch.device:
-    """The device; registered with PyTorch when it is first asked for, and from then on in this process."""
+    """The device, registered with PyTorch once a process."""
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Backend())
     return torch.device(NAME, 0)
 
@@ -183,3 +183,6 @@ def pretend() -> Iterator[Reads]:
     device()
     with _Operations(), _Makers():
         yield READS
+
+
+device()  # at once: PyTorch counts its devices at the first gradient of a process, and knows no later ones
