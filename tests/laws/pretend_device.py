@@ -63,6 +63,12 @@ class _Backend(_DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return []
 
+    def get_rng_state(self, device: Any = None) -> Tensor:  # of `torch.random.fork_rng`; it draws nothing by itself
+        return torch.zeros(0, dtype=torch.uint8)
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        assert not len(state)
+
 
 @cache
 def device() -> torch.device:
