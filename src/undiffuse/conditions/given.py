@@ -43,7 +43,7 @@ def captions(conditions: Mapping[str, ConditionKind], values: Mapping[str, Any])
 
 
 def from_words(conditions: Mapping[str, ConditionKind], words: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The conditions that these (option, word) ask for, as `Model.sample` takes them.
+    """The conditions that these (option, word) ask for, as `Generator.sample` takes them.
 
     An option is a condition's name, or a kind of which the model has one condition. Raises Refused for options that fit
     none, for a condition asked for twice, and for words that cannot be read as its kind.
