@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from undiffuse.core.errors import Refused
     from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.grid import Grid
+    from undiffuse.core.network import Network
     from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.objective import Batch, Objective, Player
     from undiffuse.core.parameterization import Parameterization
@@ -79,6 +80,7 @@ __all__ = [
     "Grid",
     "Joint",
     "Metric",
+    "Network",
     "NoisyClassifier",
     "Normal",
     "Objective",
@@ -140,6 +142,7 @@ _HOME = {
     "Grid": ("core.grid", "Grid"),
     "Joint": ("core.distribution.joint", "Joint"),
     "Metric": ("evaluation.metrics.metric", "Metric"),
+    "Network": ("core.network", "Network"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
     "Objective": ("core.objective", "Objective"),

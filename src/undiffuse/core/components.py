@@ -39,7 +39,7 @@ KINDS = {
     ),
     "samplers": Kind(("samplers",), "undiffuse.core.sampler:Sampler", "Sampler"),
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
-    "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
+    "networks": Kind(("networks",), "undiffuse.core.network:Network", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
@@ -50,7 +50,6 @@ KINDS = {
     "models": Kind(("models",), "undiffuse.sampling.run:Run", "", may_be_run=True, default="diffusion"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
-NETWORKS = "networks"  # any module may be one, but only where it is nothing else
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,7 @@ def files(kind: str) -> Mapping[str, ComponentFile]:
 def kind_of(component: type) -> str | None:
     """The kind whose interface a class is or implements; None for any other class."""
     implemented = {f"{base.__module__}:{base.__qualname__}" for base in component.__mro__}
-    found = [kind for kind, each in KINDS.items() if each.interface in implemented]
-    return min(found, key=lambda kind: kind == NETWORKS, default=None)
+    return next((kind for kind, each in KINDS.items() if each.interface in implemented), None)
 
 
 def _declares(file: Path, called: Collection[str]) -> bool:
