@@ -27,6 +27,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports import report
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import refuse_taken
 from undiffuse.sampling.guidance import check_recipe
 from undiffuse.sampling.request import RUNS, SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
@@ -56,6 +57,7 @@ class Diffusion(DenoisingGenerator):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        refuse_taken(conditions)
         check_recipe(recipe)
 
     @classmethod

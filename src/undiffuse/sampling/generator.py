@@ -1,13 +1,16 @@
 """A run that draws samples."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
 
 from undiffuse.core import arguments
+from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
+from undiffuse.sampling.option import options
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, Run
 from undiffuse.sampling.samples import Samples
@@ -57,3 +60,11 @@ class Generator(Run):
         """
         labels = None if labels is None else labels.cpu()
         return Samples.made(x, self.description, labels, classes, captions, **drawn)
+
+
+def refuse_taken(conditions: Collection[str]) -> None:
+    """Raises Refused for a condition with the name of an option of `Generator.sample`."""
+    taken = {*options(SampleRequest), *signature(Generator.sample).parameters}
+    for name in conditions:
+        if name in taken:
+            raise Refused(f"a condition cannot be called {name!r}, which is an option of `sample`: rename it")
