@@ -25,7 +25,7 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports import report
 from undiffuse.reports.preview import preview
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.generator import Generator, refuse_taken
 from undiffuse.sampling.guidance import check_recipe
 from undiffuse.sampling.request import RUNS, SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
@@ -56,6 +56,7 @@ class Diffusion(Generator):
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         build.check_denoising(recipe, conditions)
+        refuse_taken(conditions)
         check_recipe(recipe)
 
     @classmethod

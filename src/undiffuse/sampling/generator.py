@@ -1,14 +1,17 @@
 """A run that draws samples."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Predictor
+from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
+from undiffuse.sampling.option import options
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.samples import Samples
@@ -71,3 +74,11 @@ class Generator(Run):
         """
         labels = None if labels is None else labels.cpu()
         return Samples.made(x, self.description, labels, classes, captions, **drawn)
+
+
+def refuse_taken(conditions: Collection[str]) -> None:
+    """Raises Refused for a condition with the name of an option of `Generator.sample`."""
+    taken = {*options(SampleRequest), *signature(Generator.sample).parameters}
+    for name in conditions:
+        if name in taken:
+            raise Refused(f"a condition cannot be called {name!r}, which is an option of `sample`: rename it")
