@@ -46,6 +46,12 @@ def test_a_component_is_frozen_and_is_made_again_from_its_fields_and_from_its_re
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_component_implements_the_interface_of_its_kind(kind: str):
+    for name in registry.names(kind):
+        assert issubclass(registry.get(kind, name), registry.interface(kind)), f"{name}: derive it from this"
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
 def test_every_name_of_every_kind_is_a_class_that_says_what_it_is(kind: str):
     assert registry.names(kind) == sorted(registry.names(kind))
     for name in registry.names(kind):
@@ -153,7 +159,7 @@ def test_the_folder_has_a_face():
         ),
         (
             lambda: registry.names("sampler"),
-            r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: codecs, conditions, data",
+            r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: bottlenecks, codecs, conditions",
         ),
         (lambda: registry.build("samplers", {"eta": 0.5}), "the table of samplers needs a name; it has: .*ddim, euler"),
         (

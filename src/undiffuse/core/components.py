@@ -41,13 +41,15 @@ KINDS = {
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
     "networks": Kind(("networks",), "undiffuse.core.network:Network", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
+    "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
+    "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),
-    "operators": Kind(("operators",), "", "Operator"),
+    "operators": Kind(("operators",), "undiffuse.core.operator:Operator", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
-    "models": Kind(("models",), "undiffuse.sampling.run:Run", "", may_be_run=True, default="diffusion"),
+    "models": Kind(("models",), "undiffuse.sampling.run:Run", "Run", may_be_run=True, default="diffusion"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 
@@ -113,13 +115,13 @@ def kind_of(component: type) -> str | None:
 def _declares(file: Path, called: Collection[str]) -> bool:
     """Whether the file has a concrete class of its own name that implements something.
 
-    An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
+    An interface lives in such a file too, but is abstract; a value that components share has no base.
     """
     text = file.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("class ")]
     heads = {key(line[6:].split("(")[0].split(":")[0].strip()): line for line in lines}
     head = next((heads[name] for name in called if name in heads), "(ABC)")
-    return "ABC)" not in head and ("(" in head or "def __call__" in text)
+    return "ABC)" not in head and "(" in head
 
 
 def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:

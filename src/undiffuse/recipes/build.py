@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
-from undiffuse.core import registry
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.embeddings import EmbeddingHead
@@ -28,7 +28,7 @@ from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
-from undiffuse.recipes.abilities import check_network, check_objective
+from undiffuse.recipes.abilities import check_network, check_predicts
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
@@ -37,7 +37,7 @@ from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
-    *("noise_levels", "conditions"),
+    *("noise_levels", "conditions", "outputs"),
 )
 
 
@@ -55,26 +55,35 @@ class Components:
 def check(recipe: Recipe) -> Components:
     """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
 
-    Raises Refused, naming the field, for unknown components and fields, for wrong
-    types and values, and for parameterizations that are undefined at the schedule's noisy end.
+    Raises Refused, naming the field, for unknown components and fields, for wrong types and values, and for what the
+    kind of run cannot have.
     """
     settings = training(recipe)
     conditions = declared(recipe["conditions"])
-    process_tables.check(recipe.tables)
-    dynamics = process(recipe)
-    if recipe["parameterization"]:
-        _check_scales(recipe, dynamics)
     recipe.component("data")
     recipe.component("codec")
     _known("network", recipe["network"])
-    check_network(recipe, kind_of(recipe).network_takes(0, conditions)[1], dynamics)
+    check_predicts(recipe)
     trains = objective(recipe)
-    check_objective(recipe, trains, dynamics)
-    _check_embedding(recipe, trains)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
+
+
+def check_denoising(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+    """Build what a network that reads noisy data needs besides, a process and what its output means.
+
+    conditions: those that the network takes. Raises Refused, naming the field, for tables that do not go together, and
+    for parameterizations that are undefined at the schedule's noisy end.
+    """
+    process_tables.check(recipe.tables)
+    dynamics = process(recipe)
+    if recipe["parameterization"]:
+        _check_scales(recipe, dynamics)
+    check_network(recipe, conditions, dynamics)
+    families.check(objective(recipe), dynamics)
+    _check_embedding(recipe, objective(recipe))
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -224,12 +233,12 @@ def _network(
         "noise_levels": dynamics.schedule.steps,
         "conditions": {key: (c.form, c.shape) for key, c in conditions.items() if not c.counts_classes},
     }
-    with _single():
-        return registry.build("networks", widened(recipe, shape[0]), **{name: given[name] for name in GIVEN})
+    with in_float32():
+        return registry.build("networks", widened(recipe, shape[0]), **given)
 
 
 @contextmanager
-def _single() -> Iterator[None]:
+def in_float32() -> Iterator[None]:
     """Inside, modules are made in float32, whatever torch's default dtype is."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)

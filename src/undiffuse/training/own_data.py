@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
@@ -89,15 +90,10 @@ def batches_of(module: Any, objective: Any, data: Any, settings: Train) -> Any:
             f"undiffuse.Train(steps=...), and these are {shown(module)} and {shown(objective)}"
         )
     if not isinstance(module, objective.trains):
-        wanted = objective.trains.__name__
-        raise Refused(
-            f"objective {registry.name_of(objective)!r} trains a {wanted}, and the module is a {type(module).__name__}: "
-            + (
-                'wrap it, undiffuse.Predictor(network, process, "noise")'
-                if wanted == "Denoiser"
-                else f"give a {wanted}"
-            )
-        )
+        name, wanted = registry.name_of(objective), objective.trains.__name__
+        denoises = issubclass(objective.trains, Denoiser)
+        wrap = ': wrap it, undiffuse.Predictor(network, process, "noise")' if denoises else ""
+        raise Refused(f"objective {name!r} trains a {wanted}, and the module is a {type(module).__name__}{wrap}")
     return data if isinstance(data, Batches) else of_torch(data, settings)
 
 
@@ -129,8 +125,8 @@ def of_torch(data: Any, settings: Train) -> OwnData:
         )
     if loader.num_workers:
         logging.getLogger("undiffuse").warning(
-            "num_workers = %d of the DataLoader is left out: items are read in this process, one after another, so that "
-            "what their transforms draw is the same when a run goes on",
+            "num_workers = %d of the DataLoader is left out: items are read in this process, one after another, so "
+            "that what their transforms draw is the same when a run goes on",
             loader.num_workers,
         )
     return OwnData(dataset, loader.collate_fn, settings.batch, random)

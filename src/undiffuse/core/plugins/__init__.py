@@ -65,7 +65,7 @@ def use(file: str | os.PathLike[str]) -> None:
     module = _module(path, text)
     found = list(_components(module, path))
     if not found:
-        kinds = ", ".join(each.interface.rpartition(":")[2] for each in KINDS.values() if each.interface)
+        kinds = ", ".join(each.interface.rpartition(":")[2] for each in KINDS.values())
         raise Refused(f"{path} holds no component: a class that implements one of {kinds}")
     for each in found:
         _refuse_taken(each)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.features.efficient_network import Network, trained
+from undiffuse.evaluation.features.efficient_network import EfficientNetLayers, trained
 from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.features.images import refuse_unless_images, resize, rgb, span, unit, walk
 
@@ -84,7 +84,7 @@ def _weights() -> tuple[Path, str]:
 
 
 @cache
-def _network() -> Network:
+def _network() -> EfficientNetLayers:
     return trained(torch.load(_weights()[0], weights_only=True)).to(_dtype())
 
 
