@@ -206,7 +206,7 @@ def test_what_makes_no_sense_is_refused():
         sample(PartsOracle(PROCESS, oracles()), ROWS.shapes(4), sampler=Heun(), steps=2)
     with pytest.raises(
         Refused,
-        match="columns is for values and tokens together, and Gaussian is .* values; objectives",
+        match=r"columns is for values and tokens together, and Gaussian is .* values; objectives",
     ):
         ColumnsObjective().loss(GaussianOracle(Gaussian(FLOW)), Batch(ROW), Random(0))
     with pytest.raises(Refused, match=r"balance of 0 or more .* not -1 and 'bound'"):

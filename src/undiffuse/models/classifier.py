@@ -52,8 +52,6 @@ class Classifier(Run):
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         build.check_denoising(recipe, {name: each for name, each in conditions.items() if name != LABEL})
-        if not recipe["parameterization"]:
-            raise Refused(f"network {recipe['network']['name']!r} tells the classes of noisy values, not of tokens")
         if LABEL not in conditions:
             raise Refused("a classifier learns labels: write [conditions.label]")
         if drop := conditions[LABEL].drop:

@@ -1,6 +1,6 @@
 """Whether network and objective can do what a recipe asks of them, by what their classes declare."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -35,13 +35,12 @@ def check_network(
     like = {each: able for each, able in own.items() if able.predicts == mine.predicts}
     if process.family not in mine.families:
         its = " and ".join(WORDS[family] for family in sorted(mine.families))
-        able = [each for each, other in like.items() if process.family in other.families]
-        raise Refused(f"network {name!r} is for {its}; networks for {WORDS[process.family]} are: {', '.join(able)}")
+        others = _listed(each for each, other in like.items() if process.family in other.families)
+        raise Refused(f"network {name!r} is for {its}; networks for {WORDS[process.family]} are: {others}")
     for key, condition in conditions.items():
         if condition.form not in mine.forms:
             like = {each: other for each, other in like.items() if process.family in other.families}
-            able = [each for each, other in like.items() if condition.form in other.forms]
-            others = ", ".join(able) or "none"
+            others = _listed(each for each, other in like.items() if condition.form in other.forms)
             raise Refused(f"network {name!r} cannot take {key!r}, which is {condition.kind}; networks for it: {others}")
         if condition.mirrored and shape and len(condition.shape) != len(shape):
             raise Refused(f"{key!r} stands beside samples of shape {shape}: an image of shape {condition.shape} cannot")
@@ -49,3 +48,7 @@ def check_network(
 
 def _all(kind: str) -> dict[str, Any]:
     return {name: registry.get(kind, name) for name in registry.names(kind)}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
