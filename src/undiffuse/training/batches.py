@@ -1,8 +1,8 @@
 """Which samples a step sees: computed from the step alone, so that a resumed run sees what it would have seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -40,8 +40,8 @@ class Batches:
     x: (count, *shape) in the data's dtype: a tensor, or rows on a disk. conditions: (count, ...) each. size: samples a
     step. drop: the chance that a sample's conditions are hidden, all together (the mask `drop`, left out if 0), or of
     each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
-    top to bottom ("vertical"), or independently both, each with chance 1/2. images: the conditions that are mirrored
-    with the items.
+    top to bottom ("vertical"), or independently both, each with chance 1/2. mirrors: what mirrors the values
+    of a condition along an axis, by its name, see `ConditionKind.mirror`.
     """
 
     x: Tensor | TrainingRows
@@ -51,7 +51,7 @@ class Batches:
     random: Random
     drop: float | Mapping[str, float] = 0.0
     flip: bool | Literal["horizontal", "vertical", "both"] = False
-    images: tuple[str, ...] = ()
+    mirrors: Mapping[str, Callable[[Tensor, int], Tensor]] = field(default_factory=dict)
     device: torch.device = CPU
 
     @classmethod
@@ -111,8 +111,9 @@ class Batches:
         for number, axis in enumerate(AXES[self.flip]):
             chance = self.random.fold(FLIP, step, *([number] if number else [])).at(slots)
             mirrored = chance.integers(2, (len(slots),), device=x.device) == 1
-            x = _mirrored(x, mirrored, axis)
-            told |= {name: _mirrored(told[name], mirrored, axis) for name in self.images}
+            x = _chosen_of(mirrored, x.flip(axis), x)
+            for name, mirror in self.mirrors.items():
+                told[name] = _chosen_of(mirrored, mirror(told[name], axis), told[name])
         return Batch(self.codec.encode(x), told | self._hidden(step, slots))
 
     def _hidden(self, step: int, slots: Tensor) -> dict[str, Any]:
@@ -164,9 +165,9 @@ def _permutation(seed: int, epoch: int, count: int) -> Permutation:
     return Random(seed).fold(epoch).permutation(count)
 
 
-def _mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
-    """x with the items where `which` is true mirrored along an axis."""
-    return torch.where(which.to(x.device).reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
+def _chosen_of(which: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The items of one tensor where `which` is true, else of the other."""
+    return torch.where(which.to(other.device).reshape(-1, *(1,) * (other.ndim - 1)), one, other)
 
 
 def _small(x: Tensor | TrainingRows, device: torch.device) -> bool:
