@@ -90,7 +90,7 @@ class Wrong(Objective):
         self.made = made
 
     def players(self, model: nn.Module) -> tuple[Player, ...]:
-        return tuple(Player(p.name, p.modules or (model,), every=p.every) for p in self.made)
+        return tuple(Player(p.name, p.modules or (model,), every=p.every, start=p.start) for p in self.made)
 
     def loss(self, model: Any, batch: Any, random: Any, step: int = 0, player: str = "run") -> Any: ...
 
@@ -101,8 +101,12 @@ class Wrong(Objective):
         ((), "one, 'run', has the trained module; these are: none"),
         ((Player("critic", ()),), "these are: critic"),
         ((Player("run", ()), Player("run", ())), "these are: run, run"),
-        ((Player("run", (), every=2),), "player 'run' cannot step every 2 steps: the run takes every step"),
+        (
+            (Player("run", (), every=2),),
+            "player 'run' cannot step every 2 steps from step 0 on: the run",
+        ),
         ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), every=0)), "player 'critic' cannot step every 0"),
+        ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), start=-1)), "'critic' .* every 1 steps from step -1"),
     ],
 )
 def test_players_that_make_no_sense_are_refused(made: tuple[Player, ...], message: str):

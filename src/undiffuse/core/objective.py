@@ -41,8 +41,9 @@ class Player:
     """Whoever takes steps with an optimiser of its own: the trained module ("run"), a critic, a discriminator.
 
     modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
-    the loop for one of its own. clip: largest norm of its gradient, 0 = any; None: the run's. lr: its highest learning
-    rate, which warms up and decays as the run's does; None: the run's.
+    the loop for one of its own. start: the first step, from 0, in which it may move. clip: largest norm of its
+    gradient, 0 = any; None: the run's. lr: its highest learning rate, which warms up and decays as the run's does;
+    None: the run's.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Player:
     every: int = 1
     clip: float | None = None
     lr: float | None = None
+    start: int = 0
 
 
 class Objective(ABC):
