@@ -145,7 +145,7 @@ def test_the_folder_has_a_face():
         ),
         (
             lambda: registry.names("sampler"),
-            r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: codecs, conditions, data",
+            r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: bottlenecks, codecs, conditions",
         ),
         (lambda: registry.build("samplers", {"eta": 0.5}), "the table of samplers needs a name; it has: .*ddim, euler"),
         (

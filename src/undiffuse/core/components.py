@@ -44,13 +44,15 @@ KINDS = {
     ),
     "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
+    "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
+    "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
-    "models": Kind(("models",), "undiffuse.sampling.run:Run", "", may_be_run=True, default="diffusion"),
+    "models": Kind(("models",), "undiffuse.sampling.run:Run", "Run", may_be_run=True, default="diffusion"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 NETWORKS = "networks"  # any module may be one, but only where it is nothing else

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -55,13 +55,20 @@ class Diffusion(Generator):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        build.check_denoising(recipe, conditions)
         check_recipe(recipe)
 
     @classmethod
-    def network_takes(
-        cls, classes: int, conditions: Mapping[str, ConditionKind]
-    ) -> tuple[int, Mapping[str, ConditionKind]]:
-        return classes, conditions
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        return build.blueprint(recipe, shape, classes, codec, conditions=conditions, **limits)
 
     @classmethod
     def build(

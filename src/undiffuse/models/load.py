@@ -13,7 +13,6 @@ from torch import Tensor
 from undiffuse.core import devices, registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
-from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
@@ -78,8 +77,7 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     of = (said.recipe, said.shape, classes, said.codec)
     others = (PROCESS, *(f"{USES}{name}." for name in said.recipe.uses.runs))
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
-    outputs, conditions = kind.network_takes(classes, said.conditions)
-    plan = build.blueprint(said.recipe, said.shape, outputs, said.codec, *most, conditions=conditions)
+    plan = kind.blueprint(*of, said.conditions, tensors=most[0], size=most[1])
     fit(like, plan, what)
     with torch.random.fork_rng(devices=[]), Unwritten():
         module = kind.build(*of, said.conditions)

@@ -98,10 +98,19 @@ class Run(Described, ABC):
 
     @classmethod
     @abstractmethod
-    def network_takes(
-        cls, classes: int, conditions: Mapping[str, ConditionKind]
-    ) -> tuple[int, Mapping[str, ConditionKind]]:
-        """How many classes, and which conditions, the network of a run with these is built for."""
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        """The names, shapes and dtypes of the tensors of what `build` makes of the same, without memory.
+
+        limits: `tensors` and `size`, see `storage.blueprint`; raises Refused where there are more.
+        """
 
     @classmethod
     @abstractmethod
