@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from registered import networks
 from tiny_autoencoder import IMAGES, autoencoder, loss, unchanged
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from undiffuse.core.objective import RUN, Batch
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction
 from undiffuse.objectives.autoencoding import Autoencoding
+from undiffuse.recipes.network_conditions import predicts
 
 NAMES = registry.names("losses")
 LATE = 1000  # a step after any start
@@ -81,3 +83,8 @@ def test_what_another_player_lowers_does_not_reach_the_autoencoder(name: str):
         moved = [p for module in player.modules for p in module.parameters() if p.ndim > 1]
         assert all(float(p.grad.abs().sum()) > 0 for p in moved)
         assert moved
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("networks") if predicts("networks", n) == "reconstruction"])
+def test_an_autoencoder_says_how_many_axes_its_data_have(name: str):
+    assert all(network.dimensions == given[0].ndim - 2 for network, given in networks(name))

@@ -67,9 +67,12 @@ class PatchGANLoss(ReconstructionLoss):
     def discriminator(self, model: Autoencoder) -> nn.Module:
         """The discriminator of the model's data; made when it is first asked for."""
         if PLAYER not in self._held:
-            channels, dimensions = model.network.channels, model.network.dimensions
+            network = model.network
+            if not network.dimensions:
+                raise Refused("patch_gan judges patches of sequences, images and volumes, and points have none")
             with in_float32():
-                self._held[PLAYER] = PatchDiscriminator(channels, dimensions, self.width, self.layers)
+                made = PatchDiscriminator(network.channels, network.dimensions, self.width, self.layers)
+            self._held[PLAYER] = made
         return self._held[PLAYER]
 
     def _judged(self, model: Autoencoder, x: Tensor) -> Tensor:

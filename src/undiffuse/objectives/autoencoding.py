@@ -60,8 +60,10 @@ class Autoencoding(Objective):
             x_hat = model.decode(z)
         total = torch.zeros(len(batch), dtype=x_hat.dtype, device=x_hat.device)
         for i, term in enumerate(self.losses):
-            seen = Reconstruction(batch.x, posterior, z, x_hat, total)
-            total = total + term.weight * term(model, seen, random.fold(1, i), step, player)
+            owns = player in {each.name for each in term.players(model)}
+            if owns or player == RUN:
+                seen = Reconstruction(batch.x, posterior, z, x_hat, total)
+                total = total + (1.0 if owns else term.weight) * term(model, seen, random.fold(1, i), step, player)
         if player != RUN:
             return total
         if self.learned_scale:

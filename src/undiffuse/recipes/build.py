@@ -1,7 +1,6 @@
 """What a recipe's tables stand for: the components, built and checked together."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from undiffuse.core.objective import Objective
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
+from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
@@ -253,17 +253,6 @@ def _network(
         raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
-
-
-@contextmanager
-def in_float32() -> Iterator[None]:
-    """Inside, modules are made in float32, whatever torch's default dtype is."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(default)
 
 
 def _known(table: str, fields: Mapping[str, Any]) -> type:

@@ -15,7 +15,7 @@ from undiffuse.core.autoencoder import Autoencoder, AutoencoderNetwork
 from undiffuse.core.random import Random
 
 LOSSES: dict[str, dict[str, Any]] = {"patch_gan": {"layers": 1, "width": 4, "start": 2}}
-IMAGES = Random(7).uniform((4, 3, 12, 16)).float() * 2 - 1  # sides that are no powers of 2
+IMAGES = Random(7).uniform((4, 3, 12, 16)).float() * 2 - 1
 
 
 class TinyAutoencoder(AutoencoderNetwork):
@@ -73,10 +73,12 @@ def unchanged() -> Autoencoder:
     return Autoencoder(Unchanged(latent_channels=3, outputs=3), NoneBottleneck())
 
 
-@cache
-def loss(name: str) -> Any:
-    """The registered loss, small; one for all tests, for some read weights."""
+def fresh(name: str) -> Any:
+    """The registered loss, small."""
     return registry.build("losses", {"name": name, **LOSSES.get(name, {})})
+
+
+loss = cache(fresh)  # one for many tests, since some read weights
 
 
 class FakeLPIPS(nn.Module):
@@ -85,6 +87,7 @@ class FakeLPIPS(nn.Module):
     def __init__(self, net: str, verbose: bool) -> None:
         super().__init__()
         self.see = nn.Conv2d(3, 4, 3, padding=1)
+        self.see.weight.data = Random(0).normal((4, 3, 3, 3))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return (self.see(x) - self.see(y)).square().mean((1, 2, 3), keepdim=True)
