@@ -97,7 +97,7 @@ def train(
     if resume:
         refuse_classes(folder, classes)
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
-    if kind.draws:
+    if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
     objective = built.objective
     described = learned.describe()
