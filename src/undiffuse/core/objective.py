@@ -61,13 +61,15 @@ class Objective(ABC):
     whole_batch: the items of a batch depend on one another, as in a contrastive loss: among several processes each
     sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
     timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
-    module gives, "data" or "label". embeds: it trains embeddings of tokens.
+    module gives, "data" or "label". embeds: it trains embeddings of tokens. of_pixels: the names of its terms that read
+    pictures as pixels in [-1, 1], and no other encoded data.
     """
 
     whole_batch: ClassVar[bool] = False
     timed: ClassVar[bool] = False
     predicts: ClassVar[str] = "data"
     embeds: ClassVar[bool] = False
+    of_pixels: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
@@ -41,7 +41,7 @@ class PatchGANLoss(ReconstructionLoss):
     start: int = 2000
     width: int = 64
     layers: int = 3
-    _held: dict[str, nn.Module] = field(default_factory=dict, init=False, repr=False)
+    _held: dict[str, PatchDiscriminator] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.start < 0:
@@ -51,6 +51,7 @@ class PatchGANLoss(ReconstructionLoss):
         self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
     ) -> Tensor:
         """What the player lowers, (batch,); without gradients, and before the start, 0."""
+        self.discriminator(model).refuse(seen.x)
         if player == PLAYER:
             real, fake = (self._judged(model, each.detach()) for each in (seen.x, seen.x_hat))
             return ((1 - real).relu().mean(1) + (1 + fake).relu().mean(1)) / 2
@@ -64,7 +65,7 @@ class PatchGANLoss(ReconstructionLoss):
         """The discriminator."""
         return (Player(PLAYER, (self.discriminator(model),), AdamW(BETAS, weight_decay=0.0), start=self.start),)
 
-    def discriminator(self, model: Autoencoder) -> nn.Module:
+    def discriminator(self, model: Autoencoder) -> PatchDiscriminator:
         """The discriminator of the model's data; made when it is first asked for."""
         if PLAYER not in self._held:
             network = model.network

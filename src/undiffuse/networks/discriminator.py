@@ -42,6 +42,11 @@ class PatchDiscriminator(nn.Module):
                 nn.init.normal_(module.weight, 0.0, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.refuse(x)
+        return self.body(x)
+
+    def refuse(self, x: Tensor) -> None:
+        """Raises Refused for items that it cannot judge; `x`: a batch of them."""
         refuse_shape(x, self.channels, self.dimensions, "this patch discriminator")
         least = 3 * 2**self.layers
         for axis, side in zip(AXES[self.dimensions], x.shape[2:], strict=True):
@@ -50,4 +55,3 @@ class PatchDiscriminator(nn.Module):
                     f"a patch discriminator of {self.layers} layers needs a {axis} of at least {least}, not {side}: "
                     "give it fewer layers"
                 )
-        return self.body(x)

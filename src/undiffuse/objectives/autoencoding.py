@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Batch, Objective, Player
@@ -49,6 +50,11 @@ class Autoencoding(Objective):
     def whole_batch(self) -> bool:  # type: ignore[override]
         """Whether a term looks at the whole batch."""
         return any(term.whole_batch for term in self.losses)
+
+    @property
+    def of_pixels(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The terms that read pixels."""
+        return tuple(registry.name_of(term) for term in self.losses if term.pixels)
 
     def loss(self, model: Autoencoder, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         """The loss of each item that `player` lowers, (batch,)."""

@@ -39,6 +39,7 @@ GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
     *("noise_levels", "conditions", "outputs"),
 )
+PIXELS = (-1.0, 1.0)  # the bounds of a codec that makes pixels
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,16 @@ def _check_embedding(recipe: Recipe, trains: Objective) -> None:
         )
     if embedding and not process(recipe).schedule.steps:
         raise Refused("embeddings begin with the noise of a schedule's first step: schedule.name = 'sqrt'")
+
+
+def _check_pixels(recipe: Recipe, trains: Objective) -> None:
+    """Raises Refused for a loss that reads pixels where the codec makes other numbers, such as latents."""
+    if trains.of_pixels and recipe.component("codec").bounds != PIXELS:
+        name = recipe["codec"]["name"]
+        raise Refused(
+            f"loss {trains.of_pixels[0]!r} reads pixels in [-1, 1], and codec {name!r} makes other numbers of the "
+            "data: take codec.name = 'pixels', or losses that read any numbers, such as l1 and laplacian"
+        )
 
 
 def training(recipe: Recipe) -> Train:
