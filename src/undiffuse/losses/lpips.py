@@ -11,6 +11,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
+from undiffuse.core.single_precision import in_float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,8 @@ def _network(backbone: str) -> nn.Module:
             f"the loss lpips needs the package lpips ({error}): pip install 'undiffuse[lpips]'; perceptual needs none"
         ) from error
     try:
-        made: Any = lpips.LPIPS(net=backbone, verbose=False)
+        with in_float32():
+            made: Any = lpips.LPIPS(net=backbone, verbose=False)
     except OSError as error:
         raise Refused(
             f"the weights of {backbone} behind lpips cannot be had ({error}): download them where there is internet, "

@@ -66,6 +66,7 @@ def check(recipe: Recipe) -> Components:
     _known("network", recipe["network"])
     _check_predicts(recipe)
     trains = objective(recipe)
+    _check_pixels(recipe, trains)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, conditions)
