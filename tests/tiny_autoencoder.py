@@ -28,7 +28,8 @@ class TinyAutoencoder(AutoencoderNetwork):
         down = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
         up = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dimensions]
         self.encoder = down(channels, outputs, 4, stride=2, padding=1)
-        self.decoder = nn.Sequential(up(latent_channels, 8, 4, stride=2, padding=1), nn.SiLU(), down(8, channels, 1))
+        self.last = down(8, channels, 1)
+        self.decoder = nn.Sequential(up(latent_channels, 8, 4, stride=2, padding=1), nn.SiLU(), self.last)
 
     @property
     def factor(self) -> int:
@@ -48,7 +49,7 @@ class TinyAutoencoder(AutoencoderNetwork):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder[2].weight
+        return self.last.weight
 
     @property
     def halves(self) -> tuple[nn.Module, nn.Module]:
@@ -61,7 +62,8 @@ class Unchanged(TinyAutoencoder):
     def encode(self, x: Tensor) -> Tensor:
         return x
 
-    decode = encode
+    def decode(self, z: Tensor) -> Tensor:
+        return z
 
 
 def autoencoder(**sizes: Any) -> Autoencoder:

@@ -55,7 +55,8 @@ def test_a_recipe_trains_with_many_losses_and_a_run_of_ones_own(tmp_path: Path):
         {"name": "patch_gan", "start": 2, "layers": 1, "width": 4},
     )
     training = undiffuse.train(recipe, out=tmp_path / "run")
-    compares = training.objective.losses[4].network
+    objective: Any = training.objective
+    compares = objective.losses[4].network
     before = [p.clone() for p in compares.parameters()]
     seen = [("loss_discriminator" in numbers, numbers["loss"]) for numbers in training]
     assert [game for game, _ in seen] == [False, False, True, True]

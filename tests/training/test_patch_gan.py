@@ -46,12 +46,13 @@ def test_before_its_start_the_discriminator_neither_moves_nor_is_asked(tmp_path:
     monkeypatch.setattr(PatchDiscriminator, "forward", counted(PatchDiscriminator.forward, asked))
     run = training(tmp_path)
     first = held(run)
+    model: Any = run.module
     for numbers in run:
         moved = [not torch.equal(a, b) for a, b in zip(first, held(run), strict=True)]
         begun = numbers["step"] > START
         assert ("loss_discriminator" in numbers) == begun
         assert any(moved) == bool(asked) == begun
-    assert all(p.requires_grad for p in run.module.network.parameters())
+    assert all(p.requires_grad for p in model.network.parameters())
     assert len(asked) == 3 * 3  # each step: of reconstructions by the run; of data and reconstructions by itself
 
 
@@ -82,8 +83,8 @@ def test_a_game_that_stops_goes_on_bit_for_bit(tmp_path: Path):
 def test_the_game_pulls_as_hard_on_the_last_layer_as_all_terms_before_it(scale: float, clamped: bool):
     """Times weight; where it hardly pulls at all, 10,000 times as hard as by itself."""
     model, term = autoencoder(), game(weight=0.5)
-    last = term.discriminator(model).body[-1]  # type: ignore[index]
-    last.weight.data.mul_(scale)  # type: ignore[operator, union-attr]
+    last: Any = term.discriminator(model).body[-1]
+    last.weight.data.mul_(scale)
 
     def pull(*losses: Any) -> Tensor:
         value = Autoencoding(losses, penalty_weight=0.0).loss(model, Batch(IMAGES), Random(0), step=START).mean()
@@ -109,7 +110,7 @@ def test_the_value_of_the_game_moves_neither_the_loss_nor_a_learned_scale():
 def test_the_discriminators_loss_is_the_hinge():
     """1 where it says 0 of everything; its bias alone then leaves it there, whichever way it goes."""
     model, term = autoencoder(), game()
-    last: Any = term.discriminator(model).body[-1]  # type: ignore[index]
+    last: Any = term.discriminator(model).body[-1]
     last.weight.data.zero_()
     for bias, wanted in ((0.0, 1.0), (0.4, 1.0), (3.0, 2.0), (-3.0, 2.0)):
         last.bias.data.fill_(bias)
