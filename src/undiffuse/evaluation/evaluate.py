@@ -149,6 +149,8 @@ def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
+    if NLL in how.metrics:
+        nll.refuse(model)
     knows = model if request.classifier is None else request.classifier
     n = usual(max(1, len(knows.classes)), enough(how, real)) if request.n is None else request.n
     refuse_few(model, real, which, n)
