@@ -14,12 +14,29 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
 
 
-class Linear(LatentSpace):
+class Written(LatentSpace):
+    """What the ones here share."""
+
+    bound = False
+    name = ""
+
+    @property
+    def vocabulary(self) -> int:
+        return 0
+
+    @property
+    def digest(self) -> str:
+        return self.name or type(self).__name__
+
+    @property
+    def lossless_bound(self) -> bool:
+        return self.bound
+
+
+class Linear(Written):
     """z = encoder x + noise of variance `var`, (k,); x = decoder z + noise of variance `left`, for points (n, d)."""
 
-    vocabulary = 0
-    digest = "linear"
-    lossless_bound = True
+    bound = True
 
     def __init__(self, encoder: Tensor, decoder: Tensor, var: Tensor | float = 0.0, left: float = 1.0) -> None:
         self.encoder, self.decoder, self.left = encoder.double(), decoder.double(), left
@@ -46,18 +63,15 @@ class Linear(LatentSpace):
         return -0.5 * (rest.square() / self.left + math.log(2 * math.pi * self.left)).sum(1)
 
 
-class Blocks(LatentSpace):
-    """Images (channels, h, w) of 8 bit: latents are means of 2 x 2 blocks, of the right half plus a bit to the left of
-    them; decoding copies, and looks at the neighbours with a weight.
+class Blocks(Written):
+    """Images (channels, h, w) of 8 bit: latents are means of 2 x 2 blocks; decoding copies them, and adds a share of
+    the one to the left.
     """
 
-    vocabulary = 0
-    lossless_bound = False
     counted = 0
-    digest = "blocks"
 
-    def __init__(self, channels: int = 1, near: float = 0.25, std: float = 0.0, digest: str = "blocks") -> None:
-        self.channels, self.near, self.std, self.digest = channels, near, std, digest
+    def __init__(self, channels: int = 1, near: float = 0.25, std: float = 0.0, name: str = "") -> None:
+        self.channels, self.near, self.std, self.name = channels, near, std, name
 
     @property
     def inner(self) -> Any:

@@ -161,10 +161,10 @@ def test_a_latent_is_known_where_all_of_its_pixels_are():
 
 def test_statistics_set_by_hand_are_honoured_and_others_are_refused():
     space: Any = Blocks()
-    found = fitted({"name": "latent", "autoencoder": space, "mean": [0.5], "std": [2.0]}, pictures())
+    found: Any = fitted({"name": "latent", "autoencoder": space, "mean": [0.5], "std": [2.0]}, pictures())
     assert (found.mean, found.std) == ((0.5,), (2.0,))
     assert torch.allclose(found.encode(pictures()), (space.posterior(pictures()).mean - 0.5) / 2)
-    with pytest.raises(Refused, match="codec.std has 2 numbers, and by codec.scale = 'channel' latents have 1"):
+    with pytest.raises(Refused, match=r"codec.std has 2 numbers, and by codec.scale = 'channel' latents have 1"):
         fitted({"name": "latent", "autoencoder": space, "mean": [0.5, 0.5], "std": [2.0, 2.0]}, pictures())
     with pytest.raises(Refused, match=r"codec.dtype = int16 cannot be set: the data say it, uint8"):
         fitted({"name": "latent", "autoencoder": space, "dtype": "int16"}, pictures())

@@ -184,9 +184,9 @@ def test_guidance(name: str, reads: Reads):
 
 @pytest.mark.parametrize("name", registry.names("networks"))
 def test_networks(name: str, reads: Reads):
-    for network, x in networks(name):
+    for network, given in networks(name):
         network.to(device()).train()
-        network(x.to(device()), torch.tensor([3.0, 5.0], device=device())).square().mean().backward()
+        network(*(each.to(device()) for each in given)).square().mean().backward()
         assert {p.grad.device for p in network.parameters() if p.grad is not None} == {device()}
     assert not reads
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undiffuse.bottlenecks.kl import KLBottleneck
+from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.heads.embeddings import EmbeddingHead
@@ -17,6 +19,7 @@ from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
+from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.parameterizations.data import Data
 from undiffuse.parameterizations.velocity import Velocity
 from undiffuse.schedules import LinearBeta, LogLinear
@@ -78,6 +81,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "plain": (lambda: Predictor(Tiny(2), VALUES, Velocity()), ITEMS),
     "ratios": (lambda: Predictor(Tiny(4, 4), Categorical(LogLinear(), uniform(4)), TokenHead("ratios")), WORDS),
     "embeddings": (lambda: Predictor(Columns(2), VALUES, EmbeddingHead(Data(), VALUES.schedule, 4, 2)), WORDS),
+    "autoencoder": (lambda: Autoencoder(MLPAutoencoder(shape=(2,), outputs=4, width=4), KLBottleneck()), ITEMS),
     "label": (lambda: NoisyClassifier(Tiny(3), VALUES, Velocity()), ITEMS),
     "item": (lambda: ItemPredictor(Tiny(3), VALUES, Velocity()), ITEMS),
 }  # fmt: skip

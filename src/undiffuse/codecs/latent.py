@@ -72,15 +72,15 @@ class Latent(Codec):
         """Mean and deviation of q(latent given x), below each other along the channels; the mean alone of modes."""
         shape = tuple(x.shape[1:])
         latents, inner = self._latents(shape), self.autoencoder.inner
+        device = x.device if isinstance(x, Tensor) else torch.device("cpu")
         if inner.dtype and str(x.dtype).removeprefix("torch.") != inner.dtype:
             given = str(x.dtype).removeprefix("torch.")
             raise Refused(f"codec.autoencoder was trained on data of {inner.dtype}, and these are of {given}")
 
         def moments(part: Any) -> Tensor:
             q: Any = self.autoencoder.posterior(part)
-            if not self.sampled:
-                return q.mean.float()
-            return torch.cat([q.mean, torch.as_tensor(q.var).sqrt().to(q.mean).expand(q.mean.shape)], 1).float()
+            spread = [torch.as_tensor(q.var).sqrt().to(q.mean).expand(q.mean.shape)] if self.sampled else []
+            return torch.cat([q.mean, *spread], 1).float().to(device)
 
         def rows(which: slice) -> Tensor:
             finer = _finer(shape, latents)

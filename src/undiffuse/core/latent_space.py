@@ -43,7 +43,7 @@ class LatentSpace(ABC):
 
     @abstractmethod
     def posterior(self, x: np.ndarray | Tensor) -> Distribution:
-        """q(z given x), on x's device (of arrays the CPU)."""
+        """q(z given x), on the device of the weights."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation import nll, sources, wording
+from undiffuse.evaluation import sources, wording
 from undiffuse.evaluation.evaluate import (
     describe,
     enough,
     known_labels,
     likelihood,
     refuse_few,
+    refuse_lossy,
     sampling,
     with_examples,
 )
@@ -124,7 +125,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
     for model in models if NLL in how.metrics else ():
-        nll.refuse(model)
+        refuse_lossy(model)
     n = enough(how, real) if request.n is None else request.n
     refuse_few(models[0], real, which, n)
     started = time.perf_counter()
@@ -134,7 +135,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
             drawn = model.open(with_examples(model, real, request, n), progress=advance).draw()
         with bar(f"judging {name}", "metric") as advance:
             judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
-        scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
+        scores = model.scores(real.held_out, request.seed, bar) if NLL in how.metrics else None
         found = None if scores is None else likelihood(scores, real)
         runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"

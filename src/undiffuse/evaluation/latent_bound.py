@@ -13,7 +13,7 @@ from undiffuse import likelihood
 from undiffuse.core.random import Random
 from undiffuse.evaluation.scores import Scores
 from undiffuse.progress import Advance
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.plan import batches
 
@@ -22,7 +22,7 @@ LATENTS = 31  # the stream of random numbers that latents are drawn from
 
 
 def latent_bound(
-    model: Generator,
+    model: DenoisingGenerator,
     x: np.ndarray,
     cond: Mapping[str, Tensor],
     named: str,

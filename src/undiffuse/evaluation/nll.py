@@ -21,7 +21,7 @@ from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.progress import Advance
 from undiffuse.sampling.classifier_guidance import LABEL
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
@@ -36,7 +36,7 @@ Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is con
 
 
 def score(
-    model: Generator,
+    model: DenoisingGenerator,
     data: Dataset,
     *,
     bound: bool = False,
@@ -63,7 +63,6 @@ def score(
     if data.shape != model.data_shape:
         raise Refused(f"the run's items have shape {model.data_shape}, and those of {data.name} have {data.shape}")
     alike(data.x.dtype, model.codec, data.name)
-    refuse(model)
     cond, named = _condition(model, data, given, conditions)
     x = np.asarray(data.x)
     if model.codec.lossy:
@@ -115,13 +114,7 @@ def score(
     )
 
 
-def refuse(model: Generator) -> None:
-    """Raises Refused for a run whose model says nothing of how likely data are."""
-    if why := model.codec.no_density():
-        raise Refused(why)
-
-
-def evaluate(model: Generator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
+def evaluate(model: DenoisingGenerator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
     """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
     given = not held_out.conditions.keys().isdisjoint(model.conditions)
     few = seen(held_out)
@@ -145,7 +138,7 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 
 
 def _condition(
-    model: Generator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
+    model: DenoisingGenerator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
     """What the denoiser is conditions about each item, and in words."""
     if given is True and not model.conditions:
@@ -195,7 +188,7 @@ def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
     return found.cpu().numpy()
 
 
-def _own(model: Generator, data: Dataset, name: str) -> Any:
+def _own(model: DenoisingGenerator, data: Dataset, name: str) -> Any:
     """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
     if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
@@ -204,7 +197,7 @@ def _own(model: Generator, data: Dataset, name: str) -> Any:
     return model.conditions[name].from_items(data.conditions[name], data.classes)
 
 
-def _decoder(model: Generator, x: np.ndarray) -> Decoder | None:
+def _decoder(model: DenoisingGenerator, x: np.ndarray) -> Decoder | None:
     """The levels of integers in the codec's units; none for other numbers."""
     if not np.issubdtype(x.dtype, np.integer):
         return None
