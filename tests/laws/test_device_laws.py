@@ -213,11 +213,13 @@ def test_objectives(objective: Objective):
         with pretend() as reads:
             torch.manual_seed(0)
             trained = make().to(device())
+            objective.to(device())
             loss = objective.loss(trained, batch(which, to(x, device()), device()), Random(0))
             loss.mean().backward()
             assert loss.device == device()
             assert not reads, which
             torch.testing.assert_close(loss.detach().cpu(), wanted.detach())
+            objective.to(torch.device("cpu"))
     assert ran
 
 
