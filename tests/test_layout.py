@@ -18,7 +18,9 @@ ROWS = [
     {"oracles"},  # the core's, under the name that people import
     {"progress"},
     {"schedules", "parameterizations", "grids", "time_distributions", "operators"},
-    {"networks", "samplers", "guidance", "objectives", "codecs", "likelihood", "pictures", "optimisers"},
+    {"networks", "samplers", "guidance", "codecs", "likelihood", "pictures", "optimisers", "bottlenecks"},
+    {"losses"},
+    {"objectives"},
     {"storage"},
     {"conditions"},
     {"recipes"},

@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from undiffuse import (
+        bottlenecks,
         codecs,
         data,
         grids,
         guidance,
         likelihood,
+        losses,
         networks,
         objectives,
         operators,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     )
     from undiffuse.codecs.codec import Codec
     from undiffuse.core import oracles, registry
+    from undiffuse.core.autoencoder import Autoencoder, AutoencoderNetwork
+    from undiffuse.core.bottleneck import Bottleneck
     from undiffuse.core.denoiser import Denoiser, Predictor
     from undiffuse.core.distribution.distribution import Distribution
     from undiffuse.core.distribution.joint import Joint
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from undiffuse.core.errors import Refused
     from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.grid import Grid
+    from undiffuse.core.latent_space import LatentSpace
     from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.objective import Batch, Objective, Player
     from undiffuse.core.parameterization import Parameterization
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from undiffuse.core.process.product import Product
     from undiffuse.core.process.transitions import Transitions
     from undiffuse.core.random import Random
+    from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
     from undiffuse.core.sample import sample, trajectory
     from undiffuse.core.sampler import Sampler
     from undiffuse.core.schedule import Schedule
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
     from undiffuse.data.source import Source
     from undiffuse.evaluation.features.features import Features
     from undiffuse.evaluation.metrics.metric import Metric
+    from undiffuse.models.autoencoder import AutoencoderRun
     from undiffuse.models.classifier import Classifier
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
@@ -64,7 +71,11 @@ if TYPE_CHECKING:
     from undiffuse.training.start import train
 
 __all__ = [
+    "Autoencoder",
+    "AutoencoderNetwork",
+    "AutoencoderRun",
     "Batch",
+    "Bottleneck",
     "Categorical",
     "Classifier",
     "Codec",
@@ -78,6 +89,7 @@ __all__ = [
     "Generator",
     "Grid",
     "Joint",
+    "LatentSpace",
     "Metric",
     "NoisyClassifier",
     "Normal",
@@ -89,6 +101,8 @@ __all__ = [
     "Product",
     "Random",
     "Recipe",
+    "Reconstruction",
+    "ReconstructionLoss",
     "Refused",
     "Regressor",
     "Run",
@@ -101,12 +115,14 @@ __all__ = [
     "Training",
     "Transitions",
     "__version__",
+    "bottlenecks",
     "codecs",
     "data",
     "grids",
     "guidance",
     "likelihood",
     "load",
+    "losses",
     "networks",
     "objectives",
     "operators",
@@ -125,6 +141,15 @@ __all__ = [
 
 # name -> (module, name inside it; "" = the module itself)
 _HOME = {
+    "Autoencoder": ("core.autoencoder", "Autoencoder"),
+    "AutoencoderNetwork": ("core.autoencoder", "AutoencoderNetwork"),
+    "AutoencoderRun": ("models.autoencoder", "AutoencoderRun"),
+    "Bottleneck": ("core.bottleneck", "Bottleneck"),
+    "LatentSpace": ("core.latent_space", "LatentSpace"),
+    "Reconstruction": ("core.reconstruction_loss", "Reconstruction"),
+    "ReconstructionLoss": ("core.reconstruction_loss", "ReconstructionLoss"),
+    "bottlenecks": ("bottlenecks", ""),
+    "losses": ("losses", ""),
     "Batch": ("core.objective", "Batch"),
     "Categorical": ("core.process.categorical", "Categorical"),
     "Classifier": ("models.classifier", "Classifier"),

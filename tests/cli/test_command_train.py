@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -100,6 +101,9 @@ def test_list_says_what_each_is_and_what_can_be_set(undiffuse_: Undiffuse, kind:
 
 def test_list_shows_fields_with_their_defaults(undiffuse_: Undiffuse):
     assert "eta = 0.0" in undiffuse_("list", "samplers").out
+    conditions = undiffuse_("list", "conditions").out
+    assert "length = 64" in conditions
+    assert not re.search(r"\b(shape|classes|mean|std) = ", conditions), "the data decide these"
 
 
 @pytest.mark.parametrize("kind", ["samplers", "guidance"])

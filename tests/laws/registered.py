@@ -4,10 +4,12 @@ from functools import cache
 from typing import Any
 
 import torch
+from tiny_models import MODELS
 from torch import Tensor, nn
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.network_conditions import predicts
 
 # What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -15,6 +17,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "mutual_information": {"steps": 30},  # a bisection for each step
     "listed": {"times": (1.0, 0.5, 0.0)},
     "annealed_langevin": {"updates": 12, "step_size": 1.5e-4},
+    "alignment": {"teacher": MODELS["plain"][0]()},
 }
 MORE: dict[str, list[dict[str, Any]]] = {
     "schedules": [
@@ -63,9 +66,13 @@ SMALL: dict[str, Any] = {"width": 8, "embedding": 8, "multipliers": (1,), "atten
 TOKENS: dict[str, Any] = {"vocabulary": 5, "shape": (6,), "length": 6, "channels": 1, "size": 6}
 
 
-def networks(name: str) -> list[tuple[nn.Module, Tensor]]:
-    """A small registered network for each of these inputs that it takes, beside the input."""
+TIMES = torch.tensor([3.0, 5.0], dtype=torch.float32)
+
+
+def networks(name: str) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
+    """A small registered network for each of these inputs that it takes, beside what it is called with."""
     fields = registry.fields(registry.get("networks", name))
+    times = () if predicts("networks", name) == "reconstruction" else (TIMES,)
     inputs = [
         (GIVEN, torch.ones(2, 2, 4, 4, dtype=torch.float32)),
         (GIVEN | {"shape": (2,), "dimensions": 0}, torch.ones(2, 2, dtype=torch.float32)),
@@ -77,13 +84,13 @@ def networks(name: str) -> list[tuple[nn.Module, Tensor]]:
             torch.ones(2, 4, 6, dtype=torch.float32),
         ),
     ]
-    found: list[tuple[nn.Module, Tensor]] = []
+    found: list[tuple[nn.Module, tuple[Tensor, ...]]] = []
     for given, x in inputs:
         sizes = {key: value for key, value in SMALL.items() if key in fields}
         try:
             network = registry.build("networks", {"name": name, **sizes}, **given).eval()
-            network(x, torch.tensor([3.0, 5.0], dtype=torch.float32))
+            network(x, *times)
         except (Refused, RuntimeError, TypeError, ValueError, IndexError):
             continue  # it takes something else
-        found.append((network, x))
+        found.append((network, (x, *times)))
     return found

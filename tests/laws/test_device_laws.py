@@ -184,9 +184,9 @@ def test_guidance(name: str, reads: Reads):
 
 @pytest.mark.parametrize("name", registry.names("networks"))
 def test_networks(name: str, reads: Reads):
-    for network, x in networks(name):
+    for network, given in networks(name):
         network.to(device()).train()
-        network(x.to(device()), torch.tensor([3.0, 5.0], device=device())).square().mean().backward()
+        network(*(each.to(device()) for each in given)).square().mean().backward()
         assert {p.grad.device for p in network.parameters() if p.grad is not None} == {device()}
     assert not reads
 
@@ -213,11 +213,13 @@ def test_objectives(objective: Objective):
         with pretend() as reads:
             torch.manual_seed(0)
             trained = make().to(device())
+            objective.to(device())
             loss = objective.loss(trained, batch(which, to(x, device()), device()), Random(0))
             loss.mean().backward()
             assert loss.device == device()
             assert not reads, which
             torch.testing.assert_close(loss.detach().cpu(), wanted.detach())
+            objective.to(torch.device("cpu"))
     assert ran
 
 

@@ -115,8 +115,8 @@ def test_networks(name: str):
     with default(torch.float32):
         made = networks(name)
     assert made, f"{name} took none of the inputs of registered.networks: add its own"
-    for network, x in made:
-        agrees(lambda network=network, x=x: [network(x, torch.tensor([3.0, 5.0], dtype=torch.float32)).detach()])
+    for network, given in made:
+        agrees(lambda network=network, given=given: [network(*given).detach()])
 
 
 TRAIN: dict[str, Any] = {"steps": 2, "batch": 8, "warmup": 0, "previews": 1, "preview_every": 0, "held_out": 0.2}

@@ -87,6 +87,14 @@ def test_another_name_means_one_component_and_is_none_itself(kind: str):
                 assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
 
 
+@pytest.mark.parametrize("name", registry.names("conditions"))
+def test_an_option_of_a_condition_is_read_from_its_file(name: str):
+    """Without importing it: --help is quick."""
+    component: Any = registry.get("conditions", name)
+    for attribute in ("metavar", "help", "often_called"):
+        assert registry.constant("conditions", name, attribute, ()) == getattr(component, attribute) != "", attribute
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "component"),
     [
@@ -145,7 +153,7 @@ def test_the_folder_has_a_face():
         ),
         (
             lambda: registry.names("sampler"),
-            r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: codecs, conditions, data",
+            r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: bottlenecks, codecs, conditions",
         ),
         (lambda: registry.build("samplers", {"eta": 0.5}), "the table of samplers needs a name; it has: .*ddim, euler"),
         (

@@ -6,17 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undiffuse.bottlenecks.kl import KLBottleneck
+from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.item_predictor import ItemPredictor
+from undiffuse.core.network import Depth, HasDepths
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
+from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.parameterizations.data import Data
 from undiffuse.parameterizations.velocity import Velocity
 from undiffuse.schedules import LinearBeta, LogLinear
@@ -24,7 +28,7 @@ from undiffuse.schedules import LinearBeta, LogLinear
 N = 3
 
 
-class Tiny(nn.Module):
+class Tiny(nn.Module, HasDepths):
     """As many numbers as asked for each item, or each token, and others with a label."""
 
     reads_time = False
@@ -33,6 +37,9 @@ class Tiny(nn.Module):
         super().__init__()
         self.layer = nn.Embedding(tokens, out) if tokens else nn.Linear(2, out)
         self.label = nn.Embedding(3, out)
+
+    def depths(self) -> dict[str, Depth]:
+        return {"middle": Depth(self.layer, self.label.embedding_dim, channels_last=True)}
 
     def forward(self, x: Tensor, c_time: Tensor, label: Any = None, drop: Any = None, **cond: Any) -> Tensor:
         found = self.layer(x)
@@ -78,6 +85,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "plain": (lambda: Predictor(Tiny(2), VALUES, Velocity()), ITEMS),
     "ratios": (lambda: Predictor(Tiny(4, 4), Categorical(LogLinear(), uniform(4)), TokenHead("ratios")), WORDS),
     "embeddings": (lambda: Predictor(Columns(2), VALUES, EmbeddingHead(Data(), VALUES.schedule, 4, 2)), WORDS),
+    "autoencoder": (lambda: Autoencoder(MLPAutoencoder(shape=(2,), outputs=4, width=4), KLBottleneck()), ITEMS),
     "label": (lambda: NoisyClassifier(Tiny(3), VALUES, Velocity()), ITEMS),
     "item": (lambda: ItemPredictor(Tiny(3), VALUES, Velocity()), ITEMS),
 }  # fmt: skip

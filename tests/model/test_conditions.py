@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
+from undiffuse.recipes.build import check
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.training.batches import Batches
@@ -283,7 +285,7 @@ def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
     [
         ({"map": {}}, "conditions.map.kind = 'label': it must be image or text or vector"),
         ({"label": {"kind": "text"}}, "conditions.label.kind = 'text': it must be label"),
-        ({"steps": {"kind": "vector"}}, "a condition cannot be called 'steps'"),
+        ({"x_t": {"kind": "vector"}}, "a condition cannot be called 'x_t'"),
         ({"Text": {"kind": "text"}}, "a condition cannot be called 'Text'"),
         ({"text": {"kind": "texts"}}, "conditions has no 'texts' .did you mean 'text'"),
         ({"text": {"kind": "text", "length": 0}}, "length is the most tokens of a caption: from 1 to 4096, not 0"),
@@ -293,6 +295,15 @@ def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
 def test_conditions_that_no_recipe_can_have_are_refused(told: dict[str, Any], message: str):
     with pytest.raises(Refused, match=message):
         declared(Recipe.find("digits").with_tables(conditions=told)["conditions"])
+
+
+def test_a_condition_is_not_called_as_an_option_of_sampling():
+    names = {each.name for each in fields(SampleRequest)} | {"progress", "request"}
+    assert {"steps", "classifier_form", "candidates"} < names
+    for name in names:
+        recipe = Recipe.find("digits").with_tables(network={"name": "unet"}, conditions={name: {"kind": "vector"}})
+        with pytest.raises(Refused, match=f"a condition cannot be called '{name}', which is an option of `sample`"):
+            check(recipe)
 
 
 @pytest.mark.parametrize(

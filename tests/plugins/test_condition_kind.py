@@ -59,10 +59,16 @@ def test_a_command_asks_for_it_by_name_and_by_kind(made: tuple[Path, Path], caps
     for words in (
         ["sample", str(made[1]), "-n", "2", "--condition", "wind=0.6,0.8", "-o", str(made[1] / "a.csv")],
         ["sample", str(made[1]), "-n", "2", "--condition", "direction=3,4", "-o", str(made[1] / "b.csv")],
+        ["sample", str(made[1]), "-n", "2", "--direction", "3,4", "-o", str(made[1] / "c.csv")],
+        ["sample", "--help"],
+        ["score", "--help"],
         ["show", str(made[1])],
     ):
         with pytest.raises(SystemExit) as stop:
-            main(["--use", str(made[0]), *words])
+            main([words[0], "--use", str(made[0]), *words[1:]])
         assert not stop.value.code, capsys.readouterr().err
-    assert "wind: a direction of 2 numbers, dropped in 20% of training" in capsys.readouterr().out
-    assert (made[1] / "a.csv").read_text() == (made[1] / "b.csv").read_text()
+    printed = capsys.readouterr().out
+    assert "wind: a direction of 2 numbers, dropped in 20% of training" in printed
+    assert printed.count("--direction X,Y") == 2
+    assert printed.count("The direction of a vector.") == 2
+    assert len({(made[1] / f"{name}.csv").read_text() for name in "abc"}) == 1

@@ -2,11 +2,16 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from typer import Exit
+from typer import Exit, Typer
 from typer.core import TyperCommand
+from typer.main import get_command
+
+from undiffuse.cli import options
+from undiffuse.core import plugins
 
 TYPED = "undiffuse.typed"  # where a command finds the line that called it
 USED = "undiffuse.used"  # where it finds the files that --use named before the command
@@ -20,12 +25,15 @@ class Command(TyperCommand):
         """The command's options and `--use`, which stands before or behind a command's name."""
         before = ctx.parent.command.params if ctx.parent else []
         *own, asks_for_help = super().get_params(ctx)
-        return [*own, *(option for option in before if option.name == "use"), asks_for_help]
+        used = [option for option in before if option.name == "use"]
+        return [*own, *_shown(_own_kinds(own).values()), *used, asks_for_help]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         before = [word for file in ctx.meta.get(USED, ()) for word in ("--use", file)]
         ctx.meta[TYPED] = shlex.join(["undiffuse", *before, str(self.name), *args])
-        return super().parse_args(ctx, list(spread(args)))
+        _use_named(args)
+        words = conditions(args, _own_kinds(self.params))
+        return super().parse_args(ctx, list(spread(words)))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -38,12 +46,47 @@ class Command(TyperCommand):
 def use(ctx: Any, files: list[str] | None) -> list[str] | None:
     """Registers the components in the files that `--use` names."""
     if files:
-        from undiffuse.core import plugins
-
         for file in files:
             plugins.use(file)
         ctx.meta[USED] = files
     return files
+
+
+def _use_named(words: Sequence[str]) -> None:
+    """Registers what `--use` names behind a command, before its options are known: a kind of condition brings one."""
+    for word, after in pairwise([*words, ""]):
+        file = after if word == "--use" else word.partition("--use=")[2]
+        if file:
+            plugins.use(file)
+
+
+def _own_kinds(parameters: Collection[Any]) -> dict[str, str]:
+    """--NAME -> NAME of each kind of condition in a file of a person's own, of a command that takes conditions."""
+    names = {each.name for each in parameters}
+    return {f"--{name}": name for name in plugins.plugins("conditions") if options.CONDITION in names - {name}}
+
+
+def _shown(kinds: Collection[str]) -> list[Any]:
+    """The options of these kinds of condition, for the help of a command."""
+    if not kinds:
+        return []
+    command = Typer(add_completion=False)
+    command.command()(options.signed(lambda: None, {name: options.conditions()[name] for name in kinds}))
+    found = [each for each in get_command(command).params if each.name in kinds]
+    for each in found:
+        each.expose_value = False  # `conditions` reads them
+    return found
+
+
+def conditions(words: Iterable[str], kinds: Mapping[str, str]) -> Iterable[str]:
+    """The words with `--condition KIND=VALUE` in place of `--KIND VALUE`, for these kinds."""
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name in kinds:
+            yield from (f"--{options.CONDITION}", f"{kinds[name]}={value if equals else next(rest, '')}")
+        else:
+            yield word
 
 
 def spread(words: Iterable[str]) -> Iterable[str]:

@@ -60,7 +60,7 @@ def evaluate(
     from undiffuse.storage.files import own
 
     is_run = what.is_dir() and any((what / name).exists() for name in (FILE, recipe.FILE))
-    words = [name if name in options.CONDITIONS else "condition" for name, _ in request.condition_words]
+    words = [name if name in options.conditions() else options.CONDITION for name, _ in request.condition_words]
     drawing = [*words, *(name for name in request.to_json() if name not in ("seed", "condition_words"))]
     how = (options.judge(features, metrics, resize, cache), context.meta[TYPED], progress)
     if not is_run:

@@ -94,13 +94,19 @@ def _components(kind: str, family: str | None = None) -> list[tuple[str, str, st
         if family is not None and family not in component.families:
             continue
         about = whole(inspect.getdoc(component) or "")
-        fields = [
-            f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name
-            for p in registry.fields(component).values()
-        ]
+        settings = [p for p in registry.fields(component).values() if p.name not in _from_data(component)]
+        fields = [f"{p.name} = {p.default!r}" if p.default is not p.empty else p.name for p in settings]
         others = ", ".join(registry.aliases(kind, name))
         also = [f"also called {others}"] if others else []
         found.append(
             (name + _whose(kind, name), escape(about), escape("\n".join([*filter(None, [", ".join(fields)]), *also])))
         )
     return found
+
+
+def _from_data(component: Any) -> set[str]:
+    """The fields that data decide, and no recipe says."""
+    import dataclasses
+
+    own = dataclasses.fields(component) if dataclasses.is_dataclass(component) else ()
+    return {each.name for each in own if each.metadata.get("from_data", False)}

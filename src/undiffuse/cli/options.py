@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from functools import wraps
-from inspect import Parameter, signature
+from functools import partial, wraps
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.sampling.option import options
 from undiffuse.sampling.request import SEED, SampleRequest
@@ -15,16 +16,7 @@ from undiffuse.sampling.request import SEED, SampleRequest
 if TYPE_CHECKING:
     from undiffuse.evaluation.judge import Judge
 
-Label = Annotated[str | None, Option(help="A class, by number or name. [default: the classes in turn]")]
-Text = Annotated[str | None, Option(help="A caption, of a model that takes texts.")]
-Picture = Annotated[
-    str | None, Option("--image", metavar="FILE", help="An image beside the sample, such as a small one.")
-]
-Map = Annotated[str | None, Option("--map", metavar="FILE", help="An image beside the sample, of the condition `map`.")]
-Vector = Annotated[str | None, Option(metavar="A,B,C", help="Numbers, of a model that takes some.")]
-Condition = Annotated[
-    list[str] | None, Option(metavar="NAME=VALUE", help="Any condition, by the name that `undiffuse show` says.")
-]
+CONDITION = "condition"  # the option that says a condition by its name
 Precision = Annotated[str, Option(help="auto, float32 or bfloat16.")]
 Against = Annotated[
     str | None, Option(metavar="DATA", help="A folder, a file or a data component. [default: what the run held out]")
@@ -50,25 +42,28 @@ FirstAgainst = Annotated[
         "--against", metavar="DATA", help="A folder, a file or a data component. [default: what the first held out]"
     ),
 ]
-CONDITIONS = {"label": Label, "text": Text, "image": Picture, "map": Map, "vector": Vector, "condition": Condition}
 
 
 def sampling(
     without: tuple[str, ...] = (), help: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of a request in place of its parameter `request`.
+    """Gives a command the options of a request in place of its parameter `request`, or those of conditions alone in
+    place of `conditions`, which becomes the (name or kind, word) of each.
 
     without: fields and conditions that it has no option for. help: what it says of some in words of its own.
     """
 
     def changed(command: Callable[..., None]) -> Callable[..., None]:
-        flags = _flags(without, help or {})
-        own = signature(command, eval_str=True).parameters.values()
-        wanted = [p for each in own for p in (flags.values() if each.name == "request" else [each])]
+        own = signature(command, eval_str=True).parameters
+        place, flags = ("request", _fields) if "request" in own else ("conditions", lambda help: {})
+        annotated = {**flags(help or {}), **conditions(help)}
+        added = [_parameter(name, each) for name, each in annotated.items() if name not in without]
+        wanted = [p for each in own.values() for p in (added if each.name == place else [each])]
 
         @wraps(command)
         def call(**values: Any) -> None:
-            return command(request=read({name: values.pop(name) for name in flags}), **values)
+            asked = read({each.name: values.pop(each.name) for each in added})
+            return command(**values, **{place: asked if place == "request" else asked.condition_words})
 
         made: Any = call
         made.__signature__ = signature(command).replace(parameters=wanted)
@@ -79,9 +74,11 @@ def sampling(
 
 
 def read(values: Mapping[str, Any]) -> SampleRequest:
-    """The request in what was typed, by the names of fields and of conditions; raises Refused as `SampleRequest` does,
-    and for a count and indices that contradict each other.
+    """The request in what was typed, by the names of fields and of kinds and conditions; raises Refused as
+    `SampleRequest` does, and for a count and indices that contradict each other.
     """
+    from undiffuse.conditions.given import pairs
+
     abouts, given = options(SampleRequest), {}
     typed = {name: value for name, value in values.items() if value not in (None, [])}
     for name, value in typed.items():
@@ -97,15 +94,8 @@ def read(values: Mapping[str, Any]) -> SampleRequest:
         raise Refused(
             f"-n {n} and --indices {values['indices']} contradict each other: those are {len(which)}; leave -n out"
         )
-    named = {name: typed[name] for name in CONDITIONS if name in typed and name != "condition"}
-    return SampleRequest(**given, condition_words=conditions(typed.get("condition"), **named))
-
-
-def conditions(condition: list[str] | None, **named: str | None) -> list[tuple[str, str]]:
-    """(name or kind, word) of every condition that was typed, by its own option or by --condition."""
-    from undiffuse.conditions.given import pairs
-
-    return [*((name, word) for name, word in named.items() if word is not None), *pairs(condition or ())]
+    named = [(name, word) for name, word in typed.items() if name not in abouts and name != CONDITION]
+    return SampleRequest(**given, condition_words=[*named, *pairs(typed.get(CONDITION, ()))])
 
 
 def flag(name: str) -> str:
@@ -114,12 +104,44 @@ def flag(name: str) -> str:
     return about.flag.split("/")[0] if about and about.flag else f"--{name.replace('_', '-')}"
 
 
-def _flags(without: tuple[str, ...], help: Mapping[str, str]) -> dict[str, Parameter]:
-    """The parameters of a command that typer makes options of, by name; None where nothing is typed."""
+def conditions(help: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The annotations that typer makes options of conditions of, by name: every kind is one, and --condition.
+
+    help: what a command says of some in words of its own.
+    """
+    about: dict[str, tuple[str | None, str]] = {}
+    for kind in registry.names("conditions"):
+        own = partial(registry.constant, "conditions", kind)
+        about[kind] = own("metavar"), own("help", f"A condition of kind {kind}.")
+        about |= {
+            name: (own("metavar"), f"The condition `{name}`, of kind {kind}.") for name in own("often_called", ())
+        }
+    found: dict[str, Any] = {
+        name: Annotated[str | None, Option(f"--{name}", metavar=metavar, help=(help or {}).get(name, says))]
+        for name, (metavar, says) in about.items()
+    }
+    says = "Any condition, by the name that `undiffuse show` says."
+    return {**found, CONDITION: Annotated[list[str] | None, Option(f"--{CONDITION}", metavar="NAME=VALUE", help=says)]}
+
+
+def signed(function: Callable[..., None], annotations: Mapping[str, Any]) -> Callable[..., None]:
+    """The function, of which typer is told these keyword parameters; they are None where nothing is typed."""
+    made: Any = function
+    made.__signature__ = Signature([_parameter(name, each) for name, each in annotations.items()])
+    made.__annotations__ = dict(annotations)
+    return made
+
+
+def _parameter(name: str, annotation: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _fields(help: Mapping[str, str]) -> dict[str, Any]:
+    """The annotations that typer makes options of a request's fields of, by name."""
     found: dict[str, Any] = {}
     for each in fields(SampleRequest):
         about = options(SampleRequest)[each.name]
-        if not about.typed or each.name in without:
+        if not about.typed:
             continue
         says = help.get(each.name, about.help)
         if each.default not in (None, MISSING, ()) and "[default" not in says:
@@ -128,11 +150,7 @@ def _flags(without: tuple[str, ...], help: Mapping[str, str]) -> dict[str, Param
         declared = about.flag.split("/") if about.flag else [flag(each.name)]
         kind = list[str] if about.repeated else str if about.read else about.json
         found[each.name] = Annotated[kind | None, Option(*declared, **how)]
-    found |= {name: annotation for name, annotation in CONDITIONS.items() if name not in without}
-    return {
-        name: Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in found.items()
-    }
+    return found
 
 
 def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":

@@ -1,5 +1,6 @@
 """`undiffuse score`: say how likely a run finds each datum."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from undiffuse.cli.terminal import console, progress
 from undiffuse.storage import output_paths
 
 
+@options.sampling(without=("label",))
 def score(
     run: Annotated[Path, Argument(metavar="RUN", help="A run folder.")],
     data: Annotated[str, Argument(metavar="DATA", help="A folder, a file or a data component, as for training.")],
@@ -21,11 +23,8 @@ def score(
         str | None,
         Option(metavar="A,B|all", help="p(item given its own condition, such as label), else p(item)."),
     ] = None,
-    text: options.Text = None,
-    image: options.Picture = None,
-    map_: options.Map = None,
-    vector: options.Vector = None,
-    condition: options.Condition = None,
+    *,
+    conditions: Sequence[tuple[str, str]],
     tolerance: Annotated[float, Option(help="Of the ODE's solver, relative and absolute.")] = 1e-4,
     probes: Annotated[int, Option(help="Random directions of the trace; from 2 on a column has their error.")] = 1,
     draws: Annotated[int, Option(help="Noises that spread levels; from 2 on columns have error and cost.")] = 1,
@@ -45,13 +44,12 @@ def score(
     from undiffuse.conditions.given import from_words
     from undiffuse.evaluation import nll
     from undiffuse.evaluation.sources import counted
-    from undiffuse.models.load import generator
+    from undiffuse.models.load import denoising
     from undiffuse.storage.files import write_bytes
 
-    conditions = options.conditions(condition, text=text, image=image, map=map_, vector=vector)
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
     target = output_paths.file(out, run, "scores.csv")
-    model = generator(run, precision="float32")
+    model = denoising(run, precision="float32")
     where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
     where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}
     fields: Any = {"conditions": where} if where else {}

@@ -36,9 +36,11 @@ class ConditionKind(ABC):
     form: how networks take it: "label", class numbers (batch,) with a learned vector each; "vector", numbers (batch, d)
     through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "image",
     channels (batch, c, ...) beside the sample's own. axes: how many a shape may have. needs: what data must hold, in
-    words. metavar: a value on the command line. counts_classes: its values are the data's classes; such a condition is
-    called `label`, and no other one. mirrored: it is mirrored together with the items. predicted:
-    a regressor can tell it, see `decode`.
+    words.
+    metavar, help: of the option that each kind is on the command line; often_called: names of such conditions that are
+    options as well. All three are literals.
+    counts_classes: its values are the data's classes; such a condition is called `label`, and no other one. mirrored:
+    it is mirrored together with the items. predicted: a regressor can tell it, see `decode`.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -50,6 +52,8 @@ class ConditionKind(ABC):
     axes: ClassVar[tuple[int, ...]]
     needs: ClassVar[str]
     metavar: ClassVar[str]
+    help: ClassVar[str] = ""
+    often_called: ClassVar[tuple[str, ...]] = ()
     counts_classes: ClassVar[bool] = False
     mirrored: ClassVar[bool] = False
     predicted: ClassVar[bool] = False

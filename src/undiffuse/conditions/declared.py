@@ -11,21 +11,22 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
-ASKED = (  # arguments of a model's `sample`
-    *("n", "seed", "sampler", "steps", "grid", "guidance", "batch", "indices", "progress", "interval", "rescale"),
-    *("threshold", "temperature", "top_k", "top_p", "classifier", "form", "control", "control_weight"),
-)
-TAKEN = {*ASKED, "x_t", "t", "x", "c_time", "drop", "random", "self", "of"}  # by these and by those of denoisers
+TAKEN = {"x_t", "t", "to", "x", "c_time", "mask", "drop", "random", "memory", "self"}  # arguments of components
 
 
 def declared(tables: Mapping[str, Any]) -> dict[str, ConditionKind]:
-    """The tables of [conditions] by name; raises Refused for other tables, names that are taken, and wrong kinds."""
+    """The tables of [conditions] by name; raises Refused for other tables, names that are taken, and wrong kinds.
+
+    Runs that draw samples refuse the names of their options, too.
+    """
     found: dict[str, ConditionKind] = {}
     for name, fields in tables.items():
         if not isinstance(fields, Mapping):
             raise Refused(f"conditions.{name} is a table: write [conditions.{name}] and its fields below")
         if not NAME.fullmatch(name) or name in TAKEN or keyword.iskeyword(name):
-            raise Refused(f"a condition cannot be called {name[:80]!r}: write small letters, no word of `sample`")
+            raise Refused(
+                f"a condition cannot be called {name[:80]!r}: write small letters, and no argument of a denoiser"
+            )
         component = _component(name, fields.get("kind", "label"))
         own = {field: value for field, value in fields.items() if field != "kind"}
         found[name] = component(**registry.check(component, own, owner=f"conditions.{name}"))

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.conditions.declared import ASKED
-from undiffuse.core.errors import Refused, near, unknown
+from undiffuse.core.errors import Refused, unknown
 
 
 def requested(
@@ -23,12 +22,12 @@ def requested(
     for name, value in values.items():
         if value is None:
             continue
-        if not conditions and not near(name, ASKED):
+        if not conditions:
             raise Refused(
                 f"the model is unconditional: it was trained without {name!r} (its recipe has no [conditions.{name}])"
             )
         if name not in conditions:
-            raise unknown("the model's conditions", name, conditions, ASKED)
+            raise unknown("the model's conditions", name, conditions)
         found[name] = conditions[name].given(value, n, name).to(device)
     for name, condition in conditions.items():
         if name not in found and condition.drop == 0:

@@ -39,6 +39,8 @@ class ImageCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = (2, 3, 4)
     needs: ClassVar[str] = "(count, channels, height, width)"
     metavar: ClassVar[str] = "FILE"
+    help: ClassVar[str] = "An image beside the sample, such as a small one."
+    often_called: ClassVar[tuple[str, ...]] = ("map",)
     mirrored: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class LabelCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = ()
     needs: ClassVar[str] = "classes"
     metavar: ClassVar[str] = "CLASS"
+    help: ClassVar[str] = "A class, by number or name. [default: the classes in turn]"
     counts_classes: ClassVar[bool] = True
     predicted: ClassVar[bool] = True
 

@@ -32,6 +32,7 @@ class TextCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = (1, 2)
     needs: ClassVar[str] = "texts"
     metavar: ClassVar[str] = "TEXT"
+    help: ClassVar[str] = "A caption, of a model that takes texts."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,6 +31,7 @@ class VectorCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = (1,)
     needs: ClassVar[str] = "(count, d)"
     metavar: ClassVar[str] = "A,B,C"
+    help: ClassVar[str] = "Numbers, of a model that takes some."
     predicted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -41,13 +41,15 @@ KINDS = {
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
     "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
+    "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
+    "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
-    "models": Kind(("models",), "undiffuse.sampling.run:Run", "", may_be_run=True, default="diffusion"),
+    "models": Kind(("models",), "undiffuse.sampling.run:Run", "Run", may_be_run=True, default="diffusion"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 NETWORKS = "networks"  # any module may be one, but only where it is nothing else
@@ -67,23 +69,19 @@ class ComponentFile:
         own = {key(n): c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == self.module}
         return next(own[name] for name in self.called if name in own)
 
-    def aliases(self) -> dict[str, dict[str, Any]]:
-        """The component's other names and the fields that each sets, as `aliases` in its class has them; read, not
-        imported.
-        """
+    def constant(self, name: str, default: Any) -> Any:
+        """A literal that the body of its class assigns to a name, else the default; read, not imported."""
         text = self.path.read_text(encoding="utf-8")
-        for node in ast.parse(text).body if "    aliases" in text else ():
+        for node in ast.parse(text).body if f"    {name}" in text else ():
             if isinstance(node, ast.ClassDef) and key(node.name) in self.called:
-                return as_aliases(*(ast.literal_eval(value) for value in map(_declared_aliases, node.body) if value))
-        return {}
+                found = next(filter(None, (_assigned(statement, name) for statement in node.body)), None)
+                return default if found is None else ast.literal_eval(found)
+        return default
 
 
-def as_aliases(*declared: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def as_aliases(names: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Other names, each with the fields that it sets: a tuple of names sets none, a mapping says them."""
-    found: dict[str, dict[str, Any]] = {}
-    for names in declared:
-        found |= {n: dict(names[n]) if isinstance(names, Mapping) else {} for n in names}
-    return found
+    return {name: dict(names[name]) if isinstance(names, Mapping) else {} for name in names}
 
 
 def key(name: str) -> str:
@@ -128,9 +126,9 @@ def _declares(file: Path, called: Collection[str]) -> bool:
     return "ABC)" not in head and ("(" in head or "def __call__" in text)
 
 
-def _declared_aliases(statement: ast.stmt) -> ast.expr | None:
-    """What a statement of a class's body assigns to `aliases`."""
+def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
+    """What a statement of a class's body assigns to a name."""
     if not isinstance(statement, ast.AnnAssign | ast.Assign):
         return None
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-    return statement.value if any(isinstance(t, ast.Name) and t.id == "aliases" for t in targets) else None
+    return statement.value if any(isinstance(t, ast.Name) and t.id == name for t in targets) else None

@@ -28,14 +28,21 @@ def get(kind: str, name: str) -> type:
     by_key = {components.key(known): known for known in found}
     asked = name if components.key(name) in by_key else _meant(kind, name)[0]
     if components.key(asked) not in by_key:
-        also = [alias for each in found.values() for alias in each.aliases()]
+        also = [alias for each in found.values() for alias in each.constant("aliases", ())]
         raise Refused(f"{unknown(kind, name, found, also)}; {OWN}")
     return found[by_key[components.key(asked)]].load()
 
 
 def aliases(kind: str, name: str) -> Mapping[str, Mapping[str, Any]]:
     """The other names of a component, and the fields that each sets."""
-    return _components(kind)[name].aliases()
+    return components.as_aliases(constant(kind, name, "aliases", ()))
+
+
+def constant(kind: str, name: str, attribute: str, default: Any = None) -> Any:
+    """A literal that a component's class assigns to an attribute in its own body, else the default; a component of the
+    package is not imported for it.
+    """
+    return _components(kind)[name].constant(attribute, default)
 
 
 def canonical(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +189,7 @@ def _meant(kind: str, name: str) -> tuple[str, Mapping[str, Any]]:
     if asked in map(components.key, found):
         return name, {}
     for component, each in found.items():
-        for alias, said in each.aliases().items():
+        for alias, said in components.as_aliases(each.constant("aliases", ())).items():
             if components.key(alias) == asked:
                 return component, said
     return name, {}

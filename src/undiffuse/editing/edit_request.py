@@ -17,7 +17,7 @@ from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
 from undiffuse.progress import Progress
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
@@ -27,7 +27,7 @@ class EditRequest:
     units. request, progress: as in `Generator.sample`.
     """
 
-    model: Generator
+    model: DenoisingGenerator
     dtype: str
     image: Path | None
     n: int

@@ -13,7 +13,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import encoded, opened, unit
 from undiffuse.samplers.ddim import DDIM
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
@@ -36,7 +36,7 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
 
 
 def between(
-    model: Generator,
+    model: DenoisingGenerator,
     first: np.ndarray | Tensor,
     last: np.ndarray | Tensor,
     frames: int = 16,

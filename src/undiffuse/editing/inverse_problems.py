@@ -22,7 +22,7 @@ from undiffuse.guidance.pigdm import PiGDM
 from undiffuse.guidance.repaint import RePaint
 from undiffuse.operators.mask import Mask
 from undiffuse.samplers.ancestral import Ancestral
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
@@ -54,7 +54,7 @@ REPLACING = ("replace", "repaint")  # for masks only
 
 
 def restore(
-    model: Generator,
+    model: DenoisingGenerator,
     y: np.ndarray | Tensor,
     operator: Callable[[Tensor], Tensor],
     std: float = 0.0,
@@ -84,7 +84,7 @@ def restore(
 
 
 def inpaint(
-    model: Generator,
+    model: DenoisingGenerator,
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
     method: str = "mmps",

@@ -15,12 +15,12 @@ from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.multidiffusion import MultiDiffusion
 from undiffuse.operators.mask import Mask
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
 def outpaint(
-    model: Generator,
+    model: DenoisingGenerator,
     image: np.ndarray | Tensor | None,
     size: tuple[int, ...],
     corner: tuple[int, ...] | None = None,

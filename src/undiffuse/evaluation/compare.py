@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation import nll, sources, wording
+from undiffuse.evaluation import sources, wording
 from undiffuse.evaluation.evaluate import (
     describe,
     enough,
@@ -132,7 +132,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
             drawn = model.open(with_examples(model, real, request, n), progress=advance).draw()
         with bar(f"judging {name}", "metric") as advance:
             judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
-        scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
+        scores = model.scores(real.held_out, request.seed, bar) if NLL in how.metrics else None
         found = None if scores is None else likelihood(scores, real)
         runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"

@@ -27,6 +27,7 @@ from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
 from undiffuse.evaluation.nll import Scores
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Evaluated, EvaluationRequest
@@ -114,7 +115,7 @@ class RunEvaluation(Evaluation):
     field: of points in the plane, the process and the learned drift.
     """
 
-    model: Generator
+    model: DenoisingGenerator
     drawn: Samples
     path: Samples
     noise: Errors
@@ -136,7 +137,7 @@ def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evalua
     return Evaluation(judged, real, about)
 
 
-def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
+def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 
     n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.

@@ -20,7 +20,7 @@ from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.progress import Advance
 from undiffuse.sampling.classifier_guidance import LABEL
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
@@ -35,7 +35,7 @@ Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is con
 
 
 def score(
-    model: Generator,
+    model: DenoisingGenerator,
     data: Dataset,
     *,
     bound: bool = False,
@@ -110,7 +110,7 @@ def score(
     )
 
 
-def evaluate(model: Generator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
+def evaluate(model: DenoisingGenerator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
     """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
     given = not held_out.conditions.keys().isdisjoint(model.conditions)
     few = seen(held_out)
@@ -134,7 +134,7 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 
 
 def _condition(
-    model: Generator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
+    model: DenoisingGenerator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
     """What the denoiser is conditions about each item, and in words."""
     if given is True and not model.conditions:
@@ -184,7 +184,7 @@ def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
     return found.cpu().numpy()
 
 
-def _own(model: Generator, data: Dataset, name: str) -> Any:
+def _own(model: DenoisingGenerator, data: Dataset, name: str) -> Any:
     """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
     if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
@@ -193,7 +193,7 @@ def _own(model: Generator, data: Dataset, name: str) -> Any:
     return model.conditions[name].from_items(data.conditions[name], data.classes)
 
 
-def _decoder(model: Generator, x: np.ndarray) -> Decoder | None:
+def _decoder(model: DenoisingGenerator, x: np.ndarray) -> Decoder | None:
     """The levels of integers in the codec's units; none for other numbers."""
     if not np.issubdtype(x.dtype, np.integer):
         return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -51,6 +51,7 @@ class Classifier(Run):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        build.check_denoising(recipe, conditions)
         if not recipe["parameterization"]:
             raise Refused(f"network {recipe['network']['name']!r} tells the classes of noisy values, not of tokens")
         if LABEL not in conditions:
@@ -61,10 +62,16 @@ class Classifier(Run):
             raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
 
     @classmethod
-    def network_takes(
-        cls, classes: int, conditions: Mapping[str, ConditionKind]
-    ) -> tuple[int, Mapping[str, ConditionKind]]:
-        return classes, conditions
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        return build.blueprint(recipe, shape, classes, codec, conditions=conditions, **limits)
 
     @classmethod
     def build(

@@ -13,10 +13,10 @@ from torch import Tensor
 from undiffuse.core import devices, registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
-from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.run import FILE, PROCESS, USES, Run
 from undiffuse.storage.blueprint import TENSORS, Unwritten
@@ -42,6 +42,16 @@ def generator(path: Path | str, precision: str = "auto", device: torch.device | 
     if not run.draws:
         raise Refused(f"{path} holds {run.what}, which draws none: {run.use.format(run=path)}")
     return run
+
+
+def denoising(
+    path: Path | str, precision: str = "auto", device: torch.device | str | None = None
+) -> DenoisingGenerator:
+    """`generator` of a run that draws by a denoiser; raises Refused for all others."""
+    run = generator(path, precision, device)
+    if not run.denoises:
+        raise Refused(f"{path} holds {run.what}, which has no denoiser: {run.use.format(run=path)}")
+    return run  # pyright: ignore[reportReturnType] - what denoises is one
 
 
 def description(path: Path | str) -> Description | None:
@@ -78,8 +88,7 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     of = (said.recipe, said.shape, classes, said.codec)
     others = (PROCESS, *(f"{USES}{name}." for name in said.recipe.uses.runs))
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
-    outputs, conditions = kind.network_takes(classes, said.conditions)
-    plan = build.blueprint(said.recipe, said.shape, outputs, said.codec, *most, conditions=conditions)
+    plan = kind.blueprint(*of, said.conditions, tensors=most[0], size=most[1])
     fit(like, plan, what)
     with torch.random.fork_rng(devices=[]), Unwritten():
         module = kind.build(*of, said.conditions)

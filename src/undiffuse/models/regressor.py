@@ -81,6 +81,7 @@ class Regressor(Run):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        build.check_denoising(recipe, {})
         if len(conditions) != 1:
             raise Refused(f"a regressor tells one thing: write one table [conditions.NAME], not {len(conditions)}")
         ((name, condition),) = conditions.items()
@@ -90,11 +91,16 @@ class Regressor(Run):
             raise Refused(f"a regressor needs every value: conditions.{name}.drop must be 0, not {condition.drop:g}")
 
     @classmethod
-    def network_takes(
-        cls, classes: int, conditions: Mapping[str, ConditionKind]
-    ) -> tuple[int, Mapping[str, ConditionKind]]:
-        shape = next((condition.shape for condition in conditions.values()), ())
-        return (shape[0] if shape else classes), {}
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        return build.blueprint(recipe, shape, _outputs(classes, conditions), codec, **limits)
 
     @classmethod
     def build(
@@ -105,8 +111,7 @@ class Regressor(Run):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        outputs, others = cls.network_takes(classes, conditions)
-        return ItemPredictor(*build.reading(recipe, shape, outputs, codec, others))
+        return ItemPredictor(*build.reading(recipe, shape, _outputs(classes, conditions), codec))
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
@@ -179,3 +184,9 @@ class Regressor(Run):
         if not target.is_floating_point():
             return float((told.argmax(1) == target).double().mean())
         return 1 - float((told - target).square().mean() / (target - target.mean(0)).square().mean())
+
+
+def _outputs(classes: int, conditions: Mapping[str, ConditionKind]) -> int:
+    """How many numbers the network gives: of a vector, or one a class."""
+    shape = next((condition.shape for condition in conditions.values()), ())
+    return shape[0] if shape else classes

@@ -4,7 +4,7 @@ They keep the memory format of what they get (contiguous or channels-last) and c
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ class Residual(nn.Module):
 class Resample(nn.Module):
     """A residual block as the way from one level to the next, called as the other ways are: with all of the times."""
 
-    def __init__(self, residual: Residual) -> None:
+    def __init__(self, residual: nn.Module) -> None:
         super().__init__()
         self.residual = residual
 
@@ -167,7 +167,9 @@ class Down(nn.Module):
     Returns what the way up will need: the output of every part; the last is also the next level's input.
     """
 
-    def __init__(self, residuals: list[Residual], attentions: list[nn.Module], resample: nn.Module | None) -> None:
+    def __init__(
+        self, residuals: Sequence[nn.Module], attentions: Sequence[nn.Module], resample: nn.Module | None
+    ) -> None:
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
@@ -183,7 +185,7 @@ class Down(nn.Module):
 class Middle(nn.Module):
     """Residual block, attention, residual block at the lowest resolution."""
 
-    def __init__(self, residuals: list[Residual], attention: Attention) -> None:
+    def __init__(self, residuals: Sequence[nn.Module], attention: nn.Module) -> None:
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList([attention])
 
@@ -192,17 +194,28 @@ class Middle(nn.Module):
         return second(attention(first(x, next(times)), text), next(times))
 
 
-class Up(nn.Module):
-    """A level on the way up: every residual block also gets the last of `skips`, which is taken away."""
+def concatenated(x: Tensor, skip: Tensor) -> Tensor:
+    """The channels of both."""
+    return torch.cat([x, skip], dim=1)
 
-    def __init__(self, residuals: list[Residual], attentions: list[nn.Module], resample: nn.Module | None) -> None:
+
+class Up(nn.Module):
+    """A level on the way up: every residual block also gets the last of `skips`, which is taken away, by `join`."""
+
+    def __init__(
+        self,
+        residuals: Sequence[nn.Module],
+        attentions: Sequence[nn.Module],
+        resample: nn.Module | None,
+        join: Callable[[Tensor, Tensor], Tensor] = concatenated,
+    ) -> None:
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
-        self.resample = resample
+        self.resample, self.join = resample, join
 
     def forward(
         self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor], text: TextTokens | None = None
     ) -> Tensor:
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
-            x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)), text)
+            x = attention(residual(self.join(x, skips.pop()), next(times)), text)
         return x if self.resample is None else self.resample(x, times)

@@ -5,6 +5,7 @@ from undiffuse.pictures.fields import field_strip
 from undiffuse.pictures.files import FORMATS, encoded, png
 from undiffuse.pictures.images import as_images, gif, picture, span_of, telling, to_uint8
 from undiffuse.pictures.overview import overview, shared_span
+from undiffuse.pictures.pairs import pairs
 from undiffuse.pictures.sheets import arranged, grid, lined, sheet, strip
 from undiffuse.pictures.texts import page
 from undiffuse.pictures.tokens import are_tokens, rows
@@ -24,6 +25,7 @@ __all__ = [
     "lined",
     "overview",
     "page",
+    "pairs",
     "picture",
     "png",
     "points_frames",

@@ -37,7 +37,7 @@ from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
-    *("noise_levels", "conditions"),
+    *("noise_levels", "conditions", "outputs"),
 )
 
 
@@ -55,26 +55,34 @@ class Components:
 def check(recipe: Recipe) -> Components:
     """Build everything that needs no data, so that a mistake shows before anything is loaded or written.
 
-    Raises Refused, naming the field, for unknown components and fields, for wrong
-    types and values, and for parameterizations that are undefined at the schedule's noisy end.
+    Raises Refused, naming the field, for unknown components and fields, for wrong types and values, and for what the
+    kind of run cannot have.
     """
     settings = training(recipe)
     conditions = declared(recipe["conditions"])
-    process_tables.check(recipe.tables)
-    dynamics = process(recipe)
-    if recipe["parameterization"]:
-        _check_scales(recipe, dynamics)
     recipe.component("data")
     recipe.component("codec")
     _known("network", recipe["network"])
-    check_conditions(str(recipe["network"]["name"]), kind_of(recipe).network_takes(0, conditions)[1])
     _check_predicts(recipe)
     trains = objective(recipe)
-    _check_embedding(recipe, trains)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
+
+
+def check_denoising(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+    """Build what a network that reads noisy data needs besides, a process and what its output means.
+
+    conditions: those that the network takes. Raises Refused, naming the field, for tables that do not go together, and
+    for parameterizations that are undefined at the schedule's noisy end.
+    """
+    process_tables.check(recipe.tables)
+    dynamics = process(recipe)
+    if recipe["parameterization"]:
+        _check_scales(recipe, dynamics)
+    check_conditions(str(recipe["network"]["name"]), conditions)
+    _check_embedding(recipe, objective(recipe))
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -243,12 +251,12 @@ def _network(
     if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
         takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
         raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
-    with _single():
-        return registry.build("networks", widened(recipe, shape[0]), **{name: given[name] for name in GIVEN})
+    with in_float32():
+        return registry.build("networks", widened(recipe, shape[0]), **given)
 
 
 @contextmanager
-def _single() -> Iterator[None]:
+def in_float32() -> Iterator[None]:
     """Inside, modules are made in float32, whatever torch's default dtype is."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)

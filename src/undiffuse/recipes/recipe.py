@@ -29,6 +29,7 @@ TABLES = (
     "process",
     "schedule",
     "network",
+    "bottleneck",
     "parameterization",
     "denoiser",
     "objective",
@@ -43,6 +44,7 @@ KIND = {  # of the component that a table describes
     "codec": "codecs",
     "schedule": "schedules",
     "network": "networks",
+    "bottleneck": "bottlenecks",
     "parameterization": "parameterizations",
     "objective": "objectives",
     "sampler": "samplers",
@@ -139,6 +141,10 @@ class Recipe:
         if table not in self._built:
             self._built[table] = registry.build(KIND[table], self[table], runs=self.uses.of(table))
         return self._built[table]
+
+    def module(self, table: str, **given: Any) -> Any:
+        """The component with weights that a table stands for, made anew each time. given: see `registry.build`."""
+        return registry.build(KIND[table], self[table], runs=self.uses.of(table), **given)
 
     def override(self, settings: Sequence[str]) -> "Recipe":
         """The recipe with fields replaced: `train.steps=2000`, `objective.times.mean=-1`, `data.name=folder`.

@@ -14,22 +14,29 @@ from undiffuse.recipes.settings import Train
 
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with every field written out, so that a default that changes one day changes no old run."""
-    name = process_tables.kind(recipe["process"])
-    tables: dict[str, Any] = {
-        "process": {"name": name, **_defaults(process_tables.PROCESSES[name]), **recipe["process"]}
-    }
-    for table in ("data", "schedule", "network", "parameterization", "objective", "sampler"):
+    tables: dict[str, Any] = _dynamics(recipe) if recipe["schedule"] else {}
+    for table in ("data", "network", "bottleneck", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    clock = recipe.component("schedule")  # which may find a field from the others
-    found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in tables["schedule"]}
-    tables["schedule"] |= {name: value for name, value in found.items() if isinstance(value, float)}
-    tables["conditions"] = {name: c.written() for name, c in declared(recipe["conditions"]).items()}
+    if conditions := declared(recipe["conditions"]):
+        tables["conditions"] = {name: c.written() for name, c in conditions.items()}
     tables["optimiser"] = {"name": "adamw"} | recipe["optimiser"]
     if tables["optimiser"]["name"] in registry.names("optimisers"):
         tables["optimiser"] = _full("optimisers", tables["optimiser"])
     tables["train"] = _defaults(Train) | recipe["train"]
     return recipe.with_tables(**tables)
+
+
+def _dynamics(recipe: Recipe) -> dict[str, Any]:
+    """The tables [process] and [schedule]."""
+    name = process_tables.kind(recipe["process"])
+    table = _full("schedules", recipe["schedule"])
+    clock = recipe.component("schedule")  # which may find a field from the others
+    found = {name: getattr(clock, name) for name in registry.fields(type(clock)) if name not in table}
+    return {
+        "process": {"name": name, **_defaults(process_tables.PROCESSES[name]), **recipe["process"]},
+        "schedule": table | {name: value for name, value in found.items() if isinstance(value, float)},
+    }
 
 
 def _full(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Run(Described, ABC):
 
     tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
     its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
-    {run}. draws: whether it is a `Generator`. guides: whether its module is log p(label given x_t), as
+    {run}. denoises: whether it is a `DenoisingGenerator`. guides: whether its module is log p(label given x_t), as
     `NoisyClassifier`. rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
@@ -86,7 +86,7 @@ class Run(Described, ABC):
     predicts: ClassVar[str] = "data"
     what: ClassVar[str]
     use: ClassVar[str]
-    draws: ClassVar[bool] = False
+    denoises: ClassVar[bool] = False
     guides: ClassVar[bool] = False
     rounds: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = ()
@@ -98,10 +98,19 @@ class Run(Described, ABC):
 
     @classmethod
     @abstractmethod
-    def network_takes(
-        cls, classes: int, conditions: Mapping[str, ConditionKind]
-    ) -> tuple[int, Mapping[str, ConditionKind]]:
-        """How many classes, and which conditions, the network of a run with these is built for."""
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        """The names, shapes and dtypes of the tensors of what `build` makes of the same, without memory.
+
+        limits: `tensors` and `size`, see `storage.blueprint`; raises Refused where there are more.
+        """
 
     @classmethod
     @abstractmethod
@@ -166,6 +175,11 @@ class Run(Described, ABC):
     def description(self) -> Description:
         """All but the weights."""
         return Description(self.recipe, self.shape, self.conditions, self.codec, self.facts)
+
+    @property
+    def draws(self) -> bool:
+        """Whether samples can be drawn from it, as from a `Generator`."""
+        return False
 
     @property
     def device(self) -> torch.device:

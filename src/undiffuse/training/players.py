@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import after_step
 from undiffuse.core.objective import RUN, Objective, Player
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.recipes.settings import Train
@@ -19,6 +20,7 @@ class Side:
         self.name, self.every = player.name, player.every
         self.clip = settings.clip if player.clip is None else player.clip
         self.lr = settings.lr if player.lr is None else player.lr
+        self.modules = player.modules
         self.beside = nn.ModuleList([each for each in player.modules if each is not model])
         self.parameters = [p for each in player.modules for p in each.parameters() if p.requires_grad]
         self.optimiser = (player.optimiser or optimiser).over(self.parameters, self.lr)
@@ -34,6 +36,7 @@ class Side:
             group["lr"] = lr if self.lr == settings.lr else lr / settings.lr * self.lr
         self.optimiser.step()
         self.optimiser.zero_grad()
+        after_step(self.modules)
         return lr
 
 

@@ -97,7 +97,7 @@ def train(
     if resume:
         refuse_classes(folder, classes)
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
-    if kind.draws:
+    if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
     objective = built.objective
     described = learned.describe()
@@ -251,9 +251,8 @@ def _initialise(
     """Take over the weights of the run that the recipe starts from."""
     path = recipe["init"]["run"]
     base: Run = recipe.uses.run("init.run", path)
-    takes: Any = build.kind_of(recipe).network_takes
-    counts = [takes(len(classes) + i, conditions) for i in range(2)]
-    few, more = (build.blueprint(recipe, shape, count, codec, conditions=some) for count, some in counts)
+    plan: Any = build.kind_of(recipe).blueprint
+    few, more = (plan(recipe, shape, len(classes) + i, codec, conditions) for i in range(2))
     by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
     weights, known = base.module.state_dict(), base.classes
     take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)

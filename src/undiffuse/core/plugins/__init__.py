@@ -12,7 +12,7 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
-from undiffuse.core.components import KINDS, NETWORKS, as_aliases, called, files, key, kind_of
+from undiffuse.core.components import KINDS, NETWORKS, called, files, key, kind_of
 from undiffuse.core.errors import Refused
 
 USED = "UNDIFFUSE_USE"  # the files in use: processes that this one starts use them as well
@@ -36,9 +36,9 @@ class Plugin:
         """The class."""
         return self.component
 
-    def aliases(self) -> dict[str, dict[str, Any]]:
-        """Its other names and the fields that each sets."""
-        return as_aliases(vars(self.component).get("aliases", ()))
+    def constant(self, name: str, default: Any) -> Any:
+        """What the body of its class assigns to a name, else the default."""
+        return vars(self.component).get(name, default)
 
 
 _TEXTS: dict[Path, bytes] = {}  # of the files in use
@@ -172,8 +172,8 @@ def _is_network(module: Any, path: Path) -> bool:
 def _refuse_taken(new: Plugin) -> None:
     """Raises Refused where a name of the component is one of another already."""
     others = {**files(new.kind), **{n: each for n, each in plugins(new.kind).items() if each.file != new.file}}
-    taken = {key(name): name for other, each in others.items() for name in (other, *each.aliases())}
+    taken = {key(name): name for other, each in others.items() for name in (other, *each.constant("aliases", ()))}
     named = "its file" if new.name == new.file.stem.replace("-", "_") else f"the class {new.component.__name__}"
-    for name, what in ((new.name, named), *((alias, "this alias") for alias in new.aliases())):
+    for name, what in ((new.name, named), *((alias, "this alias") for alias in new.constant("aliases", ()))):
         if key(name) in taken:
             raise Refused(f"{new.kind} has {taken[key(name)]!r} already, and {new.file} brings {name!r}: rename {what}")

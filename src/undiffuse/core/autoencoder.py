@@ -1,0 +1,122 @@
+"""An autoencoder: an encoder, a bottleneck and a decoder, all of encoded data."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.core.bottleneck import Bottleneck
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.random import Random
+
+
+class AutoencoderNetwork(nn.Module, ABC):
+    """An encoder and a decoder.
+
+    channels: of the data. latent_channels: of what is decoded. outputs: channels that the encoder gives, at least
+    latent_channels; given by the bottleneck. factor: how many times smaller each side of the latents is.
+    """
+
+    predicts: ClassVar[str] = "reconstruction"
+
+    channels: int
+    latent_channels: int
+    outputs: int
+
+    @property
+    @abstractmethod
+    def factor(self) -> int:
+        """How many times smaller each side of the latents is than that of the data."""
+
+    @abstractmethod
+    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the latents of an item of this shape, channels first; raises Refused for one that cannot be."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """x (batch, channels, ...) -> (batch, outputs, ...)."""
+
+    @abstractmethod
+    def features(self, z: Tensor) -> list[Tensor]:
+        """What the decoder computes on its way from z (batch, latent_channels, ...), first to last, before its output:
+        (batch, width, ...) each.
+        """
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """z (batch, latent_channels, ...) -> (batch, channels, ...)."""
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the decoder's last layer."""
+
+    @property
+    @abstractmethod
+    def halves(self) -> tuple[nn.Module, nn.Module]:
+        """The modules of the encoder and of the decoder, which share no weights and are called with a tensor each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The decoded mode of x, without the bottleneck."""
+        return self.decode(self.encode(x)[:, : self.latent_channels])
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile encoder and decoder, as `torch.nn.Module.compile`."""
+        for half in self.halves:
+            half.compile(*args, **options)
+
+
+class Autoencoder(nn.Module):
+    """q(z given x) = bottleneck(encode(x)),  x_hat = decode(bottleneck(z)).
+
+    x: encoded data (batch, channels, ...), such as pixels in [-1, 1]. The network works in its own dtype; what comes
+    out is in the input's, float32 or better. log_scale: s of a decoder p(x given z) = exp(-loss / e^s) / Z, see
+    `Autoencoding`; 0 and of no effect where it is not trained.
+    """
+
+    def __init__(self, network: AutoencoderNetwork, bottleneck: Bottleneck) -> None:
+        super().__init__()
+        self.network, self.bottleneck = network, bottleneck
+        self.log_scale = nn.Parameter(torch.zeros((), dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The reconstruction from the mode of q(z given x)."""
+        return self.decode(self.latents(self.posterior(x)))
+
+    def moments(self, x: Tensor) -> Tensor:
+        """The encoder's output h, (batch, outputs, ...)."""
+        return self._in_its_dtype(self.network.encode, x)
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z given x); its variance is 0 where z is certain."""
+        return self.bottleneck.posterior(self.moments(x))
+
+    def latents(self, posterior: Distribution, random: Random | None = None) -> Tensor:
+        """A draw from q(z given x); None: its mode."""
+        return posterior.mean if random is None else posterior.sample(random)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """x_hat of latents, through the bottleneck's quantiser if there is one; gradients pass to z."""
+        return self._in_its_dtype(self.network.decode, self.bottleneck(z))
+
+    def decoder_features(self, z: Tensor) -> list[Tensor]:
+        """What the decoder computes on its way, see `AutoencoderNetwork.features`."""
+        seen = self.bottleneck(z)
+        return self.network.features(seen.to(self.network.last_layer.dtype))
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the decoder's last layer, for weights that adapt to its gradients."""
+        return self.network.last_layer
+
+    def signs(self) -> dict[str, float]:
+        """Numbers of the bottleneck that the training log shows."""
+        return self.bottleneck.signs()
+
+    def _in_its_dtype(self, half: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        found = half(x.to(self.network.last_layer.dtype))
+        return found.to(torch.promote_types(x.dtype, torch.float32))
+
+    __call__ = cast("Callable[[Tensor], Tensor]", nn.Module.__call__)

@@ -1,0 +1,178 @@
+"""An autoencoder: turns items into latents and back, alone or at the edge of a model of latents."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undiffuse import pictures
+from undiffuse.codecs.codec import Codec
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.errors import Refused
+from undiffuse.core.latent_space import LatentSpace
+from undiffuse.core.random import Random
+from undiffuse.evaluation.reconstruction import Reconstructed, judge_reconstruction
+from undiffuse.evaluation.record import EVALUATION
+from undiffuse.recipes import build, build_autoencoder
+from undiffuse.recipes.description import Description
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.plan import batches
+from undiffuse.sampling.run import EvaluationRequest, Run
+from undiffuse.storage import blueprint as plans
+
+SHOWN = 10  # items in a row of a preview
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AutoencoderRun(Run, LatentSpace):
+    """A trained autoencoder with its codec: encodes items in the data's own units, and decodes latents to such.
+
+    Fields: see `Run`; shape: of an encoded item, before the encoder.
+    """
+
+    tables: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("data", "codec", "network", "bottleneck", "objective", "train"), True),
+        **dict.fromkeys(("optimiser", "init"), False),
+    }
+    reads: ClassVar[str] = "reconstruction"
+    predicts: ClassVar[str] = "reconstruction"
+    what: ClassVar[str] = "an autoencoder"
+    use: ClassVar[str] = (
+        'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
+    )
+    writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
+
+    autoencoder: Autoencoder
+    codec: Codec
+    shape: tuple[int, ...]
+    recipe: Recipe
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        codec = recipe.component("codec")
+        if codec.tokens or codec.mixed:
+            raise Refused(
+                f"codec {recipe['codec']['name']!r} is not for values, and autoencoders are: take pixels or whiten"
+            )
+        name = f"bottleneck {str(recipe['bottleneck'].get('name'))!r}"
+        plans.blueprint(partial(build_autoencoder.bottleneck, recipe), name)
+
+    @classmethod
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        return build_autoencoder.blueprint(recipe, shape, **limits)
+
+    @classmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+    ) -> nn.Module:
+        return build_autoencoder.autoencoder(recipe, shape)
+
+    @classmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
+
+    @property
+    def module(self) -> nn.Module:
+        return self.autoencoder
+
+    @torch.no_grad()
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+        """The latents (n, *latent_shape) of items x (n, *shape) in the data's units: a draw from q(z given x), or for
+        None its mode; on the CPU, a few at a time.
+        """
+        parts = self._parts(len(x))
+        found = [self._latents(x[part], random, torch.arange(part.start, part.stop)).cpu() for part in parts]
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """The items (n, *shape), in the data's units and dtype, that latents z (n, *latent_shape) stand for; on z's
+        device, a few at a time.
+        """
+        parts = (z[part].to(self.device) for part in self._parts(len(z)))
+        return torch.cat([self.codec.decode(self.autoencoder.decode(each)).to(z.device) for each in parts])
+
+    def reconstruct(self, x: np.ndarray | Tensor) -> Tensor:
+        """x encoded and decoded: items (n, *shape) in the data's units and dtype, on the CPU."""
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def tokens(self, x: np.ndarray | Tensor) -> Tensor:
+        """The tokens, int64 (n, ...), of items x in the data's units; raises Refused without a codebook."""
+        autoencoder = self.autoencoder
+        moments = (autoencoder.moments(self._encoded(x[part])) for part in self._parts(len(x)))
+        return torch.cat([autoencoder.bottleneck.tokens(each).cpu() for each in moments])
+
+    @property
+    def inner(self) -> Codec:
+        return self.codec
+
+    @property
+    def vocabulary(self) -> int:
+        return self.autoencoder.bottleneck.vocabulary
+
+    @property
+    def lossless_bound(self) -> bool:
+        return build.objective(self.recipe).density is not None
+
+    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the latents of encoded items of this shape; raises Refused for items that do not fit."""
+        return self.autoencoder.network.latent_shape(shape)
+
+    @torch.no_grad()
+    def posterior(self, x: np.ndarray | Tensor) -> Distribution:
+        return self.autoencoder.posterior(self._encoded(x))
+
+    def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
+        encoded = self._encoded(x)
+        found = build.objective(self.recipe).log_density(self.autoencoder, encoded, z.to(encoded))
+        return found + self.codec.log_det(tuple(encoded.shape[1:]))
+
+    def attempt(self) -> None:
+        self.autoencoder.network(torch.randn(1, *self.shape, dtype=torch.float32).to(self.autoencoder.last_layer))
+
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        made = self.reconstruct(x).numpy()
+        if x.ndim == 2:
+            return pictures.png(pictures.overview(made, beside=x))
+        return pictures.png(pictures.pairs(x, made, SHOWN))
+
+    def evaluate(self, asked: EvaluationRequest) -> Reconstructed:
+        return judge_reconstruction(self, self.autoencoder, asked)
+
+    def about(self) -> dict[str, str]:
+        network = self.autoencoder.network
+        return {"latents": " x ".join(map(str, network.latent_shape(self.shape)))}
+
+    def _encoded(self, x: np.ndarray | Tensor) -> Tensor:
+        return self.codec.encode(x).to(self.device)
+
+    def _latents(self, x: np.ndarray | Tensor, random: Random | None, which: Tensor) -> Tensor:
+        drawn = None if random is None else random.at(which)
+        return self.autoencoder.latents(self.autoencoder.posterior(self._encoded(x)), drawn)
+
+    def _parts(self, count: int) -> list[slice]:
+        """Items that are computed together."""
+        step = batches(self.shape)
+        return [slice(i, min(i + step, count)) for i in range(0, count, step)]
