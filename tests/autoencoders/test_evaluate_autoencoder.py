@@ -96,7 +96,7 @@ def test_the_rate_the_quality_and_the_bound_are_those_of_the_run(judged: tuple[A
 
 
 def test_a_sample_is_a_latent_of_the_prior_decoded_whatever_the_batch(vae: Path):
-    model = generator(vae, precision="float32")
+    model: Any = generator(vae, precision="float32")
     drawn = model.sample(5, seed=3)
     assert drawn.dtype == torch.uint8
     assert tuple(drawn.shape) == (5, 1, 12, 12)

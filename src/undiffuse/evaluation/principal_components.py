@@ -8,7 +8,7 @@ MOST = 2000  # items or patches that the components are found from
 
 
 @dataclass(frozen=True)
-class PrincipalComponents:
+class LinearAutoencoder:
     """mean (d,) and components (k, d) of patches of `side` x `side` pixels, or of whole items (side = 0)."""
 
     mean: np.ndarray
@@ -25,7 +25,7 @@ class PrincipalComponents:
         return made.astype(x.dtype)
 
 
-def fit(x: np.ndarray, latent_shape: tuple[int, ...], seed: int = 0) -> PrincipalComponents:
+def fit(x: np.ndarray, latent_shape: tuple[int, ...], seed: int = 0) -> LinearAutoencoder:
     """Of the items x (count, *shape): for latents with sides, (channels, height, width), so many components of each
     patch that one place of theirs stands for; else of the whole item, so many as an item has latents.
     """
@@ -45,7 +45,7 @@ def fit(x: np.ndarray, latent_shape: tuple[int, ...], seed: int = 0) -> Principa
     else:
         _, vectors = np.linalg.eigh(centred.T @ centred)
         rows = vectors[:, ::-1][:, :count].T
-    return PrincipalComponents(mean, rows, side)
+    return LinearAutoencoder(mean, rows, side)
 
 
 def _patches(x: np.ndarray, side: int) -> np.ndarray:

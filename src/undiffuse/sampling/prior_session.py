@@ -52,7 +52,8 @@ class PriorSession:
     @property
     def latents(self) -> Tensor:
         """The draws from the prior, (n, *shape): sample i depends on the seed and on i alone."""
-        which = torch.arange(self.request.count) if self.request.indices is None else torch.tensor(self.request.indices)
+        asked = self.request.indices
+        which = torch.arange(self.request.count) if asked is None else torch.tensor(asked, dtype=torch.int64)
         like = torch.zeros(len(which), *self.shape, dtype=torch.float32)
         return Normal(like, torch.ones_like(like)).sample(Random(self.request.seed, which))
 
