@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 class Kind:
     """Where the components of a kind are. packages: folders of the package, one file a component. interface: the class
     that they implement, `module:Class`. suffix: what a class's name may have behind its file's. may_be_run: whether a
-    run folder may stand for a component of the kind, as a field of another one. default: the component where none is
-    named.
+    run folder may stand for a component of the kind, as a field of another one. also: further interfaces, which runs
+    alone have. default: the component where none is named.
     """
 
     packages: tuple[str, ...]
@@ -26,6 +26,7 @@ class Kind:
     suffix: str
     may_be_run: bool = False
     default: str = ""
+    also: tuple[str, ...] = ()
 
 
 KINDS = {
@@ -39,6 +40,9 @@ KINDS = {
     ),
     "samplers": Kind(("samplers",), "undiffuse.core.sampler:Sampler", "Sampler"),
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
+    "feature_networks": Kind(
+        ("feature_networks",), "undiffuse.core.feature_network:FeatureNetwork", "Layers", may_be_run=True
+    ),
     "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
@@ -49,7 +53,14 @@ KINDS = {
     "operators": Kind(("operators",), "", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
-    "models": Kind(("models",), "undiffuse.sampling.run:Run", "Run", may_be_run=True, default="diffusion"),
+    "models": Kind(
+        ("models",),
+        "undiffuse.sampling.run:Run",
+        "Run",
+        may_be_run=True,
+        default="diffusion",
+        also=("undiffuse.core.latent_space:LatentSpace",),
+    ),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 NETWORKS = "networks"  # any module may be one, but only where it is nothing else
@@ -110,7 +121,7 @@ def files(kind: str) -> Mapping[str, ComponentFile]:
 def kind_of(component: type) -> str | None:
     """The kind whose interface a class is or implements; None for any other class."""
     implemented = {f"{base.__module__}:{base.__qualname__}" for base in component.__mro__}
-    found = [kind for kind, each in KINDS.items() if each.interface in implemented]
+    found = [kind for kind, each in KINDS.items() if implemented & {each.interface, *each.also}]
     return min(found, key=lambda kind: kind == NETWORKS, default=None)
 
 

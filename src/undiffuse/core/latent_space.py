@@ -14,6 +14,7 @@ class LatentSpace(ABC):
 
     inner: the codec of the data, which the encoder stands on. lossless_bound: whether `log_prob` is a normalised
     density, so that  -E log p(x given z) + KL  bounds -log p(x). vocabulary: how many tokens latents have; 0: none.
+    digest: what tells its weights from any others.
     """
 
     @property
@@ -30,6 +31,11 @@ class LatentSpace(ABC):
     @abstractmethod
     def vocabulary(self) -> int:
         """How many tokens latents have; 0: they are values."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells its weights from any others."""
 
     @abstractmethod
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -71,8 +71,8 @@ def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **gi
 
     table: `name` picks the class, every other key is one of its constructor's fields and is checked against its type.
     A field that is a component itself, by its annotation, may be a name or a table.
-    runs: opens a run folder for a field whose annotation is Run, Denoiser or Codec; called with the field's name
-    ("teacher", of a field of a field "teacher.denoiser"), the path and the annotated class.
+    runs: opens a run folder for a field whose annotation is Run, Denoiser, Codec or LatentSpace; called with the
+    field's name ("teacher", of a field of a field "teacher.denoiser"), the path and the annotated class.
     given: what the program knows (channels, classes ...), passed on where the constructor has such a field and the
     table is silent.
     Raises Refused for an unknown name or field (naming the nearest), a wrong type,

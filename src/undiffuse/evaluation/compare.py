@@ -14,6 +14,7 @@ from undiffuse.evaluation.evaluate import (
     known_labels,
     likelihood,
     refuse_few,
+    refuse_lossy,
     sampling,
     with_examples,
 )
@@ -125,6 +126,8 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     _refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
+    for model in models if NLL in how.metrics else ():
+        refuse_lossy(model)
     n = enough(how, real) if request.n is None else request.n
     refuse_few(models[0], real, which, n)
     started = time.perf_counter()
@@ -154,7 +157,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
 def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
     def kind(model: Generator) -> str:
         data = model.facts.get("data", {})
-        return f"{' x '.join(map(str, data.get('shape', model.shape)))} {data.get('dtype', '')}".strip()
+        return f"{' x '.join(map(str, data.get('shape', model.data_shape)))} {data.get('dtype', '')}".strip()
 
     for name, model in zip(names[1:], models[1:], strict=True):
         if kind(model) != kind(models[0]):

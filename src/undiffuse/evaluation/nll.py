@@ -16,6 +16,7 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
+from undiffuse.evaluation.latent_bound import latent_bound
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
@@ -50,8 +51,9 @@ def score(
     density: Advance = lambda done, total: None,
     bounding: Advance = lambda done, total: None,
 ) -> Scores:
-    """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
-    categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
+    """log p of each item. bound: the variational bound as well, which is all there is of tokens, of rows with
+    categories and of latents. given: p(item given its own conditions) of these names, true: all that the data have;
+    false: p(item).
     conditions: those that are the same for all items, as `Generator.sample` takes them. probes: random directions of
     the trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
     prediction without signal at 1.
@@ -59,11 +61,13 @@ def score(
     Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
     classes of the model, a model that needs a condition that is not given, and integers whose codec has no even levels.
     """
-    if data.shape != model.shape:
-        raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
+    if data.shape != model.data_shape:
+        raise Refused(f"the run's items have shape {model.data_shape}, and those of {data.name} have {data.shape}")
     alike(data.x.dtype, model.codec, data.name)
     cond, named = _condition(model, data, given, conditions)
     x = np.asarray(data.x)
+    if model.codec.lossy:
+        return latent_bound(model, x, cond, named, subset=PICKED, draws=draws, seed=seed, progress=bounding)
     encoded = model.codec.encode(x).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
     codec: Any = model.codec
