@@ -35,7 +35,9 @@ def traversal(found: Reconstructed) -> Image.Image | None:
     chosen = _most_bits(found)
     values = torch.linspace(-WIDEST, WIDEST, STEPS, dtype=torch.float32)
     z = mean[:1].repeat(len(chosen) * STEPS, 1)
-    z[torch.arange(len(z)), torch.tensor(chosen, dtype=torch.int64).repeat_interleave(STEPS)] = values.repeat(len(chosen))
+    z[torch.arange(len(z)), torch.tensor(chosen, dtype=torch.int64).repeat_interleave(STEPS)] = values.repeat(
+        len(chosen)
+    )
     made = pictures.as_images(found.model.decode(z).numpy())
     return pictures.lined(made.reshape(len(chosen), STEPS, *made.shape[1:]), [f"latent {i}" for i in chosen])
 
