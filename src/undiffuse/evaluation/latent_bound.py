@@ -34,7 +34,8 @@ def latent_bound(
 ) -> Scores:
     """log p(x) >= E[log p(x given z) - log q(z given x) + log p(z)], with the bound of the latents' model for log p(z).
 
-    Of integers probabilities of their levels, else densities in the data's own units; the latents' scaling is part of q, see `Latent.explained`. draws: of the latents
+    Of integers probabilities of their levels, else densities in the data's own units; the latents' scaling is part of
+    q, see `Latent.explained`. draws: of the latents
     of each item, and of the noise in their bound. Raises Refused where the decoder is no normalised density.
     Source: arXiv:2106.05931, sec. 3.1.
     """
