@@ -189,7 +189,7 @@ def test_sample_prints_and_writes_tokens(run: Path, tmp_path: Path, capsys: pyte
         ({"network": {"name": "mlp"}}, r"network 'mlp' is for values; networks for tokens are: .*token_mlp"),
         (
             {"objective": {"name": "ncsn"}},
-            "ncsn is for values, and Categorical is a process of tokens; objectives for it: denoising",
+            r"ncsn is for values, and Categorical is a process of tokens; objectives for it: .*denoising",
         ),
         ({"objective": {"name": "sliced_score_matching"}}, "sliced_score_matching is for values, and Categorical is"),
         ({"sampler": {"name": "heun"}}, "heun is for values, and Categorical is a process of tokens; samplers for"),
@@ -237,7 +237,7 @@ def test_values_cannot_do_without_what_values_need(tmp_path: Path):
     with pytest.raises(Refused, match=r"the data 'heartbeat' are tokens of 2 symbols, and codec 'identity' is for"):
         train(values, out=tmp_path / "run")
     values |= {"data": {"name": "moons"}, "network": {"name": "token_mlp"}}
-    with pytest.raises(Refused, match=r"network 'token_mlp' is for tokens; networks for values are: convnet, mlp"):
+    with pytest.raises(Refused, match=r"network 'token_mlp' is for tokens; networks for values are: convnet, .*mlp"):
         train(values, out=tmp_path / "run")
 
 

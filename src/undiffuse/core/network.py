@@ -1,9 +1,15 @@
-"""What a network declares of itself: what it takes, what it gives and what it is for."""
+"""What a network declares of itself, and what it may offer: features inside it, something to do after every step."""
 
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.families import VALUES
 
 
@@ -35,3 +41,74 @@ def declared(network: type[nn.Module]) -> type[Network]:
 def reads_time(network: nn.Module) -> bool:
     """Whether what the network gives depends on the time."""
     return network.reads_time if isinstance(network, Network) else Network.reads_time
+
+
+class AfterStep(ABC):
+    """A layer, or a whole network, that changes itself after every step of its optimiser.
+
+    Training calls it for every module with weights that take the step, without gradients.
+    """
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """Change the weights, in place."""
+
+
+@torch.no_grad()
+def after_step(modules: Iterable[nn.Module]) -> None:
+    """Let all layers of these modules do what they have to do after a step."""
+    for part in dict.fromkeys(part for each in modules for part in each.modules()):
+        if issubclass(type(part), AfterStep):
+            cast("AfterStep", part).after_step()
+
+
+@dataclass(frozen=True, eq=False)
+class Depth:
+    """A place in a network where features can be read: the output of a module, `width` numbers at each place.
+
+    The output is (batch, width, one size an axis), or with `channels_last` (batch, places, width); one place where it
+    is (batch, width).
+    """
+
+    module: nn.Module
+    width: int
+    channels_last: bool = False
+
+
+class HasDepths(ABC):
+    """A network whose features can be read."""
+
+    @abstractmethod
+    def depths(self) -> Mapping[str, Depth]:
+        """The depths by name, from the input to the output."""
+
+
+def depth(network: nn.Module, name: str, owner: str) -> Depth:
+    """The depth of this name; raises Refused, in the owner's name, for a network that has none, and for another name.
+
+    owner: for people, as "the teacher's".
+    """
+    if not issubclass(type(network), HasDepths):
+        raise Refused(
+            f"{owner} network, {type(network).__name__}, has no features to read: take unet, edm2_unet or dit"
+        )
+    known = cast("HasDepths", network).depths()
+    if name not in known:
+        raise unknown(f"{owner} network", name, known)
+    return known[name]
+
+
+@contextmanager
+def features(at: Depth) -> Generator[list[Tensor]]:
+    """Inside, every call of the network appends its features at a depth to this list: (batch, places, width)."""
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, given: object, output: Tensor) -> None:
+        places = output.unsqueeze(-2 if at.channels_last else -1) if output.ndim == 2 else output
+        seen.append(places if at.channels_last else places.flatten(2).mT)
+
+    hook = at.module.register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        hook.remove()

@@ -42,8 +42,9 @@ class Player:
     """Whoever takes steps with an optimiser of its own: the trained module ("run"), a critic, a discriminator.
 
     modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
-    the loop for one of its own. clip: largest norm of its gradient, 0 = any; None: the run's. lr: its highest learning
-    rate, which warms up and decays as the run's does; None: the run's.
+    the loop for one of its own. start: the first step, from 0, in which it may move. clip: largest norm of its
+    gradient, 0 = any; None: the run's. lr: its highest learning rate, which warms up and decays as the run's does;
+    None: the run's.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Player:
     every: int = 1
     clip: float | None = None
     lr: float | None = None
+    start: int = 0
 
 
 class Objective(ABC):
@@ -61,7 +63,9 @@ class Objective(ABC):
     sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
     timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
     module gives, "data" or "label". embeds: it trains embeddings of tokens. families, needs: of processes that it
-    trains for, as of a `Sampler`; see `families.check`. trains: the class of the modules that it can train.
+    trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. trains: the class of the modules
+    that it can train. of_pixels: the names of its terms that read pictures as pixels in [-1, 1], and no other encoded
+    data.
     """
 
     whole_batch: ClassVar[bool] = False
@@ -70,8 +74,9 @@ class Objective(ABC):
     embeds: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = frozenset()
-    inner: ClassVar[None] = None
+    inner: "Objective | None" = None
     trains: ClassVar[type] = nn.Module
+    of_pixels: tuple[str, ...] = ()
 
     def takes(self) -> frozenset[str]:
         """The families that it is for as it is set: all of `families`, or fewer."""

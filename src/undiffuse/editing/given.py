@@ -30,7 +30,7 @@ def item(
 
     Raises Refused, with both shapes, where it is no item of the model's, and for numbers that such do not have.
     """
-    wanted = model.shape if shape is None else shape
+    wanted = model.data_shape if shape is None else shape
     found = items.item(model.codec, x, name, real)
     found = found if found.ndim > len(wanted) else found[None]
     if found.shape != (1, *wanted):
@@ -45,7 +45,19 @@ def encoded(
     return model.codec.encode(item(model, x, name, shape, real)).to(model.device)
 
 
+def difference(model: DenoisingGenerator, first: Tensor, second: Tensor) -> float:
+    """The root mean square difference of two encoded items, in the data's units."""
+    if model.codec.lossy:
+        return float((model.codec.decode(first).double() - model.codec.decode(second).double()).square().mean().sqrt())
+    return float((first - second).double().square().mean().sqrt()) / unit(model)
+
+
 def unit(model: DenoisingGenerator) -> float:
-    """How many encoded units one unit of the data is, on average over an item."""
-    ends = [model.codec.encode(np.full((1, *model.shape), value, np.float32)) for value in (0.0, 1.0)]
+    """How many encoded units one unit of the data is, on average over an item; raises Refused where it is none."""
+    if model.codec.lossy:
+        raise Refused(
+            "this run is of latents, in which a measurement or the noise of a picture is none: of such runs there are "
+            "--mask, --strength, --size and --between, in Python inpaint, vary, outpaint and between"
+        )
+    ends = [model.codec.encode(np.full((1, *model.data_shape), value, np.float32)) for value in (0.0, 1.0)]
     return float((ends[1] - ends[0]).double().mean())

@@ -62,7 +62,8 @@ def denoise(
     if (options.get("sampler") or wanted.sampler) is None:
         options |= {"sampler": Ancestral(), "steps": options.get("steps") or wanted.steps or STEPS}
     session = opened(model, request, options, n)
-    y, scale = encoded(model, image, "image", real=True), unit(model)
+    scale = unit(model)
+    y = encoded(model, image, "image", real=True)
     level = noise_level(y) if std is None else arguments.number(std, "std") * scale
     if not level > 0:
         raise Refused(f"there is no noise to remove: its deviation is {level / scale:g}")

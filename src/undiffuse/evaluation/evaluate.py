@@ -150,6 +150,8 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
+    if NLL in how.metrics:
+        refuse_lossy(model)
     knows = model if request.classifier is None else request.classifier
     n = usual(max(1, len(knows.classes)), enough(how, real)) if request.n is None else request.n
     refuse_few(model, real, which, n)
@@ -180,6 +182,12 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     if scores is not None:
         about["likelihood"] = likelihood(scores, real)
     return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+
+
+def refuse_lossy(model: Generator) -> None:
+    """Raises Refused, before anything is drawn, for a run that does not know how likely data are."""
+    if why := model.codec.no_density():
+        raise Refused(why)
 
 
 def likelihood(scores: Scores, real: Real) -> dict[str, Any]:

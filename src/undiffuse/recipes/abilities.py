@@ -42,7 +42,7 @@ def check_network(
             like = {each: other for each, other in like.items() if process.family in other.families}
             others = _listed(each for each, other in like.items() if condition.form in other.forms)
             raise Refused(f"network {name!r} cannot take {key!r}, which is {condition.kind}; networks for it: {others}")
-        if condition.mirrored and shape and len(condition.shape) != len(shape):
+        if condition.beside and shape and len(condition.shape) != len(shape):
             raise Refused(f"{key!r} stands beside samples of shape {shape}: an image of shape {condition.shape} cannot")
 
 

@@ -204,13 +204,13 @@ class Run(Described, ABC):
     def _facts(self) -> dict[str, str]:
         """What a person wants to see of it first."""
         name = self.facts.get("data", {}).get("name", self.recipe.name)
-        what = kind(self, len(self.shape))
+        what = kind(self, len(self.data_shape))
         classes = {"classes": f"{len(self.classes)} classes"} if self.classes else {}
         steps = {"steps": f"{self.facts['step']:,} steps"} if "step" in self.facts else {}
         parameters = sum(p.numel() for p in self.module.parameters())
         return {
             "data": f"{name}",
-            "samples": f"{what} of {size(what, self.shape)}",
+            "samples": f"{what} of {size(what, self.data_shape)}",
             **classes,
             "parameters": f"{parameters:,} parameters",
             **steps,

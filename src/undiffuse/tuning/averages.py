@@ -22,9 +22,9 @@ from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.storage.files import finite, fit, own, write_json
 from undiffuse.storage.tensor_file import held
 from undiffuse.training import checkpoint
-from undiffuse.training.batches import Batches
 from undiffuse.training.ema import gamma
 from undiffuse.training.posthoc import reconstruct, snapshots
+from undiffuse.training.prepared import batches
 from undiffuse.training.run_lock import run_lock
 from undiffuse.training.state import AVERAGE, WEIGHTS
 from undiffuse.training.validation import Validation
@@ -129,7 +129,7 @@ def _measures(model: DenoisingGenerator, metric: Metric, count: int) -> tuple[Me
     held_out = loaded.split(settings.held_out)[1]
     told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
-    unseen = Batches.of(held_out.x, told, model.codec, batch, settings.seed).to(model.device)
+    unseen = batches(held_out, told, model.codec, batch, settings.seed).to(model.device)
     validation = Validation(build.objective(model.recipe), unseen)
 
     def loss(model: DenoisingGenerator) -> float:
@@ -147,7 +147,7 @@ def _distance(held_out: Dataset, count: int) -> Measure:
         classes = [known[i % len(known)] for i in range(count)] if known else None
         drawn = model.sample(count, label=classes, **examples(model.conditions, held_out.conditions, count))
         x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
-        return sliced_wasserstein(x, y) if len(model.shape) == 1 else frechet(x, y)
+        return sliced_wasserstein(x, y) if len(model.data_shape) == 1 else frechet(x, y)
 
     return distance
 
