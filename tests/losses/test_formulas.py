@@ -110,7 +110,7 @@ def test_the_perceptual_distance_is_of_directions_at_each_place():
         cosine = nn.functional.cosine_similarity(a, b, dim=1)
         lengths = [(each.norm(dim=1) > 0).double() for each in (a, b)]
         wanted += (lengths[0] + lengths[1] - 2 * cosine).flatten(1).mean(1)
-    torch.testing.assert_close(of(PerceptualLoss(network=network), x, x_hat), 72 * wanted, rtol=1e-3, atol=0)
+    torch.testing.assert_close(of(PerceptualLoss(network=network), x, x_hat), 72 * wanted / 2, rtol=1e-3, atol=0)
 
 
 def test_where_nothing_is_active_the_gradient_is_finite():
