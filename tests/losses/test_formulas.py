@@ -130,7 +130,7 @@ def test_the_depths_of_a_network_are_what_stands_before_each_halving():
         assert [tuple(layer.shape) for layer in layers] == [(3, 8, 16, 12), (3, 16, 8, 6), (3, 16, 4, 3)]
         assert torch.equal(layers[0], seen[-1])
     ours = autoencoder()
-    assert torch.equal(ours.layers(x)[0], ours.network.encoder(x))
+    assert torch.equal(ours.layers(x)[0], ours.network.encode(x))
     of(PerceptualLoss(network=made), x, y := (x + 1).requires_grad_()).sum().backward()
     assert float(y.grad.abs().sum()) > 0  # type: ignore[union-attr]
     assert not any(module._forward_hooks for module in encoder.modules() if module is not encoder.down[0])
