@@ -73,6 +73,6 @@ def test_with_a_diffusion_model_samples_are_compared(undiffuse_: Undiffuse, vae:
 
 
 def test_what_is_for_denoisers_says_so(undiffuse_: Undiffuse, vae: Path):
-    refused = undiffuse_("tune", "variance", vae)
+    refused = undiffuse_("tune", vae, "variance")
     assert refused.status
     assert "an autoencoder, which has no denoiser" in refused.err
