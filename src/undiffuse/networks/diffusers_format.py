@@ -1,7 +1,8 @@
-"""The folder of a diffusers UNet2DModel (config.json and safetensors), read and written without diffusers."""
+"""The folder of a model of diffusers (config.json and safetensors), read and written without it: a UNet2DModel."""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +68,25 @@ NAMES = [
 LEGACY = [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")]
 
 
-def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the weights of a model's folder, or of the `unet` inside a pipeline's; loading executes no code.
+def read_folder(
+    folder: str | Path, model: str = "UNet2DModel", part: str = "unet"
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the weights of a model's folder, or of the part of a pipeline's; loading executes no code.
 
-    Raises Refused if the folder holds no UNet2DModel.
+    Raises Refused if the folder holds no such model.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file() and (folder / "unet" / "config.json").is_file():
-        folder = folder / "unet"
+    if not (folder / "config.json").is_file() and (folder / part / "config.json").is_file():
+        folder = folder / part
     if not (folder / "config.json").is_file():
-        raise Refused(f"{folder} has no config.json: give the folder of a diffusers UNet2DModel")
+        raise Refused(f"{folder} has no config.json: give the folder of a diffusers {model}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise Refused(f"{folder / 'config.json'} is not JSON: {error}") from None
-    if not isinstance(config, dict) or config.get("_class_name", "UNet2DModel") != "UNet2DModel":
+    if not isinstance(config, dict) or config.get("_class_name", model) != model:
         kind = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
-        raise Refused(f"{folder} holds a {kind}, not a UNet2DModel")
+        raise Refused(f"{folder} holds a {kind}, not a {model}")
     if (folder / WEIGHTS).is_file():
         return config, load_file(folder / WEIGHTS)
     if (folder / WEIGHTS_PICKLED).is_file():
@@ -187,10 +190,10 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
     }
 
 
-def weights_from(theirs: dict[str, Tensor], blocks: list[str]) -> dict[str, Tensor]:
-    """A UNet2DModel's weights under a UNet's names: q, k and v side by side, and the time projections of all blocks.
+def weights_from(theirs: dict[str, Tensor], blocks: Sequence[str] = ()) -> dict[str, Tensor]:
+    """A model's weights under our names: q, k and v side by side, and so the time projections of all blocks.
 
-    blocks: the names of the residual blocks, in the order of the U-Net's `time_out`.
+    blocks: the names of the residual blocks that take a time, in the order of the U-Net's `time_out`.
     """
     ours: dict[str, Tensor] = {}
     for name, weight in theirs.items():
@@ -212,13 +215,13 @@ def weights_from(theirs: dict[str, Tensor], blocks: list[str]) -> dict[str, Tens
     return ours
 
 
-def weights_to(ours: dict[str, Tensor], blocks: list[str], widths: list[int]) -> dict[str, Tensor]:
-    """A UNet's weights under a UNet2DModel's names; widths: how many rows of `time_out` each block has."""
+def weights_to(ours: dict[str, Tensor], blocks: Sequence[str] = (), widths: Sequence[int] = ()) -> dict[str, Tensor]:
+    """Our weights under the names of the model of diffusers; widths: how many rows of `time_out` each block has."""
     parts: dict[str, Tensor] = {}
     for name, weight in ours.items():
         stem, _, kind = name.rpartition(".")
         if stem == "time_out":
-            rows = weight.split(widths)
+            rows = weight.split(list(widths))
             parts |= {f"{block}.time_emb_proj.{kind}": part for block, part in zip(blocks, rows, strict=True)}
         elif stem.endswith(".qkv"):
             parts |= {f"{stem[:-3]}to_{part}.{kind}": rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
@@ -227,7 +230,7 @@ def weights_to(ours: dict[str, Tensor], blocks: list[str], widths: list[int]) ->
     theirs: dict[str, Tensor] = {}
     for name, weight in parts.items():
         name = "." + name
-        name = name.replace(".resample.", ".downsamplers.0." if name.startswith(".down.") else ".upsamplers.0.")
+        name = name.replace(".resample.", ".downsamplers.0." if ".down." in name else ".upsamplers.0.")
         for new, old in NAMES:
             name = name.replace(old, new)
         theirs[name[1:]] = weight.detach().contiguous().clone()
