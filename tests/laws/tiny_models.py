@@ -14,6 +14,7 @@ from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.item_predictor import ItemPredictor
+from undiffuse.core.network import Depth, HasDepths
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
@@ -27,7 +28,7 @@ from undiffuse.schedules import LinearBeta, LogLinear
 N = 3
 
 
-class Tiny(nn.Module):
+class Tiny(nn.Module, HasDepths):
     """As many numbers as asked for each item, or each token, and others with a label."""
 
     reads_time = False
@@ -36,6 +37,9 @@ class Tiny(nn.Module):
         super().__init__()
         self.layer = nn.Embedding(tokens, out) if tokens else nn.Linear(2, out)
         self.label = nn.Embedding(3, out)
+
+    def depths(self) -> dict[str, Depth]:
+        return {"middle": Depth(self.layer, self.label.embedding_dim, channels_last=True)}
 
     def forward(self, x: Tensor, c_time: Tensor, label: Any = None, drop: Any = None, **cond: Any) -> Tensor:
         found = self.layer(x)

@@ -96,13 +96,13 @@ def edit(
     if (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
-    from undiffuse.models.load import generator
+    from undiffuse.models.load import denoising
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
     usual = ".gif" if task == "between" else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
-    model = generator(run, precision="float32")  # half precision would spoil the gradients
+    model = denoising(run, precision="float32")  # half precision would spoil the gradients
     if text is not None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
     said: list[str] = []
@@ -122,11 +122,11 @@ def edit(
 def _phrase(run: Path, text: str, request: SampleRequest, only: str | None, out: Path | None) -> None:
     """Fill in a text, print the answers, and write them where that was asked for."""
     from undiffuse.editing.phrase import phrase
-    from undiffuse.models.load import generator
+    from undiffuse.models.load import denoising
     from undiffuse.storage import output_paths
 
     target = None if out is None else output_paths.file(out, run, "edited.txt")
-    model = generator(run)
+    model = denoising(run)
     with progress("editing", "step") as advance:
         answers = phrase(model, text, request.count, request, only=only, progress=advance)
     if target != output_paths.STDOUT:

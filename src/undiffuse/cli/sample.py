@@ -65,15 +65,15 @@ def sample(
     if out is not None:
         writer.place(out, run)
     model = generator(run, precision=precision)
-    kinds = kind(model, len(model.shape))
+    kinds = kind(model, len(model.data_shape))
     tokens = kinds in ("texts", "tokens")
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")
-    writer.fits(model.shape, str(model.facts.get("data", {}).get("dtype", "float32")))
+    writer.fits(model.data_shape, str(model.facts.get("data", {}).get("dtype", "float32")))
     if out is None:
         own(run)  # where links could lead what is written elsewhere
     target = writer.place(out, run)
     if request.n is None and request.indices is None:
-        request = replace(request, n=writer.count(points=len(model.shape) == 1 and not tokens))
+        request = replace(request, n=writer.count(points=len(model.data_shape) == 1 and not tokens))
     with progress("sampling", "step") as advance:
         session = model.open(labels_in_turn(model, request), progress=advance)
         drawn = session.film() if writer.moves else session.draw()

@@ -44,12 +44,12 @@ def score(
     from undiffuse.conditions.given import from_words
     from undiffuse.evaluation import nll
     from undiffuse.evaluation.sources import counted
-    from undiffuse.models.load import generator
+    from undiffuse.models.load import denoising
     from undiffuse.storage.files import write_bytes
 
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
     target = output_paths.file(out, run, "scores.csv")
-    model = generator(run, precision="float32")
+    model = denoising(run, precision="float32")
     where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
     where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}
     fields: Any = {"conditions": where} if where else {}

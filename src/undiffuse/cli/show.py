@@ -41,8 +41,10 @@ def _run(path: Path) -> Any:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_row("run", str(path))
     table.add_row(
-        "samples", " x ".join(map(str, model.shape)) + (f", {len(model.classes)} classes" if model.classes else "")
+        "samples", " x ".join(map(str, model.data_shape)) + (f", {len(model.classes)} classes" if model.classes else "")
     )
+    if model.shape != model.data_shape:
+        table.add_row("latents", " x ".join(map(str, model.shape)))
     for name, lines in model.about().items():
         table.add_row(name, lines)
     table.add_row("parameters", count(facts["parameters"]))

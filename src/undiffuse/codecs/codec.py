@@ -10,6 +10,7 @@ from torch import Tensor
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 from undiffuse.progress import progress_bar
 
 SLICE = 2**24  # bytes that are looked at together
@@ -38,11 +39,15 @@ class Codec(ABC):
     bounds: of what it encodes data to; None: there are none. low, high: the ends of the data's range that become these.
     values: what tokens stand for, where they are levels. categories: the names of each column's. decimals: of each
     column of numbers. pad: the token of places behind a text's end; -1: there is none. dtype: of the data; "": unknown.
+    lossy: whether decoding brings back another item than was encoded. normalises: whether what it encodes has mean 0
+    and deviation 1. stamp: what tells the costly part of encoding, `prepare`, from any other; "": there is none.
     What a codec does not have is empty.
     """
 
-    tokens: ClassVar[bool] = False
+    tokens: bool = False
     mixed: ClassVar[bool] = False
+    lossy: ClassVar[bool] = False
+    normalises: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float] | None] = None
 
     vocabulary: int = 0
@@ -56,6 +61,7 @@ class Codec(ABC):
     high: float | None = None
     pad: int = -1
     dtype: str = ""
+    stamp: str = ""
 
     @property
     def reader(self) -> Callable[[Sequence[int] | np.ndarray], str] | None:
@@ -72,12 +78,47 @@ class Codec(ABC):
         """A copy fitted to the items x, (count, *shape); they are read in slices."""
 
     @abstractmethod
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
-        """The items x, (count, *shape) in the data's units, as float32 of about unit scale."""
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+        """The items x, (count, *shape) in the data's units, as float32 of about unit scale.
+
+        random: of a codec that draws what it encodes to; None: the most likely value.
+        """
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """The inverse of `encode`, in the data's own dtype and range: integers are rounded and clipped."""
+
+    def prepare(self, x: np.ndarray | Tensor) -> Tensor:
+        """The costly part of encoding, the same every time, so that it is done once and kept; see `stamp`."""
+        raise NotImplementedError
+
+    def fit_prepared(self, x: ArrayLike, prepared: ArrayLike) -> Self:
+        """`fit` to the items x, where `prepare` has been done for them: each maybe in several mirror images."""
+        return self.fit(x)
+
+    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+        """`encode` of items that `prepare` has been done for, where it is costly, else of the items as they are."""
+        return self.encode(prepared, random)
+
+    def encoded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that an item of this shape is encoded to; raises Refused for one that cannot be encoded."""
+        return shape
+
+    def decoded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the item that is encoded to this shape."""
+        return shape
+
+    def explained(self, x: np.ndarray | Tensor, random: Random) -> tuple[Tensor, Tensor]:
+        """Of a lossy codec: z drawn given x, and log p(x given z) - log q(z given x) in nats, (count,)."""
+        raise NotImplementedError
+
+    def no_density(self) -> str:
+        """Why densities of what it encodes say nothing of the data; "" where they do."""
+        return ""
+
+    def known(self, mask: Tensor) -> Tensor:
+        """Which of the encoded numbers are known, (batch, ...), where these numbers of an item are."""
+        return mask
 
     def log_det(self, shape: tuple[int, ...]) -> float:
         """log |det d encode / dx| of an item of this shape in nats, which a density in the data's units needs.
@@ -89,9 +130,15 @@ class Codec(ABC):
         )
 
 
-def fitted(table: Mapping[str, Any], x: ArrayLike, runs: registry.Runs | None = None, **known: Any) -> Codec:
-    """The codec that a recipe's table describes, fitted to the items x. runs: see `registry.build`. known: what the
-    data say of themselves.
+def fitted(
+    table: Mapping[str, Any],
+    x: ArrayLike,
+    runs: registry.Runs | None = None,
+    prepared: Callable[[Codec], ArrayLike] | None = None,
+    **known: Any,
+) -> Codec:
+    """The codec that a recipe's table describes, fitted to the items x. runs: see `registry.build`. prepared: makes
+    what `Codec.fit_prepared` takes of a codec that is not fitted yet. known: what the data say of themselves.
 
     Raises Refused, with the field's name, for a field in the table that fitting takes from the data all the same.
     """
@@ -99,7 +146,7 @@ def fitted(table: Mapping[str, Any], x: ArrayLike, runs: registry.Runs | None = 
     made = registry.build(
         "codecs", {name: value for name, value in table.items() if name not in own}, runs=runs, **known
     )
-    found = made.fit(x)
+    found = made.fit_prepared(x, prepared(made)) if prepared and made.stamp else made.fit(x)
     own |= {name: table[name] for name in table if name != "name" and getattr(found, name) != getattr(made, name)}
     for name, value in own.items():
         said = str(getattr(found, name))[:80]

@@ -13,6 +13,7 @@ from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.codecs.normal import WAYS, Moments, Normalised
 from undiffuse.codecs.steps import Inside, places, reach, restored
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 FINE = 2**-12  # of a column's deviation: how exactly a number with more places is known, where that counts
 UNFITTED = "columns is not fitted: call fit(x) with the training data first"
@@ -99,7 +100,7 @@ class ColumnsCodec(Codec):
             dtype=x.dtype.name,
         )
 
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """Rows in the data's units as float32, numbers first."""
         x = as_number(x)
         self._check(x.shape[1] if x.ndim == 2 else 0)

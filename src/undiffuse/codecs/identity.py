@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_float
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Identity(Codec):
             raise Refused("the codec identity passes numbers as float32, and these need float64: take whiten or pixels")
         return replace(self, dtype=x.dtype.name)
 
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """x as float32."""
         return as_float(x)
 

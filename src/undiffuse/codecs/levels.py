@@ -1,7 +1,7 @@
 """Numbers on a few levels become tokens: each distinct value of the data is a symbol, in rising order."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import ArrayLike, Codec, slices
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 MOST = 1024  # levels
 
@@ -22,7 +23,7 @@ class Levels(Codec):
     than those that it was fitted to.
     """
 
-    tokens: ClassVar[bool] = True
+    tokens = True
 
     values: tuple[float, ...] = ()
     frequencies: tuple[float, ...] = ()
@@ -59,7 +60,7 @@ class Levels(Codec):
         shares = tuple((counts / counts.sum()).tolist())
         return replace(self, values=tuple(levels), frequencies=shares, dtype=x.dtype.name)
 
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """The tokens of x as int64; raises Refused for a value that is no level."""
         numbers = torch.as_tensor(np.asarray(x).astype(np.float64)) if not isinstance(x, Tensor) else x.double()
         levels = torch.tensor(self.values, dtype=torch.float64, device=numbers.device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class PixelsCodec(Codec):
         low, high = self._ends
         return high - low or 1.0
 
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """x as float32 in [-1, 1]."""
         return ((as_number(x) - self._ends[0]) * (2 / self._width) - 1).float()
 

@@ -1,7 +1,7 @@
 """Tokens pass unchanged; what is kept is how many symbols there are, and how frequent each is."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, slices
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 MOST = 2**20  # symbols
 
@@ -23,7 +24,7 @@ class TokensCodec(Codec):
     Raises Refused for data that are no integers, and for tokens outside the vocabulary.
     """
 
-    tokens: ClassVar[bool] = True
+    tokens = True
 
     vocabulary: int = 0
     frequencies: tuple[float, ...] = ()
@@ -48,7 +49,7 @@ class TokensCodec(Codec):
         dtype = "uint8" if len(counts) < 2**8 else "uint16" if len(counts) < 2**16 else "int64"
         return replace(self, vocabulary=len(counts), frequencies=tuple((counts / counts.sum()).tolist()), dtype=dtype)
 
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """x as int64."""
         z = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x).astype(np.int64))
         if z.is_floating_point():

@@ -12,6 +12,7 @@ from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.codecs.normal import centred
 from undiffuse.codecs.steps import Inside, places, reach, restored
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Whiten(Codec):
             most=tuple(end for _, end in ends),
         )
 
-    def encode(self, x: np.ndarray | Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """x as float32, each feature of mean 0 and deviation 1."""
         values = as_number(x)
         values = values.double() if values.ndim == 2 else values

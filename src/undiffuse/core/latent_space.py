@@ -14,6 +14,7 @@ class LatentSpace(ABC):
 
     inner: the codec of the data, which the encoder stands on. lossless_bound: whether `log_prob` is a normalised
     density, so that  -E log p(x given z) + KL  bounds -log p(x). vocabulary: how many tokens latents have; 0: none.
+    digest: what tells its weights from any others.
     """
 
     @property
@@ -31,6 +32,11 @@ class LatentSpace(ABC):
     def vocabulary(self) -> int:
         """How many tokens latents have; 0: they are values."""
 
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """What tells its weights from any others."""
+
     @abstractmethod
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the latents of an item of this shape; raises Refused for items that do not fit."""
@@ -45,4 +51,6 @@ class LatentSpace(ABC):
 
     @abstractmethod
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
-        """log p(x given z) in nats, (n,), a density in the data's own units; raises Refused where there is none."""
+        """log p(x given z) in nats, (n,): of integers the probability of their levels, of other numbers a density in
+        the data's own units; raises Refused where there is none.
+        """

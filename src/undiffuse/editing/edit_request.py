@@ -17,7 +17,7 @@ from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
 from undiffuse.progress import Progress
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
@@ -27,7 +27,7 @@ class EditRequest:
     units. request, progress: as in `Generator.sample`.
     """
 
-    model: Generator
+    model: DenoisingGenerator
     dtype: str
     image: Path | None
     n: int
@@ -50,11 +50,11 @@ class EditRequest:
         """The picture, or another file, as an item of the model's or of another shape."""
         found = path or self.image
         assert found is not None
-        return files.item(found, shape or self.model.shape, self.dtype)
+        return files.item(found, shape or self.model.data_shape, self.dtype)
 
 
 def _mask(edit: EditRequest, value: Path) -> np.ndarray:
-    known = files.mask(value, edit.model.shape)
+    known = files.mask(value, edit.model.data_shape)
     return inpaint(edit.model, edit.item(), known, edit.method, **edit.how).numpy()
 
 
@@ -74,12 +74,12 @@ def _size(edit: EditRequest, value: str) -> np.ndarray:
 
 
 def _measurement(edit: EditRequest, value: str) -> np.ndarray:
-    if len(edit.model.shape) != 3:
-        raise Refused(f"a --measurement is of pictures, and the model's samples have shape {edit.model.shape}")
+    if len(edit.model.data_shape) != 3:
+        raise Refused(f"a --measurement is of pictures, and the model's samples have shape {edit.model.data_shape}")
     name, _, text = value.partition(":")
     if name not in _OPERATORS:
         raise unknown("--measurement", name, _OPERATORS)
-    operator, shape = _OPERATORS[name](text, *edit.model.shape)
+    operator, shape = _OPERATORS[name](text, *edit.model.data_shape)
     y = edit.item(shape=shape)
     return restore(edit.model, y, operator, edit.noise, edit.method, **edit.how).numpy()
 

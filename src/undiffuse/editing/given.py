@@ -7,11 +7,13 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.sampling import items
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.session import Session
 
 
-def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
+def opened(
+    model: DenoisingGenerator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False
+) -> Session:
     """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
     session = model.open(request, n=n, **options)
     values = model.denoiser.process.family == "values" and not model.codec.tokens
@@ -21,12 +23,14 @@ def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, t
     return session
 
 
-def item(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> np.ndarray:
+def item(
+    model: DenoisingGenerator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False
+) -> np.ndarray:
     """One item in the data's units and dtype, (*shape) or (1, *shape): (1, *shape). real: see `items.item`.
 
     Raises Refused, with both shapes, where it is no item of the model's, and for numbers that such do not have.
     """
-    wanted = model.shape if shape is None else shape
+    wanted = model.data_shape if shape is None else shape
     found = items.item(model.codec, x, name, real)
     found = found if found.ndim > len(wanted) else found[None]
     if found.shape != (1, *wanted):
@@ -34,12 +38,26 @@ def item(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = No
     return found
 
 
-def encoded(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> Tensor:
+def encoded(
+    model: DenoisingGenerator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False
+) -> Tensor:
     """`item` as the network sees it: (1, *shape)."""
     return model.codec.encode(item(model, x, name, shape, real)).to(model.device)
 
 
-def unit(model: Generator) -> float:
-    """How many encoded units one unit of the data is, on average over an item."""
-    ends = [model.codec.encode(np.full((1, *model.shape), value, np.float32)) for value in (0.0, 1.0)]
+def difference(model: DenoisingGenerator, first: Tensor, second: Tensor) -> float:
+    """The root mean square difference of two encoded items, in the data's units."""
+    if model.codec.lossy:
+        return float((model.codec.decode(first).double() - model.codec.decode(second).double()).square().mean().sqrt())
+    return float((first - second).double().square().mean().sqrt()) / unit(model)
+
+
+def unit(model: DenoisingGenerator) -> float:
+    """How many encoded units one unit of the data is, on average over an item; raises Refused where it is none."""
+    if model.codec.lossy:
+        raise Refused(
+            "this run is of latents, in which a measurement or the noise of a picture is none: of such runs there are "
+            "--mask, --strength, --size and --between, in Python inpaint, vary, outpaint and between"
+        )
+    ends = [model.codec.encode(np.full((1, *model.data_shape), value, np.float32)) for value in (0.0, 1.0)]
     return float((ends[1] - ends[0]).double().mean())

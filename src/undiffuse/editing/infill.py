@@ -13,13 +13,13 @@ from undiffuse.editing.given import encoded, opened
 from undiffuse.guidance.constraint import Constraint
 from undiffuse.guidance.infill import Infill
 from undiffuse.guidance.inpaint import Inpaint
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
 
 def infill(
-    model: Generator,
+    model: DenoisingGenerator,
     x: np.ndarray | Tensor,
     known: np.ndarray | Tensor,
     n: int = 1,

@@ -11,9 +11,9 @@ from torch import Tensor
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import encoded, opened, unit
+from undiffuse.editing.given import difference, encoded, opened
 from undiffuse.samplers.ddim import DDIM
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
@@ -36,7 +36,7 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
 
 
 def between(
-    model: Generator,
+    model: DenoisingGenerator,
     first: np.ndarray | Tensor,
     last: np.ndarray | Tensor,
     frames: int = 16,
@@ -47,7 +47,8 @@ def between(
 
     Codes are mixed along the great circle, which keeps their length as noise has it:
     z = sin((1 - u) w)/sin(w) z_first + sin(u w)/sin(w) z_last, w the angle between them. The error is the root mean
-    square difference, in the data's units, of the items and what their own codes decode to.
+    square difference, in the data's units, of the items and what their own codes decode to; of latents, of the items
+    that the autoencoder makes of both.
     request, options: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
     Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5.
     """
@@ -59,8 +60,7 @@ def between(
     codes = inverted(session.denoiser, ends, session.times, **cond).double()
     start = spherical(codes[:1], codes[1:], torch.linspace(0, 1, frames, dtype=torch.float64).to(codes.device))
     way = replace(session, start=start.to(ends)).encoded()
-    error = float((way[[0, -1]] - ends).double().square().mean().sqrt())
-    return session.decoded(way), error / unit(model)
+    return session.decoded(way), difference(model, way[[0, -1]], ends)
 
 
 def spherical(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from undiffuse.guidance.pigdm import PiGDM
 from undiffuse.guidance.repaint import RePaint
 from undiffuse.operators.mask import Mask
 from undiffuse.samplers.ancestral import Ancestral
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
@@ -54,7 +54,7 @@ REPLACING = ("replace", "repaint")  # for masks only
 
 
 def restore(
-    model: Generator,
+    model: DenoisingGenerator,
     y: np.ndarray | Tensor,
     operator: Callable[[Tensor], Tensor],
     std: float = 0.0,
@@ -74,17 +74,17 @@ def restore(
     if not callable(operator):
         given = arguments.shown(operator)
         raise Refused(f"operator is a function of encoded items, such as one of guidance.operators, not {given}")
-    session = opened(model, request, options, n)
+    session, scale = opened(model, request, options, n), unit(model)
     with torch.no_grad():
         wanted = tuple(operator(torch.zeros(1, *model.shape, dtype=torch.float32, device=model.device)).shape[1:])
     known, std = encoded(model, y, "y", wanted, real=True), arguments.number(std, "std")
     if std < 0:
         raise Refused(f"std, of a measurement's noise, is 0 or more, not {std:g}")
-    return session.decoded(_posterior(session, Measurement(operator, known, max(std * unit(model), STD)), method))
+    return session.decoded(_posterior(session, Measurement(operator, known, max(std * scale, STD)), method))
 
 
 def inpaint(
-    model: Generator,
+    model: DenoisingGenerator,
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
     method: str = "mmps",
@@ -94,9 +94,9 @@ def inpaint(
 ) -> Tensor:
     """n samples that have an item's known part, in the data's units: (n, *shape); that part comes out as it went in.
 
-    mask: 1 where known, of the item's shape or one that broadcasts to it. method: one of METHODS, or "replace" or
-    "repaint". request, options: as in `Generator.sample`. Raises Refused for an unknown method and, with both shapes, a
-    mask that does not fit.
+    mask: 1 where known, of the item's shape or one that broadcasts to it; a latent is known where all that it stands
+    for is. method: one of METHODS, or "replace" or "repaint". request, options: as in `Generator.sample`. Raises
+    Refused for an unknown method and, with both shapes, a mask that does not fit.
     """
     session = opened(model, request, options, n)
     whole = item(model, image, "image")
@@ -104,7 +104,9 @@ def inpaint(
     known = arguments.array(mask, "mask")
     if known.size and not 0 <= known.min() <= known.max() <= 1:
         raise Refused(f"mask is 1 where known and 0 where not, and goes from {known.min():g} to {known.max():g}")
-    keep = Mask(torch.as_tensor(known.astype(np.float32)).to(x))
+    shown = Mask(torch.as_tensor(known.astype(np.float32)))
+    shown(torch.as_tensor(whole))
+    keep = Mask(model.codec.known(shown.mask).to(x))
     seen = keep(x)
     if known.size and known.min() > 0:
         raise Refused("mask is empty: every number of the item is known, and nothing is to be painted")
@@ -114,9 +116,8 @@ def inpaint(
         z = replace(session, sampler=RePaint(session.sampler, x, keep.mask, jump=1)).encoded()
     else:
         z = _posterior(session, Measurement(keep, seen, STD), method)
-    kept = (keep.mask > 0).expand(x.shape).cpu()
     drawn = session.decoded(z)
-    return torch.where(kept, torch.as_tensor(whole).to(drawn), drawn)
+    return torch.where(shown.mask > 0, torch.as_tensor(whole).to(drawn), drawn)
 
 
 def _posterior(session: Session, known: Measurement, method: str) -> Tensor:

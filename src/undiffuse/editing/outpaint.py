@@ -15,12 +15,12 @@ from undiffuse.guidance.measurement import Measurement
 from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.multidiffusion import MultiDiffusion
 from undiffuse.operators.mask import Mask
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
 def outpaint(
-    model: Generator,
+    model: DenoisingGenerator,
     image: np.ndarray | Tensor | None,
     size: tuple[int, ...],
     corner: tuple[int, ...] | None = None,
@@ -37,23 +37,28 @@ def outpaint(
     Raises Refused for a size smaller than the model's and for a corner that leaves the item outside.
     """
     session = opened(model, request, options, n)
-    channels, *window = model.shape
+    channels, *window = model.data_shape
     overlap, size = arguments.number(overlap, "overlap"), _whole(size, "size")
     if len(size) != len(window) or any(s < w for s, w in zip(size, window, strict=False)):
         raise Refused(f"the size must be at least the model's own, {tuple(window)}, not {tuple(size)}")
-    windows = MultiDiffusion(session.denoiser, tuple(window), overlap)
-    shape = (channels, *size)
+    windows = MultiDiffusion(session.denoiser, model.shape[1:], overlap)
+    shape = model.codec.encoded_shape((channels, *size))
     if image is None:
         return session.decoded(replace(session, denoiser=windows, shape=shape).encoded())
-    at = tuple((s - w) // 2 for s, w in zip(size, window, strict=True)) if corner is None else _whole(corner, "corner")
+    finer = [s // z for s, z in zip(size, shape[1:], strict=True)]  # of an encoded picture
+    middle = tuple((s - w) // 2 // f * f for s, w, f in zip(size, window, finer, strict=True))
+    at = middle if corner is None else _whole(corner, "corner")
     if len(at) != len(window) or any(not 0 <= a <= s - w for a, s, w in zip(at, size, window, strict=False)):
         raise Refused(f"an item of {tuple(window)} at {at} is not inside a picture of {tuple(size)}")
+    if any(a % f for a, f in zip(at, finer, strict=True)):
+        raise Refused(f"a latent stands for {finer} pixels: the corner {at} is not a multiple of them")
     place = (..., *(slice(a, a + w) for a, w in zip(at, window, strict=True)))
+    there = (..., *(slice(a // f, a // f + w) for a, f, w in zip(at, finer, model.shape[1:], strict=True)))
     whole = item(model, image, "image")
     x = model.codec.encode(whole).to(model.device)
     known = torch.zeros(1, *shape, device=x.device, dtype=x.dtype)
     mask = torch.zeros_like(known)
-    known[place], mask[place] = x, 1.0
+    known[there], mask[there] = x, 1.0
     guided = MMPS(windows, Measurement(Mask(mask), known, STD))
     drawn = session.decoded(replace(session, denoiser=guided, shape=shape).encoded())
     drawn[place] = torch.as_tensor(whole).to(drawn)

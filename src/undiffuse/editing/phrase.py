@@ -6,14 +6,14 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.editing.infill import infill
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 MORE = "..."
 
 
 def phrase(
-    model: Generator,
+    model: DenoisingGenerator,
     text: str,
     n: int = 1,
     request: SampleRequest | None = None,

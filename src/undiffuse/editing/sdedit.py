@@ -11,7 +11,7 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import encoded, opened, unit
 from undiffuse.samplers.ancestral import Ancestral
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 STEPS = 100  # of the ancestral sampler that removes noise
@@ -19,7 +19,7 @@ START = 7  # the stream of the noise that is put on the item
 
 
 def vary(
-    model: Generator,
+    model: DenoisingGenerator,
     image: np.ndarray | Tensor,
     strength: float = 0.5,
     n: int = 1,
@@ -44,7 +44,7 @@ def vary(
 
 
 def denoise(
-    model: Generator,
+    model: DenoisingGenerator,
     image: np.ndarray | Tensor,
     std: float | None = None,
     n: int = 1,
@@ -62,7 +62,8 @@ def denoise(
     if (options.get("sampler") or wanted.sampler) is None:
         options |= {"sampler": Ancestral(), "steps": options.get("steps") or wanted.steps or STEPS}
     session = opened(model, request, options, n)
-    y, scale = encoded(model, image, "image", real=True), unit(model)
+    scale = unit(model)
+    y = encoded(model, image, "image", real=True)
     level = noise_level(y) if std is None else arguments.number(std, "std") * scale
     if not level > 0:
         raise Refused(f"there is no noise to remove: its deviation is {level / scale:g}")

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation import nll, sources, wording
+from undiffuse.evaluation import sources, wording
 from undiffuse.evaluation.evaluate import (
     describe,
     enough,
     known_labels,
     likelihood,
     refuse_few,
+    refuse_lossy,
     sampling,
     with_examples,
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
-from undiffuse.evaluation.scores import headline
+from undiffuse.evaluation.scores import NAMES, headline
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes import build
 from undiffuse.sampling.generator import Generator
@@ -70,7 +71,9 @@ class Comparison:
     @property
     def likelihoods(self) -> tuple[str, list[float], float | None] | None:
         """How likely every run finds the held-out data: what the numbers are, one a run, and what counting reaches."""
-        found = [headline(run.likelihood) for run in self.runs if run.likelihood is not None]
+        scored = [run.likelihood for run in self.runs if run.likelihood is not None]
+        shared = [name for name in NAMES if all(name in each for each in scored)]
+        found = [headline(each, shared) for each in scored if shared]
         if len(found) < len(self.runs) or len({title for title, *_ in found}) > 1:
             return None
         return found[0][0], [value for _, value, _ in found], found[0][2]
@@ -123,6 +126,8 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     _refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
+    for model in models if NLL in how.metrics else ():
+        refuse_lossy(model)
     n = enough(how, real) if request.n is None else request.n
     refuse_few(models[0], real, which, n)
     started = time.perf_counter()
@@ -132,7 +137,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
             drawn = model.open(with_examples(model, real, request, n), progress=advance).draw()
         with bar(f"judging {name}", "metric") as advance:
             judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
-        scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
+        scores = model.scores(real.held_out, request.seed, bar) if NLL in how.metrics else None
         found = None if scores is None else likelihood(scores, real)
         runs.append(Compared(name, path, model, drawn, judged, found))
     against = which or f"held-out part of {real.held_out.name}, which {names[0]} was not trained on"
@@ -152,7 +157,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
 def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
     def kind(model: Generator) -> str:
         data = model.facts.get("data", {})
-        return f"{' x '.join(map(str, data.get('shape', model.shape)))} {data.get('dtype', '')}".strip()
+        return f"{' x '.join(map(str, data.get('shape', model.data_shape)))} {data.get('dtype', '')}".strip()
 
     for name, model in zip(names[1:], models[1:], strict=True):
         if kind(model) != kind(models[0]):

@@ -15,7 +15,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.pictures import extent_of, field_strip
 from undiffuse.sampling.classifier_guidance import LABEL
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.samples import Samples
 
 FILE = "process.png"
@@ -43,7 +43,7 @@ class DriftField:
 
 @torch.no_grad()
 def way(
-    model: Generator,
+    model: DenoisingGenerator,
     x: np.ndarray,
     path: Samples,
     times: Tensor,
@@ -82,14 +82,14 @@ def _moments(schedule: Schedule, times: Tensor) -> list[int]:
     return sorted({0, *near, len(times) - 1})
 
 
-def _needed(model: Generator, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+def _needed(model: DenoisingGenerator, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
     some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
     return requested(model.conditions, n, some, model.device) if needed else {}
 
 
-def _drift(model: Generator, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:
+def _drift(model: DenoisingGenerator, places: Tensor, t: float, cond: Mapping[str, Tensor]) -> np.ndarray:
     """The mean step back of points at these places."""
     process: Any = model.denoiser.process
     one = torch.ones(1, 1, dtype=places.dtype, device=places.device)

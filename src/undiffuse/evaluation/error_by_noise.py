@@ -11,7 +11,7 @@ from torch import Tensor
 from undiffuse.conditions.from_data import known
 from undiffuse.core.named_parts import elements
 from undiffuse.core.random import Random
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.plan import at_once
 
 LEVELS, WIDEST = 16, 9.0  # noise levels, and the largest log-SNR shown
@@ -33,7 +33,7 @@ class Errors:
 
 
 def errors(
-    model: Generator,
+    model: DenoisingGenerator,
     held_out: tuple[np.ndarray, Mapping[str, Any]],
     train: tuple[np.ndarray, Mapping[str, Any]],
     count: int = 256,
@@ -89,7 +89,7 @@ def frequent(process: Any, x: Tensor, times: Tensor) -> list[float]:
 
 
 @torch.no_grad()
-def _error(model: Generator, x_0: Tensor, told: Mapping[str, Any], t: float) -> float:
+def _error(model: DenoisingGenerator, x_0: Tensor, told: Mapping[str, Any], t: float) -> float:
     model.denoiser.eval()
     total = 0.0
     for rows in torch.arange(len(x_0)).split(at_once(model)):

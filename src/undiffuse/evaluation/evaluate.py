@@ -27,6 +27,7 @@ from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
 from undiffuse.evaluation.nll import Scores
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Evaluated, EvaluationRequest
@@ -114,7 +115,7 @@ class RunEvaluation(Evaluation):
     field: of points in the plane, the process and the learned drift.
     """
 
-    model: Generator
+    model: DenoisingGenerator
     drawn: Samples
     path: Samples
     noise: Errors
@@ -136,7 +137,7 @@ def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evalua
     return Evaluation(judged, real, about)
 
 
-def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
+def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 
     n: None for COUNT, or SHOWN where no samples are compared, rounded up to equally many of each class.
@@ -149,6 +150,8 @@ def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
             f"the run makes samples of shape {real.train.shape}, and items of {which} have {real.held_out.shape}"
         )
     how = how.fitting(real.held_out)
+    if NLL in how.metrics:
+        refuse_lossy(model)
     knows = model if request.classifier is None else request.classifier
     n = usual(max(1, len(knows.classes)), enough(how, real)) if request.n is None else request.n
     refuse_few(model, real, which, n)
@@ -179,6 +182,12 @@ def evaluate_run(model: Generator, asked: EvaluationRequest) -> RunEvaluation:
     if scores is not None:
         about["likelihood"] = likelihood(scores, real)
     return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+
+
+def refuse_lossy(model: Generator) -> None:
+    """Raises Refused, before anything is drawn, for a run that does not know how likely data are."""
+    if why := model.codec.no_density():
+        raise Refused(why)
 
 
 def likelihood(scores: Scores, real: Real) -> dict[str, Any]:

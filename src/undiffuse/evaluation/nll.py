@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.given import requested
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
+from undiffuse.evaluation.latent_bound import latent_bound
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
 from undiffuse.likelihood import Bound, Decoder, Density
 from undiffuse.progress import Advance
 from undiffuse.sampling.classifier_guidance import LABEL
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
@@ -35,7 +37,7 @@ Bar = Callable[[str, str], Any]  # (what is done, its unit) -> a bar that is con
 
 
 def score(
-    model: Generator,
+    model: DenoisingGenerator,
     data: Dataset,
     *,
     bound: bool = False,
@@ -49,8 +51,9 @@ def score(
     density: Advance = lambda done, total: None,
     bounding: Advance = lambda done, total: None,
 ) -> Scores:
-    """log p of each item. bound: the variational bound as well, which is all there is of tokens and of rows with
-    categories. given: p(item given its own conditions) of these names, true: all that the data have; false: p(item).
+    """log p of each item. bound: the variational bound as well, which is all there is of tokens, of rows with
+    categories and of latents. given: p(item given its own conditions) of these names, true: all that the data have;
+    false: p(item).
     conditions: those that are the same for all items, as `Generator.sample` takes them. probes: random directions of
     the trace. draws: of the noise that spreads levels over their bins. start: where the ODE ends, below 1 for noise
     prediction without signal at 1.
@@ -58,11 +61,13 @@ def score(
     Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
     classes of the model, a model that needs a condition that is not given, and integers whose codec has no even levels.
     """
-    if data.shape != model.shape:
-        raise Refused(f"the run's items have shape {model.shape}, and those of {data.name} have {data.shape}")
+    if data.shape != model.data_shape:
+        raise Refused(f"the run's items have shape {model.data_shape}, and those of {data.name} have {data.shape}")
     alike(data.x.dtype, model.codec, data.name)
     cond, named = _condition(model, data, given, conditions)
     x = np.asarray(data.x)
+    if model.codec.lossy:
+        return latent_bound(model, x, cond, named, subset=PICKED, draws=draws, seed=seed, progress=bounding)
     encoded = model.codec.encode(x).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
     codec: Any = model.codec
@@ -75,7 +80,7 @@ def score(
         terms = bounded(denoiser, x_0, subset=picked, progress=bounding, **options)
         alone = _alone(codec, encoded) if codec.mixed else None
         return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms, alone=alone)
-    decoder = options["decoder"] = _decoder(model, x)
+    decoder = options["decoder"] = levels(model.codec, x.dtype, x.shape[1:])
     scale = 0.0 if decoder else model.codec.log_det(model.shape)
     found: Density = likelihood.ode(
         model.denoiser,
@@ -110,7 +115,7 @@ def score(
     )
 
 
-def evaluate(model: Generator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
+def evaluate(model: DenoisingGenerator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
     """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
     given = not held_out.conditions.keys().isdisjoint(model.conditions)
     few = seen(held_out)
@@ -134,7 +139,7 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 
 
 def _condition(
-    model: Generator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
+    model: DenoisingGenerator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
     """What the denoiser is conditions about each item, and in words."""
     if given is True and not model.conditions:
@@ -184,7 +189,7 @@ def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
     return found.cpu().numpy()
 
 
-def _own(model: Generator, data: Dataset, name: str) -> Any:
+def _own(model: DenoisingGenerator, data: Dataset, name: str) -> Any:
     """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
     if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
@@ -193,12 +198,12 @@ def _own(model: Generator, data: Dataset, name: str) -> Any:
     return model.conditions[name].from_items(data.conditions[name], data.classes)
 
 
-def _decoder(model: Generator, x: np.ndarray) -> Decoder | None:
-    """The levels of integers in the codec's units; none for other numbers."""
-    if not np.issubdtype(x.dtype, np.integer):
+def levels(codec: Codec, dtype: Any, shape: tuple[int, ...]) -> Decoder | None:
+    """The levels of integers of this dtype, in items of this shape, in the codec's units; none for other numbers."""
+    if not np.issubdtype(dtype, np.integer):
         return None
-    limits = np.iinfo(x.dtype)
-    low, high = (model.codec.encode(np.full((1, *x.shape[1:]), end, x.dtype)) for end in (limits.min, limits.max))
+    limits = np.iinfo(dtype)
+    low, high = (codec.encode(np.full((1, *shape), end, dtype)) for end in (limits.min, limits.max))
     if not (bool((low == low.flatten()[0]).all()) and bool((high == high.flatten()[0]).all())):
         raise Refused("the codec scales channels differently, so that integers have no even levels; pixels does not")
     return Decoder(float(low.flatten()[0]), float(high.flatten()[0]), int(limits.max) - int(limits.min) + 1)

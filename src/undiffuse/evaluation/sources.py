@@ -78,7 +78,7 @@ def counted(which: str, model: Generator, labelled: bool = False, **fields: Any)
     codec: Any = model.codec
     if codec.reader is not None:
         key = {"key": model.recipe["data"]["key"]} if "key" in model.recipe["data"] else {}
-        return text_files.spelled(which, codec, model.shape[0], "what the run has learned", **key)
+        return text_files.spelled(which, codec, model.data_shape[0], "what the run has learned", **key)
     names, kinds = columns(model), codec.categories
     told = {TABLE: model.facts.get("data", {}).get(TABLE, {})}
     if names and resolve.table(which)["name"] == "table":

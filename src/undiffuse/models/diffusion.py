@@ -16,6 +16,7 @@ from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
+from undiffuse.evaluation import nll
 from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.models.load import load
@@ -25,16 +26,17 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports import report
 from undiffuse.reports.preview import preview
-from undiffuse.sampling.generator import Generator, refuse_taken
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import refuse_taken
 from undiffuse.sampling.guidance import check_recipe
 from undiffuse.sampling.request import RUNS, SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.sampling.session import Session
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Diffusion(Generator):
-    """A trained denoiser with its codec: draws samples in the data's own units. Fields: see `Generator`."""
+class Diffusion(DenoisingGenerator):
+    """A trained denoiser with its codec: draws samples in the data's own units. Fields: see `DenoisingGenerator`."""
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "schedule", "network", "objective", "train"), True),
@@ -97,6 +99,9 @@ class Diffusion(Generator):
 
     def evaluate(self, asked: EvaluationRequest) -> report.Report:
         return report.Report(evaluate_run(self, asked))
+
+    def scores(self, data: Any, seed: int, bar: Bar) -> nll.Scores:
+        return nll.evaluate(self, data, seed, bar)
 
     def about(self) -> dict[str, str]:
         return {"conditions": "\n".join(summaries(self.conditions))} if self.conditions else {}

@@ -16,6 +16,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.run import FILE, PROCESS, USES, Run
 from undiffuse.storage.blueprint import TENSORS, Unwritten
@@ -41,6 +42,16 @@ def generator(path: Path | str, precision: str = "auto", device: torch.device | 
     if not run.draws:
         raise Refused(f"{path} holds {run.what}, which draws none: {run.use.format(run=path)}")
     return run
+
+
+def denoising(
+    path: Path | str, precision: str = "auto", device: torch.device | str | None = None
+) -> DenoisingGenerator:
+    """`generator` of a run that draws by a denoiser; raises Refused for all others."""
+    run = generator(path, precision, device)
+    if not run.denoises:
+        raise Refused(f"{path} holds {run.what}, which has no denoiser: {run.use.format(run=path)}")
+    return run  # pyright: ignore[reportReturnType] - what denoises is one
 
 
 def description(path: Path | str) -> Description | None:

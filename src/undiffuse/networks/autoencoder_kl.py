@@ -9,6 +9,7 @@ from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from undiffuse.core.autoencoder import AutoencoderNetwork
@@ -85,15 +86,15 @@ class AutoencoderKL(AutoencoderNetwork):
     def encode(self, x: Tensor) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this AutoencoderKL")
         refuse_sizes(x, self.factor, f"an AutoencoderKL of {len(self.multipliers)} levels")
-        return self.encoder(x)
+        return self.encoder(_channels_last(x))
 
     def features(self, z: Tensor) -> list[Tensor]:
         """The output of the lowest resolution, and of each level on the way up."""
-        return self.decoder.features(z)
+        return self.decoder.features(_channels_last(z))
 
     def decode(self, z: Tensor) -> Tensor:
         refuse_shape(z, self.latent_channels, self.dimensions, "the decoder of this AutoencoderKL")
-        return self.decoder(z)
+        return self.decoder(_channels_last(z))
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -259,3 +260,8 @@ class Shortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.way(x) + self.change(x)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Images in the memory order in which convolutions are fastest, also in float32 on a CPU."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

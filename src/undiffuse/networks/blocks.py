@@ -4,13 +4,14 @@ They keep the memory format of what they get (contiguous or channels-last) and c
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.attention import cross_attention, self_attention
 from undiffuse.networks.axes import begin, convolution, everywhere
 from undiffuse.networks.reading import TextTokens
 from undiffuse.networks.resampling import Change
@@ -99,7 +100,7 @@ class Residual(nn.Module):
 class Resample(nn.Module):
     """A residual block as the way from one level to the next, called as the other ways are: with all of the times."""
 
-    def __init__(self, residual: Residual) -> None:
+    def __init__(self, residual: nn.Module) -> None:
         super().__init__()
         self.residual = residual
 
@@ -132,11 +133,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, text: TextTokens | None = None) -> Tensor:
         tokens = normalise(x, self.norm).flatten(2).mT  # (batch, places, channels)
-        batch, places, channels = tokens.shape
-        qkv = self.qkv(tokens).view(batch, places, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, places, channels a head)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, places, channels)
-        x = x + self.out(h).mT.unflatten(2, x.shape[2:])
+        x = x + self.out(self_attention(self.qkv(tokens), self.heads)).mT.unflatten(2, x.shape[2:])
         x = x * SQRT_HALF if self.rescale else x
         return x if self.cross is None or text is None else self.cross(x, text)
 
@@ -155,10 +152,8 @@ class Cross(nn.Module):
         self.out = begin(nn.Linear(channels, channels), scale=0.0)
 
     def forward(self, x: Tensor, text: TextTokens) -> Tensor:
-        q = self.q(normalise(x, self.norm).flatten(2).mT).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(text.tokens.to(x.dtype)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=text.there[:, None, None])
-        return x + self.out(h.transpose(1, 2).flatten(2)).mT.unflatten(2, x.shape[2:])
+        q, kv = self.q(normalise(x, self.norm).flatten(2).mT), self.kv(text.tokens.to(x.dtype))
+        return x + self.out(cross_attention(q, kv, self.heads, text.there)).mT.unflatten(2, x.shape[2:])
 
 
 class Unattended(nn.Module):
@@ -174,7 +169,9 @@ class Down(nn.Module):
     Returns what the way up will need: the output of every part; the last is also the next level's input.
     """
 
-    def __init__(self, residuals: list[Residual], attentions: list[nn.Module], resample: nn.Module | None) -> None:
+    def __init__(
+        self, residuals: Sequence[nn.Module], attentions: Sequence[nn.Module], resample: nn.Module | None
+    ) -> None:
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
         self.resample = resample
@@ -190,7 +187,7 @@ class Down(nn.Module):
 class Middle(nn.Module):
     """Residual block, attention, residual block at the lowest resolution."""
 
-    def __init__(self, residuals: list[Residual], attention: nn.Module) -> None:
+    def __init__(self, residuals: Sequence[nn.Module], attention: nn.Module) -> None:
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList([attention])
 
@@ -199,17 +196,28 @@ class Middle(nn.Module):
         return second(attention(first(x, next(times)), text), next(times))
 
 
-class Up(nn.Module):
-    """A level on the way up: every residual block also gets the last of `skips`, which is taken away."""
+def concatenated(x: Tensor, skip: Tensor) -> Tensor:
+    """The channels of both."""
+    return torch.cat([x, skip], dim=1)
 
-    def __init__(self, residuals: list[Residual], attentions: list[nn.Module], resample: nn.Module | None) -> None:
+
+class Up(nn.Module):
+    """A level on the way up: every residual block also gets the last of `skips`, which is taken away, by `join`."""
+
+    def __init__(
+        self,
+        residuals: Sequence[nn.Module],
+        attentions: Sequence[nn.Module],
+        resample: nn.Module | None,
+        join: Callable[[Tensor, Tensor], Tensor] = concatenated,
+    ) -> None:
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList(attentions)
-        self.resample = resample
+        self.resample, self.join = resample, join
 
     def forward(
         self, x: Tensor, times: Iterator[Tensor], skips: list[Tensor], text: TextTokens | None = None
     ) -> Tensor:
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
-            x = attention(residual(torch.cat([x, skips.pop()], dim=1), next(times)), text)
+            x = attention(residual(self.join(x, skips.pop()), next(times)), text)
         return x if self.resample is None else self.resample(x, times)

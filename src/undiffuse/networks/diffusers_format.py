@@ -1,4 +1,4 @@
-"""The folder of a model of diffusers (config.json and safetensors), read and written without it: a UNet2DModel."""
+"""The folder of a diffusers model (config.json and safetensors), and what a UNet2DModel's mean, without diffusers."""
 
 import json
 import os
@@ -69,24 +69,24 @@ LEGACY = [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".
 
 
 def read_folder(
-    folder: str | Path, model: str = "UNet2DModel", part: str = "unet"
+    folder: str | Path, kind: str = "UNet2DModel", part: str = "unet"
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the weights of a model's folder, or of the part of a pipeline's; loading executes no code.
+    """The config and the weights of a model's folder, or of that part of a pipeline's; loading executes no code.
 
-    Raises Refused if the folder holds no such model.
+    Raises Refused if the folder holds no model of this kind.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file() and (folder / part / "config.json").is_file():
         folder = folder / part
     if not (folder / "config.json").is_file():
-        raise Refused(f"{folder} has no config.json: give the folder of a diffusers {model}")
+        raise Refused(f"{folder} has no config.json: give the folder of a diffusers {kind}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise Refused(f"{folder / 'config.json'} is not JSON: {error}") from None
-    if not isinstance(config, dict) or config.get("_class_name", model) != model:
-        kind = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
-        raise Refused(f"{folder} holds a {kind}, not a {model}")
+    if not isinstance(config, dict) or config.get("_class_name", kind) != kind:
+        found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
+        raise Refused(f"{folder} holds a {found}, not a {kind}")
     if (folder / WEIGHTS).is_file():
         return config, load_file(folder / WEIGHTS)
     if (folder / WEIGHTS_PICKLED).is_file():
@@ -191,7 +191,7 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
 
 
 def weights_from(theirs: dict[str, Tensor], blocks: Sequence[str] = ()) -> dict[str, Tensor]:
-    """A model's weights under our names: q, k and v side by side, and so the time projections of all blocks.
+    """A UNet2DModel's weights under a UNet's names: q, k and v side by side, and the time projections of all blocks.
 
     blocks: the names of the residual blocks that take a time, in the order of the U-Net's `time_out`.
     """
@@ -216,7 +216,7 @@ def weights_from(theirs: dict[str, Tensor], blocks: Sequence[str] = ()) -> dict[
 
 
 def weights_to(ours: dict[str, Tensor], blocks: Sequence[str] = (), widths: Sequence[int] = ()) -> dict[str, Tensor]:
-    """Our weights under the names of the model of diffusers; widths: how many rows of `time_out` each block has."""
+    """A UNet's weights under a UNet2DModel's names; widths: how many rows of `time_out` each block has."""
     parts: dict[str, Tensor] = {}
     for name, weight in ours.items():
         stem, _, kind = name.rpartition(".")

@@ -4,6 +4,7 @@ DDPM's is for images; the same runs along one axis (sequences) or three (volumes
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +14,12 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Depth, HasDepths
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import (
     Attention,
-    Down,
-    Middle,
     Resample,
     Residual,
-    Unattended,
-    Up,
     activate,
     group_count,
     normalise,
@@ -36,10 +34,11 @@ from undiffuse.networks.diffusers_format import (
     write_folder,
 )
 from undiffuse.networks.embeddings import Label, fourier_features, positional
+from undiffuse.networks.levels import LevelParts, depths_of, levels, through
 from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
 
 
-class UNet(nn.Module):
+class UNet(nn.Module, HasDepths):
     """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
@@ -101,7 +100,6 @@ class UNet(nn.Module):
         for name, value in {"channels": channels, "width": width, "blocks": blocks, "text_width": text_width}.items():
             if value < 1:
                 raise Refused(f"{name} = {value}: a U-Net needs at least 1")
-        depth = len(multipliers)
         refuse_levels(width, multipliers, attention, downsample_padding, resample, "a U-Net")
         if not 0 <= fourier < math.inf:
             raise Refused(f"fourier = {fourier:g}: the scale of the frequencies is above 0, or 0 for `positional`")
@@ -118,17 +116,13 @@ class UNet(nn.Module):
         )
         text = text_width if self.conditioning.readers else 0
         widths = [round(width * m) for m in multipliers]
-        attended = {level % depth for level in attention}
+        shrink, grow = CHANGES[resample]
 
         def residual(inside: int, out: int, change: Change | None = None) -> Residual:
             return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions, rescale, change)
 
-        def attend(level: int, count: int) -> list[nn.Module]:
-            if level not in attended:
-                return [Unattended() for _ in range(count)]
-            return [Attention(widths[level], groups, eps, head_width, rescale, text) for _ in range(count)]
-
-        shrink, grow = CHANGES[resample]
+        def attend(out: int) -> Attention:
+            return Attention(out, groups, eps, head_width, rescale, text)
 
         def halve(out: int) -> nn.Module:
             return Resample(residual(out, out, shrink)) if shrink else Halve(out, downsample_padding, dimensions)
@@ -140,21 +134,9 @@ class UNet(nn.Module):
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
         self.enter = begin(convolution(dimensions, channels + self.conditioning.channels, width, 3, padding=1))
-        self.down = nn.ModuleList()
-        skips, now = [width], width
-        for level, out in enumerate(widths):
-            stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
-            last = level == depth - 1
-            self.down.append(Down(stack, attend(level, blocks), None if last else halve(out)))
-            skips += [out] * (blocks if last else blocks + 1)
-            now = out
-        attention_ = Attention(now, groups, eps, head_width, rescale, text)
-        self.middle = Middle([residual(now, now), residual(now, now)], attention_)
-        self.up = nn.ModuleList()
-        for level, out in reversed(list(enumerate(widths))):
-            stack = [residual((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
-            self.up.append(Up(stack, attend(level, blocks + 1), double(out) if level else None))
-            now = out
+        parts = LevelParts(residual, residual, attend, halve, double)
+        self.down, self.middle, self.up = levels(width, widths, blocks, attention, parts)
+        now = widths[0]
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
         self.leave = begin(convolution(dimensions, now, self.out_channels, 3, padding=1), scale=0.0)
         # one matrix product gives every block its time; blocks are numbered down, middle, up
@@ -169,12 +151,7 @@ class UNet(nn.Module):
         added, text = self.conditioning.read(len(x), cond, drop)
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
         x = self.enter(self.conditioning.beside(x, cond, drop))
-        skips = [x]
-        for level in self.down:
-            skips += level(skips[-1], times, text)
-        x = self.middle(skips[-1], times, text)
-        for level in self.up:
-            x = level(x, times, skips, text)
+        x = through(x, times, text, self.down, self.middle, self.up)
         return self.leave(activate(normalise(x, self.leave_norm)))
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
@@ -194,6 +171,9 @@ class UNet(nn.Module):
             e = self.label(e, label, drop)
             e = F.silu(e if added is None else e + added.float())
             return self.time_out(e.to(self.time_out.weight.dtype))
+
+    def depths(self) -> Mapping[str, Depth]:
+        return depths_of([round(self.width * m) for m in self.multipliers], self.down, self.middle, self.up)
 
     def _check(self, x: Tensor) -> None:
         refuse_shape(x, self.channels, self.dimensions, "this U-Net")

@@ -24,8 +24,8 @@ KNOWN = {"format", "shape", "conditions", "codec", "parameters", "recipe", "vers
 class Described:
     """What is known of a run.
 
-    shape: of one encoded sample, channels first. conditions: of the data that it was trained with, by
-    name. facts: the step, the data's summary, library versions ... in JSON's types.
+    shape: of one encoded sample, channels first; data_shape: of one in the data's units. conditions: of the data that
+    it was trained with, by name. facts: the step, the data's summary, library versions ... in JSON's types.
     """
 
     recipe: Recipe
@@ -33,6 +33,10 @@ class Described:
     conditions: Mapping[str, ConditionKind]
     codec: Codec
     facts: Mapping[str, Any]
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        return self.codec.decoded_shape(self.shape)
 
     @property
     def classes(self) -> tuple[str, ...]:

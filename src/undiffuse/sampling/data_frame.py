@@ -18,7 +18,7 @@ UNITS = {"days": 86_400_000_000, "minutes": 60_000_000, "seconds": 1_000_000, "m
 def columns(model: Described) -> tuple[str, ...]:
     """The names of the columns of the table that a model was trained on; nothing if they had none."""
     names = model.facts.get("data", {}).get("columns", ())
-    return tuple(map(str, names)) if len(model.shape) == 1 and len(names) == model.shape[0] else ()
+    return tuple(map(str, names)) if len(model.data_shape) == 1 and len(names) == model.data_shape[0] else ()
 
 
 def frame(model: Described, x: Any, labels: Sequence[Any] | np.ndarray | None = None) -> "DataFrame":

@@ -1,39 +1,37 @@
 """A run that draws samples."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from undiffuse.core import arguments
-from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
 from undiffuse.sampling.option import options
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Run
+from undiffuse.sampling.run import Bar, Run
 from undiffuse.sampling.samples import Samples
 
 
 class Generator(Run):
-    """A run that draws samples in the data's own units.
-
-    denoiser: what it draws with. variance: the fields of `OptimalVariance` but its denoiser, where they were tuned:
-    the variance "exact" of samplers.
-    """
-
-    draws: ClassVar[bool] = True
-    denoiser: Predictor
+    """A run that draws samples in the data's own units, by whatever it learned; see `DenoisingGenerator`."""
 
     @property
-    def variance(self) -> Mapping[str, Any]:
-        return self.facts.get("variance", {})
+    def draws(self) -> bool:
+        return True
 
     @abstractmethod
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Any:
-        """The `Session` of a request to this run; see `sample`."""
+        """A request to this run, opened: `draw()` gives its `Samples`, `film()` the same with the way to them, and
+        `request` is what it came to; see `sample`.
+        """
+
+    @abstractmethod
+    def scores(self, data: Any, seed: int, bar: Bar) -> Any:
+        """How likely it finds some of the data: `Scores`; raises Refused where it cannot say."""
 
     def sample(
         self, n: int, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
@@ -48,18 +46,6 @@ class Generator(Run):
         what the run was not trained for.
         """
         return self.open(request, n=arguments.whole(n, "n"), progress=progress, **options).draw()
-
-    def trajectory(self, n: int, request: SampleRequest | None = None, **options: Any) -> Iterator[Samples]:
-        """The n samples that `sample` draws, in one batch, as they emerge: the noise, then the state after every step,
-        decoded.
-
-        Values are divided by sqrt(alpha^2 + sigma^2), so that noise is as bright as data under every schedule.
-        """
-        return (frame for _, frame in self.open(request, n=arguments.whole(n, "n"), **options).decoded_states())
-
-    def decoded(self, x: Any) -> Samples:
-        """States without noise in the data's own units, on the CPU."""
-        return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
 
     def samples(
         self,

@@ -18,14 +18,16 @@ from undiffuse.guidance.truncation import Truncation
 from undiffuse.recipes import build
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.threshold import OFF, bounds, level, percentile
 
 
-def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None) -> Denoiser:
+def guide(
+    model: DenoisingGenerator, request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None
+) -> Denoiser:
     """The model's denoiser with the guidance of a request that `resolve_guidance` gave. wrap: further guidance, before
     the guess is clipped.
 
@@ -57,14 +59,14 @@ def guide(model: Generator, request: SampleRequest, wrap: Callable[[Denoiser], D
 
 def _weaker(run: Any) -> Denoiser:
     """The denoiser of the weaker run; raises Refused for what is none."""
-    if not (isinstance(run, Run) and run.draws):
+    if not (isinstance(run, Run) and run.denoises):
         given = run.what if isinstance(run, Run) else shown(run)
         raise Refused(f"weaker is a run that draws samples of the same data, as `load` returns, not {given}")
     denoiser: Any = run.module
     return denoiser
 
 
-def resolve_guidance(model: Generator, request: SampleRequest, given: Collection[str]) -> SampleRequest:
+def resolve_guidance(model: DenoisingGenerator, request: SampleRequest, given: Collection[str]) -> SampleRequest:
     """The request with the guidance of samples with these conditions: as asked, else as the recipe says where there is
     a condition to guide to. No guidance stands for a weight of 1 as well.
 
@@ -159,6 +161,6 @@ def _refuse_unguided(what: str, names: Sequence[str], able: Sequence[str], given
         raise Refused(f"{what} needs {guided[0]!r}: what to guide to")
 
 
-def spread(model: Generator, denoiser: Denoiser) -> Denoiser:
+def spread(model: DenoisingGenerator, denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

@@ -77,7 +77,7 @@ class Run(Described, ABC):
 
     tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
     its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
-    {run}. draws: whether it is a `Generator`. guides: whether its module is log p(label given x_t), as
+    {run}. denoises: whether it is a `DenoisingGenerator`. guides: whether its module is log p(label given x_t), as
     `NoisyClassifier`. rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
@@ -86,7 +86,7 @@ class Run(Described, ABC):
     predicts: ClassVar[str] = "data"
     what: ClassVar[str]
     use: ClassVar[str]
-    draws: ClassVar[bool] = False
+    denoises: ClassVar[bool] = False
     guides: ClassVar[bool] = False
     rounds: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = ()
@@ -177,6 +177,11 @@ class Run(Described, ABC):
         return Description(self.recipe, self.shape, self.conditions, self.codec, self.facts)
 
     @property
+    def draws(self) -> bool:
+        """Whether samples can be drawn from it, as from a `Generator`."""
+        return False
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
@@ -199,13 +204,13 @@ class Run(Described, ABC):
     def _facts(self) -> dict[str, str]:
         """What a person wants to see of it first."""
         name = self.facts.get("data", {}).get("name", self.recipe.name)
-        what = kind(self, len(self.shape))
+        what = kind(self, len(self.data_shape))
         classes = {"classes": f"{len(self.classes)} classes"} if self.classes else {}
         steps = {"steps": f"{self.facts['step']:,} steps"} if "step" in self.facts else {}
         parameters = sum(p.numel() for p in self.module.parameters())
         return {
             "data": f"{name}",
-            "samples": f"{what} of {size(what, self.shape)}",
+            "samples": f"{what} of {size(what, self.data_shape)}",
             **classes,
             "parameters": f"{parameters:,} parameters",
             **steps,

@@ -23,6 +23,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.progress import Progress
 from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
@@ -56,7 +57,7 @@ class Session:
     edits a sample replaces denoiser, sampler, times, start, shape or particles.
     """
 
-    model: Generator
+    model: DenoisingGenerator
     request: SampleRequest
     indices: Tensor
     denoiser: Denoiser
@@ -69,7 +70,7 @@ class Session:
     progress: Progress = False
 
     @classmethod
-    def open(cls, model: Generator, request: SampleRequest, progress: Progress = False) -> Self:
+    def open(cls, model: DenoisingGenerator, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_runs_of_recipe(model, with_words_read(model, request))
         n, each = request.count, request.candidates

@@ -1,6 +1,6 @@
 """Which samples a step sees: computed from the step alone, so that a resumed run sees what it would have seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,11 +17,12 @@ from undiffuse.core.objective import Batch
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
 
-ORDER, FLIP, DROP = 0, 1, 2  # independent streams of one seed
+ORDER, FLIP, DROP, ENCODE = 0, 1, 2, 7  # independent streams of one seed
 CPU = torch.device("cpu")
 SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
 BLOCK = 2**26  # bytes that are read together
 AXES = {False: (), True: (-1,), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}
+Flip = bool | Literal["horizontal", "vertical", "both"]
 
 
 class TrainingRows(Protocol):
@@ -41,7 +42,8 @@ class Batches:
     step. drop: the chance that a sample's conditions are hidden, all together (the mask `drop`, left out if 0), or of
     each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
     top to bottom ("vertical"), or independently both, each with chance 1/2. images: the conditions that are mirrored
-    with the items.
+    with the items. versions: `Codec.prepare` has been done for x, which has each item so often, in all its mirror
+    images, see `training.prepared`; 0: these are the items themselves.
     """
 
     x: Tensor | TrainingRows
@@ -50,8 +52,9 @@ class Batches:
     size: int
     random: Random
     drop: float | Mapping[str, float] = 0.0
-    flip: bool | Literal["horizontal", "vertical", "both"] = False
+    flip: Flip = False
     images: tuple[str, ...] = ()
+    versions: int = 0
     device: torch.device = CPU
 
     @classmethod
@@ -67,7 +70,7 @@ class Batches:
         return cls(x, given, codec, size, Random(seed), **options)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.x) // (self.versions or 1)
 
     @property
     def held(self) -> bool:
@@ -98,7 +101,15 @@ class Batches:
     def deal(self, step: int, rows: slice = slice(None)) -> "Dealt":
         """Which items a part of the batch of step 0, 1 ... has, and the items as they are."""
         which = self.indices(step)[rows]
-        return Dealt(which, self.fetch(which))
+        place = which
+        if self.versions:
+            mirrored = self._flips(step, torch.arange(self.size)[rows])
+            place = which * self.versions + sum(each.long() << i for i, (_, each) in enumerate(mirrored))
+        return Dealt(which, self.fetch(place))
+
+    def encoded(self, which: Tensor) -> Tensor:
+        """The items at these indices, encoded; none is mirrored, and what is drawn is always the same."""
+        return self.codec.finish(self.fetch(which * (self.versions or 1)), self.random.fold(ENCODE).at(which))
 
     def at(self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None) -> Batch:
         """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on.
@@ -108,12 +119,17 @@ class Batches:
         which, x = dealt or self.deal(step, rows)
         slots = torch.arange(self.size)[rows]
         told = {name: values[which.to(self.device)] for name, values in self.conditions.items()}
+        for axis, mirrored in self._flips(step, slots, x.device):
+            x = x if self.versions else _mirrored(x, mirrored, axis)
+            told |= {name: _mirrored(told[name], mirrored, axis) for name in self.images}
+        drawn = self.random.fold(ENCODE, step).at(slots)
+        return Batch(self.codec.finish(x, drawn), told | self._hidden(step, slots))
+
+    def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
+        """The axes along which items are mirrored, each with booleans (k,) that say which are."""
         for number, axis in enumerate(AXES[self.flip]):
             chance = self.random.fold(FLIP, step, *([number] if number else [])).at(slots)
-            mirrored = chance.integers(2, (len(slots),), device=x.device) == 1
-            x = _mirrored(x, mirrored, axis)
-            told |= {name: _mirrored(told[name], mirrored, axis) for name in self.images}
-        return Batch(self.codec.encode(x), told | self._hidden(step, slots))
+            yield axis, chance.integers(2, (len(slots),), device=device) == 1
 
     def _hidden(self, step: int, slots: Tensor) -> dict[str, Any]:
         """The masks of what is hidden: from one stream where it is one, else from one a condition."""

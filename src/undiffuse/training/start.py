@@ -36,7 +36,8 @@ from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
-from undiffuse.training.batches import Batches
+from undiffuse.training import prepared
+from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.initial_weights import grown, take_over
@@ -80,9 +81,13 @@ def train(
     refuse(folder, resolved, resume)
     learned, held_out = data(chosen)
     conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    codec = _codec(chosen, learned)
-    batches = Batches.of(
-        learned.x,
+    workers = accelerator()
+    for name, run in uses.runs.items():
+        if name.startswith("codec."):
+            run.to("float32", workers.device)
+    codec = _codec(chosen, learned, settings.flip)
+    batches = prepared.batches(
+        learned,
         tensors(conditions, learned.conditions),
         codec,
         settings.batch,
@@ -97,7 +102,7 @@ def train(
     if resume:
         refuse_classes(folder, classes)
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
-    if kind.draws:
+    if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
     objective = built.objective
     described = learned.describe()
@@ -110,7 +115,7 @@ def train(
     check = None
     if held_out is not None:
         beside = tensors(conditions, held_out.conditions)
-        unseen = Batches.of(held_out.x, beside, codec, settings.batch // settings.accumulate, settings.seed)
+        unseen = prepared.batches(held_out, beside, codec, settings.batch // settings.accumulate, settings.seed)
         check = partial(validate, objective, unseen)
     points = learned.kind == "points"
     count = CLOUD if points else settings.previews
@@ -124,7 +129,6 @@ def train(
         "stamp": described["digest"],
         "optimiser": built.optimiser,
     }
-    workers = accelerator()
     own(folder)
     lock = run_lock(folder) if workers.is_main_process else None
     try:
@@ -174,7 +178,7 @@ def _with_files(recipe: Recipe, folder: Path, resume: bool) -> Recipe:
     return with_arrays(replace(recipe, arrays=before.recipe.arrays if before else {}))
 
 
-def _codec(recipe: Recipe, learned: Dataset) -> Codec:
+def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     """The recipe's codec, fitted; raises Refused for tokens, and for rows with categories, with a codec for values."""
     name = str(recipe["codec"]["name"])
     if learned.vocabulary and "vocabulary" not in registry.fields(registry.get("codecs", name)):
@@ -199,7 +203,8 @@ def _codec(recipe: Recipe, learned: Dataset) -> Codec:
     if learned.vocabulary:  # a recipe may have symbols that no item of today holds
         known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}
     known |= {"categories": learned.categories} if learned.categories else {}
-    codec: Any = fitted(recipe["codec"], learned.x, recipe.uses.of("codec"), **known)
+    ready = partial(prepared.prepared, data=learned, flip=flip)
+    codec: Any = fitted(recipe["codec"], learned.x, recipe.uses.of("codec"), ready, **known)
     deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
     if codec.low is not None and deep and not {"low", "high"} & set(recipe["codec"]):
         logging.getLogger("undiffuse").warning(

@@ -16,15 +16,15 @@ from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
 from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
-from undiffuse.models.load import generator
+from undiffuse.models.load import denoising
 from undiffuse.recipes import build
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.storage.files import finite, fit, own, write_json
 from undiffuse.storage.tensor_file import held
 from undiffuse.training import checkpoint
-from undiffuse.training.batches import Batches
 from undiffuse.training.ema import gamma
 from undiffuse.training.posthoc import reconstruct, snapshots
+from undiffuse.training.prepared import batches
 from undiffuse.training.run_lock import run_lock
 from undiffuse.training.state import AVERAGE, WEIGHTS
 from undiffuse.training.validation import Validation
@@ -39,7 +39,7 @@ TABLE, CURVE = "ema.json", "ema.png"
 COUNT = 500  # samples, where samples are judged
 
 Metric = Literal["validation", "frechet"]
-Measure = Callable[[Generator], float]
+Measure = Callable[[DenoisingGenerator], float]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def ema(
     if not lengths:
         raise Refused("give at least one length to try, for example --lengths 0.05,0.1,0.2")
     snapshots(run)
-    model = generator(run, precision="float32")
+    model = denoising(run, precision="float32")
     model = replace(model, recipe=on(model.recipe, data))
     loss, distance = _measures(model, metric, count)
     lock = run_lock(run)
@@ -120,7 +120,7 @@ def best(trials: Sequence[Trial]) -> Trial:
     return min((trial for trial in trials if trial.length is not None), key=lambda trial: trial.score)
 
 
-def _measures(model: Generator, metric: Metric, count: int) -> tuple[Measure, Measure | None]:
+def _measures(model: DenoisingGenerator, metric: Metric, count: int) -> tuple[Measure, Measure | None]:
     """The loss that training reports, and the distance of samples where it is asked for."""
     settings = build.training(model.recipe)
     if not settings.held_out:
@@ -129,10 +129,10 @@ def _measures(model: Generator, metric: Metric, count: int) -> tuple[Measure, Me
     held_out = loaded.split(settings.held_out)[1]
     told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
-    unseen = Batches.of(held_out.x, told, model.codec, batch, settings.seed).to(model.device)
+    unseen = batches(held_out, told, model.codec, batch, settings.seed).to(model.device)
     validation = Validation(build.objective(model.recipe), unseen)
 
-    def loss(model: Generator) -> float:
+    def loss(model: DenoisingGenerator) -> float:
         return validation(model.denoiser)
 
     return loss, _distance(held_out, count) if metric == "frechet" else None
@@ -142,12 +142,12 @@ def _distance(held_out: Dataset, count: int) -> Measure:
     """How far samples are from held-out items: the same noise for every model."""
     real = np.asarray(held_out.some(max(count, 1000)).x)
 
-    def distance(model: Generator) -> float:
+    def distance(model: DenoisingGenerator) -> float:
         known = model.classes if "label" in model.conditions else ()
         classes = [known[i % len(known)] for i in range(count)] if known else None
         drawn = model.sample(count, label=classes, **examples(model.conditions, held_out.conditions, count))
         x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
-        return sliced_wasserstein(x, y) if len(model.shape) == 1 else frechet(x, y)
+        return sliced_wasserstein(x, y) if len(model.data_shape) == 1 else frechet(x, y)
 
     return distance
 
@@ -164,7 +164,7 @@ def _checkpoint(run: Path) -> dict[str, tuple[int, dict[str, Tensor]]]:
         }
 
 
-def _with(model: Generator, weights: dict[str, Tensor]) -> Generator:
+def _with(model: DenoisingGenerator, weights: dict[str, Tensor]) -> DenoisingGenerator:
     """The model with other weights, in place."""
     state = model.denoiser.state_dict()
     finite(weights, "averaged weights")
@@ -172,7 +172,7 @@ def _with(model: Generator, weights: dict[str, Tensor]) -> Generator:
     return model
 
 
-def _trial(model: Generator, name: str, step: float, loss: Measure, distance: Measure | None) -> Trial:
+def _trial(model: DenoisingGenerator, name: str, step: float, loss: Measure, distance: Measure | None) -> Trial:
     measured = loss(model)
     if not math.isfinite(measured):
         raise Refused(f"the loss of the {name} weights is {measured}: the run has diverged")
@@ -202,7 +202,7 @@ def _curve(found: Sequence[Trial], metric: Metric) -> "Figure":
     return figure
 
 
-def _keep(run: Path, model: Generator, chosen: Trial) -> None:
+def _keep(run: Path, model: DenoisingGenerator, chosen: Trial) -> None:
     """Make the chosen average the run's model; a variance that was tuned belonged to the weights before."""
     kept = {name: fact for name, fact in model.facts.items() if name != "variance"}
     facts = {**kept, "step": chosen.step, "ema": {k: v for k, v in asdict(chosen).items() if v is not None}}

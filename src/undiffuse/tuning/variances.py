@@ -18,9 +18,9 @@ from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
 from undiffuse.guidance.optimal_steps import optimal_steps
 from undiffuse.guidance.optimal_variance import OptimalVariance, estimated
-from undiffuse.models.load import generator
+from undiffuse.models.load import denoising
 from undiffuse.recipes import build
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.plan import batches
 from undiffuse.storage.files import own, write_json
 from undiffuse.training.run_lock import run_lock
@@ -73,7 +73,7 @@ def variance(
     Writes tuning/variance.json and tuning/variance.png. Raises Refused for tokens, and while another process has it.
     """
     own(run)
-    model = generator(run, precision="float32")
+    model = denoising(run, precision="float32")
     model = replace(model, recipe=on(model.recipe, data))
     process: Any = model.denoiser.process
     if process.family != "values":
@@ -123,7 +123,7 @@ def levels(schedule: Schedule, points: int) -> Tensor:
     return schedule.step(times).clamp(min=1).unique().double() / schedule.steps
 
 
-def _data(model: Generator, count: int) -> tuple[Tensor, dict[str, Any]]:
+def _data(model: DenoisingGenerator, count: int) -> tuple[Tensor, dict[str, Any]]:
     """At most so many of the data that training saw, encoded, and their conditions."""
     loaded = of_model(model)
     settings = build.training(model.recipe)
@@ -134,7 +134,7 @@ def _data(model: Generator, count: int) -> tuple[Tensor, dict[str, Any]]:
 
 
 def _estimate(
-    model: Generator,
+    model: DenoisingGenerator,
     x_0: Tensor,
     told: dict[str, Any],
     times: Tensor,
@@ -150,7 +150,7 @@ def _estimate(
     return found
 
 
-def _clipping(model: Generator, settings: Sequence[str]) -> dict[str, Any]:
+def _clipping(model: DenoisingGenerator, settings: Sequence[str]) -> dict[str, Any]:
     """`field=value` texts as fields of OptimalVariance; raises Refused for others."""
     named = {text.partition("=")[0].strip() for text in settings}
     for name in sorted(named - set(CLIPPING)):
@@ -182,7 +182,7 @@ def _curve(found: Estimate) -> "Figure":
     return figure
 
 
-def _keep(run: Path, model: Generator, found: Estimate) -> None:
+def _keep(run: Path, model: DenoisingGenerator, found: Estimate) -> None:
     """Store it with the model; with steps, as the way the model samples."""
     variance = {"times": list(found.times), "variances": list(found.variances), **found.clipping}
     recipe = model.recipe

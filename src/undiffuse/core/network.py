@@ -1,0 +1,81 @@
+"""What a network may offer besides its output: features inside it, and something to do after every step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.core.errors import Refused, unknown
+
+
+class AfterStep(ABC):
+    """A layer, or a whole network, that changes itself after every step of its optimiser.
+
+    Training calls it for every module with weights that take the step, without gradients.
+    """
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """Change the weights, in place."""
+
+
+@torch.no_grad()
+def after_step(modules: Iterable[nn.Module]) -> None:
+    """Let all layers of these modules do what they have to do after a step."""
+    for part in dict.fromkeys(part for each in modules for part in each.modules()):
+        if issubclass(type(part), AfterStep):
+            cast("AfterStep", part).after_step()
+
+
+@dataclass(frozen=True, eq=False)
+class Depth:
+    """A place in a network where features can be read: the output of a module, `width` numbers at each place.
+
+    The output is (batch, width, one size an axis), or with `channels_last` (batch, places, width); one place where it
+    is (batch, width).
+    """
+
+    module: nn.Module
+    width: int
+    channels_last: bool = False
+
+
+class HasDepths(ABC):
+    """A network whose features can be read."""
+
+    @abstractmethod
+    def depths(self) -> Mapping[str, Depth]:
+        """The depths by name, from the input to the output."""
+
+
+def depth(network: nn.Module, name: str, owner: str) -> Depth:
+    """The depth of this name; raises Refused, in the owner's name, for a network that has none, and for another name.
+
+    owner: for people, as "the teacher's".
+    """
+    if not issubclass(type(network), HasDepths):
+        raise Refused(f"{owner} network, {type(network).__name__}, has no features to read: take unet or edm2_unet")
+    known = cast("HasDepths", network).depths()
+    if name not in known:
+        raise unknown(f"{owner} network", name, known)
+    return known[name]
+
+
+@contextmanager
+def features(at: Depth) -> Generator[list[Tensor]]:
+    """Inside, every call of the network appends its features at a depth to this list: (batch, places, width)."""
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, given: object, output: Tensor) -> None:
+        places = output.unsqueeze(-2 if at.channels_last else -1) if output.ndim == 2 else output
+        seen.append(places if at.channels_last else places.flatten(2).mT)
+
+    hook = at.module.register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        hook.remove()

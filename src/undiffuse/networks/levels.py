@@ -1,0 +1,81 @@
+"""The levels of a U-Net, down to the lowest resolution and up again, whatever its blocks are made of."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from undiffuse.core.network import Depth
+from undiffuse.networks.blocks import Down, Middle, Unattended, Up, concatenated
+from undiffuse.networks.reading import TextTokens
+
+
+@dataclass(frozen=True, eq=False)
+class LevelParts:
+    """What levels are made of.
+
+    down, up: a residual block of the way down, and of the middle and the way up, by its channels in and out.
+    attention: by its channels. halve, double: the way from a level to the next, by its channels. join: what a block of
+    the way up gets of x and of what the way down has left for it.
+    """
+
+    down: Callable[[int, int], Any]
+    up: Callable[[int, int], Any]
+    attention: Callable[[int], Any]
+    halve: Callable[[int], nn.Module]
+    double: Callable[[int], nn.Module]
+    join: Callable[[Tensor, Tensor], Tensor] = concatenated
+
+
+def levels(
+    first: int, widths: Sequence[int], blocks: int, attention: Sequence[int], parts: LevelParts
+) -> tuple[nn.ModuleList, Middle, nn.ModuleList]:
+    """The way down, the middle, and the way up, deepest level first.
+
+    first: channels that the way down starts with. widths: of each level. blocks: residual blocks a level, one more on
+    the way up. attention: the levels with attention, negative ones counted from the deepest; the middle always has it.
+    """
+    depth = len(widths)
+    attended = {level % depth for level in attention}
+
+    def attend(level: int, count: int) -> list[nn.Module]:
+        return [parts.attention(widths[level]) if level in attended else Unattended() for _ in range(count)]
+
+    down, up, skips, now = nn.ModuleList(), nn.ModuleList(), [first], first
+    for level, out in enumerate(widths):
+        stack = [parts.down(now if i == 0 else out, out) for i in range(blocks)]
+        last = level == depth - 1
+        down.append(Down(stack, attend(level, blocks), None if last else parts.halve(out)))
+        skips += [out] * (blocks if last else blocks + 1)
+        now = out
+    inside = parts.attention(now)
+    middle = Middle([parts.up(now, now), parts.up(now, now)], inside)
+    for level, out in reversed(list(enumerate(widths))):
+        stack = [parts.up((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
+        up.append(Up(stack, attend(level, blocks + 1), parts.double(out) if level else None, parts.join))
+        now = out
+    return down, middle, up
+
+
+def through(
+    x: Tensor, times: Iterator[Tensor], text: TextTokens | None, down: nn.ModuleList, middle: Middle, up: nn.ModuleList
+) -> Tensor:
+    """x (batch, first, ...) after all levels, (batch, widths[0], ...). times: features of each block in their order."""
+    skips = [x]
+    for level in down:
+        skips += level(skips[-1], times, text)
+    x = middle(skips[-1], times, text)
+    for level in up:
+        x = level(x, times, skips, text)
+    return x
+
+
+def depths_of(widths: Sequence[int], down: Any, middle: nn.Module, up: Any) -> Mapping[str, Depth]:
+    """Where features of the levels can be read: "down0", "down1" ..., "middle", ... "up1", "up0"."""
+    rising = list(zip(reversed(range(len(widths))), up, strict=True))
+    return {
+        **{f"down{i}": Depth(level.attentions[-1], widths[i]) for i, level in enumerate(down)},
+        "middle": Depth(middle, widths[-1]),
+        **{f"up{i}": Depth(level.attentions[-1], widths[i]) for i, level in rising},
+    }

@@ -1,0 +1,101 @@
+"""Autoencoders that are written down: linear ones, and one that looks at few pixels."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from undiffuse.codecs.identity import Identity
+from undiffuse.codecs.pixels import PixelsCodec
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.errors import Refused
+from undiffuse.core.latent_space import LatentSpace
+
+
+class Written(LatentSpace):
+    """What the ones here share."""
+
+    bound = False
+    name = ""
+
+    @property
+    def vocabulary(self) -> int:
+        return 0
+
+    @property
+    def digest(self) -> str:
+        return self.name or type(self).__name__
+
+    @property
+    def lossless_bound(self) -> bool:
+        return self.bound
+
+
+class Linear(Written):
+    """z = encoder x + noise of variance `var`, (k,); x = decoder z + noise of variance `left`, for points (n, d)."""
+
+    bound = True
+
+    def __init__(self, encoder: Tensor, decoder: Tensor, var: Tensor | float = 0.0, left: float = 1.0) -> None:
+        self.encoder, self.decoder, self.left = encoder.double(), decoder.double(), left
+        self.var = torch.as_tensor(var, dtype=torch.float64)
+
+    @property
+    def inner(self) -> Any:
+        return Identity()
+
+    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if shape != (self.encoder.shape[1],):
+            raise Refused(f"the autoencoder is of items of shape {(self.encoder.shape[1],)}, not {shape}")
+        return (len(self.encoder),)
+
+    def posterior(self, x: np.ndarray | Tensor) -> Normal:
+        mean = torch.as_tensor(x).double() @ self.encoder.T
+        return Normal(mean, self.var.expand(mean.shape))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return (z.double() @ self.decoder.T).float()
+
+    def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
+        rest = torch.as_tensor(x).double() - z.double() @ self.decoder.T
+        return -0.5 * (rest.square() / self.left + math.log(2 * math.pi * self.left)).sum(1)
+
+
+class Blocks(Written):
+    """Images (channels, h, w) of 8 bit: latents are means of 2 x 2 blocks; decoding copies them, and adds a share of
+    the one to the left.
+    """
+
+    counted = 0
+
+    def __init__(self, channels: int = 1, near: float = 0.25, std: float = 0.0, name: str = "") -> None:
+        self.channels, self.near, self.std, self.name = channels, near, std, name
+
+    @property
+    def inner(self) -> Any:
+        return PixelsCodec()
+
+    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) != 3 or shape[0] != self.channels or shape[1] % 2 or shape[2] % 2:
+            raise Refused(f"the autoencoder is of {self.channels} channels of even sides, not of shape {shape}")
+        return (shape[0], shape[1] // 2, shape[2] // 2)
+
+    def posterior(self, x: np.ndarray | Tensor) -> Normal:
+        self.counted += len(x)
+        pixels = self.inner.encode(x)
+        mean = torch.nn.functional.avg_pool2d(pixels, 2)
+        return Normal(mean, torch.full_like(mean, self.std**2))
+
+    def decode(self, z: Tensor) -> Tensor:
+        left = torch.nn.functional.pad(z, (1, 0))[..., :-1]
+        wide = (z + self.near * left).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return self.inner.decode(wide)
+
+    def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
+        raise Refused("no density")
+
+
+def pictures(count: int = 40, side: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, channels, side, side), dtype=np.uint8)
