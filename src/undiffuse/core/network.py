@@ -58,7 +58,9 @@ def depth(network: nn.Module, name: str, owner: str) -> Depth:
     owner: for people, as "the teacher's".
     """
     if not issubclass(type(network), HasDepths):
-        raise Refused(f"{owner} network, {type(network).__name__}, has no features to read: take unet or edm2_unet")
+        raise Refused(
+            f"{owner} network, {type(network).__name__}, has no features to read: take unet, edm2_unet or dit"
+        )
     known = cast("HasDepths", network).depths()
     if name not in known:
         raise unknown(f"{owner} network", name, known)

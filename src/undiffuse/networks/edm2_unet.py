@@ -66,7 +66,9 @@ class EDM2UNet(nn.Module, AfterStep, HasDepths):
         self.channels, self.dimensions, self.time_scale = channels, dimensions, time_scale
         self.width, self.widths = width, [round(width * m) for m in multipliers]
         wide = max(self.widths)
-        self.conditioning = ConditionEmbedding(conditions or {}, wide, owner, ("vector", "text", "image"), text_width)
+        self.conditioning = ConditionEmbedding(
+            conditions or {}, wide, owner, ("vector", "text", "boxes", "image", "map"), text_width
+        )
         if self.conditioning.null is not None:
             nn.init.normal_(self.conditioning.null)
         text = text_width if self.conditioning.readers else 0

@@ -112,7 +112,7 @@ class UNet(nn.Module, HasDepths):
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
 
         self.conditioning = ConditionEmbedding(
-            conditions or {}, 4 * width, "a U-Net", ("vector", "text", "image"), text_width
+            conditions or {}, 4 * width, "a U-Net", ("vector", "text", "boxes", "image", "map"), text_width
         )
         text = text_width if self.conditioning.readers else 0
         widths = [round(width * m) for m in multipliers]

@@ -255,7 +255,7 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: (c.form, c.shape) for key, c in conditions.items() if not c.counts_classes},
+        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes},
     }
     name = str(recipe["network"].get("name"))
     if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):

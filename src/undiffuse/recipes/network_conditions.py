@@ -27,5 +27,5 @@ def check_conditions(network: str, conditions: Mapping[str, ConditionKind], shap
                 f"network {network!r} cannot take {key!r}, which is {condition.kind}; networks for it: "
                 f"{', '.join(able)}"
             )
-        if condition.mirrored and shape and len(condition.shape) != len(shape):
+        if condition.beside and shape and len(condition.shape) != len(shape):
             raise Refused(f"{key!r} stands beside samples of shape {shape}: an image of shape {condition.shape} cannot")

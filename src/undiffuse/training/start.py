@@ -94,7 +94,7 @@ def train(
         settings.seed,
         drop=drop_rates(conditions),
         flip=settings.flip,
-        images=tuple(name for name, condition in conditions.items() if condition.mirrored),
+        mirrors={name: condition.mirror for name, condition in conditions.items()},
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
