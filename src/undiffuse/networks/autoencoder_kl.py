@@ -63,9 +63,9 @@ class AutoencoderKL(AutoencoderNetwork):
         self.groups, self.eps, self.dropout = groups, eps, dropout
         self.quant, self.shortcuts, self.dimensions = quant, shortcuts, dimensions
         widths = [round(width * m) for m in multipliers]
-        parts = Parts(blocks, attention, groups, eps, dropout, shortcuts, dimensions)
-        self.encoder = Encoder(channels, outputs, widths, quant, parts)
-        self.decoder = Decoder(channels, latent_channels, widths, quant, parts)
+        parts = AutoencoderParts(blocks, attention, groups, eps, dropout, shortcuts, dimensions)
+        self.encoder = LatentEncoder(channels, outputs, widths, quant, parts)
+        self.decoder = LatentDecoder(channels, latent_channels, widths, quant, parts)
 
     @property
     def factor(self) -> int:
@@ -140,7 +140,7 @@ class AutoencoderKL(AutoencoderNetwork):
 
 
 @dataclass(frozen=True)
-class Parts:
+class AutoencoderParts:
     """What encoder and decoder are made of, see `AutoencoderKL`."""
 
     blocks: int
@@ -151,9 +151,9 @@ class Parts:
     shortcuts: bool
     dimensions: int
 
-    def level(self, channels: int, out: int, count: int, way: nn.Module) -> "Level":
+    def level(self, channels: int, out: int, count: int, way: nn.Module) -> "LatentLevel":
         """`count` residual blocks, and the way to the next level."""
-        return Level([self._residual(channels if i == 0 else out, out) for i in range(count)], way)
+        return LatentLevel([self._residual(channels if i == 0 else out, out) for i in range(count)], way)
 
     def middle(self, channels: int) -> Middle:
         """The lowest resolution."""
@@ -177,16 +177,16 @@ class Parts:
         return begin(convolution(self.dimensions, channels, out, kernel, padding=kernel // 2))
 
     def _way(self, way: nn.Module, change: Change | None) -> nn.Module:
-        return Shortcut(way, change) if self.shortcuts and change else way
+        return WayWithShortcut(way, change) if self.shortcuts and change else way
 
     def _residual(self, channels: int, out: int) -> Residual:
         return Residual(channels, out, self.groups, self.eps, self.dropout, False, self.dimensions)
 
 
-class Encoder(nn.Module):
+class LatentEncoder(nn.Module):
     """x (batch, channels, ...) -> (batch, out, ...), each side 2^(levels - 1) times smaller."""
 
-    def __init__(self, channels: int, out: int, widths: Sequence[int], quant: bool, parts: Parts) -> None:
+    def __init__(self, channels: int, out: int, widths: Sequence[int], quant: bool, parts: AutoencoderParts) -> None:
         super().__init__()
         self.enter = parts.conv(channels, widths[0])
         pairs = list(pairwise([widths[0], *widths]))
@@ -207,10 +207,12 @@ class Encoder(nn.Module):
         return self.quant(self.leave(activate(normalise(x, self.leave_norm))))
 
 
-class Decoder(nn.Module):
+class LatentDecoder(nn.Module):
     """z (batch, latent_channels, ...) -> (batch, channels, ...), each side 2^(levels - 1) times larger."""
 
-    def __init__(self, channels: int, latent_channels: int, widths: Sequence[int], quant: bool, parts: Parts) -> None:
+    def __init__(
+        self, channels: int, latent_channels: int, widths: Sequence[int], quant: bool, parts: AutoencoderParts
+    ) -> None:
         super().__init__()
         deep = list(reversed(widths))
         self.quant = parts.conv(latent_channels, latent_channels, 1) if quant else nn.Identity()
@@ -238,7 +240,7 @@ class Decoder(nn.Module):
         return found
 
 
-class Level(nn.Module):
+class LatentLevel(nn.Module):
     """Residual blocks at one resolution, then the way to the next."""
 
     def __init__(self, residuals: list[Residual], resample: nn.Module) -> None:
@@ -251,7 +253,7 @@ class Level(nn.Module):
         return self.resample(x)
 
 
-class Shortcut(nn.Module):
+class WayWithShortcut(nn.Module):
     """conv(x) + change(x): the way between two levels, with a residual that has no weights."""
 
     def __init__(self, way: nn.Module, change: Change) -> None:
