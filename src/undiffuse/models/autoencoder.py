@@ -167,6 +167,9 @@ class AutoencoderRun(Generator, LatentSpace):
         return self.autoencoder.posterior(self._encoded(x))
 
     @torch.no_grad()
+    def features(self, z: Tensor) -> list[Tensor]:
+        return self.autoencoder.decoder_features(z)
+
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
         encoded = self._encoded(x)
         of = (self.autoencoder, encoded, z.to(encoded))
