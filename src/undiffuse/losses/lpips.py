@@ -49,7 +49,7 @@ class LPIPSLoss(ReconstructionLoss):
             wanted = self._layers(seen.x)
         layers = zip(self.network.lins, self._layers(seen.x_hat), wanted, strict=True)
         depths = [weigh((a - b).square()).flatten(1).mean(1) for weigh, a, b in layers]
-        return seen.x[0].numel() * sum(depths[1:], start=depths[0])
+        return seen.x[0].numel() * torch.stack(depths).sum(0)
 
     def _layers(self, x: Tensor) -> list[Tensor]:
         """What the backbone sees, at each place of length 1."""
