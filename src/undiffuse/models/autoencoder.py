@@ -56,6 +56,7 @@ class AutoencoderRun(Generator, LatentSpace):
     use: ClassVar[str] = (
         'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
     )
+    rounds: ClassVar[bool] = False  # bfloat16 has as few bits as a pixel
     reconstructs: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = FILES
 
