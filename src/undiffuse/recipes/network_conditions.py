@@ -20,9 +20,9 @@ def check_conditions(network: str, conditions: Mapping[str, ConditionKind], shap
     """
     for key, condition in conditions.items():
         field = "classes" if condition.counts_classes else "conditions"
-        able = [n for n in registry.names("networks") if field in registry.fields(registry.get("networks", n))]
-        able = [n for n in able if predicts("networks", n) == predicts("networks", network)]
-        if registry.get("networks", network) not in [registry.get("networks", n) for n in able]:
+        if field not in registry.fields(registry.get("networks", network)):
+            able = [n for n in registry.names("networks") if field in registry.fields(registry.get("networks", n))]
+            able = [n for n in able if predicts("networks", n) == predicts("networks", network)]
             raise Refused(
                 f"network {network!r} cannot take {key!r}, which is {condition.kind}; networks for it: "
                 f"{', '.join(able)}"
