@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.bottleneck import Bottleneck
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.feature_network import FeatureNetwork, by_depth
 from undiffuse.core.random import Random
 
 
@@ -70,7 +71,7 @@ class AutoencoderNetwork(nn.Module, ABC):
             half.compile(*args, **options)
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(FeatureNetwork):
     """q(z given x) = bottleneck(encode(x)),  x_hat = decode(bottleneck(z)).
 
     x: encoded data (batch, channels, ...), such as pixels in [-1, 1]. The network works in its own dtype; what comes
@@ -107,6 +108,10 @@ class Autoencoder(nn.Module):
         """What the decoder computes on its way, see `AutoencoderNetwork.features`."""
         seen = self.bottleneck(z)
         return self.network.features(seen.to(self.network.last_layer.dtype))
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What the encoder computes on its way at several depths, see `by_depth`."""
+        return by_depth(self.network.halves[0], lambda: self.moments(x), x)
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -20,11 +20,13 @@ class Batch:
 
     x: encoded data, (batch, *shape), or a dictionary of named parts. cond: conditions, (batch, ...) each, and `drop`,
     as for `Denoiser`. mask: booleans (batch, ...), true where items of different sizes have data; None: everywhere.
+    codec: what encoded them; None: nothing did.
     """
 
     x: Any
     cond: Mapping[str, Any] = field(default_factory=dict[str, Any])
     mask: Tensor | None = None
+    codec: Any = None
 
     @property
     def given(self) -> dict[str, Any]:
