@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,17 @@ KINDS = {
     ),
     "samplers": Kind(("samplers",), "undiffuse.core.sampler:Sampler", "Sampler"),
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
-    "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
+    "feature_networks": Kind(
+        ("feature_networks",), "undiffuse.core.feature_network:FeatureNetwork", "Layers", may_be_run=True
+    ),
+    "networks": Kind(("networks",), "undiffuse.core.network:Network", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
     "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),
-    "operators": Kind(("operators",), "", "Operator"),
+    "operators": Kind(("operators",), "undiffuse.core.operator:Operator", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
     "models": Kind(
@@ -60,7 +63,6 @@ KINDS = {
     ),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
-NETWORKS = "networks"  # any module may be one, but only where it is nothing else
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,13 @@ class ComponentFile:
 
     def load(self) -> type:
         """The class; imports the file."""
-        module = importlib.import_module(self.module)
-        own = {key(n): c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == self.module}
-        return next(own[name] for name in self.called if name in own)
+        return _loaded(self)
 
     def constant(self, name: str, default: Any) -> Any:
         """A literal that the body of its class assigns to a name, else the default; read, not imported."""
-        text = self.path.read_text(encoding="utf-8")
-        for node in ast.parse(text).body if f"    {name}" in text else ():
-            if isinstance(node, ast.ClassDef) and key(node.name) in self.called:
-                found = next(filter(None, (_assigned(statement, name) for statement in node.body)), None)
-                return default if found is None else ast.literal_eval(found)
-        return default
+        body = _body(self) if f"    {name}" in _text(self.path) else ()
+        found = next(filter(None, (_assigned(statement, name) for statement in body)), None)
+        return default if found is None else ast.literal_eval(found)
 
 
 def as_aliases(names: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -92,6 +89,7 @@ def as_aliases(names: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[s
     return {name: dict(names[name]) if isinstance(names, Mapping) else {} for name in names}
 
 
+@lru_cache(maxsize=4096)
 def key(name: str) -> str:
     """What makes two spellings one name: neither case nor `-`, `_` and spaces matter, and `+` is `p`."""
     return name.translate({ord("_"): None, ord("-"): None, ord(" "): None, ord("+"): "p"}).lower()
@@ -118,20 +116,39 @@ def files(kind: str) -> Mapping[str, ComponentFile]:
 def kind_of(component: type) -> str | None:
     """The kind whose interface a class is or implements; None for any other class."""
     implemented = {f"{base.__module__}:{base.__qualname__}" for base in component.__mro__}
-    found = [kind for kind, each in KINDS.items() if implemented & {each.interface, *each.also}]
-    return min(found, key=lambda kind: kind == NETWORKS, default=None)
+    return next((kind for kind, each in KINDS.items() if implemented & {each.interface, *each.also}), None)
 
 
 def _declares(file: Path, called: Collection[str]) -> bool:
     """Whether the file has a concrete class of its own name that implements something.
 
-    An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
+    An interface lives in such a file too, but is abstract; a value that components share has no base.
     """
-    text = file.read_text(encoding="utf-8")
+    text = _text(file)
     lines = [line for line in text.splitlines() if line.startswith("class ")]
     heads = {key(line[6:].split("(")[0].split(":")[0].strip()): line for line in lines}
     head = next((heads[name] for name in called if name in heads), "(ABC)")
-    return "ABC)" not in head and ("(" in head or "def __call__" in text)
+    return "ABC)" not in head and "(" in head
+
+
+@cache
+def _loaded(file: ComponentFile) -> type:
+    """The class of a component's file; imports it."""
+    module = importlib.import_module(file.module)
+    own = {key(n): c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == file.module}
+    return next(own[name] for name in file.called if name in own)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _body(file: ComponentFile) -> Sequence[ast.stmt]:
+    """The statements of the class of a component's file; read, not imported."""
+    classes = [node for node in ast.parse(_text(file.path)).body if isinstance(node, ast.ClassDef)]
+    return next((node.body for node in classes if key(node.name) in file.called), ())
 
 
 def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Player
 from undiffuse.core.random import Random
 
@@ -32,9 +34,11 @@ class ReconstructionLoss(ABC):
     """One term of what an autoencoder is trained on; `weight` is a field of each.
 
     players, after, state, to, whole_batch: as of an `Objective`, whose model is the autoencoder.
+    pixels: it reads pictures as pixels in [-1, 1], and no other encoded data.
     """
 
     whole_batch: ClassVar[bool] = False
+    pixels: bool = False
 
     weight: float
 
@@ -42,8 +46,8 @@ class ReconstructionLoss(ABC):
     def __call__(
         self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
     ) -> Tensor:
-        """The term of each item, (batch,), before its weight, summed over the numbers of an item; what `player`
-        lowers. Of a player of another term it is 0.
+        """The term of each item, (batch,), summed over its numbers and before its weight; of one of its own players,
+        what that one lowers.
         """
 
     def log_partition(self, log_scale: Tensor) -> Tensor | None:
@@ -51,6 +55,12 @@ class ReconstructionLoss(ABC):
         makes it a density of x given z; None: it is none.
         """
         return None
+
+    def log_levels(self, x: Tensor, x_hat: Tensor, log_scale: Tensor, levels: Decoder) -> Tensor:
+        """log of the share of that density that falls to the level of each number, summed over those of an item,
+        (batch,) in float64. x: on the levels. Raises Refused where there is no density.
+        """
+        raise Refused(f"{type(self).__name__} is no density of x given z: l1 and l2 are")
 
     def players(self, model: Autoencoder) -> tuple[Player, ...]:
         """Who takes steps besides the run, under names of their own."""

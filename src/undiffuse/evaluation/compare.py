@@ -20,7 +20,7 @@ from undiffuse.evaluation.evaluate import (
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
-from undiffuse.evaluation.scores import headline
+from undiffuse.evaluation.scores import NAMES, headline
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes import build
 from undiffuse.sampling.generator import Generator
@@ -71,7 +71,9 @@ class Comparison:
     @property
     def likelihoods(self) -> tuple[str, list[float], float | None] | None:
         """How likely every run finds the held-out data: what the numbers are, one a run, and what counting reaches."""
-        found = [headline(run.likelihood) for run in self.runs if run.likelihood is not None]
+        scored = [run.likelihood for run in self.runs if run.likelihood is not None]
+        shared = [name for name in NAMES if all(name in each for each in scored)]
+        found = [headline(each, shared) for each in scored if shared]
         if len(found) < len(self.runs) or len({title for title, *_ in found}) > 1:
             return None
         return found[0][0], [value for _, value, _ in found], found[0][2]
@@ -112,16 +114,10 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     models: those in these run folders. Raises Refused for
     fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
     """
-    if len(paths) < 2:
-        raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
-    twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
-    if twice is not None:
-        raise Refused(f"{twice} is named twice")
     which, request, bar = asked.against, asked.request, asked.bar
     how: Judge = asked.how or Judge()
-    names = [path.resolve().name for path in paths]
-    names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
-    _refuse_other_shapes(names, models)
+    names = names_of(paths)
+    refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
     for model in models if NLL in how.metrics else ():
@@ -146,13 +142,26 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
         if verdict["warning"]:
             reasons.setdefault(verdict["warning"], []).append(wording.title(name, verdict))
     warnings = [
-        *([real.warning] if real.warning else []), *_unlike(names, models), *first.warnings,
+        *([real.warning] if real.warning else []), *unlike(names, models), *first.warnings,
         *(f"{', '.join(titles)}: {why}" for why, titles in reasons.items()),
     ]  # fmt: skip
     return Comparison(runs, real, warnings, about)
 
 
-def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What the runs in these folders are called; raises Refused for fewer than two, and for one that is named twice."""
+    if len(paths) < 2:
+        raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
+    twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
+    if twice is not None:
+        raise Refused(f"{twice} is named twice")
+    names = [path.resolve().name for path in paths]
+    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+
+
+def refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
+    """Raises Refused where one of the runs is of items of another shape or dtype, or of other symbols."""
+
     def kind(model: Generator) -> str:
         data = model.facts.get("data", {})
         return f"{' x '.join(map(str, data.get('shape', model.data_shape)))} {data.get('dtype', '')}".strip()
@@ -171,7 +180,7 @@ def _spelling(model: Generator) -> list[Any]:
     return list(model.codec.spelling)
 
 
-def _unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
+def unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
     """What makes the comparison of a run with the first one unfair."""
     found = []
     first = models[0]

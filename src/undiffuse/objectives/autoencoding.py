@@ -7,8 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
@@ -28,6 +31,8 @@ class Autoencoding(Objective):
     """
 
     predicts: ClassVar[str] = "reconstruction"
+    families: ClassVar[frozenset[str]] = VALUES
+    trains: ClassVar[type] = Autoencoder
 
     losses: tuple[ReconstructionLoss, ...] = field(default_factory=lambda: (L1Loss(),))
     penalty_weight: float = 1e-6
@@ -50,6 +55,15 @@ class Autoencoding(Objective):
         """Whether a term looks at the whole batch."""
         return any(term.whole_batch for term in self.losses)
 
+    def signs(self, model: Autoencoder) -> dict[str, float]:
+        """Numbers of the bottleneck."""
+        return model.bottleneck.signs()
+
+    @property
+    def of_pixels(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The terms that read pixels."""
+        return tuple(registry.name_of(term) for term in self.losses if term.pixels)
+
     def loss(self, model: Autoencoder, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         """The loss of each item that `player` lowers, (batch,)."""
         trained = player == RUN and not self.frozen_encoder
@@ -60,8 +74,10 @@ class Autoencoding(Objective):
             x_hat = model.decode(z)
         total = torch.zeros(len(batch), dtype=x_hat.dtype, device=x_hat.device)
         for i, term in enumerate(self.losses):
-            seen = Reconstruction(batch.x, posterior, z, x_hat, total)
-            total = total + term.weight * term(model, seen, random.fold(1, i), step, player)
+            owns = player in {each.name for each in term.players(model)}
+            if owns or player == RUN:
+                seen = Reconstruction(batch.x, posterior, z, x_hat, total)
+                total = total + (1.0 if owns else term.weight) * term(model, seen, random.fold(1, i), step, player)
         if player != RUN:
             return total
         if self.learned_scale:
@@ -75,12 +91,17 @@ class Autoencoding(Objective):
         alone = not any(term.weight for term in others) and first.weight > 0
         return first if alone and first.log_partition(at) is not None else None
 
-    def log_density(self, model: Autoencoder, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x given z) of encoded x in nats, (batch,); raises Refused where no density belongs to the losses."""
+    def log_density(self, model: Autoencoder, x: Tensor, z: Tensor, levels: Decoder | None = None) -> Tensor:
+        """log p(x given z) of encoded x in nats, (batch,): a density, or the probability of x on these levels.
+
+        Raises Refused where no density belongs to the losses.
+        """
         if self.density is None:
             names = ", ".join(type(term).__name__ for term in self.losses)
             raise Refused(f"no density p(x given z) belongs to these losses: {names}; l1 or l2 alone are one")
         x_hat = model.decode(z)
+        if levels is not None:
+            return self.density.log_levels(x, x_hat, model.log_scale - math.log(self.density.weight), levels)
         seen = Reconstruction(x, model.posterior(x), z, x_hat, torch.zeros(len(x), dtype=x_hat.dtype, device=x.device))
         found = self.density.weight * self.density(model, seen, Random(0)) / model.log_scale.exp()
         return -found - x[0].numel() * self._log_partition(model)

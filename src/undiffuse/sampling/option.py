@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from undiffuse.core.errors import Refused, unknown
@@ -63,6 +64,7 @@ def checked(request: type, said: str | Mapping[str, Any], owner: str) -> dict[st
     return {name: getattr(found, name) for name in found.model_fields_set}
 
 
+@cache
 def _model(request: type) -> Any:
     """The fields as a model of pydantic."""
     from pydantic import ConfigDict, create_model
@@ -82,7 +84,7 @@ def default_of(each: "Field[Any]") -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """A value in JSON's types: of a component its name and fields, of a run its folder."""
+    """A value in JSON's types: of a component its name and fields."""
     if isinstance(value, Mapping):
         return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -93,8 +95,8 @@ def as_json(value: Any) -> Any:
         return "inf"
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    if is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "recipe"):
+    if is_dataclass(value) and not isinstance(value, type):
         from undiffuse.core.registry import name_of
 
         return {"name": name_of(value), **as_json(asdict(value))}
-    return str(getattr(getattr(value, "recipe", None), "home", None) or getattr(value, "__name__", value))
+    return str(getattr(value, "__name__", value))  # a function's name

@@ -44,7 +44,7 @@ class InvertedResidual(nn.Module):
             self._expand_conv, self._bn0 = Same(inside, wide, 1), nn.BatchNorm2d(wide, eps=1e-3)
         self._depthwise_conv, self._bn1 = Same(wide, wide, kernel, stride, wide), nn.BatchNorm2d(wide, eps=1e-3)
         self._project_conv, self._bn2 = Same(wide, outside, 1), nn.BatchNorm2d(outside, eps=1e-3)
-        self.expands, self.adds = expansion > 1, stride == 1 and inside == outside
+        self.expands, self.adds, self.halves = expansion > 1, stride == 1 and inside == outside, stride > 1
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
@@ -53,7 +53,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds else y
 
 
-class Network(nn.Module):
+class EfficientNetLayers(nn.Module):
     """Images (count, 3, height, width) as (x - 127) / 128 of 0 ... 255, RGB -> 1280 features; `_fc` names ImageNet's
     classes.
     """
@@ -71,15 +71,21 @@ class Network(nn.Module):
         self._fc = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
+        return self.layers(x)[-1].mean((2, 3))
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What stands before each halving, and the last features before they are pooled."""
+        x, found = F.relu6(self._bn0(self._conv_stem(x)), inplace=True), []
         for block in self._blocks:
+            if block.halves:
+                found.append(x)
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)), inplace=True).mean((2, 3))
+        return [*found, F.relu6(self._bn1(self._conv_head(x)), inplace=True)]
 
 
-def trained(weights: Mapping[str, Tensor]) -> Network:
+def trained(weights: Mapping[str, Tensor]) -> EfficientNetLayers:
     """The network with these weights, for inference: each normalisation is folded into the convolution before it."""
-    network = Network()
+    network = EfficientNetLayers()
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
     for module in (network, *network._blocks):
