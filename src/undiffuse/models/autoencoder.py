@@ -56,6 +56,7 @@ class AutoencoderRun(Generator, LatentSpace):
     use: ClassVar[str] = (
         'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
     )
+    rounds: ClassVar[bool] = False  # bfloat16 has as few bits as a pixel
     reconstructs: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = FILES
 
@@ -166,6 +167,9 @@ class AutoencoderRun(Generator, LatentSpace):
         return self.autoencoder.posterior(self._encoded(x))
 
     @torch.no_grad()
+    def features(self, z: Tensor) -> list[Tensor]:
+        return self.autoencoder.decoder_features(z)
+
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
         encoded = self._encoded(x)
         of = (self.autoencoder, encoded, z.to(encoded))

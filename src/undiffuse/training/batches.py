@@ -125,7 +125,7 @@ class Batches:
                 name: _either(mirrored, mirror(told[name], axis), told[name]) for name, mirror in self.mirrors.items()
             }
         drawn = self.random.fold(ENCODE, step).at(slots)
-        return Batch(self.codec.finish(x, drawn), told | self._hidden(step, slots))
+        return Batch(self.codec.finish(x, drawn), told | self._hidden(step, slots), codec=self.codec)
 
     def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
         """The axes along which items are mirrored, each with booleans (k,) that say which are."""

@@ -235,9 +235,6 @@ def _module(
             with torch.no_grad():
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
-            if not batch.x.is_floating_point() and "floating point" in str(error):
-                name = recipe["objective"]["name"]
-                raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
             raise Refused(
                 f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
                 f"{str(error).splitlines()[0]}"
