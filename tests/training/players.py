@@ -1,4 +1,4 @@
-"""Three objectives with more than a loss: a teacher that is replaced, a critic, and a loss over the whole batch."""
+"""Objectives with more than a loss: a teacher that is replaced, a critic, losses over the whole batch."""
 
 import copy
 import sys
@@ -7,13 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import tiny_autoencoder
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from undiffuse import Train, Training
+from undiffuse.core import registry
 from undiffuse.core.objective import Batch, Objective, Player
 from undiffuse.core.optimiser import Optimiser
+from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.optimisers.by_name import optimiser
 
 
@@ -95,5 +98,14 @@ def training(name: str, folder: Path, moves: Optimiser | None = None, **settings
     return Training(net(), objective(name), TensorDataset(points), chosen, optimiser=moves, folder=folder)
 
 
+def reconstructing(folder: Path) -> Training[Any]:
+    """An autoencoder with every registered loss, the whole batch's among them."""
+    chosen = Train(steps=3, batch=4, lr=0.01, warmup=0, log_every=1, snapshots=0, precision="float32")
+    terms = [tiny_autoencoder.fresh(name) for name in sorted(registry.names("losses"), key="patch_gan".__eq__)]
+    data = TensorDataset(tiny_autoencoder.IMAGES)
+    return Training(tiny_autoencoder.autoencoder(), Autoencoding(tuple(terms)), data, chosen, folder=folder)
+
+
 if __name__ == "__main__":
     training("contrastive", Path(sys.argv[1])).run(progress=False)
+    reconstructing(Path(sys.argv[2])).run(progress=False)

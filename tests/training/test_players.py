@@ -70,17 +70,25 @@ def test_a_run_starts_from_the_weights_that_its_objective_says():
         Training(nn.Linear(2, 3), players.Progressive(teacher), TensorDataset(torch.zeros(8, 2)), settings)
 
 
-def test_a_loss_over_the_whole_batch_is_the_same_in_two_processes_and_never_in_parts(tmp_path: Path):
+def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_parts(tmp_path: Path):
+    """A contrastive loss, and all losses of reconstructions at once, a game among them."""
     players.training("contrastive", tmp_path / "one").run(progress=False)
+    players.reconstructing(tmp_path / "whole").run(progress=False)
     two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    beside = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [*two, players.__file__, str(tmp_path / "two")], env=environment, capture_output=True, text=True, check=False
+        [*two, players.__file__, str(tmp_path / "two"), str(tmp_path / "apart")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": beside},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    one, other = tiny.tensors(tmp_path / "one"), tiny.tensors(tmp_path / "two")
-    for name, value in one.items():
-        torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-6)
+    for alone, together in (("one", "two"), ("whole", "apart")):
+        one, other = tiny.tensors(tmp_path / alone), tiny.tensors(tmp_path / together)
+        for name, value in one.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-6)
+    assert any(name.startswith("players.discriminator") for name in one)
     with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
         players.training("contrastive", tmp_path / "parts", accumulate=2)
 
@@ -90,7 +98,7 @@ class Wrong(Objective):
         self.made = made
 
     def players(self, model: nn.Module) -> tuple[Player, ...]:
-        return tuple(Player(p.name, p.modules or (model,), every=p.every) for p in self.made)
+        return tuple(Player(p.name, p.modules or (model,), every=p.every, start=p.start) for p in self.made)
 
     def loss(self, model: Any, batch: Any, random: Any, step: int = 0, player: str = "run") -> Any: ...
 
@@ -101,8 +109,12 @@ class Wrong(Objective):
         ((), "one, 'run', has the trained module; these are: none"),
         ((Player("critic", ()),), "these are: critic"),
         ((Player("run", ()), Player("run", ())), "these are: run, run"),
-        ((Player("run", (), every=2),), "player 'run' cannot step every 2 steps: the run takes every step"),
+        (
+            (Player("run", (), every=2),),
+            "player 'run' cannot step every 2 steps from step 0 on: the run",
+        ),
         ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), every=0)), "player 'critic' cannot step every 0"),
+        ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), start=-1)), "'critic' .* every 1 steps from step -1"),
     ],
 )
 def test_players_that_make_no_sense_are_refused(made: tuple[Player, ...], message: str):

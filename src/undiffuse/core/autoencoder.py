@@ -15,13 +15,15 @@ from undiffuse.core.random import Random
 class AutoencoderNetwork(nn.Module, ABC):
     """An encoder and a decoder.
 
-    channels: of the data. latent_channels: of what is decoded. outputs: channels that the encoder gives, at least
-    latent_channels; given by the bottleneck. factor: how many times smaller each side of the latents is.
+    channels: of the data. dimensions: how many axes the data have besides. latent_channels: of what is decoded.
+    outputs: channels that the encoder gives, at least latent_channels; given by the bottleneck. factor: how many times
+    smaller each side of the latents is.
     """
 
     predicts: ClassVar[str] = "reconstruction"
 
     channels: int
+    dimensions: int
     latent_channels: int
     outputs: int
 

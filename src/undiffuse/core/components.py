@@ -40,6 +40,9 @@ KINDS = {
     ),
     "samplers": Kind(("samplers",), "undiffuse.core.sampler:Sampler", "Sampler"),
     "guidance": Kind(("guidance",), "undiffuse.core.denoiser:Denoiser", "Guidance", may_be_run=True),
+    "feature_networks": Kind(
+        ("feature_networks",), "undiffuse.core.feature_network:FeatureNetwork", "Layers", may_be_run=True
+    ),
     "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.feature_network import FeatureNetwork, by_depth
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.schedule import as_time
@@ -10,7 +11,7 @@ from undiffuse.core.schedule import as_time
 LEAST = 1e-6  # the time that a clean item is said to be at: some parameterizations of time have none for t = 0
 
 
-class ItemPredictor(nn.Module):
+class ItemPredictor(FeatureNetwork):
     """network(c_in x_t, c_time): outputs (batch, outputs) of x_t (batch, *shape) at the time t, () or (batch,).
 
     parameterization: gives c_in and c_time, as for a `Predictor`. t = 0: clean items, read at the least time.
@@ -33,5 +34,9 @@ class ItemPredictor(nn.Module):
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
         found: Tensor = self.network((c_in.to(x_t.dtype) * x_t).to(dtype), c_time.expand(len(x_t)))
         return found.to(torch.promote_types(x_t.dtype, torch.float32))
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What the network makes of clean items at several depths, see `by_depth`."""
+        return by_depth(self.network, lambda: self(x, 0.0), x)
 
     __call__ = nn.Module.__call__

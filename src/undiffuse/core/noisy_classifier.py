@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core import registry
+from undiffuse.core.feature_network import FeatureNetwork, by_depth
+from undiffuse.core.item_predictor import LEAST
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.schedule import as_time
 
 
-class NoisyClassifier(nn.Module):
+class NoisyClassifier(FeatureNetwork):
     """log p(label given x_t) = log_softmax(network(c_in x_t, c_time)), which `Classifier` and `MeanShift` guide by.
 
     network: called as network(x, c_time) with x (batch, *shape) and c_time (batch,) float32, returns logits (batch,
@@ -40,6 +42,11 @@ class NoisyClassifier(nn.Module):
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
         logits: Tensor = self.network((c_in.to(x_t.dtype) * x_t).to(dtype), c_time.expand(len(x_t)))
         return logits.to(torch.promote_types(x_t.dtype, torch.float32)).log_softmax(1)
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What the network makes of x without noise, at the least time that there is, see `by_depth`."""
+        steps = self.process.schedule.steps
+        return by_depth(self.network, lambda: self.log_probs(x, 1 / steps if steps else LEAST), x)
 
     def forward(self, x_t: Tensor, t: Tensor | float, label: Tensor) -> Tensor:
         """log p(label given x_t) of each sample's own label (batch,): (batch,)."""

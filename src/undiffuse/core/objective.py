@@ -41,8 +41,9 @@ class Player:
     """Whoever takes steps with an optimiser of its own: the trained module ("run"), a critic, a discriminator.
 
     modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
-    the loop for one of its own. clip: largest norm of its gradient, 0 = any; None: the run's. lr: its highest learning
-    rate, which warms up and decays as the run's does; None: the run's.
+    the loop for one of its own. start: the first step, from 0, in which it may move. clip: largest norm of its
+    gradient, 0 = any; None: the run's. lr: its highest learning rate, which warms up and decays as the run's does;
+    None: the run's.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Player:
     every: int = 1
     clip: float | None = None
     lr: float | None = None
+    start: int = 0
 
 
 class Objective(ABC):
@@ -59,13 +61,15 @@ class Objective(ABC):
     whole_batch: the items of a batch depend on one another, as in a contrastive loss: among several processes each
     sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
     timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
-    module gives, "data" or "label". embeds: it trains embeddings of tokens.
+    module gives, "data" or "label". embeds: it trains embeddings of tokens. of_pixels: the names of its terms that read
+    pictures as pixels in [-1, 1], and no other encoded data.
     """
 
     whole_batch: ClassVar[bool] = False
     timed: ClassVar[bool] = False
     predicts: ClassVar[str] = "data"
     embeds: ClassVar[bool] = False
+    of_pixels: tuple[str, ...] = ()
 
     @abstractmethod
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:

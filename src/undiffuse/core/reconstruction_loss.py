@@ -32,9 +32,11 @@ class ReconstructionLoss(ABC):
     """One term of what an autoencoder is trained on; `weight` is a field of each.
 
     players, after, state, to, whole_batch: as of an `Objective`, whose model is the autoencoder.
+    pixels: it reads pictures as pixels in [-1, 1], and no other encoded data.
     """
 
     whole_batch: ClassVar[bool] = False
+    pixels: bool = False
 
     weight: float
 
@@ -42,8 +44,8 @@ class ReconstructionLoss(ABC):
     def __call__(
         self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
     ) -> Tensor:
-        """The term of each item, (batch,), before its weight, summed over the numbers of an item; what `player`
-        lowers. Of a player of another term it is 0.
+        """The term of each item, (batch,), summed over its numbers and before its weight; of one of its own players,
+        what that one lowers.
         """
 
     def log_partition(self, log_scale: Tensor) -> Tensor | None:

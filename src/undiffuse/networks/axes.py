@@ -48,13 +48,16 @@ def refuse_shape(x: Tensor, channels: int, dimensions: int, owner: str) -> None:
         raise Refused(f"{owner} takes (batch, {channels}, {wanted}), not {tuple(x.shape)}")
 
 
-def refuse_sizes(x: Tensor, divisor: int, owner: str) -> None:
-    """Raises Refused, naming the axis and the nearest sizes that go, for a size that `divisor` does not divide."""
+def refuse_sizes(x: Tensor, divisor: int, owner: str, otherwise: str = "give it fewer network.multipliers") -> None:
+    """Raises Refused, naming the axis and the nearest sizes that go, for a size that `divisor` does not divide.
+
+    otherwise: what a person can do who keeps the size.
+    """
     for axis, size in zip(AXES[x.ndim - 2], x.shape[2:], strict=True):
         if size % divisor:
             below, above = size // divisor * divisor, (size // divisor + 1) * divisor
             fit = f"{below} or {above}" if below else str(above)
             raise Refused(
                 f"{owner} needs a {axis} that {divisor} divides, not {size}: {fit} fits; "
-                f"bring the data to that size (--set data.size={above}) or give it fewer network.multipliers"
+                f"bring the data to that size (--set data.size={above}) or {otherwise}"
             )

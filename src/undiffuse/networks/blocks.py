@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.attention import cross_attention, self_attention
 from undiffuse.networks.axes import begin, convolution, everywhere
 from undiffuse.networks.reading import TextTokens
 from undiffuse.networks.resampling import Change
@@ -130,11 +131,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, text: TextTokens | None = None) -> Tensor:
         tokens = normalise(x, self.norm).flatten(2).mT  # (batch, places, channels)
-        batch, places, channels = tokens.shape
-        qkv = self.qkv(tokens).view(batch, places, 3, self.heads, channels // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, places, channels a head)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, places, channels)
-        x = x + self.out(h).mT.unflatten(2, x.shape[2:])
+        x = x + self.out(self_attention(self.qkv(tokens), self.heads)).mT.unflatten(2, x.shape[2:])
         x = x * SQRT_HALF if self.rescale else x
         return x if self.cross is None or text is None else self.cross(x, text)
 
@@ -153,10 +150,8 @@ class Cross(nn.Module):
         self.out = begin(nn.Linear(channels, channels), scale=0.0)
 
     def forward(self, x: Tensor, text: TextTokens) -> Tensor:
-        q = self.q(normalise(x, self.norm).flatten(2).mT).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(text.tokens.to(x.dtype)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=text.there[:, None, None])
-        return x + self.out(h.transpose(1, 2).flatten(2)).mT.unflatten(2, x.shape[2:])
+        q, kv = self.q(normalise(x, self.norm).flatten(2).mT), self.kv(text.tokens.to(x.dtype))
+        return x + self.out(cross_attention(q, kv, self.heads, text.there)).mT.unflatten(2, x.shape[2:])
 
 
 class Unattended(nn.Module):

@@ -1,4 +1,4 @@
-"""The folder of a diffusers UNet2DModel (config.json and safetensors), read and written without diffusers."""
+"""The folder of a diffusers model (config.json and safetensors), and what a UNet2DModel's mean, without diffusers."""
 
 import json
 import os
@@ -67,23 +67,25 @@ NAMES = [
 LEGACY = [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")]
 
 
-def read_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the weights of a model's folder, or of the `unet` inside a pipeline's; loading executes no code.
+def read_folder(
+    folder: str | Path, kind: str = "UNet2DModel", part: str = "unet"
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the weights of a model's folder, or of that part of a pipeline's; loading executes no code.
 
-    Raises Refused if the folder holds no UNet2DModel.
+    Raises Refused if the folder holds no model of this kind.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file() and (folder / "unet" / "config.json").is_file():
-        folder = folder / "unet"
+    if not (folder / "config.json").is_file() and (folder / part / "config.json").is_file():
+        folder = folder / part
     if not (folder / "config.json").is_file():
-        raise Refused(f"{folder} has no config.json: give the folder of a diffusers UNet2DModel")
+        raise Refused(f"{folder} has no config.json: give the folder of a diffusers {kind}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise Refused(f"{folder / 'config.json'} is not JSON: {error}") from None
-    if not isinstance(config, dict) or config.get("_class_name", "UNet2DModel") != "UNet2DModel":
-        kind = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
-        raise Refused(f"{folder} holds a {kind}, not a UNet2DModel")
+    if not isinstance(config, dict) or config.get("_class_name", kind) != kind:
+        found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
+        raise Refused(f"{folder} holds a {found}, not a {kind}")
     if (folder / WEIGHTS).is_file():
         return config, load_file(folder / WEIGHTS)
     if (folder / WEIGHTS_PICKLED).is_file():

@@ -64,25 +64,28 @@ class RawTime(nn.Module):
 
 
 class Label(nn.Module):
-    """A learned vector a class; the null class is the zero vector, so it needs no row of its own.
+    """A learned vector a class; the null class is the zero vector, or with `learned_null` the table's last row.
 
     label: (batch,) integers, None: null for all.  drop: True: null for that sample, see `drop_mask`.
     """
 
-    def __init__(self, classes: int, width: int) -> None:
+    def __init__(self, classes: int, width: int, learned_null: bool = False) -> None:
         super().__init__()
         if classes < 0:
             raise Refused(f"classes = {classes}: give the number of classes, or 0 for none")
-        self.classes = classes
-        self.table = nn.Embedding(classes, width) if classes else None
+        self.classes, self.learned_null = classes, learned_null and classes > 0
+        self.table = nn.Embedding(classes + self.learned_null, width) if classes else None
 
     def forward(self, like: Tensor, label: Tensor | None, drop: Drop) -> Tensor:
         """`like` (batch, width) plus the classes' vectors."""
-        if label is None:
-            return like
         if self.table is None:
-            raise Refused("a label was given, but this network was built without classes (classes = 0)")
+            if label is not None:
+                raise Refused("a label was given, but this network was built without classes (classes = 0)")
+            return like
+        missing = self.table.weight[-1].to(like.dtype) if self.learned_null else like.new_zeros(())
+        if label is None:
+            return like + missing if self.learned_null else like
         vector = self.table(label.long()).to(like.dtype)
         if (null := drop_mask(drop, "label")) is not None:
-            vector = vector.masked_fill(null[:, None], 0.0)
+            vector = torch.where(null[:, None], missing, vector)
         return like + vector

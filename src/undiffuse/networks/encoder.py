@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.networks.attention import attention, by_head, merged
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import (
     Attention,
@@ -112,9 +113,8 @@ class Encoder(nn.Module):
         mean = places.mean(1)
         if self.qkv is None:
             return mean
-        qkv = self.qkv(torch.cat([mean[:, None], places], dim=1)).unflatten(2, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, 1 + places, channels a head)
-        return F.scaled_dot_product_attention(q[:, :, :1], k, v).flatten(1)
+        q, k, v = by_head(self.qkv(torch.cat([mean[:, None], places], dim=1)), 3, self.heads)
+        return merged(attention(q[:, :, :1], k, v)).flatten(1)
 
     def embed(self, c_time: Tensor) -> Tensor:
         """Features of all blocks from the time, (batch, sum of time_widths), in float32 whatever the weights' dtype."""

@@ -40,6 +40,7 @@ class MLPAutoencoder(AutoencoderNetwork):
             raise Refused(f"activation = {activation!r}: it can be {', '.join(ACTIVATIONS)}")
         self.channels, self.latent_channels, self.outputs = channels, latent_channels, outputs or latent_channels
         self.shape = tuple(shape) or (channels,)
+        self.dimensions = len(self.shape) - 1
         self.width, self.depth, self.activation = width, depth, activation
         self.encoder = self._half(math.prod(self.shape), self.outputs)
         self.decoder = self._half(latent_channels, math.prod(self.shape))

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.networks.attention import self_attention
+
 SYMBOLS = 258  # 0 where a caption has ended, 1 to 256 a byte, 257 its start
 LAYERS = 2
 
@@ -58,7 +60,5 @@ class Layer(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=there[:, None, None])
-        x = x + self.out(h.transpose(1, 2).flatten(2))
+        x = x + self.out(self_attention(self.qkv(self.norm1(x)), self.heads, there[:, None, None]))
         return x + self.narrow(F.gelu(self.wide(self.norm2(x))))

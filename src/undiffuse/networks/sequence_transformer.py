@@ -9,7 +9,8 @@ from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
-from undiffuse.networks.transformer import AdaptiveNorm, TransformerBlock, check_sizes, rotations
+from undiffuse.networks.positions import coordinates, rotations
+from undiffuse.networks.transformer import AdaptiveNorm, TransformerBlock, check_sizes
 
 
 class SequenceTransformer(nn.Module):
@@ -68,7 +69,7 @@ class SequenceTransformer(nn.Module):
         added, _ = self.conditioning.read(len(x), cond, drop)
         c = F.silu(c if added is None else c + added)[:, None]  # (batch, 1, width)
         h = self.enter(x.transpose(1, 2))  # (batch, length, width)
-        turns = rotations(0, h.shape[1], self.turn, h.device)
+        turns = rotations(coordinates([h.shape[1]], [], h.device), self.turn)
         real = None if mask is None else mask.reshape(len(x), -1)
         there = None if real is None else real[:, None, None]
         for block in self.blocks:

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.networks.attention import attention, by_head, merged
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
+from undiffuse.networks.positions import behind, coordinates, rotations, turned
 from undiffuse.networks.reading import TextTokens
 
 
@@ -92,10 +94,11 @@ class Transformer(nn.Module):
             places = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
             there = torch.cat([text.there, places], dim=1)[:, None, None]  # for every head and query
             real = None if mask is None else torch.cat([torch.ones_like(text.there), mask], dim=1)
-        turns = rotations(h.shape[1] - x.shape[1], x.shape[1], self.turn, h.device)
+        length = x.shape[1]
+        turns = rotations(behind(coordinates([length], [], h.device), h.shape[1] - length), self.turn)
         for block in self.blocks:
             h = block(h, turns, c, there, real)
-        h = self.norm(h[:, -x.shape[1] :], c)
+        h = self.norm(h[:, -length:], c)
         return F.linear(h, self.embed.weight if self.readout is None else self.readout, self.bias)
 
     def _heard(
@@ -155,9 +158,8 @@ class TransformerBlock(nn.Module):
         return x + said, h + said
 
     def attend(self, x: Tensor, turns: Tensor, there: Tensor | None) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = attention(turned(q, turns), turned(k, turns), v, there)  # (batch, heads, length, width / heads)
-        return self.out(h.transpose(1, 2).flatten(2))
+        q, k, v = by_head(self.qkv(x), 3, self.heads)
+        return self.out(merged(attention(turned(q, turns), turned(k, turns), v, there)))
 
 
 class Near(nn.Module):
@@ -190,32 +192,3 @@ class AdaptiveNorm(nn.Module):
             return F.layer_norm(x, x.shape[-1:], self.scale, self.shift)
         scale, shift = self.modulation(c).chunk(2, dim=-1)  # (batch, 1, width)
         return torch.addcmul(self.shift + shift, F.layer_norm(x, x.shape[-1:]), self.scale + scale)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, there: Tensor | None) -> Tensor:
-    """softmax(q k / sqrt(d)) v, (batch, heads, length, d) each; there: booleans, which keys there are.
-
-    On a CPU the way back through the fused kernel is three times slower in bfloat16 than through the formula itself.
-    """
-    if not (q.requires_grad and q.device.type == "cpu"):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=there)
-    near = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
-    return (near if there is None else near.masked_fill(~there, -torch.inf)).softmax(-1) @ v
-
-
-def rotations(before: int, length: int, width: int, device: torch.device) -> Tensor:
-    """Cosines and sines of place times frequency, from 1 down to 1e-4: (2, before + length, width // 2) in float32.
-
-    What stands before the sequence has the places -1, -2 ...: the first of it is as near with a text as without.
-    """
-    index = torch.arange(0, width, 2, dtype=torch.float32, device=device)
-    places = torch.cat([-1 - torch.arange(before), torch.arange(length)]).to(index)
-    phase = places[:, None] * torch.exp(index * (-math.log(10000.0) / width))
-    return torch.stack([phase.cos(), phase.sin()])
-
-
-def turned(x: Tensor, turns: Tensor) -> Tensor:
-    """Each pair of numbers of x (..., length, width) turned by its place's angle, so that q k knows distances only."""
-    cos, sin = turns.to(x.dtype)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

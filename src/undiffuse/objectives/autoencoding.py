@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Batch, Objective, Player
@@ -50,6 +51,11 @@ class Autoencoding(Objective):
         """Whether a term looks at the whole batch."""
         return any(term.whole_batch for term in self.losses)
 
+    @property
+    def of_pixels(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The terms that read pixels."""
+        return tuple(registry.name_of(term) for term in self.losses if term.pixels)
+
     def loss(self, model: Autoencoder, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         """The loss of each item that `player` lowers, (batch,)."""
         trained = player == RUN and not self.frozen_encoder
@@ -60,8 +66,10 @@ class Autoencoding(Objective):
             x_hat = model.decode(z)
         total = torch.zeros(len(batch), dtype=x_hat.dtype, device=x_hat.device)
         for i, term in enumerate(self.losses):
-            seen = Reconstruction(batch.x, posterior, z, x_hat, total)
-            total = total + term.weight * term(model, seen, random.fold(1, i), step, player)
+            owns = player in {each.name for each in term.players(model)}
+            if owns or player == RUN:
+                seen = Reconstruction(batch.x, posterior, z, x_hat, total)
+                total = total + (1.0 if owns else term.weight) * term(model, seen, random.fold(1, i), step, player)
         if player != RUN:
             return total
         if self.learned_scale:

@@ -1,7 +1,6 @@
 """What a recipe's tables stand for: the components, built and checked together."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from undiffuse.core.objective import Objective
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.process.process import Process
+from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.denoiser_settings import denoiser_settings
@@ -39,6 +39,7 @@ GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
     *("noise_levels", "conditions", "outputs"),
 )
+PIXELS = (-1.0, 1.0)  # the bounds of a codec that makes pixels
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def check(recipe: Recipe) -> Components:
     _known("network", recipe["network"])
     _check_predicts(recipe)
     trains = objective(recipe)
+    _check_pixels(recipe, trains)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, conditions)
@@ -126,6 +128,16 @@ def _check_embedding(recipe: Recipe, trains: Objective) -> None:
         )
     if embedding and not process(recipe).schedule.steps:
         raise Refused("embeddings begin with the noise of a schedule's first step: schedule.name = 'sqrt'")
+
+
+def _check_pixels(recipe: Recipe, trains: Objective) -> None:
+    """Raises Refused for a loss that reads pixels where the codec makes other numbers, such as latents."""
+    if trains.of_pixels and recipe.component("codec").bounds != PIXELS:
+        name = recipe["codec"]["name"]
+        raise Refused(
+            f"loss {trains.of_pixels[0]!r} reads pixels in [-1, 1], and codec {name!r} makes other numbers of the "
+            "data: take codec.name = 'pixels', or losses that read any numbers, such as l1 and laplacian"
+        )
 
 
 def training(recipe: Recipe) -> Train:
@@ -253,17 +265,6 @@ def _network(
         raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
-
-
-@contextmanager
-def in_float32() -> Iterator[None]:
-    """Inside, modules are made in float32, whatever torch's default dtype is."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(default)
 
 
 def _known(table: str, fields: Mapping[str, Any]) -> type:

@@ -9,7 +9,7 @@ from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.bottleneck import Bottleneck
 from undiffuse.core.errors import Refused
-from undiffuse.recipes.build import in_float32
+from undiffuse.core.single_precision import in_float32
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.storage import blueprint as plans
 

@@ -17,7 +17,7 @@ class Side:
     """A player with its optimiser. beside: its modules without the one that the run trains."""
 
     def __init__(self, player: Player, model: nn.Module, optimiser: Optimiser, settings: Train) -> None:
-        self.name, self.every = player.name, player.every
+        self.name, self.every, self.start = player.name, player.every, player.start
         self.clip = settings.clip if player.clip is None else player.clip
         self.lr = settings.lr if player.lr is None else player.lr
         self.modules = player.modules
@@ -27,7 +27,7 @@ class Side:
 
     def due(self, step: int) -> bool:
         """Whether it moves in step 0, 1 ..."""
-        return (step + 1) % self.every == 0
+        return step >= self.start and (step + 1) % self.every == 0
 
     def move(self, settings: Train, step: int) -> float:
         """Take step 0, 1 ... with the gradient there is; returns the learning rate."""
@@ -53,10 +53,10 @@ def sides(objective: Objective, model: nn.Module, optimiser: Optimiser, settings
             f"{', '.join(names) or 'none'}"
         )
     for player in players:
-        if player.every < 1 or (player.name == RUN and player.every != 1):
+        if player.every < 1 or player.start < 0 or (player.name == RUN and (player.every, player.start) != (1, 0)):
             raise Refused(
-                f"player {player.name!r} cannot step every {player.every} steps: the run takes every step, others one "
-                "in 1, 2 ..."
+                f"player {player.name!r} cannot step every {player.every} steps from step {player.start} on: the run "
+                "takes every step, others one in 1, 2 ... from 0, 1 ... on"
             )
     device = next(model.parameters()).device
     for each in (each for player in players for each in player.modules):

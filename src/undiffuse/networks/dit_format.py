@@ -1,0 +1,156 @@
+"""DiTs of others, read without their code: diffusers' DiTTransformer2DModel, and files of the paper's own program."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from undiffuse.core.errors import Refused
+from undiffuse.networks.diffusers_format import read_folder
+
+# what a DiTTransformer2DModel does when its config leaves a field out, for the fields that a DiT can follow ...
+DEFAULTS: dict[str, Any] = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "in_channels": 4,
+    "out_channels": None,
+    "num_layers": 28,
+    "sample_size": 32,
+    "patch_size": 2,
+    "num_embeds_ada_norm": 1000,
+}
+# ... the only values that it knows of the others, and those that change nothing but rounding
+ONLY: dict[str, tuple[Any, ...]] = {
+    "dropout": (0.0,),
+    "attention_bias": (True,),
+    "activation_fn": ("gelu-approximate",),
+    "upcast_attention": (False, True),
+    "norm_type": ("ada_norm_zero",),
+    "norm_elementwise_affine": (False,),
+    "norm_eps": (1e-5, 1e-6),
+}
+FREE = {"norm_num_groups"}
+
+# names of weights: of the paper's program, a DiT's; a dot stands before each name
+NAMES = [
+    (".x_embedder.proj.", ".enter."),
+    (".t_embedder.mlp.", ".time."),
+    (".y_embedder.embedding_table.", ".label.table."),
+    (".attn.qkv.", ".attention.qkv."),
+    (".attn.proj.", ".attention.out."),
+    (".mlp.fc1.", ".mlp.wide."),
+    (".mlp.fc2.", ".mlp.narrow."),
+    (".adaLN_modulation.1.", ".modulation.linear."),
+    (".final_layer.", ".final."),
+]
+# the same of diffusers, where every block has its own copy of the embeddings, and the first one's counts
+FIRST = ".transformer_blocks.0.norm1.emb."
+DIFFUSERS = [
+    (".pos_embed.proj.", ".enter."),
+    (f"{FIRST}timestep_embedder.linear_1.", ".time.0."),
+    (f"{FIRST}timestep_embedder.linear_2.", ".time.2."),
+    (f"{FIRST}class_embedder.embedding_table.", ".label.table."),
+    (".transformer_blocks.", ".blocks."),
+    (".norm1.linear.", ".modulation.linear."),
+    (".attn1.to_out.0.", ".attention.out."),
+    (".attn1.", ".attention."),
+    (".ff.net.0.proj.", ".mlp.wide."),
+    (".ff.net.2.", ".mlp.narrow."),
+    (".proj_out_1.", ".final.modulation.linear."),
+    (".proj_out_2.", ".final.linear."),
+]
+HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # of the paper's networks, by their width
+
+
+def from_diffusers(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The arguments of a DiT that mean the same as the folder's config, and its weights under a DiT's names.
+
+    Raises Refused, naming the field, for what a DiT has not.
+    """
+    config, theirs = read_folder(folder, "DiTTransformer2DModel", "transformer")
+    config = {name: value for name, value in config.items() if not name.startswith("_")}
+    for name, value in config.items():
+        if name not in DEFAULTS and name not in FREE and value not in ONLY.get(name, ()):
+            able = f"only {' or '.join(map(repr, ONLY[name]))}" if name in ONLY else "no such field"
+            raise Refused(f"this DiTTransformer2DModel has {name} = {value!r}; a DiT has {able}")
+    c = DEFAULTS | config
+    weights = _named(_first_copies(theirs), DIFFUSERS)
+    for name in [n for n in weights if ".attention.to_q." in n]:
+        parts = [weights.pop(name.replace("to_q", f"to_{part}"), None) for part in "qkv"]
+        weights[name.replace("to_q", "qkv")] = torch.cat([part for part in parts if part is not None])
+    return {
+        "channels": c["in_channels"],
+        "out_channels": c["out_channels"] or c["in_channels"],
+        "shape": (c["in_channels"], c["sample_size"], c["sample_size"]),
+        "classes": c["num_embeds_ada_norm"],
+        "patch": c["patch_size"],
+        "width": c["num_attention_heads"] * c["attention_head_dim"],
+        "depth": c["num_layers"],
+        "heads": c["num_attention_heads"],
+    }, weights
+
+
+def from_original(file: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The arguments of a DiT that a file of the paper's program holds, by the shapes in it, and its weights.
+
+    A checkpoint of training holds averaged weights under `ema`, which are taken. Raises Refused for another file.
+    """
+    if not Path(file).is_file():
+        raise Refused(f"there is no file {file}")
+    try:
+        held: Any = (
+            load_file(file) if Path(file).suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        )
+    except Exception as error:  # whatever a file of another kind makes of the readers
+        raise Refused(f"{file} holds no weights that can be read: {str(error).partition(chr(10))[0]}") from None
+    held = held.get("ema", held) if isinstance(held, dict) else {}
+    try:
+        enter, table, places = (
+            held[name].shape for name in ("x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed")
+        )
+        width, channels, patch, _ = enter
+        out = held["final_layer.linear.weight"].shape[0] // patch**2
+    except (KeyError, ValueError, AttributeError) as error:
+        raise Refused(f"{file} holds no DiT of the paper's program: {error} is missing or of another shape") from None
+    size = round(places[1] ** 0.5) * patch
+    depth = len({name.split(".")[1] for name in held if name.startswith("blocks.")})
+    heads = {"heads": HEADS[width]} if width in HEADS else {}
+    return {
+        "channels": channels,
+        "out_channels": out,
+        "shape": (channels, size, size),
+        "classes": table[0] - 1,
+        "patch": patch,
+        "width": width,
+        "depth": depth,
+        **heads,
+    }, _named(held, NAMES) | {"positions.table": held["pos_embed"][0]}
+
+
+def _first_copies(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with the first block's embeddings alone; raises Refused where another block's are not the same."""
+    found: dict[str, Tensor] = {}
+    for name, weight in theirs.items():
+        block, embeds, part = name.partition(".norm1.emb.")
+        first = theirs.get(f"transformer_blocks.0.norm1.emb.{part}", weight) if embeds else weight
+        if not torch.equal(first, weight):
+            raise Refused(
+                f"{block} of this DiTTransformer2DModel embeds time and class in a way of its own: a DiT cannot"
+            )
+        if first is weight:
+            found[name] = weight
+    return found
+
+
+def _named(theirs: dict[str, Tensor], names: list[tuple[str, str]]) -> dict[str, Tensor]:
+    """Weights under a DiT's names; the convolution over patches is a linear layer here."""
+    ours: dict[str, Tensor] = {}
+    for name, weight in theirs.items():
+        name = f".{name}"
+        for old, new in names:
+            name = name.replace(old, new)
+        ours[name[1:]] = weight.flatten(1) if name == ".enter.weight" else weight
+    ours.pop("pos_embed", None)
+    return ours
