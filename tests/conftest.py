@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - scikit-learn draws from the global generator
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # torch.manual_seed also tells devices that no test has, each time anew
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,6 @@ from tiny_autoencoders import PICTURES, tables
 import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.sampling.run import EvaluationRequest
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +52,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(run: tuple[Path, Any], tmp_path:
     assert first.step < 4
     on = undiffuse.train(half, out=tmp_path / "run", resume=True).run(progress=False)
     assert all(torch.equal(value, whole[name]) for name, value in on.module.state_dict().items())
-
-
-def test_the_evaluation_says_quality_and_rate(run: tuple[Path, Any]):
-    _, vae = run
-    found = vae.evaluate(EvaluationRequest())
-    held_out = found.about["metrics"]["psnr"]
-    assert set(found.about["metrics"]) == {"psnr", "bits"}
-    assert held_out
-    assert any("dB" in line for line in found.printed())
 
 
 @pytest.mark.parametrize(

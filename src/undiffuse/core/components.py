@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +76,13 @@ class ComponentFile:
 
     def load(self) -> type:
         """The class; imports the file."""
-        module = importlib.import_module(self.module)
-        own = {key(n): c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == self.module}
-        return next(own[name] for name in self.called if name in own)
+        return _loaded(self)
 
     def constant(self, name: str, default: Any) -> Any:
         """A literal that the body of its class assigns to a name, else the default; read, not imported."""
-        text = self.path.read_text(encoding="utf-8")
-        for node in ast.parse(text).body if f"    {name}" in text else ():
-            if isinstance(node, ast.ClassDef) and key(node.name) in self.called:
-                found = next(filter(None, (_assigned(statement, name) for statement in node.body)), None)
-                return default if found is None else ast.literal_eval(found)
-        return default
+        body = _body(self) if f"    {name}" in _text(self.path) else ()
+        found = next(filter(None, (_assigned(statement, name) for statement in body)), None)
+        return default if found is None else ast.literal_eval(found)
 
 
 def as_aliases(names: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -95,6 +90,7 @@ def as_aliases(names: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[s
     return {name: dict(names[name]) if isinstance(names, Mapping) else {} for name in names}
 
 
+@lru_cache(maxsize=4096)
 def key(name: str) -> str:
     """What makes two spellings one name: neither case nor `-`, `_` and spaces matter, and `+` is `p`."""
     return name.translate({ord("_"): None, ord("-"): None, ord(" "): None, ord("+"): "p"}).lower()
@@ -130,11 +126,31 @@ def _declares(file: Path, called: Collection[str]) -> bool:
 
     An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
     """
-    text = file.read_text(encoding="utf-8")
+    text = _text(file)
     lines = [line for line in text.splitlines() if line.startswith("class ")]
     heads = {key(line[6:].split("(")[0].split(":")[0].strip()): line for line in lines}
     head = next((heads[name] for name in called if name in heads), "(ABC)")
     return "ABC)" not in head and ("(" in head or "def __call__" in text)
+
+
+@cache
+def _loaded(file: ComponentFile) -> type:
+    """The class of a component's file; imports it."""
+    module = importlib.import_module(file.module)
+    own = {key(n): c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == file.module}
+    return next(own[name] for name in file.called if name in own)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _body(file: ComponentFile) -> Sequence[ast.stmt]:
+    """The statements of the class of a component's file; read, not imported."""
+    classes = [node for node in ast.parse(_text(file.path)).body if isinstance(node, ast.ClassDef)]
+    return next((node.body for node in classes if key(node.name) in file.called), ())
 
 
 def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:

@@ -51,4 +51,6 @@ class LatentSpace(ABC):
 
     @abstractmethod
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
-        """log p(x given z) in nats, (n,), a density in the data's own units; raises Refused where there is none."""
+        """log p(x given z) in nats, (n,): of integers the probability of their levels, of other numbers a density in
+        the data's own units; raises Refused where there is none.
+        """

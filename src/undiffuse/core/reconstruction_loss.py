@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Player
 from undiffuse.core.random import Random
 
@@ -53,6 +55,12 @@ class ReconstructionLoss(ABC):
         makes it a density of x given z; None: it is none.
         """
         return None
+
+    def log_levels(self, x: Tensor, x_hat: Tensor, log_scale: Tensor, levels: Decoder) -> Tensor:
+        """log of the share of that density that falls to the level of each number, summed over those of an item,
+        (batch,) in float64. x: on the levels. Raises Refused where there is no density.
+        """
+        raise Refused(f"{type(self).__name__} is no density of x given z: l1 and l2 are")
 
     def players(self, model: Autoencoder) -> tuple[Player, ...]:
         """Who takes steps besides the run, under names of their own."""

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from undiffuse.core import components
@@ -25,6 +26,8 @@ def get(kind: str, name: str) -> type:
     Raises Refused with the nearest name.
     """
     found = _components(kind)
+    if name in found:
+        return found[name].load()
     by_key = {components.key(known): known for known in found}
     asked = name if components.key(name) in by_key else _meant(kind, name)[0]
     if components.key(asked) not in by_key:
@@ -62,8 +65,7 @@ def name_of(component: Any) -> str:
 
 def fields(component: type) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name: what a recipe table or a command-line flag may set."""
-    parameters = inspect.signature(component).parameters.items()
-    return {name: p for name, p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    return dict(_parameters(component))
 
 
 def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **given: Any) -> Any:
@@ -128,10 +130,9 @@ def check(
     """The values, converted to the types of the component's fields, see `build`;
     raises Refused for unknown fields and wrong types.
     """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    known = fields(component)
-    hints = get_type_hints(component.__init__)
+    known, hints = fields(component), _hints(component)
     checked: dict[str, Any] = {}
     for field, value in values.items():
         if field not in known:
@@ -141,7 +142,7 @@ def check(
             value = tuple(part.strip() for part in value.split(","))
         value = _nested(field, value, hint, owner, runs, given)
         try:
-            checked[field] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+            checked[field] = _adapter(component, field).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"].lower()
             close = near(value, _choices(hint)) if isinstance(value, str) else ""
@@ -193,6 +194,25 @@ def _meant(kind: str, name: str) -> tuple[str, Mapping[str, Any]]:
             if components.key(alias) == asked:
                 return component, said
     return name, {}
+
+
+@cache
+def _parameters(component: type) -> Mapping[str, inspect.Parameter]:
+    parameters = inspect.signature(component).parameters.items()
+    return {name: p for name, p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+@cache
+def _hints(component: type) -> Mapping[str, Any]:
+    return get_type_hints(component.__init__)
+
+
+@cache
+def _adapter(component: type, field: str) -> Any:
+    """What converts a value to the type of a field."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(_hints(component).get(field, Any), config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def _classes(hint: Any) -> list[type]:

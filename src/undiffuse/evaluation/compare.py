@@ -20,7 +20,7 @@ from undiffuse.evaluation.evaluate import (
 )
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.judge import Verdicts
-from undiffuse.evaluation.scores import headline
+from undiffuse.evaluation.scores import NAMES, headline
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes import build
 from undiffuse.sampling.generator import Generator
@@ -71,7 +71,9 @@ class Comparison:
     @property
     def likelihoods(self) -> tuple[str, list[float], float | None] | None:
         """How likely every run finds the held-out data: what the numbers are, one a run, and what counting reaches."""
-        found = [headline(run.likelihood) for run in self.runs if run.likelihood is not None]
+        scored = [run.likelihood for run in self.runs if run.likelihood is not None]
+        shared = [name for name in NAMES if all(name in each for each in scored)]
+        found = [headline(each, shared) for each in scored if shared]
         if len(found) < len(self.runs) or len({title for title, *_ in found}) > 1:
             return None
         return found[0][0], [value for _, value, _ in found], found[0][2]

@@ -12,12 +12,12 @@ from torch import Tensor
 from undiffuse import likelihood
 from undiffuse.core.random import Random
 from undiffuse.evaluation.scores import Scores
+from undiffuse.likelihood.bound import DENSITY, LEVELS
 from undiffuse.progress import Advance
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.plan import batches
 
-CONVENTION = "density of values through an autoencoder"
 LATENTS = 31  # the stream of random numbers that latents are drawn from
 
 
@@ -34,7 +34,8 @@ def latent_bound(
 ) -> Scores:
     """log p(x) >= E[log p(x given z) - log q(z given x) + log p(z)], with the bound of the latents' model for log p(z).
 
-    Densities in the data's own units; the latents' scaling is part of q, see `Latent.explained`. draws: of the latents
+    Of integers probabilities of their levels, else densities in the data's own units; the latents' scaling is part of
+    q, see `Latent.explained`. draws: of the latents
     of each item, and of the noise in their bound. Raises Refused where the decoder is no normalised density.
     Source: arXiv:2106.05931, sec. 3.1.
     """
@@ -61,6 +62,7 @@ def latent_bound(
         )
         found.append(nats.double().cpu().numpy() - terms.nats.numpy())
     more = {"draw_error": np.std(found, axis=0, ddof=1) / draws**0.5} if draws > 1 else {}
-    about = replace(terms, convention=CONVENTION)
+    convention = f"{LEVELS if np.issubdtype(x.dtype, np.integer) else DENSITY} through an autoencoder"
+    about = replace(terms, convention=convention)
     elements = math.prod(model.data_shape)
-    return Scores(None, None, elements, CONVENTION, named, np.mean(found, axis=0), about, variance, more)
+    return Scores(None, None, elements, convention, named, np.mean(found, axis=0), about, variance, more)

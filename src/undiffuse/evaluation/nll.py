@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.given import requested
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
@@ -79,7 +80,7 @@ def score(
         terms = bounded(denoiser, x_0, subset=picked, progress=bounding, **options)
         alone = _alone(codec, encoded) if codec.mixed else None
         return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms, alone=alone)
-    decoder = options["decoder"] = _decoder(model, x)
+    decoder = options["decoder"] = levels(model.codec, x.dtype, x.shape[1:])
     scale = 0.0 if decoder else model.codec.log_det(model.shape)
     found: Density = likelihood.ode(
         model.denoiser,
@@ -197,12 +198,12 @@ def _own(model: DenoisingGenerator, data: Dataset, name: str) -> Any:
     return model.conditions[name].from_items(data.conditions[name], data.classes)
 
 
-def _decoder(model: DenoisingGenerator, x: np.ndarray) -> Decoder | None:
-    """The levels of integers in the codec's units; none for other numbers."""
-    if not np.issubdtype(x.dtype, np.integer):
+def levels(codec: Codec, dtype: Any, shape: tuple[int, ...]) -> Decoder | None:
+    """The levels of integers of this dtype, in items of this shape, in the codec's units; none for other numbers."""
+    if not np.issubdtype(dtype, np.integer):
         return None
-    limits = np.iinfo(x.dtype)
-    low, high = (model.codec.encode(np.full((1, *x.shape[1:]), end, x.dtype)) for end in (limits.min, limits.max))
+    limits = np.iinfo(dtype)
+    low, high = (codec.encode(np.full((1, *shape), end, dtype)) for end in (limits.min, limits.max))
     if not (bool((low == low.flatten()[0]).all()) and bool((high == high.flatten()[0]).all())):
         raise Refused("the codec scales channels differently, so that integers have no even levels; pixels does not")
     return Decoder(float(low.flatten()[0]), float(high.flatten()[0]), int(limits.max) - int(limits.min) + 1)

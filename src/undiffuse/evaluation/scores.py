@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from undiffuse.likelihood import Bound
 from undiffuse.likelihood.bound import ROWS, TOKENS
 
 BITS = 1 / math.log(2)
-NAMES = {"ode": "ODE", "bound": "bound"}
+NAMES = {"ode": "ODE", "bound": "bound", "importance": "importance-weighted bound"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Scores:
     error: what is left of the trace's estimate, nan where unknown. given: the condition they are given, or "".
     variance: of the bound's steps: the model's own where it learned or was tuned to one, else the posterior's. more:
     the standard errors that several probes and draws leave, and what spreading levels over their bins costs, in nats of
-    each item. alone: of rows, log p where all columns are independent.
+    each item. alone: of rows, log p where all columns are independent. importance: of latent variables, the bound by
+    `samples` of them an item, (count,).
     """
 
     log_prob: np.ndarray | None
@@ -39,6 +41,8 @@ class Scores:
     variance: str = ""
     more: dict[str, np.ndarray] = field(default_factory=dict)
     alone: np.ndarray | None = None
+    importance: np.ndarray | None = None
+    samples: int = 0
 
     def bits(self, nats: np.ndarray) -> np.ndarray:
         """-nats in bits per dimension."""
@@ -47,7 +51,7 @@ class Scores:
     def summary(self) -> dict[str, Any]:
         """Bits per dimension over all items with their standard errors, in JSON's types."""
         found: dict[str, Any] = {"convention": self.convention, "given": self.given, "elements": self.elements}
-        for name, nats in (("ode", self.log_prob), ("bound", self.bound)):
+        for name, nats in (("ode", self.log_prob), ("bound", self.bound), ("importance", self.importance)):
             if nats is not None:
                 bits = self.bits(nats)
                 error = float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else None
@@ -55,6 +59,8 @@ class Scores:
                 found["items"] = len(nats)
         if self.variance:
             found["bound"]["variance"] = self.variance
+        if self.samples:
+            found["importance"]["samples"] = self.samples
         if self.alone is not None:
             found["baseline"] = float(self.bits(self.alone).mean())
         if "dequantisation" in self.more:
@@ -73,6 +79,9 @@ class Scores:
         columns |= {name: nats.tolist() for name, nats in self.more.items()}
         if self.bound is not None:
             columns |= {"bound": self.bound.tolist(), "bound_bits_per_dim": self.bits(self.bound).tolist()}
+        if self.importance is not None:
+            bits = self.bits(self.importance).tolist()
+            columns |= {"importance": self.importance.tolist(), "importance_bits_per_dim": bits}
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -80,12 +89,15 @@ class Scores:
         return file.getvalue()
 
 
-def headline(summary: dict[str, Any]) -> tuple[str, float, float | None]:
-    """The one number to compare runs by, lower is better: what it is called, its value, and what counting reaches."""
+def headline(summary: dict[str, Any], names: Collection[str] = tuple(NAMES)) -> tuple[str, float, float | None]:
+    """The one number to compare runs by, lower is better: what it is called, its value, and what counting reaches.
+
+    names: of the numbers to choose from, the first that there is.
+    """
     if "text" in summary:
         text = summary["text"]
         return "Bits per character (bound)", text["bits_per_character"], text["baseline"]["bits_per_character"]
-    name = "ode" if "ode" in summary else "bound"
+    name = next(name for name in NAMES if name in summary and name in names)
     each = "token" if TOKENS in summary["convention"] else "column" if ROWS in summary["convention"] else "dimension"
     return f"Bits per {each} ({NAMES[name]})", summary[name]["bits_per_dim"], summary.get("baseline")
 

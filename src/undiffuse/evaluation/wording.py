@@ -7,11 +7,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Word:
-    """A metric for people: its title, what it measures, and whether its numbers are shares, written in per cent."""
+    """A metric for people: its title, what it measures, and whether its numbers are shares, written in per cent.
+
+    allowed: how much worse than its floor a number may be to be good, and to be fair; (): that goes by their ratio.
+    """
 
     title: str
     says: str
     share: bool = False
+    allowed: tuple[float, float] | tuple[()] = ()
+
+    @property
+    def slack(self) -> tuple[float, float] | tuple[()]:
+        """allowed; of shares 3 and 10 points."""
+        return self.allowed or ((0.03, 0.10) if self.share else ())
 
 
 WORDS = {
@@ -77,6 +86,22 @@ WORDS = {
     "symbol_entropy": Word(
         "Entropy of the symbols", "bits a token from the text's: with less the same is said over and over"
     ),
+    "psnr": Word(
+        "PSNR",
+        "decibels between held-out items and their reconstructions; the floor is that of as many principal components",
+        allowed=(0.0, 1.0),
+    ),
+    "reconstruction_frechet": Word(
+        "Fréchet distance, reconstructions",
+        "how far reconstructions' mean and covariance are from those of the items; it may lie below its floor, "
+        "that of two real parts",
+    ),
+    "ssim": Word(
+        "SSIM",
+        "how alike held-out images and their reconstructions are in small windows, 1 where equal; the floor is that of "
+        "as many principal components",
+        allowed=(0.0, 0.05),
+    ),
     "sliced_wasserstein": Word(
         "Sliced Wasserstein", "how far points have to travel to become the data, in standard deviations"
     ),
@@ -117,7 +142,7 @@ def number(name: str, value: float | None) -> str:
 
 def ratio(name: str, verdict: Mapping[str, Any]) -> str:
     """`1.08 x`: how many times its floor a distance is; nothing for shares, which are compared by eye."""
-    return "" if word(name).share or verdict.get("ratio") is None else f"{verdict['ratio']:.2f} x"
+    return "" if word(name).slack or verdict.get("ratio") is None else f"{verdict['ratio']:.2f} x"
 
 
 def worst(verdict: Mapping[str, Any], at_most: int = 5) -> list[str]:
@@ -139,8 +164,8 @@ def grade(name: str, verdict: Mapping[str, Any]) -> str:
     A share may be 3 points worse than its floor to be good, 10 to be fair; a distance 1.5 times and 3 times its floor.
     """
     worse = verdict["value"] - verdict["floor"]
-    if word(name).share:
-        worse, good, fair = worse if verdict["better"] == "lower" else -worse, 0.03, 0.10
+    if slack := word(name).slack:
+        worse, (good, fair) = worse if verdict["better"] == "lower" else -worse, slack
     elif verdict["ratio"] is None:
         return ""
     else:

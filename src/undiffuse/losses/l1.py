@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.objective import RUN
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
@@ -26,3 +28,14 @@ class L1Loss(ReconstructionLoss):
     def log_partition(self, log_scale: Tensor) -> Tensor:
         """log 2 + s."""
         return log_scale + math.log(2)
+
+    def log_levels(self, x: Tensor, x_hat: Tensor, log_scale: Tensor, levels: Decoder) -> Tensor:
+        """log(F(above) - F(below)) of the Laplace distribution with scale e^s; the outermost levels take all beyond."""
+        x, half, scale = levels.check(x), levels.width / 2, log_scale.double().exp()
+        rest = x - x_hat.double()
+        below = torch.where(x <= levels.low + half, -torch.inf, (rest - half) / scale)
+        above = torch.where(x >= levels.high - half, torch.inf, (rest + half) / scale)
+        near, far = torch.minimum(below.abs(), above.abs()), torch.maximum(below.abs(), above.abs())
+        beside = -near - math.log(2) + torch.log(-torch.expm1(near - far))  # both ends on one side of x_hat
+        around = torch.log(-(torch.expm1(-near) + torch.expm1(-far)) / 2)
+        return torch.where(below * above < 0, around, beside).flatten(1).sum(1)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.discretised_normal import Decoder
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.objective import RUN
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
@@ -26,3 +28,7 @@ class L2Loss(ReconstructionLoss):
     def log_partition(self, log_scale: Tensor) -> Tensor:
         """(log pi + s) / 2."""
         return (log_scale + math.log(math.pi)) / 2
+
+    def log_levels(self, x: Tensor, x_hat: Tensor, log_scale: Tensor, levels: Decoder) -> Tensor:
+        """Of N(x_hat, e^s / 2), see `Decoder`."""
+        return levels.log_prob(levels.check(x), Normal(x_hat, log_scale.double().exp() / 2))

@@ -15,24 +15,33 @@ from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.random import Random
-from undiffuse.evaluation.reconstruction import Reconstructed, judge_reconstruction
-from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.latent_likelihood import bounds
+from undiffuse.evaluation.nll import levels
+from undiffuse.evaluation.reconstruction import judge_reconstruction
+from undiffuse.evaluation.scores import Scores
+from undiffuse.progress import Progress
 from undiffuse.recipes import build, build_autoencoder
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.reports.reconstruction_page import FILES, ReconstructionReport
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import batches
-from undiffuse.sampling.run import EvaluationRequest, Run
+from undiffuse.sampling.prior_session import PriorSession
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.storage import blueprint as plans
 
 SHOWN = 10  # items in a row of a preview
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AutoencoderRun(Run, LatentSpace):
-    """A trained autoencoder with its codec: encodes items in the data's own units, and decodes latents to such.
+class AutoencoderRun(Generator, LatentSpace):
+    """A trained autoencoder with its codec: encodes items in the data's own units, and decodes latents to such; draws
+    samples where its bottleneck has a prior.
 
     Fields: see `Run`; shape: of an encoded item, before the encoder.
     """
@@ -47,7 +56,7 @@ class AutoencoderRun(Run, LatentSpace):
     use: ClassVar[str] = (
         'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
     )
-    writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
+    writes: ClassVar[tuple[str, ...]] = FILES
 
     autoencoder: Autoencoder
     codec: Codec
@@ -155,10 +164,14 @@ class AutoencoderRun(Run, LatentSpace):
     def posterior(self, x: np.ndarray | Tensor) -> Distribution:
         return self.autoencoder.posterior(self._encoded(x))
 
+    @torch.no_grad()
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
         encoded = self._encoded(x)
-        found = build.objective(self.recipe).log_density(self.autoencoder, encoded, z.to(encoded))
-        return found + self.codec.log_det(tuple(encoded.shape[1:]))
+        of = (self.autoencoder, encoded, z.to(encoded))
+        dtype = np.dtype(str(x.dtype).removeprefix("torch."))
+        if (steps := levels(self.codec, dtype, tuple(x.shape[1:]))) is not None:
+            return build.objective(self.recipe).log_density(*of, steps)
+        return build.objective(self.recipe).log_density(*of) + self.codec.log_det(tuple(encoded.shape[1:]))
 
     def attempt(self) -> None:
         self.autoencoder.network(torch.randn(1, *self.shape, dtype=torch.float32).to(self.autoencoder.last_layer))
@@ -169,8 +182,32 @@ class AutoencoderRun(Run, LatentSpace):
             return pictures.png(pictures.overview(made, beside=x))
         return pictures.png(pictures.pairs(x, made, SHOWN))
 
-    def evaluate(self, asked: EvaluationRequest) -> Reconstructed:
-        return judge_reconstruction(self, self.autoencoder, asked)
+    def evaluate(self, asked: EvaluationRequest) -> ReconstructionReport:
+        return ReconstructionReport(judge_reconstruction(self, self.prior, asked))
+
+    @property
+    def prior(self) -> Normal | None:
+        """p(z); None where there is none."""
+        return self.autoencoder.bottleneck.prior
+
+    @property
+    def draws(self) -> bool:
+        return self.prior is not None
+
+    def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:
+        if not self.draws:
+            raise Refused(f"{self.what} without a prior of its latents draws nothing: bottleneck.name = 'kl' has one")
+        asked = (request or SampleRequest()).updated(options, self.conditions)
+        return PriorSession.open(self, asked, self.latent_shape(self.shape), self.decode, progress)
+
+    def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
+        if self.prior is None or not self.lossless_bound:
+            raise Refused(
+                "a bound on the likelihood needs bottleneck.name = 'kl' and the loss l1 or l2 alone, with "
+                "objective.learned_scale: other losses are no density of the data"
+            )
+        with bar("bound", "latent") as bounding, bar("importance-weighted bound", "latent") as weighting:
+            return bounds(self, self.prior, data, seed=seed, bounding=bounding, weighting=weighting)
 
     def about(self) -> dict[str, str]:
         network = self.autoencoder.network

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
@@ -83,12 +84,17 @@ class Autoencoding(Objective):
         alone = not any(term.weight for term in others) and first.weight > 0
         return first if alone and first.log_partition(at) is not None else None
 
-    def log_density(self, model: Autoencoder, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x given z) of encoded x in nats, (batch,); raises Refused where no density belongs to the losses."""
+    def log_density(self, model: Autoencoder, x: Tensor, z: Tensor, levels: Decoder | None = None) -> Tensor:
+        """log p(x given z) of encoded x in nats, (batch,): a density, or the probability of x on these levels.
+
+        Raises Refused where no density belongs to the losses.
+        """
         if self.density is None:
             names = ", ".join(type(term).__name__ for term in self.losses)
             raise Refused(f"no density p(x given z) belongs to these losses: {names}; l1 or l2 alone are one")
         x_hat = model.decode(z)
+        if levels is not None:
+            return self.density.log_levels(x, x_hat, model.log_scale - math.log(self.density.weight), levels)
         seen = Reconstruction(x, model.posterior(x), z, x_hat, torch.zeros(len(x), dtype=x_hat.dtype, device=x.device))
         found = self.density.weight * self.density(model, seen, Random(0)) / model.log_scale.exp()
         return -found - x[0].numel() * self._log_partition(model)

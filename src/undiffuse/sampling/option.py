@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from undiffuse.core.errors import Refused, unknown
@@ -63,6 +64,7 @@ def checked(request: type, said: str | Mapping[str, Any], owner: str) -> dict[st
     return {name: getattr(found, name) for name in found.model_fields_set}
 
 
+@cache
 def _model(request: type) -> Any:
     """The fields as a model of pydantic."""
     from pydantic import ConfigDict, create_model

@@ -1,0 +1,81 @@
+"""A request opened on a run whose latents have a prior: a draw from it, decoded once, is a sample."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from undiffuse.core import devices
+from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
+from undiffuse.progress import Progress
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.plan import batches, shown
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.samples import Samples
+
+ANSWERED = ("n", "seed", "indices", "batch")  # what of a request has a meaning here
+
+
+@dataclass(frozen=True, eq=False)
+class PriorSession:
+    """z ~ p(z), x = decode(z), of a request. shape: of an item's latents. decode: to items in the data's units."""
+
+    model: Generator
+    request: SampleRequest
+    shape: tuple[int, ...]
+    decode: Callable[[Tensor], Tensor]
+    progress: Progress = False
+
+    @classmethod
+    def open(
+        cls,
+        model: Generator,
+        request: SampleRequest,
+        shape: tuple[int, ...],
+        decode: Callable[[Tensor], Tensor],
+        progress: Progress = False,
+    ) -> Self:
+        """Raises Refused for what only a sampler of steps, or a condition, could answer."""
+        for name in request.to_json():
+            if name not in ANSWERED:
+                raise Refused(
+                    f"{name} is for runs that draw step by step from noise: {model.what} draws z ~ N(0, 1) and decodes "
+                    f"it once; of a request it takes {', '.join(ANSWERED)}"
+                )
+        return cls(model, request, shape, decode, progress)
+
+    @property
+    def latents(self) -> Tensor:
+        """The draws from the prior, (n, *shape): sample i depends on the seed and on i alone."""
+        asked = self.request.indices
+        which = torch.arange(self.request.count) if asked is None else torch.tensor(asked, dtype=torch.int64)
+        like = torch.zeros(len(which), *self.shape, dtype=torch.float32)
+        return Normal(like, torch.ones_like(like)).sample(Random(self.request.seed, which))
+
+    def draw(self) -> Samples:
+        """The samples, in as many batches as memory needs."""
+        start, z = time.perf_counter(), self.latents
+        size, drawn = min(len(z), self.request.batch or batches(self.model.shape)), list[Tensor]()
+        done = 0
+        with shown(self.progress, len(z)) as report:
+            while done < len(z):
+                try:
+                    drawn.append(self.decode(z[done : done + size]).cpu())
+                except RuntimeError as error:
+                    if size == 1 or not devices.out_of_memory(error):
+                        raise
+                    size = -(-size // 2)
+                else:
+                    done = min(len(z), done + size)
+                    report(done)
+        made = torch.cat(drawn)
+        return self.model.samples(made, request=self.request, calls=1.0, seconds=time.perf_counter() - start)
+
+    def film(self) -> Any:
+        """Raises Refused: there is no way from noise to data to show."""
+        raise Refused(f"{self.model.what} decodes a latent in one step: there is no way from noise to sample to show")
