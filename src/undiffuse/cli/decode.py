@@ -5,7 +5,6 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from undiffuse.cli import options
 from undiffuse.cli.terminal import progress, tell
 from undiffuse.sampling.file_formats import Form, choose
 
@@ -17,7 +16,6 @@ def decode(
         Form | None,
         Option("--format", help="One picture, a folder of them, arrays, or a table. [default: the suffix; grid]"),
     ] = None,
-    precision: options.Precision = "auto",
     out: Annotated[
         Path | None,
         Option("-o", "--out", help="A file, whose suffix says the format, or a folder. [default: in the run folder]"),
@@ -39,7 +37,7 @@ def decode(
 
     writer = choose(form, None, out)
     target = writer.place(out, run)
-    model = load(run, precision)
+    model = load(run, "float32")
     writer.fits(model.data_shape, model.codec.dtype)
     items = open_with(str(latents))
     with progress("decoding", "item") as advance:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from undiffuse.cli import options
 from undiffuse.cli.terminal import progress, tell
 from undiffuse.storage import output_paths
 
@@ -20,7 +19,6 @@ def encode(
     seed: Annotated[
         int | None, Option(min=0, help="Draw the latents from the posterior, by this seed. [default: its mode]")
     ] = None,
-    precision: options.Precision = "auto",
     out: Annotated[
         Path | None, Option("-o", "--out", help="An .npz file. [default: latents.npz in the run folder]")
     ] = None,
@@ -40,7 +38,7 @@ def encode(
     from undiffuse.models.load import load
 
     target = output_paths.file(out, run, "latents.npz")
-    model = load(run, precision)
+    model = load(run, "float32")
     items = open_with(data, settings or ())
     with progress("encoding", "item") as advance:
         latents, made = encode(model, items, str(run), seed, advance)

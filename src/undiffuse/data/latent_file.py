@@ -16,6 +16,7 @@ from undiffuse.sampling.made_by import LATENTS, MADE_BY, MEAN, STD, MadeBy
 from undiffuse.storage.files import whole
 from undiffuse.storage.strict_json import parse_json
 
+USE = "--set codec.name"
 AXES = {2: "NF", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
 
 
@@ -52,20 +53,24 @@ def latent_axes(arrays: Mapping[str, Member], key: str) -> str:
     return AXES.get(len(arrays[key].shape), "") if key == LATENTS and MADE_BY in arrays else ""
 
 
-def refuse_codec(data: Dataset, name: str) -> None:
-    """Raises Refused where a codec would encode latents once more, or normalise them twice or not at all."""
+def refuse_codec(data: Dataset, name: str, flip: Any = False) -> None:
+    """Raises Refused where a codec would encode latents once more, or normalise them twice or not at all, and where
+    latents would be mirrored.
+    """
     made = MadeBy.of(data.notes)
     if made is None:
         return
     codec: Any = registry.get("codecs", name)
     that = f"{data.name} holds latents of {made.run}"
+    if flip:
+        raise Refused(f"{that}, and mirrored latents are not those of mirrored items: leave train.flip out")
     if codec.lossy:
-        raise Refused(f"{that}, and codec {name!r} encodes the data themselves: --set codec.name=whiten takes latents")
+        raise Refused(f"{that}, and codec {name!r} encodes the data themselves: {USE}=whiten takes latents")
     if made.normalised and (codec.normalises or codec.bounds is not None):
-        raise Refused(f"{that} that are normalised already, and codec {name!r} would do it twice: codec.name=identity")
+        raise Refused(f"{that} that are normalised already, and codec {name!r} would do it twice: {USE}=identity")
     if not made.normalised and not codec.normalises:
         reach = f"deviations {_some(made.std)}, means {_some(made.mean)}"
-        raise Refused(f"{that} that are not normalised ({reach}), nor does codec {name!r} do it: codec.name=whiten")
+        raise Refused(f"{that} that are not normalised ({reach}), nor does codec {name!r} do it: {USE}=whiten")
 
 
 def _some(numbers: Sequence[float]) -> str:

@@ -200,7 +200,7 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
             f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
             "take the recipe table-mixed, as undiffuse train table-mixed --data DATA"
         )
-    refuse_codec(learned, name)
+    refuse_codec(learned, name, flip)
     known: dict[str, Any] = {}
     if learned.vocabulary:  # a recipe may have symbols that no item of today holds
         known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}
