@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_refused_by_name(place: Path, latent: Path, tmp_pat
     for name, changed in (("grey", x[..., 0]), ("odd", x[:, 1:]), ("floats", x.astype(np.float32))):
         np.savez(tmp_path / f"{name}.npz", images=changed)
     for name, message in (
-        ("grey", "3 channels"),
+        ("grey", r"takes .batch, 3, height, width., not"),
         ("odd", "2 divides, not 7 x 8"),
         ("floats", "trained on data of uint8, and these are of float32"),
     ):
