@@ -1,7 +1,8 @@
 """One thread, known seeds, float32 and checked types for every test: nothing depends on the machine or on luck."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,3 +31,30 @@ def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "has_bfloat16", lambda device: False)
         yield
+
+
+def sketch(lines: Sequence[Any], x: str, y: str, log: bool = False, **size: float) -> str:
+    """A chart as `charts.chart` makes it, without its curves: only whether they can be drawn is found out."""
+    assert x
+    assert y
+    assert all(len(line.x) == len(line.y) > 0 for line in lines)
+    assert not log or all(value > 0 for line in lines for value in line.y)
+    return "<svg></svg>"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sketched() -> Iterator[None]:
+    """Every run draws its page of training: half a second, of which a test that asks for `drawn` sees something."""
+    from undiffuse.reports import training_page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_page, "chart", sketch)
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page of training with its curves."""
+    from undiffuse.reports import charts, training_page
+
+    monkeypatch.setattr(training_page, "chart", charts.chart)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.recipes.network_conditions import predicts
 
 # What a component that cannot be made from nothing is made of (or would take long with), and settings besides these.
 NEEDED: dict[str, dict[str, Any]] = {
@@ -71,8 +70,8 @@ TIMES = torch.tensor([3.0, 5.0], dtype=torch.float32)
 
 def networks(name: str) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
     """A small registered network for each of these inputs that it takes, beside what it is called with."""
-    fields = registry.fields(registry.get("networks", name))
-    times = () if predicts("networks", name) == "reconstruction" else (TIMES,)
+    component: Any = registry.get("networks", name)
+    fields, times = registry.fields(component), () if component.predicts == "reconstruction" else (TIMES,)
     inputs = [
         (GIVEN, torch.ones(2, 2, 4, 4, dtype=torch.float32)),
         (GIVEN | {"shape": (2,), "dimensions": 0}, torch.ones(2, 2, dtype=torch.float32)),

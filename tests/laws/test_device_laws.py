@@ -198,7 +198,8 @@ NO_FIT = (Refused, TypeError, AttributeError, RuntimeError, ValueError, IndexErr
 
 def batch(which: str, x: Any, onto: torch.device | str = "cpu") -> Batch:
     label, drop = LABEL.to(onto), torch.tensor([False, True, False]).to(onto)
-    return Batch(x, {"label": label} if which in ("label", "item") else {"label": label, "drop": drop})
+    cond = {"label": label} if which in ("label", "item") else {"label": label, "drop": drop}
+    return Batch(x, cond, codec=SimpleNamespace(lossy=True, features=lambda z: [z, z[:, :1] ** 2]))
 
 
 @pytest.mark.parametrize("objective", every("objectives", Objective), ids=registry.name_of)

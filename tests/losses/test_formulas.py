@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.fft import dctn
+from tiny_autoencoder import autoencoder
 from torch import Tensor, nn
 
 from undiffuse.core.distribution.normal import Normal
@@ -109,7 +110,7 @@ def test_the_perceptual_distance_is_of_directions_at_each_place():
         cosine = nn.functional.cosine_similarity(a, b, dim=1)
         lengths = [(each.norm(dim=1) > 0).double() for each in (a, b)]
         wanted += (lengths[0] + lengths[1] - 2 * cosine).flatten(1).mean(1)
-    torch.testing.assert_close(of(PerceptualLoss(network=network), x, x_hat), 72 * wanted, rtol=1e-3, atol=0)
+    torch.testing.assert_close(of(PerceptualLoss(network=network), x, x_hat), 72 * wanted / 2, rtol=1e-3, atol=0)
 
 
 def test_where_nothing_is_active_the_gradient_is_finite():
@@ -128,6 +129,8 @@ def test_the_depths_of_a_network_are_what_stands_before_each_halving():
         layers = made.layers(x)
         assert [tuple(layer.shape) for layer in layers] == [(3, 8, 16, 12), (3, 16, 8, 6), (3, 16, 4, 3)]
         assert torch.equal(layers[0], seen[-1])
+    ours = autoencoder()
+    assert torch.equal(ours.layers(x)[0], ours.network.encode(x))
     of(PerceptualLoss(network=made), x, y := (x + 1).requires_grad_()).sum().backward()
     assert float(y.grad.abs().sum()) > 0  # type: ignore[union-attr]
     assert not any(module._forward_hooks for module in encoder.modules() if module is not encoder.down[0])

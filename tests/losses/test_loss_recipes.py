@@ -12,7 +12,16 @@ from undiffuse.core.errors import Refused
 from undiffuse.sampling.run import EvaluationRequest
 
 DRAW = np.random.default_rng(0)
-TRAIN = {"steps": 4, "batch": 8, "previews": 4, "snapshots": 0, "warmup": 0, "held_out": 0.2, "log_every": 1}
+TRAIN = {
+    "steps": 4,
+    "batch": 8,
+    "previews": 4,
+    "snapshots": 0,
+    "warmup": 0,
+    "held_out": 0.2,
+    "log_every": 1,
+    "precision": "float32",
+}
 
 
 def tables(place: Path, *losses: dict[str, Any], **changed: Any) -> dict[str, Any]:

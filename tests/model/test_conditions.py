@@ -176,7 +176,7 @@ def test_each_condition_is_hidden_at_its_own_rate_and_by_chances_of_its_own():
 
 def test_images_beside_the_items_are_mirrored_with_them():
     x = np.random.default_rng(0).normal(size=(64, 1, 2, 2)).astype(np.float32)
-    made = Batches.of(x, {"map": x * 2}, Identity(), 64, 0, flip="both", images=("map",))
+    made = Batches.of(x, {"map": x * 2}, Identity(), 64, 0, flip="both", mirrors={"map": torch.Tensor.flip})
     batch = made.at(0)
     assert torch.equal(batch.cond["map"], 2 * batch.x)
     assert not torch.equal(batch.x, made.codec.encode(x[made.indices(0).numpy()]))
@@ -283,7 +283,7 @@ def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"map": {}}, "conditions.map.kind = 'label': it must be image or text or vector"),
+        ({"map": {}}, "conditions.map.kind = 'label': it must be boxes or image or segmentation or text or vector"),
         ({"label": {"kind": "text"}}, "conditions.label.kind = 'text': it must be label"),
         ({"x_t": {"kind": "vector"}}, "a condition cannot be called 'x_t'"),
         ({"Text": {"kind": "text"}}, "a condition cannot be called 'Text'"),
@@ -311,8 +311,8 @@ def test_a_condition_is_not_called_as_an_option_of_sampling():
     [
         (["conditions.captions.kind=text"], "the data 'data' has no 'captions' .*remove .conditions.captions"),
         (["conditions.vector.kind=image"], r"kind = 'image' needs \(count, channels, height, width\), and the data"),
-        (["network.name=mlp"], "an MLP cannot take 'text', which is text"),
-        (["network.name=convnet"], "'convnet' cannot take 'vector', which is vector; networks for it: mlp, .*unet"),
+        (["network.name=mlp"], "network 'mlp' cannot take 'text', which is text; networks for it: .*unet"),
+        (["network.name=convnet"], "'convnet' cannot take 'vector', which is vector; networks for it: .*mlp, .*unet"),
         (["network.name=rbf"], "network 'rbf' cannot take 'vector'"),
         (["data.conditions.label=labels"], "conditions.label would be a second condition of that name"),
     ],

@@ -12,6 +12,7 @@ from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.network import AfterStep, after_step, features
 from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.networks.dit import DiT
 from undiffuse.networks.edm2_unet import EDM2UNet
 from undiffuse.networks.magnitude_blocks import UnitAttention, UnitResidual
 from undiffuse.networks.magnitudes import UnitWeights, unit, unit_join, unit_silu, unit_sum
@@ -177,6 +178,15 @@ def test_depths_are_where_their_sizes_say():
         assert list(seen) == ["down0", "down1", "middle", "up1", "up0"]
         places = {"down0": 32, "down1": 8, "middle": 8, "up1": 8, "up0": 32}
         assert seen == {name: (2, places[name], depth.width) for name, depth in made.depths().items()}
+
+
+def test_the_depths_of_a_dit_are_its_blocks():
+    network = DiT(channels=2, shape=(2, 8, 4), width=8, depth=3, heads=2)
+    for name, depth in network.depths().items():
+        with features(depth) as found:
+            network(noise(2, 2, 8, 4), TIMES)
+        assert found[0].shape == (2, 8, 8), name
+    assert list(network.depths()) == ["block1", "block2", "block3"]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.usefixtures("drawn")
 def test_without_a_terminal_there_is_a_line_for_each_line_of_the_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

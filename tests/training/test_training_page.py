@@ -13,6 +13,7 @@ from undiffuse.recipes.resolved import resolve
 from undiffuse.reports import training_page
 from undiffuse.reports.verdicts import verdicts
 
+pytestmark = pytest.mark.usefixtures("drawn")
 STEPS = list(range(10, 410, 10))
 
 

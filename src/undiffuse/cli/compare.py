@@ -34,26 +34,35 @@ def compare(
 ) -> None:
     """Compare runs: the same seeds from each, judged against the same data, in one table and on one page.
 
+    Of autoencoders it is how they give back the same items.
+
     \b
     undiffuse compare runs/small runs/large
     undiffuse compare runs/a runs/b runs/c -n 5000 --features efficientnet-lite0 -o which
     """
     from undiffuse.data.paths import on
     from undiffuse.evaluation.compare import compare as compare_runs
-    from undiffuse.models.load import generator
-    from undiffuse.reports import compare_page
+    from undiffuse.evaluation.compare_reconstructions import compare_reconstructions
+    from undiffuse.models.load import drawing, load
+    from undiffuse.reports import compare_page, reconstructions_compared
     from undiffuse.sampling.run import EvaluationRequest
 
     for name in compare_page.FILES:
         output_paths.writable(out / name)
     how = options.judge(features, metrics, resize, cache)
     asked = EvaluationRequest(against, request, how, context.meta[TYPED], progress)
-    models = [generator(run, precision) for run in runs]
+    models = [load(run, precision) for run in runs]
     models[0] = replace(models[0], recipe=on(models[0].recipe, data))
-    found = compare_runs(runs, models, asked)
     before = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    names = compare_page.save(found, out)
-    show(found)
+    if all(model.reconstructs for model in models):
+        beside = compare_reconstructions(runs, models, asked)
+        names = reconstructions_compared.save(beside, out)
+        for each in reconstructions_compared.printed(beside):
+            console().print(each)
+    else:
+        found = compare_runs(runs, [drawing(model, run) for model, run in zip(models, runs, strict=True)], asked)
+        names = compare_page.save(found, out)
+        show(found)
     print(written(out, names, before))
 
 

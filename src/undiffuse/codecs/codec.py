@@ -116,6 +116,10 @@ class Codec(ABC):
         """Why densities of what it encodes say nothing of the data; "" where they do."""
         return ""
 
+    def features(self, z: Tensor) -> list[Tensor]:
+        """Of a lossy codec: what its decoder computes on its way from z, see `LatentSpace.features`."""
+        raise NotImplementedError
+
     def known(self, mask: Tensor) -> Tensor:
         """Which of the encoded numbers are known, (batch, ...), where these numbers of an item are."""
         return mask

@@ -128,6 +128,11 @@ class Latent(Codec):
 
         return in_rows(rows, len(latents), math.prod(shape))
 
+    def features(self, z: Tensor) -> list[Tensor]:
+        """What the decoder computes on its way from z std + mean; gradients pass to z."""
+        mean, std = self._statistics(z)
+        return self.autoencoder.features(z * std + mean)
+
     def encoded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """That of the latents; raises Refused for items that do not fit the autoencoder."""
         return self._latents(shape)

@@ -16,7 +16,7 @@ from undiffuse.core.errors import Refused
 
 LARGEST = 2**24  # numbers of one value
 
-Form = Literal["label", "vector", "text", "image"]
+Form = Literal["label", "vector", "text", "boxes", "image", "map"]
 Derive = Callable[[Any, float], np.ndarray]  # pictures (count, channels, height, width) and white -> (count, ...)
 
 
@@ -34,13 +34,12 @@ class ConditionKind(ABC):
     decide shape and classes.
 
     form: how networks take it: "label", class numbers (batch,) with a learned vector each; "vector", numbers (batch, d)
-    through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "image",
-    channels (batch, c, ...) beside the sample's own. axes: how many a shape may have. needs: what data must hold, in
-    words.
-    metavar, help: of the option that each kind is on the command line; often_called: names of such conditions that are
-    options as well. All three are literals.
-    counts_classes: its values are the data's classes; such a condition is called `label`, and no other one. mirrored:
-    it is mirrored together with the items. predicted: a regressor can tell it, see `decode`.
+    through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "boxes",
+    classes + 1 and corners (batch, most, 5), likewise; "image", channels (batch, c, ...) beside the sample's own;
+    "map", class numbers (batch, 1, ...), a channel a class beside the sample's own. axes: how many a shape may have.
+    needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
+    data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
+    `decode`. beside: it stands beside the sample, with as many axes.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -55,8 +54,8 @@ class ConditionKind(ABC):
     help: ClassVar[str] = ""
     often_called: ClassVar[tuple[str, ...]] = ()
     counts_classes: ClassVar[bool] = False
-    mirrored: ClassVar[bool] = False
     predicted: ClassVar[bool] = False
+    beside: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -106,6 +105,15 @@ class ConditionKind(ABC):
     def derivation(self, name: str) -> Derive | None:
         """What makes the values of pictures that are the items; None: the data hold them."""
         return None
+
+    def mirror(self, values: Tensor, axis: int) -> Tensor:
+        """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""
+        return values
+
+    @property
+    def spec(self) -> tuple[Form, tuple[int, ...]]:
+        """What a network is built for: the form and the shape; of boxes (most, classes), of maps (classes, ...)."""
+        return self.form, self.shape
 
     @property
     def kind(self) -> str:

@@ -39,9 +39,9 @@ class ImageCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = (2, 3, 4)
     needs: ClassVar[str] = "(count, channels, height, width)"
     metavar: ClassVar[str] = "FILE"
+    beside: ClassVar[bool] = True
     help: ClassVar[str] = "An image beside the sample, such as a small one."
     often_called: ClassVar[tuple[str, ...]] = ("map",)
-    mirrored: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +98,9 @@ class ImageCondition(ConditionKind):
             return read(Path(word), Target(channels, dtype if channels == 1 and dtype in DEEP else "uint8"))
         except Exception as error:  # a decoder may stumble over damaged bytes in any way
             raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+
+    def mirror(self, values: Tensor, axis: int) -> Tensor:
+        return values.flip(axis)
 
     def summary(self) -> str:
         return f"an image of {' x '.join(map(str, self.shape))}"

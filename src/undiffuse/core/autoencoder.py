@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from undiffuse.core.bottleneck import Bottleneck
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.feature_network import FeatureNetwork, by_depth
+from undiffuse.core.network import Network
 from undiffuse.core.random import Random
 
 
-class AutoencoderNetwork(nn.Module, ABC):
+class AutoencoderNetwork(Network, ABC):
     """An encoder and a decoder.
 
     channels: of the data. dimensions: how many axes the data have besides. latent_channels: of what is decoded.
@@ -70,7 +72,7 @@ class AutoencoderNetwork(nn.Module, ABC):
             half.compile(*args, **options)
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(FeatureNetwork):
     """q(z given x) = bottleneck(encode(x)),  x_hat = decode(bottleneck(z)).
 
     x: encoded data (batch, channels, ...), such as pixels in [-1, 1]. The network works in its own dtype; what comes
@@ -108,14 +110,14 @@ class Autoencoder(nn.Module):
         seen = self.bottleneck(z)
         return self.network.features(seen.to(self.network.last_layer.dtype))
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What the encoder computes on its way at several depths, see `by_depth`."""
+        return by_depth(self.network.halves[0], lambda: self.moments(x), x)
+
     @property
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's last layer, for weights that adapt to its gradients."""
         return self.network.last_layer
-
-    def signs(self) -> dict[str, float]:
-        """Numbers of the bottleneck that the training log shows."""
-        return self.bottleneck.signs()
 
     def _in_its_dtype(self, half: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         found = half(x.to(self.network.last_layer.dtype))

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from undiffuse.core.distribution.distribution import Distribution
+from undiffuse.core.errors import Refused
 
 
 class LatentSpace(ABC):
@@ -54,3 +55,10 @@ class LatentSpace(ABC):
         """log p(x given z) in nats, (n,): of integers the probability of their levels, of other numbers a density in
         the data's own units; raises Refused where there is none.
         """
+
+    def features(self, z: Tensor) -> list[Tensor]:
+        """What the decoder computes of latents z on its way, first to last, (n, width, ...) each; gradients pass to z.
+
+        Raises Refused where it does not show that.
+        """
+        raise Refused(f"{type(self).__name__} does not show what its decoder computes")

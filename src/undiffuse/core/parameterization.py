@@ -33,11 +33,8 @@ class Parameterization(Head):
     def open(self, process: Gaussian, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Belief]:
         """The coefficients are taken in float64."""
         c_skip, c_out, c_in = (c.to(x_t.dtype) for c in self.coefficients(*process.schedule.at(t, x_t)))
-
-        def belief(output: Tensor) -> Normal:
-            return Normal(c_skip * x_t + c_out * output.to(x_t.dtype))
-
-        return c_in * x_t, per_sample(self.time(process.schedule, t), x_t), belief
+        c_time = per_sample(self.time(process.schedule, t), x_t)
+        return c_in * x_t, c_time, lambda output: Normal(c_skip * x_t + c_out * output.to(x_t.dtype))
 
 
 def needs_signal(alpha: Tensor, what: str) -> None:

@@ -7,12 +7,15 @@ import numpy as np
 
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.arrays import channels_first, layout
+from undiffuse.data.coco import boxes_of, coco
+from undiffuse.data.images.resize import Resize
 from undiffuse.data.labels import column, of_files
 from undiffuse.data.stored import Member, members
 from undiffuse.data.walk import same, walk
 from undiffuse.storage.files import read_text
 
 LIMIT = 2**20  # bytes of a text
+UNCHANGED = Resize()
 DTYPES = (np.uint8, np.uint16, np.int16, np.float32)
 
 
@@ -27,11 +30,13 @@ def from_arrays(
     return {name: _found(name, where, arrays, count, path) for name, where in wanted.items()}
 
 
-def of_images(wanted: Mapping[str, str], files: Sequence[str], root: Path) -> dict[str, np.ndarray]:
-    """The texts of image files by name: "beside", a .txt with each image's name, or a .csv with the columns `file` and
-    the condition's name.
+def of_images(
+    wanted: Mapping[str, str], files: Sequence[str], root: Path, resize: Resize = UNCHANGED
+) -> dict[str, np.ndarray]:
+    """The texts of image files by name: "beside", a .txt with each image's name, a .csv with the columns `file` and
+    the condition's name, or a .json of {file: text}, or one of boxes in COCO's format, in pixels before `resize`.
     """
-    return {name: np.array(_of_images(name, where, files, root)) for name, where in wanted.items()}
+    return {name: np.array(_of_images(name, where, files, root, resize)) for name, where in wanted.items()}
 
 
 def refuse_label(wanted: Mapping[str, object]) -> None:
@@ -79,7 +84,9 @@ def _found(name: str, where: str, arrays: Mapping[str, Member] | Sequence[str], 
     return value(next(iter(members(Path(where)).values())).read(), count, where)
 
 
-def _of_images(name: str, where: str, files: Sequence[str], root: Path) -> list[str]:
+def _of_images(name: str, where: str, files: Sequence[str], root: Path, resize: Resize) -> list[str]:
+    if where.lower().endswith(".json") and (boxes := coco(where)) is not None:
+        return boxes_of(boxes, where, files, resize)
     if where.lower().endswith((".csv", ".json")):
         return of_files(where, files, name)
     if where != "beside":

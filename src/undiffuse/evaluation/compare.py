@@ -114,16 +114,10 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     models: those in these run folders. Raises Refused for
     fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
     """
-    if len(paths) < 2:
-        raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
-    twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
-    if twice is not None:
-        raise Refused(f"{twice} is named twice")
     which, request, bar = asked.against, asked.request, asked.bar
     how: Judge = asked.how or Judge()
-    names = [path.resolve().name for path in paths]
-    names = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
-    _refuse_other_shapes(names, models)
+    names = names_of(paths)
+    refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)
     for model in models if NLL in how.metrics else ():
@@ -148,13 +142,26 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
         if verdict["warning"]:
             reasons.setdefault(verdict["warning"], []).append(wording.title(name, verdict))
     warnings = [
-        *([real.warning] if real.warning else []), *_unlike(names, models), *first.warnings,
+        *([real.warning] if real.warning else []), *unlike(names, models), *first.warnings,
         *(f"{', '.join(titles)}: {why}" for why, titles in reasons.items()),
     ]  # fmt: skip
     return Comparison(runs, real, warnings, about)
 
 
-def _refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What the runs in these folders are called; raises Refused for fewer than two, and for one that is named twice."""
+    if len(paths) < 2:
+        raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
+    twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
+    if twice is not None:
+        raise Refused(f"{twice} is named twice")
+    names = [path.resolve().name for path in paths]
+    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+
+
+def refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
+    """Raises Refused where one of the runs is of items of another shape or dtype, or of other symbols."""
+
     def kind(model: Generator) -> str:
         data = model.facts.get("data", {})
         return f"{' x '.join(map(str, data.get('shape', model.data_shape)))} {data.get('dtype', '')}".strip()
@@ -173,7 +180,7 @@ def _spelling(model: Generator) -> list[Any]:
     return list(model.codec.spelling)
 
 
-def _unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
+def unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
     """What makes the comparison of a run with the first one unfair."""
     found = []
     first = models[0]

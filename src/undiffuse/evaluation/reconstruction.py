@@ -14,7 +14,6 @@ from undiffuse.evaluation import latents, nll, principal_components, sources, wo
 from undiffuse.evaluation.equivariance import equivariance
 from undiffuse.evaluation.evaluate import COUNT, describe, refuse_few, sampling
 from undiffuse.evaluation.judge import NLL, Judge, Judged
-from undiffuse.evaluation.latent_likelihood import ITEMS
 from undiffuse.evaluation.latents import CodebookUse, LatentStatistics
 from undiffuse.evaluation.metrics.judge import Verdicts
 from undiffuse.evaluation.metrics.metric import verdict
@@ -90,14 +89,17 @@ class Reconstructed:
             yield from nll.lines(self.scores.summary())
 
 
-def judge_reconstruction(run: Any, prior: Normal | None, asked: EvaluationRequest) -> Reconstructed:
+def judge_reconstruction(
+    run: Any, prior: Normal | None, asked: EvaluationRequest, real: Real | None = None
+) -> Reconstructed:
     """Judge an autoencoder on what it held out, or on other data that are new to it.
 
     run: one of the kind `autoencoder`; prior: p(z) of its bottleneck. At most COUNT items are looked at, and n samples
-    are drawn where there is a prior to draw from, n = None for COUNT. Raises Refused as `evaluate_run` does.
+    are drawn where there is a prior to draw from, n = None for COUNT. real: what `asked` says to judge against, where
+    that is known. Raises Refused as `evaluate_run` does.
     """
     how: Judge = asked.how or Judge()
-    real, started, seed = sources.against(run, asked.against), time.perf_counter(), asked.request.seed
+    real, started, seed = real or sources.against(run, asked.against), time.perf_counter(), asked.request.seed
     n = COUNT if asked.request.n is None else asked.request.n
     refuse_few(run, real, asked.against, n)
     held_out = real.held_out.some(COUNT)
@@ -123,7 +125,7 @@ def judge_reconstruction(run: Any, prior: Normal | None, asked: EvaluationReques
         drawn, of_samples = _drawn(run, real, how, replace(asked, request=replace(asked.request, n=n)))
         verdicts |= of_samples.verdicts if of_samples else {}
         if run.lossless_bound:
-            scores = run.scores(real.held_out.some(ITEMS), seed, asked.bar)
+            scores = run.scores(real.held_out, seed, asked.bar)
     tokens = run.tokens(x) if run.vocabulary else None
     sided = x.ndim == 4 and posterior.mean.ndim == 4
     about = describe(

@@ -17,13 +17,14 @@ TINY = 1e-10  # beneath the root, so that places without any activation have a g
 
 @dataclass(frozen=True, eq=False)
 class PerceptualLoss(ReconstructionLoss):
-    """n sum over depths l of mean over places of |u_l(x_hat) - u_l(x)|^2, u_l the activations, each place of length 1.
+    """n mean over depths l and places of |u_l(x_hat) - u_l(x)|^2, u_l the activations, at each place of length 1.
 
     n, the numbers of an item, makes it comparable with `L1Loss`, which is summed over them, and is what adding a
-    distance to each number does (arXiv:2112.10752's code). Without units; at most 4 n a depth; 0 for x_hat = x.
+    distance to each number does (arXiv:2112.10752's code). Without units; at most 4 n; 0 for x_hat = x.
     network: a feature network, or the path of a run of your own, of a kind that sees items at several depths, such as a
     classifier trained on the same data with the same codec. Gradients pass through it, and it stays as it is.
-    Raises Refused for data that the network does not see. Source: arXiv:1801.03924, eq. 1 with w = 1.
+    Raises Refused for data that the network does not see. Source: arXiv:1801.03924, eq. 1 with w = 1 and a mean over
+    depths.
     """
 
     weight: float = 1.0
@@ -42,7 +43,7 @@ class PerceptualLoss(ReconstructionLoss):
             wanted = [unit(layer) for layer in self.network.layers(seen.x)]
         found = [unit(layer) for layer in self.network.layers(seen.x_hat)]
         depths = [(a - b).square().sum(1).flatten(1).mean(1) for a, b in zip(found, wanted, strict=True)]
-        return seen.x[0].numel() * sum(depths[1:], start=depths[0])
+        return seen.x[0].numel() * torch.stack(depths).mean(0)
 
 
 def unit(layer: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.random import Random
-from undiffuse.evaluation.latent_likelihood import bounds
+from undiffuse.evaluation.latent_likelihood import ITEMS, bounds
 from undiffuse.evaluation.nll import levels
 from undiffuse.evaluation.reconstruction import judge_reconstruction
 from undiffuse.evaluation.scores import Scores
@@ -56,6 +56,8 @@ class AutoencoderRun(Generator, LatentSpace):
     use: ClassVar[str] = (
         'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
     )
+    rounds: ClassVar[bool] = False  # bfloat16 has as few bits as a pixel
+    reconstructs: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = FILES
 
     autoencoder: Autoencoder
@@ -165,6 +167,9 @@ class AutoencoderRun(Generator, LatentSpace):
         return self.autoencoder.posterior(self._encoded(x))
 
     @torch.no_grad()
+    def features(self, z: Tensor) -> list[Tensor]:
+        return self.autoencoder.decoder_features(z)
+
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
         encoded = self._encoded(x)
         of = (self.autoencoder, encoded, z.to(encoded))
@@ -207,7 +212,7 @@ class AutoencoderRun(Generator, LatentSpace):
                 "objective.learned_scale: other losses are no density of the data"
             )
         with bar("bound", "latent") as bounding, bar("importance-weighted bound", "latent") as weighting:
-            return bounds(self, self.prior, data, seed=seed, bounding=bounding, weighting=weighting)
+            return bounds(self, self.prior, data.some(ITEMS), seed=seed, bounding=bounding, weighting=weighting)
 
     def about(self) -> dict[str, str]:
         network = self.autoencoder.network

@@ -38,7 +38,11 @@ def load(path: Path | str, precision: str = "auto", device: torch.device | str |
 
 def generator(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Generator:
     """`load` of a run that draws samples; raises Refused for all others."""
-    run = load(path, precision, device)
+    return drawing(load(path, precision, device), path)
+
+
+def drawing(run: Any, path: Path | str) -> Generator:
+    """The run in this folder, which draws samples; raises Refused for one that does not."""
     if not run.draws:
         raise Refused(f"{path} holds {run.what}, which draws none: {run.use.format(run=path)}")
     return run

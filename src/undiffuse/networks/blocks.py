@@ -54,7 +54,8 @@ class Residual(nn.Module):
     With `scale_shift` the time also scales: norm(h) * (1 + scale) + shift (arXiv:2102.09672, sec. 3).
     With `rescale` the sum is divided by sqrt 2. `change` alters the resolution of x, and of the features before the
     first convolution (arXiv:2105.05233, sec. 3; arXiv:2011.13456, app. H).
-    x: (batch, channels, one size an axis); time: (batch, out), with scale_shift (batch, 2 out).
+    x: (batch, channels, one size an axis); time: (batch, out), with scale_shift (batch, 2 out); None: there is
+    no time, as in an autoencoder.
     """
 
     def __init__(
@@ -79,17 +80,18 @@ class Residual(nn.Module):
         self.conv2 = begin(convolution(dimensions, out, out, 3, padding=1), scale=0.0)
         self.shortcut = begin(convolution(dimensions, channels, out, 1)) if channels != out else None
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        time = everywhere(time, x)
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         h = activate(normalise(x, self.norm1))
         if self.change is not None:
             x, h = self.change(x), self.change(h)
         h = self.conv1(h)
-        if self.scale_shift:
-            scale, shift = time.chunk(2, dim=1)
+        if time is None:
+            h = normalise(h, self.norm2)
+        elif self.scale_shift:
+            scale, shift = everywhere(time, x).chunk(2, dim=1)
             h = torch.addcmul(shift, normalise(h, self.norm2), 1 + scale)
         else:
-            h = normalise(h.add_(time), self.norm2)
+            h = normalise(h.add_(everywhere(time, x)), self.norm2)
         h = self.conv2(self.dropout(activate(h)))
         h.add_(x if self.shortcut is None else self.shortcut(x))
         return h.mul_(SQRT_HALF) if self.rescale else h
@@ -189,7 +191,7 @@ class Middle(nn.Module):
         super().__init__()
         self.residuals, self.attentions = nn.ModuleList(residuals), nn.ModuleList([attention])
 
-    def forward(self, x: Tensor, times: Iterator[Tensor], text: TextTokens | None = None) -> Tensor:
+    def forward(self, x: Tensor, times: Iterator[Tensor | None], text: TextTokens | None = None) -> Tensor:
         (first, second), (attention,) = self.residuals, self.attentions
         return second(attention(first(x, next(times)), text), next(times))
 

@@ -1,4 +1,4 @@
-"""Embedding of conditions other than the label: vectors and texts in its features, images beside its input."""
+"""Embedding of conditions other than the label: vectors, texts and boxes in its features, images beside its input."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.errors import Refused
-from undiffuse.networks.reading import Bytes, EncodedCaption, TextTokens
+from undiffuse.networks.reading import BoxTokens, Bytes, EncodedCaption, TextTokens
 
-Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its kind and the shape of one value
+Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its form and sizes, see `ConditionKind.spec`
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}  # the whitest white of each dtype
 
@@ -19,9 +19,11 @@ LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}  # th
 class ConditionEmbedding(nn.Module):
     """The conditions that a network of this width was built for; no condition, no weights.
 
-    vector (batch, d): through a linear layer.  text, (batch, length) bytes or (batch, length, d) embeddings: tokens for
-    cross-attention behind one that stands for none, and their mean through a linear layer.  image (batch, c, ...): its
-    channels, brought to the input's size, and one that is 1 where it is there. Integers go to [-1, 1] first.
+    vector (batch, d): through a linear layer.  text, (batch, length) bytes or (batch, length, d) embeddings, and boxes
+    (batch, most, 5), see `BoxTokens`: tokens for cross-attention behind one that stands for none, and their mean
+    through a linear layer.  image (batch, c, ...): its channels, brought to the input's size (see `resized`), and one
+    that is 1 where it is there. Integers go to [-1, 1] first.  map (batch, 1, ...), class numbers: a channel a class,
+    each place of the input as the nearest one, and likewise one more.
     A dropped condition adds nothing, has no tokens and zeros for channels, as one left out.
     Raises Refused for kinds that the owner cannot take, and for conditions of other names and shapes.
     """
@@ -31,28 +33,29 @@ class ConditionEmbedding(nn.Module):
         for name, (kind, _) in conditions.items():
             if kind not in takes:
                 raise Refused(
-                    f"{owner} cannot take {name!r}, which is {kind}: it takes {', '.join(('label', *takes))}"
+                    f"{owner} cannot take {name!r}, which is {kind}: it takes {', '.join(takes)}"
                     + ("" if "image" in takes else "; a unet takes every kind")
                 )
         self.conditions, self.owner = dict(conditions), owner
-        vectors, texts, images = (
+        vectors, texts, boxes, images, maps = (
             {name: shape for name, (kind, shape) in conditions.items() if kind == wanted}
-            for wanted in ("vector", "text", "image")
+            for wanted in ("vector", "text", "boxes", "image", "map")
         )
-        self.images = images
-        self.channels = sum(shape[0] + 1 for shape in images.values())
+        self.images = {name: shape for name, shape in conditions.items() if name in (*images, *maps)}
+        self.channels = sum(shape[0] + 1 for _, shape in self.images.values())
         self.vectors = nn.ModuleDict({_key(name): nn.Linear(shape[0], width) for name, shape in vectors.items()})
         self.readers = nn.ModuleDict(
             {
                 _key(name): Bytes(shape[0], text_width) if len(shape) == 1 else EncodedCaption(shape[1], text_width)
                 for name, shape in texts.items()
             }
+            | {_key(name): BoxTokens(classes, text_width) for name, (_, classes) in boxes.items()}
         )
-        self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in texts})
-        self.null = nn.Parameter(torch.zeros(text_width)) if texts else None
+        self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in (*texts, *boxes)})
+        self.null = nn.Parameter(torch.zeros(text_width)) if texts or boxes else None
 
     def read(self, n: int, cond: Mapping[str, Any], drop: Drop) -> tuple[Tensor | None, TextTokens | None]:
-        """What vectors and texts add to the features of n samples, (n, width), and the tokens of all texts."""
+        """What vectors, texts and boxes add to the features of n samples, (n, width), and the tokens of the latter."""
         self._check(cond, n)
         added: list[Tensor] = []
         texts: list[TextTokens] = []
@@ -72,7 +75,7 @@ class ConditionEmbedding(nn.Module):
         return torch.stack(added).sum(0) if added else None, self._tokens(n, texts)
 
     def _tokens(self, n: int, texts: list[TextTokens]) -> TextTokens | None:
-        """All tokens behind the one that stands for none; nothing where no condition is a text."""
+        """All tokens behind the one that stands for none; nothing where no condition has any."""
         if self.null is None:
             return None
         none = self.null.expand(n, 1, -1)
@@ -85,13 +88,12 @@ class ConditionEmbedding(nn.Module):
     def beside(self, x: Tensor, cond: Mapping[str, Any], drop: Drop) -> Tensor:
         """x (batch, channels, ...) with the channels of the images behind its own."""
         parts = [x]
-        for name, shape in self.images.items():
+        for name, (kind, shape) in self.images.items():
             if name not in cond:
                 parts.append(x.new_zeros(len(x), shape[0] + 1, *x.shape[2:]))
                 continue
-            image, null = scaled(cond[name]).to(x.dtype), drop_mask(drop, name)
-            if image.shape[2:] != x.shape[2:]:
-                image = F.interpolate(image, x.shape[2:], mode=MODES[x.ndim - 2], align_corners=False)
+            null = drop_mask(drop, name)
+            image = _one_hot(cond[name], shape[0], x) if kind == "map" else resized(scaled(cond[name]).to(x.dtype), x)
             image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
             parts.append(image if null is None else image.masked_fill(null.reshape(-1, *(1,) * (x.ndim - 1)), 0.0))
         return torch.cat(parts, dim=1) if len(parts) > 1 else x
@@ -102,8 +104,10 @@ class ConditionEmbedding(nn.Module):
                 known = ", ".join(self.conditions) or "none but the label"
                 raise Refused(f"{self.owner} was not built for {name!r}; its conditions are: {known}")
             kind, shape = self.conditions[name]
+            shape = {"boxes": (shape[0], 5), "map": (1, *shape[1:])}.get(kind, shape)
             given, wanted = tuple(value.shape), (n, *shape)
-            fits = given[:2] == wanted[:2] and len(given) == len(wanted) if kind == "image" else given == wanted
+            any_size = kind in ("image", "map")
+            fits = given[:2] == wanted[:2] and len(given) == len(wanted) if any_size else given == wanted
             if not fits:
                 raise Refused(f"{self.owner} takes {name!r} of shape {wanted}, not {given}")
 
@@ -111,6 +115,22 @@ class ConditionEmbedding(nn.Module):
 def scaled(image: Tensor) -> Tensor:
     """Integers of 0 ... 255 or 0 ... 65535 as -1 ... 1, floats as they are."""
     return image.float() * (2 / LEVELS[image.dtype]) - 1 if image.dtype in LEVELS else image
+
+
+def resized(image: Tensor, like: Tensor) -> Tensor:
+    """The image with as many places along each axis as `like`, by area where these are no more, else linearly."""
+    sides = like.shape[2:]
+    if image.shape[2:] == sides:
+        return image
+    if all(now >= new for now, new in zip(image.shape[2:], sides, strict=True)):
+        return F.interpolate(image, sides, mode="area")
+    return F.interpolate(image, sides, mode=MODES[like.ndim - 2], align_corners=False)
+
+
+def _one_hot(classes: Tensor, count: int, like: Tensor) -> Tensor:
+    """Class numbers (batch, 1, ...) as a channel a class with as many places as `like`, each the nearest one's."""
+    nearest = F.interpolate(classes.float(), like.shape[2:], mode="nearest-exact")
+    return F.one_hot(nearest[:, 0].long(), count).movedim(-1, 1).to(like.dtype)
 
 
 def _key(name: str) -> str:

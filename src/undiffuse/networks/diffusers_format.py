@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,10 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
     }
 
 
-def weights_from(theirs: dict[str, Tensor], blocks: list[str]) -> dict[str, Tensor]:
+def weights_from(theirs: dict[str, Tensor], blocks: Sequence[str] = ()) -> dict[str, Tensor]:
     """A UNet2DModel's weights under a UNet's names: q, k and v side by side, and the time projections of all blocks.
 
-    blocks: the names of the residual blocks, in the order of the U-Net's `time_out`.
+    blocks: the names of the residual blocks that take a time, in the order of the U-Net's `time_out`.
     """
     ours: dict[str, Tensor] = {}
     for name, weight in theirs.items():
@@ -214,13 +215,13 @@ def weights_from(theirs: dict[str, Tensor], blocks: list[str]) -> dict[str, Tens
     return ours
 
 
-def weights_to(ours: dict[str, Tensor], blocks: list[str], widths: list[int]) -> dict[str, Tensor]:
+def weights_to(ours: dict[str, Tensor], blocks: Sequence[str] = (), widths: Sequence[int] = ()) -> dict[str, Tensor]:
     """A UNet's weights under a UNet2DModel's names; widths: how many rows of `time_out` each block has."""
     parts: dict[str, Tensor] = {}
     for name, weight in ours.items():
         stem, _, kind = name.rpartition(".")
         if stem == "time_out":
-            rows = weight.split(widths)
+            rows = weight.split(list(widths))
             parts |= {f"{block}.time_emb_proj.{kind}": part for block, part in zip(blocks, rows, strict=True)}
         elif stem.endswith(".qkv"):
             parts |= {f"{stem[:-3]}to_{part}.{kind}": rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
@@ -229,7 +230,7 @@ def weights_to(ours: dict[str, Tensor], blocks: list[str], widths: list[int]) ->
     theirs: dict[str, Tensor] = {}
     for name, weight in parts.items():
         name = "." + name
-        name = name.replace(".resample.", ".downsamplers.0." if name.startswith(".down.") else ".upsamplers.0.")
+        name = name.replace(".resample.", ".downsamplers.0." if ".down." in name else ".upsamplers.0.")
         for new, old in NAMES:
             name = name.replace(old, new)
         theirs[name[1:]] = weight.detach().contiguous().clone()

@@ -1,5 +1,6 @@
 """DiT: a transformer over patches of sequences, images and volumes, and of their latents (arXiv:2212.09748)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,6 +11,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Depth, HasDepths, Network
 from undiffuse.networks.axes import begin, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.dit_blocks import CONDITIONINGS, Context, DiTBlock, FinalLayer, Style
@@ -24,7 +26,7 @@ WAVES = 256  # sines and cosines of the time
 HEAD = 64  # numbers a head, where heads are not given
 
 
-class DiT(nn.Module):
+class DiT(Network, HasDepths):
     """x (batch, channels, one size an axis), c_time (batch,) -> (batch, out_channels, the same sizes), at first all 0.
 
     The defaults are the paper's: with preset "XL", patch 2, 1000 classes and 8 out_channels on latents (4, 32, 32) it
@@ -32,8 +34,8 @@ class DiT(nn.Module):
     the data's have interpolated positions.
 
     channels, out_channels, shape, dimensions, classes: as of a `UNet`, given by the data; the null class has a vector
-        of its own. conditions: vectors, texts and images by name, see `ConditionEmbedding`; texts are asked by
-        cross-attention in every block, images stand beside the input.
+        of its own. conditions: further ones by name, see `ConditionEmbedding`; texts and boxes are asked by
+        cross-attention in every block, images and maps stand beside the input.
     preset: "S", "B", "L" or "XL".  width, depth, heads: in place of its own (0); with a width, heads 0 is one for 64
         numbers.
     patch: the side of a token.  mlp: how many times wider the perceptrons are.
@@ -52,6 +54,7 @@ class DiT(nn.Module):
     and numbers that do not fit.
     """
 
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map")
     half_pays: ClassVar[bool] = True  # on a CPU bfloat16 saves a third of a call or more where it is multiplied there
 
     def __init__(
@@ -93,9 +96,7 @@ class DiT(nn.Module):
         if shape:
             self._check_size(torch.empty(1, *shape, dtype=torch.float32, device="meta"))
         way = self.way = CONDITIONINGS[conditioning]
-        self.conditioning = ConditionEmbedding(
-            conditions or {}, width, "a DiT", ("vector", "text", "image"), text_width=width
-        )
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "a DiT", self.forms, text_width=width)
         asked = way.asked or (bool(self.conditioning.readers) and not way.before)
         style = Style(width, heads, round(mlp * width), way, norm, activation, qk_norm, eps, text=width if asked else 0)
         self.enter = begin(nn.Linear((channels + self.conditioning.channels) * patch**dimensions, width))
@@ -180,6 +181,10 @@ class DiT(nn.Module):
             if i < self.long_skips:
                 skips.append(h)
         return h
+
+    def depths(self) -> Mapping[str, Depth]:
+        """The output of each block, "block1" the first's; tokens in context stand before the places."""
+        return {f"block{i + 1}": Depth(block, self.width, channels_last=True) for i, block in enumerate(self.blocks)}
 
     def _check_size(self, x: Tensor) -> None:
         refuse_sizes(x, self.patch, f"a DiT with patch = {self.patch}", "take another network.patch")

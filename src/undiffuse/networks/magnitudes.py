@@ -22,8 +22,14 @@ def unit(x: Tensor, axes: Sequence[int] = (1,)) -> Tensor:
 
     Along the channels it is pixel normalisation (eq. 30), along all axes of a weight but the first eq. 47.
     """
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    return (wide / (wide.square().mean(tuple(axes), keepdim=True).sqrt() + EPS)).to(x.dtype)
+    size = math.sqrt(math.prod(x.shape[axis] for axis in axes))
+    return x * (size / _length(x, axes, size)).to(x.dtype)
+
+
+def _length(x: Tensor, axes: Sequence[int], size: float) -> Tensor:
+    """The length of x along the axes, kept above 0, at least in float32. size: the root of their number."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.linalg.vector_norm(x, dim=tuple(axes), keepdim=True, dtype=dtype) + EPS * size
 
 
 def unit_silu(x: Tensor) -> Tensor:
@@ -59,8 +65,8 @@ class UnitWeights(nn.Module, AfterStep):
         self.after_step()
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
-        weight = (unit(weight, range(1, weight.ndim)) / math.sqrt(weight[0].numel())).to(x.dtype)
+        axes, size = range(1, self.weight.ndim), math.sqrt(self.weight[0].numel())
+        weight = self.weight.to(x.dtype) * (1 / _length(self.weight, axes, size)).to(x.dtype)
         return CONVOLUTIONS[len(self.padding)](x, weight, padding=self.padding) if self.padding else F.linear(x, weight)
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused, near
+from undiffuse.core.network import declared
 
 NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ALIASES = {"fp32": "float32", "full": "float32", "bf16": "bfloat16"}  # what others call them
@@ -25,7 +26,7 @@ def pick(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
     float32. Raises Refused for another name.
     """
     if name == "auto":
-        pays = any(isinstance(part, CONVOLUTIONS) or getattr(part, "half_pays", False) for part in network.modules())
+        pays = any(isinstance(part, CONVOLUTIONS) or declared(type(part)).half_pays for part in network.modules())
         return torch.bfloat16 if pays and has_bfloat16(device) else torch.float32
     return named(name)
 

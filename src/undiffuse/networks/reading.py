@@ -1,4 +1,4 @@
-"""Captions as tokens: bytes read by a small transformer that is trained along, or another encoder's embeddings."""
+"""Captions and boxes as tokens: bytes read by a small transformer, another encoder's embeddings, corners by waves."""
 
 import math
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from undiffuse.networks.attention import self_attention
 
 SYMBOLS = 258  # 0 where a caption has ended, 1 to 256 a byte, 257 its start
 LAYERS = 2
+WAVES = 6  # of a corner's place, each twice as fast as the one before
 
 
 class TextTokens(NamedTuple):
@@ -47,6 +48,25 @@ class EncodedCaption(nn.Module):
 
     def forward(self, text: Tensor) -> TextTokens:
         return TextTokens(self.norm(self.enter(text.to(self.enter.weight.dtype))), (text != 0).any(-1))
+
+
+class BoxTokens(nn.Module):
+    """Boxes (batch, most, 5), each its class + 1, or 0 for none, and the corners x0, y0, x1, y1 in [0, 1] -> tokens.
+
+    A token is the sum of a learned vector of the class and a linear layer of sines and cosines of the corners.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Embedding(classes + 1, width, padding_idx=0)
+        self.corners, self.norm = nn.Linear(4 * 2 * WAVES, width), nn.LayerNorm(width)
+
+    def forward(self, boxes: Tensor) -> TextTokens:
+        number = boxes[..., 0].round().long()
+        speeds = math.pi * 2 ** torch.arange(WAVES, dtype=torch.float32, device=boxes.device)
+        phase = (boxes[..., 1:, None].float() * speeds).flatten(2)  # (batch, most, 4 WAVES)
+        waves = torch.cat([phase.sin(), phase.cos()], dim=2).to(self.corners.weight.dtype)
+        return TextTokens(self.norm(self.enter(number) + self.corners(waves)), number > 0)
 
 
 class Layer(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
-from undiffuse.core import registry
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.embeddings import EmbeddingHead
@@ -28,9 +28,9 @@ from undiffuse.core.process.process import Process
 from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
+from undiffuse.recipes.abilities import check_network, check_predicts
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
-from undiffuse.recipes.network_conditions import check_conditions, predicts
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Init, Train
 from undiffuse.storage import blueprint as plans
@@ -64,7 +64,7 @@ def check(recipe: Recipe) -> Components:
     recipe.component("data")
     recipe.component("codec")
     _known("network", recipe["network"])
-    _check_predicts(recipe)
+    check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)
     if recipe["init"]:
@@ -83,26 +83,14 @@ def check_denoising(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> 
     dynamics = process(recipe)
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
-    check_conditions(str(recipe["network"]["name"]), conditions)
+    check_network(recipe, conditions, dynamics)
+    families.check(objective(recipe), dynamics)
     _check_embedding(recipe, objective(recipe))
 
 
 def kind_of(recipe: Recipe) -> Any:
     """The class of the run that a recipe trains."""
     return registry.get("models", recipe.kind)
-
-
-def _check_predicts(recipe: Recipe) -> None:
-    """Raises Refused where network or objective are for another kind of run."""
-    kind = kind_of(recipe)
-    for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
-        name = str(recipe[table].get("name"))
-        if (found := predicts(KIND[table], name)) != wanted:
-            able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
-            raise Refused(
-                f"{table} {name!r} predicts {found}, and a run of kind {recipe.kind!r} needs one that predicts "
-                f"{wanted}; such are: {', '.join(able)}"
-            )
 
 
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:
@@ -242,7 +230,7 @@ def _network(
     dynamics: Process,
     conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
 ) -> nn.Module:
-    check_conditions(str(recipe["network"].get("name")), conditions, shape)
+    check_network(recipe, conditions, dynamics, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
     vocabulary = 0 if recipe["parameterization"] else dynamics.vocabulary  # values have none
     given: dict[str, Any] = {
@@ -255,14 +243,8 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: (c.form, c.shape) for key, c in conditions.items() if not c.counts_classes},
+        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes},
     }
-    name = str(recipe["network"].get("name"))
-    if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):
-        raise Refused(f"network {name!r} is not for rows with categories: take table_mlp")
-    if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
-        takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
-        raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
 

@@ -1,8 +1,8 @@
 """Which samples a step sees: computed from the step alone, so that a resumed run sees what it would have seen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -41,9 +41,9 @@ class Batches:
     x: (count, *shape) in the data's dtype: a tensor, or rows on a disk. conditions: (count, ...) each. size: samples a
     step. drop: the chance that a sample's conditions are hidden, all together (the mask `drop`, left out if 0), or of
     each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
-    top to bottom ("vertical"), or independently both, each with chance 1/2. images: the conditions that are mirrored
-    with the items. versions: `Codec.prepare` has been done for x, which has each item so often, in all its mirror
-    images, see `training.prepared`; 0: these are the items themselves.
+    top to bottom ("vertical"), or independently both, each with chance 1/2. mirrors: what mirrors the values of a
+    condition along an axis, by its name, see `ConditionKind.mirror`. versions: `Codec.prepare` has been done for x,
+    which has each item so often, in all its mirror images, see `training.prepared`; 0: these are the items themselves.
     """
 
     x: Tensor | TrainingRows
@@ -53,7 +53,7 @@ class Batches:
     random: Random
     drop: float | Mapping[str, float] = 0.0
     flip: Flip = False
-    images: tuple[str, ...] = ()
+    mirrors: Mapping[str, Callable[[Tensor, int], Tensor]] = field(default_factory=dict)
     versions: int = 0
     device: torch.device = CPU
 
@@ -120,10 +120,12 @@ class Batches:
         slots = torch.arange(self.size)[rows]
         told = {name: values[which.to(self.device)] for name, values in self.conditions.items()}
         for axis, mirrored in self._flips(step, slots, x.device):
-            x = x if self.versions else _mirrored(x, mirrored, axis)
-            told |= {name: _mirrored(told[name], mirrored, axis) for name in self.images}
+            x = x if self.versions else _either(mirrored, x.flip(axis), x)
+            told |= {
+                name: _either(mirrored, mirror(told[name], axis), told[name]) for name, mirror in self.mirrors.items()
+            }
         drawn = self.random.fold(ENCODE, step).at(slots)
-        return Batch(self.codec.finish(x, drawn), told | self._hidden(step, slots))
+        return Batch(self.codec.finish(x, drawn), told | self._hidden(step, slots), codec=self.codec)
 
     def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
         """The axes along which items are mirrored, each with booleans (k,) that say which are."""
@@ -180,9 +182,9 @@ def _permutation(seed: int, epoch: int, count: int) -> Permutation:
     return Random(seed).fold(epoch).permutation(count)
 
 
-def _mirrored(x: Tensor, which: Tensor, axis: int) -> Tensor:
-    """x with the items where `which` is true mirrored along an axis."""
-    return torch.where(which.to(x.device).reshape(-1, *(1,) * (x.ndim - 1)), x.flip(axis), x)
+def _either(which: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The items of one tensor where `which` is true, else of the other."""
+    return torch.where(which.to(other.device).reshape(-1, *(1,) * (other.ndim - 1)), one, other)
 
 
 def _small(x: Tensor | TrainingRows, device: torch.device) -> bool:

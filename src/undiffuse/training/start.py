@@ -95,7 +95,7 @@ def train(
         settings.seed,
         drop=drop_rates(conditions),
         flip=settings.flip,
-        images=tuple(name for name, condition in conditions.items() if condition.mirrored),
+        mirrors={name: condition.mirror for name, condition in conditions.items()},
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
@@ -237,9 +237,6 @@ def _module(
             with torch.no_grad():
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
-            if not batch.x.is_floating_point() and "floating point" in str(error):
-                name = recipe["objective"]["name"]
-                raise Refused(f"objective {name!r} is for values, and the data are tokens: use denoising") from error
             raise Refused(
                 f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
                 f"{str(error).splitlines()[0]}"

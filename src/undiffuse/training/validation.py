@@ -45,4 +45,4 @@ class Validation:
     def _batch(self, which: Tensor) -> tuple[Batch, Random]:
         data = self._data
         told = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
-        return Batch(data.encoded(which), told), self._random.at(which)
+        return Batch(data.encoded(which), told, codec=data.codec), self._random.at(which)

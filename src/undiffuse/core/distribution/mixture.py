@@ -66,13 +66,15 @@ class Mixed(Categories):
         return Tokens(change(self.log_probs))
 
     def rows(self, part: slice) -> Self:
-        def cut(each: Tensor | None) -> Tensor | None:
-            if each is None or each.ndim < self.here.ndim or len(each) != len(self.here):
-                return each
-            return each[part]
-
+        keep, fresh, pull = (self._cut(each, part) for each in (self.keep, self.fresh, self.pull))
         guess = None if self.guess is None else self.guess.rows(part)
-        return type(self)(self.here[part], cut(self.keep), cut(self.fresh), self.noise, cut(self.pull), guess)  # type: ignore[arg-type]
+        return type(self)(self.here[part], keep, fresh, self.noise, pull, guess)  # type: ignore[arg-type]
+
+    def _cut(self, each: Tensor | None, part: slice) -> Tensor | None:
+        """These rows of what has a number for every row; else all of it."""
+        if each is None or each.ndim < self.here.ndim or len(each) != len(self.here):
+            return each
+        return each[part]
 
     def _of_noise(self, u: Tensor) -> Tensor:
         cumulative = self.noise.cumsum(0)

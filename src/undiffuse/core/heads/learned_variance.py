@@ -38,18 +38,17 @@ class LearnedVariance(Head):
 
     def open(self, process: Gaussian, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Belief]:
         shown, c_time, mean_of = self.parameterization.open(process, x_t, t)
+        return shown, c_time, lambda output: self._belief(output, mean_of, process, x_t, t)
 
-        def belief(output: Tensor) -> Normal:
-            if output.shape[1] != 2 * x_t.shape[1]:
-                raise Refused(
-                    f"a denoiser with variance {self.variance!r} needs {2 * x_t.shape[1]} channels from its network, "
-                    f"which gives {output.shape[1]}"
-                )
-            mean, v = output.to(x_t.dtype).chunk(2, dim=1)
-            guess: Normal = mean_of(mean)  # type: ignore[assignment]
-            return VARIANCES[self.variance](guess, v, *process.schedule.at(t, x_t))
-
-        return shown, c_time, belief
+    def _belief(self, output: Tensor, mean_of: Belief, process: Gaussian, x_t: Tensor, t: Tensor) -> Normal:
+        if output.shape[1] != 2 * x_t.shape[1]:
+            raise Refused(
+                f"a denoiser with variance {self.variance!r} needs {2 * x_t.shape[1]} channels from its network, "
+                f"which gives {output.shape[1]}"
+            )
+        mean, v = output.to(x_t.dtype).chunk(2, dim=1)
+        guess: Normal = mean_of(mean)  # type: ignore[assignment]
+        return VARIANCES[self.variance](guess, v, *process.schedule.at(t, x_t))
 
     def no_density(self) -> str:
         return self.parameterization.no_density()

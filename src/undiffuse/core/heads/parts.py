@@ -40,13 +40,9 @@ class PartsHead(nn.Module, Head):
         if set(x_t) != set(process.parts):
             raise Refused(f"the batch has {_listed(x_t)}, and the process is a product of {_listed(process.parts)}")
         opened = {name: self.heads[name].open(part, x_t[name], t) for name, part in process.parts.items()}
-
-        def belief(output: Mapping[str, Any]) -> Joint:
-            if set(output) != set(opened):
-                raise Refused(f"the network gives {_listed(output)}, and the parts are {_listed(opened)}")
-            return Joint({name: make(output[name]) for name, (_, _, make) in opened.items()})
-
-        return {name: shown for name, (shown, _, _) in opened.items()}, next(iter(opened.values()))[1], belief
+        shown = {name: each for name, (each, _, _) in opened.items()}
+        makes = {name: make for name, (_, _, make) in opened.items()}
+        return shown, next(iter(opened.values()))[1], lambda output: _joint(output, makes)
 
     def state_shape(self, shape: Any) -> Any:
         return shape if self.rows is None else self.rows.shapes(shape[0])
@@ -59,6 +55,13 @@ class PartsHead(nn.Module, Head):
 
     def no_density(self) -> str:
         return next((why for head in self.heads.values() if (why := head.no_density())), "")
+
+
+def _joint(output: Mapping[str, Any], makes: Mapping[str, Belief]) -> Joint:
+    """What the network gives of each part, as one belief."""
+    if set(output) != set(makes):
+        raise Refused(f"the network gives {_listed(output)}, and the parts are {_listed(makes)}")
+    return Joint({name: make(output[name]) for name, make in makes.items()})
 
 
 def _listed(names: Mapping[str, Any]) -> str:

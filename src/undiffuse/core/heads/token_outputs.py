@@ -127,11 +127,9 @@ class TokenHead(Head):
 
     def open(self, process: Any, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Belief]:
         """The network is shown the tokens themselves."""
-
-        def belief(output: Tensor) -> Categories:
-            return OUTPUTS[self.output](output, x_t, t, process, self.data_symbols(process))
-
-        return x_t, per_sample(process.schedule.index(t), x_t), belief
+        output, symbols = OUTPUTS[self.output], self.data_symbols(process)
+        c_time = per_sample(process.schedule.index(t), x_t)
+        return x_t, c_time, lambda given: output(given, x_t, t, process, symbols)
 
     def timeless(self, process: Any) -> bool:
         return self.output in ("probabilities", "subs") or process.absorbing == self.data_symbols(process)

@@ -76,6 +76,24 @@ class Resize:
         framed[:, top : top + inner[0], left : left + inner[1]] = resized
         return framed
 
+    def box(self, height: int, width: int, corners: tuple[float, ...]) -> tuple[float, ...] | None:
+        """Where a box of an image of this size comes to: left, top, right, bottom in pixels -> shares of the new image.
+
+        What lies outside is cut off; None where nothing is left.
+        """
+        target, cut = self.shape(height, width), (0, 0)
+        if self.crop:
+            cut = (width - self.crop) // 2, (height - self.crop) // 2
+            height = width = self.crop
+        (left, top, right, bottom), inner = self._frame(height, width, target)
+        spans = ((left + cut[0], right - left), (top + cut[1], bottom - top))
+        found: list[float] = []
+        for i, corner in enumerate(corners):
+            (start, length), (outer, side) = spans[i % 2], (target[1 - i % 2], inner[1 - i % 2])
+            inside = min(max((corner - start) / length, 0.0), 1.0)
+            found.append(((outer - side) // 2 + side * inside) / outer)
+        return tuple(found) if found[0] < found[2] and found[1] < found[3] else None
+
     def _frame(
         self, height: int, width: int, target: tuple[int, int]
     ) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
