@@ -46,8 +46,8 @@ def latents(folder: Path, name: str, *settings: str) -> Training[Any]:
 
 def numbers(folder: Path, name: str, *settings: str) -> Training[Any]:
     """The same on random numbers."""
-    recipe = undiffuse.Recipe.find("emoji-latent").override(["codec.name=identity", f"data.path={folder / 'random.npz'}"])
-    return train(recipe, out=folder / name, overrides=[*MODEL, *settings])
+    own = ["codec.name=identity", f"data.path={folder / 'random.npz'}"]
+    return train("emoji-latent", out=folder / name, overrides=[*own, *MODEL, *settings])
 
 
 def ratio(title: str, one: Training[Any], other: Training[Any], pairs: int, steps: int) -> None:

@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from latent_runs import QUIET, SHORT, tables
 from latent_spaces import pictures
 
 import undiffuse
 from undiffuse.cli.main import main
-
-SHORT = {"steps": 2, "batch": 16, "previews": 4, "snapshots": 0, "warmup": 0, "precision": "float32"}
-QUIET = {**SHORT, "preview_every": 0, "validate_every": 0}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,22 +52,6 @@ def autoencoder(place: Path) -> Path:
     }
     undiffuse.train(recipe, out=place / "kl").run(progress=False)
     return place / "kl"
-
-
-def tables(place: Path, **changed: Any) -> dict[str, Any]:
-    """A recipe of a model of the latents, told the class."""
-    return {
-        "data": {"name": "file", "path": str(place / "images.npz")},
-        "codec": {"name": "latent", "autoencoder": str(place / "kl")},
-        "schedule": {"name": "flow"},
-        "network": {"name": "unet", "width": 8, "multipliers": [1], "attention": [], "blocks": 1},
-        "parameterization": {"name": "velocity"},
-        "objective": {"name": "denoising"},
-        "conditions": {"label": {"drop": 0.2}},
-        "sampler": {"name": "ddim", "steps": 3},
-        "train": QUIET,
-        **changed,
-    }
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import tables
+from latent_runs import tables
 
 import undiffuse
 from undiffuse import editing

@@ -14,7 +14,7 @@ def encode(
     data: Annotated[str, Argument(metavar="DATA", help="A folder, a file or a data component, as for training.")],
     settings: Annotated[
         list[str] | None,
-        Option("--set", metavar="FIELD=VALUE ...", help="How to read it: --set size=64 conditions.text=TEXTS"),
+        Option("--set", metavar="FIELD=VALUE ...", help="How to read it: --set data.size=64 data.labels=none"),
     ] = None,
     seed: Annotated[
         int | None, Option(min=0, help="Draw the latents from the posterior, by this seed. [default: its mode]")

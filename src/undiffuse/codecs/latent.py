@@ -195,8 +195,9 @@ class Latent(Codec):
     def _drawn(self, prepared: Tensor, random: Random | None) -> Tensor:
         channels = self._latents(self.shape)[0]
         z, spread = prepared[:, :channels], prepared[:, channels:]
-        drawn = random is not None and spread.shape[1]
-        return z + spread * random.normal(tuple(z.shape), device=z.device) if drawn else z
+        if random is None or not spread.shape[1]:
+            return z
+        return z + spread * random.normal(tuple(z.shape), device=z.device)
 
     def _measured(self, x: ArrayLike, parts: Iterable[np.ndarray]) -> Self:
         """A copy with the statistics of these parts, joined as in `whiten.moments`."""
