@@ -104,9 +104,15 @@ def run(words: list[str], environment: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def tried(extended: dict[str, str]) -> dict[str, list[str]]:
-    """What the extended package prints of each file, as one process finds it: the component, and its kind's list."""
+    """What one process with the extended package prints: of the laws of the example samplers, and of each file the
+    component and its kind's list.
+    """
     script = f"""
 import sys
+import pytest
+print("@@ laws")
+some = ["-k", "midpoint or momentum", "tests/laws/test_sampler_laws.py"]
+assert pytest.main(["-p", "no:cacheprovider", "-v", *some]) == 0
 from undiffuse.cli.main import main
 from undiffuse.core import plugins, registry
 for place, kind, stem in {[(place, *named(place)) for place in FILES]}:
@@ -141,10 +147,8 @@ def test_a_file_of_the_documentation_is_a_component_as_it_stands(place: str, tri
     assert re.search(rf"\b{named(place)[1]}\b", "\n".join(names))
 
 
-def test_the_example_samplers_pass_the_laws_of_samplers_without_being_named_in_them(extended: dict[str, str]):
-    """Both in one process, which imports everything."""
-    some = ["-k", "midpoint or momentum", "tests/laws/test_sampler_laws.py"]
-    laws = run(["-m", "pytest", "-p", "no:cacheprovider", "-v", *some], extended).lower()
+def test_the_example_samplers_pass_the_laws_of_samplers_without_being_named_in_them(tried: dict[str, list[str]]):
+    laws = "\n".join(tried["laws"]).lower()
     for name in ("midpoint", "momentum"):
         assert len(re.findall(rf"{name}.* passed", laws)) >= 2, name
 

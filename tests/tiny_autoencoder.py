@@ -84,15 +84,26 @@ loss = cache(fresh)  # one for many tests, since some read weights
 
 
 class FakeLPIPS(nn.Module):
-    """What the package lpips has, by its interface alone: its weights are a download."""
+    """The parts that the package's module has, by their names alone: its weights are a download."""
 
     def __init__(self, net: str, verbose: bool) -> None:
         super().__init__()
-        self.see = nn.Conv2d(3, 4, 3, padding=1)
-        self.see.weight.data = Random(0).normal((4, 3, 3, 3))
+        self.scaling_layer, self.net = nn.Identity(), Depths()
+        self.lins = nn.ModuleList([nn.Conv2d(4, 1, 1, bias=False), nn.Conv2d(4, 1, 1, bias=False)])
+        for weight in (p for p in self.parameters() if p.ndim > 1):
+            weight.data = Random(0).uniform(tuple(weight.shape)).float()
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return (self.see(x) - self.see(y)).square().mean((1, 2, 3), keepdim=True)
+
+class Depths(nn.Module):
+    """Two convolutions, both shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = self.first(x).relu()
+        return [h, self.second(h).relu()]
 
 
 lpips: Any = ModuleType("lpips")

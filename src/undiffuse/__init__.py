@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from undiffuse.core.function_denoiser import FunctionDenoiser
     from undiffuse.core.grid import Grid
     from undiffuse.core.latent_space import LatentSpace
+    from undiffuse.core.network import Network
     from undiffuse.core.noisy_classifier import NoisyClassifier
     from undiffuse.core.objective import Batch, Objective, Player
     from undiffuse.core.parameterization import Parameterization
@@ -92,6 +93,7 @@ __all__ = [
     "Joint",
     "LatentSpace",
     "Metric",
+    "Network",
     "NoisyClassifier",
     "Normal",
     "Objective",
@@ -167,6 +169,7 @@ _HOME = {
     "Grid": ("core.grid", "Grid"),
     "Joint": ("core.distribution.joint", "Joint"),
     "Metric": ("evaluation.metrics.metric", "Metric"),
+    "Network": ("core.network", "Network"),
     "NoisyClassifier": ("core.noisy_classifier", "NoisyClassifier"),
     "Normal": ("core.distribution.normal", "Normal"),
     "Objective": ("core.objective", "Objective"),

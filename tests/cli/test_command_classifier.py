@@ -196,7 +196,7 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
         ),
         (
             ["kind=classifer"],
-            r"models has no 'classifer' \(did you mean 'classifier'\?\); it has: classifier, diffusion",
+            r"models has no 'classifer' \(did you mean 'classifier'\?\); it has: autoencoder, classifier, diffusion",
         ),
         (["conditions.label.drop=0.1"], "a classifier needs every label: conditions.label.drop must be 0, not 0.1"),
         (["conditions.style.kind=vector"], "network 'encoder' cannot take 'style'"),
@@ -218,5 +218,5 @@ def test_a_classifier_without_labels_or_of_tokens_is_refused():
     tokens = {**tables, "codec": {"name": "tokens"}, "process": {"name": "categorical"}}
     tokens |= {"schedule": {"name": "log_linear"}}
     del tokens["parameterization"]
-    with pytest.raises(Refused, match="network 'encoder' tells the classes of noisy values, not of tokens"):
+    with pytest.raises(Refused, match="network 'encoder' is for values; networks for tokens are: none"):
         build.check(undiffuse.Recipe("tokens", tokens, kind="classifier"))

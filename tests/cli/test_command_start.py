@@ -1,5 +1,6 @@
 """Starting is instant: help, version and the package itself leave PyTorch alone."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import undiffuse
 HELP = """
 import sys
 from undiffuse.cli.main import main
-try: main({words!r})
-except SystemExit as stop: assert not stop.code
-assert 'torch' not in sys.modules
+for words in (["--help"], ["--version"], ["sample", "--help"], ["evaluate", "--help"], ["train", "--help"]):
+    try: main(words)
+    except SystemExit as stop: assert not stop.code, words
+    assert 'torch' not in sys.modules, words
+    print("said", *words)
 """
 
 
@@ -23,11 +26,10 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["sample", "--help"], ["evaluate", "--help"], ["train", "--help"]]
-)
-def test_help_does_not_import_torch(words: list[str]):
-    assert python(HELP.format(words=words))
+def test_help_does_not_import_torch():
+    parts = re.split(r"^said .*$", python(HELP), flags=re.MULTILINE)
+    assert len(parts) == 6
+    assert all(part.strip() for part in parts[:-1])
 
 
 def test_every_public_name_is_there():

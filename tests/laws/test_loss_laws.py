@@ -14,10 +14,12 @@ from undiffuse.core.objective import RUN, Batch
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction
 from undiffuse.objectives.autoencoding import Autoencoding
-from undiffuse.recipes.network_conditions import predicts
 
 NAMES = registry.names("losses")
 LATE = 1000  # a step after any start
+
+NETWORKS: dict[str, Any] = {name: registry.get("networks", name) for name in registry.names("networks")}
+AUTOENCODERS = [name for name, each in NETWORKS.items() if each.predicts == "reconstruction"]
 
 
 def of(term: Any, model: Autoencoder, x: Tensor, x_hat: Tensor | None = None, **which: Any) -> Tensor:
@@ -85,6 +87,8 @@ def test_what_another_player_lowers_does_not_reach_the_autoencoder(name: str):
         assert moved
 
 
-@pytest.mark.parametrize("name", [n for n in registry.names("networks") if predicts("networks", n) == "reconstruction"])
+@pytest.mark.parametrize(
+    "name", [n for n in registry.names("networks") if registry.get("networks", n).predicts == "reconstruction"]
+)
 def test_an_autoencoder_says_how_many_axes_its_data_have(name: str):
     assert all(network.dimensions == given[0].ndim - 2 for network, given in networks(name))

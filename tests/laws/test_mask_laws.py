@@ -12,6 +12,7 @@ from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.distribution.distribution import counted, unpadded
 from undiffuse.core.distribution.joint import Joint
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
@@ -108,12 +109,14 @@ def test_a_network_leaves_padding_out(kind: str, near: int):
 
 
 def test_a_network_without_a_mask_is_refused_by_name():
-    with pytest.raises(Refused, match=r"need a network that leaves padding out, .* as transformer .*; MLP is none"):
+    with pytest.raises(Refused, match=r"need a `Network` that leaves padding out, .* as transformer .*; MLP is none"):
         Predictor(MLP(3), VALUES, "velocity")(POSITIONS[:, 0], T, mask=MASK[:, :3])
 
 
-class Molecule(nn.Module):
+class Molecule(Network):
     """Says of each atom what the mean of all atoms and itself are."""
+
+    masks = True
 
     def __init__(self) -> None:
         super().__init__()

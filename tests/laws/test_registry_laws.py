@@ -46,6 +46,13 @@ def test_a_component_is_frozen_and_is_made_again_from_its_fields_and_from_its_re
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_component_implements_the_interface_of_its_kind(kind: str):
+    for name in registry.names(kind):
+        able = (registry.interface(kind), *((Sampler,) if kind == "guidance" else ()))  # it wraps either
+        assert issubclass(registry.get(kind, name), able), f"{name}: derive it from this"
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
 def test_every_name_of_every_kind_is_a_class_that_says_what_it_is(kind: str):
     assert registry.names(kind) == sorted(registry.names(kind))
     for name in registry.names(kind):

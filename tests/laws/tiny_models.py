@@ -14,7 +14,7 @@ from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.item_predictor import ItemPredictor
-from undiffuse.core.network import Depth, HasDepths
+from undiffuse.core.network import Depth, HasDepths, Network
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
@@ -28,7 +28,7 @@ from undiffuse.schedules import LinearBeta, LogLinear
 N = 3
 
 
-class Tiny(nn.Module, HasDepths):
+class Tiny(Network, HasDepths):
     """As many numbers as asked for each item, or each token, and others with a label."""
 
     reads_time = False

@@ -73,6 +73,9 @@ def test_a_recipe_trains_with_many_losses_and_a_run_of_ones_own(tmp_path: Path):
     assert all((p == old).all() and p.grad is None for p, old in zip(compares.parameters(), before, strict=True))
     more = undiffuse.train(recipe, out=tmp_path / "run", overrides=["train.steps=5"], resume=True)
     assert more.run(progress=False).facts["step"] == 5
+    other = "classifier' was trained on what codec 'pixels' makes of data, and this recipe's codec is 'whiten': take a"
+    with pytest.raises(Refused, match=other):
+        undiffuse.train({**recipe, "codec": {"name": "whiten"}}, out=tmp_path / "other")
     shutil.rmtree(tmp_path / "classifier")
     run = undiffuse.load(tmp_path / "run")
     assert run.reconstruct(np.zeros((2, 1, 8, 8), np.uint8)).shape == (2, 1, 8, 8)

@@ -311,7 +311,7 @@ def test_a_condition_is_not_called_as_an_option_of_sampling():
     [
         (["conditions.captions.kind=text"], "the data 'data' has no 'captions' .*remove .conditions.captions"),
         (["conditions.vector.kind=image"], r"kind = 'image' needs \(count, channels, height, width\), and the data"),
-        (["network.name=mlp"], "an MLP cannot take 'text', which is text"),
+        (["network.name=mlp"], "network 'mlp' cannot take 'text', which is text; networks for it: .*unet"),
         (["network.name=convnet"], "'convnet' cannot take 'vector', which is vector; networks for it: .*mlp, .*unet"),
         (["network.name=rbf"], "network 'rbf' cannot take 'vector'"),
         (["data.conditions.label=labels"], "conditions.label would be a second condition of that name"),

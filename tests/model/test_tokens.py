@@ -187,8 +187,11 @@ def test_sample_prints_and_writes_tokens(run: Path, tmp_path: Path, capsys: pyte
             r"\[parameterization\] says how a network predicts values; .* leave the table out",
         ),
         ({"network": {"name": "mlp"}}, r"network 'mlp' is for values; networks for tokens are: .*token_mlp"),
-        ({"objective": {"name": "ncsn"}}, "tokens have no score: train and sample them by what works with prob"),
-        ({"objective": {"name": "sliced_score_matching"}}, "objective 'sliced_score_matching' is for values, and the"),
+        (
+            {"objective": {"name": "ncsn"}},
+            r"ncsn is for values, and Categorical is a process of tokens; objectives for it: .*denoising",
+        ),
+        ({"objective": {"name": "sliced_score_matching"}}, "sliced_score_matching is for values, and Categorical is"),
         ({"sampler": {"name": "heun"}}, "heun is for values, and Categorical is a process of tokens; samplers for"),
         ({"schedule": {"name": "edm"}}, "tokens need a schedule whose alpha falls"),
         ({"process": {"name": "categorical", "noise": [0.5, 0.25, 0.25]}}, "has 3 probabilities, and the data's voc"),
@@ -234,7 +237,7 @@ def test_values_cannot_do_without_what_values_need(tmp_path: Path):
     with pytest.raises(Refused, match=r"the data 'heartbeat' are tokens of 2 symbols, and codec 'identity' is for"):
         train(values, out=tmp_path / "run")
     values |= {"data": {"name": "moons"}, "network": {"name": "token_mlp"}}
-    with pytest.raises(Refused, match=r"token_mlp is for tokens: it needs process.name = 'categorical'"):
+    with pytest.raises(Refused, match=r"network 'token_mlp' is for tokens; networks for values are: convnet, .*mlp"):
         train(values, out=tmp_path / "run")
 
 

@@ -27,10 +27,22 @@ class {name}(Mixing):
 """
 NETWORK = """
 from torch import nn
-class {name}(nn.Module):
+from undiffuse import Network
+class {name}({base}):
     '''A module.'''
-    def forward(self, {fields}):
+    def forward(self, x, c_time):
         return x
+"""
+
+
+OPERATOR = """
+from dataclasses import dataclass
+from undiffuse.core.operator import Operator
+@dataclass(frozen=True)
+class Left(Operator):
+    '''The left half.'''
+    def __call__(self, x):
+        return x[..., : x.shape[-1] // 2]
 """
 
 
@@ -44,8 +56,8 @@ def schedule(name: str = "Bent", aliases: str = "", power: float = 2.0) -> str:
     return SCHEDULE.format(name=name, aliases=aliases, power=power)
 
 
-def network(name: str, fields: str = "x, c_time") -> str:
-    return NETWORK.format(name=name, fields=fields)
+def network(name: str, base: str = "Network") -> str:
+    return NETWORK.format(name=name, base=base)
 
 
 def own() -> list[tuple[str, str]]:
@@ -61,10 +73,10 @@ def own() -> list[tuple[str, str]]:
             [schedule("HTTPBent2"), schedule("LogBent")],
             [("schedules", "http_bent2"), ("schedules", "log_bent")],
         ),
-        ("mine.py", [network("Anything", "x, t")], [("networks", "mine")]),
-        ("mine.py", [network("Part", "x"), network("MyNet")], [("networks", "mine")]),
-        ("mine.py", [network("Part", "x"), network("Mine", "x, t")], [("networks", "mine")]),
-        ("mine.py", [network("Encoder", "x"), schedule()], [("schedules", "mine")]),
+        ("mine.py", [network("Anything")], [("networks", "mine")]),
+        ("mine.py", [network("Part", "nn.Module"), network("MyNet")], [("networks", "mine")]),
+        ("mine.py", [network("Encoder", "nn.Module"), schedule()], [("schedules", "mine")]),
+        ("mine.py", [OPERATOR], [("operators", "mine")]),
         ("mine.py", [network("MyNet"), schedule()], [("networks", "my_net"), ("schedules", "bent")]),
         ("mine.py", [schedule("_Hidden"), schedule("Bent")], [("schedules", "mine")]),
     ],
@@ -177,7 +189,7 @@ def test_the_list_marks_what_is_a_persons_own(before: bool, tmp_path: Path, caps
 
 HOLDER = """
 from dataclasses import dataclass
-from torch import nn
+from undiffuse import Network
 from undiffuse.codecs.codec import Codec
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.grid import Grid
@@ -187,7 +199,7 @@ class Holder(Grid):
     '''A grid that holds components of all kinds.'''
     sampler: Sampler | None = None
     several: tuple[Grid, ...] = ()
-    network: nn.Module | None = None
+    network: Network | None = None
     codec: Codec | None = None
     teacher: Denoiser | None = None
     text: Sampler | str = ""

@@ -204,7 +204,10 @@ def test_what_makes_no_sense_is_refused():
         match=r"heun is for values, and .* of values and tokens together; samplers for it: ancestral, ddim",
     ):
         sample(PartsOracle(PROCESS, oracles()), ROWS.shapes(4), sampler=Heun(), steps=2)
-    with pytest.raises(Refused, match="objective 'columns' is for rows of numbers and categories: take 'denoising'"):
+    with pytest.raises(
+        Refused,
+        match=r"columns is for values and tokens together, and Gaussian is .* values; objectives",
+    ):
         ColumnsObjective().loss(GaussianOracle(Gaussian(FLOW)), Batch(ROW), Random(0))
     with pytest.raises(Refused, match=r"balance of 0 or more .* not -1 and 'bound'"):
         ColumnsObjective(balance=-1)

@@ -114,7 +114,7 @@ def test_samplers_and_choices_that_rows_cannot_take_are_refused(
         ),
         (["process.name=gaussian"], "codec 'columns' and process 'gaussian' do not go together"),
         (["sampler.name=heun"], "heun is for values"),
-        (["network.name=mlp"], "network 'mlp' is not for rows with categories: take table_mlp"),
+        (["network.name=mlp"], "network 'mlp' is for values; networks for values and tokens together are: table_mlp"),
         (["objective.name=hybrid"], "hybrid"),
     ):
         assert run("train", str(wine), "--out", str(wine.parent / "no"), "--set", *settings, *TINY[:1]) == 2

@@ -102,11 +102,14 @@ class Flat(torch.nn.Module):
         ),
         (lambda: Elbo(cross_entropy=-1.0), "elbo needs a weight of cross_entropy of 0 or more, not -1"),
         (lambda: _loss(Elbo(), torch.zeros(2, 2)), "elbo is the bound of tokens; that of values is trained by variat"),
-        (lambda: _loss(Variational(), X, JSD(4)), "variational and hybrid bound values; the bound of tokens"),
-        (lambda: _loss(Hybrid(), X, JSD(4)), "variational and hybrid bound values"),
+        (
+            lambda: _loss(Variational(), X, JSD(4)),
+            "variational is for values, and Categorical .*; objectives for it: denoising, elbo",
+        ),
+        (lambda: _loss(Hybrid(), X, JSD(4)), "hybrid is for values, and Categorical is a process of tokens"),
         (
             lambda: ScoreEntropy().loss(TokenOracle(GENERAL, X[:1], [1.0]), Batch(X), undiffuse.Random(0)),
-            "score_entropy needs a noise vector, and Transitions has none: take elbo",
+            "score_entropy needs a noise vector, and this process has matrices; objectives for it: denoising, elbo",
         ),
         (
             lambda: elbo(Predictor(Flat(), MASKED, TokenHead("subs", 3)), X + 3),
@@ -194,7 +197,7 @@ def test_the_recipe_of_levels_trains_and_draws_pictures_of_levels(settings: list
         (["denoiser.output=subs"], "needs a mask that is no data; this has none"),
         (["denoiser.variance=learned_range"], "denoiser.variance says how a guess of values is given; this recipe has"),
         (["denoiser.output=logistic", "network.name=token_mlp"], "needs a network with outputs, and 'token_mlp' has"),
-        (["objective.name=variational"], "has no 'cross_entropy'|variational and hybrid bound values"),
+        (["objective.name=variational"], "variational is for values, and Transitions is a process of tokens"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused_before_anything_is_written(

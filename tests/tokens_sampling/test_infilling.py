@@ -14,6 +14,7 @@ from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.carried_over import Carried
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.network import Network
 from undiffuse.core.process.categorical import Categorical, uniform
 from undiffuse.core.sample import sample
 from undiffuse.editing import infill, inpaint
@@ -66,7 +67,7 @@ def test_without_a_mask_what_is_known_stays_and_the_rest_is_of_the_data():
     assert bool((drawn[:, 1:] == KNOWN[:, 1:]).all())
 
 
-class Exact(nn.Module):
+class Exact(Network):
     """The logits of the table's exact denoiser."""
 
     reads_time = False

@@ -1,7 +1,6 @@
 """Objectives with more than a loss: a teacher that is replaced, a critic, losses over the whole batch."""
 
 import copy
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,8 +103,3 @@ def reconstructing(folder: Path) -> Training[Any]:
     terms = [tiny_autoencoder.fresh(name) for name in sorted(registry.names("losses"), key="patch_gan".__eq__)]
     data = TensorDataset(tiny_autoencoder.IMAGES)
     return Training(tiny_autoencoder.autoencoder(), Autoencoding(tuple(terms)), data, chosen, folder=folder)
-
-
-if __name__ == "__main__":
-    training("contrastive", Path(sys.argv[1])).run(progress=False)
-    reconstructing(Path(sys.argv[2])).run(progress=False)

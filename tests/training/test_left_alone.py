@@ -1,9 +1,8 @@
-"""Training that can be left alone: kills, full disks, two processes on one folder, full memory, NaN."""
+"""Training that can be left alone: kills, full disks, a second process on one folder, full memory, NaN."""
 
 import os
 import re
 import resource
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,18 +35,6 @@ BATCH = [
     "train.snapshots=0",
     "train.validate_every=0",
 ]
-
-TWO = """
-import os, sys, torch, torch._dynamo, torch.utils.tensorboard
-torch.set_num_threads(1)
-from tiny_run import TABLES
-from undiffuse.training.start import train
-other = os.fork()  # so that all this is imported once
-os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
-train(TABLES, out=sys.argv[1], overrides=sys.argv[2:]).run(progress=False)
-torch.distributed.destroy_process_group()
-sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
-"""
 
 
 @pytest.mark.slow
@@ -133,37 +120,6 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path):
     for one, other in zip(whole, parts, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
-
-
-def test_two_processes_do_what_one_does(tmp_path: Path):
-    """Data, noise and losses are the same to rounding, also after a resume by another number of processes."""
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
-    settings = [*BATCH, "train.steps=4", "train.log_every=1"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environment = {  # what torchrun and accelerate launch tell their processes
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "WORLD_SIZE": "2",
-    }
-    command = [sys.executable, str(script), str(tmp_path / "two"), *settings]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    list(train(tiny.TABLES, out=tmp_path / "one", overrides=settings))
-    one, two = tiny.metrics(tmp_path / "one"), tiny.metrics(tmp_path / "two")
-    assert [line["step"] for line in two] == [1, 2, 3, 4]
-    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
-    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-4)
-    mine, theirs = tiny.tensors(tmp_path / "one"), tiny.tensors(tmp_path / "two")
-    for name in mine:
-        assert torch.allclose(mine[name], theirs[name], rtol=1e-3, atol=1e-5), name
-    further = train(tmp_path / "two", resume=True, overrides=["train.steps=5"])
-    assert [numbers["step"] for numbers in further] == [5]
 
 
 class Losing(Objective):

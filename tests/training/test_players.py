@@ -1,9 +1,6 @@
 """Objectives with players, state and phases, any optimiser, and a person's own module and data: all of it resumes."""
 
 import itertools
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,29 +65,6 @@ def test_a_run_starts_from_the_weights_that_its_objective_says():
     assert all(torch.equal(a, b) for a, b in zip(run.module.parameters(), teacher.parameters(), strict=True))
     with pytest.raises(Refused, match="the objective's start"):
         Training(nn.Linear(2, 3), players.Progressive(teacher), TensorDataset(torch.zeros(8, 2)), settings)
-
-
-def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_parts(tmp_path: Path):
-    """A contrastive loss, and all losses of reconstructions at once, a game among them."""
-    players.training("contrastive", tmp_path / "one").run(progress=False)
-    players.reconstructing(tmp_path / "whole").run(progress=False)
-    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    beside = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [*two, players.__file__, str(tmp_path / "two"), str(tmp_path / "apart")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": beside},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    for alone, together in (("one", "two"), ("whole", "apart")):
-        one, other = tiny.tensors(tmp_path / alone), tiny.tensors(tmp_path / together)
-        for name, value in one.items():
-            torch.testing.assert_close(other[name], value, rtol=1e-5, atol=1e-6)
-    assert any(name.startswith("players.discriminator") for name in one)
-    with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
-        players.training("contrastive", tmp_path / "parts", accumulate=2)
 
 
 class Wrong(Objective):

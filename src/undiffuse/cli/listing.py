@@ -6,7 +6,7 @@ from typer import Argument, Option
 
 from undiffuse.cli.terminal import console
 
-FAMILIED = ("samplers", "guidance")  # kinds whose components are for families of processes
+FAMILIED = ("samplers", "guidance", "objectives", "networks")  # kinds whose components are for families of processes
 
 
 def list_(
@@ -14,7 +14,8 @@ def list_(
         str | None, Argument(metavar="[KIND]", help="recipes, samplers, schedules ... [default: all, by name]")
     ] = None,
     family: Annotated[
-        str | None, Option(metavar="FAMILY", help="Samplers and guidance for values, tokens or mixed data alone.")
+        str | None,
+        Option(metavar="FAMILY", help="Samplers, guidance, objectives and networks for values, tokens or mixed data."),
     ] = None,
 ) -> None:
     """List recipes and components. With a kind: what each is, and what can be set."""
@@ -51,7 +52,7 @@ def _refuse_family(kind: str | None, family: str) -> None:
 
     if kind not in FAMILIED or family not in ANY:
         asked = "undiffuse list --family" if kind is None else f"undiffuse list {kind} --family"
-        raise Refused(f"{asked} {family}: families are {', '.join(sorted(ANY))}, of {' and '.join(FAMILIED)}")
+        raise Refused(f"{asked} {family}: families are {', '.join(sorted(ANY))}, of {', '.join(FAMILIED)}")
 
 
 def _recipes() -> list[tuple[str, str, str]]:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from undiffuse.core.bottleneck import Bottleneck
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.feature_network import FeatureNetwork, by_depth
+from undiffuse.core.network import Network
 from undiffuse.core.random import Random
 
 
-class AutoencoderNetwork(nn.Module, ABC):
+class AutoencoderNetwork(Network, ABC):
     """An encoder and a decoder.
 
     channels: of the data. dimensions: how many axes the data have besides. latent_channels: of what is decoded.
@@ -117,10 +118,6 @@ class Autoencoder(FeatureNetwork):
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's last layer, for weights that adapt to its gradients."""
         return self.network.last_layer
-
-    def signs(self) -> dict[str, float]:
-        """Numbers of the bottleneck that the training log shows."""
-        return self.bottleneck.signs()
 
     def _in_its_dtype(self, half: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         found = half(x.to(self.network.last_layer.dtype))

@@ -43,14 +43,14 @@ KINDS = {
     "feature_networks": Kind(
         ("feature_networks",), "undiffuse.core.feature_network:FeatureNetwork", "Layers", may_be_run=True
     ),
-    "networks": Kind(("networks",), "torch.nn.modules.module:Module", "Network"),
+    "networks": Kind(("networks",), "undiffuse.core.network:Network", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
     "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),
-    "operators": Kind(("operators",), "", "Operator"),
+    "operators": Kind(("operators",), "undiffuse.core.operator:Operator", "Operator"),
     "data": Kind(("data.sources", "data.toys"), "undiffuse.data.source:Source", "Data"),
     "features": Kind(("evaluation.features",), "undiffuse.evaluation.features.features:Features", "Features"),
     "models": Kind(
@@ -63,7 +63,6 @@ KINDS = {
     ),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
-NETWORKS = "networks"  # any module may be one, but only where it is nothing else
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,19 @@ def files(kind: str) -> Mapping[str, ComponentFile]:
 def kind_of(component: type) -> str | None:
     """The kind whose interface a class is or implements; None for any other class."""
     implemented = {f"{base.__module__}:{base.__qualname__}" for base in component.__mro__}
-    found = [kind for kind, each in KINDS.items() if implemented & {each.interface, *each.also}]
-    return min(found, key=lambda kind: kind == NETWORKS, default=None)
+    return next((kind for kind, each in KINDS.items() if implemented & {each.interface, *each.also}), None)
 
 
 def _declares(file: Path, called: Collection[str]) -> bool:
     """Whether the file has a concrete class of its own name that implements something.
 
-    An interface lives in such a file too, but is abstract; a value that components share has neither base nor call.
+    An interface lives in such a file too, but is abstract; a value that components share has no base.
     """
     text = _text(file)
     lines = [line for line in text.splitlines() if line.startswith("class ")]
     heads = {key(line[6:].split("(")[0].split(":")[0].strip()): line for line in lines}
     head = next((heads[name] for name in called if name in heads), "(ABC)")
-    return "ABC)" not in head and ("(" in head or "def __call__" in text)
+    return "ABC)" not in head and "(" in head
 
 
 @cache

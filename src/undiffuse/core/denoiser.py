@@ -1,6 +1,5 @@
 """What guesses the data behind a noisy batch: the interface, and what holds a trained network."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.token_outputs import TokenHead
 from undiffuse.core.named_parts import each
+from undiffuse.core.network import declared, reads_time
 from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import as_time
 
@@ -79,8 +79,8 @@ class Predictor(nn.Module, Denoiser):
     part; the network takes a dictionary of the parts' x then, and returns one.
     mask: of a call, booleans that say which elements of items of different sizes are data, see `Masked`; the network is
     shown 0 in place of padding and gets the mask as a keyword. What the guess says of padding means nothing.
-    Raises Refused for a head of another family than the process's, where either refuses the other, and for a mask that
-    the network has no keyword for.
+    Raises Refused for a head of another family than the process's, where either refuses the other, and for a mask where
+    the network declares none, see `Network`.
     """
 
     def __init__(self, network: nn.Module, process: Process, head: Head | str | Mapping[str, Head | str]) -> None:
@@ -107,7 +107,7 @@ class Predictor(nn.Module, Denoiser):
 
     @property
     def timeless(self) -> bool:  # type: ignore[override]
-        return self.head.timeless(self.process) and not getattr(self.network, "reads_time", True)
+        return self.head.timeless(self.process) and not reads_time(self.network)
 
     @property
     def bound_variance(self) -> str:  # type: ignore[override]
@@ -128,14 +128,6 @@ class Predictor(nn.Module, Denoiser):
 
     def data_of(self, x: Any) -> Any:
         return self.head.data_of(x)
-
-    def signs(self) -> dict[str, float]:
-        """Numbers of the head's own weights that the training log shows."""
-        return self.head.signs()
-
-    def trouble(self, signs: Mapping[str, float]) -> str:
-        """Why training is lost, by its signs; "" while it is not."""
-        return self.head.trouble(signs)
 
     __call__ = nn.Module.__call__
 
@@ -168,9 +160,9 @@ NAMED: dict[str, Callable[[str], Head]] = {
 
 
 def _check_mask(network: nn.Module) -> None:
-    if "mask" not in inspect.signature(network.forward).parameters:
+    if not declared(type(network)).masks:
         raise Refused(
-            f"items of different sizes need a network that leaves padding out, with a keyword `mask`, as transformer "
+            f"items of different sizes need a `Network` that leaves padding out, with masks = True, as transformer "
             f"and sequence_transformer are; {type(network).__name__} is none"
         )
 

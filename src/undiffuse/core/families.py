@@ -1,4 +1,4 @@
-"""What samplers and guidance are for: values, tokens, or parts of both; checked here alone, and refused by name."""
+"""What samplers, guidance and objectives are for: values, tokens, or parts of both; refused by name, here alone."""
 
 from dataclasses import MISSING, fields
 from typing import Any, Final
@@ -23,7 +23,8 @@ WORDS: Final = {
 
 
 def check(component: Any, process: Process) -> None:
-    """Raises Refused, by name, for a sampler or a guidance that is not for this process, or that has one inside it.
+    """Raises Refused, by name, for a sampler, guidance or objective that is not for this process, or that has one
+    inside it.
 
     component: `takes()` are the families that it is for as it is set, and `needs` what a process of these must offer.
     """
@@ -52,7 +53,7 @@ def _settings(component: Any) -> str:
 
 def _others(component: Any, process: Process) -> str:
     """The components of the same kind that are for this process."""
-    for kind in ("samplers", "guidance"):
+    for kind in ("samplers", "guidance", "objectives"):
         known: dict[str, Any] = {name: registry.get(kind, name) for name in registry.names(kind)}
         if type(component) in known.values():
             able = [n for n, c in known.items() if process.family in c.families and c.needs <= offers(process)]

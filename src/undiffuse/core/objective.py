@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.families import ANY
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
 
@@ -63,15 +64,25 @@ class Objective(ABC):
     whole_batch: the items of a batch depend on one another, as in a contrastive loss: among several processes each
     sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
     timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
-    module gives, "data" or "label". embeds: it trains embeddings of tokens. of_pixels: the names of its terms that read
-    pictures as pixels in [-1, 1], and no other encoded data.
+    module gives, "data" or "label". embeds: it trains embeddings of tokens. families, needs: of processes that it
+    trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. trains: the class of the modules
+    that it can train. of_pixels: the names of its terms that read pictures as pixels in [-1, 1], and no other encoded
+    data.
     """
 
     whole_batch: ClassVar[bool] = False
     timed: ClassVar[bool] = False
     predicts: ClassVar[str] = "data"
     embeds: ClassVar[bool] = False
+    families: ClassVar[frozenset[str]] = ANY
+    needs: ClassVar[frozenset[str]] = frozenset()
+    inner: "Objective | None" = None
+    trains: ClassVar[type] = nn.Module
     of_pixels: tuple[str, ...] = ()
+
+    def takes(self) -> frozenset[str]:
+        """The families that it is for as it is set: all of `families`, or fewer."""
+        return self.families
 
     @abstractmethod
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
@@ -100,6 +111,14 @@ class Objective(ABC):
         Names, shapes and dtypes stay the same during a run.
         """
         return {}
+
+    def signs(self, model: Any) -> dict[str, float]:
+        """Numbers of the model's weights that the training log shows."""
+        return {}
+
+    def trouble(self, model: Any, signs: Mapping[str, float]) -> str:
+        """Why training is lost, by its signs; "" while it is not."""
+        return ""
 
     def initial(self) -> nn.Module | None:
         """A module like the trained one, with the weights that training starts from; None: the fresh ones."""

@@ -1,8 +1,9 @@
 """How much signal and how much noise is left at each time: the interface of every noise schedule."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,7 +17,10 @@ class Schedule(ABC):
 
     x_t = alpha(t) x_0 + sigma(t) noise;  alpha/sigma falls strictly;  sigma(0) = 0.
     Everything is computed in float64. `steps` is the length of the table behind the schedule (0: continuous).
+    noisiest: fields, with values of them, that leave next to no signal at t = 1.
     """
+
+    noisiest: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
     steps: int = 0
 

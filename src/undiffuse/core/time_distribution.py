@@ -1,6 +1,7 @@
 """Times to train on, one for each sample: the interface of every distribution of them."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -9,7 +10,9 @@ from undiffuse.core.schedule import Schedule
 
 
 class TimeDistribution(ABC):
-    """Times to train on, one a sample."""
+    """Times to train on, one a sample. learned: whether training draws them by the losses that it has seen."""
+
+    learned: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:

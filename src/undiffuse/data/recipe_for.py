@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.resolve import table
-from undiffuse.data.source import Peek, Stored
+from undiffuse.data.source import Peek
 from undiffuse.recipes.recipe import Recipe
 
 IMAGES, TABLE, MIXED, TEXT = "images", "table", "table-mixed", "text"
@@ -20,10 +20,10 @@ def recipe(path: str, settings: Sequence[str] = ()) -> Recipe:
     """
     described = table(path)
     asked = Recipe.find(IMAGES).with_tables(data=described).override([s for s in settings if s.startswith("data.")])
-    source = registry.build("data", asked["data"])
-    if not isinstance(source, Stored):
+    seen = registry.build("data", asked["data"]).peek()
+    if seen is None:
         raise Refused(f"{path} is no data in a file; name a recipe, and this data with --set data.name={path}")
-    return fitting(path, asked["data"], source.peek()).override(settings)
+    return fitting(path, asked["data"], seen).override(settings)
 
 
 def fitting(path: str, data: dict[str, object], seen: Peek) -> Recipe:

@@ -20,6 +20,10 @@ class Source(ABC):
     def load(self) -> Dataset:
         """All items, in memory or mapped; raises Refused, naming the file, where the data cannot be used."""
 
+    def peek(self) -> "Peek | None":
+        """What the first of the data look like; None where they are made and not read. Raises Refused as `load`."""
+        return None
+
 
 @dataclass(frozen=True)
 class Peek:

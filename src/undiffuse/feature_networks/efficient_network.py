@@ -53,7 +53,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds else y
 
 
-class Network(nn.Module):
+class EfficientNetLayers(nn.Module):
     """Images (count, 3, height, width) as (x - 127) / 128 of 0 ... 255, RGB -> 1280 features; `_fc` names ImageNet's
     classes.
     """
@@ -83,9 +83,9 @@ class Network(nn.Module):
         return [*found, F.relu6(self._bn1(self._conv_head(x)), inplace=True)]
 
 
-def trained(weights: Mapping[str, Tensor]) -> Network:
+def trained(weights: Mapping[str, Tensor]) -> EfficientNetLayers:
     """The network with these weights, for inference: each normalisation is folded into the convolution before it."""
-    network = Network()
+    network = EfficientNetLayers()
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
     for module in (network, *network._blocks):

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
@@ -12,24 +13,26 @@ from undiffuse.core.objective import RUN
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 from undiffuse.core.single_precision import in_float32
+from undiffuse.losses.perceptual import unit
 
 
 @dataclass(frozen=True, eq=False)
 class LPIPSLoss(ReconstructionLoss):
     """n LPIPS(x_hat, x), n the numbers of an item: LPIPS added to each of them, as arXiv:2112.10752's code has it.
 
-    Without units; 0 for x_hat = x. backbone: the network behind it; "vgg" is the usual one for training.
+    Without units; 0 for x_hat = x. backbone: the network behind it; "vgg" is the usual one for training. Networks and
+    weights are the package's, version 0.1. Where nothing is active the gradient is 0; that of the package's own
+    distance is no number there.
     Grey and RGB images as pixels in [-1, 1]. Raises Refused without the package lpips, where the backbone's weights,
-    which come from the internet once, cannot be had, and for other data. Source: arXiv:1801.03924, version 0.1 of its
-    weights.
+    which come from the internet once, cannot be had, and for other data. Source: arXiv:1801.03924, eq. 1.
     """
 
     weight: float = 1.0
     backbone: Literal["vgg", "alex", "squeeze"] = "vgg"
 
     @cached_property
-    def network(self) -> nn.Module:
-        """The package's network, frozen."""
+    def network(self) -> Any:
+        """The package's module, frozen."""
         return _network(self.backbone)
 
     @property
@@ -42,11 +45,18 @@ class LPIPSLoss(ReconstructionLoss):
         """The distance of each item, (batch,)."""
         if seen.x.ndim != 4 or seen.x.shape[1] not in (1, 3):
             raise Refused(f"lpips sees grey and RGB images, and the data have shape {tuple(seen.x.shape[1:])}")
-        x, x_hat = (each.expand(-1, 3, -1, -1) for each in (seen.x, seen.x_hat))
-        return seen.x[0].numel() * self.network(x_hat, x).to(x_hat.dtype).flatten(1).sum(1)
+        with torch.no_grad():
+            wanted = self._layers(seen.x)
+        layers = zip(self.network.lins, self._layers(seen.x_hat), wanted, strict=True)
+        depths = [weigh((a - b).square()).flatten(1).mean(1) for weigh, a, b in layers]
+        return seen.x[0].numel() * torch.stack(depths).sum(0)
+
+    def _layers(self, x: Tensor) -> list[Tensor]:
+        """What the backbone sees, at each place of length 1."""
+        return [unit(layer) for layer in self.network.net(self.network.scaling_layer(x.expand(-1, 3, -1, -1)))]
 
 
-def _network(backbone: str) -> nn.Module:
+def _network(backbone: str) -> Any:
     try:
         import lpips  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -51,9 +51,7 @@ class Classifier(Run):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
-        build.check_denoising(recipe, conditions)
-        if not recipe["parameterization"]:
-            raise Refused(f"network {recipe['network']['name']!r} tells the classes of noisy values, not of tokens")
+        build.check_denoising(recipe, {name: each for name, each in conditions.items() if name != LABEL})
         if LABEL not in conditions:
             raise Refused("a classifier learns labels: write [conditions.label]")
         if drop := conditions[LABEL].drop:
@@ -71,7 +69,7 @@ class Classifier(Run):
         conditions: Mapping[str, ConditionKind],
         **limits: Any,
     ) -> dict[str, Tensor]:
-        return build.blueprint(recipe, shape, classes, codec, conditions=conditions, **limits)
+        return build.blueprint(recipe, shape, classes, codec, **limits)
 
     @classmethod
     def build(
@@ -82,7 +80,7 @@ class Classifier(Run):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        return NoisyClassifier(*build.reading(recipe, shape, classes, codec, conditions))
+        return NoisyClassifier(*build.reading(recipe, shape, classes, codec))
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:

@@ -33,7 +33,7 @@ class ConditionEmbedding(nn.Module):
         for name, (kind, _) in conditions.items():
             if kind not in takes:
                 raise Refused(
-                    f"{owner} cannot take {name!r}, which is {kind}: it takes {', '.join(('label', *takes))}"
+                    f"{owner} cannot take {name!r}, which is {kind}: it takes {', '.join(takes)}"
                     + ("" if "image" in takes else "; a unet takes every kind")
                 )
         self.conditions, self.owner = dict(conditions), owner

@@ -1,17 +1,19 @@
 """The lectures' network for images, here for sequences and volumes too: convolutions at full resolution."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.axes import convolution, everywhere, refuse_dimensions, refuse_shape
 from undiffuse.networks.embeddings import Label, RawTime
 
 
-class ConvNet(nn.Module):
+class ConvNet(Network):
     """x (batch, channels, height, width), c_time (batch,) -> x's shape: a stack of convolutions with ReLU between.
 
     The time comes in as constant channels. The defaults are the lectures': seven 5 x 5 convolutions with 64 channels.
@@ -23,6 +25,8 @@ class ConvNet(nn.Module):
 
     Raises Refused for inputs with other channels, for an even kernel, and for a label without classes.
     """
+
+    forms: ClassVar[tuple[str, ...]] = ("label",)
 
     def __init__(
         self,

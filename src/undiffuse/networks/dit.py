@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.network import Depth, HasDepths
+from undiffuse.core.network import Depth, HasDepths, Network
 from undiffuse.networks.axes import begin, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.dit_blocks import CONDITIONINGS, Context, DiTBlock, FinalLayer, Style
@@ -26,7 +26,7 @@ WAVES = 256  # sines and cosines of the time
 HEAD = 64  # numbers a head, where heads are not given
 
 
-class DiT(nn.Module, HasDepths):
+class DiT(Network, HasDepths):
     """x (batch, channels, one size an axis), c_time (batch,) -> (batch, out_channels, the same sizes), at first all 0.
 
     The defaults are the paper's: with preset "XL", patch 2, 1000 classes and 8 out_channels on latents (4, 32, 32) it
@@ -54,7 +54,8 @@ class DiT(nn.Module, HasDepths):
     and numbers that do not fit.
     """
 
-    half_pays: ClassVar[bool] = True  # on a CPU bfloat16 saves a third of a call or more where it is multiplied there
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map")
+    half_pays: ClassVar[bool] = True  # nearly all of its time are products of matrices
 
     def __init__(
         self,
@@ -95,9 +96,7 @@ class DiT(nn.Module, HasDepths):
         if shape:
             self._check_size(torch.empty(1, *shape, dtype=torch.float32, device="meta"))
         way = self.way = CONDITIONINGS[conditioning]
-        self.conditioning = ConditionEmbedding(
-            conditions or {}, width, "a DiT", ("vector", "text", "boxes", "image", "map"), text_width=width
-        )
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "a DiT", self.forms, text_width=width)
         asked = way.asked or (bool(self.conditioning.readers) and not way.before)
         style = Style(width, heads, round(mlp * width), way, norm, activation, qk_norm, eps, text=width if asked else 0)
         self.enter = begin(nn.Linear((channels + self.conditioning.channels) * patch**dimensions, width))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.network import AfterStep, Depth, HasDepths
+from undiffuse.core.network import AfterStep, Depth, HasDepths, Network
 from undiffuse.networks.axes import refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import Resample
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
@@ -20,7 +20,7 @@ from undiffuse.networks.magnitudes import UnitWeights, unit, unit_join, unit_sil
 from undiffuse.networks.resampling import average, refuse_levels, repeat
 
 
-class EDM2UNet(nn.Module, AfterStep, HasDepths):
+class EDM2UNet(Network, AfterStep, HasDepths):
     """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     Config G of the paper: weights of length 1, forced to it after every step; SiLU, sums and concatenations of unit
@@ -38,6 +38,7 @@ class EDM2UNet(nn.Module, AfterStep, HasDepths):
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map")
     half_pays: ClassVar[bool] = True
 
     def __init__(
@@ -66,9 +67,7 @@ class EDM2UNet(nn.Module, AfterStep, HasDepths):
         self.channels, self.dimensions, self.time_scale = channels, dimensions, time_scale
         self.width, self.widths = width, [round(width * m) for m in multipliers]
         wide = max(self.widths)
-        self.conditioning = ConditionEmbedding(
-            conditions or {}, wide, owner, ("vector", "text", "boxes", "image", "map"), text_width
-        )
+        self.conditioning = ConditionEmbedding(conditions or {}, wide, owner, self.forms, text_width)
         if self.conditioning.null is not None:
             nn.init.normal_(self.conditioning.null)
         text = text_width if self.conditioning.readers else 0

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.network import Network
 from undiffuse.networks.attention import attention, by_head, merged
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import (
@@ -24,7 +25,7 @@ from undiffuse.networks.embeddings import positional
 from undiffuse.networks.resampling import CHANGES, Halve, refuse_levels
 
 
-class Encoder(nn.Module):
+class Encoder(Network):
     """x (batch, channels, height, width), c_time (batch,) -> logits (batch, classes), at first all zero.
 
     classes: how many it tells apart; channels, dimensions: as of a `UNet`; all three given by the data.

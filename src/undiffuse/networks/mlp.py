@@ -1,18 +1,19 @@
 """The lectures' network for points: a few fully connected layers, the time appended to the input."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, RawTime
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """x (batch, *shape), c_time (batch,) -> (batch, *shape): `depth` hidden layers with ReLU over [x, time features].
 
     Anything is flattened, so points, rows of a table and small images all fit.
@@ -24,6 +25,8 @@ class MLP(nn.Module):
 
     Raises Refused for data of another size, for a label without classes, and for conditions of other kinds.
     """
+
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector")
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class MLP(nn.Module):
         self.size = math.prod(shape) if shape else channels
         self.time = RawTime(time_scale, time_shift, waves)
         self.label = Label(classes, width)
-        self.conditioning = ConditionEmbedding(conditions or {}, width, "an MLP", ("vector",))
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "an MLP", self.forms)
         self.enter = nn.Linear(self.size + self.time.width, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth - 1)])
         self.leave = nn.Linear(width, self.size)

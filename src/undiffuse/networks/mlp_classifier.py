@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.embeddings import RawTime
 from undiffuse.networks.encoder import refuse_classes
 
 
-class MLPClassifier(nn.Module):
+class MLPClassifier(Network):
     """x (batch, *shape), c_time (batch,) -> logits (batch, classes): `depth` hidden layers with SiLU, at first zero.
 
     SiLU rather than the `MLP`'s ReLU: guidance follows its gradient, which should not jump. Anything is flattened.

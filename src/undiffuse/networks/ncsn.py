@@ -1,15 +1,18 @@
 """NCSN's network: a RefineNet whose norms know the level of the ladder."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.instance_norm import LevelNumbers
 from undiffuse.networks.refine import ConditionalNorm, Encode, RefineBlock
 
 
-class NCSN(nn.Module):
+class NCSN(Network):
     """x (batch, channels, height, width), c_time (batch,) -> x's shape, at first all zero: a RefineNet of four stages.
 
     The second stage halves the resolution; the third and the fourth, of dilation 2 and 4, keep it, so that every size
@@ -23,6 +26,8 @@ class NCSN(nn.Module):
 
     Raises Refused for odd sizes, levels above the last, and a label without classes.
     """
+
+    forms: ClassVar[tuple[str, ...]] = ("label",)
 
     def __init__(
         self,

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.readouts import Readout
 
 
-class RBF(nn.Module):
+class RBF(Network):
     """x (batch, *shape), c_time (batch,) -> (batch, *out): what `bumps` Gaussian bumps, normalised to sum 1, vote for,
 
     h_j = softmax_j(-|x - c_j|^2 / (2 w_j^2)),  output = W(c_time) [h, 1].

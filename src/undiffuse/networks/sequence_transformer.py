@@ -7,13 +7,14 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
 from undiffuse.networks.positions import coordinates, rotations
 from undiffuse.networks.transformer import AdaptiveNorm, TransformerBlock, check_sizes
 
 
-class SequenceTransformer(nn.Module):
+class SequenceTransformer(Network):
     """Values x (batch, channels, length), c_time (batch,) -> the same shape, all 0 before training.
 
     The blocks of `transformer`, with a linear layer where that has its embedding and its logits: each place is one
@@ -26,6 +27,8 @@ class SequenceTransformer(nn.Module):
     """
 
     half_pays: ClassVar[bool] = True  # bfloat16 halves a training step where the device multiplies it
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector")
+    masks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class SequenceTransformer(nn.Module):
         self.enter = nn.Linear(channels, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.label = Label(classes, width)
-        self.conditioning = ConditionEmbedding(conditions or {}, width, "sequence_transformer", ("vector",))
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "sequence_transformer", self.forms)
         inside = round(mlp * width)
         self.blocks = nn.ModuleList([TransformerBlock(width, heads, inside, dropout, True, near) for _ in range(depth)])
         self.norm = AdaptiveNorm(width, True)

@@ -2,7 +2,7 @@
 
 import math
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import Network
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
 
 SLOWEST, FASTEST = 0.5, 8.0  # half periods of the first waves in a deviation: columns that go together need fine ones
 
 
-class TableMLP(nn.Module):
+class TableMLP(Network):
     """Rows as named parts, c_time (batch,) -> an output for each part: `depth` residual blocks,
     h + W (a silu(b)),  [a, b] = V norm(h) + U silu(time).
 
@@ -29,6 +30,9 @@ class TableMLP(nn.Module):
     the data, see `ConditionEmbedding`.
     Raises Refused for rows of another length, for sizes below 1, and for fewer than 0 waves.
     """
+
+    families: ClassVar[frozenset[str]] = frozenset({"values", "mixed"})
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector")
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class TableMLP(nn.Module):
         self.time_width = half = max(2, width // 2)  # numbers that the time and the conditions are
         self.time = nn.Sequential(nn.Linear(half, half), nn.SiLU(), nn.Linear(half, half))
         self.label = Label(classes, half)
-        self.conditioning = ConditionEmbedding(conditions or {}, half, "a table_mlp", ("vector",))
+        self.conditioning = ConditionEmbedding(conditions or {}, half, "a table_mlp", self.forms)
         self.blocks = nn.ModuleList([GatedBlock(width, half, dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, numbers + sum(vocabularies))

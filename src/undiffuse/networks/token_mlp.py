@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +10,13 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import TOKENS
+from undiffuse.core.network import Network
 from undiffuse.networks.embeddings import Label
 from undiffuse.networks.readouts import Readout
 
 
-class TokenMLP(nn.Module):
+class TokenMLP(Network):
     """Tokens x (batch, *shape), c_time (batch,) -> logits (batch, *shape, vocabulary): `depth` hidden layers of
     sigmoids over one-hot tokens, and a linear readout of each noise level's own.
 
@@ -22,6 +25,9 @@ class TokenMLP(nn.Module):
     classes: number of classes, 0 for none; a class adds a learned vector to the last hidden layer, null nothing.
     Raises Refused for values and for items of another length. Source: arXiv:1503.03585, app. D.1 (50 units, 3 layers).
     """
+
+    families: ClassVar[frozenset[str]] = TOKENS
+    forms: ClassVar[tuple[str, ...]] = ("label",)
 
     def __init__(
         self,

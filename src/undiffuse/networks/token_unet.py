@@ -1,18 +1,20 @@
 """A U-Net for pictures of tokens: levels are embedded, and every pixel gets logits over all of them."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import TOKENS
+from undiffuse.core.network import Network
 from undiffuse.networks.conditions import Specs
 from undiffuse.networks.unet import UNet
 
 
-class TokenUNet(nn.Module):
+class TokenUNet(Network):
     """Tokens x (batch, channels, height, width), c_time (batch,) -> logits, x's shape and a vocabulary behind it, at
     first all zero.
 
@@ -21,6 +23,9 @@ class TokenUNet(nn.Module):
     the vocabulary). dimensions: as in `UNet`, 1 sequences with channels, 2 images, 3 volumes.
     Raises Refused for values.
     """
+
+    families: ClassVar[frozenset[str]] = TOKENS
+    forms: ClassVar[tuple[str, ...]] = UNet.forms
 
     def __init__(
         self,

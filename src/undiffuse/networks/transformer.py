@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import TOKENS
+from undiffuse.core.network import Network
 from undiffuse.networks.attention import attention, by_head, merged
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, positional
@@ -17,7 +19,7 @@ from undiffuse.networks.positions import behind, coordinates, rotations, turned
 from undiffuse.networks.reading import TextTokens
 
 
-class Transformer(nn.Module):
+class Transformer(Network):
     """Tokens x (batch, length), c_time (batch,) -> logits (batch, length, vocabulary), all 0 before training.
 
     vocabulary: symbols, a mask among them. outputs: numbers a token in place of logits; 0: none. mlp: how many times
@@ -33,6 +35,9 @@ class Transformer(nn.Module):
     """
 
     half_pays: ClassVar[bool] = True  # bfloat16 halves a training step where the device multiplies it
+    families: ClassVar[frozenset[str]] = TOKENS
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text")
+    masks: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -64,9 +69,7 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(vocabulary, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) if conditioned else None
         self.label = Label(classes, width)
-        self.conditioning = ConditionEmbedding(
-            conditions or {}, width, "transformer", ("vector", "text"), text_width=width
-        )
+        self.conditioning = ConditionEmbedding(conditions or {}, width, "transformer", self.forms, text_width=width)
         inside = round(mlp * width)
         self.blocks = nn.ModuleList(
             [TransformerBlock(width, heads, inside, dropout, conditioned, near) for _ in range(depth)]

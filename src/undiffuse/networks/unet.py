@@ -6,7 +6,7 @@ DDPM's is for images; the same runs along one axis (sequences) or three (volumes
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.network import Depth, HasDepths
+from undiffuse.core.network import Depth, HasDepths, Network
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import (
     Attention,
@@ -38,7 +38,7 @@ from undiffuse.networks.levels import LevelParts, depths_of, levels, through
 from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
 
 
-class UNet(nn.Module, HasDepths):
+class UNet(Network, HasDepths):
     """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
@@ -69,6 +69,8 @@ class UNet(nn.Module, HasDepths):
 
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
+
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map")
 
     def __init__(
         self,
@@ -111,9 +113,7 @@ class UNet(nn.Module, HasDepths):
         self.out_channels, self.dimensions = out_channels or channels, dimensions
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
 
-        self.conditioning = ConditionEmbedding(
-            conditions or {}, 4 * width, "a U-Net", ("vector", "text", "boxes", "image", "map"), text_width
-        )
+        self.conditioning = ConditionEmbedding(conditions or {}, 4 * width, "a U-Net", self.forms, text_width)
         text = text_width if self.conditioning.readers else 0
         widths = [round(width * m) for m in multipliers]
         shrink, grow = CHANGES[resample]

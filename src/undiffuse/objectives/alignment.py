@@ -61,6 +61,16 @@ class Alignment(Objective):
     def embeds(self) -> bool:  # type: ignore[override]
         return self.base.embeds
 
+    @property
+    def inner(self) -> Objective:  # type: ignore[override]
+        return self.base
+
+    def signs(self, model: Any) -> dict[str, float]:
+        return self.base.signs(model)
+
+    def trouble(self, model: Any, signs: Mapping[str, float]) -> str:
+        return self.base.trouble(model, signs)
+
     def players(self, model: Any) -> tuple[Player, ...]:
         projector = self.projector(model)
         return tuple(

@@ -11,6 +11,7 @@ from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
@@ -30,6 +31,8 @@ class Autoencoding(Objective):
     """
 
     predicts: ClassVar[str] = "reconstruction"
+    families: ClassVar[frozenset[str]] = VALUES
+    trains: ClassVar[type] = Autoencoder
 
     losses: tuple[ReconstructionLoss, ...] = field(default_factory=lambda: (L1Loss(),))
     penalty_weight: float = 1e-6
@@ -51,6 +54,10 @@ class Autoencoding(Objective):
     def whole_batch(self) -> bool:  # type: ignore[override]
         """Whether a term looks at the whole batch."""
         return any(term.whole_batch for term in self.losses)
+
+    def signs(self, model: Autoencoder) -> dict[str, float]:
+        """Numbers of the bottleneck."""
+        return model.bottleneck.signs()
 
     @property
     def of_pixels(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -1,7 +1,7 @@
 """Columns: the loss of numbers and the loss of categories, each weighted as it should be, added up."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class ColumnsObjective(Timed):
     Raises Refused for data that are no rows of a mixed table, and for a balance below 0.
     """
 
+    families: ClassVar[frozenset[str]] = frozenset({"mixed"})
+
     weighting: Weighting = "snr_plus_one"
     categories: Literal["bound", "cross_entropy"] = "bound"
     balance: float = 1.0
@@ -43,8 +45,6 @@ class ColumnsObjective(Timed):
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process = model.process
-        if process.family != "mixed":
-            raise Refused("objective 'columns' is for rows of numbers and categories: take 'denoising'")
         true = model.state_of(batch.x)
         x_t = process.marginal(true, t).sample(random)
         guess = model(x_t, t, **batch.cond)

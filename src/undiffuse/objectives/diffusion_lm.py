@@ -1,5 +1,6 @@
 """Diffusion-LM: embeddings and the network that guesses them are trained together, and rounding keeps them apart."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -26,6 +28,7 @@ class DiffusionLM(Timed):
     Source: arXiv:2205.14217, eq. 2 and sec. 4.2, and the released code for the means.
     """
 
+    families: ClassVar[frozenset[str]] = VALUES
     embeds: ClassVar[bool] = True  # tokens that the denoiser has a table of embeddings for
 
     cross_entropy: float = 1.0
@@ -34,6 +37,14 @@ class DiffusionLM(Timed):
     def __post_init__(self) -> None:
         if not self.cross_entropy >= 0:
             raise Refused(f"diffusion_lm needs a weight of cross_entropy of 0 or more, not {self.cross_entropy:g}")
+
+    def signs(self, model: Any) -> dict[str, float]:
+        """How far apart the embeddings are."""
+        return model.embeddings.signs()
+
+    def trouble(self, model: Any, signs: Mapping[str, float]) -> str:
+        """That the embeddings have collapsed, if they have."""
+        return model.embeddings.trouble(signs)
 
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,), or the table's next noisier ones: (batch,)."""

@@ -27,10 +27,8 @@ def steps(schedule: Schedule, t: Tensor, who: str) -> Tensor:
 def decoder(levels: int, low: float, high: float, x_0: Tensor) -> Decoder | None:
     """What the last step is judged by: levels of data that have some (see `Decoder`), or for 0 a density.
 
-    Raises Refused for tokens, and for data outside the levels' range, where that can be seen without waiting for a GPU.
+    Raises Refused for data outside the levels' range, where that can be seen without waiting for a GPU.
     """
-    if not x_0.is_floating_point():
-        raise Refused("variational and hybrid bound values; the bound of tokens is the objective 'elbo'")
     found = Decoder(low, high, levels) if levels else None
     if found is not None and x_0.device.type == "cpu":
         found.check(x_0)

@@ -31,6 +31,7 @@ class Elbo(Timed):
     Source: arXiv:2107.03006, eq. 1 and 5; arXiv:2406.07524, eq. 10. Raises Refused for a weight below 0 and values.
     """
 
+    families: ClassVar[frozenset[str]] = frozenset({"tokens", "mixed"})
     masks: ClassVar[bool] = True
 
     cross_entropy: float = 0.0

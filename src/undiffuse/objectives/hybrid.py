@@ -1,11 +1,12 @@
 """Hybrid: denoising teaches the mean, and a little of the bound teaches the variance."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -25,6 +26,8 @@ class Hybrid(Timed):
     times, levels, low, high: see `Variational`. Needs denoiser.variance = "learned_range".
     Source: arXiv:2102.09672, eq. 16 and sec. 3.1. Raises Refused as `Variational`, and for a weight below 0.
     """
+
+    families: ClassVar[frozenset[str]] = VALUES
 
     weight: float = 0.001
     times: TimeDistribution = field(default_factory=Uniform)

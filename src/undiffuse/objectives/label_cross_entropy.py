@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from undiffuse.core.families import VALUES
+from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -21,6 +23,8 @@ class LabelCrossEntropy(Timed):
     Source: arXiv:2105.05233, sec. 4.
     """
 
+    families: ClassVar[frozenset[str]] = VALUES
+    trains: ClassVar[type] = NoisyClassifier
     predicts: ClassVar[str] = "label"
 
     times: TimeDistribution = field(default_factory=Uniform)

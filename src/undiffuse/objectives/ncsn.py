@@ -1,12 +1,13 @@
 """NCSN: denoising score matching over the noise levels of a ladder, as NCSN trains."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import RUN, Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -23,6 +24,8 @@ class NCSNObjective(Timed):
     score of the smoothed data.
     Raises Refused for a schedule without levels. Source: arXiv:1907.05600, eq. 5 and 6 (a sum over pixels there).
     """
+
+    families: ClassVar[frozenset[str]] = VALUES
 
     power: float = 2.0
     times: TimeDistribution = field(default_factory=Uniform)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from undiffuse.core.families import VALUES
+from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -22,6 +24,8 @@ class Regression(Timed):
     t = 0, whatever the times.
     """
 
+    families: ClassVar[frozenset[str]] = VALUES
+    trains: ClassVar[type] = ItemPredictor
     predicts: ClassVar[str] = "item"
 
     times: TimeDistribution = field(default_factory=Uniform)

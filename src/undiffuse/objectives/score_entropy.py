@@ -1,13 +1,13 @@
 """Score entropy: the ratios p_t(y)/p_t(x_t) of a token process, learned as scores of values are."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from undiffuse.core.continuous_time_bound import END, falling
-from undiffuse.core.errors import Refused
+from undiffuse.core.families import KEEP, TOKENS
 from undiffuse.core.heads.ratios import ratios
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
@@ -26,13 +26,14 @@ class ScoreEntropy(Timed):
     times: how t is drawn. Source: arXiv:2310.16834, eq. 5 and 9. Raises Refused for matrices, which have steps alone.
     """
 
+    families: ClassVar[frozenset[str]] = TOKENS
+    needs: ClassVar[frozenset[str]] = KEEP
+
     times: TimeDistribution = field(default_factory=Uniform)
 
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""
         process, x_0 = model.process, batch.x
-        if process.family != "tokens" or not process.keeps:
-            raise Refused(f"score_entropy needs a noise vector, and {type(process).__name__} has none: take elbo")
         x_t = process.marginal(x_0, t).sample(random)
         guess = model(x_t, t, **batch.cond)
         t = t.clamp(max=END)

@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.objectives.timed import Timed
@@ -13,6 +14,8 @@ from undiffuse.objectives.timed import Timed
 
 class ScoreMatching(Timed, ABC):
     """loss = sigma^2 J / d for a functional J of the score at x_t; times: how the noise levels are drawn."""
+
+    families: ClassVar[frozenset[str]] = VALUES
 
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""

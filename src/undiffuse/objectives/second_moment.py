@@ -1,11 +1,12 @@
 """Second moment: teaches a denoiser how far the data lies from its guess, element by element."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -23,6 +24,8 @@ class SecondMoment(Timed):
     Needs denoiser.variance = "second_moment". times: how the noise levels are drawn.
     Source: arXiv:2206.07309, sec. 4.1 (there a head on a network trained before). Raises Refused for a mean below 0.
     """
+
+    families: ClassVar[frozenset[str]] = VALUES
 
     mean: float = 1.0
     times: TimeDistribution = field(default_factory=Uniform)

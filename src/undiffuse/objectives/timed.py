@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from undiffuse.core import registry
+from undiffuse.core import families, registry
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
@@ -17,15 +18,17 @@ class Timed(Objective, ABC):
 
     timed: ClassVar[bool] = True
     masks: ClassVar[bool] = False
+    trains: ClassVar[type] = Denoiser
 
     times: TimeDistribution
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
-        """The loss of each sample, (batch,); raises Refused for tokens that are no data, such as a mask, and for items
-        of different sizes where the objective cannot leave padding out.
+        """The loss of each sample, (batch,); raises Refused for a process of another family, for tokens that are no
+        data, such as a mask, and for items of different sizes where the objective cannot leave padding out.
         """
         if batch.mask is not None and not self.masks:
             raise Refused(f"objective {registry.name_of(self)!r} cannot leave padding out: take denoising or elbo")
+        families.check(self, model.process)
         _refuse_masks(model, batch.x)
         t = self.times(model.process.schedule, random.fold(0), len(batch))
         return self.at(t, model, batch, random.fold(1))

@@ -37,6 +37,10 @@ class Uncertainty(Timed):
         return self.base.times
 
     @property
+    def inner(self) -> Objective:  # type: ignore[override]
+        return self.base
+
+    @property
     def masks(self) -> bool:  # type: ignore[override]
         return self.base.masks
 

@@ -1,11 +1,12 @@
 """Variational: the bound on the log-likelihood itself, one of its terms at a time."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.reverse import VARIANCES, Variance
@@ -25,6 +26,8 @@ class Variational(Timed):
     levels 0: values with a density. Raises Refused for a schedule without steps, for data outside the levels.
     Source: arXiv:2006.11239, eq. 5; arXiv:2102.09672, eq. 4 to 8.
     """
+
+    families: ClassVar[frozenset[str]] = VALUES
 
     variance: Variance = "learned"
     times: TimeDistribution = field(default_factory=Uniform)

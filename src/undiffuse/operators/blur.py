@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.operator import Operator
 
 
 @dataclass(frozen=True)
-class Blur:
+class Blur(Operator):
     """A Gaussian blur of `std` pixels, cut at three of them, with reflected edges."""
 
     std: float

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from undiffuse.core.operator import Operator
+
 
 @dataclass(frozen=True)
-class Grey:
+class Grey(Operator):
     """The mean over channels."""
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.operator import Operator
 
 
 @dataclass(frozen=True, eq=False)
-class Mask:
+class Mask(Operator):
     """x times a mask, (1 or channels, height, width) or any shape that broadcasts to a sample: 1 is seen, 0 is not."""
 
     mask: Tensor

@@ -6,10 +6,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.operator import Operator
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Operator):
     """The mean of every factor x factor block, the measurement of super-resolution."""
 
     factor: int

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.operator import Operator
 from undiffuse.core.random import Random
 
 
 @dataclass(frozen=True)
-class RandomProjection:
+class RandomProjection(Operator):
     """`count` random projections of a sample, orthonormal, the same for every sample: (batch, count)."""
 
     count: int

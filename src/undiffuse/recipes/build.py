@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
-from undiffuse.core import registry
+from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.embeddings import EmbeddingHead
@@ -28,9 +28,9 @@ from undiffuse.core.process.process import Process
 from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
+from undiffuse.recipes.abilities import check_network, check_predicts
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.denoiser_settings import network as widened
-from undiffuse.recipes.network_conditions import check_conditions, predicts
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Init, Train
 from undiffuse.storage import blueprint as plans
@@ -64,9 +64,10 @@ def check(recipe: Recipe) -> Components:
     recipe.component("data")
     recipe.component("codec")
     _known("network", recipe["network"])
-    _check_predicts(recipe)
+    check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)
+    _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, conditions)
@@ -83,26 +84,14 @@ def check_denoising(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> 
     dynamics = process(recipe)
     if recipe["parameterization"]:
         _check_scales(recipe, dynamics)
-    check_conditions(str(recipe["network"]["name"]), conditions)
+    check_network(recipe, conditions, dynamics)
+    families.check(objective(recipe), dynamics)
     _check_embedding(recipe, objective(recipe))
 
 
 def kind_of(recipe: Recipe) -> Any:
     """The class of the run that a recipe trains."""
     return registry.get("models", recipe.kind)
-
-
-def _check_predicts(recipe: Recipe) -> None:
-    """Raises Refused where network or objective are for another kind of run."""
-    kind = kind_of(recipe)
-    for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
-        name = str(recipe[table].get("name"))
-        if (found := predicts(KIND[table], name)) != wanted:
-            able = [each for each in registry.names(KIND[table]) if predicts(KIND[table], each) == wanted]
-            raise Refused(
-                f"{table} {name!r} predicts {found}, and a run of kind {recipe.kind!r} needs one that predicts "
-                f"{wanted}; such are: {', '.join(able)}"
-            )
 
 
 def _check_scales(recipe: Recipe, dynamics: Process) -> None:
@@ -138,6 +127,17 @@ def _check_pixels(recipe: Recipe, trains: Objective) -> None:
             f"loss {trains.of_pixels[0]!r} reads pixels in [-1, 1], and codec {name!r} makes other numbers of the "
             "data: take codec.name = 'pixels', or losses that read any numbers, such as l1 and laplacian"
         )
+
+
+def _check_codecs(recipe: Recipe) -> None:
+    """Raises Refused where a run that the objective asks was trained on data in other numbers than these."""
+    own = recipe["codec"]["name"]
+    for name, run in recipe.uses.runs.items():
+        if name.startswith("objective.") and (other := run.recipe["codec"]["name"]) != own:
+            raise Refused(
+                f"{name} = {recipe.uses.paths.get(name, '')!r} was trained on what codec {other!r} makes of data, and "
+                f"this recipe's codec is {own!r}: take a run with the same codec"
+            )
 
 
 def training(recipe: Recipe) -> Train:
@@ -242,7 +242,7 @@ def _network(
     dynamics: Process,
     conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
 ) -> nn.Module:
-    check_conditions(str(recipe["network"].get("name")), conditions, shape)
+    check_network(recipe, conditions, dynamics, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
     vocabulary = 0 if recipe["parameterization"] else dynamics.vocabulary  # values have none
     given: dict[str, Any] = {
@@ -257,12 +257,6 @@ def _network(
         "noise_levels": dynamics.schedule.steps,
         "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes},
     }
-    name = str(recipe["network"].get("name"))
-    if given["vocabularies"] and "vocabularies" not in registry.fields(registry.get("networks", name)):
-        raise Refused(f"network {name!r} is not for rows with categories: take table_mlp")
-    if vocabulary and "vocabulary" not in registry.fields(registry.get("networks", name)):
-        takes = [n for n in registry.names("networks") if "vocabulary" in registry.fields(registry.get("networks", n))]
-        raise Refused(f"network {name!r} is for values; networks for tokens are: {', '.join(takes)}")
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
 

@@ -84,7 +84,7 @@ def default_of(each: "Field[Any]") -> Any:
 
 
 def as_json(value: Any) -> Any:
-    """A value in JSON's types: of a component its name and fields, of a run its folder."""
+    """A value in JSON's types: of a component its name and fields."""
     if isinstance(value, Mapping):
         return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -95,8 +95,8 @@ def as_json(value: Any) -> Any:
         return "inf"
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    if is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "recipe"):
+    if is_dataclass(value) and not isinstance(value, type):
         from undiffuse.core.registry import name_of
 
         return {"name": name_of(value), **as_json(asdict(value))}
-    return str(getattr(getattr(value, "recipe", None), "home", None) or getattr(value, "__name__", value))
+    return str(getattr(value, "__name__", value))  # a function's name

@@ -226,10 +226,16 @@ class SampleRequest:
     def to_json(self, *, defaults: bool = False) -> dict[str, Any]:
         """What is asked for, in JSON's types; what is left at its default only where `defaults` are wanted."""
         said = {each.name: (getattr(self, each.name), default_of(each)) for each in fields(self)}
+        said |= {name: (_folder(said[name][0]), None) for name in RUNS}
         found = {name: as_json(value) for name, (value, usual) in said.items() if defaults or value != usual}
         if isinstance(table := found.get("sampler"), dict):
             found |= {"sampler": table.pop("name"), "settings": table}
         return found
+
+
+def _folder(run: Any) -> str | None:
+    """The folder of a run, or what it is called where it comes from none."""
+    return run if run is None else str(run if isinstance(run, str | Path) else run.recipe.home or run)
 
 
 def _finite(weight: Any, name: str) -> float:

@@ -1,6 +1,8 @@
 """EDM's schedule: noise is added to unscaled data, and time is its standard deviation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor
@@ -15,6 +17,8 @@ class EDMSchedule(VarianceExploding):
 
     Source: arXiv:2206.00364, table 1 (sigma_max 80). sigma_min and rho belong to the Karras grid.
     """
+
+    noisiest: ClassVar[Mapping[str, float]] = MappingProxyType({"sigma_max": 50})
 
     sigma_max: float = 80.0
 

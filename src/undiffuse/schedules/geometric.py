@@ -1,7 +1,9 @@
 """NCSN's ladder: a finite geometric sequence of noise levels."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -18,6 +20,8 @@ class Geometric(VarianceExploding):
 
     Source: arXiv:1907.05600, sec. 4.2 (1 to 0.01 in 10 levels; arXiv:2006.11239 counts from the other end).
     """
+
+    noisiest: ClassVar[Mapping[str, float]] = MappingProxyType({"sigma_max": 50})
 
     steps: int = 10
     sigma_min: float = 0.01

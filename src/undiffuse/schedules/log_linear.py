@@ -1,6 +1,9 @@
 """Masked diffusion's log-linear schedule: the chance to be replaced grows linearly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +21,8 @@ class LogLinear(Mixing):
     1503.03585, sec. 2.4.1). steps: of a table at t = i/T, which training, networks and bounds keep to; 0: continuous.
     Source: arXiv:2406.07524, app. E.1 (floor 1e-3).
     """
+
+    noisiest: ClassVar[Mapping[str, float]] = MappingProxyType({"floor": 0})
 
     floor: float = 1e-3
     steps: int = 0

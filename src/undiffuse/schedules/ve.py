@@ -1,7 +1,9 @@
 """The variance-exploding SDE: noise grows geometrically in continuous time."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -18,6 +20,8 @@ class VE(VarianceExploding):
 
     Source: arXiv:2011.13456, eq. 31 (0.01 and 50).
     """
+
+    noisiest: ClassVar[Mapping[str, float]] = MappingProxyType({"sigma_max": 50})
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0

@@ -1,6 +1,7 @@
 """Importance: times are drawn as often as their losses matter."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,8 @@ class Importance(TimeDistribution):
     That is training's, which keeps the losses (see `History`); by itself, as in validation, it is uniform.
     Source: arXiv:2102.09672, eq. 18; 10 and 0.001 from its released code. Raises Refused for numbers out of range.
     """
+
+    learned: ClassVar[bool] = True
 
     recent: int = 10
     uniform: float = 1e-3

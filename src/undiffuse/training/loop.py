@@ -200,7 +200,7 @@ class Training(Generic[M]):
         if self.step == 0:
             if self._validate and self.settings.validate_every:
                 measured = self._validate(self.ema.module, self.ema.module)
-                self._log_line({"step": 0, "seconds": 0.0, **getattr(self.module, "signs", dict)(), **measured})
+                self._log_line({"step": 0, "seconds": 0.0, **self.objective.signs(self.module), **measured})
             self._show()
 
     def _turn(self) -> dict[str, float | Tensor]:
@@ -272,12 +272,11 @@ class Training(Generic[M]):
     def _write(self, numbers: Mapping[str, float | Tensor], measured: Mapping[str, Any]) -> None:
         """One line of the log; its loss is the mean since the line before."""
         losses = [pair[LOSS] for pair in self._watch.pairs(self.step, self._diverged)]
-        signs: Mapping[str, float] = getattr(self.module, "signs", dict)()
+        signs = self.objective.signs(self.module)
         line = Numbers({**numbers, "loss": math.fsum(losses) / len(losses), "seconds": self.seconds, **signs})
         self._watch.pending = []
         self._log_line({**line, **measured})
-        trouble: Any = getattr(self.module, "trouble", None)
-        if trouble and (why := trouble(signs)):
+        if why := self.objective.trouble(self.module, signs):
             raise Collapsed(f"training is lost at step {self.step}; {self._keeper.good()}. {why}")
 
     def _log_line(self, line: Mapping[str, Any]) -> None:

@@ -33,8 +33,8 @@ class History:
     @classmethod
     def of(cls, objective: Objective, module: Any) -> "History | None":
         """The history that an objective's times are drawn by, or None where they need none."""
-        draw = cast("Timed", objective).times if objective.timed else None
-        return cls(draw, module.process.schedule) if isinstance(draw, Importance) else None
+        draw: Any = cast("Timed", objective).times if objective.timed else None
+        return cls(draw, module.process.schedule) if draw and draw.learned else None
 
     @property
     def chances(self) -> Tensor:

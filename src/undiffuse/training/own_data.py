@@ -1,5 +1,6 @@
 """A person's own Dataset or DataLoader of PyTorch, dealt out as `Batches` are: by the step, so that a run resumes."""
 
+import logging
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, cast
@@ -8,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
+from undiffuse.core import registry
 from undiffuse.core.arguments import shown
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
@@ -79,13 +82,18 @@ class OwnData:
 def batches_of(module: Any, objective: Any, data: Any, settings: Train) -> Any:
     """What training deals out: batches as they are, else a Dataset or DataLoader of PyTorch, see `of_torch`.
 
-    Raises Refused for a module and an objective that are none.
+    Raises Refused for a module and an objective that are none, and for a module that the objective cannot train.
     """
     if not isinstance(module, nn.Module) or not isinstance(objective, Objective):
         raise Refused(
             "Training takes a torch.nn.Module, an objective such as undiffuse.objectives.Denoising(), data and "
             f"undiffuse.Train(steps=...), and these are {shown(module)} and {shown(objective)}"
         )
+    if not isinstance(module, objective.trains):
+        name, wanted = registry.name_of(objective), objective.trains.__name__
+        denoises = issubclass(objective.trains, Denoiser)
+        wrap = ': wrap it, undiffuse.Predictor(network, process, "noise")' if denoises else ""
+        raise Refused(f"objective {name!r} trains a {wanted}, and the module is a {type(module).__name__}{wrap}")
     return data if isinstance(data, Batches) else of_torch(data, settings)
 
 
@@ -114,6 +122,12 @@ def of_torch(data: Any, settings: Train) -> OwnData:
     if loader.batch_size != settings.batch:
         raise Refused(
             f"the DataLoader has batches of {loader.batch_size}, and Train of {settings.batch}: make them equal"
+        )
+    if loader.num_workers:
+        logging.getLogger("undiffuse").warning(
+            "num_workers = %d of the DataLoader is left out: items are read in this process, one after another, so "
+            "that what their transforms draw is the same when a run goes on",
+            loader.num_workers,
         )
     return OwnData(dataset, loader.collate_fn, settings.batch, random)
 

@@ -18,6 +18,7 @@ def warn_of_signal_left(denoiser: Any, x_0: Tensor) -> None:
     """
     process: Any = denoiser.process
     end, warn = torch.ones((), dtype=torch.float64), logging.getLogger("undiffuse").warning
+    silenced = " ".join(f"schedule.{field}={value:g}" for field, value in process.schedule.noisiest.items())
     share = float(process.schedule.alpha(end) / process.schedule.prior_std(end))
     try:
         if process.family != "values":
@@ -28,7 +29,7 @@ def warn_of_signal_left(denoiser: Any, x_0: Tensor) -> None:
             "the bound of this model will be infinite, and `score` will refuse it: a share %.3g of the tokens is left "
             "at t = 1, which the prior never draws; --set %s leaves none",
             float(process.schedule.alpha(end)),
-            "schedule.floor=0" if hasattr(process.schedule, "floor") else other,
+            silenced or other,
         )
     else:
         if share > MUCH:
@@ -38,5 +39,5 @@ def warn_of_signal_left(denoiser: Any, x_0: Tensor) -> None:
                 "samples of this model will miss some of the data's mean and spread: %.3g of the signal is left at "
                 "t = 1, where sampling starts from noise alone; --set %s leaves next to none",
                 share,
-                "schedule.sigma_max=50" if hasattr(process.schedule, "sigma_max") else other,
+                silenced or other,
             )

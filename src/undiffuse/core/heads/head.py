@@ -1,7 +1,7 @@
 """What the output of a network means: the interface of a head, which makes it a guess of the data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -63,14 +63,6 @@ class Head(ABC):
     def data_of(self, x: Any) -> Any:
         """The encoded data that a state without noise stands for."""
         return x
-
-    def signs(self) -> dict[str, float]:
-        """Numbers of the head's own weights that the training log shows."""
-        return {}
-
-    def trouble(self, signs: Mapping[str, float]) -> str:
-        """Why training is lost, by its signs; "" while it is not."""
-        return ""
 
 
 def per_sample(c_time: Tensor, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
-from undiffuse.core.components import KINDS, NETWORKS, called, files, key, kind_of
+from undiffuse.core.components import KINDS, files, key, kind_of
 from undiffuse.core.errors import Refused
 
 USED = "UNDIFFUSE_USE"  # the files in use: processes that this one starts use them as well
@@ -50,7 +50,7 @@ __path__ = [str(path.parent) for path in _INHERITED]  # where what another proce
 def use(file: str | os.PathLike[str]) -> None:
     """Register the components of a Python file outside the package, as if it stood in the folder of its kind.
 
-    A component is a class that implements the interface of a kind, and of modules one whose `forward` takes `c_time`.
+    A component is a class that implements the interface of a kind.
     Its name is the file's, or, where the file holds several, the class's in snake case.
     A file that has changed since it was used is read again.
     Raises Refused for a file that cannot be read or run, that holds no component, or one whose name is taken.
@@ -65,11 +65,8 @@ def use(file: str | os.PathLike[str]) -> None:
     module = _module(path, text)
     found = list(_components(module, path))
     if not found:
-        kinds = ", ".join(each.interface.rpartition(":")[2] for each in KINDS.values() if each.interface)
-        raise Refused(
-            f"{path} holds no component: a class that implements one of {kinds}; of several modules the network is the "
-            "one that is called as the file, or whose forward takes c_time"
-        )
+        kinds = ", ".join(each.interface.rpartition(":")[2] for each in KINDS.values())
+        raise Refused(f"{path} holds no component: a class that implements one of {kinds}")
     for each in found:
         _refuse_taken(each)
     _drop(path)
@@ -155,18 +152,9 @@ def _components(module: ModuleType, path: Path) -> Iterator[Plugin]:
     public = [c for n, c in vars(module).items() if inspect.isclass(c) and not n.startswith("_")]
     concrete = [c for c in public if c.__module__ == module.__name__ and not inspect.isabstract(c)]
     kinds = {c: kind for c in concrete if (kind := kind_of(c))}
-    if len(kinds) > 1:  # then some modules may be parts of others
-        kinds = {c: kind for c, kind in kinds.items() if kind != NETWORKS or _is_network(c, path)}
     for component, kind in kinds.items():
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", component.__name__).lower()
         yield Plugin(kind, path.stem.replace("-", "_") if len(kinds) == 1 else snake, component, path)
-
-
-def _is_network(module: Any, path: Path) -> bool:
-    """Whether a module, beside others in its file, is a network and no part of one."""
-    if key(module.__name__) in called(NETWORKS, path.stem):
-        return True
-    return "c_time" in inspect.signature(module.forward).parameters
 
 
 def _refuse_taken(new: Plugin) -> None:

@@ -11,7 +11,7 @@ import torch
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.features.images import refuse_unless_images, resize, rgb, span, unit, walk
-from undiffuse.feature_networks.efficient_network import Network, trained
+from undiffuse.feature_networks.efficient_network import EfficientNetLayers, trained
 from undiffuse.feature_networks.efficientnet_lite0 import weights
 
 
@@ -70,7 +70,7 @@ class EfficientNetLite0(Features):
 
 
 @cache
-def _network() -> Network:
+def _network() -> EfficientNetLayers:
     return trained(torch.load(weights()[0], weights_only=True)).to(_dtype())
 
 

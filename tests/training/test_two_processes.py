@@ -1,0 +1,88 @@
+"""Training in two processes is training in one: the same batches, noise, losses and weights, to rounding."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import players
+import pytest
+import tiny_run as tiny
+import torch
+
+from undiffuse.core.errors import Refused
+from undiffuse.training.start import train
+
+SETTINGS = [
+    "train.precision=float32",
+    "network.dropout=0.0",
+    "train.steps=4",
+    "train.log_every=1",
+    "train.snapshots=0",
+    "train.validate_every=0",
+]
+PAIR = """
+import os, sys, torch, torch._dynamo, torch.utils.tensorboard
+from pathlib import Path
+torch.set_num_threads(1)
+import players
+from tiny_run import TABLES
+from undiffuse.training.start import train
+folder, *settings = sys.argv[1:]
+other = os.fork()  # so that all this is imported once
+os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
+train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False)
+players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
+players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
+torch.distributed.destroy_process_group()
+sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two processes, which are started once: of digits, of a contrastive loss, and of an autoencoder."""
+    folder = tmp_path_factory.mktemp("pair")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {  # what torchrun and accelerate launch tell their processes
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+    }
+    command = [sys.executable, "-c", PAIR, str(folder), *SETTINGS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_two_processes_do_what_one_does(pair: Path, tmp_path: Path):
+    """Data, noise and losses are the same to rounding, also after a resume by another number of processes."""
+    list(train(tiny.TABLES, out=tmp_path / "one", overrides=SETTINGS))
+    one, two = tiny.metrics(tmp_path / "one"), tiny.metrics(pair / "digits")
+    assert [line["step"] for line in two] == [1, 2, 3, 4]
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    assert [line["grad_norm"] for line in two] == pytest.approx([line["grad_norm"] for line in one], rel=1e-4)
+    mine, theirs = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "digits")
+    for name in mine:
+        assert torch.allclose(mine[name], theirs[name], rtol=1e-3, atol=1e-5), name
+    further = train(pair / "digits", resume=True, overrides=["train.steps=5"])
+    assert [numbers["step"] for numbers in further] == [5]
+
+
+def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_parts(pair: Path, tmp_path: Path):
+    """A contrastive loss, and all losses of reconstructions at once, a game among them."""
+    players.training("contrastive", tmp_path / "contrastive").run(progress=False)
+    players.reconstructing(tmp_path / "reconstructing").run(progress=False)
+    for name in ("contrastive", "reconstructing"):
+        one, two = tiny.tensors(tmp_path / name), tiny.tensors(pair / name)
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, rtol=1e-5, atol=1e-6)
+    assert any(key.startswith("players.discriminator") for key in one)
+    with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
+        players.training("contrastive", tmp_path / "parts", accumulate=2)
