@@ -1,6 +1,7 @@
 """Every registered component of a kind, for laws that run on each one, and so on each new one."""
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -45,6 +46,11 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"name": "multistep", "order": 3, "eta": 0.5},
         {"name": "corrector", "predictor": "ancestral", "corrections": 2},
     ],
+    "networks": [
+        {"name": "dit", "depth": 5, "heads": 2, "conditioning": way, "positions": "rotary", "qk_norm": True, **more}
+        for way in ("in_context", "cross_attention")
+        for more in ({"norm": "rms", "activation": "swiglu", "long_skips": True, "drop_tokens": 0.5},)
+    ],
 }
 
 
@@ -84,10 +90,11 @@ def networks(name: str) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
         ),
     ]
     found: list[tuple[nn.Module, tuple[Tensor, ...]]] = []
-    for given, x in inputs:
+    tables = [{"name": name}, *(table for table in MORE["networks"] if table["name"] == name)]
+    for table, (given, x) in product(tables, inputs):
         sizes = {key: value for key, value in SMALL.items() if key in fields}
         try:
-            network = registry.build("networks", {"name": name, **sizes}, **given).eval()
+            network = registry.build("networks", {**sizes, **table}, **given).eval()
             network(x, *times)
         except (Refused, RuntimeError, TypeError, ValueError, IndexError):
             continue  # it takes something else

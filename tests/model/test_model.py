@@ -245,12 +245,14 @@ def test_half_precision_samples_the_same_picture_but_is_not_saved(tmp_path: Path
 def test_automatic_precision_goes_by_hardware_and_convolutions(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(precision, "has_bfloat16", has_bfloat16)
     cpu = torch.device("cpu")
-    for able in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able}, raising=False)
-        monkeypatch.setattr("platform.machine", lambda: "x86_64")
-        assert has_bfloat16(cpu) is able
-        assert pick("auto", cpu, images().denoiser) is (torch.bfloat16 if able else torch.float32)
-        assert pick("auto", cpu, points().denoiser) is torch.float32
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    half, intel, amd = {"avx512_bf16": True}, {"cpu_name": "Intel Xeon"}, {"cpu_name": "AMD EPYC"}
+    for cannot, can in ((half | intel, half | intel | {"amx_bf16": True}), (amd, half | amd), ({}, {"amx_bf16": True})):
+        for able, known in ((False, cannot), (True, can)):
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+            assert has_bfloat16(cpu) is able
+            assert pick("auto", cpu, images().denoiser) is (torch.bfloat16 if able else torch.float32)
+            assert pick("auto", cpu, points().denoiser) is torch.float32
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert not has_bfloat16(cpu)
 

@@ -1,5 +1,6 @@
 """DiT: the paper's counts and first output, what its options change and what they must not."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from undiffuse.networks import precision
 from undiffuse.networks.dit import DiT
 from undiffuse.networks.dit_blocks import CONDITIONINGS, Context
 from undiffuse.networks.patches import joined, patches
+from undiffuse.training.start import train
 
 COUNTS = {  # arXiv:2212.09748, table 4, with the tables of positions; the latents of ImageNet
     2: (32_963_360, 130_512_416, 458_102_816, 675_129_632),
@@ -21,6 +23,7 @@ SMALL: dict[str, Any] = {"channels": 2, "shape": (2, 4, 6), "patch": 2, "width":
 SWITCHES: dict[str, Any] = {
     "positions": "rotary", "qk_norm": True, "norm": "rms", "activation": "swiglu", "long_skips": True,
 }  # fmt: skip
+TEXT: dict[str, Any] = {"text": ("text", (4,))}
 T = torch.tensor([3.0, 500.0, 999.0])
 
 
@@ -52,7 +55,7 @@ def test_the_presets_have_the_papers_sizes(patch: int):
 @pytest.mark.parametrize("switches", [{}, SWITCHES | {"drop_tokens": 0.5}], ids=["paper", "switches"])
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
 def test_the_first_output_is_zero_and_an_adaln_zero_block_the_identity(conditioning: Any, switches: dict[str, Any]):
-    network = DiT(**SMALL, conditioning=conditioning, classes=3, conditions={"text": ("text", (4,))}, **switches)
+    network = DiT(**SMALL, conditioning=conditioning, classes=3, conditions=TEXT, **switches)
     x, text = values(3, 2, 4, 6), torch.randint(1, 258, (3, 4))
     output = network(x, T, label=torch.tensor([0, 1, 2]), text=text)
     assert not bool(output.any())
@@ -171,6 +174,27 @@ def test_dropped_tokens_miss_the_middle_and_only_that():
     for item, row in enumerate(kept[:2]):
         expected = expected.index_put((torch.tensor(item), row), deep[item])
     torch.testing.assert_close(joint, expected, rtol=0, atol=1e-5)
+
+
+def test_the_tokens_that_a_step_drops_are_its_own(tmp_path: Path):
+    """Of a run, and of the same run begun again; a patch that does not divide is refused before anything is written."""
+    tables: Any = {
+        "data": {"name": "file", "path": str(Path(__file__).parents[1] / "training" / "digits.npz")},
+        "codec": {"name": "pixels"},
+        "schedule": {"name": "cosine"},
+        "parameterization": {"name": "velocity"},
+        "objective": {"name": "denoising"},
+        "network": {"name": "dit", "width": 16, "depth": 5, "drop_tokens": 0.5},
+        "train": {"steps": 3, "batch": 4, "lr": 0.1, "warmup": 0, "validate_every": 0, "held_out": 0},
+    }
+    found: list[float] = []
+    for run, share in (("one", 0.5), ("again", 0.5), ("dense", 0.0)):
+        training = train(tables, out=tmp_path / run, overrides=[f"network.drop_tokens={share}"])
+        found.append([next(training)["loss"] for _ in range(3)][-1])
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(Refused, match="a DiT with patch = 3 needs a height that 3 divides, not 8: 6 or 9 fits"):
+        train(tables, out=tmp_path / "other", overrides=["network.patch=3"])
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("drop", [None, 0.5])

@@ -136,7 +136,7 @@ def test_a_gradient_that_is_wrong_in_bfloat16_is_computed_in_float32(
 def test_without_hardware_for_it_and_without_gain_it_is_float32(monkeypatch: pytest.MonkeyPatch):
     for module in (precision, chosen):
         monkeypatch.setattr(module, "has_bfloat16", lambda device: device.type == "meta")
-    assert choose("auto", Layers(wrong=False)) == (torch.float32, "no bfloat16, since cpu does not multiply it")
+    assert choose("auto", Layers(wrong=False)) == (torch.float32, "no bfloat16, since cpu multiplies it no faster")
     for module in (precision, chosen):
         monkeypatch.setattr(module, "has_bfloat16", lambda device: True)
     dtype, why = choose("auto", nn.Linear(8, 8))

@@ -146,7 +146,7 @@ def test_labels_of_the_data_are_left_alone_without_a_condition(tmp_path: Path):
     assert "validation_loss" not in json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-ddpm", "toy-2d", "mnist", "ddpm-cifar10"])
+@pytest.mark.parametrize("name", ["digits", "digits-ddpm", "toy-2d", "mnist", "mnist-dit", "ddpm-cifar10"])
 def test_every_bundled_recipe_takes_a_step(tmp_path: Path, name: str):
     size = 32 if name == "ddpm-cifar10" else 28
     images = np.random.default_rng(0).integers(0, 256, (12, size, size, 3 if size == 32 else 1), dtype=np.uint8)

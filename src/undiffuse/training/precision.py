@@ -39,7 +39,7 @@ def choose(
     if name != "auto":
         return first, "train.precision says so"
     if first is torch.float32:
-        lacks = "this network would not gain from it" if has_bfloat16(device) else f"{device} does not multiply it"
+        lacks = "this network would not gain from it" if has_bfloat16(device) else f"{device} multiplies it no faster"
         return first, f"no bfloat16, since {lacks}"
     layer, off = worst(module, objective, data.at(0, slice(ITEMS)), device, compiled)
     agreed: Any = accelerator.reduce(torch.tensor(float(off <= TOLERANCE), dtype=torch.float32, device=device), "mean")
