@@ -103,10 +103,10 @@ def test_a_recipe_trains_on_the_decoder_of_its_codecs_own_run(tmp_path: Path, mo
             "by their autoencoder's decoder, and these data have none: take denoising, or codec.name = 'latent'",
         ),
         (
-            lambda: DecoderFeatures().at(
-                T, Off(0 * Z, Categorical(LogLinear(), mask(3))), Batch(Z, codec=codec()), Random(0)
+            lambda: DecoderFeatures().loss(
+                Off(0 * Z, Categorical(LogLinear(), mask(3))), Batch(Z, codec=codec()), Random(0)
             ),
-            "decoder_features judges latents that are values, not tokens",
+            "decoder_features is for values, and Categorical is a process of tokens",
         ),
     ],
 )

@@ -57,6 +57,15 @@ def interpolate(table: Tensor, t: Tensor) -> Tensor:
     return table[left] * (1 - share) + table[left + 1] * share
 
 
+def interpolate_at(knots: Tensor, values: Tensor, t: Tensor) -> Tensor:
+    """Values between rising knots with straight lines, and the last one behind them, at t from the first knot on."""
+    knots, values = knots.to(t.device), values.to(t.device)
+    right = torch.searchsorted(knots, t.contiguous(), right=True).clamp(1, len(knots) - 1)
+    left = right - 1
+    slope = (values[right] - values[left]) / (knots[right] - knots[left])
+    return torch.where(t >= knots[-1], values[-1], slope * (t - knots[left]) + values[left])
+
+
 def products(betas: Sequence[float] | np.ndarray) -> np.ndarray:
     """alpha_bar_i = prod_{j <= i} (1 - beta_j), in float64; raises Refused for a beta outside (0, 1]."""
     array = np.asarray(betas, np.float64)

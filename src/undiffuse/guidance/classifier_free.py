@@ -13,6 +13,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
+from undiffuse.guidance.composition import composed
 from undiffuse.guidance.extrapolation import Extrapolation, Interval, within
 
 
@@ -77,11 +78,7 @@ class ClassifierFree(Extrapolation):
         sets = [set(names), *({*names} - {name} for name in names)]
         plain = [set()] if isinstance(share, Tensor) else []  # the guess of samples outside the interval
         none, *alone = self._stacked(x_t, t, cond, [*sets, *plain])
-        total = none
-        for i, (name, only) in enumerate(zip(names, alone, strict=False)):
-            # the mean so far of none + weight (only - none), from which none.blend(mean, count) makes the sum
-            total = total.blend(none.blend(only, self.weight[name]), 1 / (i + 1))
-        guess = none.blend(total, float(len(names)))
+        guess = composed(none, alone[: len(names)], [self.weight[name] for name in names])
         return alone[-1].blend(guess, share) if isinstance(share, Tensor) else guess
 
     def pair(self, x_t: Any, t: Tensor | float, cond: Mapping[str, Any]) -> tuple[Distribution, Distribution]:

@@ -49,9 +49,13 @@ class Composition(Guided):
         return "a sum of several guesses belongs to no one density"
 
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
-        base = self.base(x_t, t, **cond)
-        total = base
-        for expert, weight in zip(self.experts, self.weights or [1.0] * len(self.experts), strict=True):
-            alone = base.blend(expert(x_t, t, **cond), weight)
-            total = base.blend(total.blend(alone, 0.5), 2.0)  # total + alone - base
-        return total
+        alone = [expert(x_t, t, **cond) for expert in self.experts]
+        return composed(self.base(x_t, t, **cond), alone, self.weights or [1.0] * len(alone))
+
+
+def composed(base: Distribution, alone: Sequence[Distribution], weights: Sequence[float]) -> Distribution:
+    """base + sum_i weights_i (alone_i - base); of values, with the variance of the last one."""
+    mean = base
+    for i, (guess, weight) in enumerate(zip(alone, weights, strict=True)):
+        mean = mean.blend(base.blend(guess, weight), 1 / (i + 1))  # so far, of base + weight (guess - base)
+    return base.blend(mean, float(len(alone)))

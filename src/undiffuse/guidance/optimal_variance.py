@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
+from undiffuse.core.tabulated import interpolate_at
 from undiffuse.guidance.wrapping import Guided
 
 BATCH = 512
@@ -59,15 +61,21 @@ class OptimalVariance(Guided):
         if self.clip_mean and self.bounds is None:
             raise Refused("optimal_variance keeps the guess inside the data's bounds, and none are given")
 
+    @cached_property
+    def _table(self) -> tuple[Tensor, Tensor]:
+        """The times and variances, from data on."""
+        times, variances = (torch.tensor((0.0, *each), dtype=torch.float64) for each in (self.times, self.variances))
+        return times, variances
+
     def no_density(self) -> str:
         return self.denoiser.no_density()
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         guess: Any = self.denoiser(x_t, t, **cond)
         at = torch.as_tensor(t, dtype=torch.float64)
-        table = np.interp(at.cpu().numpy(), (0.0, *self.times), (0.0, *self.variances))
-        table = np.where(at.cpu().numpy() <= self.late, np.minimum(table, self.late_std**2), table)
-        var = torch.as_tensor(table, dtype=x_t.dtype, device=x_t.device)
+        table = interpolate_at(*self._table, at)
+        table = torch.where(at <= self.late, table.clamp(max=self.late_std**2), table)
+        var = table.to(x_t)
         var = var.expand(len(x_t)).reshape(-1, *(1,) * (x_t.ndim - 1))  # one a sample, even where it is 0
         if self.bounds is None:
             return replace(guess, var=var)

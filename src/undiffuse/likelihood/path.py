@@ -1,9 +1,8 @@
 """The probability-flow ODE as a rotation from data to noise, with the divergence that a density needs."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.ode import UnsolvedError, rms, solve
+from undiffuse.core.probability_flow import angle, radius, velocity
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import as_time
 
@@ -20,10 +20,8 @@ STEPS = 100_000  # of the solver, where it gives up
 
 @dataclass(frozen=True)
 class Path:
-    """dz/da = (cos(a) z - guess) / sin(a), z = x_t / sqrt(alpha^2 + sigma^2), the angle a = atan(sigma / alpha).
+    """dz/da for z = x_t / sqrt(alpha^2 + sigma^2) and the angle a = atan(sigma / alpha), see `velocity`.
 
-    The probability-flow ODE of any Gaussian schedule (arXiv:2011.13456, eq. 13; with angles arXiv:2202.00512, app. D):
-    the right side is the guess's velocity, of unit size from data (a = 0) to noise, also where alpha is 0 or sigma 80.
     t_min, start: where it ends, near data and at noise. rtol, atol: tolerances on each sample's z and on its
     log-density per dimension, which decide on its own steps.
     """
@@ -43,13 +41,14 @@ class Path:
     @property
     def ends(self) -> tuple[float, float]:
         """The angles at t_min and at the start."""
-        (clean, little), (signal, noise) = self._at(self.t_min), self._at(self.start)
-        return math.atan2(little, clean), math.atan2(noise, signal)
+        schedule = self.denoiser.process.schedule
+        return angle(schedule, as_time(self.t_min)), angle(schedule, as_time(self.start))
 
     @property
     def sizes(self) -> tuple[float, float]:
         """sqrt(alpha^2 + sigma^2) at t_min and at the start."""
-        return math.hypot(*self._at(self.t_min)), math.hypot(*self._at(self.start))
+        schedule = self.denoiser.process.schedule
+        return float(radius(schedule, as_time(self.t_min))), float(radius(schedule, as_time(self.start)))
 
     def solve(
         self,
@@ -97,16 +96,7 @@ class Path:
 
     def velocity(self, z: Tensor, angles: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """dz/da at an angle for each sample, in z's shape; angles: (batch,), float64 on the CPU."""
-        schedule = self.denoiser.process.schedule
-        t = schedule.time(-2 * angles.tan().log()).clamp(self.t_min, self.start)
-        size = torch.hypot(schedule.alpha(t), schedule.sigma(t))
-        cos, sin, size = (c.to(z).reshape(-1, *(1,) * (z.ndim - 1)) for c in (angles.cos(), angles.sin(), size))
-        guess: Any = self.denoiser(z * size, t, **cond)
-        return (cos * z - guess.mean) / sin
-
-    def _at(self, t: Tensor | float) -> tuple[float, float]:
-        schedule, t = self.denoiser.process.schedule, as_time(t)
-        return float(schedule.alpha(t)), float(schedule.sigma(t))
+        return velocity(self.denoiser, z, angles, cond, self.t_min, self.start)
 
 
 def draw_probes(kind: str, count: int, like: Tensor, random: Random) -> Tensor:

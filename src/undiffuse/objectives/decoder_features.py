@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.families import VALUES
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -30,6 +31,7 @@ class DecoderFeatures(Timed):
     autoencoder. Source: arXiv:2411.04873, sec. 3, with the normalisation of its published code.
     """
 
+    families: ClassVar[frozenset[str]] = VALUES
     aliases: ClassVar[tuple[str, ...]] = ("lpl", "latent_perceptual")
 
     base: Denoising = field(default_factory=Denoising)
@@ -54,8 +56,6 @@ class DecoderFeatures(Timed):
                 "denoising, or codec.name = 'latent' with a run of kind autoencoder"
             )
         process, z = model.process, batch.x
-        if process.family != "values" or not z.is_floating_point():
-            raise Refused("decoder_features judges latents that are values, not tokens: take denoising")
         guess = model(process.marginal(z, t).sample(random), t, **batch.given)
         loss = self.base.of(guess, z, process.schedule, t)
         clear = process.schedule.log_snr(t) >= math.log(self.snr)

@@ -11,9 +11,11 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.ode import UnsolvedError, solve
+from undiffuse.core.ode import Slope, UnsolvedError, solve
+from undiffuse.core.probability_flow import angle, radius, time_of, velocity
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
+from undiffuse.core.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,20 @@ class ProbabilityFlow(Sampler):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        process: Any = denoiser.process
-        lands = float(process.schedule.sigma(s)) == 0
-        start, stop = _angle(process, t), (_lowest(process, self.end) if lands else _angle(process, s))
-        x = x_t / _radius(process, t)
+        schedule: Schedule = denoiser.process.schedule
+        lands = float(schedule.sigma(s)) == 0
+        start, stop = angle(schedule, t), (_lowest(schedule, self.end) if lands else angle(schedule, s))
+        x = x_t / radius(schedule, t)
         if stop < start:
-            x = self._solve(_Flow(denoiser, cond), x, start, stop)
+            x = self._solve(lambda y, u, rows: velocity(denoiser, y, u, cond), x, start, stop)
         else:  # less noise than `end` is left already
             stop = start
         if not lands:
-            return Normal(x * _radius(process, s), 0.0), None
-        last = _time(process, torch.tensor(stop, dtype=torch.float64))
-        return denoiser(x * _radius(process, last), last, **cond).mean_only(), None
+            return Normal(x * radius(schedule, s), 0.0), None
+        last = time_of(schedule, torch.tensor(stop, dtype=torch.float64))
+        return denoiser(x * radius(schedule, last), last, **cond).mean_only(), None
 
-    def _solve(self, slope: "_Flow", y: Tensor, start: float, stop: float) -> Tensor:
+    def _solve(self, slope: Slope, y: Tensor, start: float, stop: float) -> Tensor:
         """y at the angle `stop`, from y at `start`."""
         try:
             return solve(slope, y, start, stop, rtol=self.rtol, atol=self.atol, most=self.most, stay=True)
@@ -72,39 +74,6 @@ class ProbabilityFlow(Sampler):
             ) from None
 
 
-@dataclass(frozen=True)
-class _Flow:
-    """dy/du at an angle for each sample."""
-
-    denoiser: Denoiser
-    cond: dict[str, Any]
-
-    def __call__(self, y: Tensor, u: Tensor, rows: Tensor) -> Tensor:
-        process: Any = self.denoiser.process
-        t = _time(process, u)
-        guess: Any = self.denoiser(y * _wide(_radius(process, t), y), t, **self.cond).mean
-        cos, sin = _wide(u.cos(), y), _wide(u.sin(), y)
-        return cos * (y - cos * guess) / sin - sin * guess
-
-
-def _time(process: Any, u: Tensor) -> Tensor:
-    return process.schedule.time(-2 * u.tan().log())
-
-
-def _angle(process: Any, t: Tensor) -> float:
-    return float(torch.atan2(process.schedule.sigma(t), process.schedule.alpha(t)))
-
-
-def _lowest(process: Any, end: float) -> float:
+def _lowest(schedule: Schedule, end: float) -> float:
     """The angle of sigma/alpha = end, or of the schedule's lowest noise where that is above."""
-    near = torch.tensor(1e-12, dtype=torch.float64)
-    return max(math.atan(end), _angle(process, near))
-
-
-def _radius(process: Any, t: Tensor) -> Tensor:
-    return torch.hypot(process.schedule.alpha(t), process.schedule.sigma(t))
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """One number a sample, shaped to multiply `like`."""
-    return values.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1))
+    return max(math.atan(end), angle(schedule, torch.tensor(1e-12, dtype=torch.float64)))
