@@ -92,7 +92,7 @@ def networks(name: str) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
     found: list[tuple[nn.Module, tuple[Tensor, ...]]] = []
     tables = [{"name": name}, *(table for table in MORE["networks"] if table["name"] == name)]
     for table, (given, x) in product(tables, inputs):
-        sizes = {key: value for key, value in SMALL.items() if key in fields}
+        sizes = {k: value for k, value in SMALL.items() if k in fields and type(fields[k].default) is type(value)}
         try:
             network = registry.build("networks", {**sizes, **table}, **given).eval()
             network(x, *times)
