@@ -49,6 +49,8 @@ class Autoencoding(Objective):
             raise Refused(
                 f"learned_scale needs a first loss that is a density, l1 or l2, not {type(self.losses[0]).__name__}"
             )
+        if self.learned_scale and not self.losses[0].weight:
+            raise Refused("learned_scale needs a first loss of a weight above 0")
 
     @property
     def whole_batch(self) -> bool:  # type: ignore[override]
