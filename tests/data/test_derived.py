@@ -105,6 +105,7 @@ def test_a_run_learns_from_what_is_made_of_its_items_and_has_it_as_a_condition(t
     settings = [
         *("conditions.low.kind=image", "conditions.low.of=superresolve:2", "conditions.low.drop=0.2"),
         *("network.width=8", "network.attention=[]", "train.steps=2", "train.batch=32", "train.preview_every=2"),
+        *("network.multipliers=[1]", "network.blocks=1", "train.held_out=0.05", "train.previews=10"),
         *("train.precision=float32", "sampler.steps=2"),
     ]
     tables = {name: dict(table) for name, table in Recipe.find("digits").tables.items() if name != "conditions"}

@@ -28,6 +28,9 @@ WAITS = {
 }
 
 
+NESTED = (list, tuple, dict)
+
+
 class MixedDevicesError(Exception):
     """Tensors of two devices in one operation."""
 
@@ -99,20 +102,24 @@ def perform(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return found if onto != NAME else changed(found, lambda x: _remote(x, made))
 
 
-def leaves(x: Any) -> Iterator[Any]:
+def leaves(x: Any) -> list[Any]:
     """What lists, tuples and dictionaries hold."""
+    found: list[Any] = []
     for each in x.values() if isinstance(x, dict) else x:
-        if isinstance(each, list | tuple | dict):
-            yield from leaves(each)
+        if isinstance(each, NESTED):
+            found += leaves(each)
         else:
-            yield each
+            found.append(each)
+    return found
 
 
 def changed(x: Any, change: Callable[[Any], Any]) -> Any:
     """The same lists, tuples and dictionaries of what becomes of each thing in them."""
     if isinstance(x, dict):
         return {name: changed(value, change) for name, value in x.items()}
-    return type(x)([changed(value, change) for value in x]) if type(x) in (list, tuple) else change(x)
+    if type(x) not in NESTED:
+        return change(x)
+    return type(x)([changed(value, change) if type(value) in NESTED else change(value) for value in x])
 
 
 def _local(x: Any) -> Any:
@@ -159,6 +166,10 @@ def _caller() -> str:
 
 
 class _Operations(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is compiled, and leaving the compiler out costs more than an operation
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return perform(func, args, kwargs or {})
 

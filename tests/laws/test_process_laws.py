@@ -1,6 +1,5 @@
 """The one equation: a bridge averaged over q(x_t given x_0) has the law q(x_s given x_0), whatever it keeps of x_t."""
 
-from itertools import product as pairs
 from typing import Any
 
 import pytest
@@ -266,14 +265,14 @@ def every_token(size: int) -> Tensor:
 @pytest.mark.parametrize("name", KEEPS)
 def test_categorical_bridge_keeps_the_marginals(noise: tuple[float, ...], schedule: Schedule, name: str):
     process, size = Categorical(schedule, noise), 4
-    for (s, t), x_0 in pairs(TIMES, range(size)):
-        here = every_token(size)
-        certain = process.point(torch.full((size, 1), x_0))
-        at_t = process.marginal(torch.tensor([[x_0]]), t).mean[0, 0]  # q(x_t given x_0), over x_t
-        moves = process.bridge(here, certain, s, t, keep_of(process, name, s, t, here)).mean[:, 0]  # (x_t, x_s)
-        torch.testing.assert_close(moves.sum(-1), torch.ones(size, dtype=torch.float64), rtol=0, atol=1e-12)
-        wanted = process.marginal(torch.tensor([[x_0]]), s).mean[0, 0]
-        torch.testing.assert_close(at_t @ moves, wanted, rtol=0, atol=1e-12)
+    x_0, here = every_token(size).repeat_interleave(size, 0), every_token(size).repeat(size, 1)  # every pair (x_0, x_t)
+    for s, t in TIMES:
+        at_t = process.marginal(every_token(size), t).mean[:, 0]  # q(x_t given x_0)
+        moves = process.bridge(here, process.point(x_0), s, t, keep_of(process, name, s, t, here)).mean
+        moves = moves.reshape(size, size, size)  # (x_0, x_t, x_s)
+        torch.testing.assert_close(moves.sum(-1), torch.ones_like(moves[..., 0]), rtol=0, atol=1e-12)
+        wanted = process.marginal(every_token(size), s).mean[:, 0]
+        torch.testing.assert_close((at_t[:, None] @ moves)[:, 0], wanted, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())

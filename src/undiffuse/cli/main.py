@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from undiffuse import __version__
-from undiffuse.cli import check_data, compare, edit, evaluate, listing, sample, score, show, train, tune
+from undiffuse.cli import check_data, compare, decode, edit, encode, evaluate, listing, sample, score, show, train, tune
 from undiffuse.cli.commands import USE, Command
 from undiffuse.cli.commands import use as _use
 from undiffuse.core.errors import Refused, near
@@ -40,6 +40,8 @@ for command in (
     compare.compare,
     score.score,
     tune.tune,
+    encode.encode,
+    decode.decode,
     check_data.check_data,
     listing.list_,
     show.show,

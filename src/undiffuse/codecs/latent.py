@@ -1,7 +1,7 @@
 """Latents: a trained autoencoder at the edges of a model, with the mean and deviation of what it encodes."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -97,13 +97,13 @@ class Latent(Codec):
 
     def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """Latents drawn from what `prepare` gave, normalised."""
-        found = torch.as_tensor(prepared)
-        channels = self._latents(self.shape)[0]
-        z, spread = found[:, :channels], found[:, channels:]
-        if random is not None and spread.shape[1]:
-            z = z + spread * random.normal(tuple(z.shape), device=z.device)
+        z = self._drawn(torch.as_tensor(prepared), random)
         mean, std = self._statistics(z)
         return (z - mean) / std
+
+    def latents(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+        """The latents of items as the encoder gives them, (count, ...) in float32: a draw, or of None the mode."""
+        return self._drawn(self.prepare(x), random)
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -143,6 +143,8 @@ class Latent(Codec):
             raise self._unfitted()
         own = self._latents(self.shape)
         finer = _finer(self.shape, own)
+        if len(shape) != len(own) or shape[0] != own[0] or (finer is None and shape != own):
+            raise Refused(f"the autoencoder's latents have the shape {own}, and these are {tuple(shape)}")
         if shape == own or finer is None:
             return self.shape
         return (self.shape[0], *(side * times for side, times in zip(shape[1:], finer, strict=True)))
@@ -184,6 +186,18 @@ class Latent(Codec):
 
     def no_density(self) -> str:
         return "" if self.autoencoder.lossless_bound else f"{LOSSY}: its decoder is no normalised density of the data"
+
+    def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> Self:
+        """A copy with these statistics."""
+        scale: Any = "channel" if len(std) == self._latents(self.shape)[0] else "scalar"
+        return replace(self, mean=tuple(mean), std=tuple(std), scale=scale)
+
+    def _drawn(self, prepared: Tensor, random: Random | None) -> Tensor:
+        channels = self._latents(self.shape)[0]
+        z, spread = prepared[:, :channels], prepared[:, channels:]
+        if random is None or not spread.shape[1]:
+            return z
+        return z + spread * random.normal(tuple(z.shape), device=z.device)
 
     def _measured(self, x: ArrayLike, parts: Iterable[np.ndarray]) -> Self:
         """A copy with the statistics of these parts, joined as in `whiten.moments`."""

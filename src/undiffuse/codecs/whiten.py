@@ -34,6 +34,7 @@ class Whiten(Codec):
     most: tuple[float, ...] = ()
 
     aliases: ClassVar[tuple[str, ...]] = ("standardise", "standardize", "zscore")
+    normalises: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         both = bool(self.mean and self.std)

@@ -1,5 +1,6 @@
 """From the path or the name that a person types to data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from undiffuse.data.sources.huggingface import SAVED
 from undiffuse.data.sources.shards import PACKED
 from undiffuse.data.text.passages import is_text
 from undiffuse.data.walk import ending, walk
+from undiffuse.recipes.recipe import put, setting
 
 SUFFIXES = {
     ".npz": "file",
@@ -55,6 +57,14 @@ def table(path: str) -> dict[str, Any]:
 def open(path: str, **fields: Any) -> Dataset:
     """The data of what `table` understands, with these fields of its component."""
     return registry.build("data", {**table(path), **fields}).load()
+
+
+def open_with(path: str, settings: Sequence[str] = ()) -> Dataset:
+    """The same with `field=value` texts for its component."""
+    tables: dict[str, Any] = {"data": table(path)}
+    for text in settings:
+        put(tables, *setting(text if text.startswith("data.") else f"data.{text}"))
+    return registry.build("data", tables["data"]).load()
 
 
 def is_data(path: str) -> bool:

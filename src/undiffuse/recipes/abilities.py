@@ -16,11 +16,11 @@ def check_predicts(recipe: Recipe) -> None:
     """Raises Refused, naming others, for a network and an objective that are for another kind of run."""
     kind: Any = registry.get("models", recipe.kind)
     for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
-        name, known = str(recipe[table]["name"]), _all(KIND[table])
+        name = str(recipe[table]["name"])
         if (found := registry.get(KIND[table], name).predicts) != wanted:
             raise Refused(
                 f"{table} {name!r} predicts {found}, and a run of kind {recipe.kind!r} needs one that predicts "
-                f"{wanted}; such are: {', '.join(each for each, other in known.items() if other.predicts == wanted)}"
+                f"{wanted}; such are: {', '.join(_predicting(KIND[table], wanted))}"
             )
 
 
@@ -30,15 +30,16 @@ def check_network(
     """Raises Refused, naming networks that can, for one that is for other data or cannot take these conditions, and for
     images with other axes than samples of this shape.
     """
-    name, own = str(recipe["network"].get("name")), _all("networks")
+    name = str(recipe["network"].get("name"))
     mine: type[Network] = registry.get("networks", name)
-    like = {each: able for each, able in own.items() if able.predicts == mine.predicts}
     if process.family not in mine.families:
         its = " and ".join(WORDS[family] for family in sorted(mine.families))
+        like = _predicting("networks", mine.predicts)
         others = _listed(each for each, other in like.items() if process.family in other.families)
         raise Refused(f"network {name!r} is for {its}; networks for {WORDS[process.family]} are: {others}")
     for key, condition in conditions.items():
         if condition.form not in mine.forms:
+            like = _predicting("networks", mine.predicts)
             like = {each: other for each, other in like.items() if process.family in other.families}
             others = _listed(each for each, other in like.items() if condition.form in other.forms)
             raise Refused(f"network {name!r} cannot take {key!r}, which is {condition.kind}; networks for it: {others}")
@@ -46,8 +47,10 @@ def check_network(
             raise Refused(f"{key!r} stands beside samples of shape {shape}: an image of shape {condition.shape} cannot")
 
 
-def _all(kind: str) -> dict[str, Any]:
-    return {name: registry.get(kind, name) for name in registry.names(kind)}
+def _predicting(kind: str, wanted: str) -> dict[str, Any]:
+    """The components that predict this; imports all of the kind, and so only where one is refused."""
+    known: dict[str, Any] = {name: registry.get(kind, name) for name in registry.names(kind)}
+    return {name: each for name, each in known.items() if each.predicts == wanted}
 
 
 def _listed(names: Iterable[str]) -> str:

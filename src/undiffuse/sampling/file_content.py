@@ -85,10 +85,15 @@ def array(drawn: "Samples") -> bytes:
 
 
 def arrays(drawn: "Samples") -> bytes:
-    """An .npz that can be trained on: images channels last, all else as it is, and labels."""
+    """An .npz that can be trained on: images channels last, all else as it is, and labels; latents say so."""
     import numpy as np
 
+    from undiffuse.sampling.made_by import LATENTS, MadeBy
+
+    made = MadeBy.of(drawn.of.facts.get("data", {}))
     found = {"images" if drawn.ndim == 4 else "x": _channels_last(drawn.x)}
+    if made is not None:
+        found = {LATENTS: drawn.x, **made.arrays()}
     if drawn.labels is not None:
         found |= {"labels": drawn.labels.numpy(), "classes": np.array(drawn.classes)}
     if drawn.columns:

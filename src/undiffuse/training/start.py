@@ -24,6 +24,7 @@ from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
+from undiffuse.data.latent_file import refuse_codec
 from undiffuse.data.paths import absolute, located
 from undiffuse.models import load
 from undiffuse.recipes import build
@@ -199,6 +200,7 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
             f"the data {learned.name!r} have categories ({', '.join(words[:5])}), and codec {name!r} is for values: "
             "take the recipe table-mixed, as undiffuse train table-mixed --data DATA"
         )
+    refuse_codec(learned, name, flip)
     known: dict[str, Any] = {}
     if learned.vocabulary:  # a recipe may have symbols that no item of today holds
         known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}

@@ -15,12 +15,13 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, place
 from undiffuse.data.images.resize import Filter, Fit, Resize, Size
 from undiffuse.data.labels import classify, column, of_array, present, word
+from undiffuse.data.latent_file import latent_axes, latent_notes
 from undiffuse.data.rows import Items
 from undiffuse.data.source import Peek, Resized
 from undiffuse.data.stored import Member, members
 from undiffuse.data.survey import survey
 
-USUAL = ("images", "x", "data", "arr_0", "x_train")
+USUAL = ("images", "x", "data", "arr_0", "x_train", "latents")
 LABELS = ("labels", "label", "y", "y_train")
 
 
@@ -28,10 +29,10 @@ LABELS = ("labels", "label", "y", "y_train")
 class File(Resized):
     """Points (count, features), images (count, height, width[, channels]) or other items, and labels (count,).
 
-    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0, x_train (or the only
-    array) and the first of labels, label, y, y_train, if there is one. labels may also be the path of an .npy or .csv
-    file. They are words, whole numbers, true and false, or one-hot (count, classes); where an array `classes` has
-    names, numbers count these from 0.
+    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0, x_train, latents (or
+    the only array) and the first of labels, label, y, y_train, if there is one. labels may also be the path of an .npy
+    or .csv file. They are words, whole numbers, true and false, or one-hot (count, classes); where an array `classes`
+    has names, numbers count these from 0.
     vocabulary: the integers (count, length) are tokens, of so many symbols; 0: they are numbers.
     axes: what each axis is, one of NF NL NCL NLC NHW NCHW NHWC NDHW NCDHW NDHWC; left empty, it is guessed where clear.
     conditions: what stands beside the items, by name: an array of the .npz, or the path of an .npy or of a .csv of
@@ -74,7 +75,7 @@ class File(Resized):
         arrays = members(path)
         key = self._key(arrays)
         where, member = f"{self.path}: {key}", arrays[key]
-        axes = layout(member.shape, self._axes, where)
+        axes = layout(member.shape, self._axes or latent_axes(arrays, key), where)
         dtype = tokens_of(member.dtype, where) if self.vocabulary else dtype_of(member.dtype, axes, where)
         labels, classes = self._labels(arrays, member.shape[0])
         conditions = from_arrays(self.conditions, arrays, member.shape[0], self.path)
@@ -89,14 +90,14 @@ class File(Resized):
                 notes["broken"] = {"count": left, "examples": {}}
         seen = survey(x, where) if x.dtype.kind == "f" else None
         label, classes, said = present(conditions.get("label"), classes, self.path)
-        conditions, notes = {**conditions, **label}, {**notes, **said}
+        conditions, notes = {**conditions, **label}, {**notes, **said, **latent_notes(arrays, self.path)}
         return Dataset(x, conditions, classes, path.stem, notes=notes, known=seen, vocabulary=self.vocabulary)
 
     def peek(self) -> Peek:
         """The shape of an item and whether there are labels, from the headers."""
         arrays = members(self._there())
         key = self._key(arrays)
-        axes = layout(arrays[key].shape, self._axes, f"{self.path}: {key}")
+        axes = layout(arrays[key].shape, self._axes or latent_axes(arrays, key), f"{self.path}: {key}")
         shape = shape_of(arrays[key].shape, axes)
         if len(shape) == 3:
             shape = (shape[0], *self.resize.shape(*shape[1:]))
