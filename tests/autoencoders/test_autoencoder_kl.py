@@ -56,6 +56,19 @@ def test_shortcuts_are_the_averages_and_repetitions_of_a_way_whose_weights_are_z
     torch.testing.assert_close(up(wide), wide.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
+def test_patches_are_channels_of_the_same_network_inside():
+    torch.manual_seed(0)
+    network = AutoencoderKL(channels=1, patch=2, **SMALL)
+    x = Random(0).normal((1, 1, 8, 8))
+    assert network.factor == 4
+    assert network.latent_shape((1, 8, 8)) == (4, 2, 2)
+    inside = x.unflatten(3, (4, 2)).unflatten(2, (4, 2)).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # (1, 4, 4, 4)
+    torch.testing.assert_close(network.encode(x), network.encoder(inside))
+    z = Random(1).normal((1, 4, 2, 2))
+    small, made = network.decoder(z), network.decode(z)
+    torch.testing.assert_close(made[0, 0, ::2, 1::2], small[0, 1])
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -54,6 +54,28 @@ def test_a_resumed_run_is_the_uninterrupted_one(run: tuple[Path, Any], tmp_path:
     assert all(torch.equal(value, whole[name]) for name, value in on.module.state_dict().items())
 
 
+def test_fine_tuning_of_the_decoder_leaves_the_latents_as_they_are(run: tuple[Path, Any], tmp_path: Path):
+    folder, vae = run
+    objective = {"name": "autoencoding", "losses": [{"name": "l2"}], "frozen_encoder": True}
+    changed = {"objective": objective, "init": {"run": str(folder)}}
+    tuned = undiffuse.train(tables(tmp_path, **changed), out=tmp_path / "run").run(progress=False)
+    assert torch.equal(tuned.encode(PICTURES), vae.encode(PICTURES))
+    assert not torch.equal(tuned.reconstruct(PICTURES), vae.reconstruct(PICTURES))
+
+
+@pytest.mark.parametrize("bottleneck", ["vq", "none"])
+def test_every_bottleneck_makes_a_run(bottleneck: str, tmp_path: Path):
+    made = {"bottleneck": {"name": bottleneck}, "train": {"steps": 1, "batch": 8, "preview_every": 0, "snapshots": 0}}
+    undiffuse.train(tables(tmp_path, **made), out=tmp_path / "run").run(progress=False)
+    loaded = undiffuse.load(tmp_path / "run")
+    assert loaded.reconstruct(PICTURES[:3]).shape == (3, 1, 8, 8)
+    if loaded.vocabulary:
+        assert loaded.tokens(PICTURES).dtype == torch.int64
+    else:
+        with pytest.raises(Refused, match="NoneBottleneck has no codebook"):
+            loaded.tokens(PICTURES)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

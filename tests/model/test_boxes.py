@@ -310,10 +310,8 @@ def test_a_run_is_trained_with_boxes_and_sampled_with_them(pictures: Path, tmp_p
     model = undiffuse.load(tmp_path / "run")
     assert model.conditions["boxes"].classes == ("car", "tree")
     drawn = model.sample(2, steps=2, boxes=[("car", 0, 0, 0.5, 0.5)], guidance=2.0)
-    again = model.sample(2, steps=2, boxes=[("tree", 0, 0, 0.5, 0.5)], guidance=2.0)
     assert drawn.shape == (2, 1, 8, 8)
     request = SampleRequest.from_json(
         {"n": 2, "steps": 2, "guidance": 2.0, "conditions": {"boxes": [["car", 0, 0, 0.5, 0.5]]}}
     )
     assert np.array_equal(model.sample(2, request).numpy(), drawn.numpy())
-    assert again.shape == drawn.shape

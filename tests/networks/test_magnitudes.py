@@ -98,9 +98,9 @@ def test_the_output_is_zero_at_first_and_then_every_parameter_and_place_counts(d
     assert (x.grad != 0).all()
 
 
-@pytest.mark.parametrize(("width", "millions"), [(128, 124.7), (192, 280.2), (256, 497.8), (320, 777.5)])
+@pytest.mark.parametrize(("width", "millions"), [(192, 280.2), (320, 777.5)])
 def test_the_papers_networks_have_their_published_sizes(width, millions):
-    """arXiv:2312.02696, table 6: XS, S, M and L."""
+    """arXiv:2312.02696: S and L."""
     with torch.device("meta"):
         network = EDM2UNet(channels=4, classes=1000, width=width)
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == millions

@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from undiffuse import Train, Training
+from undiffuse.bottlenecks.vq import VQBottleneck
 from undiffuse.core import registry
+from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.objective import Batch, Objective, Player
 from undiffuse.core.optimiser import Optimiser
+from undiffuse.core.random import Random
+from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.optimisers.by_name import optimiser
 
@@ -103,3 +107,15 @@ def reconstructing(folder: Path) -> Training[Any]:
     terms = [tiny_autoencoder.fresh(name) for name in sorted(registry.names("losses"), key="patch_gan".__eq__)]
     data = TensorDataset(tiny_autoencoder.IMAGES)
     return Training(tiny_autoencoder.autoencoder(), Autoencoding(tuple(terms)), data, chosen, folder=folder)
+
+
+def quantising(folder: Path, steps: int = 3, dead_below: float = 0.0, **settings: Any) -> Training[Any]:
+    """An autoencoder with a codebook of averages, whose codes are alive before the first step."""
+    chosen: dict[str, Any] = {"batch": 8, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    torch.manual_seed(0)
+    vq = VQBottleneck(2, 4, decay=0.5, dead_below=dead_below)
+    vq.count.fill_(1.0)
+    vq.total.copy_(vq.codebook)
+    model = Autoencoder(MLPAutoencoder(shape=(2,), width=4), vq)
+    data = TensorDataset(Random(0).normal((20, 2)))
+    return Training(model, Autoencoding(penalty_weight=1.0), data, Train(steps, **chosen), folder=folder)

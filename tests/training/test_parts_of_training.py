@@ -109,6 +109,11 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
     assert sum(rates[9:]) == pytest.approx(91 * 1.0 + 1, rel=0.001)  # a cosine's mean is one half
     flat = Train(steps=100, lr=2.0, warmup=0, decay="constant")
     assert {rate(flat, step) for step in range(1, 101)} == {2.0}
+    root = Train(steps=100, lr=2.0, warmup=10, decay="inverse_sqrt", decay_from=20)
+    assert [rate(root, step) for step in (5, 10, 20, 80, 100)] == pytest.approx([1.0, 2.0, 2.0, 1.0, 2 / 5**0.5])
+    for alone in ({"decay": "inverse_sqrt"}, {"decay_from": 20}):
+        with pytest.raises(Refused, match=r"train.decay = 'inverse_sqrt' and train.decay_from, .* go together"):
+            Train(steps=100, **alone)
 
 
 def numbered(count: int, size: int, **options: float) -> Batches:

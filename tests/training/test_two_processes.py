@@ -35,6 +35,7 @@ os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
 train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False)
 players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
+players.quantising(Path(folder, "quantising")).run(progress=False)
 torch.distributed.destroy_process_group()
 sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
@@ -86,3 +87,12 @@ def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_
     assert any(key.startswith("players.discriminator") for key in one)
     with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
         players.training("contrastive", tmp_path / "parts", accumulate=2)
+
+
+def test_a_codebook_follows_the_latents_of_all_processes(pair: Path, tmp_path: Path):
+    players.quantising(tmp_path / "one").run(progress=False)
+    one, two = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "quantising")
+    codes = {name for name in one if "bottleneck." in name}
+    assert any(name.endswith("codebook") for name in codes)
+    for name in codes:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)

@@ -121,7 +121,7 @@ class VQBottleneck(Bottleneck):
         self.drawn.zero_()
 
     def signs(self) -> dict[str, float]:
-        """How many codes are in use, as 2^entropy of how often each is, and how many were revived so far."""
+        """How many codes are in use, as e^entropy of how often each is, and how many were revived so far."""
         shares = self.count / self.count.sum().clamp(min=1e-30)
         entropy = -(shares * shares.clamp(min=1e-30).log()).sum()
         return {"codes_used": float(entropy.exp()), "codes_revived": float(self.revived)}

@@ -18,6 +18,7 @@ from undiffuse.networks.axes import Convolution, begin, convolution, refuse_dime
 from undiffuse.networks.blocks import Attention, Middle, Residual, Unattended, activate, group_count, normalise
 from undiffuse.networks.diffusers_autoencoder import arguments, config_of
 from undiffuse.networks.diffusers_format import read_folder, weights_from, weights_to, write_folder
+from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
 
 
@@ -30,6 +31,8 @@ class AutoencoderKL(AutoencoderNetwork):
     blocks: residual blocks a level (one more on the way up).  attention: whether the lowest resolution has it.
     groups: of every norm, 0: 32, but at least 4 channels a group.
     quant: whether a 1 x 1 convolution ends the encoder and another begins the decoder.
+    patch: the first convolution sees patches of so many pixels a side as channels, and the last one gives such: less
+        work at full resolution, where it is most; the factor is patch times as large.
     shortcuts: whether the ways between levels add averages of 2 x 2 places, or repeat them, to what they convolve:
         residuals of space-to-channel as in arXiv:2410.10733, sec. 3.2, for as many channels on both sides.
     Raises Refused for sizes that the factor does not divide and numbers that do not fit.
@@ -48,29 +51,31 @@ class AutoencoderKL(AutoencoderNetwork):
         eps: float = 1e-6,
         dropout: float = 0.0,
         quant: bool = True,
+        patch: int = 1,
         shortcuts: bool = False,
         dimensions: int = 2,
     ) -> None:
         super().__init__()
         refuse_dimensions(dimensions, "AutoencoderKL")
         sizes = {"channels": channels, "latent_channels": latent_channels, "outputs": outputs, "width": width}
-        for name, value in (sizes | {"blocks": blocks}).items():
+        for name, value in (sizes | {"blocks": blocks, "patch": patch}).items():
             if value < 1:
                 raise Refused(f"{name} = {value}: AutoencoderKL needs at least 1")
         refuse_levels(width, multipliers, (), 0, "conv", "an AutoencoderKL")
         self.channels, self.latent_channels, self.outputs = channels, latent_channels, outputs
         self.width, self.multipliers, self.blocks, self.attention = width, tuple(multipliers), blocks, attention
         self.groups, self.eps, self.dropout = groups, eps, dropout
-        self.quant, self.shortcuts, self.dimensions = quant, shortcuts, dimensions
+        self.quant, self.patch, self.shortcuts, self.dimensions = quant, patch, shortcuts, dimensions
         widths = [round(width * m) for m in multipliers]
         parts = AutoencoderParts(blocks, attention, groups, eps, dropout, shortcuts, dimensions)
-        self.encoder = LatentEncoder(channels, outputs, widths, quant, parts)
-        self.decoder = LatentDecoder(channels, latent_channels, widths, quant, parts)
+        inside = channels * patch**dimensions
+        self.encoder = LatentEncoder(inside, outputs, widths, quant, parts)
+        self.decoder = LatentDecoder(inside, latent_channels, widths, quant, parts)
 
     @property
     def factor(self) -> int:
-        """2^(levels - 1)."""
-        return 2 ** (len(self.multipliers) - 1)
+        """patch 2^(levels - 1)."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(latent_channels, each side / factor)."""
@@ -86,6 +91,9 @@ class AutoencoderKL(AutoencoderNetwork):
     def encode(self, x: Tensor) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this AutoencoderKL")
         refuse_sizes(x, self.factor, f"an AutoencoderKL of {len(self.multipliers)} levels")
+        if self.patch > 1:
+            grid = tuple(side // self.patch for side in x.shape[2:])
+            x = patches(x, self.patch).mT.unflatten(2, grid)
         return self.encoder(_channels_last(x))
 
     def features(self, z: Tensor) -> list[Tensor]:
@@ -94,7 +102,8 @@ class AutoencoderKL(AutoencoderNetwork):
 
     def decode(self, z: Tensor) -> Tensor:
         refuse_shape(z, self.latent_channels, self.dimensions, "the decoder of this AutoencoderKL")
-        return self.decoder(_channels_last(z))
+        x = self.decoder(_channels_last(z))
+        return joined(x.flatten(2).mT, self.patch, tuple(x.shape[2:])) if self.patch > 1 else x
 
     @property
     def last_layer(self) -> nn.Parameter:

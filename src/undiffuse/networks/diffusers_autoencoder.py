@@ -59,7 +59,7 @@ def config_of(network: Any, groups: set[int], sample_size: int, scaling_factor: 
     not.
     """
     widths = [round(network.width * m) for m in network.multipliers]
-    for name, only in (("dimensions", 2), ("shortcuts", False), ("dropout", 0.0), ("eps", 1e-6)):
+    for name, only in (("dimensions", 2), ("patch", 1), ("shortcuts", False), ("dropout", 0.0), ("eps", 1e-6)):
         if (found := getattr(network, name)) != only:
             raise Refused(f"{name} = {found!r}: diffusers' AutoencoderKL is written with {name} = {only!r} only")
     if network.outputs != 2 * network.latent_channels:

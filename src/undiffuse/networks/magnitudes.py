@@ -20,7 +20,7 @@ CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 def unit(x: Tensor, axes: Sequence[int] = (1,)) -> Tensor:
     """x divided by its root mean square along the axes; what is 0 stays 0.
 
-    Along the channels it is pixel normalisation (eq. 30), along all axes of a weight but the first eq. 47.
+    Along the channels it is pixel normalisation.
     """
     size = math.sqrt(math.prod(x.shape[axis] for axis in axes))
     return x * (size / _length(x, axes, size)).to(x.dtype)
@@ -53,7 +53,7 @@ class UnitWeights(nn.Module, AfterStep):
     """A linear layer, or a convolution, without bias: each output's weights have length 1, so variance is kept.
 
     They are kept at root mean square 1, in the forward pass they are divided by it and by sqrt(inputs) (eq. 47), and
-    after every step they are brought back to it (forced weight normalisation, sec. 2.3), so that a step of the
+    after every step they are brought back to it (forced weight normalisation, eq. 66), so that a step of the
     optimiser always moves them by the same share.
     x: (batch, inside, one size an axis) with a kernel, (..., inside) without; kernel: its size along each axis.
     """

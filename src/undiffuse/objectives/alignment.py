@@ -33,7 +33,7 @@ class Alignment(Objective):
     which on there is L alone, since late in training alignment holds a network back; 0: never. noise: sigma / alpha of
     what the teacher sees. hidden: the projector's width.
     Raises Refused for numbers that make no sense, networks without these depths and depths of other sizes.
-    Source: arXiv:2410.06940, eq. 8, with a run of one's own in place of a downloaded encoder.
+    Source: arXiv:2410.06940, sec. 3, with a run of one's own in place of a downloaded encoder.
     """
 
     teacher: Predictor

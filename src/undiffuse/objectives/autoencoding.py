@@ -52,6 +52,8 @@ class Autoencoding(Objective):
             raise Refused(
                 f"learned_scale needs a first loss that is a density, l1 or l2, not {type(self.losses[0]).__name__}"
             )
+        if self.learned_scale and not self.losses[0].weight:
+            raise Refused("learned_scale needs a first loss of a weight above 0")
         if self.levels and not (self.learned_scale and self.density and self.levels > 1):
             raise Refused(
                 f"levels = {self.levels} is how many values a number has, 2 or more, with learned_scale = true and the "

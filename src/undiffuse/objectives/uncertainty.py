@@ -27,7 +27,7 @@ class Uncertainty(Timed):
     on sines and cosines of -log SNR / 8, which is EDM's ln(sigma)/4; it takes steps with the run and is not saved with
     the model. Validation shows the loss L itself, too.
     base: the objective whose loss is weighed; by default denoising with weighting "edm".
-    Source: arXiv:2312.02696, eq. 16 and app. B.3.
+    Source: arXiv:2312.02696, eq. 14 to 16.
     """
 
     base: Timed = field(default_factory=lambda: Denoising("edm"))

@@ -15,10 +15,11 @@ EMA_STD = 0.1  # length of the average as a share of the training: arXiv:2312.02
 
 @dataclass(frozen=True)
 class Train:
-    """How a recipe is trained: a linear warm-up, a cosine decay, clipped gradients and averaged weights.
+    """How a recipe is trained: a linear warm-up, a decay, clipped gradients and averaged weights.
 
     steps: optimiser steps. batch: samples a step. lr: the highest learning rate, reached after `warmup` steps.
-    decay: "cosine" falls to 0 at the last step, "constant" stays. clip: largest norm of the gradient, 0 = any.
+    decay: "cosine" falls to 0 at the last step, "constant" stays, "inverse_sqrt" falls as 1/sqrt(step) from the step
+    `decay_from` on, whatever the last step is. clip: largest norm of the gradient, 0 = any.
     ema: gamma of the power-function average of the weights (default 6.94, a length of a tenth of the training);
     ema_decay: a constant decay instead (one of the two). ema_ramp: how that decay is reached after n steps, so that the
     first weights are forgotten: "none", "tenth" with min(decay, (1 + n)/(10 + n)), or "power" with
@@ -38,7 +39,8 @@ class Train:
     batch: int = 128
     lr: float = 1e-3
     warmup: int = 100
-    decay: Literal["cosine", "constant"] = "cosine"
+    decay: Literal["cosine", "constant", "inverse_sqrt"] = "cosine"
+    decay_from: int = 0
     clip: float = 1.0
     ema: float | None = None
     ema_decay: float | None = None
@@ -60,7 +62,7 @@ class Train:
     def __post_init__(self) -> None:
         self._require(("steps", "batch", "accumulate", "log_every", "keep", "previews"), lambda v: v >= 1, "at least 1")
         self._require(
-            ("warmup", "checkpoint_every", "preview_every", "validate_every", "snapshots"),
+            ("warmup", "decay_from", "checkpoint_every", "preview_every", "validate_every", "snapshots"),
             lambda v: v >= 0,
             "0 or more",
         )
@@ -72,6 +74,10 @@ class Train:
         self._require(("ema",), lambda v: v is None or 0 <= v < math.inf, "0 or more")
         self._require(("ema_decay",), lambda v: v is None or 0 <= v < 1, "0 or more and below 1")
         self._require(("ema_ramp",), lambda v: v in RAMPS, f"one of {', '.join(RAMPS)}")
+        if (self.decay == "inverse_sqrt") != (self.decay_from > 0):
+            raise Refused(
+                "train.decay = 'inverse_sqrt' and train.decay_from, the step from which it falls, go together"
+            )
         if self.ema_ramp != "none" and self.ema_decay is None:
             raise Refused("train.ema_ramp leads up to a constant decay: give train.ema_decay, 0.9999 for example")
         if self.ema is not None and self.ema_decay is not None:
