@@ -12,11 +12,14 @@ from small_runs import SHORT, SMALL, trained
 
 import undiffuse
 from undiffuse.core.errors import Refused
+from undiffuse.evaluation.judge import Judge
 from undiffuse.guidance import ClassifierGuidance
 from undiffuse.models.classifier import Classifier
 from undiffuse.models.load import generator, load
 from undiffuse.recipes import build
 from undiffuse.samplers import Ancestral
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import EvaluationRequest
 
 Undiffuse = Callable[..., Any]
 FEW = [setting for setting in SHORT if not setting.startswith("sampler")]
@@ -114,6 +117,9 @@ def test_evaluate_judges_what_a_classifier_guided(undiffuse_: Undiffuse, reader:
     said = json.loads(Path("judged/evaluation.json").read_text())
     assert said["sampling"]["classifier"] == "digits-classifier"
     assert len(said["metrics"]["agreement"]["detail"]["classes"]) == 10
+    request = SampleRequest(classifier=str(reader), guidance=30.0, n=20)  # a folder, as Python may say it
+    judged = load(plain).evaluate(EvaluationRequest(request=request, how=Judge(metrics=("agreement",), cached=False)))
+    assert "samples were drawn with guidance 30 by digits-classifier (form guess)" in list(judged.printed())
 
 
 def test_samples_are_those_of_the_guidance_around_the_model_in_any_batch(

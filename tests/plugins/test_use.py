@@ -160,7 +160,7 @@ def test_a_file_is_read_again_where_it_has_changed(tmp_path: Path):
 
 
 def test_a_name_that_nobody_has_may_be_a_persons_own():
-    advice = r'it has: .*; if it is your own, name its file: --use FILE.py, in Python undiffuse.use\("FILE.py"\)'
+    advice = r'it has: .*; if it is your own, name its file: undiffuse.use\("FILE.py"\)'
     with pytest.raises(Refused, match=r"networks has no 'mine'.*; " + advice):
         registry.get("networks", "mine")
 

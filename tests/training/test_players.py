@@ -175,3 +175,14 @@ def test_labels_and_dictionaries_are_conditions_and_an_items_own_chances_are_key
     loader = DataLoader(TensorDataset(torch.arange(6.0), torch.arange(6)), batch_size=4, shuffle=True)
     pair = Training(nn.Linear(2, 2), players.Contrastive(), loader, Train(steps=1, batch=4)).data.at(0)
     assert torch.equal(pair.x.long(), pair.cond["label"])
+
+
+def test_workers_of_a_loader_are_left_out_with_a_word(caplog: pytest.LogCaptureFixture):
+    loader = DataLoader(TensorDataset(torch.arange(6.0), torch.arange(6)), batch_size=2, num_workers=1)
+    Training(nn.Linear(2, 2), players.Contrastive(), loader, Train(steps=1, batch=2))
+    assert "num_workers = 1 of the DataLoader is left out: items are read in this process" in caplog.text
+
+
+def test_a_module_that_the_objective_cannot_train_is_refused():
+    with pytest.raises(Refused, match=r"'denoising' trains a Denoiser, .* is a Linear: wrap it, undiffuse.Predictor"):
+        Training(nn.Linear(2, 2), Denoising(), TensorDataset(torch.zeros(8, 2)), Train(steps=1))

@@ -1,6 +1,7 @@
 """Runs inside a recipe: fine-tuning, a teacher in an objective, what travels with a run and what is only recorded."""
 
 import json
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,7 @@ from undiffuse.guidance import Autoguidance
 from undiffuse.samplers import DDIM
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training.initial_weights import take_over
+from undiffuse.tuning.averages import ema
 
 TEACHER = """
 from dataclasses import dataclass, field
@@ -78,6 +80,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "base"
     undiffuse.train(TABLES, out=folder).run(progress=False)
     return folder
+
+
+def test_the_averages_of_a_run_with_a_teacher_are_tuned(base: Path, tmp_path: Path):
+    train = {**FEW, "steps": 4, "snapshots": 2}
+    tables = {**TABLES, "objective": {"name": "distill_toy", "teacher": str(base)}, "train": train}
+    undiffuse.train(tables, out=tmp_path / "student").run(progress=False)
+    trials = ema(tmp_path / "student", [0.1])
+    assert [trial.name for trial in trials] == ["ordinary", "raw", "post-hoc"]
+    assert all(math.isfinite(trial.validation_loss) for trial in trials)
 
 
 def test_a_teacher_is_a_run_frozen_recorded_and_checked_when_the_run_goes_on(base: Path, tmp_path: Path):

@@ -16,6 +16,7 @@ from undiffuse.cli import check_data, compare, decode, edit, encode, evaluate, l
 from undiffuse.cli.commands import USE, Command
 from undiffuse.cli.commands import use as _use
 from undiffuse.core.errors import Refused, near
+from undiffuse.core.registry import USE as USE_IN_PYTHON
 from undiffuse.progress import messages
 
 # Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a step several times slower.
@@ -105,7 +106,7 @@ def said(error: Exception) -> str:
         choice = re.search(r"'([^']*)' is not one of (.*?)\.?$", said)
         return said + (near(choice[1], re.findall(r"'([^']+)'", choice[2])) if choice else "")
     if isinstance(error, Refused):
-        return str(error)
+        return str(error).replace(USE_IN_PYTHON, "--use FILE.py")
     if _no_memory(error):
         return "there is not enough memory for this: ask for fewer or smaller ones at once (-n, --batch, train.batch)"
     file, line = _where(error)

@@ -44,7 +44,7 @@ def train(
     undiffuse train flowers.csv --set data.label=species --out runs/flowers
     undiffuse train digits --data digits.npz --out runs/mine
     """
-    from undiffuse.core.plugins import command
+    from undiffuse.recipes.command import command
     from undiffuse.training.start import train
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]

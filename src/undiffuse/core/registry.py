@@ -11,7 +11,7 @@ from undiffuse.core.components import KINDS
 from undiffuse.core.errors import Refused, near, unknown
 from undiffuse.core.plugins import Plugin, plugin_of, plugins
 
-OWN = 'if it is your own, name its file: --use FILE.py, in Python undiffuse.use("FILE.py")'
+USE = 'undiffuse.use("FILE.py")'
 Runs = Callable[[str, str, type], Any]  # (field, path of a run folder, interface) -> what the field holds
 
 
@@ -32,7 +32,7 @@ def get(kind: str, name: str) -> type:
     asked = name if components.key(name) in by_key else _meant(kind, name)[0]
     if components.key(asked) not in by_key:
         also = [alias for each in found.values() for alias in each.constant("aliases", ())]
-        raise Refused(f"{unknown(kind, name, found, also)}; {OWN}")
+        raise Refused(f"{unknown(kind, name, found, also)}; if it is your own, name its file: {USE}")
     return found[by_key[components.key(asked)]].load()
 
 
@@ -57,19 +57,19 @@ def canonical(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_of(component: Any) -> str:
-    """The name that a component has in a recipe: its file's."""
+    """The name of a component: its file's."""
     made: type = component.__class__
     own = plugin_of(made)
     return own.name if own else made.__module__.rpartition(".")[2]
 
 
 def fields(component: type) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters by name: what a recipe table or a command-line flag may set."""
+    """The constructor's parameters by name: what a person may set."""
     return dict(_parameters(component))
 
 
 def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **given: Any) -> Any:
-    """Make the component that a recipe's table describes.
+    """Make the component that a table describes.
 
     table: `name` picks the class, every other key is one of its constructor's fields and is checked against its type.
     A field that is a component itself, by its annotation, may be a name or a table.

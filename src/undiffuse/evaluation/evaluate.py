@@ -16,7 +16,6 @@ import torch
 from undiffuse import __version__, pictures
 from undiffuse.conditions.from_data import examples
 from undiffuse.core.errors import Refused
-from undiffuse.core.plugins import command
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.evaluation import nearest_items, nll, sources, text_bits, wording
 from undiffuse.evaluation.drift_field import DriftField, way
@@ -27,6 +26,7 @@ from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
 from undiffuse.evaluation.nll import Scores
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
+from undiffuse.recipes.command import command
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest

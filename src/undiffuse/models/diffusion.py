@@ -98,7 +98,7 @@ class Diffusion(DenoisingGenerator):
         return preview(self, x, conditions, count)
 
     def evaluate(self, asked: EvaluationRequest) -> report.Report:
-        return report.Report(evaluate_run(self, asked))
+        return report.Report(evaluate_run(self, replace(asked, request=_with_runs(asked.request))))
 
     def scores(self, data: Any, seed: int, bar: Bar) -> nll.Scores:
         return nll.evaluate(self, data, seed, bar)
@@ -108,13 +108,17 @@ class Diffusion(DenoisingGenerator):
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = (request or SampleRequest()).updated(options, self.conditions)
-        named = {name: load(path) for name in RUNS if isinstance(path := getattr(asked, name), str | Path)}
-        asked = replace(asked, **named)
-        return Session.open(self, asked, progress)
+        return Session.open(self, _with_runs(asked), progress)
 
     @property
     def module(self) -> nn.Module:
         return self.denoiser
+
+
+def _with_runs(request: SampleRequest) -> SampleRequest:
+    """The request with runs in the place of their folders."""
+    named = {name: load(path) for name in RUNS if isinstance(path := getattr(request, name), str | Path)}
+    return replace(request, **named)
 
 
 def _check_variance(denoiser: Denoiser, said: Any) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 from PIL import Image
 
 from undiffuse import pictures
-from undiffuse.core.plugins import command
 from undiffuse.evaluation import wording
 from undiffuse.evaluation.reconstruction import Reconstructed
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
+from undiffuse.recipes.command import command
 from undiffuse.reports import page, report_curves
 from undiffuse.reports.charts import Line, chart
 from undiffuse.reports.latent_pictures import manifold, traversal

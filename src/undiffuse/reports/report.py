@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from undiffuse import pictures
-from undiffuse.core.plugins import command
 from undiffuse.evaluation import drift_field, nearest_items, wording
 from undiffuse.evaluation.evaluate import RunEvaluation
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
+from undiffuse.recipes.command import command
 from undiffuse.reports import page, report_curves
 from undiffuse.sampling.file_content import sheet, states, strip
 from undiffuse.sampling.guidance import words

@@ -1,13 +1,18 @@
 """A run that draws samples by a denoiser, step by step from noise."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from undiffuse.core import arguments
 from undiffuse.core.denoiser import Predictor
+from undiffuse.progress import Progress
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
+
+if TYPE_CHECKING:
+    from undiffuse.sampling.session import Session
 
 
 class DenoisingGenerator(Generator):
@@ -19,6 +24,10 @@ class DenoisingGenerator(Generator):
 
     denoises: ClassVar[bool] = True
     denoiser: Predictor
+
+    @abstractmethod
+    def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> "Session":
+        """A request to this run, opened; see `sample`."""
 
     @property
     def variance(self) -> Mapping[str, Any]:

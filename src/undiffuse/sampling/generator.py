@@ -1,6 +1,6 @@
 """A run that draws samples."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from inspect import signature
 from typing import Any
@@ -16,6 +16,23 @@ from undiffuse.sampling.run import Bar, Run
 from undiffuse.sampling.samples import Samples
 
 
+class OpenedRequest(ABC):
+    """A request to a run, opened: nothing is drawn yet.
+
+    request: with all that it came to, such as the guidance that the recipe says.
+    """
+
+    request: SampleRequest
+
+    @abstractmethod
+    def draw(self) -> Samples:
+        """The samples."""
+
+    @abstractmethod
+    def film(self) -> Samples:
+        """The same samples with `frames`, the states on the way to them."""
+
+
 class Generator(Run):
     """A run that draws samples in the data's own units, by whatever it learned; see `DenoisingGenerator`."""
 
@@ -24,10 +41,10 @@ class Generator(Run):
         return True
 
     @abstractmethod
-    def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Any:
-        """A request to this run, opened: `draw()` gives its `Samples`, `film()` the same with the way to them, and
-        `request` is what it came to; see `sample`.
-        """
+    def open(
+        self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
+    ) -> OpenedRequest:
+        """A request to this run, opened; see `sample`."""
 
     @abstractmethod
     def scores(self, data: Any, seed: int, bar: Bar) -> Any:

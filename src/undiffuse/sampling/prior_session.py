@@ -13,7 +13,7 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.progress import Progress
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.plan import batches, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
@@ -22,7 +22,7 @@ ANSWERED = ("n", "seed", "indices", "batch")  # what of a request has a meaning 
 
 
 @dataclass(frozen=True, eq=False)
-class PriorSession:
+class PriorSession(OpenedRequest):
     """z ~ p(z), x = decode(z), of a request. shape: of an item's latents. decode: to items in the data's units."""
 
     model: Generator

@@ -24,7 +24,7 @@ from undiffuse.progress import Progress
 from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
@@ -34,12 +34,8 @@ from undiffuse.sampling.samples import Samples
 
 @dataclass(frozen=True)
 class State:
-    """Where sampling is: after `step` of `steps` the states x, (rows, *state shape), are at time t.
+    """Where sampling is: after `step` of `steps` the states x, (rows, *state shape), are at time t."""
 
-    stage: which part of a chain of models.
-    """
-
-    stage: str
     step: int
     steps: int
     t: float
@@ -47,7 +43,7 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
+class Session(OpenedRequest):
     """A request opened on a model: yields the `State`s of all its samples at once; `draw` goes on to the samples.
 
     request: with the guidance that it came to. indices: of the rows, the candidates for one sample beside each other.
@@ -118,7 +114,7 @@ class Session:
         cond = {name: value.repeat_interleave(each, 0) for name, value in self.cond.items()}
         states = trajectory(self.denoiser, self.sampler, first, self.times, random=random, **cond)
         for i, (t, x) in enumerate(zip(self.times.tolist(), chain([first], states), strict=True)):
-            yield State("", i, self.steps, t, x if each == 1 else x[::each])
+            yield State(i, self.steps, t, x if each == 1 else x[::each])
 
     def draw(self) -> Samples:
         """The samples, in as many batches as memory needs."""

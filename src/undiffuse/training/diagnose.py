@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.plugins import command
+from undiffuse.recipes.command import command
 from undiffuse.recipes.settings import Train
 
 GROWTH = 10.0

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Objective
 from undiffuse.core.optimiser import Optimiser
-from undiffuse.core.plugins import command
 from undiffuse.networks.precision import named
 from undiffuse.optimisers.adamw import AdamW
 from undiffuse.progress import LOGGER
+from undiffuse.recipes.command import command
 from undiffuse.recipes.settings import Train
 from undiffuse.storage.files import fit
 from undiffuse.training import checkpoint, due, ema_snapshots, progress_display

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +17,9 @@ from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
 from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
-from undiffuse.models.load import denoising
+from undiffuse.models.load import denoising, load
 from undiffuse.recipes import build
+from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.storage.files import finite, fit, own, write_json
 from undiffuse.storage.tensor_file import held
@@ -130,7 +132,11 @@ def _measures(model: DenoisingGenerator, metric: Metric, count: int) -> tuple[Me
     told = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
     unseen = batches(held_out, told, model.codec, batch, settings.seed).to(model.device)
-    validation = Validation(build.objective(model.recipe), unseen)
+    found = model.recipe.uses
+    uses = Uses(partial(load, precision="float32"), dict(found.runs), dict(found.paths))  # a teacher is not inside it
+    objective = build.objective(replace(model.recipe, uses=uses))
+    objective.to(model.device)
+    validation = Validation(objective, unseen)
 
     def loss(model: DenoisingGenerator) -> float:
         return validation(model.denoiser)

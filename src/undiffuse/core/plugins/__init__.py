@@ -3,7 +3,6 @@
 import inspect
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -86,11 +85,6 @@ def forget(file: str | os.PathLike[str]) -> None:
 def in_use() -> list[Path]:
     """The files whose components are registered."""
     return list(_TEXTS)
-
-
-def command() -> str:
-    """How the program is called with the files in use: `undiffuse --use mine.py`, then the command and its words."""
-    return " ".join(["undiffuse", *(f"--use {shlex.quote(min(str(p), os.path.relpath(p), key=len))}" for p in _TEXTS)])
 
 
 def plugins(kind: str) -> Mapping[str, Plugin]:
