@@ -40,7 +40,8 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changed: dict[str, Any] = {
         "network": {"name": "mlp_autoencoder", "latent_channels": 2, "width": 32, "depth": 1},
         "objective": {
-            "name": "autoencoding", "losses": [{"name": "l2"}], "penalty_weight": 1.0, "learned_scale": True
+            "name": "autoencoding", "losses": [{"name": "l2"}], "penalty_weight": 1.0, "learned_scale": True,
+            "levels": 256,
         },
     }  # fmt: skip
     undiffuse.train(recipe(place, **changed), out=place / "run").run(progress=False)
@@ -129,6 +130,19 @@ def test_without_a_prior_there_are_no_samples_and_no_bound(plain: Path, tmp_path
     assert report.save(tmp_path, plain) == ["reconstructions.png", "report.html", "evaluation.json"]
     assert report.found.statistics.bits is None
     assert "likelihood" not in report.found.content()
+
+
+def test_of_a_codebook_the_use_is_counted(tmp_path: Path):
+    network = {"name": "mlp_autoencoder", "latent_channels": 4, "width": 16, "depth": 1}
+    tables = recipe(tmp_path, bottleneck={"name": "vq", "size": 8}, network=network)
+    model = undiffuse.train(tables, out=tmp_path / "run").run(progress=False)
+    found = model.evaluate(EvaluationRequest(how=Judge(metrics=("frechet",), cached=False))).found
+    tokens = model.tokens(found.x)
+    assert found.codebook.used == len(tokens.unique())
+    assert found.codebook.used + found.codebook.dead == 8
+    assert found.content()["codebook"]["bits"] == pytest.approx(tokens[0].numel() * np.log2(found.codebook.perplexity))
+    assert "rate_distortion" not in found.content()
+    assert "8 entries used" in "\n".join(found.lines())
 
 
 def test_too_few_held_out_items_are_refused_before_anything_is_judged(vae: Path):

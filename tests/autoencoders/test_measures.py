@@ -118,3 +118,15 @@ def test_a_loss_that_is_no_density_has_no_levels():
     x = torch.zeros(1, 1, dtype=torch.float64)
     with pytest.raises(Refused, match="is no density of x given z: l1 and l2 are"):
         ReconstructionLoss.log_levels(build("losses", {"name": "l1"}), x, x, torch.tensor(0.0), Decoder())
+
+
+def test_a_change_of_size_that_the_decoder_refuses_is_left_out():
+    x = RANDOM.random((2, 1, 16, 16))
+    z = avg_pool2d(torch.from_numpy(x), 2)
+
+    def of_one_size(z: Tensor) -> Tensor:
+        if z.shape[-1] != 8:
+            raise Refused("8 x 8 alone")
+        return interpolate(z, scale_factor=2.0)
+
+    assert set(equivariance(x, z, of_one_size)) == {"flip", "turn"}

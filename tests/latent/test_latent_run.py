@@ -125,7 +125,11 @@ def test_what_does_not_fit_is_refused_by_name(place: Path, latent: Path, tmp_pat
         other = tables(place, data={"name": "file", "path": str(tmp_path / f"{name}.npz")}, conditions={})
         with pytest.raises(Refused, match=message):
             undiffuse.train(other, out=tmp_path / "run")
-    for run, message in ((latent, "holds a model of samples, and a LatentSpace is needed"), ("away", "no run at away")):
+    for run, message in (
+        (latent, "holds a model of samples, and a LatentSpace is needed"),
+        ("away", "codec.autoencoder = 'away': there is no run at away$"),
+        (tmp_path / "fashion-kl", "; train it first: undiffuse train fashion-kl --out .*fashion-kl$"),
+    ):
         with pytest.raises(Refused, match=message):
             undiffuse.train(tables(place, codec={"name": "latent", "autoencoder": str(run)}), out=tmp_path / "run")
     with pytest.raises(Refused, match="codecs 'latent' needs autoencoder"):

@@ -42,6 +42,14 @@ def test_boxes_of_the_data_are_numbers_of_classes_and_corners():
     assert BOXES.summary() == "up to 2 boxes of 2 classes"
 
 
+def test_data_that_were_not_trained_on_may_have_more_and_others():
+    values = np.array(['[["cat", 0, 0, 0.1, 1], ["cow", 0, 0, 1, 1], ["dog", 0, 0, 0.5, 1], ["cat", 0, 0, 0.4, 1]]'])
+    assert BOXES.encode(values)[0, :, [0, 3]].tolist() == [[2, 0.5], pytest.approx([1, 0.4])]
+    maps = ConditionEmbedding({"map": ("map", (3, 2, 2))}, 4, "a network", ("map",))
+    found = maps.beside(torch.zeros(1, 0, 2, 2), {"map": torch.tensor([[[[0, 3], [2, 200]]]])}, None)[0]
+    assert found[:3].sum(0).tolist() == [[1, 0], [1, 0]]
+
+
 def test_boxes_in_an_array_are_classes_by_number():
     table = np.array([[[1, 0, 0, 1, 1], [-1, 0, 0, 0, 0]], [[0, 0, 0, 0.5, 1], [2, 0, 0, 0.5, 1]]], np.float32)
     for values in (table, table[:, None]):  # a file's arrays of three axes get a channel

@@ -26,7 +26,7 @@ def decode(
     \b
     undiffuse decode runs/kl latents.npz -o pictures.png
     undiffuse sample runs/latents -n 1000 -o drawn.npz
-    undiffuse decode runs/kl drawn.npz -o drawn/
+    undiffuse decode runs/kl drawn.npz --format png -o drawn
     """
     import torch
 

@@ -50,7 +50,10 @@ class BoxesCondition(ConditionKind):
         return replace(self, shape=(most, 5), classes=tuple(known))
 
     def encode(self, values: np.ndarray) -> Tensor:
-        return self._tensor(_rows(values), "boxes")
+        """Of data that were not trained on, boxes of classes that are not known are left out, and of more boxes than
+        are known the smallest.
+        """
+        return self._tensor([self._known(boxes) for boxes in _rows(values)], "boxes")
 
     def given(self, value: Any, n: int, name: str) -> Tensor:
         return expanded(self._tensor(_asked(value, name), name), n, name)
@@ -76,6 +79,14 @@ class BoxesCondition(ConditionKind):
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:
         return self.form, (self.shape[0], len(self.classes))
+
+    def _known(self, boxes: list[Box]) -> list[Box]:
+        known = [box for box in boxes if str(box[0]) in self.classes]
+        if len(known) <= self.shape[0]:
+            return known
+        areas = [(box[3] - box[1]) * (box[4] - box[2]) for box in known]
+        kept = sorted(range(len(known)), key=lambda i: -areas[i])[: self.shape[0]]
+        return [known[i] for i in sorted(kept)]
 
     def _tensor(self, rows: Sequence[Sequence[Box]], name: str) -> Tensor:
         """Each box as its class's number + 1 and its corners, zeros where there is none: (len(rows), most, 5)."""

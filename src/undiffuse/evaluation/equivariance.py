@@ -1,11 +1,14 @@
 """Whether latents of images move with the images: turned latents should decode to turned images."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+
+from undiffuse.core.errors import Refused
 
 Change = Callable[[Tensor], Tensor]
 
@@ -27,7 +30,7 @@ CHANGES: dict[str, Change] = {"flip": _flip, "turn": _turn, "half": _half}
 
 def equivariance(x: np.ndarray, z: Tensor, decode: Callable[[Tensor], Tensor]) -> dict[str, float]:
     """||D(T z) - T x|| / ||D(z) - x|| over all items, for each change T that the latents' sides allow: mirrored, turned
-    by 90 degrees, at half the size; 1 is as good as without T.
+    by 90 degrees, at half the size; 1 is as good as without T. One that D refuses is left out.
 
     x: images (count, channels, height, width); z: their latents (count, channels, height', width'); decode: D, in the
     data's units. Source: arXiv:2502.09509, which trains for D(T z) = T x.
@@ -36,8 +39,9 @@ def equivariance(x: np.ndarray, z: Tensor, decode: Callable[[Tensor], Tensor]) -
     plain = _distance(_number(decode(z)), images)
     found: dict[str, float] = {}
     for name, change in CHANGES.items():
-        if _fits(name, x.shape[2:], z.shape[2:]) and plain > 0:
-            found[name] = _distance(_number(decode(change(z))), change(images)) / plain
+        if plain > 0 and _fits(name, x.shape[2:], z.shape[2:]):
+            with suppress(Refused):  # a decoder of one size alone
+                found[name] = _distance(_number(decode(change(z))), change(images)) / plain
     return found
 
 

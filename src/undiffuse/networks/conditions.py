@@ -130,7 +130,8 @@ def resized(image: Tensor, like: Tensor) -> Tensor:
 def _one_hot(classes: Tensor, count: int, like: Tensor) -> Tensor:
     """Class numbers (batch, 1, ...) as a channel a class with as many places as `like`, each the nearest one's."""
     nearest = F.interpolate(classes.float(), like.shape[2:], mode="nearest-exact")
-    return F.one_hot(nearest[:, 0].long(), count).movedim(-1, 1).to(like.dtype)
+    found = F.one_hot(nearest[:, 0].long().clamp(max=count), count + 1)  # the last: none that the network knows
+    return found[..., :count].movedim(-1, 1).to(like.dtype)
 
 
 def _key(name: str) -> str:

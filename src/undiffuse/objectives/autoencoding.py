@@ -25,9 +25,11 @@ class Autoencoding(Objective):
     Every part is a sum over the numbers of an item, and the loss a mean over items. losses: the terms, each with its
     weight, in this order. penalty_weight: LDM's KL weight; 1 with learned_scale is the bound -log p(x) <= ..., in nats.
     learned_scale: the terms R count R / e^s + d log Z(s) for d numbers, with a trained s (`Autoencoder.log_scale`) and
-    Z of the first term; with that term alone it is -log p(x given z). frozen_encoder: only the decoder is trained,
-    bottleneck and encoder stay as they are. Source: arXiv:2112.10752, app. G.
-    Raises Refused for no term, for a weight that is not finite and at least 0, and for a scale without a density.
+    Z of the first term; with that term alone it is -log p(x given z). levels: of data on so many even levels from -1 to
+    1, as 256 of pixels, this is the probability of the level, see `Decoder`; 0: the density. frozen_encoder: only the
+    decoder is trained, bottleneck and encoder stay as they are. Source: arXiv:2112.10752, app. G.
+    Raises Refused for no term, for a weight that is not finite and at least 0, for a scale without a density, and for
+    levels without a scale or with several terms.
     """
 
     predicts: ClassVar[str] = "reconstruction"
@@ -37,6 +39,7 @@ class Autoencoding(Objective):
     losses: tuple[ReconstructionLoss, ...] = field(default_factory=lambda: (L1Loss(),))
     penalty_weight: float = 1e-6
     learned_scale: bool = False
+    levels: int = 0
     frozen_encoder: bool = False
 
     def __post_init__(self) -> None:
@@ -51,6 +54,11 @@ class Autoencoding(Objective):
             )
         if self.learned_scale and not self.losses[0].weight:
             raise Refused("learned_scale needs a first loss of a weight above 0")
+        if self.levels and not (self.learned_scale and self.density and self.levels > 1):
+            raise Refused(
+                f"levels = {self.levels} is how many values a number has, 2 or more, with learned_scale = true and the "
+                "loss l1 or l2 alone: p(x given z) is the probability of a level then"
+            )
 
     @property
     def whole_batch(self) -> bool:  # type: ignore[override]
@@ -82,7 +90,10 @@ class Autoencoding(Objective):
                 total = total + (1.0 if owns else term.weight) * term(model, seen, random.fold(1, i), step, player)
         if player != RUN:
             return total
-        if self.learned_scale:
+        if self.levels:
+            at = model.log_scale - math.log(self.losses[0].weight)
+            total = -self.losses[0].log_levels(batch.x, x_hat, at, Decoder(levels=self.levels)).to(total.dtype)
+        elif self.learned_scale:
             total = total / model.log_scale.exp() + batch.x[0].numel() * self._log_partition(model)
         return total if self.frozen_encoder else total + self.penalty_weight * model.bottleneck.penalty(posterior, z)
 

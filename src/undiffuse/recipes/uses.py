@@ -8,6 +8,7 @@ from typing import Any
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.registry import Runs
+from undiffuse.recipes.bundled import names
 
 INSIDE = ("codec", "sampler")  # tables whose runs sampling needs: they travel inside the run's own file
 
@@ -28,8 +29,18 @@ class Uses:
         if name not in self.runs:
             if self.open is None:
                 raise Refused(f"{name} = {path!r} is a run that this file does not hold")
-            self.runs[name], self.paths[name] = self.open(path), path
+            self.runs[name], self.paths[name] = self._opened(name, path), path
         return self.runs[name]
+
+    def _opened(self, name: str, path: str) -> Any:
+        assert self.open is not None
+        try:
+            return self.open(path)
+        except Refused as error:
+            recipe = os.path.basename(path)
+            first = f"; train it first: undiffuse train {recipe} --out {path}"
+            advice = first if recipe in names() and not os.path.exists(path) else ""
+            raise Refused(f"{name} = {path!r}: {error}{advice}") from None
 
     def absolute(self) -> list[str]:
         """Settings that name the folders of the open runs from the root on."""
