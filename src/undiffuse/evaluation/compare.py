@@ -171,7 +171,7 @@ def refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
             raise Refused(
                 f"{name} makes samples of {kind(model)} and {names[0]} of {kind(models[0])}: they cannot be compared"
             )
-        if model.codec.tokens and len(model.shape) == 1 and _spelling(model) != _spelling(models[0]):
+        if model.codec.tokens and len(model.data_shape) == 1 and _spelling(model) != _spelling(models[0]):
             raise Refused(f"{name} spells with other symbols than {names[0]}: their tokens cannot be compared")
 
 

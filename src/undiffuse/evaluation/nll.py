@@ -66,6 +66,8 @@ def score(
     alike(data.x.dtype, model.codec, data.name)
     cond, named = _condition(model, data, given, conditions)
     x = np.asarray(data.x)
+    if why := model.codec.no_density():
+        raise Refused(why)
     if model.codec.lossy:
         return latent_bound(model, x, cond, named, subset=PICKED, draws=draws, seed=seed, progress=bounding)
     encoded = model.codec.encode(x).to(model.device)
