@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "drop_tokens": {"drop_tokens": 0.5},
     "all": ALL,
 }
-UNET = {"name": "unet", "width": 20, "multipliers": [1, 3, 5], "blocks": 1, "attention": [2], "time_scale": 250.0}
+UNET: dict[str, Any] = {"name": "unet", "width": 20, "multipliers": [1, 3, 5], "blocks": 1, "attention": [2]}
 USUAL = ("adaln_zero", "adaln", "cross_attention", "in_context", "long_skips", "activation", "drop_tokens", "unet")
 
 
@@ -78,7 +78,9 @@ def main(clock: Callable[[], float] = time.perf_counter) -> None:
 def tables(recipe: str, variant: str) -> dict[str, Any]:
     """The recipe with the network of a variant."""
     found = dict(Recipe.find(recipe).tables)
-    return found | {"network": UNET if variant == "unet" else {**found["network"], **PLAIN, **VARIANTS[variant]}}
+    network = found["network"]
+    same = {"time_scale": network.get("time_scale", 1.0)}
+    return found | {"network": UNET | same if variant == "unet" else {**network, **PLAIN, **VARIANTS[variant]}}
 
 
 def trained(

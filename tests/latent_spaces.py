@@ -24,6 +24,12 @@ class Written(LatentSpace):
     def vocabulary(self) -> int:
         return 0
 
+    def tokens(self, x: Any) -> Tensor:
+        raise Refused("no codebook")
+
+    def latents_of(self, tokens: Tensor) -> Tensor:
+        raise Refused("no codebook")
+
     @property
     def digest(self) -> str:
         return self.name or type(self).__name__

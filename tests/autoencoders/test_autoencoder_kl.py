@@ -1,5 +1,6 @@
 """The autoencoder of latent diffusion: its parameters, sizes, diffusers' outputs and folders, and what it refuses."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_it_runs_along_one_to_three_axes_and_every_weight_has_a_gradient(dimensi
 
 
 def test_shortcuts_are_the_averages_and_repetitions_of_a_way_whose_weights_are_zero():
-    network = AutoencoderKL(channels=2, shortcuts=True, **SMALL)
+    network: Any = AutoencoderKL(channels=2, shortcuts=True, **SMALL)
     down, up = network.encoder.down[0].resample, network.decoder.up[0].resample
     for way in (down, up):
         for parameter in way.parameters():
@@ -95,10 +96,9 @@ def test_sizes_that_do_not_fit_are_refused():
 
 @pytest.fixture(scope="module")
 def peer() -> Any:
-    from diffusers import AutoencoderKL as Peer
-
+    diffusers: Any = importlib.import_module("diffusers")
     torch.manual_seed(0)
-    made = Peer(
+    made = diffusers.AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -160,3 +160,11 @@ def test_what_diffusers_has_not_is_not_written(fields: dict[str, Any], message: 
     with pytest.raises(Refused, match=message):
         AutoencoderKL(**{**SMALL, **fields}).to_diffusers(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_compiling_the_network_compiles_both_halves_and_nothing_else(monkeypatch: pytest.MonkeyPatch):
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, *args, **options: compiled.append(module))
+    network = AutoencoderKL(**SMALL)
+    network.compile()
+    assert compiled == [network.encoder, network.decoder]

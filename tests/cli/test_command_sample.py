@@ -185,7 +185,7 @@ def drawn_by(shape: tuple[int, ...], dtype: str, seed: int = 0, **more: Any) -> 
     random = np.random.default_rng(seed)
     low, high = {"uint8": (0, 256), "uint16": (0, 65536), "int16": (-32768, 32768)}.get(dtype, (0, 0))
     x = random.integers(low, high, shape).astype(dtype) if high else random.normal(size=shape).astype(dtype)
-    of: Any = SimpleNamespace(codec=Identity(), classes=(), shape=shape[1:], facts={})
+    of: Any = SimpleNamespace(codec=Identity(), classes=(), shape=shape[1:], data_shape=shape[1:], facts={})
     return Samples.made(torch.from_numpy(x), of, frames=np.stack([x, x]), **more)
 
 

@@ -76,7 +76,8 @@ for name in registry.names("networks"):
     network = registry.get("networks", name)
     for shape in ((16,), (3, 16)):
         given = {{**told, "shape": shape, "vocabulary": 5, "vocabularies": (3, 2), "fourier": 1.0}}
-        if name != "transformer" or len(shape) == 1:
+        takes = {{"transformer": (1,), "dit": (2,)}}.get(name, (1, 2))
+        if len(shape) in takes:
             assert blueprint(lambda: network(**{{k: given[k] for k in registry.fields(network) if k in given}}), name)
 heavy = {{"torch._dynamo", "sympy", "matplotlib", "sklearn", "scipy", "accelerate", "polars", "pandas", "datasets"}}
 assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))

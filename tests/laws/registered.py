@@ -67,7 +67,7 @@ def every(kind: str, interface: type, family: str = "") -> tuple[Any, ...]:
 GIVEN: dict[str, Any] = {
     "channels": 2, "shape": (2, 4, 4), "size": 4, "features": 2, "dimensions": 2, "classes": 3, "noise_levels": 10,
 }  # fmt: skip
-SMALL: dict[str, Any] = {"width": 8, "embedding": 8, "multipliers": (1,), "attention": (), "blocks": 1}
+SMALL: dict[str, Any] = {"width": 8, "depth": 2, "embedding": 8, "multipliers": (1,), "attention": (), "blocks": 1}
 TOKENS: dict[str, Any] = {"vocabulary": 5, "shape": (6,), "length": 6, "channels": 1, "size": 6}
 
 
@@ -92,7 +92,7 @@ def networks(name: str) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
     found: list[tuple[nn.Module, tuple[Tensor, ...]]] = []
     tables = [{"name": name}, *(table for table in MORE["networks"] if table["name"] == name)]
     for table, (given, x) in product(tables, inputs):
-        sizes = {key: value for key, value in SMALL.items() if key in fields}
+        sizes = {k: value for k, value in SMALL.items() if k in fields and type(fields[k].default) is type(value)}
         try:
             network = registry.build("networks", {**sizes, **table}, **given).eval()
             network(x, *times)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks import precision
-from undiffuse.networks.dit import DiT
+from undiffuse.networks.dit import PRESETS, DiT
 from undiffuse.networks.dit_blocks import CONDITIONINGS, Context
 from undiffuse.networks.patches import joined, patches
+from undiffuse.storage.blueprint import blueprint
 from undiffuse.training.start import train
 
 COUNTS = {  # arXiv:2212.09748, table 4, with the tables of positions; the latents of ImageNet
@@ -43,13 +44,11 @@ def values(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("patch", COUNTS)
 def test_the_presets_have_the_papers_sizes(patch: int):
+    latents: dict[str, Any] = {"channels": 4, "shape": (4, 32, 32), "out_channels": 8, "classes": 1000}
     for preset, count in zip(("S", "B", "L", "XL"), COUNTS[patch], strict=True):
-        with torch.device("meta"):
-            latents: dict[str, Any] = {"channels": 4, "shape": (4, 32, 32), "out_channels": 8, "classes": 1000}
-            network = DiT(preset=preset, patch=patch, **latents)
-        assert sum(numbers.numel() for numbers in network.state_dict().values()) == count
-        table = dict(network.named_buffers())["positions.table"]
-        assert sum(weight.numel() for weight in network.parameters()) == count - table.numel()
+        made = blueprint(lambda: DiT(preset=preset, patch=patch, **latents), "DiT", size=2**40)  # noqa: B023
+        assert sum(numbers.numel() for numbers in made.values()) == count
+        assert made["positions.table"].shape == ((32 // patch) ** 2, PRESETS[preset][0])
 
 
 @pytest.mark.parametrize("switches", [{}, SWITCHES | {"drop_tokens": 0.5}], ids=["paper", "switches"])

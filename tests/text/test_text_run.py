@@ -14,7 +14,7 @@ from undiffuse.codecs.text import TextCodec
 from undiffuse.core.errors import Refused
 from undiffuse.editing.phrase import phrase
 from undiffuse.evaluation import nll, sources
-from undiffuse.evaluation.compare import _refuse_other_shapes
+from undiffuse.evaluation.compare import refuse_other_shapes
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.training.start import train
 
@@ -130,7 +130,7 @@ def test_two_runs_are_compared_as_texts(run: Path, place: Path, undiffuse_, tmp_
     assert f"<b>{bits['run']:.4f}</b>" in page
     other = replace(model, codec=replace(codec, symbols=(" ", "a", "b", "c", "e")))
     with pytest.raises(Refused, match="two spells with other symbols than one: their tokens cannot be compared"):
-        _refuse_other_shapes(["one", "two"], [model, other])
+        refuse_other_shapes(["one", "two"], [model, other])
 
 
 def test_the_report_tells_it_as_a_text(run: Path, undiffuse_):

@@ -69,7 +69,7 @@ class AutoencoderNetwork(Network, ABC):
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile encoder and decoder, as `torch.nn.Module.compile`."""
         for half in self.halves:
-            half.compile(*args, **options)
+            half.compile(*args, **options)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Autoencoder(FeatureNetwork):

@@ -51,6 +51,17 @@ class LatentSpace(ABC):
         """x_hat of latents z (n, *latent_shape), in the data's units and dtype, on z's device."""
 
     @abstractmethod
+    def tokens(self, x: np.ndarray | Tensor) -> Tensor:
+        """The numbers of the codes nearest to the latents of items x, int64 (n, ...), on the CPU.
+
+        Raises Refused without a codebook.
+        """
+
+    @abstractmethod
+    def latents_of(self, tokens: Tensor) -> Tensor:
+        """The latents that tokens (n, ...) stand for, on their device; raises Refused without a codebook."""
+
+    @abstractmethod
     def log_prob(self, x: np.ndarray | Tensor, z: Tensor) -> Tensor:
         """log p(x given z) in nats, (n,): of integers the probability of their levels, of other numbers a density in
         the data's own units; raises Refused where there is none.

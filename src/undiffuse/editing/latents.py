@@ -67,7 +67,7 @@ def decode(run: Run, data: Dataset, name: str, advance: Advance = lambda done, t
 def _codec(run: Run, name: str) -> Latent:
     """The codec of a model of latents, or one without statistics of an autoencoder's run."""
     codec: Any = run.codec
-    if codec.lossy:
+    if codec.lossy and not codec.tokens:
         return codec
-    space: Any = run.part(LatentSpace, name)
+    space: Any = codec.autoencoder if codec.lossy else run.part(LatentSpace, name)
     return Latent(space, shape=run.data_shape, dtype=codec.dtype)

@@ -136,6 +136,10 @@ class AutoencoderRun(Generator, LatentSpace):
         moments = (autoencoder.moments(self._encoded(x[part])) for part in self._parts(len(x)))
         return torch.cat([autoencoder.bottleneck.tokens(each).cpu() for each in moments])
 
+    @torch.no_grad()
+    def latents_of(self, tokens: Tensor) -> Tensor:
+        return self.autoencoder.bottleneck.embed(tokens.to(self.device)).to(tokens.device)
+
     @property
     def inner(self) -> Codec:
         return self.codec

@@ -61,7 +61,7 @@ DIFFUSERS = [
     (".proj_out_1.", ".final.modulation.linear."),
     (".proj_out_2.", ".final.linear."),
 ]
-HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # of the paper's networks, by their width
+HEADS = {1152: 16}  # of the paper's network of this width; the others have one for 64 numbers, as a DiT by itself
 
 
 def from_diffusers(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

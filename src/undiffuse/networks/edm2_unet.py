@@ -16,7 +16,7 @@ from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, fourier_features
 from undiffuse.networks.levels import LevelParts, depths_of, levels, through
 from undiffuse.networks.magnitude_blocks import UnitAttention, UnitResidual
-from undiffuse.networks.magnitudes import UnitWeights, unit, unit_join, unit_silu
+from undiffuse.networks.magnitudes import UnitWeights, bring_back, unit, unit_join, unit_silu
 from undiffuse.networks.resampling import average, refuse_levels, repeat
 
 
@@ -126,4 +126,4 @@ class EDM2UNet(Network, AfterStep, HasDepths):
     def after_step(self) -> None:
         """Every class's vector is brought back to unit magnitude; the layers do the same for their weights."""
         if self.label.table is not None:
-            self.label.table.weight.copy_(unit(self.label.table.weight))
+            bring_back(self.label.table.weight)

@@ -4,9 +4,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.attention import attention, merged
 from undiffuse.networks.axes import everywhere
 from undiffuse.networks.magnitudes import UnitWeights, unit, unit_silu, unit_sum
 from undiffuse.networks.reading import TextTokens
@@ -81,4 +81,4 @@ class UnitAttention(nn.Module):
         return unit(x.unflatten(2, (count, self.heads, -1)).permute(2, 0, 3, 1, 4), (4,))
 
     def _mixed(self, q: Tensor, k: Tensor, v: Tensor, there: Tensor | None = None) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=there).transpose(1, 2).flatten(2)
+        return merged(attention(q, k, v, there))

@@ -26,6 +26,15 @@ def unit(x: Tensor, axes: Sequence[int] = (1,)) -> Tensor:
     return x * (size / _length(x, axes, size)).to(x.dtype)
 
 
+def bring_back(weight: Tensor, axes: Sequence[int] = (1,)) -> None:
+    """Make a weight `unit` along the axes, in place; one without memory has no numbers that could be.
+
+    PyTorch imports its compiler, a second and 150 MB, to calculate the length of a tensor without memory.
+    """
+    if not weight.is_meta:
+        weight.copy_(unit(weight, axes))
+
+
 def _length(x: Tensor, axes: Sequence[int], size: float) -> Tensor:
     """The length of x along the axes, kept above 0, at least in float32. size: the root of their number."""
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -71,4 +80,4 @@ class UnitWeights(nn.Module, AfterStep):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        self.weight.copy_(unit(self.weight, range(1, self.weight.ndim)))
+        bring_back(self.weight, range(1, self.weight.ndim))

@@ -82,7 +82,7 @@ class ViTAutoencoder(AutoencoderNetwork):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder.leave.weight
+        return self.decoder.leave.weight  # pyright: ignore[reportReturnType]
 
     @property
     def halves(self) -> tuple[nn.Module, nn.Module]:

@@ -58,7 +58,7 @@ def check(tables: Mapping[str, Mapping[str, Any]]) -> None:
             f"codec {codec!r} and process {name!r} do not go together: rows of numbers and categories take "
             f"codec.name = {COLUMNS!r} and process.name = {PRODUCT!r}"
         )
-    coded, tokens = has_tokens(tables["codec"]), name not in (GAUSSIAN, PRODUCT)
+    coded, tokens = has_tokens(codec), name not in (GAUSSIAN, PRODUCT)
     if embedding := tables.get("denoiser", {}).get("embedding"):
         if tokens or not coded:
             raise Refused(
@@ -83,10 +83,10 @@ def check(tables: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def has_tokens(codec: Mapping[str, Any]) -> bool:
-    """Whether the codec of a table encodes to tokens; raises Refused for an unknown one."""
-    component: Any = registry.get("codecs", str(codec.get("name")))
-    return bool(codec.get("tokens", component.tokens))
+def has_tokens(codec: str) -> bool:
+    """Whether the codec of this name encodes to tokens; raises Refused for an unknown one."""
+    component: Any = registry.get("codecs", codec)
+    return component.tokens
 
 
 def has_rows(codec: str) -> bool:
