@@ -83,7 +83,12 @@ def read(path: Path, names: list[str], found: list[list[str]], **fields: Any) ->
 def text(data: Dataset, codec: Any, x: Any, labels: Any = None) -> tuple[list[str], list[list[str]]]:
     """The names and columns that are written of rows."""
     model: Any = SimpleNamespace(
-        facts={"data": data.describe()}, codec=codec, classes=data.classes, shape=data.shape, recipe={"data": {}}
+        facts={"data": data.describe()},
+        codec=codec,
+        classes=data.classes,
+        shape=data.shape,
+        recipe={"data": {}},
+        data_shape=data.shape,
     )
     written = cells(model, frame(model, x, labels))
     return written.columns, [written[name].to_list() for name in written.columns]
