@@ -1,4 +1,4 @@
-"""How far work has come, for whoever watches: bars on a terminal and in a notebook, whole lines anywhere else."""
+"""Progress display: bars on a terminal and in a notebook, plain lines elsewhere."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ PLAIN = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}, {elapsed} gone, {rem
 
 
 def watched(stream: TextIO | None = None) -> bool:
-    """Whether a bar can move there (default: stderr): it is a terminal, or a notebook."""
+    """Whether the stream (default: stderr) can show a moving bar, as a terminal or a notebook can."""
     from tqdm import auto
 
     notebook = any(kind.__module__ == "tqdm.notebook" for kind in auto.tqdm.__mro__)
@@ -23,7 +23,7 @@ def watched(stream: TextIO | None = None) -> bool:
 
 
 def progress_bar(items: Iterable[Any] | None = None, **how: Any) -> Any:
-    """A bar of tqdm.auto on stderr, with its options; without a terminal lines, none before DELAY."""
+    """A tqdm.auto bar on stderr, with its options; without a terminal it prints lines, the first after DELAY."""
     from tqdm import auto
 
     if not watched():
@@ -32,7 +32,7 @@ def progress_bar(items: Iterable[Any] | None = None, **how: Any) -> Any:
 
 
 class Lines:
-    """A stream that turns what moves a bar on a terminal into lines: fewer the longer it takes, and the last."""
+    """A stream that prints the states of a bar as lines, less often the longer it takes, and always the last one."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -40,7 +40,7 @@ class Lines:
         self._held = ""
 
     def write(self, text: str) -> None:
-        """Write what is to be read as a line, if one is due; the end of a bar writes the last."""
+        """Print the text as a line if one is due; at the end of a bar the last line is always printed."""
         said = text.replace("\r", "").replace("\x1b[A", "").strip()
         self._held = said or self._held
         now = time.monotonic()
@@ -49,12 +49,12 @@ class Lines:
             self._held, self._due = "", now + max(DELAY, SHARE * (now - self._began))
 
     def flush(self) -> None:
-        """Write it now."""
+        """Flush the stream."""
         self._stream.flush()
 
 
 class Above(logging.Handler):
-    """Messages on stderr, above the bars that move there."""
+    """Prints log messages on stderr above the bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -64,7 +64,7 @@ class Above(logging.Handler):
 
 @contextmanager
 def messages() -> Iterator[None]:
-    """Inside, what the library says stands on lines of its own on stderr; a person's own handlers for that stay."""
+    """Within this context the library's log messages go to stderr, unless the user has a handler of their own."""
     own = [h for h in [*LOGGER.handlers, *logging.getLogger().handlers] if isinstance(h, logging.StreamHandler | Above)]
     if any(isinstance(h, Above) or h.stream in (sys.stdout, sys.stderr) for h in own):
         yield

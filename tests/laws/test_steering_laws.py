@@ -119,8 +119,10 @@ def draws_noise(sampler: Sampler) -> bool:
     return not getattr(belief, "certain", False)
 
 
-def test_every_guidance_is_tried_here():
-    assert sorted({*VALUES, *OF_TOKENS}) == registry.names("guidance")
+def test_every_guidance_is_tried_here_with_the_families_that_it_declares():
+    families: dict[str, Any] = {name: registry.get("guidance", name) for name in registry.names("guidance")}
+    for family, tried in (("values", {*VALUES}), ("tokens", {*ABLE, *OF_TOKENS})):
+        assert tried == {name for name, guidance in families.items() if family in guidance.families}
 
 
 def test_every_guidance_of_values_works_with_every_sampler_and_does_not_see_the_batch(sampler: Sampler):

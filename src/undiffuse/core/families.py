@@ -34,7 +34,7 @@ def check(component: Any, process: Process) -> None:
         name += _settings(component) if family in component.families else ""
         kind = f"{type(process).__name__} is a process of {WORDS[family]}"
         raise Refused(f"{name} is for {what}, and {kind}{_others(component, process)}")
-    if lacking := component.needs - offers(process):
+    if component.needs and (lacking := component.needs - offers(process)):
         raise Refused(f"{name} needs {WORDS[min(lacking)]}{_others(component, process)}")
     if component.inner is not None:
         check(component.inner, process)

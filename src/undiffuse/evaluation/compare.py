@@ -1,4 +1,4 @@
-"""What `undiffuse compare` does: the same seeds from every run, judged against the same real data."""
+"""Compares runs: each draws samples with the same seeds, which are judged against the same real data."""
 
 import time
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ from undiffuse.sampling.samples import Samples
 
 @dataclass(frozen=True)
 class Compared:
-    """One run: what it is called here, where it lies, what it drew, how that was judged, and how likely it finds the
-    held-out data, where that was asked.
+    """One run: its name, its folder, its samples, their evaluation and, where requested, the likelihood of the
+    held-out data.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Compared:
 
     @property
     def costs(self) -> dict[str, float]:
-        """What it takes to have the model and to draw from it."""
+        """The costs of training the model and of sampling from it."""
         parameters = self.model.describe()["parameters"]
         return {
             "step": self.model.facts.get("step", 0),
@@ -55,7 +55,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs in the order they were named, the real data, and what to be careful about."""
+    """All runs in the order in which they were named, the real data, and warnings."""
 
     runs: list[Compared]
     real: Real
@@ -70,7 +70,7 @@ class Comparison:
 
     @property
     def likelihoods(self) -> tuple[str, list[float], float | None] | None:
-        """How likely every run finds the held-out data: what the numbers are, one a run, and what counting reaches."""
+        """The likelihood of the held-out data for each run: its name, values, and that of a model by counts."""
         scored = [run.likelihood for run in self.runs if run.likelihood is not None]
         shared = [name for name in NAMES if all(name in each for each in scored)]
         found = [headline(each, shared) for each in scored if shared]
@@ -80,7 +80,7 @@ class Comparison:
 
     @property
     def scored(self) -> str:
-        """Of how many held-out items the likelihood is known, for people; nothing where it is not."""
+        """For how many held-out items the likelihood was computed, as a text; empty where it was not."""
         counts = [run.likelihood["items"] for run in self.runs if run.likelihood is not None]
         return " / ".join(dict.fromkeys(f"{count:,}" for count in counts))
 
@@ -99,7 +99,7 @@ class Comparison:
 
 
 def best(verdicts: Sequence[Verdicts], name: str) -> set[int]:
-    """Which runs are best by one number: all that reach their floor, or else the one that comes nearest to it."""
+    """The best runs by one number: all that reach their floor, or else the one that is nearest to it."""
     signs = [1 if each[name]["better"] == "lower" else -1 for each in verdicts]
     worse = [
         max(0.0, sign * (each[name]["value"] - each[name]["floor"])) for sign, each in zip(signs, verdicts, strict=True)
@@ -110,7 +110,7 @@ def best(verdicts: Sequence[Verdicts], name: str) -> set[int]:
 def compare(paths: Sequence[Path], models: Sequence[Generator], asked: EvaluationRequest) -> Comparison:
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 
-    Conditions are those of held-out items, in turn, where a run is told some. n: None for as many as `evaluate` draws.
+    Conditions are those of held-out items, in turn, for runs that take some. n: None for as many as `evaluate` draws.
     models: those in these run folders. Raises Refused for
     fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
     """
@@ -149,7 +149,7 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """What the runs in these folders are called; raises Refused for fewer than two, and for one that is named twice."""
+    """The names of the runs in these folders; raises Refused for fewer than two, and for a run that is given twice."""
     if len(paths) < 2:
         raise Refused(f"a comparison needs at least two runs, not {len(paths)}")
     twice = next((path for i, path in enumerate(paths) if path.resolve() in [p.resolve() for p in paths[:i]]), None)
@@ -160,7 +160,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
-    """Raises Refused where one of the runs is of items of another shape or dtype, or of other symbols."""
+    """Raises Refused if the items of a run have another shape or dtype, or other symbols."""
 
     def kind(model: Generator) -> str:
         data = model.facts.get("data", {})
@@ -176,12 +176,12 @@ def refuse_other_shapes(names: list[str], models: Sequence[Generator]) -> None:
 
 
 def _spelling(model: Generator) -> list[Any]:
-    """What the tokens of a model stand for."""
+    """The texts that the tokens of a model stand for."""
     return list(model.codec.spelling)
 
 
 def unlike(names: list[str], models: Sequence[Generator]) -> list[str]:
-    """What makes the comparison of a run with the first one unfair."""
+    """Reasons why the comparison of a run with the first one is unfair."""
     found = []
     first = models[0]
     share = build.training(first.recipe).held_out

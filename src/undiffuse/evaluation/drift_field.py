@@ -1,4 +1,4 @@
-"""Points in the plane on their way to noise and back, and the drift that a model has learned."""
+"""Points in the plane on the way to noise and back, and the drift that a model has learned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ def way(
     path: Samples,
     times: Tensor,
     seed: int = 0,
-    told: Mapping[str, Any] = MappingProxyType({}),
+    conditions: Mapping[str, Any] = MappingProxyType({}),
 ) -> DriftField | None:
     """What happens to data x (n, 2) and to the samples of a path; None for data that are no points in the plane.
 
-    drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP; at t = 0 that of the last step. Of the
-    conditions it is given those that the model cannot do without: the first class, and the first item's own of `told`.
+    drift: E[x_s given x_t] - x_t of the reverse process from t to s = t - STEP; at t = 0 that of the last step.
+    conditions: of items; the model is given those that it cannot do without, of the first item, and the first class.
     """
     if not path.are_points or x.shape[1] != 2 or path.frames is None:
         return None
@@ -65,7 +65,7 @@ def way(
     low, high = extent_of(forward[0], forward[-1])
     side = torch.linspace(low, high, ARROWS + 2, dtype=torch.float32)[1:-1]
     places = torch.cartesian_prod(side, side).to(model.device)
-    cond = _needed(model, told, len(places))
+    cond = _needed(model, conditions, len(places))
     drift = [_drift(model, places, float(t), cond) for t in times[which].clamp(min=float(times[-2]))]
     reverse = np.stack([model.codec.encode(path.frames[i]).numpy() for i in which])
     where = places.cpu().numpy()[None].repeat(len(which), 0)
@@ -82,10 +82,10 @@ def _moments(schedule: Schedule, times: Tensor) -> list[int]:
     return sorted({0, *near, len(times) - 1})
 
 
-def _needed(model: DenoisingGenerator, told: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+def _needed(model: DenoisingGenerator, conditions: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     """The conditions that the model cannot do without, the same for n points."""
     needed = [name for name, condition in model.conditions.items() if condition.drop == 0]
-    some = {name: model.classes[0] if name == LABEL else told[name][0] for name in needed}
+    some = {name: model.classes[0] if name == LABEL else conditions[name][0] for name in needed}
     return requested(model.conditions, n, some, model.device) if needed else {}
 
 
@@ -94,6 +94,6 @@ def _drift(model: DenoisingGenerator, places: Tensor, t: float, cond: Mapping[st
     process: Any = model.denoiser.process
     one = torch.ones(1, 1, dtype=places.dtype, device=places.device)
     x_t, s = places / process.shown(one, t), max(0.0, t - STEP)
-    told: dict[str, Any] = dict(cond)
-    back = process.bridge(x_t, model.denoiser(x_t, t, **told).mean_only(), s, t).mean
+    conditions: dict[str, Any] = dict(cond)
+    back = process.bridge(x_t, model.denoiser(x_t, t, **conditions).mean_only(), s, t).mean
     return (process.shown(back, s) - places).float().cpu().numpy()

@@ -42,7 +42,7 @@ def latent_bound(
     variance: Any = "exact" if model.variance else model.denoiser.bound_variance
     found: list[np.ndarray] = []
     terms: Any = None
-    told: dict[str, Any] = dict(cond)
+    conditions: dict[str, Any] = dict(cond)
     each = len(x) * (subset + 1)
     for draw in range(draws):
         random = Random(seed).fold(LATENTS, draw)
@@ -58,7 +58,7 @@ def latent_bound(
             seed=seed + draw,
             batch=batches(model.shape),
             progress=lambda done, _, before=draw * each: progress(before + done, draws * each),
-            **told,
+            **conditions,
         )
         found.append(nats.double().cpu().numpy() - terms.nats.numpy())
     more = {"draw_error": np.std(found, axis=0, ddof=1) / draws**0.5} if draws > 1 else {}

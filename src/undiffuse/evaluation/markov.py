@@ -1,4 +1,4 @@
-"""What a model of the last few tokens alone would say of held-out text: the baseline of every model of texts."""
+"""A Markov model of the last few tokens: the baseline for every model of text."""
 
 import numpy as np
 

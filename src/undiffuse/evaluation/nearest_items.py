@@ -1,4 +1,4 @@
-"""The samples that lie nearest to training items, above those items: a copy is seen at a glance."""
+"""A picture of the samples that are nearest to training items, above those items, to make copies visible."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ PAIRS = 8
 
 
 def picture(items: Parts, verdicts: Mapping[str, Mapping[str, Any]]) -> Image.Image | None:
-    """Samples in the upper row, the training item nearest to each below; None without images or without the metric."""
+    """Samples above, the nearest training item of each below; None without images or without the metric."""
     pairs = verdicts.get("memorisation", {}).get("detail", {}).get("pairs", [])[:PAIRS]
     if not pairs or items.train.ndim != 4:
         return None

@@ -1,4 +1,4 @@
-"""How likely a run finds data: log-densities and bounds of each item, in the data's own units."""
+"""Log-likelihoods of data under a run: log-densities and bounds of each item, in the data's own units."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -118,7 +118,7 @@ def score(
 
 
 def evaluate(model: DenoisingGenerator, held_out: Dataset, seed: int, bar: Bar) -> Scores:
-    """Both numbers for up to ITEMS held-out items, given those of their conditions that the model knows."""
+    """The log-density and the bound of up to ITEMS held-out items, given their conditions that the model takes."""
     given = not held_out.conditions.keys().isdisjoint(model.conditions)
     few = seen(held_out)
     with bar("likelihood", "item") as density, bar("bound", "call") as bounding:
@@ -143,7 +143,7 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
 def _condition(
     model: DenoisingGenerator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
-    """What the denoiser is conditions about each item, and in words."""
+    """The conditions of each item as the denoiser takes them, and a description."""
     if given is True and not model.conditions:
         raise Refused("the run was trained without conditions: there is nothing to be given")
     if isinstance(given, bool):
@@ -175,7 +175,7 @@ def _condition(
 
 
 def _bins(codec: Any, encoded: Tensor) -> Bins:
-    """What the numbers of rows are rounded to, as wide as half of them are."""
+    """The rounding of the numbers in rows, as coarse as that of half of them."""
     low, high = codec.interval(encoded[:, : codec.numbers])
     width = float((high - low).median()) if codec.numbers else 0.0
     return Bins(codec.interval, min(width, 4.0))

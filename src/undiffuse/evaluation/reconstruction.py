@@ -69,10 +69,9 @@ class Reconstructed:
         """The latents, the rate and the likelihood in words."""
         known, numbers = self.statistics, int(np.prod(self.x.shape[1:]))
         sides = " x ".join(map(str, known.shape))
-        spread = f"{min(known.std):.3g} to {max(known.std):.3g}" if len(known.std) > 1 else f"{known.std[0]:.3g}"
         yield (
-            f"latents of {sides}: standard deviation {spread} a channel, {known.active:,} of {known.units:,} numbers "
-            "active"
+            f"latents of {sides}: mean {_range(known.mean)} and standard deviation {_range(known.std)} of a channel, "
+            f"{known.active:,} of {known.units:,} numbers active"
         )
         if known.bits is not None:
             yield f"rate: {known.bits:.1f} bits an item, {known.bits / numbers:.4f} a number of it"
@@ -183,6 +182,11 @@ def _drawn(run: Any, real: Real, how: Judge, asked: EvaluationRequest) -> tuple[
         return drawn, None
     with asked.bar("judging samples", "metric") as advance:
         return drawn, how(drawn.numpy(), real, asked.request.seed, None, advance)
+
+
+def _range(values: list[float]) -> str:
+    """`0.9 to 1.1` of several, one as it is."""
+    return f"{min(values):.3g}" if len(values) == 1 else f"{min(values):.3g} to {max(values):.3g}"
 
 
 def _warnings(real: Real, verdicts: Verdicts, *judged: Judged | None) -> list[str]:

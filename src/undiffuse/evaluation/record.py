@@ -1,4 +1,4 @@
-"""What a run folder remembers: the numbers of its training and of its last evaluation."""
+"""Reads the metrics of a run folder: those of its training and of its last evaluation."""
 
 import json
 import math
@@ -14,7 +14,7 @@ Curve = tuple[list[int], list[float]]
 
 
 def history(run: Path) -> dict[str, Curve]:
-    """Steps and values of every number that training wrote down; empty for a run without metrics.jsonl."""
+    """Steps and values of every number that training logged; empty for a run without metrics.jsonl."""
     curves: dict[str, Curve] = {}
     path = run / METRICS
     for line in read_text(path, "metrics", LONGEST).splitlines() if path.exists() else []:

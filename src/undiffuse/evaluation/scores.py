@@ -1,4 +1,4 @@
-"""What was found of the likelihood of data: a number for each item, their means, and these in words."""
+"""Likelihoods of data: a number for each item, their means, and a summary in words."""
 
 import csv
 import io
@@ -90,7 +90,7 @@ class Scores:
 
 
 def headline(summary: dict[str, Any], names: Collection[str] = tuple(NAMES)) -> tuple[str, float, float | None]:
-    """The one number to compare runs by, lower is better: what it is called, its value, and what counting reaches.
+    """The number to compare runs by, lower is better: its name, its value, and that of a model by counts.
 
     names: of the numbers to choose from, the first that there is.
     """

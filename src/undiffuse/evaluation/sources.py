@@ -1,4 +1,4 @@
-"""Where real data and finished samples come from, as a person names them on the command line."""
+"""Opens real data and finished samples by the names that are given on the command line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,7 +62,7 @@ def alike(which: str, like: Dataset, resize: int | None = None) -> Dataset:
 
 
 def _refuse_other_numbers(data: Dataset, like: Dataset) -> None:
-    """Raises Refused for whole numbers beside others, or of another dtype: the same number means another thing."""
+    """Raises Refused for integers beside floats, and of another dtype: the same number means another thing."""
     kinds, dtypes = data.x.dtype.kind + like.x.dtype.kind, (data.x.dtype, like.x.dtype)
     if like.vocabulary or like.categories or dtypes[0] == dtypes[1] or kinds == "ff":
         return
@@ -165,7 +165,7 @@ def of_run(model: Run) -> Real:
 
 
 def against(model: Run, which: str | None) -> Real:
-    """What to judge a run against: the part it held out, or other data, none of whose items it was trained on.
+    """The data to judge a run against: its held-out part, or other data without the items that it was trained on.
 
     Raises Refused if nothing of the other data is new to the run.
     """

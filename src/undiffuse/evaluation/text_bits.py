@@ -1,4 +1,4 @@
-"""What the bound of a text means to people: bits per character, perplexity, and what counting alone would reach."""
+"""The bound of texts in common units: bits per character and perplexity, beside those of a model by counts."""
 
 from typing import Any
 

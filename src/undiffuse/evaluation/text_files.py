@@ -1,4 +1,4 @@
-"""Other texts, and texts that were written to a file, as the tokens of the text that they are judged against."""
+"""Reads texts from files as the tokens of the texts that they are judged against."""
 
 from pathlib import Path
 from typing import Any

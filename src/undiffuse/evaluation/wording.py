@@ -1,4 +1,4 @@
-"""What each metric is called, what it says, and how its numbers are written."""
+"""The title, the description and the number format of each metric."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 class Word:
     """A metric for people: its title, what it measures, and whether its numbers are shares, written in per cent.
 
-    allowed: how much worse than its floor a number may be to be good, and to be fair; (): that goes by their ratio.
+    allowed: how much worse than its floor a good and a fair number may be; (): judged by their ratio.
     """
 
     title: str
@@ -113,7 +113,7 @@ SLOW = 5.0  # seconds, from which on it is worth a line which metric took them
 
 
 def slow(seconds: Mapping[str, float]) -> str:
-    """Which metric took most of a long judgement, and what makes the next one quicker; nothing of a short one."""
+    """The metric that took most of a long evaluation, and how to make the next one faster; empty for a short one."""
     worst = max(seconds, key=seconds.__getitem__, default="")
     if not worst or seconds[worst] < SLOW or 2 * seconds[worst] < sum(seconds.values()):
         return ""
@@ -124,12 +124,12 @@ def slow(seconds: Mapping[str, float]) -> str:
 
 
 def word(name: str) -> Word:
-    """The metric's words; a metric that is new here goes by its name."""
+    """The wording of a metric; a metric without one is called by its name."""
     return WORDS.get(name, Word(name.replace("_", " ").capitalize(), ""))
 
 
 def title(name: str, verdict: Mapping[str, Any]) -> str:
-    """What the metric is called in the features it was taken in: the Frechet distance is FID in Inception's."""
+    """The title of the metric in the features that were used: with Inception the Frechet distance is FID."""
     return verdict["detail"].get("called", {}).get(name) or word(name).title
 
 
@@ -141,7 +141,7 @@ def number(name: str, value: float | None) -> str:
 
 
 def ratio(name: str, verdict: Mapping[str, Any]) -> str:
-    """`1.08 x`: how many times its floor a distance is; nothing for shares, which are compared by eye."""
+    """`1.08 x`: how many times its floor a distance is; empty for shares."""
     return "" if word(name).slack or verdict.get("ratio") is None else f"{verdict['ratio']:.2f} x"
 
 
@@ -159,7 +159,7 @@ def line(name: str, verdict: Mapping[str, Any]) -> str:
 
 
 def grade(name: str, verdict: Mapping[str, Any]) -> str:
-    """`good`, `fair` or `poor`, or nothing where that cannot be said.
+    """`good`, `fair` or `poor`, or empty where there is no grade.
 
     A share may be 3 points worse than its floor to be good, 10 to be fair; a distance 1.5 times and 3 times its floor.
     """

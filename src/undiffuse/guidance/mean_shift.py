@@ -41,9 +41,9 @@ class MeanShift(Steered):
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
-        read, told = parted(cond, self.reads, self.tells)
+        read, conditions = parted(cond, self.reads, self.tells)
         belief: Any
-        belief, memory = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **told)
+        belief, memory = self.sampler.step(denoiser, x_t, t, s, memory, random=random, **conditions)
         if not read or belief.certain:
             return belief, memory
         place, time = (x_t, t) if self.at == "start" else (belief.mean, s)

@@ -46,8 +46,8 @@ class MultiDiffusion(Guided):
         batch = torch.cat([x_t[(..., *place)] for place in places])
         n = len(places)
         t = torch.as_tensor(t, dtype=torch.float64)
-        told = {name: value.repeat(n, *(1,) * (value.ndim - 1)) for name, value in cond.items()}
-        guess: Any = self.denoiser(batch, t.repeat(n) if t.ndim else t, **told)
+        conditions = {name: value.repeat(n, *(1,) * (value.ndim - 1)) for name, value in cond.items()}
+        guess: Any = self.denoiser(batch, t.repeat(n) if t.ndim else t, **conditions)
         weight = torch.ones((), dtype=x_t.dtype, device=x_t.device)
         for size in self.size:
             ramp = torch.arange(1, size + 1, dtype=x_t.dtype, device=x_t.device)

@@ -55,13 +55,13 @@ def continuous(
     ends = ends if tokens else schedule.log_snr(ends).clamp(min=-20)
     edges = torch.linspace(float(ends[0]), float(ends[1]), points + 1, dtype=torch.float64)
     done, found = 0, list[tuple[Tensor, ...]]()
-    for _, x, random, told in parts(x_0, seed, indices, batch, cond):
+    for _, x, random, conditions in parts(x_0, seed, indices, batch, cond):
         terms = torch.zeros(len(x), points, dtype=torch.float64, device=x.device)
         for i in range(points):
             level = edges[i] + (edges[i + 1] - edges[i]) * random.fold(i, 1).uniform((len(x),))
             t = level if tokens else schedule.time(level)
             x_t = process.marginal(x, t).sample(random.fold(i))
-            guess = denoiser(x_t, t, **told)
+            guess = denoiser(x_t, t, **conditions)
             if tokens:
                 each = rate(process, x, x_t, guess, t)
             else:
@@ -70,7 +70,7 @@ def continuous(
             done += len(x)
             progress(done, len(x_0) * (points + 1))
         x_t = process.marginal(x, last).sample(random.fold(-2))
-        guess = denoiser(x_t, last, **told)
+        guess = denoiser(x_t, last, **conditions)
         if not tokens:
             alpha, sigma = schedule.at(last, x)
             guess = Normal(guess.mean, (sigma / alpha) ** 2)

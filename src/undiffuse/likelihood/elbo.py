@@ -68,7 +68,7 @@ def elbo(
     picks = _Picks(n, subset, chances)
     total, done = len(first(x_0)) * draws * (picks.count + 1), 0
     found: list[tuple[Tensor, ...]] = []
-    for _, x, random, told in parts(x_0, seed, indices, batch, cond):
+    for _, x, random, conditions in parts(x_0, seed, indices, batch, cond):
         end = prior(process, x, grid[0])
         count = len(end)
         runs: list[Tensor] = []
@@ -78,13 +78,13 @@ def elbo(
             for pick, (which, weight) in enumerate(picks(stream.fold(-1), count)):
                 s, t = grid[which + 1], grid[which]
                 x_t = process.marginal(x, t).sample(stream.fold(pick))
-                kl = step(process, x, x_t, denoiser(x_t, t, **told), s, t, variance)
+                kl = step(process, x, x_t, denoiser(x_t, t, **conditions), s, t, variance)
                 where = torch.as_tensor(which).expand(count)[:, None].to(end.device)
                 terms.scatter_add_(1, where, (kl.double() * weight)[:, None])
                 done += count
                 progress(done, total)
             x_t = process.marginal(x, grid[-2]).sample(stream.fold(-2))
-            guess = denoiser(x_t, grid[-2], **told)
+            guess = denoiser(x_t, grid[-2], **conditions)
             terms[:, n] = -rebuild(process, x, x_t, guess, grid, variance, decoder)
             done += count
             progress(done, total)

@@ -103,13 +103,13 @@ def ode(
     prior_std = float(denoiser.process.schedule.prior_std(torch.tensor(start, dtype=torch.float64)))
     volume = elements * (math.log(far / near) + (math.log(decoder.width) if decoder else 0.0))
     found: list[Tensor] = []
-    for _, x, random, told in parts(x_0, seed, indices, batch, cond):
+    for _, x, random, conditions in parts(x_0, seed, indices, batch, cond):
         runs: list[Tensor] = []
         for draw in range(draws):
             values = decoder.dequantise(x, random.fold(draw, 0)) if decoder else x
             vectors = None if kind == "exact" else draw_probes(kind, probes, x, random.fold(draw, 1))
             moved = _share(progress, done, len(x), len(x_0) * draws)
-            z, spread, calls = path.solve(values / near, told, vectors, kind == "exact", moved=moved)
+            z, spread, calls = path.solve(values / near, conditions, vectors, kind == "exact", moved=moved)
             end = Normal(torch.zeros_like(z), prior_std**2).log_prob(z * far)
             runs.append(end[:, None] + volume + spread)
             asked, done = asked + calls * len(x), done + len(x)
@@ -137,7 +137,7 @@ def encode(
     """
     x_0, path = _ready(denoiser, x_0, t_min, start, rtol, atol, cond)
     near, far = path.sizes
-    found = [path.solve(x / near, told)[0] * far for _, x, _, told in parts(x_0, 0, None, batch, cond)]
+    found = [path.solve(x / near, conditions)[0] * far for _, x, _, conditions in parts(x_0, 0, None, batch, cond)]
     return torch.cat(found).cpu()
 
 
@@ -156,7 +156,10 @@ def decode(
     """The data of latent codes, `encode` backwards: (batch, *shape), float64 on the CPU."""
     latent, path = _ready(denoiser, latent, t_min, start, rtol, atol, cond)
     near, far = path.sizes
-    found = [path.solve(x / far, told, back=True)[0] * near for _, x, _, told in parts(latent, 0, None, batch, cond)]
+    found = [
+        path.solve(x / far, conditions, back=True)[0] * near
+        for _, x, _, conditions in parts(latent, 0, None, batch, cond)
+    ]
     return torch.cat(found).cpu()
 
 

@@ -73,12 +73,12 @@ class Path:
             nonlocal asked
             asked += len(rows)
             at, which = state[:, :elements].reshape(len(rows), *z.shape[1:]), rows.to(z.device)
-            told = {name: value[which] for name, value in cond.items()}
+            conditions = {name: value[which] for name, value in cond.items()}
             if columns == 0:
-                return self.velocity(at, angles, told).flatten(1)
+                return self.velocity(at, angles, conditions).flatten(1)
             with torch.enable_grad():
                 at = at.detach().requires_grad_()
-                v = self.velocity(at, angles, told)
+                v = self.velocity(at, angles, conditions)
                 div = _trace(v, at) if probes is None else _quadratic(v, at, probes[which])
             return torch.cat([v.detach().flatten(1), div / elements], dim=1)
 

@@ -114,7 +114,7 @@ def check_recipe(recipe: Recipe) -> None:
 
 def refuse_unfit(request: SampleRequest, codec: Codec, embedded: bool = False) -> None:
     """Raises Refused for a threshold of data without bounds, for one to the nearest embedding where there are none, and
-    for truncation, by its name, of what is no tokens. embedded: whether states are embeddings of tokens.
+    for truncation, by its name, of data that are not tokens. embedded: whether states are embeddings of tokens.
     """
     if level(request.threshold) is not None:
         if not embedded:

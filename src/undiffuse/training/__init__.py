@@ -1,1 +1,1 @@
-"""Training: a loop that knows an objective and a module, and stops, resumes and reports without losing anything."""
+"""Training: a loop over any module and objective that can be stopped and resumed exactly."""

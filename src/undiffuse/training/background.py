@@ -1,4 +1,4 @@
-"""Files are written while training goes on."""
+"""Writes files in the background during training."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,28 +10,28 @@ from torch import Tensor
 
 
 class Background:
-    """One thread that does jobs in the order they came; what goes wrong there is raised where it is asked for."""
+    """A thread that runs jobs in order; an exception in a job is raised by `check` and `wait`."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="undiffuse-files")
         self._jobs: deque[Future[None]] = deque()
 
     def submit(self, job: Callable[..., Any], *given: Any) -> None:
-        """Do this after what was asked for before."""
+        """Run this job after those that were submitted before."""
         self._jobs.append(self._pool.submit(job, *given))
 
     @property
     def busy(self) -> bool:
-        """Whether something is still to be done."""
+        """Whether a job is running or waiting."""
         return any(not job.done() for job in self._jobs)
 
     def check(self) -> None:
-        """Raises what went wrong in a job that is over."""
+        """Raises the exception of a finished job, if there was one."""
         while self._jobs and self._jobs[0].done():
             self._jobs.popleft().result()
 
     def wait(self) -> None:
-        """Returns when all is done; raises what went wrong, and then the jobs behind it are given up."""
+        """Wait for all jobs; raises the exception of a failed one, after which later jobs are dropped."""
         while self._jobs:
             try:
                 self._jobs.popleft().result()
@@ -43,7 +43,7 @@ class Background:
 
 
 class HostCopies:
-    """A second home for tensors, in the computer's memory: taken once, then filled as fast as memory is."""
+    """Copies of tensors in host memory that is allocated once and reused."""
 
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}

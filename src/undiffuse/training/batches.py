@@ -1,4 +1,4 @@
-"""Which samples a step sees: computed from the step alone, so that a resumed run sees what it would have seen."""
+"""Batches of training data, computed from the step alone, so that a resumed run sees the same ones."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,14 +118,15 @@ class Batches:
         """
         which, x = dealt or self.deal(step, rows)
         slots = torch.arange(self.size)[rows]
-        told = {name: values[which.to(self.device)] for name, values in self.conditions.items()}
+        conditions = {name: values[which.to(self.device)] for name, values in self.conditions.items()}
         for axis, mirrored in self._flips(step, slots, x.device):
             x = x if self.versions else _either(mirrored, x.flip(axis), x)
-            told |= {
-                name: _either(mirrored, mirror(told[name], axis), told[name]) for name, mirror in self.mirrors.items()
+            conditions |= {
+                name: _either(mirrored, mirror(conditions[name], axis), conditions[name])
+                for name, mirror in self.mirrors.items()
             }
         drawn = self.random.fold(ENCODE, step).at(slots)
-        return Batch(self.codec.finish(x, drawn), told | self._hidden(step, slots), codec=self.codec)
+        return Batch(self.codec.finish(x, drawn), conditions | self._hidden(step, slots), codec=self.codec)
 
     def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
         """The axes along which items are mirrored, each with booleans (k,) that say which are."""

@@ -1,4 +1,4 @@
-"""All of a run's state in one folder that is whole or absent: checkpoints/00000500/."""
+"""Checkpoints: a run's state in one folder, such as checkpoints/00000500/, which is complete or absent."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {  # what a state holds at least
 
 
 def save(run: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint: tensors and a JSON object. It gets its name when all of it is on the disk."""
+    """Write a checkpoint of tensors and a JSON object; it gets its name once it is completely on the disk."""
     path = run / FOLDER / f"{step:08d}"
     with whole(path) as folder:
         folder.mkdir()
@@ -56,7 +56,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def prune(run: Path, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep`, and what killed processes left half-written."""
+    """Remove all checkpoints but the newest `keep`, and incomplete ones of killed processes."""
     sweep(run / FOLDER)
     for path in sorted(_all(run))[:-keep]:
         shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a run folder is given while training goes on: checkpoints, the model, and snapshots of averages."""
+"""Writes checkpoints, the model and snapshots of averages into the run folder during training."""
 
 import copy
 import threading
@@ -17,7 +17,7 @@ from undiffuse.training.state import AVERAGE
 
 
 class CheckpointWriter:
-    """Copies the state, which is all that training waits for, and writes the copy in the background.
+    """Copies the state, for which training waits, and writes the copy in the background.
 
     folder: None keeps nothing. keep: checkpoints that stay, the newest. result: makes what is saved of a module and a
     step. What cannot be written is raised, as Refused, at the next step; what was written before stays as it was.

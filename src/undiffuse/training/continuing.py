@@ -1,4 +1,4 @@
-"""What keeps one run from overwriting another, and a continued one the same run."""
+"""Checks before training starts: no run is overwritten, and a resumed run is the same run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -107,7 +107,7 @@ def announce(folder: Path, settings: Train, resume: bool) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a run left that came to no checkpoint."""
+    """Remove the files of a run that never reached a checkpoint."""
     for name in MADE:
         discard(folder / name)
 

@@ -1,4 +1,4 @@
-"""Training that is lost: what can be seen of why a loss is no number."""
+"""Diagnoses diverged training: why a loss is not a number."""
 
 import math
 import shlex
@@ -20,7 +20,7 @@ class Diverged(Refused):
 
 
 class Collapsed(Refused):
-    """What is learned has fallen into one point."""
+    """The embeddings have collapsed to one point."""
 
 
 def diagnose(

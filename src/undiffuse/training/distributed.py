@@ -1,4 +1,4 @@
-"""Several processes that train one module: what they tell each other after a backward pass."""
+"""Training in several processes: gradients are averaged after each backward pass."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is due after which step."""
+"""Schedules: what is due after which step."""
 
 from undiffuse.recipes.settings import Train
 
@@ -6,7 +6,7 @@ EARLY, LONG = (100, 200), 1000  # steps after which runs of at least so many sho
 
 
 def now(every: int, step: int, steps: int) -> bool:
-    """Whether what happens every so many steps, and after the last, happens after this one; 0 is never."""
+    """Whether a job that is done every so many steps, and after the last one, is due after this step; 0 is never."""
     return every > 0 and (step == steps or step % every == 0)
 
 

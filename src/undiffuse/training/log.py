@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics.jsonl and TensorBoard."""
+"""The log of a training run: metrics.jsonl and TensorBoard."""
 
 import json
 import math

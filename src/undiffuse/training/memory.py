@@ -1,4 +1,4 @@
-"""How much fits: tried, where memory ran out."""
+"""Finds a batch size that fits after memory has run out."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A person's own Dataset or DataLoader of PyTorch, dealt out as `Batches` are: by the step, so that a run resumes."""
+"""Batches of the user's own PyTorch Dataset or DataLoader, keyed by the step, so that a run can be resumed."""
 
 import logging
 from collections.abc import Callable, Mapping, Sized

@@ -1,4 +1,4 @@
-"""Who takes steps in a run: weights, an optimiser and a gradient each."""
+"""The players of a run: each has its own weights, optimiser and gradient."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

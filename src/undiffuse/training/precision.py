@@ -1,4 +1,4 @@
-"""Which precision a run is trained in: bfloat16 where it pays and where the network's gradient is right in it."""
+"""Chooses the precision of training: bfloat16 where it is faster and the network's gradients are correct in it."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What costs most of encoding is done once for all items and kept on the disk, so that a step costs no more for it."""
+"""Caches the expensive part of encoding on the disk, so that it is done once and not in every step."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it is trained: how it does on data it never saw, and what it makes."""
+"""Validation during training: the loss on held-out data."""
 
 from typing import Any, cast
 

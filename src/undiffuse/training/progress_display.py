@@ -1,4 +1,4 @@
-"""What a person sees of a training while it runs: a bar or lines, what is left to do, and the whole in short."""
+"""Shows training progress: a bar or lines with the time left, and a short summary."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence

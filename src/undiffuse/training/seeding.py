@@ -1,4 +1,4 @@
-"""The random numbers that layers draw by themselves, as dropout does: seeded for one step, and no trace is left."""
+"""Seeds the global random generators for one step, for layers such as dropout, and restores them afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -63,9 +63,9 @@ def train(
     recipe: a name, a TOML file, a run folder, or the tables themselves. out: the run folder, default runs/<name>; what
     a run left there that came to no checkpoint is removed.
     overrides: `table.field=value` texts. resume: go on from the folder's newest checkpoint, or start where there is no
-    run; only FREE may differ then, and the data must be the same. The run folder is this process's alone until the run
-    ends.
-    Everything is checked before anything is written. Raises Refused for whatever a person can get wrong.
+    run; only the fields in FREE may differ then, and the data must be the same. No other process can use the run folder
+    until the run ends.
+    Everything is checked before anything is written. Raises Refused for invalid recipes, overrides, data and folders.
     """
     if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
         raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
@@ -227,7 +227,7 @@ def _module(
     conditions: Mapping[str, ConditionKind],
     batch: Batch,
 ) -> Any:
-    """What is trained with its first weights, tried on two samples, so that one that does not fit is refused now."""
+    """The module with its first weights; raises Refused if it cannot take two samples of the data."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
         module = built.kind.build(recipe, shape, len(classes), codec, conditions)

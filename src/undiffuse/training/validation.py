@@ -44,5 +44,5 @@ class Validation:
 
     def _batch(self, which: Tensor) -> tuple[Batch, Random]:
         data = self._data
-        told = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
-        return Batch(data.encoded(which), told, codec=data.codec), self._random.at(which)
+        conditions = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
+        return Batch(data.encoded(which), conditions, codec=data.codec), self._random.at(which)

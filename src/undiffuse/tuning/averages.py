@@ -129,9 +129,9 @@ def _measures(model: DenoisingGenerator, metric: Metric, count: int) -> tuple[Me
         raise Refused("the run held nothing out (train.held_out = 0): there is nothing to choose a length by")
     loaded = of_model(model)
     held_out = loaded.split(settings.held_out)[1]
-    told = tensors(model.conditions, held_out.conditions)
+    conditions = tensors(model.conditions, held_out.conditions)
     batch = settings.batch // settings.accumulate
-    unseen = batches(held_out, told, model.codec, batch, settings.seed).to(model.device)
+    unseen = batches(held_out, conditions, model.codec, batch, settings.seed).to(model.device)
     found = model.recipe.uses
     uses = Uses(partial(load, precision="float32"), dict(found.runs), dict(found.paths))  # a teacher is not inside it
     objective = build.objective(replace(model.recipe, uses=uses))

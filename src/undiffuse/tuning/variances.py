@@ -86,11 +86,11 @@ def variance(
         raise Refused(f"--steps takes 2 to {len(times)} steps over {len(times)} times (--points), not {steps}")
     lock = run_lock(run)
     try:
-        x_0, told = _data(model, count)
+        x_0, conditions = _data(model, count)
         clipping = {"bounds": (float(x_0.min()), float(x_0.max())), **clipping}
         low, high = clipping["bounds"]
         most = ((high - low) / 2) ** 2
-        estimates = _estimate(model, x_0, told, times, rule, advance)
+        estimates = _estimate(model, x_0, conditions, times, rule, advance)
         found = Estimate(
             tuple(times.tolist()),
             tuple(min(value, most) for value in estimates),
@@ -128,15 +128,15 @@ def _data(model: DenoisingGenerator, count: int) -> tuple[Tensor, dict[str, Any]
     loaded = of_model(model)
     settings = build.training(model.recipe)
     data = (loaded.split(settings.held_out)[0] if settings.held_out else loaded).some(count)
-    told = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}
+    conditions = {name: values.to(model.device) for name, values in tensors(model.conditions, data.conditions).items()}
     with torch.no_grad():
-        return model.denoiser.state_of(model.codec.encode(np.asarray(data.x)).to(model.device)), told
+        return model.denoiser.state_of(model.codec.encode(np.asarray(data.x)).to(model.device)), conditions
 
 
 def _estimate(
     model: DenoisingGenerator,
     x_0: Tensor,
-    told: dict[str, Any],
+    conditions: dict[str, Any],
     times: Tensor,
     rule: Literal["error", "score"],
     advance: Callable[[int, int], None],
@@ -144,7 +144,7 @@ def _estimate(
     random = Random(build.training(model.recipe).seed).fold(STREAM)
     found: list[float] = []
     advance(0, len(times))
-    for value in estimated(model.denoiser, x_0, times, random, rule, batches(model.shape), **told):
+    for value in estimated(model.denoiser, x_0, times, random, rule, batches(model.shape), **conditions):
         found.append(value)
         advance(len(found), len(times))
     return found

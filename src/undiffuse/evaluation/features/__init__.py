@@ -1,4 +1,4 @@
-"""What distances are measured in: items of data become vectors of numbers."""
+"""Features: maps from items of data to vectors, between which distances are measured."""
 
 from undiffuse.core.registry import face
 

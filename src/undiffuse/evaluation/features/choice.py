@@ -1,4 +1,4 @@
-"""Features as a person types them: a name, and after a colon the first thing that can be set."""
+"""Parses the name of features, such as `inception:weights.pth`: a name and, after a colon, its first field."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ def choose(typed: str) -> Features:
     """The features of `pixels`, `efficientnet-lite0`, `efficientnet-lite0:128`, `inception:weights.pth`,
     `module:file:attribute`.
 
-    Raises Refused for an unknown name, with the nearest, and for what the features do not take.
+    Raises Refused for an unknown name, with the nearest, and for a value that the features do not accept.
     """
     name, _, value = typed.partition(":")
     fields = registry.fields(registry.get("features", name))

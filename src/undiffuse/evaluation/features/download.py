@@ -1,4 +1,4 @@
-"""Weights from the internet: whole and with the right digest, or not at all; an interrupted download goes on."""
+"""Downloads weights, checks their digest, and resumes interrupted downloads."""
 
 import hashlib
 import os
@@ -19,10 +19,10 @@ def home() -> Path:
 
 
 def fetch(url: str, digest: str, target: Path) -> Path:
-    """The file behind the URL at `target`, loaded once.
+    """Download the URL to `target`, unless the file is already there.
 
-    What has come is kept as `target`.part and continued the next time. digest: the first digits of its SHA-256.
-    Raises Refused, saying where the file may be put by hand, if it cannot be had or is not the right one.
+    A partial download is kept as `target`.part and resumed next time. digest: the first digits of its SHA-256.
+    Raises Refused, with the place to put the file by hand, if the download fails or the digest differs.
     """
     if target.exists():
         return target
@@ -43,7 +43,7 @@ def fetch(url: str, digest: str, target: Path) -> Path:
 
 
 def _append(url: str, part: Path) -> None:
-    """Load what is missing of the file; raises OSError if it ends too early."""
+    """Append the missing part of the file; raises OSError if the download ends too early."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

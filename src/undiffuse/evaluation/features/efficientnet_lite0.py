@@ -1,4 +1,4 @@
-"""What a small network that knows ImageNet sees; its weights come from a package, so no download is needed."""
+"""Features of EfficientNet-Lite0, trained on ImageNet; its weights come from a package, without a download."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -46,11 +46,11 @@ class EfficientNetLite0(Features):
         }
 
     def limited(self, count: int) -> Self:
-        """All of them, whatever the count."""
+        """All features, for any count."""
         return self
 
     def fit(self, x: np.ndarray) -> Self:
-        """A copy that knows which numbers are black and white."""
+        """A copy that knows the values of black and white."""
         refuse_unless_images(x, "efficientnet_lite0")
         return replace(self, fitted={"span": span(x)})
 
@@ -65,7 +65,7 @@ class EfficientNetLite0(Features):
         return walk(x, see, "efficientnet_lite0")
 
     def probabilities(self, vectors: np.ndarray) -> None:
-        """None: an Inception score is Inception's."""
+        """None: the Inception score is defined for Inception alone."""
         return
 
 
@@ -76,6 +76,6 @@ def _network() -> EfficientNetLayers:
 
 @cache
 def _dtype() -> torch.dtype:
-    """float16 where the processor multiplies it (within 1 % of float32, bfloat16 is not), else float32."""
+    """float16 where the processor supports it (it is within 1 % of float32; bfloat16 is not), else float32."""
     able = getattr(torch.cpu, "get_capabilities", dict)().get("avx512_fp16", False)
     return torch.float16 if able else torch.float32

@@ -1,4 +1,4 @@
-"""What every kind of features offers: items in, one vector an item out, and an account of how they were made."""
+"""The interface of features: one vector for each item, and a description of how it was computed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ import numpy as np
 class Features(ABC):
     """Maps items in the data's own units, (count, *shape), to float32 vectors (count, dimensions).
 
-    fitted: whatever `fit` has learnt, as arrays that can be kept in a file; empty before. natural: others publish
-    distances in the vectors' own scale, so that nothing may rescale them. learns: `fit` follows the single items that
-    it is given, so that these look unlike all others afterwards and may not be compared with them.
+    fitted: what `fit` has learned, as arrays that can be stored in a file; empty before `fit`. natural: published
+    distances use the vectors' own scale, so they must not be rescaled. learns: `fit` depends on the individual items
+    that it is given, so these must not be compared with other items afterwards.
     """
 
     fitted: Mapping[str, np.ndarray]
@@ -22,15 +22,15 @@ class Features(ABC):
     @property
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """What they are, in JSON's types: name, version, size and filter of a resize; all that changes the numbers."""
+        """All that changes the numbers, in JSON's types: name, version, size and filter of a resize."""
 
     @abstractmethod
     def limited(self, count: int) -> Self:
-        """As many of the features as `count` items a side can bear."""
+        """The features, with no more dimensions than `count` items on each side can support."""
 
     @abstractmethod
     def fit(self, x: np.ndarray) -> Self:
-        """A copy that has learnt what it needs from training items x; raises Refused for items that it cannot see."""
+        """A copy fitted to the training items x; raises Refused for items that the features do not accept."""
 
     @abstractmethod
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -38,4 +38,4 @@ class Features(ABC):
 
     @abstractmethod
     def probabilities(self, vectors: np.ndarray) -> np.ndarray | None:
-        """What the network behind the features takes the items for, (count, classes); None where that is no metric."""
+        """The class probabilities of the items, (count, classes); None where the features have no classes."""

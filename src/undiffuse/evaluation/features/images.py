@@ -1,4 +1,4 @@
-"""Images as networks want them: a span of numbers to [0, 1], grey to RGB, one size for all."""
+"""Prepares images for networks: scales them to [0, 1], turns grey to RGB and resizes them."""
 
 from collections.abc import Callable
 
@@ -14,15 +14,15 @@ BATCH = 32
 
 
 def refuse_unless_images(x: np.ndarray, name: str, channels: tuple[int, ...] = (1, 3)) -> None:
-    """Raises Refused unless x is (count, channels, height, width) with as many channels as the features `name` see."""
+    """Raises Refused unless x is (count, channels, height, width) with channels that the features `name` accept."""
     if x.ndim != 4 or (channels and x.shape[1] not in channels):
         kinds = "images, grey or RGB" if channels else "images"
         raise Refused(f"features {name} see {kinds}, and the items have shape {x.shape[1:]}; use --features pixels")
 
 
 def span(train: np.ndarray) -> np.ndarray:
-    """The numbers that mean black and white: of 8 bit 0 and 255; of floats [0, 1] or [-1, 1], if they lie in it; else
-    the least and the greatest that there are.
+    """The values of black and white: 0 and 255 for 8 bits; for floats 0 and 1, or -1 and 1, if all lie between;
+    else the smallest and the largest value.
     """
     if train.dtype == np.uint8:
         return np.array([0.0, 255.0])
@@ -36,13 +36,13 @@ def span(train: np.ndarray) -> np.ndarray:
 
 
 def unit(x: np.ndarray, by: np.ndarray) -> Tensor:
-    """x as float32 in [0, 1]; what lies outside the span is clipped."""
+    """x as float32 in [0, 1]; values outside the span are clipped."""
     low, high = (float(each) for each in by)
     return ((torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) - low) / (high - low)).clamp(0, 1)
 
 
 def rgb(x: Tensor) -> Tensor:
-    """Grey repeated three times; RGB as it is."""
+    """Grey images with their channel repeated three times; RGB images unchanged."""
     return x.expand(-1, 3, -1, -1)
 
 
@@ -55,7 +55,7 @@ def resize(x: Tensor, size: int) -> Tensor:
 
 @torch.inference_mode()
 def walk(x: np.ndarray, see: Callable[[np.ndarray], Tensor], name: str, batch: int = BATCH) -> np.ndarray:
-    """`see` applied to a batch at a time, with a progress bar; raises Refused for numbers that are not finite."""
+    """Apply `see` to one batch after another, with a progress bar; raises Refused if a result is not finite."""
     found = []
     with progress_bar(total=len(x), desc=f"features {name}", unit="item", delay=2, leave=False) as bar:
         for i in range(0, len(x), batch):

@@ -1,4 +1,4 @@
-"""The features that FID, KID and the Inception score are defined in, as torch-fidelity computes them."""
+"""The features of FID, KID and the Inception score, as torch-fidelity computes them."""
 
 import hashlib
 import pickle
@@ -25,7 +25,7 @@ class Inception(Features):
     """The 2048 pooled features of the Inception-v3 of 2015-12-05; for grey and RGB images, which it resizes to 299.
 
     In them the Frechet distance is FID (arXiv:1706.08500) and the kernel distance KID (arXiv:1801.01401). weights: the
-    path of the file; "": loaded once into the cache. Needs the package torch-fidelity.
+    path of the file; "": downloaded once into the cache. Needs the package torch-fidelity.
     """
 
     weights: str = ""
@@ -47,11 +47,11 @@ class Inception(Features):
         }
 
     def limited(self, count: int) -> Self:
-        """All of them, whatever the count."""
+        """All features, for any count."""
         return self
 
     def fit(self, x: np.ndarray) -> Self:
-        """A copy that knows which numbers are black and white."""
+        """A copy that knows the values of black and white."""
         refuse_unless_images(x, "inception")
         return replace(self, fitted={"span": span(x)})
 

@@ -1,4 +1,4 @@
-"""A network of one's own as features: any importable callable that maps images to vectors."""
+"""Features of the user's own network: any importable callable that maps images to vectors."""
 
 import hashlib
 import importlib
@@ -21,7 +21,7 @@ from undiffuse.evaluation.features.images import refuse_unless_images, span, uni
 
 @dataclass(frozen=True, eq=False)
 class Module(Features):
-    """What a network of your own sees, a torch module or a function, named by its import path.
+    """Features of your own network, a torch module or a function, named by its import path.
 
     path: `package.file:attribute`; it maps float32 images in [0, 1], (count, channels, height, width), to vectors
     (count, dimensions).
@@ -48,23 +48,23 @@ class Module(Features):
         return {"features": "module", "version": 1, "path": self.path, "digest": _digest(self.path)}
 
     def limited(self, count: int) -> Self:
-        """All of them, whatever the count."""
+        """All features, for any count."""
         return self
 
     def fit(self, x: np.ndarray) -> Self:
-        """A copy that knows which numbers are black and white, tried on two images."""
+        """A copy that knows the values of black and white, tried on two images."""
         refuse_unless_images(x, "module", channels=())
         fitted = replace(self, fitted={"span": span(x)})
         fitted(x[:2])
         return fitted
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """What the module makes of the images."""
+        """The vectors that the module returns for the images."""
         network = _load(self.path)
         return walk(x, lambda batch: self._see(network, unit(batch, self.fitted["span"])), "module")
 
     def probabilities(self, vectors: np.ndarray) -> None:
-        """None: an Inception score is Inception's."""
+        """None: the Inception score is defined for Inception alone."""
         return
 
     def _see(self, network: Callable[[Tensor], Tensor], shown: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def _load(path: str) -> Callable[[Tensor], Tensor]:
 
 
 def _digest(path: str) -> str:
-    """Another text or other weights are other features."""
+    """The digest of the source text and of the weights."""
     found = _load(path)
     digest = hashlib.blake2b(digest_size=8)
     file = inspect.getsourcefile(importlib.import_module(path.partition(":")[0]))

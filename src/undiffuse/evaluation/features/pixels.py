@@ -1,4 +1,4 @@
-"""Principal components of the numbers themselves: features for any data, without a network."""
+"""Principal components of the raw values: features for any data, without a network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,11 +17,11 @@ ITEMS_PER_COMPONENT = 10
 
 @dataclass(frozen=True, eq=False)
 class PixelsFeatures(Features):
-    """The principal components of the training items: up to `components`, one for ten items a side at most.
+    """The principal components of the training items: at most `components`, and at most one for ten items on each side.
 
-    So every covariance that is estimated rests on ten times as many items as it has rows. They are fitted to one half
-    of the training items, and what is compared is new to them: samples, held-out items and the other half. For images,
-    points, sequences and volumes alike.
+    Each covariance is thus estimated from ten times as many items as it has rows. The components are fitted to one half
+    of the training items, and only other items are compared: samples, held-out items and the other half. Works for
+    images, points, sequences and volumes.
     """
 
     components: int = 64
@@ -62,5 +62,5 @@ class PixelsFeatures(Features):
         return np.concatenate([(part - by["mean"]) @ by["axes"] for part in parts])
 
     def probabilities(self, vectors: np.ndarray) -> None:
-        """None: nothing is recognised."""
+        """None: there are no classes."""
         return

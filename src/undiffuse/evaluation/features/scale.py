@@ -1,4 +1,4 @@
-"""One scale for all parts: 8-bit integers by what they hold, all else by what the training items are."""
+"""The scale of items: 8-bit integers by their range, all others by the training items."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ def moments(train: np.ndarray) -> dict[str, np.ndarray]:
     """Centre and spread that bring items like `train` to [-1, 1] (integers; those of more than 8 bit by their least and
     greatest number) or to mean 0 and deviation 1 (floats).
 
-    Points have their own for each feature, all else one for all numbers; what never changes has spread 1.
+    Points have one pair for each feature, all other data one for all values; the spread of a constant is 1.
     """
     if np.issubdtype(train.dtype, np.integer):
         eight = train.dtype.itemsize == 1
