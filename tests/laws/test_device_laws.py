@@ -246,6 +246,8 @@ def test_losses(name: str):
             found.append([loss.detach().cpu() for loss in losses])
             reads.clear()
         objective.to(torch.device("cpu"))
+        for module in (module for player in players for module in player.modules):  # other tests use it too
+            module.to(torch.device("cpu"))
     torch.testing.assert_close(*found)
 
 
