@@ -111,7 +111,8 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
     assert {rate(flat, step) for step in range(1, 101)} == {2.0}
     root = Train(steps=100, lr=2.0, warmup=10, decay="inverse_sqrt", decay_from=20)
     assert [rate(root, step) for step in (5, 10, 20, 80, 100)] == pytest.approx([1.0, 2.0, 2.0, 1.0, 2 / 5**0.5])
-    for alone in ({"decay": "inverse_sqrt"}, {"decay_from": 20}):
+    one_alone: list[dict[str, Any]] = [{"decay": "inverse_sqrt"}, {"decay_from": 20}]
+    for alone in one_alone:
         with pytest.raises(Refused, match=r"train.decay = 'inverse_sqrt' and train.decay_from, .* go together"):
             Train(steps=100, **alone)
 

@@ -1,5 +1,6 @@
 """LPIPS: the distance of two images that was fitted to what people find alike; from its own package."""
 
+import importlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -58,14 +59,14 @@ class LPIPSLoss(ReconstructionLoss):
 
 def _network(backbone: str) -> Any:
     try:
-        import lpips  # pyright: ignore[reportMissingImports]
+        package: Any = importlib.import_module("lpips")
     except ImportError as error:
         raise Refused(
             f"the loss lpips needs the package lpips ({error}): pip install 'undiffuse[lpips]'; perceptual needs none"
         ) from error
     try:
         with in_float32():
-            made: Any = lpips.LPIPS(net=backbone, verbose=False)
+            made: Any = package.LPIPS(net=backbone, verbose=False)
     except OSError as error:
         raise Refused(
             f"the weights of {backbone} behind lpips cannot be had ({error}): download them where there is internet, "
