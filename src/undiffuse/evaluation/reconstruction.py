@@ -93,9 +93,9 @@ def judge_reconstruction(
 ) -> Reconstructed:
     """Judge an autoencoder on what it held out, or on other data that are new to it.
 
-    run: one of the kind `autoencoder`; prior: p(z) of its bottleneck. At most COUNT items are looked at, and n samples
-    are drawn where there is a prior to draw from, n = None for COUNT. real: what `asked` says to judge against, where
-    that is known. Raises Refused as `evaluate_run` does.
+    run: one of the kind `autoencoder`; prior: p(z) of its bottleneck. At most COUNT items are looked at. n samples are
+    drawn from the prior where p(x | z) is a density, n = None for COUNT. real: what `asked` says to judge against,
+    where that is known. Raises Refused as `evaluate_run` does.
     """
     how: Judge = asked.how or Judge()
     real, started, seed = real or sources.against(run, asked.against), time.perf_counter(), asked.request.seed
@@ -120,11 +120,10 @@ def judge_reconstruction(
                 x[few], posterior.rows(few), standard(posterior.mean[:1]), run.decode, width, seed,
                 report=lambda done: advance(done, len(SHARES)),
             )  # fmt: skip
-    if run.draws:
+    if run.draws and run.lossless_bound:
         drawn, of_samples = _drawn(run, real, how, replace(asked, request=replace(asked.request, n=n)))
         verdicts |= of_samples.verdicts if of_samples else {}
-        if run.lossless_bound:
-            scores = run.scores(real.held_out, seed, asked.bar)
+        scores = run.scores(real.held_out, seed, asked.bar)
     tokens = run.tokens(x) if run.vocabulary else None
     sided = x.ndim == 4 and posterior.mean.ndim == 4
     about = describe(
