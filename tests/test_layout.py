@@ -41,8 +41,8 @@ def parts() -> list[str]:
     return sorted(found - {"__init__", "__main__"})
 
 
-def imported(file: Path) -> Iterator[tuple[int, str]]:
-    """(line, part) for every import of a part of the package, wherever in the file it stands."""
+def imported(file: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """(line, names after the package's) for every import from the package, wherever in the file it stands."""
     package = ["undiffuse", *file.relative_to(SOURCE).parent.parts]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -55,7 +55,7 @@ def imported(file: Path) -> Iterator[tuple[int, str]]:
             continue
         for words in (target.split(".") for target in targets):
             if words[0] == "undiffuse" and len(words) > 1 and words[1] != "__version__":
-                yield node.lineno, words[1]
+                yield node.lineno, tuple(words[1:])
 
 
 @pytest.mark.parametrize("part", parts())
@@ -65,10 +65,23 @@ def test_imports_run_only_downward(part: str):
     wrong = [
         f"{file.relative_to(SOURCE)}:{line} imports {other}"
         for file in files
-        for line, other in imported(file)
+        for line, (other, *_) in imported(file)
         if other != part and HEIGHT.get(other, len(ROWS)) >= HEIGHT[part]
     ]
     assert not wrong, wrong
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """Also where only types are imported. The files that list what is in a package are left out."""
+    files = {file.relative_to(SOURCE).with_suffix("").parts: file for file in SOURCE.rglob("*.py")}
+    waits = {
+        name: {each for _, names in imported(file) for each in (names, names[:-1])} & files.keys()
+        for name, file in files.items()
+        if name[-1] != "__init__"
+    }
+    while ready := [name for name, others in waits.items() if not others & waits.keys()]:
+        waits = {name: others for name, others in waits.items() if name not in ready}
+    assert not waits, f"these import one another: {sorted('.'.join(name) for name in waits)}"
 
 
 def test_no_file_asks_which_kind_a_run_is_of():

@@ -19,7 +19,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.classifier import ClassifierGuidance
 from undiffuse.guidance.mean_shift import MeanShift
-from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
@@ -27,7 +27,7 @@ from undiffuse.sampling.run import Run
 
 
 def classifier_guided(
-    model: DenoisingGenerator, request: SampleRequest, sampler: Sampler, times: Tensor, n: int
+    model: DenoisingRun, request: SampleRequest, sampler: Sampler, times: Tensor, n: int
 ) -> tuple[SampleRequest, Denoiser, Sampler, dict[str, Tensor]]:
     """The resolved request, the denoiser, the sampler and the conditions of n samples that go where a classifier leads.
 
@@ -60,7 +60,7 @@ def classifier_guided(
     return found, guide(model, rest), MeanShift(sampler, log_prob, weight), {**given, LABEL: label}
 
 
-def _resolved(model: DenoisingGenerator, request: SampleRequest) -> SampleRequest:
+def _resolved(model: DenoisingRun, request: SampleRequest) -> SampleRequest:
     """The request, with the weight 1 if it is left out, and the threshold of the recipe.
 
     Raises Refused for weights by name, and for a rescale.
@@ -74,7 +74,7 @@ def _resolved(model: DenoisingGenerator, request: SampleRequest) -> SampleReques
     return replace(request, guidance=weight, threshold=threshold)
 
 
-def refuse_unlike(model: DenoisingGenerator, classifier: Run) -> None:
+def refuse_unlike(model: DenoisingRun, classifier: Run) -> None:
     """Raises Refused, showing both, where the classifier has not seen what the model's sampler will show it."""
     guide: Any = classifier.module
     for what, theirs, ours in (
@@ -96,7 +96,7 @@ class _Open(Denoiser):
         return Normal(torch.zeros_like(x_t), 0.5, torch.full_like(x_t, 0.5))
 
 
-def _refuse_certain(model: DenoisingGenerator, sampler: Sampler, times: Tensor) -> None:
+def _refuse_certain(model: DenoisingRun, sampler: Sampler, times: Tensor) -> None:
     """Raises Refused for a sampler whose first step has no variance, by which its mean would be moved."""
     process: Any = model.denoiser.process
     x = torch.zeros(1, *model.shape, dtype=torch.float32)

@@ -13,7 +13,7 @@ from undiffuse.core.errors import Refused, near
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.controls import Keyword, Length, Pattern
 from undiffuse.guidance.gradient_control import GradientControl
-from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.denoising_run import DenoisingRun
 
 Control = Callable[[Tensor], Tensor]  # log-chances (batch, length, vocabulary) to log p(c), (batch,)
 WAYS = 'keyword:WORD, length:NUMBER or pattern:TEXT, as "keyword:war", "length:12" or "pattern:the ____ of [war|peace]"'
@@ -21,7 +21,7 @@ PARTS = re.compile(r"(\[[^\]]*\]|_+|\?+)")
 SCARCE = 1e-9  # the share of a symbol that the data do not have
 
 
-def controlled(model: DenoisingGenerator, sampler: Sampler, control: Sequence[str | Control], weight: float) -> Sampler:
+def controlled(model: DenoisingRun, sampler: Sampler, control: Sequence[str | Control], weight: float) -> Sampler:
     """The sampler that follows these controls together, see `GradientControl`.
 
     A text is one of WAYS; a function of yours gets log-chances (batch, length, vocabulary) and gives (batch,).
@@ -51,7 +51,7 @@ def met(control: Control, tokens: Tensor | np.ndarray, symbols: int) -> Tensor:
     return control(certain) > -1e-6
 
 
-def understood(model: DenoisingGenerator, text: str) -> Control:
+def understood(model: DenoisingRun, text: str) -> Control:
     """The control that a text asks for; raises Refused, with what is possible, for others."""
     kind, colon, rest = text.partition(":")
     if not colon or kind not in _READ:
@@ -59,14 +59,14 @@ def understood(model: DenoisingGenerator, text: str) -> Control:
     return _READ[kind](model, rest)
 
 
-def _keyword(model: DenoisingGenerator, text: str) -> Keyword:
+def _keyword(model: DenoisingRun, text: str) -> Keyword:
     tokens = _tokens(model, text)
     if not 1 <= len(tokens) <= model.shape[0]:
         raise Refused(f"a keyword has 1 to {model.shape[0]} tokens here, and {text!r} has {len(tokens)}")
     return Keyword(tuple(tokens))
 
 
-def _length(model: DenoisingGenerator, text: str) -> Length:
+def _length(model: DenoisingRun, text: str) -> Length:
     pad = model.codec.pad
     if pad < 0:
         raise Refused(f"length:{text}: the run's texts fill all their places; train with data.packing = 'pad'")
@@ -75,7 +75,7 @@ def _length(model: DenoisingGenerator, text: str) -> Length:
     return Length(int(text), pad)
 
 
-def _pattern(model: DenoisingGenerator, text: str) -> Pattern:
+def _pattern(model: DenoisingRun, text: str) -> Pattern:
     """`_` is any symbol (of words a run of them), `?` one with letters, `[a|b]` one of these; all else is itself."""
     codec: Any = model.codec
     sets: list[list[int]] = []
@@ -103,7 +103,7 @@ def _pattern(model: DenoisingGenerator, text: str) -> Pattern:
     return Pattern(allowed)
 
 
-def _tokens(model: DenoisingGenerator, text: str) -> list[int]:
+def _tokens(model: DenoisingRun, text: str) -> list[int]:
     """The tokens of a text; raises Refused for what the run has no token of its own for."""
     codec: Any = model.codec
     tokens = codec.tokens_of(text).tolist()
@@ -113,7 +113,7 @@ def _tokens(model: DenoisingGenerator, text: str) -> list[int]:
     return tokens
 
 
-_READ: dict[str, Callable[[DenoisingGenerator, str], Control]] = {
+_READ: dict[str, Callable[[DenoisingRun, str], Control]] = {
     "keyword": _keyword,
     "length": _length,
     "pattern": _pattern,

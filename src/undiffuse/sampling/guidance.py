@@ -18,16 +18,14 @@ from undiffuse.guidance.truncation import Truncation
 from undiffuse.recipes import build
 from undiffuse.recipes.denoiser_settings import denoiser_settings
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.threshold import OFF, bounds, level, percentile
 
 
-def guide(
-    model: DenoisingGenerator, request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None
-) -> Denoiser:
+def guide(model: DenoisingRun, request: SampleRequest, wrap: Callable[[Denoiser], Denoiser] | None = None) -> Denoiser:
     """The model's denoiser with the guidance of a request that `resolve_guidance` gave. wrap: further guidance, before
     the guess is clipped.
 
@@ -66,7 +64,7 @@ def _weaker(run: Any) -> Denoiser:
     return denoiser
 
 
-def resolve_guidance(model: DenoisingGenerator, request: SampleRequest, given: Collection[str]) -> SampleRequest:
+def resolve_guidance(model: DenoisingRun, request: SampleRequest, given: Collection[str]) -> SampleRequest:
     """The request with the guidance of samples with these conditions: as asked, else as the recipe says where there is
     a condition to guide to. No guidance stands for a weight of 1 as well.
 
@@ -161,6 +159,6 @@ def _refuse_unguided(what: str, names: Sequence[str], able: Sequence[str], given
         raise Refused(f"{what} needs {guided[0]!r}: what to guide to")
 
 
-def spread(model: DenoisingGenerator, denoiser: Denoiser) -> Denoiser:
+def spread(model: DenoisingRun, denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser

@@ -23,7 +23,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.progress import Progress
 from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
-from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
@@ -53,7 +53,7 @@ class Session(OpenedRequest):
     edits a sample replaces denoiser, sampler, times, start, shape or particles.
     """
 
-    model: DenoisingGenerator
+    model: DenoisingRun
     request: SampleRequest
     indices: Tensor
     denoiser: Denoiser
@@ -66,7 +66,7 @@ class Session(OpenedRequest):
     progress: Progress = False
 
     @classmethod
-    def open(cls, model: DenoisingGenerator, request: SampleRequest, progress: Progress = False) -> Self:
+    def open(cls, model: DenoisingRun, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_runs_of_recipe(model, with_words_read(model, request))
         n, each = request.count, request.candidates

@@ -1,0 +1,27 @@
+"""A run with a denoiser: what guidance, controls and sessions need of it."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from undiffuse.core.denoiser import Predictor
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.samples import Samples
+
+
+class DenoisingRun(Generator):
+    """A generator that draws with a denoiser.
+
+    denoiser: what it draws with. variance: the fields of `OptimalVariance` but its denoiser, where they were tuned:
+    the variance "exact" of samplers.
+    """
+
+    denoises: ClassVar[bool] = True
+    denoiser: Predictor
+
+    @property
+    def variance(self) -> Mapping[str, Any]:
+        return self.facts.get("variance", {})
+
+    def decoded(self, x: Any) -> Samples:
+        """States without noise in the data's own units, on the CPU."""
+        return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
