@@ -62,7 +62,7 @@ def test_the_run_says_what_it_is_and_what_it_is_for(undiffuse_: Undiffuse, reade
         assert f"undiffuse sample MODEL --classifier {reader}" in " ".join(done.err.split()).replace(" -", " -")
     done = undiffuse_("evaluate", reader, "--steps", 3)
     assert done.status == 2
-    assert "holds a classifier of noisy samples, and --steps is for drawing them from a run" in " ".join(
+    assert "holds a classifier of noisy samples, and --steps is for drawing samples from a run" in " ".join(
         done.err.split()
     )
 

@@ -178,7 +178,7 @@ def test_held_out_items_are_judged_given_their_own_conditions(
     assert found["likelihood"]["given"] == "text and map and style"
     assert (found["sampling"]["guidance"], found["sampling"]["interval"]) == ({"text": 2.0}, [0.1, 9.0])
     finished = undiffuse_("evaluate", low, "--against", "digits", "--text", "dark")
-    assert "--text is for drawing them from a run" in finished.err
+    assert "--text is for drawing samples from a run" in finished.err
 
 
 def test_show_says_what_the_model_is_told(undiffuse_: Undiffuse, run: Path):

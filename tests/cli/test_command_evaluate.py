@@ -197,7 +197,7 @@ def test_a_table_names_its_worst_column(undiffuse_: Undiffuse):
         (["--metrics", "inception_score"], "it needs --features inception"),
         (["--metrics", "columns"], "'columns' does not apply here: it needs points or a table"),
         (["--resize", "3"], "--resize 3: images can be brought to 8 ... 2048 pixels a side"),
-        (["-n", "5"], "-n is for drawing them from a run"),
+        (["-n", "5"], "-n is for drawing samples from a run"),
         (["-o", "a.npz"], "cannot write a.npz"),
         (["-o", "a.npz/there"], "cannot write a.npz/there"),
     ],

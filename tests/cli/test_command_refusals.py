@@ -193,7 +193,7 @@ def test_judging_needs_something_to_judge_against(refused: Callable[..., str], d
     assert "--against" in refused("evaluate", "a.npz")
     assert "did you mean 'digits'" in refused("evaluate", "a.npz", "--against", "digist")
     assert "every item of moons" not in refused("evaluate", digits, "--against", "moons", beside=digits)
-    assert "is for drawing them from a run" in refused("evaluate", "a.npz", "--against", "digits", "--steps", "3")
+    assert "is for drawing samples from a run" in refused("evaluate", "a.npz", "--against", "digits", "--steps", "3")
 
 
 def test_debug_shows_where_it_happened(undiffuse_: Undiffuse):

@@ -80,4 +80,4 @@ def test_what_makes_no_sense_is_refused_on_the_command_line(run: Path, capsys: p
     said = typed(capsys, "sample", str(run), "--temperature", "-1", status=2)
     assert "truncation needs temperature > 0" in said
     said = typed(capsys, "evaluate", str(run / "x.npz"), "--against", "digits", "--top-p", "0.9", status=2)
-    assert "finished samples, and --top-p is for drawing them from a run" in said
+    assert "finished samples, and --top-p is for drawing samples from a run" in said

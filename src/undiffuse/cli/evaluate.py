@@ -104,4 +104,4 @@ def written(folder: Path, names: list[str], before: set[str]) -> str:
 
 def _refuse_sampling(what: Path, holds: str, names: Sequence[str]) -> None:
     if names:
-        raise Refused(f"{what} holds {holds}, and {options.flag(names[0])} is for drawing them from a run")
+        raise Refused(f"{what} holds {holds}, and {options.flag(names[0])} is for drawing samples from a run")
