@@ -10,11 +10,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 
 import pytest
 import typer.main
-from latent_spaces import Blocks
+from latent_spaces import WRITTEN
 
 import undiffuse
 from undiffuse.cli.main import app
@@ -178,9 +177,6 @@ def test_python_of_the_documentation_runs(code: str, tmp_path: Path, monkeypatch
         assert namespace["digits"].shape == (10, 1, 8, 8)
     if "x" in namespace:
         assert namespace["x"].std() == pytest.approx(0.5, abs=0.03)
-
-
-WRITTEN = SimpleNamespace(part=lambda interface, name: Blocks())  # in place of the runs that a recipe names
 
 
 @pytest.mark.parametrize("line", commands())

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from latent_spaces import Blocks
+from latent_spaces import WRITTEN
 
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
@@ -24,9 +23,6 @@ MINIMAL: dict[str, Any] = {
     "objective": {"name": "denoising"},
     "train": {"steps": 5},
 }
-
-
-WRITTEN = SimpleNamespace(part=lambda interface, name: Blocks())  # in place of the runs that a recipe names
 
 
 @pytest.mark.parametrize("name", recipe.names())
