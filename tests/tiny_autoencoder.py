@@ -51,10 +51,6 @@ class TinyAutoencoder(AutoencoderNetwork):
     def last_layer(self) -> nn.Parameter:
         return self.last.weight
 
-    @property
-    def halves(self) -> tuple[nn.Module, nn.Module]:
-        return self.encoder, self.decoder
-
 
 class Unchanged(TinyAutoencoder):
     """Latents are the data."""

@@ -19,7 +19,8 @@ class AutoencoderNetwork(Network, ABC):
 
     channels: of the data. dimensions: how many axes the data have besides. latent_channels: of what is decoded.
     outputs: channels that the encoder gives, at least latent_channels; given by the bottleneck. factor: how many times
-    smaller each side of the latents is.
+    smaller each side of the latents is. encoder, decoder: modules that share no weights and are called with a tensor
+    each.
     """
 
     predicts: ClassVar[str] = "reconstruction"
@@ -28,6 +29,8 @@ class AutoencoderNetwork(Network, ABC):
     dimensions: int
     latent_channels: int
     outputs: int
+    encoder: Any
+    decoder: Any
 
     @property
     @abstractmethod
@@ -57,19 +60,14 @@ class AutoencoderNetwork(Network, ABC):
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's last layer."""
 
-    @property
-    @abstractmethod
-    def halves(self) -> tuple[nn.Module, nn.Module]:
-        """The modules of the encoder and of the decoder, which share no weights and are called with a tensor each."""
-
     def forward(self, x: Tensor) -> Tensor:
         """The decoded mode of x, without the bottleneck."""
         return self.decode(self.encode(x)[:, : self.latent_channels])
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Compile encoder and decoder, as `torch.nn.Module.compile`."""
-        for half in self.halves:
-            half.compile(*args, **options)  # pyright: ignore[reportUnknownMemberType]
+        self.encoder.compile(*args, **options)
+        self.decoder.compile(*args, **options)
 
 
 class Autoencoder(FeatureNetwork):
@@ -112,7 +110,7 @@ class Autoencoder(FeatureNetwork):
 
     def layers(self, x: Tensor) -> list[Tensor]:
         """What the encoder computes on its way at several depths, see `by_depth`."""
-        return by_depth(self.network.halves[0], lambda: self.moments(x), x)
+        return by_depth(self.network.encoder, lambda: self.moments(x), x)
 
     @property
     def last_layer(self) -> nn.Parameter:

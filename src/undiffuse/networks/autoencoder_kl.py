@@ -107,11 +107,7 @@ class AutoencoderKL(AutoencoderNetwork):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder.leave.weight  # pyright: ignore[reportReturnType]
-
-    @property
-    def halves(self) -> tuple[nn.Module, nn.Module]:
-        return self.encoder, self.decoder
+        return self.decoder.leave.weight
 
     @classmethod
     def from_diffusers(cls, folder: str | Path) -> Self:

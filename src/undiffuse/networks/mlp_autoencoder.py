@@ -76,10 +76,6 @@ class MLPAutoencoder(AutoencoderNetwork):
         *_, last = self.decoder
         return last.weight  # pyright: ignore[reportReturnType]
 
-    @property
-    def halves(self) -> tuple[nn.Module, nn.Module]:
-        return self.encoder, self.decoder
-
     def _half(self, inside: int, out: int) -> nn.Sequential:
         layers: list[Any] = []
         for _ in range(self.depth):

@@ -82,11 +82,7 @@ class ViTAutoencoder(AutoencoderNetwork):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder.leave.weight  # pyright: ignore[reportReturnType]
-
-    @property
-    def halves(self) -> tuple[nn.Module, nn.Module]:
-        return self.encoder, self.decoder
+        return self.decoder.leave.weight
 
 
 class TokenStack(nn.Module):
