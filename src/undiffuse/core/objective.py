@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.families import ANY
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
@@ -46,7 +47,8 @@ class Player:
     modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
     the loop for one of its own. start: the first step, from 0, in which it may move. clip: largest norm of its
     gradient, 0 = any; None: the run's. lr: its highest learning rate, which warms up and decays as the run's does;
-    None: the run's.
+    None: the run's. updates: how many steps it takes each time, on the same items, each with draws of its own; all but
+    the last come before anyone else's gradient.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Player:
     clip: float | None = None
     lr: float | None = None
     start: int = 0
+    updates: int = 1
 
 
 class Objective(ABC):
@@ -99,7 +102,8 @@ class Objective(ABC):
         """The loss of each item, (batch,), that `player` lowers.
 
         model: the module that is trained; of a diffusion model the denoiser. random: of this step; an item's draws
-        depend on its index alone, and all players of a step are given the same. step: 0, 1 ...
+        depend on its index alone, and all players of a step are given the same, save for a player's updates before its
+        last. step: 0, 1 ...
         """
 
     def players(self, model: Any) -> tuple[Player, ...]:
@@ -145,6 +149,12 @@ class Objective(ABC):
 
     def initial(self) -> nn.Module | None:
         """A module like the trained one, with the weights that training starts from; None: the fresh ones."""
+        return None
+
+    def reference(self, model: Any) -> Denoiser | None:
+        """Whose fine trajectories the samples of a few-step model should end at, from the same noise: a teacher, or the
+        model itself where its guess without `to` is an ordinary one. None: the trained model takes many steps.
+        """
         return None
 
     @property

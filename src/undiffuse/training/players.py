@@ -21,6 +21,7 @@ class Side:
     ) -> None:
         self.phases = phases
         self.name, self.every, self.start = player.name, player.every, player.start
+        self.updates = player.updates
         self.clip = settings.clip if player.clip is None else player.clip
         self.lr = settings.lr if player.lr is None else player.lr
         self.modules = player.modules
@@ -56,10 +57,12 @@ def sides(objective: Objective, model: nn.Module, optimiser: Optimiser, settings
             f"{', '.join(names) or 'none'}"
         )
     for player in players:
-        if player.every < 1 or player.start < 0 or (player.name == RUN and (player.every, player.start) != (1, 0)):
+        own = player.every, player.start, player.updates
+        if player.every < 1 or player.start < 0 or player.updates < 1 or (player.name == RUN and own != (1, 0, 1)):
             raise Refused(
-                f"player {player.name!r} cannot step every {player.every} steps from step {player.start} on: the run "
-                "takes every step, others one in 1, 2 ... from 0, 1 ... on"
+                f"player {player.name!r} cannot take {player.updates} updates every {player.every} steps from step "
+                f"{player.start} on: the run takes one in every step, others 1, 2 ... in one of 1, 2 ... from 0, 1 ... "
+                "on"
             )
     device = next(model.parameters()).device
     for each in (each for player in players for each in player.modules):
