@@ -83,6 +83,16 @@ class Objective(ABC):
     trains: ClassVar[type] = nn.Module
     of_pixels: tuple[str, ...] = ()
 
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        """Of an objective that distils: the tables of a recipe whose model samples in so many steps as `run` does, over
+        those of `tables`, the run's recipe; fields of [train] alone may stand for themselves.
+
+        run: its folder. teacher: what a field `teacher` names, the folder, or a table of guidance around it. Raises
+        Refused for steps that it cannot do. An objective that has none is no method of `undiffuse distill`.
+        """
+        raise NotImplementedError
+
     def takes(self) -> frozenset[str]:
         """The families that it is for as it is set: all of `families`, or fewer."""
         return self.families
@@ -102,6 +112,19 @@ class Objective(ABC):
 
     def after(self, model: Any, step: int) -> None:  # noqa: B027 - a default, not a gap
         """What changes after a step, 1, 2 ...: targets that follow the model, phases. Called without gradients."""
+
+    def phase_ends(self, steps: int) -> tuple[int, ...]:
+        """After which of so many steps a phase of training ends, `steps` the last: in each the learning rate warms up
+        and decays anew.
+        """
+        return (steps,) if self.inner is None else self.inner.phase_ends(steps)
+
+    def begin(self, model: Any, steps: int) -> None:
+        """What is due before the first of so many steps, and before a run goes on; raises Refused for a model that
+        cannot be trained so.
+        """
+        if self.inner is not None:
+            self.inner.begin(model, steps)
 
     def to(self, device: torch.device) -> None:
         """Move the modules that it holds to a device."""

@@ -14,9 +14,12 @@ from undiffuse.training.rate import rate
 
 
 class Side:
-    """A player with its optimiser. beside: its modules without the one that the run trains."""
+    """A player with its optimiser. beside: its modules without the one that the run trains. phases: of the rate."""
 
-    def __init__(self, player: Player, model: nn.Module, optimiser: Optimiser, settings: Train) -> None:
+    def __init__(
+        self, player: Player, model: nn.Module, optimiser: Optimiser, settings: Train, phases: Sequence[int] = ()
+    ) -> None:
+        self.phases = phases
         self.name, self.every, self.start = player.name, player.every, player.start
         self.updates = player.updates
         self.clip = settings.clip if player.clip is None else player.clip
@@ -32,7 +35,7 @@ class Side:
 
     def move(self, settings: Train, step: int) -> float:
         """Take step 0, 1 ... with the gradient there is; returns the learning rate."""
-        lr = rate(settings, step + 1)
+        lr = rate(settings, step + 1, self.phases)
         for group in self.optimiser.param_groups:
             group["lr"] = lr if self.lr == settings.lr else lr / settings.lr * self.lr
         self.optimiser.step()
@@ -64,7 +67,8 @@ def sides(objective: Objective, model: nn.Module, optimiser: Optimiser, settings
     device = next(model.parameters()).device
     for each in (each for player in players for each in player.modules):
         each.to(device)
-    return [Side(player, model, optimiser, settings) for player in players]
+    phases = objective.phase_ends(settings.steps)
+    return [Side(player, model, optimiser, settings, phases) for player in players]
 
 
 @contextmanager
