@@ -43,6 +43,11 @@ class Denoiser(ABC):
         """Where the weights are; None without any, when it is where its input is."""
         return None
 
+    @property
+    def predictor(self) -> "Predictor | None":
+        """The trained network that is asked, where there is one."""
+        return None
+
     @abstractmethod
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         """The guess for a batch x_t (batch, *shape) at the time t, () or (batch,).
@@ -100,6 +105,10 @@ class Predictor(nn.Module, Denoiser):
     @property
     def device(self) -> torch.device | None:
         return next((weight.device for weight in self.parameters()), None)
+
+    @property
+    def predictor(self) -> "Predictor":
+        return self
 
     @property
     def symbols(self) -> int | None:  # type: ignore[override]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 
 from undiffuse.core import families
-from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.sampler import Sampler
 
 
@@ -31,6 +31,10 @@ class Guided(Denoiser):
     @property
     def device(self) -> torch.device | None:
         return self.denoiser.device
+
+    @property
+    def predictor(self) -> Predictor | None:
+        return self.denoiser.predictor
 
     def takes(self) -> frozenset[str]:
         """The families that it guides as it is set: all of `families`, or fewer."""
