@@ -36,6 +36,18 @@ class Guided(Denoiser):
     def predictor(self) -> Predictor | None:
         return self.denoiser.predictor
 
+    @property
+    def jumps(self) -> str:  # type: ignore[override]
+        return self.denoiser.jumps
+
+    @property
+    def times(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.denoiser.times
+
+    @property
+    def guidance_input(self) -> tuple[float, float] | None:  # type: ignore[override]
+        return self.denoiser.guidance_input
+
     def takes(self) -> frozenset[str]:
         """The families that it guides as it is set: all of `families`, or fewer."""
         return self.families

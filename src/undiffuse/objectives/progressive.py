@@ -1,7 +1,6 @@
 """Progressive distillation: one step of the student is two of the teacher's, and again, until few are left."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar, Literal
@@ -13,10 +12,12 @@ from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
+from undiffuse.core.jumps import WORDS
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.grids.angle import Angle
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.noisy_end import refuse_silent
 
 FEW = 2  # phases of so many steps and fewer are twice as long
 
@@ -41,6 +42,7 @@ class Progressive(Objective):
     """
 
     families: ClassVar[frozenset[str]] = families.VALUES
+    jumps: ClassVar[frozenset[str]] = frozenset({"fixed"})
     trains: ClassVar[type] = Denoiser
 
     teacher: Denoiser
@@ -96,6 +98,7 @@ class Progressive(Objective):
         return Denoising(self.weighting, data_std=self.data_std).of(guess, target, process.schedule, t, batch.mask)
 
     def begin(self, model: Any, steps: int) -> None:
+        self._check(model)
         self._ends[:] = self.phase_ends(steps)
         if len(self._ends) > 1:
             self._moving["teacher"] = copy.deepcopy(model).eval().requires_grad_(False)
@@ -120,10 +123,41 @@ class Progressive(Objective):
     def reference(self, model: Any) -> Denoiser:
         return self.teacher
 
+    def _check(self, model: Any) -> None:
+        """Raises Refused for a teacher and a model that do not go together."""
+        schedule, teacher = model.process.schedule, self.teacher
+        refuse_silent(model, self)
+        if teacher.process != model.process:
+            raise Refused(
+                f"the teacher's process is {teacher.process}, and the student's {model.process}: a student has that of "
+                "its teacher"
+            )
+        if teacher.jumps == "data":
+            raise Refused(f"the teacher is {WORDS['data']}: take the run that it was made from")
+        fine = self.grid(schedule, 2 * self.first)
+        for count in (2 * count for count in self.counts):
+            if not torch.allclose(self.grid(schedule, count)[::2], self.grid(schedule, count // 2), rtol=0, atol=1e-9):
+                raise Refused(
+                    f"progressive needs a grid whose {count} steps hold its {count // 2}, and "
+                    f"{registry.name_of(self.grid)} is none: take angle or even"
+                )
+        if teacher.times and not _same(teacher.times, fine):
+            raise Refused(
+                f"the teacher is {WORDS['fixed']}, of {len(teacher.times) - 1} steps, and its first student is to have "
+                f"{self.first} on grid {registry.name_of(self.grid)}: half as many, on the same grid"
+            )
+        if model.times and not _same(model.times, self.grid(schedule, self.last)):
+            raise Refused(
+                f"the recipe samples in {len(model.times) - 1} steps, and objective.last = {self.last} on grid "
+                f"{registry.name_of(self.grid)} trains for other times: make sampler.steps and sampler.grid the same"
+            )
 
-def two_steps(
-    teacher: Denoiser, x_t: Tensor, t: Tensor, middle: Tensor, end: Tensor, **cond: Any
-) -> Tensor:
+
+def _same(times: tuple[float, ...], wanted: Tensor) -> bool:
+    return len(times) == len(wanted) and torch.allclose(torch.tensor(times, dtype=wanted.dtype), wanted, atol=1e-9)
+
+
+def two_steps(teacher: Denoiser, x_t: Tensor, t: Tensor, middle: Tensor, end: Tensor, **cond: Any) -> Tensor:
     """The guess x~ whose step of DDIM from x_t at t lands at `end` where two steps by the teacher land, by way of
     `middle`; times are () or (batch,).
 
