@@ -184,11 +184,11 @@ ONE = tuple(Angle()(COSINE.schedule, 4).tolist())
             "the teacher is a consistency function, whose",
         ),
         (
-            lambda: Progressive(Apart(jumps="fixed", times=ONE), 4).begin(predictor(), 9),
+            lambda: Progressive(Apart(jumps="fixed", jump_times=ONE), 4).begin(predictor(), 9),
             "a student of one grid of times, .* of 4 steps, and its first student is to have 4 on grid angle: half as",
         ),
         (
-            lambda: Progressive(Apart(), 4, 2).begin(predictor(jumps="fixed", times=ONE), 9),
+            lambda: Progressive(Apart(), 4, 2).begin(predictor(jumps="fixed", jump_times=ONE), 9),
             "the recipe samples in 4 steps, and objective.last = 2 on grid angle trains for other times: make",
         ),
         (
@@ -203,11 +203,11 @@ def test_what_cannot_be_distilled_is_refused(make: Callable[[], Any], message: s
 
 
 def test_a_student_of_a_student_goes_on_halving():
-    Progressive(Apart(jumps="fixed", times=ONE), 2, 1).begin(predictor(), 9)
+    Progressive(Apart(jumps="fixed", jump_times=ONE), 2, 1).begin(predictor(), 9)
 
 
 def test_a_student_takes_its_own_times_alone():
-    student = predictor(jumps="fixed", times=ONE)
+    student = predictor(jumps="fixed", jump_times=ONE)
     assert sample(student, (3, 2)).shape == (3, 2)
     assert torch.equal(sample(student, (3, 2)), sample(student, (3, 2), times=torch.tensor(ONE)))
     sample(student, (3, 2), times=torch.tensor(ONE[1:]), start=torch.zeros(3, 2))  # the rest of the way, as edits do

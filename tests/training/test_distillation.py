@@ -33,7 +33,9 @@ def training(folder: Path | None, teacher: Denoiser | None = None, first: int = 
     chosen = Train(**({"steps": 12, "batch": 8, "lr": 0.01, "warmup": 1, "snapshots": 0, "log_every": 1} | settings))
     points = torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
     times = tuple(Angle()(COSINE.schedule, 1).tolist())
-    return Training(predictor(2, jumps="fixed", times=times), objective, TensorDataset(points), chosen, folder=folder)
+    return Training(
+        predictor(2, jumps="fixed", jump_times=times), objective, TensorDataset(points), chosen, folder=folder
+    )
 
 
 def test_after_each_phase_the_student_is_the_teacher_and_the_steps_are_halved():

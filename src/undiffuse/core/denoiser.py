@@ -30,8 +30,8 @@ class Denoiser(ABC):
     embeddings: the `EmbeddingHead` whose values stand for tokens, where there is one.
     jumps: what a call may be told to land on: "none", nothing: the guess is the mean of the data; "data": a consistency
     function, whose guess is where the path ends; "fixed": the next time of one grid of times; "any": a flow map.
-    times: that one grid, falling to 0; () where it is not known. guidance_input: the range of `guidance`, the weight
-    that training guided with, which each call takes; None: no call does.
+    jump_times: that one grid, falling to 0; () where it is not known. guidance_input: the range of `guidance`, the
+    weight that training guided with, which each call takes; None: no call does.
     """
 
     families: ClassVar[frozenset[str]] = ANY
@@ -43,7 +43,7 @@ class Denoiser(ABC):
     bound_variance: str = "posterior"
     embeddings: Any = None
     jumps: str = "none"
-    times: tuple[float, ...] = ()
+    jump_times: tuple[float, ...] = ()
     guidance_input: tuple[float, float] | None = None
 
     @property
@@ -92,7 +92,7 @@ class Predictor(nn.Module, Denoiser):
     parameterization ("noise", "data", "velocity", "score", "flow", "edm", "consistency"), for tokens that of an output
     ("probabilities", "subs", "plug_in", "logistic", "ratios"). For a `Product` it is a dictionary with a head for each
     part; the network takes a dictionary of the parts' x then, and returns one.
-    jumps, times: what it was trained to land on, see `Denoiser`; a network that jumps to any time reads the pair
+    jumps, jump_times: what it was trained to land on, see `Denoiser`; a network that jumps to any time reads the pair
     (t, to) as a condition "to", see `jumps.pair_features`, and with guidance_input the weight as a condition
     "guidance".
     mask: of a call, booleans that say which elements of items of different sizes are data, see `Masked`; the network is
@@ -108,13 +108,13 @@ class Predictor(nn.Module, Denoiser):
         head: Head | str | Mapping[str, Head | str],
         jumps: Jumps = "none",
         guidance_input: tuple[float, float] | None = None,
-        times: tuple[float, ...] = (),
+        jump_times: tuple[float, ...] = (),
     ) -> None:
         super().__init__()
         self.head = resolve(head, process)
         if jumps != "none" and process.family != "values":
             raise Refused(f"jumps = {jumps!r} is for values, and {type(process).__name__} is {process.family}")
-        self.jumps, self.guidance_input, self.times = jumps, guidance_input, times
+        self.jumps, self.guidance_input, self.jump_times = jumps, guidance_input, jump_times
         self.network = network
         self.process = process
 

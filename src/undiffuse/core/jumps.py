@@ -137,7 +137,7 @@ def check(sampler: Any, denoiser: Any, times: Tensor) -> None:
         )
     if sampler.inner is not None:
         check(sampler.inner, denoiser, times)
-    if (known := denoiser.times) and not _last(times, torch.tensor(known, dtype=torch.float64)):
+    if (known := denoiser.jump_times) and not _last(times, torch.tensor(known, dtype=torch.float64)):
         raise Refused(
             f"this model was trained for {len(known) - 1} steps on one grid, {', '.join(f'{t:.4g}' for t in known)}, "
             f"and takes no other: leave steps and grid away (asked for: {len(times) - 1} steps)"

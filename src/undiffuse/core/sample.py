@@ -70,8 +70,8 @@ def sample(
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
     chosen: Sampler = sampler or jumps.default_sampler(denoiser)
-    if times is None and denoiser.times and steps is None:
-        times = torch.tensor(denoiser.times, dtype=torch.float64)
+    if times is None and denoiser.jump_times and steps is None:
+        times = torch.tensor(denoiser.jump_times, dtype=torch.float64)
     elif times is None:
         grid = registry.get("grids", chosen.grid or denoiser.process.default_grid)()
         times = grid(denoiser.process.schedule, chosen.default_steps if steps is None else steps)

@@ -41,8 +41,8 @@ class Guided(Denoiser):
         return self.denoiser.jumps
 
     @property
-    def times(self) -> tuple[float, ...]:  # type: ignore[override]
-        return self.denoiser.times
+    def jump_times(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.denoiser.jump_times
 
     @property
     def guidance_input(self) -> tuple[float, float] | None:  # type: ignore[override]

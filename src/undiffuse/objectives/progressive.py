@@ -134,22 +134,22 @@ class Progressive(Objective):
             )
         if teacher.jumps == "data":
             raise Refused(f"the teacher is {WORDS['data']}: take the run that it was made from")
-        fine = self.grid(schedule, 2 * self.first)
         for count in (2 * count for count in self.counts):
             if not torch.allclose(self.grid(schedule, count)[::2], self.grid(schedule, count // 2), rtol=0, atol=1e-9):
                 raise Refused(
                     f"progressive needs a grid whose {count} steps hold its {count // 2}, and "
                     f"{registry.name_of(self.grid)} is none: take angle or even"
                 )
-        if teacher.times and not _same(teacher.times, fine):
+        grid = registry.name_of(self.grid)
+        if (known := teacher.jump_times) and not _same(known, self.grid(schedule, 2 * self.first)):
             raise Refused(
-                f"the teacher is {WORDS['fixed']}, of {len(teacher.times) - 1} steps, and its first student is to have "
-                f"{self.first} on grid {registry.name_of(self.grid)}: half as many, on the same grid"
+                f"the teacher is {WORDS['fixed']}, of {len(known) - 1} steps, and its first student is to have "
+                f"{self.first} on grid {grid}: half as many, on the same grid"
             )
-        if model.times and not _same(model.times, self.grid(schedule, self.last)):
+        if (known := model.jump_times) and not _same(known, self.grid(schedule, self.last)):
             raise Refused(
-                f"the recipe samples in {len(model.times) - 1} steps, and objective.last = {self.last} on grid "
-                f"{registry.name_of(self.grid)} trains for other times: make sampler.steps and sampler.grid the same"
+                f"the recipe samples in {len(known) - 1} steps, and objective.last = {self.last} on grid {grid} trains "
+                "for other times: make sampler.steps and sampler.grid the same"
             )
 
 
