@@ -70,6 +70,7 @@ class DistributionMatching(Objective):
     """
 
     families: ClassVar[frozenset[str]] = VALUES
+    jumps: ClassVar[frozenset[str]] = frozenset({"data"})
     trains: ClassVar[type] = Denoiser
 
     teacher: Denoiser
@@ -209,7 +210,7 @@ class DistributionMatching(Objective):
         families.check(self, model.process)
         if batch.mask is not None:
             raise Refused("objective 'distribution_matching' cannot leave padding out: take denoising")
-        if model.jumps not in ("data", "any"):
+        if model.jumps not in self.jumps:
             raise Refused(
                 "distribution_matching trains a model whose guess is its sample: set denoiser.jumps = 'data', not "
                 f"{model.jumps!r}"
