@@ -130,14 +130,15 @@ def denoiser(width: int = 4, jumps: Any = "none", seed: int = 0, schedule: Any =
     return Predictor(network, Gaussian(schedule or EDMSchedule()), "edm", jumps)
 
 
-def matching(folder: Path, **settings: Any) -> Training[Any]:
-    """A student of two steps with a fake denoiser and a head."""
+def matching(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:
+    """A student of two steps with a fake denoiser and a head. moves: the optimiser of all."""
     chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
     teacher = denoiser(seed=1).eval().requires_grad_(False)
     objective = DistributionMatching(teacher, steps=2, updates=2, gan_weight=0.1, critic_gan_weight=1.0, gan_start=1)
     data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
     torch.manual_seed(0)
-    return Training(denoiser(jumps="data"), objective, data, Train(4, log_every=1, **chosen), folder=folder)
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    return Training(denoiser(jumps="data"), objective, data, Train(4, log_every=1, **chosen), **given)
 
 
 def quantising(folder: Path, steps: int = 3, dead_below: float = 0.0, **settings: Any) -> Training[Any]:

@@ -181,7 +181,7 @@ def test_what_training_sees_is_what_sampling_sees(steps: int, teacher: Predictor
     made, batch = DistributionMatching(teacher, steps=steps), replace(BATCH, cond={})
     times, seen = made.rollout(EDM), set[int]()
     for seed in range(8):
-        random, calls = Random(seed, torch.tensor([5, 3, 0, 9, 8, 2])), []
+        random, calls = Random(seed, torch.tensor([5, 3, 0, 9, 8, 2])), list[tuple[bool, float]]()
         hook = student.network.register_forward_pre_hook(
             lambda module, given, calls=calls: calls.append((torch.is_grad_enabled(), float(given[1][0])))
         )

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, ClassVar, Literal, get_args
@@ -87,12 +86,7 @@ class DistributionMatching(Objective):
     depth: str = "middle"
     _made: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
 
-    aliases: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "dmd": {},
-        "dmd2": {},
-        "vsd": {"method": "vsd"},
-        "sds": {"method": "sds"},
-    }
+    aliases: ClassVar[tuple[str, ...]] = ("dmd", "dmd2")
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
