@@ -20,6 +20,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "jump": {"fresh": 1.0},  # others need a flow map
     "alignment": {"teacher": MODELS["plain"][0]()},
     "progressive": {"teacher": MODELS["plain"][0]()},
+    "distribution_matching": {"teacher": MODELS["plain"][0]()},
 }
 MORE: dict[str, list[dict[str, Any]]] = {
     "schedules": [
