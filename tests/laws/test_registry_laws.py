@@ -150,7 +150,7 @@ def test_a_near_miss_of_another_name_is_named_too():
 def test_the_folder_has_a_face():
     assert schedules.EDMSchedule is registry.get("schedules", "edm")
     assert "EDMSchedule" in dir(schedules)
-    with pytest.raises(AttributeError, match=r"undiffuse has no samplers 'DDDIM'; it has: .*DDIM, Euler"):
+    with pytest.raises(AttributeError, match=r"undiffuse has no samplers 'DDDIM'; it has: .*DDIM, DEIS, Euler"):
         _ = importlib.import_module("undiffuse.samplers").DDDIM
     assert parameterizations.EDMParameterization is not schedules.EDMSchedule
     assert registry.get("grids", "log_snr") is grids.LogSNR
@@ -161,13 +161,16 @@ def test_the_folder_has_a_face():
     [
         (
             lambda: registry.get("samplers", "dddim"),
-            r"samplers has no 'dddim' \(did you mean 'ddim'\?\); it has: .*ddim, euler",
+            r"samplers has no 'dddim' \(did you mean 'ddim'\?\); it has: .*ddim, deis, euler",
         ),
         (
             lambda: registry.names("sampler"),
             r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: bottlenecks, codecs, conditions",
         ),
-        (lambda: registry.build("samplers", {"eta": 0.5}), "the table of samplers needs a name; it has: .*ddim, euler"),
+        (
+            lambda: registry.build("samplers", {"eta": 0.5}),
+            "the table of samplers needs a name; it has: .*ddim, deis",
+        ),
         (
             lambda: registry.build("samplers", {"name": "ddim", "etta": 0.5}),
             r"samplers 'ddim' has no 'etta' \(did you mean 'eta'\?\); it has: eta",

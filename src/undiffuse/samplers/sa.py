@@ -1,6 +1,5 @@
 """SA-Solver: a stochastic predictor and corrector through the last guesses, one call a step."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -33,9 +32,9 @@ class SA(Sampler):
     corrector: int = 2
     tau: float = 1.0
     lowest: float = 0.0
-    highest: float = math.inf
+    highest: float = 1e9
 
-    aliases: ClassVar[tuple[str, ...]] = ("sa_solver", "sasolver")
+    aliases: ClassVar[tuple[str, ...]] = ("sa_solver", "stochastic_adams")
 
     def __post_init__(self) -> None:
         if not (1 <= self.order <= 4 and 0 <= self.corrector <= 4 and self.tau >= 0 and self.lowest <= self.highest):

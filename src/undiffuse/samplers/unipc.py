@@ -31,7 +31,6 @@ class UniPC(Sampler):
     variant: Literal["bh1", "bh2"] = "bh2"
 
     aliases: ClassVar[dict[str, dict[str, Any]]] = {
-        "uni_pc": {},
         "unipc_multistep": {},
         "uni_pc_bh1": {"variant": "bh1"},
         "uni_pc_bh2": {"variant": "bh2"},
