@@ -17,7 +17,7 @@ from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.recipes.settings import Train
 from undiffuse.training.batches import CPU, Batches
-from undiffuse.training.seeding import seeded
+from undiffuse.core.generators import seeded
 
 ITEM = 6  # the stream of random numbers that an item's own transforms draw from
 

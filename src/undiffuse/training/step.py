@@ -21,7 +21,7 @@ from undiffuse.training.loss_history import History
 from undiffuse.training.memory import largest
 from undiffuse.training.players import Side, alone, sides
 from undiffuse.training.precision import choose
-from undiffuse.training.seeding import seeded
+from undiffuse.core.generators import seeded
 
 NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
 
