@@ -56,13 +56,16 @@ class Progressive(Objective):
 class Critic(Objective):
     """The model moves points to where a critic, which learns to tell them from data, takes them for data."""
 
+    updates: int = 1
+
     @cached_property
     def critic(self) -> nn.Module:
         return nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1))
 
     def players(self, model: nn.Module) -> tuple[Player, ...]:
         own = optimiser({"name": "sgd", "momentum": 0.9})
-        return (Player("run", (model,)), Player("critic", (self.critic,), own, every=2, clip=0.5, lr=0.05))
+        critic = Player("critic", (self.critic,), own, every=2, clip=0.5, lr=0.05, updates=self.updates)
+        return (Player("run", (model,)), critic)
 
     def loss(self, model: Any, batch: Batch, random: Any, step: int = 0, player: str = "run") -> Tensor:
         made = model(random.normal(tuple(batch.x.shape)))
@@ -90,9 +93,12 @@ def net() -> nn.Module:
 
 
 def objective(name: str) -> Objective:
-    return {"progressive": lambda: Progressive(copy.deepcopy(net())), "critic": Critic, "contrastive": Contrastive}[
-        name
-    ]()
+    return {
+        "progressive": lambda: Progressive(copy.deepcopy(net())),
+        "critic": Critic,
+        "eager critic": lambda: Critic(updates=3),
+        "contrastive": Contrastive,
+    }[name]()
 
 
 def training(name: str, folder: Path, moves: Optimiser | None = None, **settings: Any) -> Training[nn.Module]:

@@ -117,6 +117,14 @@ def test_the_learning_rate_rises_then_falls_to_nothing():
             Train(steps=100, **alone)
 
 
+def test_the_rate_warms_up_and_decays_in_every_phase():
+    settings = Train(steps=100, lr=2.0, warmup=5)
+    first, second = Train(steps=30, lr=2.0, warmup=5), Train(steps=70, lr=2.0, warmup=5)
+    wanted = [rate(first, step) for step in range(1, 31)] + [rate(second, step) for step in range(1, 71)]
+    assert [rate(settings, step, (30, 100)) for step in range(1, 101)] == wanted
+    assert [rate(settings, step, (100,)) for step in (1, 50, 100)] == [rate(settings, step) for step in (1, 50, 100)]
+
+
 def numbered(count: int, size: int, **options: float) -> Batches:
     """Items that are their own numbers."""
     x = np.arange(count, dtype=np.float32)[:, None]

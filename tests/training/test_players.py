@@ -1,6 +1,7 @@
 """Objectives with players, state and phases, any optimiser, and a person's own module and data: all of it resumes."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def interrupted(folder: Path, stop: int, *given: Any, **settings: Any) -> Traini
     return again
 
 
-@pytest.mark.parametrize("name", ["progressive", "critic", "contrastive"])
+@pytest.mark.parametrize("name", ["progressive", "critic", "eager critic", "contrastive"])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, name: str):
     whole = players.training(name, tmp_path / "whole")
     whole.run(progress=False)
@@ -58,6 +59,35 @@ def test_a_critic_moves_every_second_step_and_nobody_moves_another(tmp_path: Pat
             break
 
 
+def test_updates_of_a_player_come_before_the_gradient_of_others_each_with_draws_of_its_own(tmp_path: Path):
+    """Three updates are three steps of its optimiser; all but the last are taken when the run's gradient is."""
+    run = players.training("eager critic", tmp_path / "run")
+    objective: Any = run.objective
+    weight, seen = objective.critic[0].weight, []
+    loss = objective.loss
+
+    def noted(model: Any, batch: Any, random: Any, step: int = 0, player: str = "run") -> Any:
+        seen.append((step, player, random.seed, weight.detach().clone(), model[0].weight.detach().clone()))
+        return loss(model, batch, random, step, player)
+
+    object.__setattr__(objective, "loss", noted)
+    for _ in itertools.islice(run, 2):
+        pass
+    assert [(step, player) for step, player, *_ in seen] == [
+        (0, "run"),
+        *[(1, "critic")] * 2,
+        (1, "run"),
+        (1, "critic"),
+    ]
+    _, early, later, own, last = seen
+    assert len({early[2], later[2], last[2]}) == 3
+    assert own[2] == last[2]
+    assert not torch.equal(early[3], later[3])
+    assert not torch.equal(later[3], own[3])
+    assert torch.equal(own[3], last[3])
+    assert all(torch.equal(each[4], own[4]) for each in (early, later, last))
+
+
 def test_a_run_starts_from_the_weights_that_its_objective_says():
     teacher = nn.Linear(2, 2)
     settings = Train(steps=1, batch=4)
@@ -72,7 +102,7 @@ class Wrong(Objective):
         self.made = made
 
     def players(self, model: nn.Module) -> tuple[Player, ...]:
-        return tuple(Player(p.name, p.modules or (model,), every=p.every, start=p.start) for p in self.made)
+        return tuple(replace(p, modules=p.modules or (model,)) for p in self.made)
 
     def loss(self, model: Any, batch: Any, random: Any, step: int = 0, player: str = "run") -> Any: ...
 
@@ -85,10 +115,12 @@ class Wrong(Objective):
         ((Player("run", ()), Player("run", ())), "these are: run, run"),
         (
             (Player("run", (), every=2),),
-            "player 'run' cannot step every 2 steps from step 0 on: the run",
+            "player 'run' cannot take 1 updates every 2 steps from step 0 on: the run takes one in every step",
         ),
-        ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), every=0)), "player 'critic' cannot step every 0"),
+        ((Player("run", (), updates=2),), "player 'run' cannot take 2 updates every 1"),
+        ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), every=0)), "player 'critic' cannot .* every 0 steps"),
         ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), start=-1)), "'critic' .* every 1 steps from step -1"),
+        ((Player("run", ()), Player("critic", (nn.Linear(1, 1),), updates=0)), "'critic' cannot take 0 updates"),
     ],
 )
 def test_players_that_make_no_sense_are_refused(made: tuple[Player, ...], message: str):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.families import ANY
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
@@ -46,7 +47,8 @@ class Player:
     modules: whose weights it moves. optimiser: a component of the kind "optimisers"; None: the run's. every: steps of
     the loop for one of its own. start: the first step, from 0, in which it may move. clip: largest norm of its
     gradient, 0 = any; None: the run's. lr: its highest learning rate, which warms up and decays as the run's does;
-    None: the run's.
+    None: the run's. updates: how many steps it takes each time, on the same items, each with draws of its own; all but
+    the last come before anyone else's gradient.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Player:
     clip: float | None = None
     lr: float | None = None
     start: int = 0
+    updates: int = 1
 
 
 class Objective(ABC):
@@ -65,7 +68,8 @@ class Objective(ABC):
     sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
     timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
     module gives, "data" or "label". embeds: it trains embeddings of tokens. families, needs: of processes that it
-    trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. trains: the class of the modules
+    trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. jumps: of the denoisers
+    that it trains, see `Denoiser`. trains: the class of the modules
     that it can train. of_pixels: the names of its terms that read pictures as pixels in [-1, 1], and no other encoded
     data.
     """
@@ -76,9 +80,20 @@ class Objective(ABC):
     embeds: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = frozenset()
+    jumps: ClassVar[frozenset[str]] = frozenset({"none"})
     inner: "Objective | None" = None
     trains: ClassVar[type] = nn.Module
     of_pixels: tuple[str, ...] = ()
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        """Of an objective that distils: the tables of a recipe whose model samples in so many steps as `run` does, over
+        those of `tables`, the run's recipe; fields of [train] alone may stand for themselves.
+
+        run: its folder. teacher: what a field `teacher` names, the folder, or a table of guidance around it. Raises
+        Refused for steps that it cannot do. An objective that has none is no method of `undiffuse distill`.
+        """
+        raise NotImplementedError
 
     def takes(self) -> frozenset[str]:
         """The families that it is for as it is set: all of `families`, or fewer."""
@@ -89,7 +104,8 @@ class Objective(ABC):
         """The loss of each item, (batch,), that `player` lowers.
 
         model: the module that is trained; of a diffusion model the denoiser. random: of this step; an item's draws
-        depend on its index alone, and all players of a step are given the same. step: 0, 1 ...
+        depend on its index alone, and all players of a step are given the same, save for a player's updates before its
+        last. step: 0, 1 ...
         """
 
     def players(self, model: Any) -> tuple[Player, ...]:
@@ -98,6 +114,19 @@ class Objective(ABC):
 
     def after(self, model: Any, step: int) -> None:  # noqa: B027 - a default, not a gap
         """What changes after a step, 1, 2 ...: targets that follow the model, phases. Called without gradients."""
+
+    def phase_ends(self, steps: int) -> tuple[int, ...]:
+        """After which of so many steps a phase of training ends, `steps` the last: in each the learning rate warms up
+        and decays anew.
+        """
+        return (steps,) if self.inner is None else self.inner.phase_ends(steps)
+
+    def begin(self, model: Any, steps: int) -> None:
+        """What is due before the first of so many steps, and before a run goes on; raises Refused for a model that
+        cannot be trained so.
+        """
+        if self.inner is not None:
+            self.inner.begin(model, steps)
 
     def to(self, device: torch.device) -> None:
         """Move the modules that it holds to a device."""
@@ -122,6 +151,12 @@ class Objective(ABC):
 
     def initial(self) -> nn.Module | None:
         """A module like the trained one, with the weights that training starts from; None: the fresh ones."""
+        return None
+
+    def reference(self, model: Any) -> Denoiser | None:
+        """Whose fine trajectories the samples of a few-step model should end at, from the same noise: a teacher, or the
+        model itself where its guess without `to` is an ordinary one. None: the trained model takes many steps.
+        """
         return None
 
     @property

@@ -32,6 +32,14 @@ class Guided(Denoiser):
     def device(self) -> torch.device | None:
         return self.denoiser.device
 
+    @property
+    def jumps(self) -> str:  # type: ignore[override]
+        return self.denoiser.jumps
+
+    @property
+    def guidance_input(self) -> bool:  # type: ignore[override]
+        return self.denoiser.guidance_input
+
     def takes(self) -> frozenset[str]:
         """The families that it guides as it is set: all of `families`, or fewer."""
         return self.families

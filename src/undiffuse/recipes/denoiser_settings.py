@@ -7,6 +7,7 @@ from typing import Any, Literal
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.heads.token_outputs import WIDTHS
+from undiffuse.core.jumps import Jumps, conditions
 from undiffuse.recipes.recipe import Recipe
 
 
@@ -15,11 +16,15 @@ class DenoiserSettings:
     """variance: of values, see `LearnedVariance`; all but "none" take a network of twice the data's channels.
     output: of tokens, what the network gives, see `TokenHead`; "logistic" takes a network with the field outputs.
     embedding: so many numbers stand for each token, which are values then, see `EmbeddingHead`; 0: none do.
+    jumps: what a call may be told to land on, see `Denoiser`. guidance_input: whether the network reads the weight that
+    training guides with; both for guesses of values without a variance.
     """
 
     variance: Literal["none", "learned_range", "second_moment"] = "none"
     output: Literal["probabilities", "subs", "plug_in", "logistic", "ratios"] = "probabilities"
     embedding: int = 0
+    jumps: Jumps = "none"
+    guidance_input: bool = False
 
 
 def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
@@ -35,6 +40,13 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
         raise Refused(
             f"denoiser.embedding is how many numbers stand for a token, 0 or more, without a variance; not "
             f"{found.embedding} with variance {found.variance!r}"
+        )
+    few = {"jumps": found.jumps != "none", "guidance_input": found.guidance_input}
+    if (asked := next((field for field, there in few.items() if there), "")) and (
+        not recipe["parameterization"] or found.embedding or found.variance != "none"
+    ):
+        raise Refused(
+            f"denoiser.{asked} is for guesses of values, without a variance and not of embeddings: leave it out"
         )
     for field, needed in (
         ("out_channels", f"variance = {found.variance!r}" if found.variance != "none" else ""),
@@ -56,3 +68,9 @@ def network(recipe: Recipe, channels: int) -> Mapping[str, Any]:
     wide = {"out_channels": 2 * channels} if found.variance != "none" else {}
     few = {"outputs": WIDTHS[found.output]} if found.output in WIDTHS else {}
     return {**recipe["network"], **wide, **few}
+
+
+def told(recipe: Recipe) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The conditions that the network is told besides those of the data, by name their form and shape."""
+    found = denoiser_settings(recipe)
+    return conditions(found.jumps, found.guidance_input)

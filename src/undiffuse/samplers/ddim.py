@@ -27,6 +27,7 @@ class DDIM(Sampler):
 
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = KEEP
+    jumps: ClassVar[frozenset[str]] = frozenset({"none", "any", "fixed"})
 
     eta: float = 0.0
     variance: Literal["posterior", "exact"] = "posterior"

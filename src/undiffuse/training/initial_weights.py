@@ -1,4 +1,4 @@
-"""The weights that fine-tuning starts from: those of another run, as far as they fit."""
+"""The weights that training starts from: those of another run, or those that an objective has."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,9 +6,23 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Objective
 from undiffuse.progress import LOGGER
+from undiffuse.storage.files import fit
 
 SHOWN = 8  # names in a message
+
+
+def begin(module: nn.Module, objective: Objective, steps: int) -> None:
+    """Let an objective begin a training of so many steps, on the weights that it starts from.
+
+    Layers that only the module has keep their own weights. Raises Refused, naming a tensor, where others do not fit.
+    """
+    if (start := objective.initial()) is not None:
+        weights, own = start.state_dict(), module.state_dict()
+        fitting = fit(weights, {name: own[name] for name in own if name in weights}, "the objective's start")
+        module.load_state_dict({**own, **fitting})
+    objective.begin(module, steps)
 
 
 @torch.no_grad()

@@ -21,12 +21,12 @@ from undiffuse.optimisers.adamw import AdamW
 from undiffuse.progress import LOGGER
 from undiffuse.recipes.command import command
 from undiffuse.recipes.settings import Train
-from undiffuse.storage.files import fit
 from undiffuse.training import checkpoint, due, ema_snapshots, progress_display
 from undiffuse.training.checkpoint_writer import CheckpointWriter
 from undiffuse.training.diagnose import Collapsed, diagnose
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.ema import EMA
+from undiffuse.training.initial_weights import begin
 from undiffuse.training.log import Log
 from undiffuse.training.loss_watch import LOSS, NORM, LossWatch
 from undiffuse.training.numbers import Numbers
@@ -85,8 +85,7 @@ class Training(Generic[M]):
         self._stamp, self._lock = stamp, lock
         self.module, self.objective = module.to(self.device).train(), objective
         objective.to(self.device)
-        if (start := objective.initial()) is not None:
-            self.module.load_state_dict(fit(start.state_dict(), self.module.state_dict(), "the objective's start"))
+        begin(self.module, objective, settings.steps)
         self.ema = EMA.of(self.module, settings)
         self._tracks = ema_snapshots.averages(self.module, self.ema) if settings.snapshots else {}
         self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()

@@ -14,10 +14,14 @@ from undiffuse.training.rate import rate
 
 
 class Side:
-    """A player with its optimiser. beside: its modules without the one that the run trains."""
+    """A player with its optimiser. beside: its modules without the one that the run trains. phases: of the rate."""
 
-    def __init__(self, player: Player, model: nn.Module, optimiser: Optimiser, settings: Train) -> None:
+    def __init__(
+        self, player: Player, model: nn.Module, optimiser: Optimiser, settings: Train, phases: Sequence[int] = ()
+    ) -> None:
+        self.phases = phases
         self.name, self.every, self.start = player.name, player.every, player.start
+        self.updates = player.updates
         self.clip = settings.clip if player.clip is None else player.clip
         self.lr = settings.lr if player.lr is None else player.lr
         self.modules = player.modules
@@ -31,7 +35,7 @@ class Side:
 
     def move(self, settings: Train, step: int) -> float:
         """Take step 0, 1 ... with the gradient there is; returns the learning rate."""
-        lr = rate(settings, step + 1)
+        lr = rate(settings, step + 1, self.phases)
         for group in self.optimiser.param_groups:
             group["lr"] = lr if self.lr == settings.lr else lr / settings.lr * self.lr
         self.optimiser.step()
@@ -53,15 +57,18 @@ def sides(objective: Objective, model: nn.Module, optimiser: Optimiser, settings
             f"{', '.join(names) or 'none'}"
         )
     for player in players:
-        if player.every < 1 or player.start < 0 or (player.name == RUN and (player.every, player.start) != (1, 0)):
+        own = player.every, player.start, player.updates
+        if player.every < 1 or player.start < 0 or player.updates < 1 or (player.name == RUN and own != (1, 0, 1)):
             raise Refused(
-                f"player {player.name!r} cannot step every {player.every} steps from step {player.start} on: the run "
-                "takes every step, others one in 1, 2 ... from 0, 1 ... on"
+                f"player {player.name!r} cannot take {player.updates} updates every {player.every} steps from step "
+                f"{player.start} on: the run takes one in every step, others 1, 2 ... in one of 1, 2 ... from 0, 1 ... "
+                "on"
             )
     device = next(model.parameters()).device
     for each in (each for player in players for each in player.modules):
         each.to(device)
-    return [Side(player, model, optimiser, settings) for player in players]
+    phases = objective.phase_ends(settings.steps)
+    return [Side(player, model, optimiser, settings, phases) for player in players]
 
 
 @contextmanager

@@ -59,6 +59,7 @@ class Step:
     def gradient(self, step: int) -> Tensor:
         """Compute the gradient of a step and clip it; returns the loss and the gradient's norm before, (2,).
 
+        Players with several updates have taken all but the last then.
         Raises Refused where memory runs out, with the part of the batch that fits.
         """
         if self.dtype is None:
@@ -66,7 +67,12 @@ class Step:
         dealt = self._fetch(step)
         self._noted = []
         try:
-            self.seen = {side.name: self._gradient(side, step, dealt) for side in self.sides if side.due(step)}
+            due = [side for side in self.sides if side.due(step)]
+            for side in due:
+                for update in range(1, side.updates):
+                    self._gradient(side, step, dealt, update)
+                    side.move(self.settings, step)
+            self.seen = {side.name: self._gradient(side, step, dealt) for side in due}
         except RuntimeError as error:
             if out_of_memory(error):
                 raise self._too_large(step, dealt) from error
@@ -101,27 +107,30 @@ class Step:
         """What the network saw of the data at a step, before noise."""
         return self.data.at(step, self._rows).x
 
-    def _gradient(self, side: Side, step: int, dealt: Dealt) -> Tensor:
-        """The loss that a player lowers and the norm of its gradient before it is clipped, (2,)."""
+    def _gradient(self, side: Side, step: int, dealt: Dealt, update: int = 0) -> Tensor:
+        """The loss that a player lowers and the norm of its gradient before it is clipped, (2,).
+
+        update: 1, 2 ... for one before the last.
+        """
         with alone(side, self.sides):
-            losses = [self._part(step, dealt, part, side.name) for part in self._parts]
+            losses = [self._part(step, dealt, part, side.name, update) for part in self._parts]
         loss = average(self.accelerator, torch.stack(losses).sum(), side.parameters)
         norm = self.accelerator.clip_grad_norm_(side.parameters, side.clip or torch.inf)
         return torch.stack([loss, torch.as_tensor(norm)])
 
-    def _part(self, step: int, dealt: Dealt, part: slice, player: str = RUN) -> Tensor:
+    def _part(self, step: int, dealt: Dealt, part: slice, player: str = RUN, update: int = 0) -> Tensor:
         """Add the gradient of a part of the batch; returns its share of the loss."""
-        random, offset = self.data.random, self._rows.start
+        random, offset, early = self.data.random, self._rows.start, (-update,) if update else ()
         batch = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
         dtype, device = self.dtype or torch.float32, self.accelerator.device
         if device.type == "cpu" and dtype is torch.float32 and batch.x.ndim == 4:  # a tenth faster, slower in bfloat16
             batch = replace(batch, x=batch.x.contiguous(memory_format=torch.channels_last))
         process = 0 if self.objective.whole_batch else self.accelerator.process_index
         path = (process, *([part.start] if len(self._parts) > 1 else []))
-        chance = random.fold(CHANCE, step, *path).seed
+        chance = random.fold(CHANCE, step, *path, *early).seed
         slots = torch.arange(part.start, part.stop)
         with seeded(chance, device), autocast(dtype, device):
-            loss = self._losses(batch, random.fold(NOISE, step).at(slots), step, player).mean()
+            loss = self._losses(batch, random.fold(NOISE, step, *early).at(slots), step, player).mean()
         loss = loss / len(self._parts)
         self.accelerator.backward(loss)
         return loss.detach().float()
