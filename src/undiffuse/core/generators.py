@@ -1,13 +1,13 @@
 """PyTorch's global random generators, which layers such as dropout draw from: seeded for a while, and drawn twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Generator[None]:
     """Inside, the generators of the CPU and of the device start at this seed; afterwards they are as before.
 
     As torch.random.fork_rng with manual_seed, without its milliseconds.
@@ -37,5 +37,5 @@ def rewind(device: torch.device | None) -> Callable[[], None]:
 def _generators(device: torch.device | None) -> list[torch.Generator]:
     if device is None or device.type != "cuda":
         return [torch.default_generator]
-    index = torch.cuda.current_device() if device.index is None else device.index
+    index = torch.cuda.current_device() if device.index is None else device.index  # pyright: ignore[reportUnnecessaryComparison]
     return [torch.default_generator, torch.cuda.default_generators[index]]

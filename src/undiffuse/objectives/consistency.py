@@ -5,12 +5,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
-from undiffuse.core.objective import Player
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
@@ -50,35 +48,37 @@ class ConsistencyObjective(PathPair):
                 f"{self.last} and {self.decay:g}"
             )
 
-    def levels(self, step: int) -> int:
-        """N at a step of the training."""
+    @property
+    def levels(self) -> int:
+        """N as it is now."""
         low, high = self.first**2, self.last**2
-        return math.ceil(math.sqrt(self.share(step) * (high - low) + low) - 1) + 1
+        return math.ceil(math.sqrt(self.share * (high - low) + low) - 1) + 1
 
-    def average(self, step: int) -> float:
-        """mu at a step of the training."""
-        return self.decay ** ((self.first - 1) / (self.levels(step) - 1))
+    @property
+    def mu(self) -> float:
+        """mu as it is now."""
+        return self.decay ** ((self.first - 1) / (self.levels - 1))
 
-    def pairs(self, schedule: Schedule, random: Random, count: int, step: int) -> tuple[Tensor, Tensor, float]:
-        times = self.grid(schedule, self.levels(step))[:-1]
+    def pairs(self, schedule: Schedule, random: Random, count: int) -> tuple[Tensor, Tensor, float]:
+        times = self.grid(schedule, self.levels)[:-1]
         i = random.integers(len(times) - 1, (count,))
         return times[i], times[i + 1], float(times[-1])
 
-    def weighed(self, error: Tensor, size: Tensor | int, t: Tensor, s: Tensor) -> Tensor:
+    def weighed(self, error: Tensor, size: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return error / size
-
-    def players(self, model: Any) -> tuple[Player, ...]:
-        if self.decay:
-            self._average["target"] = copy.deepcopy(model).requires_grad_(False)
-        return super().players(model)
 
     def target(self, model: Any) -> Any:
         return self._average["target"].train(model.training) if "target" in self._average else model
 
+    def begin(self, model: Any, steps: int) -> None:
+        super().begin(model, steps)
+        if self.decay:
+            self._average["target"] = copy.deepcopy(model).requires_grad_(False)
+
     def after(self, model: Any, step: int) -> None:
+        mu = self.mu
         super().after(model, step)
         for target in self._average.values():
-            mu = self.average(step)
             for mine, its in zip(target.parameters(), model.parameters(), strict=True):
                 mine.lerp_(its, 1 - mu)
             for mine, its in zip(target.buffers(), model.buffers(), strict=True):

@@ -40,26 +40,25 @@ class EasyConsistency(PathPair):
 
     def __post_init__(self) -> None:
         if not 1 < self.q < math.inf or not 0 <= self.k < math.inf or not 0 <= self.b < math.inf:
-            raise Refused(
-                f"easy_consistency needs q > 1, k >= 0 and b >= 0, not {self.q:g}, {self.k:g} and {self.b:g}"
-            )
+            raise Refused(f"easy_consistency needs q > 1, k >= 0 and b >= 0, not {self.q:g}, {self.k:g} and {self.b:g}")
         if not 0 <= self.first <= self.last:
             raise Refused(f"easy_consistency needs 0 <= first <= last, not {self.first} and {self.last}")
         check_huber(self.huber, "easy_consistency")
 
-    def exponent(self, step: int) -> int:
-        """a at a step of the training."""
-        return min(self.last, self.first + math.floor(self.share(step) * (self.last - self.first + 1)))
+    @property
+    def exponent(self) -> int:
+        """a as it is now."""
+        return min(self.last, self.first + math.floor(self.share * (self.last - self.first + 1)))
 
-    def earlier(self, sigma: Tensor, step: int) -> Tensor:
-        """sigma_s of sigma_t at a step of the training."""
-        gap = (1 + self.k * torch.sigmoid(-self.b * sigma)) / self.q ** self.exponent(step)
+    def earlier(self, sigma: Tensor) -> Tensor:
+        """sigma_s of sigma_t as it is now."""
+        gap = (1 + self.k * torch.sigmoid(-self.b * sigma)) / self.q**self.exponent
         return sigma * (1 - gap).clamp(min=0)
 
-    def pairs(self, schedule: Schedule, random: Random, count: int, step: int) -> tuple[Tensor, Tensor, float]:
+    def pairs(self, schedule: Schedule, random: Random, count: int) -> tuple[Tensor, Tensor, float]:
         t = self.times(schedule, random, count)
-        sigma = self.earlier(level(schedule, t), step)
+        sigma = self.earlier(level(schedule, t))
         return t, torch.where(sigma > 0, schedule.time(-2 * sigma.log()), 0.0), 0.0
 
-    def weighed(self, error: Tensor, size: Tensor | int, t: Tensor, s: Tensor) -> Tensor:
+    def weighed(self, error: Tensor, size: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return pseudo_huber(error, size, self.huber) / (t - s)

@@ -24,7 +24,7 @@ class ImprovedConsistency(PathPair):
     s < t are neighbours of N levels, and a pair is drawn with the chance that a normal log-level lies between them:
     p in proportion to erf((ln sigma_t - mean)/(sqrt(2) std)) - erf((ln sigma_s - mean)/(sqrt(2) std)). N - 1 doubles in
     equal parts of the training, from `first` to at most `last`:
-        N(k) = min(first 2^floor(k/K'), last) + 1,   K' = floor(K / (floor(log2(last/first)) + 1)).
+        N(k) = min(first 2^floor(k/K'), last) + 1,   K' = K / (floor(log2(last/first)) + 1).
     sigma: the level sigma/alpha. grid: the N levels, of which the least is the boundary. mean is negative: with the
     other sign the levels of data are hardly seen.
     With a teacher it is distillation by one step of the solver; see `PathPair`, which also says what is refused.
@@ -49,23 +49,22 @@ class ImprovedConsistency(PathPair):
             )
         check_huber(self.huber, "improved_consistency")
 
-    def levels(self, step: int) -> int:
-        """N at a step of the training."""
+    @property
+    def levels(self) -> int:
+        """N as it is now."""
         doublings = math.floor(math.log2(self.last // self.first))
-        part = max(1, self.training_steps // (doublings + 1))
-        done = step // part if self.training_steps else doublings + 1
-        return min(self.first * 2 ** min(done, doublings + 1), self.last) + 1
+        return min(self.first * 2 ** math.floor(self.share * (doublings + 1)), self.last) + 1
 
     def chances(self, schedule: Schedule, times: Tensor) -> Tensor:
         """Of each pair of neighbours of falling times, (len(times) - 1,)."""
         below = torch.erf((-schedule.log_snr(times) / 2 - self.mean) / (math.sqrt(2) * self.std))
         return -below.diff() / (below[0] - below[-1])
 
-    def pairs(self, schedule: Schedule, random: Random, count: int, step: int) -> tuple[Tensor, Tensor, float]:
-        times = self.grid(schedule, self.levels(step))[:-1]
+    def pairs(self, schedule: Schedule, random: Random, count: int) -> tuple[Tensor, Tensor, float]:
+        times = self.grid(schedule, self.levels)[:-1]
         i = torch.searchsorted(self.chances(schedule, times).cumsum(0), random.uniform((count,)))
         i = i.clamp(max=len(times) - 2)
         return times[i], times[i + 1], float(times[-1])
 
-    def weighed(self, error: Tensor, size: Tensor | int, t: Tensor, s: Tensor) -> Tensor:
+    def weighed(self, error: Tensor, size: Tensor, t: Tensor, s: Tensor) -> Tensor:
         return pseudo_huber(error, size, self.huber) / (t - s)

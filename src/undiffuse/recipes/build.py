@@ -36,9 +36,9 @@ from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Init, Train
 from undiffuse.storage import blueprint as plans
 
-GIVEN = (  # what the data and [train] say; a component takes what it has a field for
+GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
-    *("noise_levels", "conditions", "outputs", "training_steps"),
+    *("noise_levels", "conditions", "outputs"),
 )
 PIXELS = (-1.0, 1.0)  # the bounds of a codec that makes pixels
 

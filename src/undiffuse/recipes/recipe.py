@@ -137,13 +137,9 @@ class Recipe:
         return dict(self.tables.get(table, {}))
 
     def component(self, table: str) -> Any:
-        """The component that a table stands for, built once; raises Refused, naming the field, where it is none.
-
-        One with a field `training_steps` is told train.steps, unless its table says otherwise.
-        """
+        """The component that a table stands for, built once; raises Refused, naming the field, where it is none."""
         if table not in self._built:
-            given = {"training_steps": self["train"].get("steps", 0)}
-            self._built[table] = registry.build(KIND[table], self[table], runs=self.uses.of(table), **given)
+            self._built[table] = registry.build(KIND[table], self[table], runs=self.uses.of(table))
         return self._built[table]
 
     def module(self, table: str, **given: Any) -> Any:
