@@ -19,6 +19,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "annealed_langevin": {"updates": 12, "step_size": 1.5e-4},
     "jump": {"fresh": 1.0},  # others need a flow map
     "alignment": {"teacher": MODELS["plain"][0]()},
+    "progressive": {"teacher": MODELS["plain"][0]()},
+    "distribution_matching": {"teacher": MODELS["plain"][0]()},
 }
 MORE: dict[str, list[dict[str, Any]]] = {
     "schedules": [
