@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core import families, registry
-from undiffuse.core.denoiser import Denoiser, Predictor
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import counted
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import VALUES
@@ -19,6 +19,7 @@ from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
+from undiffuse.objectives.noisy_end import refuse_silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,8 @@ class PathPair(Objective, ABC):
     x_s keeps the noise of x_t: one step of the ODE with the item itself as the guess; with a teacher and a solver it is
     one step of the solver by the teacher's guesses. Where s is the boundary, the least noise of all pairs, the target
     is x_s / alpha_s, whatever a network says. Layers such as dropout draw the same at both times.
-    teacher: a run whose weights training starts from. solver: a sampler that draws nothing; None: x_s keeps the noise.
+    teacher: a run whose weights training starts from, or guidance around one. solver: a sampler that draws nothing;
+    None: x_s keeps the noise.
     The pairs come closer together during the training; asked outside one, they are as close as they get.
     Raises Refused for a teacher that takes few steps itself or has another process, for a solver that draws, and for a
     schedule whose noise at t = 1 has no finite level.
@@ -39,7 +41,7 @@ class PathPair(Objective, ABC):
     jumps: ClassVar[frozenset[str]] = frozenset({"data"})
     trains: ClassVar[type] = Denoiser
 
-    teacher: Predictor | None = None
+    teacher: Denoiser | None = None
     solver: Sampler | None = None
     _reached: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64), init=False, repr=False)
     _steps: list[int] = field(default_factory=list[int], init=False, repr=False)
@@ -87,8 +89,13 @@ class PathPair(Objective, ABC):
     def state(self) -> dict[str, Tensor]:
         return {"reached": self._reached}
 
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        if self.teacher is not None and (predictor := self.teacher.predictor) is not None:
+            predictor.to(device)
+
     def initial(self) -> nn.Module | None:
-        return self.teacher
+        return None if self.teacher is None else self.teacher.predictor
 
     def reference(self, model: Any) -> Denoiser | None:
         return self.teacher
@@ -115,6 +122,7 @@ class PathPair(Objective, ABC):
     def _check(self, model: Any) -> None:
         """Raises Refused for a model, a teacher and a solver that do not go together."""
         name, process = registry.name_of(self), model.process
+        refuse_silent(model, self)
         if not math.isfinite(float(process.schedule.log_snr(torch.ones((), dtype=torch.float64)))):
             raise Refused(
                 f"objective {name!r} needs finite noise levels, and schedule {registry.name_of(process.schedule)!r} "
