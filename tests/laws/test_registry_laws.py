@@ -89,7 +89,8 @@ def test_another_name_means_one_component_and_is_none_itself(kind: str):
                 assert registry.get(kind, spelled) is registry.get(kind, component)
                 assert registry.canonical(kind, {"name": spelled}) == {"name": component, **said}
             if said:
-                built, other = registry.build(kind, {"name": name}), dict.fromkeys(said, 1)
+                built = registry.build(kind, {"name": name})
+                other = {field: registry.fields(type(built))[field].default for field in said}
                 assert {field: getattr(built, field) for field in said} == said
                 assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
 
