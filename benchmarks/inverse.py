@@ -103,7 +103,7 @@ def drawers(model: Diffusion, known: Measurement, steps: int) -> dict[str, Draw]
     shape = tuple(model.shape)
 
     def by(change: Change, particles: int = 1, steps: int = steps, count: int = len(known.y)) -> Draw:
-        chosen, times = plan(model.recipe, model.denoiser.process, SampleRequest(steps=steps))
+        chosen, times = plan(model.recipe, model.denoiser, SampleRequest(steps=steps))
 
         def draw(seed: int) -> Tensor:
             denoiser, sampler = change(chosen)

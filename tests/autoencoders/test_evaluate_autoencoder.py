@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from tiny_autoencoders import tables
 
 import undiffuse
 from undiffuse.core.errors import Refused
+from undiffuse.evaluation import sources
 from undiffuse.evaluation.judge import Judge
+from undiffuse.evaluation.reconstruction import judge_reconstruction
 from undiffuse.likelihood import HierarchicalVAE, hierarchical
 from undiffuse.models.load import denoising, generator
 from undiffuse.sampling.request import SampleRequest
@@ -148,3 +151,20 @@ def test_of_a_codebook_the_use_is_counted(tmp_path: Path):
 def test_too_few_held_out_items_are_refused_before_anything_is_judged(vae: Path):
     with pytest.raises(Refused, match="5 samples are too few to judge"):
         undiffuse.load(vae).evaluate(EvaluationRequest(request=SampleRequest(n=5)))
+
+
+def test_a_distance_far_below_its_floor_is_no_doubt_in_the_floor_of_reconstructions(plain: Path):
+    """Those of the same items may be nearer than any other draw of the law; samples may not."""
+    run = undiffuse.load(plain, precision="float32")
+    real = sources.against(run, None)
+    perfect = SimpleNamespace(
+        **{name: getattr(run, name) for name in ("recipe", "codec", "posterior", "facts")},
+        draws=False,
+        lossless_bound=False,
+        vocabulary=0,
+        decode=lambda z: torch.from_numpy(np.asarray(real.held_out.x)),
+    )
+    asked = EvaluationRequest(request=SampleRequest(n=30), how=Judge(metrics=("frechet",), cached=False))
+    found = judge_reconstruction(perfect, None, asked, real).verdicts["reconstruction_frechet"]
+    assert found["value"] < 0.5 * found["floor"]
+    assert found["warning"] == ""

@@ -17,7 +17,10 @@ NEEDED: dict[str, dict[str, Any]] = {
     "mutual_information": {"steps": 30},  # a bisection for each step
     "listed": {"times": (1.0, 0.5, 0.0)},
     "annealed_langevin": {"updates": 12, "step_size": 1.5e-4},
+    "jump": {"fresh": 1.0},  # others need a flow map
     "alignment": {"teacher": MODELS["plain"][0]()},
+    "progressive": {"teacher": MODELS["plain"][0]()},
+    "distribution_matching": {"teacher": MODELS["plain"][0]()},
 }
 MORE: dict[str, list[dict[str, Any]]] = {
     "schedules": [

@@ -72,7 +72,7 @@ def test_the_names_that_papers_use_are_there():
     grids = {"even", "trailing", "leading", "quadratic", "log_snr", "karras"}
     assert grids <= set(registry.names("grids"))
     assert {"uniform", "stratified", "log_normal"} <= set(registry.names("time_distributions"))
-    assert {"ancestral", "ddim", "multistep", "heun", "euler", "renoise"} <= set(registry.names("samplers"))
+    assert {"ancestral", "ddim", "multistep", "heun", "euler", "jump"} <= set(registry.names("samplers"))
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)

@@ -30,14 +30,14 @@ from undiffuse.samplers import (
     AnnealedLangevin,
     Euler,
     Heun,
+    Jump,
     Multistep,
     ProbabilityFlow,
-    Renoise,
 )
 from undiffuse.schedules import VE, VP, ContinuousCosine, EDMSchedule, FlowSchedule, LinearBeta, LogLinear
 
 SCHEDULES = [VP(), EDMSchedule(), VE()]
-EXACT_AT_ANY_COUNT = (Ancestral(variance="exact"), Renoise())
+EXACT_AT_ANY_COUNT = (Ancestral(variance="exact"), Jump(fresh=1.0))
 MEAN, STD = 0.3, 0.5
 
 
@@ -207,7 +207,7 @@ def test_samplers_for_tokens_reach_the_exact_law_of_a_table_of_sequences(
     """Positions are drawn independently in a step, so two correlated tokens need many steps;
     the distance falls as 1/steps.
     """
-    if general_sampler == Renoise():  # one that forgets x_t never learns what it drew
+    if general_sampler == Jump(fresh=1.0):  # one that forgets x_t never learns what it drew
         return
     oracle = TokenOracle(Categorical(FlowSchedule(), noise), torch.tensor([[0, 0], [1, 1], [0, 1]]), [0.5, 0.4, 0.1])
     states = all_sequences(3, 2)
@@ -246,7 +246,7 @@ class Both(Denoiser):
         return Joint({name: part(x_t[name], t) for name, part in self.parts.items()})
 
 
-@pytest.mark.parametrize("sampler", [Ancestral(), Ancestral("exact"), DDIM(), DDIM(0.7), Renoise()], ids=repr)
+@pytest.mark.parametrize("sampler", [Ancestral(), Ancestral("exact"), DDIM(), DDIM(0.7), Jump(fresh=1.0)], ids=repr)
 def test_several_parts_are_sampled_together(sampler: Sampler):
     both = Both(
         {
@@ -318,7 +318,7 @@ def test_the_state_is_not_touched(sampler: Sampler):
 
 @pytest.mark.parametrize(
     ("sampler", "calls"),
-    [(DDIM(), 9), (Ancestral(), 9), (Euler(), 9), (Multistep(3), 9), (Renoise(), 9), (Heun(), 17)],
+    [(DDIM(), 9), (Ancestral(), 9), (Euler(), 9), (Multistep(3), 9), (Jump(fresh=1.0), 9), (Heun(), 17)],
     ids=repr,
 )
 def test_calls_of_the_network(sampler: Sampler, calls: int):

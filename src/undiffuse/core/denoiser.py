@@ -14,7 +14,8 @@ from undiffuse.core.families import ANY
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.token_outputs import TokenHead
-from undiffuse.core.named_parts import each
+from undiffuse.core.jumps import NO_DENSITY, Jumps, told, undropped
+from undiffuse.core.named_parts import each, first
 from undiffuse.core.network import declared, reads_time
 from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import as_time
@@ -27,6 +28,10 @@ class Denoiser(ABC):
     depends on x_t alone. bound_variance: the variance of a reverse step that its own bound takes, see `reverse`.
     families, needs: of guidance, what processes it is for, see `families.check`.
     embeddings: the `EmbeddingHead` whose values stand for tokens, where there is one.
+    jumps: what a call may be told to land on: "none", nothing: the guess is the mean of the data; "data": a consistency
+    function, whose guess is where the path ends; "fixed": the next time of one grid of times; "any": a flow map.
+    jump_times: that one grid, falling to 0; () where it is not known. guidance_input: the range of `guidance`, the
+    weight that training guided with, which each call takes; None: no call does.
     """
 
     families: ClassVar[frozenset[str]] = ANY
@@ -37,16 +42,26 @@ class Denoiser(ABC):
     timeless: bool = False
     bound_variance: str = "posterior"
     embeddings: Any = None
+    jumps: str = "none"
+    jump_times: tuple[float, ...] = ()
+    guidance_input: tuple[float, float] | None = None
 
     @property
     def device(self) -> torch.device | None:
         """Where the weights are; None without any, when it is where its input is."""
         return None
 
+    @property
+    def predictor(self) -> "Predictor | None":
+        """The trained network that is asked, where there is one."""
+        return None
+
     @abstractmethod
-    def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
+    def __call__(self, x_t: Any, t: Tensor | float, *, to: Tensor | float | None = None, **cond: Any) -> Distribution:
         """The guess for a batch x_t (batch, *shape) at the time t, () or (batch,).
 
+        to: where the step goes, () or (batch,): the guess whose deterministic bridge, keep = sigma_s / sigma_t, lands
+        on the right x_s for s = to; None, or t itself: the ordinary guess. For what `jumps` allows, else refused.
         cond: keyword tensors (batch, ...), one a condition. One left out, or dropped for the samples where `drop` is
         true, is the null condition. drop: booleans (batch,) for all conditions, or a mapping from names to such.
         """
@@ -67,6 +82,11 @@ class Denoiser(ABC):
         """The encoded data that a state without noise stands for."""
         return x
 
+    @property
+    def unguided(self) -> "Denoiser":
+        """The denoiser inside all guidance: itself where nothing guides it."""
+        return self
+
 
 class Predictor(nn.Module, Denoiser):
     """A network, and the head that makes its output a guess:  p(x_0 given x_t) = head(network(x_t, c_time)).
@@ -77,29 +97,59 @@ class Predictor(nn.Module, Denoiser):
     parameterization ("noise", "data", "velocity", "score", "flow", "edm", "consistency"), for tokens that of an output
     ("probabilities", "subs", "plug_in", "logistic", "ratios"). For a `Product` it is a dictionary with a head for each
     part; the network takes a dictionary of the parts' x then, and returns one.
+    jumps, jump_times: what it was trained to land on, see `Denoiser`; a network that jumps to any time reads the pair
+    (t, to) as a condition "to", see `jumps.pair_features`, and with guidance_input the weight as a condition
+    "guidance".
     mask: of a call, booleans that say which elements of items of different sizes are data, see `Masked`; the network is
     shown 0 in place of padding and gets the mask as a keyword. What the guess says of padding means nothing.
-    Raises Refused for a head of another family than the process's, where either refuses the other, and for a mask where
-    the network declares none, see `Network`.
+    Raises Refused for a head of another family than the process's, where either refuses the other, for a mask where
+    the network declares none, see `Network`, and for jumps of anything but values.
     """
 
-    def __init__(self, network: nn.Module, process: Process, head: Head | str | Mapping[str, Head | str]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        head: Head | str | Mapping[str, Head | str],
+        jumps: Jumps = "none",
+        guidance_input: tuple[float, float] | None = None,
+        jump_times: tuple[float, ...] = (),
+    ) -> None:
         super().__init__()
         self.head = resolve(head, process)
+        if jumps != "none" and process.family != "values":
+            raise Refused(f"jumps = {jumps!r} is for values, and {type(process).__name__} is {process.family}")
+        self.jumps, self.guidance_input, self.jump_times = jumps, guidance_input, jump_times
         self.network = network
         self.process = process
 
-    def forward(self, x_t: Any, t: Tensor | float, *, mask: Any = None, **cond: Any) -> Any:
+    def forward(
+        self,
+        x_t: Any,
+        t: Tensor | float,
+        *,
+        to: Tensor | float | None = None,
+        guidance: Tensor | float | None = None,
+        mask: Any = None,
+        **cond: Any,
+    ) -> Any:
+        t = as_time(t)
+        if found := told(self, first(x_t), t, to, guidance):
+            cond = undropped(cond, found)
         if mask is not None:
             _check_mask(self.network)
             x_t, cond = unpadded(x_t, mask), {**cond, "mask": mask}
-        shown, c_time, belief = self.head.open(self.process, x_t, as_time(t))
+        shown, c_time, belief = self.head.open(self.process, x_t, t)
         dtype = next((p.dtype for p in self.network.parameters()), None)
         return belief(self.network(_cast(shown, dtype), c_time, **cond))
 
     @property
     def device(self) -> torch.device | None:
         return next((weight.device for weight in self.parameters()), None)
+
+    @property
+    def predictor(self) -> "Predictor":
+        return self
 
     @property
     def symbols(self) -> int | None:  # type: ignore[override]
@@ -118,7 +168,7 @@ class Predictor(nn.Module, Denoiser):
         return self.head.embeddings
 
     def no_density(self) -> str:
-        return self.head.no_density()
+        return self.head.no_density() or NO_DENSITY[self.jumps]
 
     def state_shape(self, shape: Any) -> Any:
         return self.head.state_shape(shape)

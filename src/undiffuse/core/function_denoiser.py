@@ -10,6 +10,7 @@ from torch import Tensor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.jumps import NO_DENSITY, Jumps, refuse
 from undiffuse.core.process.gaussian import Gaussian
 
 
@@ -20,17 +21,21 @@ class FunctionDenoiser(Denoiser):
     function: gets x_t (batch, *shape), alpha and sigma (batch, 1, ..., 1) in x_t's dtype and on its device, and the
     conditions of the sample; where guidance drops conditions, `drop` (batch,) among them says for which samples.
     It returns a tensor of x_t's shape. process: the Gaussian process whose alpha and sigma the function was made for.
-    device: where the function computes; None: where its input is.
+    device: where the function computes; None: where its input is. jumps: what the function was trained to land on, see
+    `Denoiser`; of a flow map, "any", it is given `to` as well, the pair of alpha and sigma there.
     Raises Refused for another shape.
     """
 
     function: Callable[..., Tensor]
     process: Gaussian  # pyright: ignore[reportIncompatibleVariableOverride]
     device: torch.device | str | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
+    jumps: Jumps = "none"  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
-        wide = (x_t.shape[0],) + (1,) * (x_t.ndim - 1)
-        alpha, sigma = (each.to(x_t).expand(wide) for each in self.process.schedule.at(t, x_t))
+    def __call__(self, x_t: Tensor, t: Tensor | float, *, to: Tensor | float | None = None, **cond: Any) -> Normal:
+        refuse(self.jumps, to)
+        alpha, sigma = self._at(x_t, t)
+        if self.jumps == "any":
+            cond["to"] = self._at(x_t, t if to is None else to)
         guess = self.function(x_t, alpha, sigma, **cond)
         if guess.shape != x_t.shape:
             raise Refused(
@@ -38,3 +43,11 @@ class FunctionDenoiser(Denoiser):
                 "returns its guess of x_0, of x_t's shape"
             )
         return Normal(guess.to(x_t.dtype))
+
+    def _at(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """alpha and sigma, (batch, 1, ..., 1) in x's dtype and on its device."""
+        alpha, sigma = (each.to(x).expand(len(x), *(1,) * (x.ndim - 1)) for each in self.process.schedule.at(t, x))
+        return alpha, sigma
+
+    def no_density(self) -> str:
+        return NO_DENSITY[self.jumps]

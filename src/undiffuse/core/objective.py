@@ -68,7 +68,8 @@ class Objective(ABC):
     sees the whole batch, and a batch cannot be computed in parts (train.accumulate).
     timed: its loss can be asked for at given noise levels, see `objectives.timed.Timed`. predicts: what the trained
     module gives, "data" or "label". embeds: it trains embeddings of tokens. families, needs: of processes that it
-    trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. trains: the class of the modules
+    trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. jumps: of the denoisers
+    that it trains, see `Denoiser`. trains: the class of the modules
     that it can train. of_pixels: the names of its terms that read pictures as pixels in [-1, 1], and no other encoded
     data.
     """
@@ -79,6 +80,7 @@ class Objective(ABC):
     embeds: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = frozenset()
+    jumps: ClassVar[frozenset[str]] = frozenset({"none"})
     inner: "Objective | None" = None
     trains: ClassVar[type] = nn.Module
     of_pixels: tuple[str, ...] = ()

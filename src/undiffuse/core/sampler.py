@@ -17,12 +17,14 @@ class Sampler(ABC):
 
     families: of processes that it samples, "values", "tokens", "mixed". needs: what a process of these must offer:
     "keep", bridges of any share of x_t, "mask", noise that is one token; see `families.check`, which refuses others.
+    jumps: of denoisers whose guesses it can use, see `Denoiser` and `jumps.check`, which refuses others.
     masks: whether it leaves padding out of items of different sizes, see `Predictor`: not where it reads all places.
     grid, by name, and default_steps: the times it takes when nobody says; "": the default grid of the process.
     """
 
     families: ClassVar[frozenset[str]] = families.VALUES
     needs: ClassVar[frozenset[str]] = frozenset()
+    jumps: ClassVar[frozenset[str]] = frozenset({"none", "any"})
     masks: ClassVar[bool] = True
     grid: ClassVar[str] = ""
     default_steps: ClassVar[int] = 20

@@ -106,12 +106,14 @@ class ClassifierFree(Extrapolation):
 
         together = None in dropped and not isinstance(cond.get("drop"), Mapping)
         drops = drop(None) if together else {name: drop(name) for name in copies}
-        guesses = self.denoiser(x, _copied(t, k) if t.ndim else t, drop=drops, **copies)
+        guesses = self.denoiser(x, _copied(t, k), drop=drops, **copies)
         return [guesses.rows(slice(i * n, (i + 1) * n)) for i in range(k)]
 
 
 def _copied(batch: Any, count: int) -> Any:
-    """A batch, or each part of one, behind itself, so often."""
+    """A batch, or each part of one, behind itself, so often; one number for the whole batch as it is."""
+    if not isinstance(batch, Tensor | Mapping) or (isinstance(batch, Tensor) and batch.ndim == 0):
+        return batch
     if isinstance(batch, Mapping):
         return {name: _copied(part, count) for name, part in batch.items()}
     return torch.cat([batch] * count)

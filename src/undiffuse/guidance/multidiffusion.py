@@ -45,9 +45,8 @@ class MultiDiffusion(Guided):
         ]
         batch = torch.cat([x_t[(..., *place)] for place in places])
         n = len(places)
-        t = torch.as_tensor(t, dtype=torch.float64)
-        conditions = {name: value.repeat(n, *(1,) * (value.ndim - 1)) for name, value in cond.items()}
-        guess: Any = self.denoiser(batch, t.repeat(n) if t.ndim else t, **conditions)
+        copies = {name: _copied(value, n) for name, value in cond.items()}
+        guess: Any = self.denoiser(batch, _copied(torch.as_tensor(t, dtype=torch.float64), n), **copies)
         weight = torch.ones((), dtype=x_t.dtype, device=x_t.device)
         for size in self.size:
             ramp = torch.arange(1, size + 1, dtype=x_t.dtype, device=x_t.device)
@@ -57,6 +56,11 @@ class MultiDiffusion(Guided):
             total[(..., *place)] += weight * mean
             weights[place] += weight
         return Normal(total / weights, 0.0)
+
+
+def _copied(value: Any, count: int) -> Any:
+    """A batch behind itself, so often; one number for the whole batch as it is."""
+    return value.repeat(count, *(1,) * (value.ndim - 1)) if isinstance(value, Tensor) and value.ndim else value
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:

@@ -14,6 +14,7 @@ from undiffuse.conditions.declared import summaries
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.jumps import WORDS
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.evaluation import nll
@@ -104,7 +105,11 @@ class Diffusion(DenoisingGenerator):
         return nll.evaluate(self, data, seed, bar)
 
     def about(self) -> dict[str, str]:
-        return {"conditions": "\n".join(summaries(self.conditions))} if self.conditions else {}
+        conditions = {"conditions": "\n".join(summaries(self.conditions))} if self.conditions else {}
+        jumps = {} if self.denoiser.jumps == "none" else {"jumps": WORDS[self.denoiser.jumps]}
+        low, high = self.denoiser.guidance_input or (1.0, 1.0)
+        weight = {"guidance": f"the weight, {low:g} to {high:g}, is an input of the network"} if low < high else {}
+        return conditions | jumps | weight
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = (request or SampleRequest()).updated(options, self.conditions)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.errors import Refused
+from undiffuse.core.jumps import TOLD
 from undiffuse.networks.reading import BoxTokens, Bytes, EncodedCaption, TextTokens
 
 Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its form and sizes, see `ConditionKind.spec`
@@ -19,11 +20,12 @@ LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}  # th
 class ConditionEmbedding(nn.Module):
     """The conditions that a network of this width was built for; no condition, no weights.
 
-    vector (batch, d): through a linear layer.  text, (batch, length) bytes or (batch, length, d) embeddings, and boxes
-    (batch, most, 5), see `BoxTokens`: tokens for cross-attention behind one that stands for none, and their mean
-    through a linear layer.  image (batch, c, ...): its channels, brought to the input's size (see `resized`), and one
-    that is 1 where it is there. Integers go to [-1, 1] first.  map (batch, 1, ...), class numbers: a channel a class,
-    each place of the input as the nearest one, and likewise one more.
+    vector (batch, d): through a linear layer, zero at first where it says where to jump or how to guide.  text, (batch,
+    length) bytes or (batch, length, d) embeddings, and boxes (batch, most, 5), see `BoxTokens`: tokens for
+    cross-attention behind one that stands for none, and their mean through a linear layer.  image (batch, c, ...): its
+    channels, brought to the input's size (see `resized`), and one that is 1 where it is there. Integers go to [-1, 1]
+    first.  map (batch, 1, ...), class numbers: a channel a class, each place of the input as the nearest one, and
+    likewise one more.
     A dropped condition adds nothing, has no tokens and zeros for channels, as one left out.
     Raises Refused for kinds that the owner cannot take, and for conditions of other names and shapes.
     """
@@ -51,6 +53,9 @@ class ConditionEmbedding(nn.Module):
             }
             | {_key(name): BoxTokens(classes, text_width) for name, (_, classes) in boxes.items()}
         )
+        for layer in (self.vectors[_key(name)] for name in TOLD if name in vectors):
+            for weight in layer.parameters():
+                nn.init.zeros_(weight)
         self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in (*texts, *boxes)})
         self.null = nn.Parameter(torch.zeros(text_width)) if texts or boxes else None
 

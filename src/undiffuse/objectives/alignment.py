@@ -62,6 +62,10 @@ class Alignment(Objective):
         return self.base.embeds
 
     @property
+    def jumps(self) -> frozenset[str]:  # type: ignore[override]
+        return self.base.jumps
+
+    @property
     def inner(self) -> Objective:  # type: ignore[override]
         return self.base
 

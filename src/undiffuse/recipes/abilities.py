@@ -7,9 +7,13 @@ from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import WORDS
+from undiffuse.core.jumps import GUIDANCE, TO
 from undiffuse.core.network import Network
 from undiffuse.core.process.process import Process
+from undiffuse.recipes.denoiser_settings import told
 from undiffuse.recipes.recipe import KIND, Recipe
+
+NEEDED = {TO: "where to jump to (denoiser.jumps)", GUIDANCE: "the guidance weight (denoiser.guidance_input)"}
 
 
 def check_predicts(recipe: Recipe) -> None:
@@ -37,6 +41,12 @@ def check_network(
         like = _predicting("networks", mine.predicts)
         others = _listed(each for each, other in like.items() if process.family in other.families)
         raise Refused(f"network {name!r} is for {its}; networks for {WORDS[process.family]} are: {others}")
+    if (asked := next(iter(told(recipe)), "")) and "vector" not in mine.forms:
+        like = _predicting("networks", mine.predicts)
+        others = _listed(each for each, other in like.items() if "vector" in other.forms)
+        raise Refused(
+            f"network {name!r} takes no vector, and so cannot be told {NEEDED[asked]}; networks for it: {others}"
+        )
     for key, condition in conditions.items():
         if condition.form not in mine.forms:
             like = _predicting("networks", mine.predicts)

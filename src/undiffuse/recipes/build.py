@@ -21,6 +21,7 @@ from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.parts import PartsHead
 from undiffuse.core.heads.rows import NUMBERS, Rows, category
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.jumps import WORDS
 from undiffuse.core.objective import Objective
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.parameterization import Parameterization
@@ -29,7 +30,7 @@ from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.abilities import check_network, check_predicts
-from undiffuse.recipes.denoiser_settings import denoiser_settings
+from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Init, Train
@@ -87,6 +88,7 @@ def check_denoising(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> 
     check_network(recipe, conditions, dynamics)
     families.check(objective(recipe), dynamics)
     _check_embedding(recipe, objective(recipe))
+    _check_jumps(recipe, objective(recipe))
 
 
 def kind_of(recipe: Recipe) -> Any:
@@ -117,6 +119,14 @@ def _check_embedding(recipe: Recipe, trains: Objective) -> None:
         )
     if embedding and not process(recipe).schedule.steps:
         raise Refused("embeddings begin with the noise of a schedule's first step: schedule.name = 'sqrt'")
+
+
+def _check_jumps(recipe: Recipe, trains: Objective) -> None:
+    """Raises Refused unless the objective trains what the denoiser is said to land on."""
+    asked, name = denoiser_settings(recipe).jumps, recipe["objective"]["name"]
+    if asked not in trains.jumps:
+        able = " or ".join(f'"{each}"' for each in sorted(trains.jumps))
+        raise Refused(f"objective {name!r} does not train {WORDS[asked]}: set denoiser.jumps = {able}, not {asked!r}")
 
 
 def _check_pixels(recipe: Recipe, trains: Objective) -> None:
@@ -174,7 +184,9 @@ def predictor(
     blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, conditions or {})
-    return Predictor(network, dynamics, _head(recipe, dynamics, codec))
+    settings = denoiser_settings(recipe)
+    known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
+    return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
 
 
 def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
@@ -255,7 +267,7 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes},
+        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes} | told(recipe),
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from undiffuse.core import arguments, registry
+from undiffuse.core import arguments, jumps, registry
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
-from undiffuse.core.process.process import Process
 from undiffuse.core.sampler import Sampler
 from undiffuse.progress import Progress, progress_bar
 from undiffuse.recipes.description import Described
@@ -53,16 +53,16 @@ def resolved_grid(asked: Any) -> Grid:
     return registry.build("grids", asked if isinstance(asked, Mapping) else {"name": asked})
 
 
-def plan(recipe: Recipe, process: Process, request: SampleRequest) -> tuple[Sampler, Tensor]:
+def plan(recipe: Recipe, denoiser: Denoiser, request: SampleRequest) -> tuple[Sampler, Tensor]:
     """The sampler and its times, (steps + 1,), falling, in float64: as asked for, else as the recipe says (of its own
     sampler only), else the sampler's own default.
     """
     own = recipe_defaults(_with_settings(recipe, request) if request.sampler is None else recipe)
     if request.sampler is not None:
         own = SampleRequest(sampler=_sampler(request))
-    chosen: Any = own.sampler or registry.get("samplers", process.default_sampler)()
-    wanted = resolved_grid(request.grid or own.grid or chosen.grid or process.default_grid)
-    return chosen, wanted(process.schedule, request.steps or own.steps or chosen.default_steps)
+    chosen: Any = own.sampler or jumps.default_sampler(denoiser)
+    wanted = resolved_grid(request.grid or own.grid or chosen.grid or denoiser.process.default_grid)
+    return chosen, wanted(denoiser.process.schedule, request.steps or own.steps or chosen.default_steps)
 
 
 def _sampler(request: SampleRequest) -> Sampler:

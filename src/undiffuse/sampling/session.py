@@ -72,7 +72,7 @@ class Session(OpenedRequest):
         n, each = request.count, request.candidates
         if each > 1 and model.codec.reader is None:
             raise Refused(f"candidates = {each} are of texts, the best of which is kept, and this run makes none")
-        sampler, times = plan(model.recipe, model.denoiser.process, request)
+        sampler, times = plan(model.recipe, model.denoiser, request)
         if request.classifier is not None:
             request, denoiser, sampler, cond = classifier_guided(model, request, sampler, times, n)
         else:
