@@ -53,24 +53,24 @@ class StoredPlan:
         return plan
 
 
-def plans(facts: Mapping[str, Any], module: nn.Module) -> dict[int, StoredPlan]:
-    """The plans in the facts of a model by their steps; raises Refused for spoilt ones, and for those of other weights.
-    """
-    stored = facts.get(PLANS, [])
+def stored(facts: Mapping[str, Any]) -> dict[int, StoredPlan]:
+    """The plans in the facts of a model, by their steps; raises Refused for what are none."""
+    said = facts.get(PLANS, [])
+    if not isinstance(said, list):
+        raise Refused("its description spoils 'plans'")
+    return {plan.steps: plan for plan in map(StoredPlan.of, said)}
+
+
+def check_plans(facts: Mapping[str, Any], module: nn.Module) -> None:
+    """Raises Refused for plans that are broken, and for those of other weights."""
     try:
-        if not isinstance(stored, list):
-            raise Refused("its plans are no list")
-        found = {plan.steps: plan for plan in map(StoredPlan.of, stored)}
+        found = stored(facts)
     except (Refused, TypeError) as error:
         raise Refused(f"the run is broken: {error}") from None
     own = digest(module) if found else ""
     for plan in found.values():
         if plan.weights != own:
-            raise Refused(
-                f"the run is broken: {plan} belongs to another model, with other weights; "
-                "tune it again: undiffuse tune RUN grid"
-            )
-    return found
+            raise Refused(f"the run is broken: {plan} belongs to a model with other weights")
 
 
 def digest(module: nn.Module) -> str:
