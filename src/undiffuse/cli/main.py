@@ -40,7 +40,6 @@ for command in (
     evaluate.evaluate,
     compare.compare,
     score.score,
-    tune.tune,
     encode.encode,
     decode.decode,
     check_data.check_data,
@@ -48,6 +47,7 @@ for command in (
     show.show,
 ):
     app.command(name=command.__name__.rstrip("_").replace("_", "-"), cls=Command)(command)
+app.add_typer(tune.app, name="tune")
 
 
 def _version(asked: bool) -> None:

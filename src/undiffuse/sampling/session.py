@@ -89,11 +89,13 @@ class Session(OpenedRequest):
             sampler = controlled(model, sampler, request.control, request.control_weight)
         which = torch.arange(n) if request.indices is None else torch.tensor(request.indices, dtype=torch.int64)
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
-        return cls(model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned)
+        return cls(
+            model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned
+        )
 
     def untuned(self) -> Self:
         """The same without a plan that was tuned for whole samples: what edits one takes parts of its times."""
-        sampler, times = plan(self.model.recipe, self.model.denoiser.process, self.request)
+        sampler, times = plan(self.model.recipe, self.model.denoiser, self.request)
         return replace(self, sampler=sampler, times=times, tuned="") if self.tuned else self
 
     @property

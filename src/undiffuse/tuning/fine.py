@@ -15,21 +15,18 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.schedule import Schedule
+from undiffuse.guidance.wrapping import Guided
 
 STEPS = 128  # of the fine trajectory
 NODES = 2**28  # numbers that the states on the way may have
 
 
-class InBatches(Denoiser):
-    """A denoiser that is asked for the means of so many samples at once, and counts its calls in samples."""
+class InBatches(Guided):
+    """A denoiser that is asked for the means of so many samples at once, and counts the samples."""
 
-    def __init__(self, inner: Denoiser, batch: int | None) -> None:
-        self.inner, self.process, self.batch = inner, inner.process, batch
+    def __init__(self, denoiser: Denoiser, batch: int | None) -> None:
+        self.denoiser, self.batch = denoiser, batch
         self.calls = 0
-
-    @property
-    def device(self) -> torch.device | None:
-        return self.inner.device
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         n, size = len(x_t), self.batch or len(x_t)
@@ -37,7 +34,7 @@ class InBatches(Denoiser):
         means: list[Tensor] = []
         for first in range(0, n, size):
             part = slice(first, first + size)
-            guess: Any = self.inner(x_t[part], t, **_rows(cond, n, part))
+            guess: Any = self.denoiser(x_t[part], t, **some(cond, n, part))
             means.append(guess.mean)
         return Normal(torch.cat(means), 0.0)
 
@@ -50,7 +47,7 @@ class Fine:
     rows only. ends: (starts, *shape), of all. cond: of all.
     """
 
-    denoiser: Denoiser
+    denoiser: InBatches
     start: Tensor
     times: Tensor
     states: Tensor
@@ -88,7 +85,7 @@ class Fine:
 
 
 def fine(
-    denoiser: Denoiser,
+    denoiser: InBatches,
     start: Tensor,
     rows: int,
     first: float = 1.0,
@@ -117,15 +114,15 @@ def fine(
     return Fine(denoiser, start, times, torch.stack(states), torch.stack(watched.means), x, cond)
 
 
-class _Watched(Denoiser):
+class _Watched(Guided):
     """A denoiser whose guesses of the first rows are kept."""
 
-    def __init__(self, inner: Denoiser, rows: int) -> None:
-        self.inner, self.process, self.rows = inner, inner.process, rows
+    def __init__(self, denoiser: Denoiser, rows: int) -> None:
+        self.denoiser, self.rows = denoiser, rows
         self.means: list[Tensor] = []
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Any:
-        guess: Any = self.inner(x_t, t, **cond)
+        guess: Any = self.denoiser(x_t, t, **cond)
         self.means.append(guess.mean[: self.rows])
         return guess
 
@@ -139,11 +136,7 @@ def _angle(schedule: Schedule, t: Tensor) -> float:
     return float(torch.atan2(schedule.sigma(t), schedule.alpha(t)))
 
 
-def some(cond: Mapping[str, Any], n: int, part: Any) -> dict[str, Any]:
+def some(cond: Mapping[str, Any], n: int, part: slice) -> dict[str, Any]:
     """The conditions of some of n samples."""
-    return _rows(cond, n, part)
-
-
-def _rows(cond: Mapping[str, Any], n: int, part: Any) -> dict[str, Any]:
     rows = {name: value for name, value in cond.items() if torch.is_tensor(value) and value.shape[:1] == (n,)}
     return {**cond, **{name: value[part] for name, value in rows.items()}}

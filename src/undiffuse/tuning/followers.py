@@ -1,4 +1,4 @@
-"""How few steps are taken along a grid: by a sampler, by coefficients fitted to the fine trajectory, or by given ones."""
+"""How few steps are taken along a grid: by a sampler, or with coefficients that are fitted or given."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

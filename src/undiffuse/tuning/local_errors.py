@@ -17,7 +17,7 @@ def least_straying(fine: Fine, steps: int) -> Tensor:
     """
     last = len(fine.times) - 1
     count = min(max(CANDIDATES, steps + 1), last)
-    nodes = torch.linspace(0, last - 1, count).round().long().unique().tolist() + [last]
+    nodes = [*torch.linspace(0, last - 1, count, dtype=torch.float64).round().long().unique().tolist(), last]
     if steps >= len(nodes):
         return fine.times[[0, *range(last - steps + 1, last + 1)]]
     errors = _errors(fine, nodes)
@@ -35,7 +35,6 @@ def least_straying(fine: Fine, steps: int) -> Tensor:
 
 def _errors(fine: Fine, nodes: list[int]) -> Tensor:
     """The local error of a step from each node to each later one, (nodes, nodes); infinite backwards."""
-    process: object = fine.denoiser.process
     found = torch.full((len(nodes), len(nodes)), torch.inf, dtype=torch.float64)
     alpha, sigma = fine.schedule.alpha(fine.times), fine.schedule.sigma(fine.times)
     for a, i in enumerate(nodes[:-1]):

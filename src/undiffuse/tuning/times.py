@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments, registry
+from undiffuse.core import arguments, jumps, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.named_parts import to
@@ -24,6 +24,10 @@ HISTORIES = (3, 1000)  # how many guesses a step reads at most: few, or all
 LEAST = 8  # starts
 FEW, NUMBERS = 16, 2**16  # starts that a search follows at least, and how many numbers they have
 Advance = Callable[[float], None]
+_ROUTED = {
+    "data": "it follows no ODE whose times could be tuned; sample it in few steps by the sampler jump",
+    "fixed": "its only times are those that it was trained for",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +50,14 @@ class Plan:
     def steps(self) -> int:
         return len(self.times) - 1
 
+    def __str__(self) -> str:
+        how = "tuned" if self.tuned else "the default, which tuning did not improve"
+        return f"{self.steps} steps, {how}: error {self.error:.4g}, of the default {self.default_error:.4g}"
+
 
 @dataclass(frozen=True, eq=False)
 class Tuner:
-    """Fine trajectories, and what plans are tuned on them, of any number of steps.
+    """Fine trajectories, and the plans of any number of steps that are tuned on them.
 
     Half of the starts are tuned on: the coefficients on all of them, the times on half of those. A quarter chooses, and
     a quarter reports. rounds, tolerance: of moving the times, see `moved`.
@@ -79,6 +87,8 @@ class Tuner:
         """The plan of so many steps that strays least, see `tune_grid`. default: what it is held against, and where
         else the search starts.
         """
+        if self.fine.denoiser.jumps == "any" and sampler is None:
+            sampler = self.default(steps)[0]  # a flow map's own jumps: what is linear in guesses would not use them
         usual, times = default or self.default(steps, sampler)
         found, chosen = (usual, times), self.error(usual, times, self._part(2))
         default_error = self.error(usual, times, self._part(3))
@@ -92,7 +102,7 @@ class Tuner:
     def default(self, steps: int, sampler: Sampler | None = None) -> tuple[Sampler, Tensor]:
         """The plan of a process, or a sampler, where nobody tunes, between the ends of the fine trajectory."""
         process: Any = self.fine.denoiser.process
-        usual: Sampler = sampler or registry.get("samplers", process.default_sampler)()
+        usual: Sampler = sampler or jumps.default_sampler(self.fine.denoiser)
         times = registry.get("grids", usual.grid or process.default_grid)()(process.schedule, steps)
         first, last = self.fine.times[0], self.fine.times[-1]
         if float(times[0]) == float(first) and float(times[-1]) == float(last):
@@ -102,12 +112,19 @@ class Tuner:
         return usual, torch.cat([first[None], process.schedule.time(-2 * even[1:-1]), last[None]])
 
     def error(self, sampler: Sampler, times: Tensor, part: slice) -> float:
-        """How far these steps stray with some of the starts."""
-        cond = some(self.fine.cond, len(self.fine.start), part)
-        ends = sample(
-            self.fine.denoiser, (), sampler=sampler, times=times, start=self.fine.start[part], **cond
-        )  # fmt: skip
+        """How far these steps stray with some of the starts, on average over them."""
+        ends = self._ends(sampler, times, part)
         return float((ends - self.fine.ends[part]).double().flatten(1).square().mean(1).sqrt().mean())
+
+    def calls(self, sampler: Sampler, times: Tensor) -> float:
+        """Network calls a sample."""
+        before = self.fine.denoiser.calls
+        self._ends(sampler, times, slice(1))
+        return self.fine.denoiser.calls - before
+
+    def _ends(self, sampler: Sampler, times: Tensor, part: slice) -> Tensor:
+        cond = some(self.fine.cond, len(self.fine.start), part)
+        return sample(self.fine.denoiser, (), sampler=sampler, times=times, start=self.fine.start[part], **cond)
 
     def _candidates(
         self, steps: int, sampler: Sampler | None, times: Tensor, advance: Advance
@@ -166,6 +183,8 @@ def tuner(
     """
     if len(start) < LEAST:
         raise Refused(f"{len(start)} starts are too few to tune on, to choose and to report: at least {LEAST}")
+    if why := _ROUTED.get(denoiser.jumps):
+        raise Refused(f"this model is {jumps.WORDS[denoiser.jumps]}: {why}")
     asked = InBatches(denoiser, batch)
     return Tuner(fine(asked, start, len(start) // 2, first, last, fine_steps, advance, **cond))
 
