@@ -63,6 +63,7 @@ class Published(Grid):
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         levels, models = _LISTS[self.list]
+        points = positive(steps) + 1
         noisiest = float(noise_ends(schedule)[0].exp())
         if not abs(math.log(noisiest / levels[0])) < _NEAR:
             raise Refused(
@@ -70,5 +71,5 @@ class Published(Grid):
                 f"schedule's ends at {noisiest:.4g}: tune a grid for this run by `undiffuse tune RUN grid`"
             )
         places = np.linspace(0, 1, len(levels))
-        logs = np.interp(np.linspace(0, 1, positive(steps) + 1), places, np.log(levels))
+        logs = np.interp(np.linspace(0, 1, points), places, np.log(levels))
         return ending_at_data(schedule.time(-2 * torch.from_numpy(logs[:-1])), start=1.0)

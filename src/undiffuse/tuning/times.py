@@ -22,6 +22,7 @@ from undiffuse.tuning.search import ROUNDS, improved
 
 HISTORIES = (3, 1000)  # how many guesses a step reads at most: few, or all
 LEAST = 8  # starts
+CLEARLY = 0.98  # of the default's error: less of a gain is chance
 FEW, NUMBERS = 16, 2**16  # starts that a search follows at least, and how many numbers they have
 Advance = Callable[[float], None]
 _ROUTED = {
@@ -90,12 +91,13 @@ class Tuner:
         if self.fine.denoiser.jumps == "any" and sampler is None:
             sampler = self.default(steps)[0]  # a flow map's own jumps: what is linear in guesses would not use them
         usual, times = default or self.default(steps, sampler)
-        found, chosen = (usual, times), self.error(usual, times, self._part(2))
+        found, usual_error = (usual, times), self.error(usual, times, self._part(2))
         default_error = self.error(usual, times, self._part(3))
-        error, tuned = default_error, False
+        error, chosen, tuned = default_error, usual_error, False
         for other, grid in self._candidates(steps, sampler, times, advance):
             there = self.error(other, grid, self._part(2))
-            if there < chosen and (new := self.error(other, grid, self._part(3))) < default_error:
+            new = self.error(other, grid, self._part(3))
+            if there < min(chosen, CLEARLY * usual_error) and new < CLEARLY * default_error:
                 found, chosen, error, tuned = (other, grid), there, new, True
         return Plan(*found, error, default_error, tuned)
 
