@@ -52,7 +52,7 @@ class ConsistencyObjective(PathPair):
     def levels(self) -> int:
         """N as it is now."""
         low, high = self.first**2, self.last**2
-        return math.ceil(math.sqrt(self.share * (high - low) + low) - 1) + 1
+        return math.ceil(math.sqrt(self.training.done * (high - low) + low) - 1) + 1
 
     @property
     def mu(self) -> float:

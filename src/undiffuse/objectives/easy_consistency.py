@@ -48,7 +48,7 @@ class EasyConsistency(PathPair):
     @property
     def exponent(self) -> int:
         """a as it is now."""
-        return min(self.last, self.first + math.floor(self.share * (self.last - self.first + 1)))
+        return min(self.last, self.first + math.floor(self.training.done * (self.last - self.first + 1)))
 
     def earlier(self, sigma: Tensor) -> Tensor:
         """sigma_s of sigma_t as it is now."""

@@ -53,7 +53,7 @@ class ImprovedConsistency(PathPair):
     def levels(self) -> int:
         """N as it is now."""
         doublings = math.floor(math.log2(self.last // self.first))
-        return min(self.first * 2 ** math.floor(self.share * (doublings + 1)), self.last) + 1
+        return min(self.first * 2 ** math.floor(self.training.done * (doublings + 1)), self.last) + 1
 
     def chances(self, schedule: Schedule, times: Tensor) -> Tensor:
         """Of each pair of neighbours of falling times, (len(times) - 1,)."""
