@@ -14,11 +14,12 @@ from undiffuse.core.distribution.distribution import counted
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import VALUES
 from undiffuse.core.generators import rewind
-from undiffuse.core.jumps import WORDS
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
+from undiffuse.objectives.consistency_student import check_teacher
+from undiffuse.objectives.guidance_weights import with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
 from undiffuse.objectives.training_share import TrainingShare
 
@@ -49,13 +50,14 @@ class PathPair(Objective, ABC):
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         families.check(self, model.process)
         process, x_0 = model.process, model.state_of(batch.x)
+        given = with_weights(model, batch.given, random.fold(2), len(batch))
         t, s, boundary = self.pairs(process.schedule, random.fold(0), len(batch))
         x_t = process.marginal(x_0, t).sample(random.fold(1))
-        x_s = self._earlier(process, x_0, x_t, t, s, batch.given)
+        x_s = self._earlier(process, x_0, x_t, t, s, given)
         again = rewind(model.device)
-        guess = model(x_t, t, **batch.given)
+        guess = model(x_t, t, **given)
         again()
-        target = self._target(self.target(model), x_s, s, boundary, batch.given)
+        target = self._target(self.target(model), x_s, s, boundary, given)
         error = guess.error(target) if batch.mask is None else guess.masked(batch.mask).error(target)
         size = torch.full_like(error, x_0[0].numel()) if batch.mask is None else counted(x_0, batch.mask).to(error)
         return self.weighed(error, size, *(level(process.schedule, each).to(error) for each in (t, s)))
@@ -123,24 +125,11 @@ class PathPair(Objective, ABC):
                 f"objective {name!r} needs finite noise levels, and schedule {registry.name_of(process.schedule)!r} "
                 "leaves no signal at t = 1: take one that does, such as edm"
             )
-        check_teacher(self.teacher, model)
+        check_teacher(model, self.teacher, asked=self.solver is not None)
         if self.teacher is not None and self.solver is not None:
             families.check(self.solver, process)
             if not self.solver.batch_times:
                 raise Refused(f"solver {registry.name_of(self.solver)!r} takes one time for a whole batch: take heun")
-
-
-def check_teacher(teacher: Denoiser | None, model: Denoiser) -> None:
-    """Raises Refused for a teacher whose path is not the model's, or that takes few steps itself."""
-    if teacher is None:
-        return
-    if teacher.process != model.process:
-        raise Refused(
-            f"the teacher's process is {teacher.process}, and the student's {model.process}: a student has that of its "
-            "teacher"
-        )
-    if teacher.jumps != "none":
-        raise Refused(f"the teacher is {WORDS[teacher.jumps]}: take the run that it was made from")
 
 
 def level(schedule: Schedule, t: Tensor) -> Tensor:
