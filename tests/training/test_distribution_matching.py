@@ -53,6 +53,10 @@ class Affine(nn.Module, Denoiser):
         self.process = EDM
         self.a, self.b = (nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in (a, b))
 
+    @property
+    def predictor(self) -> Any:  # type: ignore[override]
+        return self
+
     def forward(self, x: Tensor, t: Any, *, to: Any = None, **cond: Any) -> Normal:
         return Normal(self.a * x / self.process.schedule.sigma(torch.as_tensor(t, dtype=torch.float64)) + self.b)
 
@@ -65,6 +69,10 @@ class Exact(nn.Module, Denoiser):
     def __init__(self, student: Affine) -> None:
         super().__init__()
         self.process, self.student = EDM, student
+
+    @property
+    def predictor(self) -> Any:  # type: ignore[override]
+        return self
 
     def forward(self, x: Tensor, t: Any, **cond: Any) -> Normal:
         a, b = self.student.a.item(), self.student.b.item()

@@ -82,11 +82,6 @@ class Denoiser(ABC):
         """The encoded data that a state without noise stands for."""
         return x
 
-    @property
-    def unguided(self) -> "Denoiser":
-        """The denoiser inside all guidance: itself where nothing guides it."""
-        return self
-
 
 class Predictor(nn.Module, Denoiser):
     """A network, and the head that makes its output a guess:  p(x_0 given x_t) = head(network(x_t, c_time)).

@@ -52,10 +52,6 @@ class Guided(Denoiser):
         """The families that it guides as it is set: all of `families`, or fewer."""
         return self.families
 
-    @property
-    def unguided(self) -> Denoiser:
-        return self.denoiser.unguided
-
 
 class Steered(Sampler):
     """A sampler that changes the steps of another one, on its grid."""

@@ -198,7 +198,7 @@ class DistributionMatching(Objective):
     @property
     def _trained(self) -> Any:
         """The network of the teacher, without guidance."""
-        return self.teacher.unguided
+        return self.teacher.predictor
 
     def _check(self, model: Any, batch: Batch) -> None:
         families.check(self, model.process)

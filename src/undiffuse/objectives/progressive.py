@@ -1,6 +1,8 @@
 """Progressive distillation: one step of the student is two of the teacher's, and again, until few are left."""
 
 import copy
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, ClassVar, Literal
@@ -17,8 +19,10 @@ from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.grids.angle import Angle
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.guidance_weights import check_weights, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
 
+START = 16  # steps of the first student, at least
 FEW = 2  # phases of so many steps and fewer are twice as long
 
 
@@ -33,7 +37,8 @@ class Progressive(Objective):
 
     The first phase has N = first; after each phase the student is the teacher, and N is halved, down to last. The model
     is for the times of its last phase alone, and guesses what a step to the next of them needs.
-    teacher: a run that denoises, or guidance around one. grid: of the times, one whose 2N steps hold its N steps.
+    teacher: a run that denoises, or guidance around one: the student learns the guided guess, and takes the weight as
+    an input where the guidance does, see `ClassifierFreeInput`. grid: one whose 2N times hold its N times.
     weighting: "truncated_snr", "snr_plus_one" or "edm", see `Denoising`. lengths: of the phases, as shares of one
     another; by default those of 1 and 2 steps are twice as long as others. The learning rate warms up and decays in
     each phase.
@@ -43,6 +48,7 @@ class Progressive(Objective):
 
     families: ClassVar[frozenset[str]] = families.VALUES
     jumps: ClassVar[frozenset[str]] = frozenset({"fixed"})
+    distils: ClassVar[bool] = True
     trains: ClassVar[type] = Denoiser
 
     teacher: Denoiser
@@ -55,6 +61,26 @@ class Progressive(Objective):
     _phase: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64), init=False, repr=False)
     _moving: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
     _ends: list[int] = field(default_factory=list[int], init=False, repr=False)
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        std = float(tables.get("parameterization", {}).get("data_std", 1.0))
+        first, grid = to << max(0, math.ceil(math.log2(START / max(to, 1)))), {"name": "angle", "data_std": std}
+        if tables.get("denoiser", {}).get("jumps") == "fixed":
+            known, grid = int(tables["sampler"]["steps"]), tables["sampler"]["grid"]
+            able = [known >> i for i in range(1, known.bit_length()) if known % (1 << i) == 0]
+            if to not in able:
+                raise Refused(
+                    f"{run} is a student of {known} steps, which progressive halves: --to is "
+                    f"{' or '.join(map(str, able)) or 'nothing'}, not {to}"
+                )
+            first = known // 2
+        how = {"first": first, "last": to, "grid": grid, "data_std": std}
+        return {
+            "denoiser": {"jumps": "fixed"},
+            "objective": {"name": "progressive", "teacher": teacher, **how},
+            "sampler": {"name": "ddim", "steps": to, "grid": grid},
+        }
 
     def __post_init__(self) -> None:
         if self.last < 1 or self.last << (len(self.counts) - 1) != self.first:
@@ -92,9 +118,10 @@ class Progressive(Objective):
         t, middle, end = (times[at + i] for i in range(3))
         x_t = process.marginal(model.state_of(batch.x), t).sample(random.fold(1))
         teacher: Any = self._moving["teacher"] if self._phase else self.teacher
+        cond = with_weights(model, batch.given, random.fold(2), len(batch))
         with torch.no_grad():
-            target = two_steps(teacher, x_t, t, middle, end, **batch.given)
-        guess = model(x_t, t, **batch.given)
+            target = two_steps(teacher, x_t, t, middle, end, **cond)
+        guess = model(x_t, t, **cond)
         return Denoising(self.weighting, data_std=self.data_std).of(guess, target, process.schedule, t, batch.mask)
 
     def begin(self, model: Any, steps: int) -> None:
@@ -127,6 +154,7 @@ class Progressive(Objective):
         """Raises Refused for a teacher and a model that do not go together."""
         schedule, teacher = model.process.schedule, self.teacher
         refuse_silent(model, self)
+        check_weights(model, teacher)
         if teacher.process != model.process:
             raise Refused(
                 f"the teacher's process is {teacher.process}, and the student's {model.process}: a student has that of "
