@@ -93,9 +93,9 @@ def grid(
             tuning = tuner(
                 session.denoiser,
                 start,
+                session.cond,
                 batch=at_once(model),
                 advance=lambda done, of: advance(FINE * done // of, total),
-                **session.cond,
             )
             found: list[TunedSteps] = []
             for i, each in enumerate(wanted):

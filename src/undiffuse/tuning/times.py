@@ -1,6 +1,6 @@
 """A plan of few steps for one model: the times, and the coefficients of its steps, that stay closest to its ODE."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.tuning.fine import STEPS, Fine, InBatches, fine, some
+from undiffuse.tuning.fine import Fine, InBatches, fine, some
 from undiffuse.tuning.followers import Fitted, Follower, Free, Taken
 from undiffuse.tuning.local_errors import least_straying
 from undiffuse.tuning.search import ROUNDS, improved
@@ -170,13 +170,12 @@ class Tuner:
 def tuner(
     denoiser: Denoiser,
     start: Tensor,
+    cond: Mapping[str, Any],
     *,
     first: float = 1.0,
     last: float = 0.0,
-    fine_steps: int = STEPS,
     batch: int | None = None,
-    advance: Callable[[int, int], None] | None = None,
-    **cond: Any,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tuner:
     """A `Tuner` on the trajectories of these starts, (n, *shape) at the time `first`; batch: at most so many at once.
 
@@ -188,7 +187,7 @@ def tuner(
     if why := _ROUTED.get(denoiser.jumps):
         raise Refused(f"this model is {jumps.WORDS[denoiser.jumps]}: {why}")
     asked = InBatches(denoiser, batch)
-    return Tuner(fine(asked, start, len(start) // 2, first, last, fine_steps, advance, **cond))
+    return Tuner(fine(asked, start, cond, len(start) // 2, first, last, advance))
 
 
 @torch.no_grad()
@@ -217,8 +216,9 @@ def tune_grid(
     """
     if arguments.whole(steps, "steps") < 1:
         raise Refused(f"sampling needs at least 1 step, not {steps}")
-    if start is None:
+    noise: Any = start
+    if noise is None:
         drawn = denoiser.process.prior(shape, first).sample(Random(seed).fold(-1))
-        start = to(drawn, denoiser.device or torch.device("cpu"))
-    made = tuner(denoiser, start, first=first, last=last, **cond)
+        noise = to(drawn, denoiser.device or torch.device("cpu"))
+    made = tuner(denoiser, noise, cond, first=first, last=last)
     return Tuner(made.fine, rounds, tolerance).plan(steps, sampler)
