@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from undiffuse.recipes.settings import Train
     from undiffuse.sampling.generator import Generator
     from undiffuse.sampling.run import Run
+    from undiffuse.training.distill import distill
     from undiffuse.training.loop import Training
     from undiffuse.training.start import train
 
@@ -121,6 +122,7 @@ __all__ = [
     "bottlenecks",
     "codecs",
     "data",
+    "distill",
     "feature_networks",
     "grids",
     "guidance",
@@ -189,6 +191,7 @@ _HOME = {
     "TimeDistribution": ("core.time_distribution", "TimeDistribution"),
     "Tokens": ("core.distribution.tokens", "Tokens"),
     "Transitions": ("core.process.transitions", "Transitions"),
+    "distill": ("training.distill", "distill"),
     "load": ("models.load", "load"),
     "sample": ("core.sample", "sample"),
     "Train": ("recipes.settings", "Train"),

@@ -83,7 +83,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "mixed": (lambda: Predictor(Apart(numbers=Tiny(4), kinds=Tiny(4, 4)), PRODUCT, HEADS), BOTH),
     "range": (lambda: Predictor(Tiny(4), VALUES, LearnedVariance(Velocity(), "learned_range")), ITEMS),
     "plain": (lambda: Predictor(Tiny(2), VALUES, Velocity()), ITEMS),
-    "ends": (lambda: Predictor(Tiny(2), VALUES, Velocity(), "data"), ITEMS),
+    "one_step": (lambda: Predictor(Tiny(2), VALUES, Velocity(), "data"), ITEMS),
     "jumps": (lambda: Predictor(Tiny(2), VALUES, Velocity(), "any"), ITEMS),
     "ratios": (lambda: Predictor(Tiny(4, 4), Categorical(LogLinear(), uniform(4)), TokenHead("ratios")), WORDS),
     "embeddings": (lambda: Predictor(Columns(2), VALUES, EmbeddingHead(Data(), VALUES.schedule, 4, 2)), WORDS),

@@ -15,12 +15,17 @@ from undiffuse import Train, Training
 from undiffuse.bottlenecks.vq import VQBottleneck
 from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.objective import Batch, Objective, Player
 from undiffuse.core.optimiser import Optimiser
+from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
+from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
+from undiffuse.objectives.distribution_matching import DistributionMatching
 from undiffuse.optimisers.by_name import optimiser
+from undiffuse.schedules.edm import EDMSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,27 @@ def reconstructing(folder: Path) -> Training[Any]:
     terms = [tiny_autoencoder.fresh(name) for name in sorted(registry.names("losses"), key="patch_gan".__eq__)]
     data = TensorDataset(tiny_autoencoder.IMAGES)
     return Training(tiny_autoencoder.autoencoder(), Autoencoding(tuple(terms)), data, chosen, folder=folder)
+
+
+def denoiser(width: int = 4, jumps: Any = "none", seed: int = 0, schedule: Any = None) -> Predictor:
+    """A U-Net for images (1, 4, 4) whose last layer is no longer zero."""
+    torch.manual_seed(seed)
+    network = UNet(channels=1, width=width, multipliers=(1,), blocks=1, attention=())
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return Predictor(network, Gaussian(schedule or EDMSchedule()), "edm", jumps)
+
+
+def matching(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:
+    """A student of two steps with a fake denoiser and a head. moves: the optimiser of all."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    teacher = denoiser(seed=1).eval().requires_grad_(False)
+    objective = DistributionMatching(teacher, steps=2, updates=2, gan_weight=0.1, critic_gan_weight=1.0, gan_start=1)
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    torch.manual_seed(0)
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    return Training(denoiser(jumps="data"), objective, data, Train(4, log_every=1, **chosen), **given)
 
 
 def quantising(folder: Path, steps: int = 3, dead_below: float = 0.0, **settings: Any) -> Training[Any]:

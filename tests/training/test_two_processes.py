@@ -36,6 +36,7 @@ train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False
 players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
 players.quantising(Path(folder, "quantising")).run(progress=False)
+players.matching(Path(folder, "matching"), "sgd").run(progress=False)
 torch.distributed.destroy_process_group()
 sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
@@ -87,6 +88,15 @@ def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_
     assert any(key.startswith("players.discriminator") for key in one)
     with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
         players.training("contrastive", tmp_path / "parts", accumulate=2)
+
+
+def test_a_game_of_distribution_matching_is_the_same_in_two_processes(pair: Path, tmp_path: Path):
+    """Both roll the student out to the same step, and the fake denoiser and the head see the whole batch."""
+    players.matching(tmp_path / "one", "sgd").run(progress=False)
+    one, two = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "matching")
+    assert sum(key.startswith("players.fake.weights.") for key in one) > 10
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_codebook_follows_the_latents_of_all_processes(pair: Path, tmp_path: Path):

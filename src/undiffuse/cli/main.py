@@ -12,7 +12,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from undiffuse import __version__
-from undiffuse.cli import check_data, compare, decode, edit, encode, evaluate, listing, sample, score, show, train, tune
+from undiffuse.cli import (
+    check_data,
+    compare,
+    decode,
+    distill,
+    edit,
+    encode,
+    evaluate,
+    listing,
+    sample,
+    score,
+    show,
+    train,
+    tune,
+)
 from undiffuse.cli.commands import USE, Command
 from undiffuse.cli.commands import use as _use
 from undiffuse.core.errors import Refused, near
@@ -35,6 +49,7 @@ app = typer.Typer(
 )
 for command in (
     train.train,
+    distill.distill,
     sample.sample,
     edit.edit,
     evaluate.evaluate,

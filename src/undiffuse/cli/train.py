@@ -1,7 +1,7 @@
 """`undiffuse train`: make a model from a recipe, or from data alone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
@@ -9,6 +9,7 @@ from undiffuse.progress import duration
 
 if TYPE_CHECKING:
     from undiffuse.recipes.recipe import Recipe
+    from undiffuse.training.loop import Training
 
 
 def train(
@@ -44,13 +45,18 @@ def train(
     undiffuse train flowers.csv --set data.label=species --out runs/flowers
     undiffuse train digits --data digits.npz --out runs/mine
     """
-    from undiffuse.recipes.command import command
     from undiffuse.training.start import train
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
     overrides += [] if held_out is None else [f"train.held_out={held_out}"]
     chosen, overrides = _chosen(recipe, data, overrides)
-    training = train(chosen, out=out, overrides=overrides, resume=resume)
+    finish(train(chosen, out=out, overrides=overrides, resume=resume))
+
+
+def finish(training: "Training[Any]") -> None:
+    """Train to the end, and say what there is then and what may come next."""
+    from undiffuse.recipes.command import command
+
     try:
         made = training.run()
     except (KeyboardInterrupt, SystemExit):  # training has said how to go on

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core import registry
 from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.errors import Refused
-from undiffuse.core.schedule import Schedule, as_time
+from undiffuse.core.schedule import ROUNDING, Schedule, as_time
 
 Jumps = Literal["none", "data", "fixed", "any"]
 TO: Final = "to"  # conditions of networks, vectors both; they are never dropped, and their layers start at zero
@@ -44,7 +44,7 @@ PAIR: Final = 1 + 4 * len(WAVES)  # numbers that say (t, s)
 WEIGHT: Final = 1 + 2 * len(WAVES)  # numbers that say a guidance weight
 
 
-def conditions(jumps: str, guidance_input: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
+def conditions(jumps: str, guidance_input: tuple[float, float] | None) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The conditions of a network, by name their form and shape, that tell it where a step goes and the weight."""
     where = {TO: ("vector", (PAIR,))} if jumps == "any" else {}
     return {**where, **({GUIDANCE: ("vector", (WEIGHT,))} if guidance_input else {})}
@@ -84,16 +84,26 @@ def told(
         s = t if to is None else as_time(to)
         found[TO] = pair_features(denoiser.process.schedule, t, s.to(t.device))
     if denoiser.guidance_input:
-        weight = torch.as_tensor(1.0 if guidance is None else guidance, dtype=torch.float64)
-        if weight.device.type == "cpu" and not bool((weight >= 0).all()):
-            raise Refused(f"a guidance weight is a number from 0 on, not {float(weight.min()):g}")
-        found[GUIDANCE] = weight_features(weight)
+        found[GUIDANCE] = weight_features(within(denoiser.guidance_input, guidance))
     elif guidance is not None:
         raise Refused(
-            "this model was not trained with the guidance weight as an input (denoiser.guidance_input = false): guide "
+            "this model was not trained with the guidance weight as an input (denoiser.guidance_input): guide "
             "it by classifier-free guidance"
         )
     return {name: each.to(x.device, torch.float32).expand(len(x), each.shape[-1]) for name, each in found.items()}
+
+
+def within(known: tuple[float, float], guidance: Tensor | float | None) -> Tensor:
+    """A guidance weight that is an input, in float64; None: 1, or what is nearest to it.
+
+    Raises Refused, by name, for one outside the range of training, as far as can be seen without waiting for a GPU.
+    """
+    low, high = known
+    weight = torch.as_tensor(min(max(1.0, low), high) if guidance is None else guidance, dtype=torch.float64)
+    if weight.device.type == "cpu" and not bool(((weight >= low) & (weight <= high)).all()):
+        wrong = float(weight.min() if bool((weight < low).any()) else weight.max())
+        raise Refused(f"guidance = {wrong:g}: this model was trained with weights from {low:g} to {high:g}")
+    return weight
 
 
 def undropped(cond: Mapping[str, Any], told: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -118,15 +128,28 @@ def refuse(jumps: str, to: Tensor | float | None) -> None:
         raise Refused(f"this model is {WORDS[jumps]}: it jumps to 0 alone, not to {float(to.max()):g}")
 
 
-def check(sampler: Any, denoiser: Any) -> None:
-    """Raises Refused, by name, for a sampler that cannot use what this denoiser guesses, or that has one inside it."""
+def check(sampler: Any, denoiser: Any, times: Tensor) -> None:
+    """Raises Refused, by name, for a sampler that cannot use what this denoiser guesses, or that has one inside it, and
+    for times (steps + 1,) that are not the last of the one grid that it knows.
+    """
     if denoiser.jumps not in sampler.jumps:
         raise Refused(
             f"{registry.name_of(sampler)} needs guesses that are means of the data, and this model is "
             f"{WORDS[denoiser.jumps]}: {ADVICE[denoiser.jumps]}"
         )
     if sampler.inner is not None:
-        check(sampler.inner, denoiser)
+        check(sampler.inner, denoiser, times)
+    if (known := denoiser.jump_times) and not _last(times, torch.tensor(known, dtype=torch.float64)):
+        raise Refused(
+            f"this model was trained for {len(known) - 1} steps on one grid, {', '.join(f'{t:.4g}' for t in known)}, "
+            f"and takes no other: leave steps and grid away (asked for: {len(times) - 1} steps)"
+        )
+
+
+def _last(times: Tensor, known: Tensor) -> bool:
+    """Whether these times are the last of the known ones, to rounding."""
+    wide = known.reshape(-1, *(1,) * (times.ndim - 1))[-len(times) :]
+    return len(times) <= len(known) and bool(((times - wide).abs() <= ROUNDING).all())
 
 
 def default_sampler(denoiser: Any) -> Any:

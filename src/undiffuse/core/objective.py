@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
@@ -71,7 +72,7 @@ class Objective(ABC):
     trains for, as of a `Sampler`; see `families.check`; inner: one that it is around. jumps: of the denoisers
     that it trains, see `Denoiser`. trains: the class of the modules
     that it can train. of_pixels: the names of its terms that read pictures as pixels in [-1, 1], and no other encoded
-    data.
+    data. distils: whether it is a method of `undiffuse distill`, see `student`.
     """
 
     whole_batch: ClassVar[bool] = False
@@ -83,17 +84,18 @@ class Objective(ABC):
     jumps: ClassVar[frozenset[str]] = frozenset({"none"})
     inner: "Objective | None" = None
     trains: ClassVar[type] = nn.Module
+    distils: ClassVar[bool] = False
     of_pixels: tuple[str, ...] = ()
 
     @classmethod
     def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
-        """Of an objective that distils: the tables of a recipe whose model samples in so many steps as `run` does, over
-        those of `tables`, the run's recipe; fields of [train] alone may stand for themselves.
+        """Of one that distils: the tables [objective], [sampler] and [denoiser] of a recipe whose model takes `to`
+        steps where a run takes many; fields of [train], and [init], where it needs such.
 
-        run: its folder. teacher: what a field `teacher` names, the folder, or a table of guidance around it. Raises
-        Refused for steps that it cannot do. An objective that has none is no method of `undiffuse distill`.
+        tables: the run's recipe. run: its folder. teacher: what a field `teacher` names: the folder, or a table of
+        guidance around it. Raises Refused for steps that it cannot do.
         """
-        raise NotImplementedError
+        raise Refused(f"{cls.__name__} makes no student of a run")
 
     def takes(self) -> frozenset[str]:
         """The families that it is for as it is set: all of `families`, or fewer."""

@@ -30,7 +30,7 @@ def trajectory(
     """
     times = _checked(times)
     families.check(sampler, denoiser.process)
-    jumps.check(sampler, denoiser)
+    jumps.check(sampler, denoiser, times)
     if times.ndim == 2 and not sampler.batch_times:
         raise Refused(f"{registry.name_of(sampler)} takes one time for a whole batch: give times of shape (steps + 1,)")
     if cond.get("mask") is not None:
@@ -70,7 +70,9 @@ def sample(
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
     chosen: Sampler = sampler or jumps.default_sampler(denoiser)
-    if times is None:
+    if times is None and denoiser.jump_times and steps is None:
+        times = torch.tensor(denoiser.jump_times, dtype=torch.float64)
+    elif times is None:
         grid = registry.get("grids", chosen.grid or denoiser.process.default_grid)()
         times = grid(denoiser.process.schedule, chosen.default_steps if steps is None else steps)
     times = _checked(times)

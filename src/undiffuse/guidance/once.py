@@ -14,7 +14,7 @@ class Memoised(Denoiser):
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser, self.process = denoiser, denoiser.process
-        self.jumps, self.guidance_input = denoiser.jumps, denoiser.guidance_input
+        self.jumps, self.jump_times, self.guidance_input = denoiser.jumps, denoiser.jump_times, denoiser.guidance_input
         self._place: Any = None
         self._known: Any = None
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 
 from undiffuse.core import families
-from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.sampler import Sampler
 
 
@@ -33,11 +33,19 @@ class Guided(Denoiser):
         return self.denoiser.device
 
     @property
+    def predictor(self) -> Predictor | None:
+        return self.denoiser.predictor
+
+    @property
     def jumps(self) -> str:  # type: ignore[override]
         return self.denoiser.jumps
 
     @property
-    def guidance_input(self) -> bool:  # type: ignore[override]
+    def jump_times(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.denoiser.jump_times
+
+    @property
+    def guidance_input(self) -> tuple[float, float] | None:  # type: ignore[override]
         return self.denoiser.guidance_input
 
     def takes(self) -> frozenset[str]:

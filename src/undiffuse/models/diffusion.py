@@ -107,7 +107,8 @@ class Diffusion(DenoisingGenerator):
     def about(self) -> dict[str, str]:
         conditions = {"conditions": "\n".join(summaries(self.conditions))} if self.conditions else {}
         jumps = {} if self.denoiser.jumps == "none" else {"jumps": WORDS[self.denoiser.jumps]}
-        weight = {"guidance": "the weight is an input of the network"} if self.denoiser.guidance_input else {}
+        low, high = self.denoiser.guidance_input or (1.0, 1.0)
+        weight = {"guidance": f"the weight, {low:g} to {high:g}, is an input of the network"} if low < high else {}
         return conditions | jumps | weight
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:

@@ -34,7 +34,7 @@ class MeanFlow(Objective):
     guidance: the weight to guide with inside the training of a model whose conditions are dropped at times:
     (1 - k) weight v + k v_c + (1 - k) (1 - weight) v_n in place of v, where v_c is the model's own velocity with the
     conditions and v_n without, so that one call gives guided samples. mix: k; None: 1 - 1/weight, where v counts once.
-    With denoiser.guidance_input the weight is drawn from 1 to `guidance`, evenly in its logarithm, and is an input.
+    With denoiser.guidance_input the weight is drawn from this range, from 1 on, evenly in its logarithm, and is told.
     derivative: "forward", exact, or "difference", for networks with an operation that has no forward mode.
     Raises Refused for numbers that make no sense, and for guidance without a condition that is dropped.
     """
@@ -85,7 +85,8 @@ class MeanFlow(Objective):
         x_t = alpha * x_0 + sigma * noise
         cond = dict(batch.cond)
         if model.guidance_input:
-            cond["guidance"] = self.guidance ** random.fold(4).uniform((len(batch),))
+            low, high = max(1.0, model.guidance_input[0]), model.guidance_input[1]
+            cond["guidance"] = low * (high / low) ** random.fold(4).uniform((len(batch),))
         v = self.guided(model, x_t, t, noise - x_0, cond)
         span = straight_path.place(schedule, t) - straight_path.place(schedule, r)
         change = straight_path.wide(span, x_0) * self.rate(model, x_t, t, r, v, cond)
@@ -108,13 +109,13 @@ class MeanFlow(Objective):
     @torch.no_grad()
     def guided(self, model: Any, x_t: Tensor, t: Tensor, v: Tensor, cond: dict[str, Any]) -> Tensor:
         """The velocity to learn: v, with guidance drawn away from the model's own without conditions."""
-        if self.guidance == 1:
+        if self.guidance == 1 and "guidance" not in cond:
             return v
         names = [name for name in cond if name not in ("drop", "guidance")]
         if not names or "drop" not in cond:
             raise Refused(
-                f"mean_flow with guidance = {self.guidance:g} needs a condition that training drops at times: set "
-                "conditions.label.drop = 0.1, or guidance = 1"
+                "mean_flow with guidance needs a condition that training drops at times: set conditions.label.drop = "
+                "0.1, or guidance = 1 without denoiser.guidance_input"
             )
         everything = torch.ones(len(v), dtype=torch.bool, device=x_t.device)
         masks = [~everything if (gone := drop_mask(cond["drop"], name)) is None else gone for name in names]

@@ -30,7 +30,7 @@ from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.abilities import check_network, check_predicts
-from undiffuse.recipes.denoiser_settings import denoiser_settings, told
+from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Init, Train
@@ -185,7 +185,8 @@ def predictor(
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, conditions or {})
     settings = denoiser_settings(recipe)
-    return Predictor(network, dynamics, _head(recipe, dynamics, codec), settings.jumps, settings.guidance_input)
+    known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
+    return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
 
 
 def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:

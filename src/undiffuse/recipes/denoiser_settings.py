@@ -1,5 +1,6 @@
 """What a recipe's [denoiser] table stands for: what a guess says of its data, and the network that this takes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,15 +17,15 @@ class DenoiserSettings:
     """variance: of values, see `LearnedVariance`; all but "none" take a network of twice the data's channels.
     output: of tokens, what the network gives, see `TokenHead`; "logistic" takes a network with the field outputs.
     embedding: so many numbers stand for each token, which are values then, see `EmbeddingHead`; 0: none do.
-    jumps: what a call may be told to land on, see `Denoiser`. guidance_input: whether the network reads the weight that
-    training guides with; both for guesses of values without a variance.
+    jumps: what a call may be told to land on, see `Denoiser`. guidance_input: the range of weights to guide
+    with, of which the network reads one; both for guesses of values without a variance.
     """
 
     variance: Literal["none", "learned_range", "second_moment"] = "none"
     output: Literal["probabilities", "subs", "plug_in", "logistic", "ratios"] = "probabilities"
     embedding: int = 0
     jumps: Jumps = "none"
-    guidance_input: bool = False
+    guidance_input: tuple[float, float] | None = None
 
 
 def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
@@ -41,13 +42,16 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
             f"denoiser.embedding is how many numbers stand for a token, 0 or more, without a variance; not "
             f"{found.embedding} with variance {found.variance!r}"
         )
-    few = {"jumps": found.jumps != "none", "guidance_input": found.guidance_input}
+    few = {"jumps": found.jumps != "none", "guidance_input": found.guidance_input is not None}
     if (asked := next((field for field, there in few.items() if there), "")) and (
         not recipe["parameterization"] or found.embedding or found.variance != "none"
     ):
         raise Refused(
             f"denoiser.{asked} is for guesses of values, without a variance and not of embeddings: leave it out"
         )
+    if found.guidance_input and not 0 <= found.guidance_input[0] < found.guidance_input[1] < math.inf:
+        low, high = found.guidance_input
+        raise Refused(f"denoiser.guidance_input is a range of weights from 0 on, as [1, 4], not [{low:g}, {high:g}]")
     for field, needed in (
         ("out_channels", f"variance = {found.variance!r}" if found.variance != "none" else ""),
         ("outputs", f"output = {found.output!r}" if found.output in WIDTHS else ""),
@@ -74,3 +78,19 @@ def told(recipe: Recipe) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The conditions that the network is told besides those of the data, by name their form and shape."""
     found = denoiser_settings(recipe)
     return conditions(found.jumps, found.guidance_input)
+
+
+def times(recipe: Recipe, process: Any) -> tuple[float, ...]:
+    """The one grid of times of a denoiser that jumps along it, which the [sampler] table says; () of others.
+
+    Raises Refused where it says none.
+    """
+    if denoiser_settings(recipe).jumps != "fixed":
+        return ()
+    grid, steps = recipe["sampler"].get("grid"), recipe["sampler"].get("steps")
+    if not grid or not steps:
+        raise Refused(
+            'denoiser.jumps = "fixed" is for one grid of times: give sampler.steps and sampler.grid, as 4 and "angle"'
+        )
+    made = registry.build("grids", {"name": grid} if isinstance(grid, str) else grid)
+    return tuple(made(process.schedule, steps).tolist())

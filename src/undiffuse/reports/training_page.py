@@ -17,7 +17,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.resolved import resolve
 from undiffuse.reports import page
 from undiffuse.reports.charts import COLOURS, Line, chart, smooth
-from undiffuse.reports.verdicts import Curve, verdicts
+from undiffuse.reports.verdicts import DISTANCES, Curve, verdicts
 from undiffuse.storage.files import read_json, read_text, write_text
 
 FILE = "training.html"
@@ -25,6 +25,10 @@ EXPECTED = bundled.BUNDLED / "expected"
 LONGEST = 2**30  # bytes of the log
 POINTS, LEVELS, PICTURES = 1000, 5, 8  # at most so many of each are shown
 PIXELS, SIDE = 2**25, 480  # of a preview that is opened, and of its longer side on the page
+DISTANCE = (
+    "Samples of the averaged weights, from the same noise every time. Losses of few-step methods have different floors "
+    "and cannot be compared; this can."
+)
 GREENS = ("#8b949e", "#a371f7", "#2f81f7", "#3fb950", "#e4572e")  # levels, early to late
 
 
@@ -54,6 +58,7 @@ def write(run: Path) -> Path:
     body = [
         *(f'<p class="note">{escape(text)}.</p>' for text in said),
         page.cards(verdicts(story.curves, story.spoiled)) if story.curves else "",
+        *(page.section(*_distance(story, name), note=DISTANCE) for name in DISTANCES if name in story.curves),
         page.section("Loss", _losses(story, recipe), note="What held-out data cost matters; the floor is not 0."),
         page.side_by_side(
             page.section("Loss at each noise level", _levels(story)),
@@ -198,6 +203,15 @@ def _norms(story: Story, recipe: Recipe | None) -> str:
         over = sum(norm > clip for norm in norms) / len(norms)
         caption = f"{100 * over:.0f} % of these steps were clipped. {caption}"
     return page.drawing(chart(lines, "step", "norm", log=all(n > 0 for n in norms)), caption)
+
+
+def _distance(story: Story, name: str) -> tuple[str, str]:
+    """The title and the picture of how far samples are from the ends of fine trajectories."""
+    steps, values = _thin(story.curves[name])
+    title = name.replace("_", " ").capitalize()
+    lines = [Line("", steps, values, COLOURS[0], dots=len(steps) < 30)]
+    caption = "Root mean square between samples and the ends of fine trajectories, over the data's standard deviation."
+    return title, page.drawing(chart(lines, "step", "distance", log=min(values) > 0, width=9.6), caption)
 
 
 def _plain(story: Story, name: str, title: str) -> str:

@@ -12,6 +12,7 @@ Curve = tuple[list[int], list[float]]
 FEWEST = 8  # losses, below which nothing is said
 CLOSE = 4.0  # sigma_0 between two embeddings, where 1 in 44 is taken for the other
 BLOWN, RISEN, LAGGING, GAINED = 2.0, 1.03, 1.05, 0.98  # ratios beyond which something is wrong
+DISTANCES = ("distance_to_teacher", "distance_to_fine_steps")  # of the samples of few-step runs, in the log
 START = 0.05  # of the steps so far: a first value behind it does not say how the training began
 
 
@@ -21,6 +22,8 @@ def verdicts(curves: Mapping[str, Curve], spoiled: int | None = None) -> list[Ca
     if len(loss) < FEWEST and spoiled is None:
         return [Card("Too early to say", f"{len(loss)} losses", f"at least {FEWEST} lines of the log are needed")]
     learned = _diverging(loss, spoiled) or _overfitting(curves) or _stuck(curves)  # the worst: each explains the next
+    if (apart := _apart(curves)) and spoiled is None:  # what losses of few-step methods say is not how good samples are
+        return [apart]
     found = [card for card in (_near(curves), learned, _lagging(curves)) if card is not None]
     return found or [_healthy(curves)]
 
@@ -41,6 +44,21 @@ def _diverging(loss: list[float], spoiled: int | None) -> Card | None:
         return None
     why = f"the loss is {now:.4g} now and was {low:.4g} at its lowest: lower train.lr, or a longer train.warmup"
     return Card("Diverging", f"{now / low:.2g} x", why, "poor")
+
+
+def _apart(curves: Mapping[str, Curve]) -> Card | None:
+    """How far the samples of a few-step run are from where they should be."""
+    name = next((name for name in DISTANCES if len(curves.get(name, ([], []))[1]) > 1), None)
+    if name is None:
+        return None
+    values = curves[name][1]
+    first, now, best = values[0], values[-1], min(values)
+    label, risen = name.replace("_", " ").capitalize(), now > RISEN * best
+    why = (
+        f"deviations of the data: {first:.3g} at first, {best:.3g} at best; losses of few-step methods cannot be "
+        "compared, and this can"
+    )
+    return Card(label, f"{now:.3g}", why, "good" if not risen else "fair" if now < BLOWN * best else "poor")
 
 
 def _near(curves: Mapping[str, Curve]) -> Card | None:

@@ -10,6 +10,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY, KEEP
+from undiffuse.core.jumps import WORDS
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -42,10 +43,16 @@ class DDIM(Sampler):
     def batch_times(self) -> bool:
         return True
 
+    @property
+    def convergence_order(self) -> int:
+        return 0 if self.eta else 1
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process = denoiser.process
+        if self.eta and denoiser.jumps == "fixed":
+            raise Refused(f"ddim with eta = {self.eta:g} adds noise, and this model is {WORDS['fixed']}: take eta = 0")
         guess = _GUESSES[self.variance](denoiser(x_t, t, **cond))
         return process.bridge(x_t, guess, s, t, process.keep(s, t, x_t, self.eta)), None
 

@@ -9,9 +9,11 @@ from undiffuse.core import families, registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.jumps import GUIDANCE, within
 from undiffuse.guidance.autoguidance import Autoguidance
 from undiffuse.guidance.clamp import Clamp
 from undiffuse.guidance.classifier_free import ClassifierFree
+from undiffuse.guidance.fixed_conditions import FixedConditions
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.guidance.threshold import Threshold
 from undiffuse.guidance.truncation import Truncation
@@ -36,6 +38,8 @@ def guide(model: DenoisingRun, request: SampleRequest, wrap: Callable[[Denoiser]
     if request.weaker is not None:
         weight, rescale = float(cast(Any, request.guidance)), request.rescale or 0.0
         denoiser = Autoguidance(denoiser, _weaker(request.weaker), weight, request.interval, rescale)
+    elif request.guidance is not None and model.denoiser.guidance_input is not None:
+        denoiser = FixedConditions(denoiser, **{GUIDANCE: request.guidance})
     elif request.guidance is not None:
         how: dict[str, Any] = {"interval": request.interval, "rescale": request.rescale or 0.0}
         if isinstance(request.guidance, Mapping):
@@ -94,12 +98,27 @@ def resolve_guidance(model: DenoisingRun, request: SampleRequest, given: Collect
         if not model.conditions:
             raise Refused(f"guidance = {request.guidance:g} needs a condition, and the model is unconditional")
         _refuse_unguided(f"guidance = {request.guidance:g}", list(model.conditions), able, given)
+    if model.denoiser.guidance_input is not None:
+        return _as_input(model.denoiser.guidance_input, request, found)
     for name in ("interval", "rescale"):
         if found.guidance is None and getattr(request, name):
             raise Refused(f"{name} is of guidance, and there is none: give it a weight, and a condition to guide to")
     if found.guidance is None or found.guidance == 1:
         return replace(found, guidance=None, interval=None, rescale=None)
     return found
+
+
+def _as_input(known: tuple[float, float], request: SampleRequest, found: SampleRequest) -> SampleRequest:
+    """The request to a model that takes the weight as an input; raises Refused for more than one weight, for one that
+    it was not trained with, and for an interval and a rescale.
+    """
+    if isinstance(found.guidance, Mapping):
+        raise Refused("this model takes the guidance weight as an input: guidance is one number")
+    for name in ("interval", "rescale"):
+        if getattr(request, name):
+            raise Refused(f"{name} is of guidance by two guesses, and this model takes the weight as an input")
+    within(known, found.guidance)
+    return replace(found, interval=None, rescale=None)
 
 
 def check_recipe(recipe: Recipe) -> None:

@@ -13,11 +13,11 @@ from undiffuse.core import registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.generators import seeded
 from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.recipes.settings import Train
 from undiffuse.training.batches import CPU, Batches
-from undiffuse.training.seeding import seeded
 
 ITEM = 6  # the stream of random numbers that an item's own transforms draw from
 

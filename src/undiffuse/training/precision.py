@@ -8,11 +8,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from undiffuse.core.generators import seeded
 from undiffuse.core.objective import Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.networks.precision import TOLERANCE, autocast, has_bfloat16, pick
 from undiffuse.training.batches import Batches
-from undiffuse.training.seeding import seeded
 
 ITEMS, TIMES = 2, 2  # of a batch, and how often its gradient is taken in bfloat16
 LEAST = 0.01  # of the whole gradient's norm: what is smaller in a layer is rounding

@@ -9,8 +9,9 @@ import torch
 
 from undiffuse.progress import LOGGER, duration, messages, progress_bar, watched
 from undiffuse.recipes.settings import Train
+from undiffuse.reports.verdicts import DISTANCES
 
-NUMBERS = ("loss", "validation_loss")
+NUMBERS = ("loss", "validation_loss", *DISTANCES)
 
 
 def shown(turns: Iterable[Mapping[str, float]], settings: Train, step: int) -> Iterator[Mapping[str, float]]:
@@ -34,7 +35,8 @@ def line(numbers: Mapping[str, float], settings: Train) -> str:
     """`step 100 of 400, loss 0.4737, 97.2 items a second, 3 min 17 s left`"""
     step, rate = int(numbers["step"]), numbers["samples_per_second"]
     left = duration((settings.steps - step) * settings.batch / rate)
-    beside = f", validation loss {numbers['validation_loss']:.4g}" if "validation_loss" in numbers else ""
+    measured = [name for name in NUMBERS if name != "loss" and name in numbers]
+    beside = "".join(f", {name.replace('_', ' ')} {numbers[name]:.4g}" for name in measured)
     ahead = f", {left} left" if step < settings.steps else ""
     return f"step {step:,} of {settings.steps:,}, loss {numbers['loss']:.4g}{beside}, {rate:.3g} items a second{ahead}"
 

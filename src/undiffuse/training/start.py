@@ -44,6 +44,7 @@ from undiffuse.training.distributed import accelerator
 from undiffuse.training.initial_weights import grown, take_over
 from undiffuse.training.loop import Training
 from undiffuse.training.previews import validate
+from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
 
@@ -117,7 +118,8 @@ def train(
     if held_out is not None:
         beside = tensors(conditions, held_out.conditions)
         unseen = prepared.batches(held_out, beside, codec, settings.batch // settings.accumulate, settings.seed)
-        check = partial(validate, objective, unseen)
+        distance = ReferenceDistance(objective, make, unseen, held_out.conditions)
+        check = partial(validate, objective, unseen, distance)
     points = learned.kind == "points"
     count = CLOUD if points else settings.previews
     some = learned.some(count)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.devices import out_of_memory
 from undiffuse.core.errors import Refused
+from undiffuse.core.generators import seeded
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
@@ -21,7 +22,6 @@ from undiffuse.training.loss_history import History
 from undiffuse.training.memory import largest
 from undiffuse.training.players import Side, alone, sides
 from undiffuse.training.precision import choose
-from undiffuse.training.seeding import seeded
 
 NOISE, CHANCE = 4, 5  # streams of random numbers: the objective's own, and that of layers such as dropout
 
