@@ -113,7 +113,7 @@ def landed(denoiser: Denoiser, x_t: Tensor, t: Any, s: Any, **cond: Any) -> Tens
 
 def small(schedule: Schedule, parameterization: str = "flow", jumps: Jumps = "any", width: int = 64) -> Predictor:
     """A network for points in one dimension, 13,000 weights."""
-    network = MLP(shape=(1,), width=width, depth=3, waves=3, conditions=conditions(jumps, guidance_input=False))
+    network = MLP(shape=(1,), width=width, depth=3, waves=3, conditions=conditions(jumps, None))
     return Predictor(network, Gaussian(schedule), parameterization, jumps)
 
 

@@ -145,7 +145,7 @@ class Two(Denoiser):
     jumps = "any"
     process: Any
 
-    def __init__(self, guidance_input: bool = False) -> None:
+    def __init__(self, guidance_input: tuple[float, float] | None = None) -> None:
         self.process, self.guidance_input = Gaussian(FlowSchedule()), guidance_input
         self.seen: list[Any] = []
 
@@ -178,9 +178,9 @@ def test_guidance_inside_training():
 
 
 def test_a_weight_that_is_an_input_is_drawn_and_told():
-    model = Two(guidance_input=True)
+    model = Two((1.0, 8.0))
     cond = {"label": torch.zeros(500, dtype=torch.int64), "drop": torch.zeros(500, dtype=torch.bool)}
-    MeanFlow(guidance=8.0, instant=1.0).loss(model, Batch(Random(0).normal((500, 1)), cond), Random(1))
+    MeanFlow(instant=1.0).loss(model, Batch(Random(0).normal((500, 1)), cond), Random(1))
     for weight in model.seen:
         assert 1 <= float(weight.min()) < 1.1
         assert 7 < float(weight.max()) <= 8
@@ -197,7 +197,7 @@ def test_a_weight_that_is_an_input_is_drawn_and_told():
         (lambda: Shortcut(bootstrap=-1.0), r"shortcut needs a bootstrap share in \[0, 1\], not -1"),
         (
             lambda: MeanFlow(guidance=2.0).loss(GaussianMap(FlowSchedule()), Batch(torch.zeros(2, 1)), Random(0)),
-            "guidance = 2 needs a condition that training drops at times: set conditions.label.drop = 0.1",
+            "guidance needs a condition that training drops at times: set conditions.label.drop = 0.1, or guidance = 1",
         ),
         *[
             (
