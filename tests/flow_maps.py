@@ -142,9 +142,11 @@ def train(
             for p in every:
                 p.requires_grad_(any(p is own for own in weights))
             optimiser.param_groups[0]["lr"] = rate * float(torch.cos(torch.tensor(step / steps * 1.5708)))
-            optimiser.zero_grad()
-            objective.loss(model, Batch(x), random, step, player.name).mean().backward()  # pyright: ignore[reportUnknownMemberType]
-            optimiser.step()
+            for update in range(player.updates):
+                optimiser.zero_grad()
+                own = random.fold(-update) if update else random
+                objective.loss(model, Batch(x), own, step, player.name).mean().backward()  # pyright: ignore[reportUnknownMemberType]
+                optimiser.step()
         with torch.no_grad():
             objective.after(model, step + 1)
         if step >= first:
