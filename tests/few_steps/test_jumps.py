@@ -1,5 +1,6 @@
 """Denoisers that are told where a step goes: what their networks read, and what is refused."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from undiffuse.networks.mlp import MLP
 from undiffuse.samplers import DDIM, Adams, Jump
 from undiffuse.schedules import VP, EDMSchedule, FlowSchedule, LogLinear
 
+STUDENTS: tuple[tuple[jumps.Jumps, tuple[float, float] | None], ...] = (("none", None), ("any", (1.0, 8.0)))
 X = Random(0).normal((6, 1))
 T = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9, 1.0], dtype=torch.float64)
 
@@ -85,7 +87,7 @@ def test_a_student_starts_as_its_teacher(name: str):
     table = {key: value for key, value in given.items() if key in registry.fields(component)}
     teacher, student = (
         Predictor(component(**table, conditions=jumps.conditions(to, told)), Gaussian(FlowSchedule()), "flow", to, told)
-        for to, told in (("none", None), ("any", (1.0, 8.0)))
+        for to, told in STUDENTS
     )
     for i, weight in enumerate(teacher.parameters()):
         weight.data = Random(5).fold(i).normal((1, *weight.shape))[0] * 0.3
@@ -186,6 +188,11 @@ def test_a_function_of_another_library_may_be_a_flow_map():
     torch.testing.assert_close(model(x, 0.7).mean, exact(x, 0.7, to=0.7).mean)
 
 
+def likelihood(kind: jumps.Jumps) -> None:
+    ode(small(VP(), "velocity", kind), X.double())
+
+
+FEW: tuple[jumps.Jumps, ...] = ("data", "fixed", "any")
 ORDINARY = FunctionDenoiser(lambda x, alpha, sigma: x, Gaussian(VP()))
 
 
@@ -205,8 +212,8 @@ ORDINARY = FunctionDenoiser(lambda x, alpha, sigma: x, Gaussian(VP()))
         (
             lambda: sample(ORDINARY, (2, 1), sampler=Jump(fresh=1.0)),
             (
-                "renoise adds noise to the guess again, which is for consistency functions and flow maps, and this model "
-                "is an ordinary denoiser, whose guess is the mean of the data: take ddim or ancestral"
+                "renoise adds noise to the guess again, which is for consistency functions and flow maps, and this "
+                "model is an ordinary denoiser, whose guess is the mean of the data: take ddim or ancestral"
             ),
         ),
         (
@@ -220,8 +227,8 @@ ORDINARY = FunctionDenoiser(lambda x, alpha, sigma: x, Gaussian(VP()))
         (
             lambda: sample(Ends(), (2, 1), sampler=DDIM()),
             (
-                "ddim needs guesses that are means of the data, and this model is a consistency function, whose guess is "
-                "where the path ends: take renoise"
+                "ddim needs guesses that are means of the data, and this model is a consistency function, whose "
+                "guess is where the path ends: take renoise"
             ),
         ),
         (
@@ -230,10 +237,10 @@ ORDINARY = FunctionDenoiser(lambda x, alpha, sigma: x, Gaussian(VP()))
         ),
         *[
             (
-                lambda each=each: ode(small(VP(), "velocity", each), X.double()),
+                partial(likelihood, each),
                 f"{jumps.NO_DENSITY[each][:30]}",
             )
-            for each in ("data", "fixed", "any")
+            for each in FEW
         ],
     ],
 )

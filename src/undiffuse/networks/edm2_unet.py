@@ -100,11 +100,9 @@ class EDM2UNet(Network, AfterStep, HasDepths):
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this EDM2 U-Net")
         refuse_sizes(x, 2 ** (len(self.widths) - 1), f"an EDM2 U-Net of {len(self.widths)} levels")
-        said, cond = {key: cond[key] for key in TOLD if key in cond}, {k: v for k, v in cond.items() if k not in TOLD}
-        (added, text), (told, _) = (
-            self.conditioning.read(len(x), cond, drop),
-            self.conditioning.read(len(x), said, None),
-        )
+        said = {name: cond.pop(name) for name in TOLD if name in cond}
+        added, text = self.conditioning.read(len(x), cond, drop)
+        told, _ = self.conditioning.read(len(x), said, None)
         times = iter(self.embed(c_time, label, drop, added, told).to(x.dtype).split(self.time_widths, dim=1))
         x = self.conditioning.beside(x, cond, drop)
         x = self.enter(torch.cat([x, torch.ones_like(x[:, :1])], dim=1))
@@ -120,7 +118,8 @@ class EDM2UNet(Network, AfterStep, HasDepths):
     ) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
 
-        What is dropped, or left out, takes no part in the sum. told: added as it is, since it grows from zero. In float32 at least, also under autocast.
+        What is dropped, or left out, takes no part in the sum. told: is added as it is, since it grows from zero. In
+        float32 at least, also under autocast.
         """
         with torch.autocast(c_time.device.type, enabled=False):
             dtype = torch.promote_types(self.time_out.weight.dtype, torch.float32)
