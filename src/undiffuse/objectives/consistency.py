@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.grids.karras import Karras
+from undiffuse.objectives.easy_consistency import EasyConsistency
 from undiffuse.objectives.path_pair import PathPair
 from undiffuse.samplers.heun import Heun
 
@@ -32,6 +34,7 @@ class ConsistencyObjective(PathPair):
     Source: arXiv:2303.01469, alg. 2 and 3, app. C; its s_1 is last - 1, and its mu_0^s_0 is decay.
     """
 
+    distils: ClassVar[bool] = True
     aliases: ClassVar[tuple[str, ...]] = ("consistency_distillation", "consistency_training", "cd", "ct")
 
     solver: Sampler | None = field(default_factory=Heun)
@@ -47,6 +50,11 @@ class ConsistencyObjective(PathPair):
                 f"consistency needs 2 <= first <= last levels and a decay from 0 to below 1, not {self.first}, "
                 f"{self.last} and {self.decay:g}"
             )
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        """In the form that needs the fewest steps of training, `easy_consistency`."""
+        return EasyConsistency.student(tables, run, teacher, to)
 
     @property
     def levels(self) -> int:

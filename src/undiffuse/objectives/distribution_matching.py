@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, ClassVar, Literal, get_args
@@ -71,6 +72,7 @@ class DistributionMatching(Objective):
     families: ClassVar[frozenset[str]] = VALUES
     jumps: ClassVar[frozenset[str]] = frozenset({"data"})
     trains: ClassVar[type] = Denoiser
+    distils: ClassVar[bool] = True
 
     teacher: Denoiser
     method: Method = "dmd"
@@ -87,6 +89,17 @@ class DistributionMatching(Objective):
     _made: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
 
     aliases: ClassVar[tuple[str, ...]] = ("dmd", "dmd2")
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        own: Any = registry.get("objectives", str(tables["objective"]["name"]))
+        critic = {"critic": tables["objective"]} if own.timed else {}
+        return {
+            "denoiser": {"jumps": "data"},
+            "objective": {"name": "distribution_matching", "teacher": teacher, "steps": to, **critic},
+            "sampler": {"name": "jump", "fresh": 1.0, "steps": to},
+            "train": {"lr": tables["train"]["lr"] / 8, "decay": "constant", "decay_from": 0},
+        }
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -213,6 +226,11 @@ class DistributionMatching(Objective):
             raise Refused(
                 f"distribution_matching needs a teacher whose guesses are means of the data, and this one has "
                 f"jumps = {self.teacher.jumps!r}: take the run that it was distilled from"
+            )
+        if model.guidance_input is not None:
+            raise Refused(
+                "distribution_matching takes one guidance weight, objective.teacher.name = 'classifier_free', and "
+                "denoiser.guidance_input asks for a range: leave it out"
             )
         if model.process != self.teacher.process:
             raise Refused(

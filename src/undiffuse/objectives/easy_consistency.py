@@ -1,8 +1,9 @@
 """Easy consistency: a diffusion model becomes a consistency model by bringing two times closer and closer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class EasyConsistency(PathPair):
     Source: arXiv:2406.14548, sec. 3.3 and app. A.
     """
 
+    distils: ClassVar[bool] = True
     aliases: ClassVar[tuple[str, ...]] = ("ect", "easy_consistency_tuning")
 
     times: TimeDistribution = field(default_factory=lambda: LogNormal(-1.1, 2.0))
@@ -37,6 +39,19 @@ class EasyConsistency(PathPair):
     first: int = 0
     last: int = 8
     huber: float = 0.00054
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        times = {"name": "log_normal", "mean": -0.8, "std": 1.6}
+        how = {"teacher": teacher, "times": times, "first": 1, "last": 6}
+        guided = {} if teacher == run else {"solver": "heun"}  # what the teacher guesses counts where it is guided
+        grid = {"name": "logistic", "center": 0.8}
+        return {
+            "denoiser": {"jumps": "data"},
+            "objective": {"name": "easy_consistency", **how, **guided},
+            "sampler": {"name": "jump", "fresh": 1.0, "steps": to, "grid": grid},
+            "train": {"lr": tables["train"]["lr"] / 2},
+        }
 
     def __post_init__(self) -> None:
         if not 1 < self.q < math.inf or not 0 <= self.k < math.inf or not 0 <= self.b < math.inf:

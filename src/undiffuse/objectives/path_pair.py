@@ -19,6 +19,7 @@ from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
+from undiffuse.objectives.guidance_weights import at_usual_weight, check_weights, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
 
 
@@ -48,6 +49,7 @@ class PathPair(Objective, ABC):
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         families.check(self, model.process)
+        batch = with_weights(model, batch, random.fold(2))
         process, x_0 = model.process, model.state_of(batch.x)
         t, s, boundary = self.pairs(process.schedule, random.fold(0), len(batch))
         x_t = process.marginal(x_0, t).sample(random.fold(1))
@@ -98,7 +100,7 @@ class PathPair(Objective, ABC):
         return None if self.teacher is None else self.teacher.predictor
 
     def reference(self, model: Any) -> Denoiser | None:
-        return self.teacher
+        return None if self.teacher is None else at_usual_weight(model, self.teacher)
 
     def _earlier(self, process: Any, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, given: Any) -> Tensor:
         """x_s on the path through x_t."""
@@ -130,6 +132,7 @@ class PathPair(Objective, ABC):
             )
         if self.teacher is None:
             return
+        check_weights(model, self.teacher)
         if self.teacher.process != process:
             raise Refused(
                 f"the teacher's process is {self.teacher.process}, and the student's {process}: a student has that of "
