@@ -113,7 +113,7 @@ def landed(denoiser: Denoiser, x_t: Tensor, t: Any, s: Any, **cond: Any) -> Tens
 
 def small(schedule: Schedule, parameterization: str = "flow", jumps: Jumps = "any", width: int = 64) -> Predictor:
     """A network for points in one dimension, 13,000 weights."""
-    network = MLP(shape=(1,), width=width, depth=3, waves=3, conditions=conditions(jumps, guidance_input=False))
+    network = MLP(shape=(1,), width=width, depth=3, waves=3, conditions=conditions(jumps, None))
     return Predictor(network, Gaussian(schedule), parameterization, jumps)
 
 
@@ -141,9 +141,11 @@ def train(
             for p in every:
                 p.requires_grad_(any(p is own for own in weights))
             optimiser.param_groups[0]["lr"] = rate * float(torch.cos(torch.tensor(step / steps * 1.5708)))
-            optimiser.zero_grad()
-            objective.loss(model, Batch(x), random, step, player.name).mean().backward()  # pyright: ignore[reportUnknownMemberType]
-            optimiser.step()
+            for update in range(player.updates):
+                optimiser.zero_grad()
+                own = random.fold(-update) if update else random
+                objective.loss(model, Batch(x), own, step, player.name).mean().backward()  # pyright: ignore[reportUnknownMemberType]
+                optimiser.step()
         with torch.no_grad():
             objective.after(model, step + 1)
     return model.requires_grad_(True).eval()

@@ -89,7 +89,8 @@ def test_another_name_means_one_component_and_is_none_itself(kind: str):
                 assert registry.get(kind, spelled) is registry.get(kind, component)
                 assert registry.canonical(kind, {"name": spelled}) == {"name": component, **said}
             if said:
-                built, other = registry.build(kind, {"name": name}), dict.fromkeys(said, 1)
+                built = registry.build(kind, {"name": name})
+                other = {field: registry.fields(type(built))[field].default for field in said}
                 assert {field: getattr(built, field) for field in said} == said
                 assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
 
@@ -111,7 +112,12 @@ def test_an_option_of_a_condition_is_read_from_its_file(name: str):
         ("samplers", "dpmpp_2m", samplers.Multistep()),
         ("samplers", "DPM++ 2M SDE", samplers.Multistep(eta=1.0)),
         ("samplers", "dpmpp_3m", samplers.Multistep(order=3)),
-        ("samplers", "unipc", samplers.Adams()),
+        ("samplers", "unipc_multistep", samplers.UniPC()),
+        ("samplers", "uni_pc_bh1", samplers.UniPC(variant="bh1")),
+        ("samplers", "deis_multistep", samplers.DEIS(variable="log_rho")),
+        ("samplers", "dpm_solver_singlestep", samplers.Singlestep()),
+        ("samplers", "sa_solver", samplers.SA()),
+        ("samplers", "dpm_adaptive", samplers.ProbabilityFlow()),
         ("parameterizations", "epsilon", parameterizations.Noise()),
         ("parameterizations", "v_prediction", parameterizations.Velocity()),
         ("parameterizations", "sample", parameterizations.Data()),
@@ -145,7 +151,7 @@ def test_a_near_miss_of_another_name_is_named_too():
 def test_the_folder_has_a_face():
     assert schedules.EDMSchedule is registry.get("schedules", "edm")
     assert "EDMSchedule" in dir(schedules)
-    with pytest.raises(AttributeError, match=r"undiffuse has no samplers 'DDDIM'; it has: .*DDIM, Euler"):
+    with pytest.raises(AttributeError, match=r"undiffuse has no samplers 'DDDIM'; it has: .*DDIM, DEIS, Euler"):
         _ = importlib.import_module("undiffuse.samplers").DDDIM
     assert parameterizations.EDMParameterization is not schedules.EDMSchedule
     assert registry.get("grids", "log_snr") is grids.LogSNR
@@ -156,13 +162,16 @@ def test_the_folder_has_a_face():
     [
         (
             lambda: registry.get("samplers", "dddim"),
-            r"samplers has no 'dddim' \(did you mean 'ddim'\?\); it has: .*ddim, euler",
+            r"samplers has no 'dddim' \(did you mean 'ddim'\?\); it has: .*ddim, deis, euler",
         ),
         (
             lambda: registry.names("sampler"),
             r"the registry has no 'sampler' \(did you mean 'samplers'\?\); it has: bottlenecks, codecs, conditions",
         ),
-        (lambda: registry.build("samplers", {"eta": 0.5}), "the table of samplers needs a name; it has: .*ddim, euler"),
+        (
+            lambda: registry.build("samplers", {"eta": 0.5}),
+            "the table of samplers needs a name; it has: .*ddim, deis",
+        ),
         (
             lambda: registry.build("samplers", {"name": "ddim", "etta": 0.5}),
             r"samplers 'ddim' has no 'etta' \(did you mean 'eta'\?\); it has: eta",

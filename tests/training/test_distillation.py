@@ -200,7 +200,7 @@ def test_the_teacher_of_a_guided_student_is_asked_with_the_students_weight(base:
         ),
         (
             lambda base, guided: distill(base, "dmd", 1, out=base.parent / "no", guidance=(1, 2)),
-            "distribution_matching takes one guidance weight, .* asks for a range: leave it out",
+            "distribution_matching builds one guidance weight into its student: leave denoiser.guidance_input",
         ),
         (
             lambda base, guided: undiffuse.train(guided, resume=True, overrides=["train.steps=9"]),
@@ -210,7 +210,7 @@ def test_the_teacher_of_a_guided_student_is_asked_with_the_students_weight(base:
             lambda base, guided: undiffuse.train(
                 recipe_of(base, "progressive", 2), out=base.parent / "no", overrides=["sampler.steps=4"]
             ),
-            "the recipe samples in 4 steps, and objective.last = 2 on grid angle trains for other times",
+            "objective 'progressive' trains for DDIM.* in 2 steps at t = 1, .*, and the recipe samples by DDIM.* in 4: make",
         ),
         (
             lambda base, guided: undiffuse.train(

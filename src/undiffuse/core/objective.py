@@ -13,6 +13,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
 
 RUN = "run"  # the player that is the trained module itself
 
@@ -153,6 +154,10 @@ class Objective(ABC):
 
     def initial(self) -> nn.Module | None:
         """A module like the trained one, with the weights that training starts from; None: the fresh ones."""
+        return None
+
+    def sampled(self, process: Any) -> tuple[Sampler, Tensor] | None:
+        """The sampler and the times, (steps + 1,), that the model is trained to be sampled by; None: any."""
         return None
 
     def reference(self, model: Any) -> Denoiser | None:

@@ -39,6 +39,11 @@ class Sampler(ABC):
         """Whether t and s of a step may be (batch,), one time a sample; else they are ()."""
         return False
 
+    @property
+    def convergence_order(self) -> int:
+        """p of a deterministic sampler whose error falls as steps^-p; 0: fresh noise, or an error by tolerance."""
+        return 0
+
     def takes(self) -> frozenset[str]:
         """The families that it samples as it is set: all of `families`, or fewer."""
         return self.families

@@ -17,10 +17,12 @@ from undiffuse.core.grid import Grid
 from undiffuse.core.jumps import WORDS
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
 from undiffuse.grids.angle import Angle
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.guidance_weights import at_usual_weight, check_weights, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
+from undiffuse.samplers.ddim import DDIM
 
 START = 16  # steps of the first student, at least
 FEW = 2  # phases of so many steps and fewer are twice as long
@@ -147,6 +149,9 @@ class Progressive(Objective):
     def initial(self) -> nn.Module | None:
         return self.teacher.predictor
 
+    def sampled(self, process: Any) -> tuple[Sampler, Tensor]:
+        return DDIM(), self.grid(process.schedule, self.last)
+
     def reference(self, model: Any) -> Denoiser | None:
         return None if self.teacher.jumps == "fixed" else at_usual_weight(model, self.teacher)
 
@@ -173,11 +178,6 @@ class Progressive(Objective):
             raise Refused(
                 f"the teacher is {WORDS['fixed']}, of {len(known) - 1} steps, and its first student is to have "
                 f"{self.first} on grid {grid}: half as many, on the same grid"
-            )
-        if (known := model.jump_times) and not _same(known, self.grid(schedule, self.last)):
-            raise Refused(
-                f"the recipe samples in {len(known) - 1} steps, and objective.last = {self.last} on grid {grid} trains "
-                "for other times: make sampler.steps and sampler.grid the same"
             )
 
 

@@ -43,6 +43,10 @@ class DDIM(Sampler):
     def batch_times(self) -> bool:
         return True
 
+    @property
+    def convergence_order(self) -> int:
+        return 0 if self.eta else 1
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -23,6 +23,10 @@ class Euler(Churned):
 
     aliases: ClassVar[tuple[str, ...]] = ("k_euler", "euler_discrete", "flow_match_euler", "flow_match_euler_discrete")
 
+    @property
+    def convergence_order(self) -> int:
+        return 0 if self.churn else 1
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -27,6 +27,10 @@ class Heun(Churned):
 
     aliases: ClassVar[tuple[str, ...]] = ("k_heun", "heun_discrete", "edm", "edm_heun")
 
+    @property
+    def convergence_order(self) -> int:
+        return 0 if self.churn else 2
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -1,15 +1,15 @@
 """DPM-Solver++ multistep: the guess, extrapolated from the last ones, one call a step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
-from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.linear_multistep import advance, line, polynomial
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
@@ -55,41 +55,20 @@ class Multistep(Sampler):
     def batch_times(self) -> bool:
         return True
 
+    @property
+    def convergence_order(self) -> int:
+        return 0 if self.eta else self.order
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:
         process: Any = denoiser.process
         guess: Any = denoiser(x_t, t, **cond)
-        levels = [process.schedule.log_snr(u) / 2 for u in (t, s)]
-        level, target = (_wide(each, x_t) for each in levels)
-        history = ((level, guess.mean), *(memory or ()))[: self.order]
-        ahead = guess.mean
-        if bool(torch.isfinite(levels[1]).any()):  # asked of the host's times
-            ahead = torch.where(
-                torch.isfinite(target), _extrapolate(history, target - level, self.eta).to(ahead), ahead
-            )
-        return process.bridge(x_t, Normal(ahead, 0.0), s, t, process.keep(s, t, x_t, self.eta)), history
+        keep = process.keep(s, t, x_t, self.eta)
+        return advance(
+            process, x_t, guess.mean, t, s, memory, keep, predict=self._shares, remember=max(self.order - 1, 1)
+        )
 
-
-def _wide(level: Tensor, like: Tensor) -> Tensor:
-    """One number for all samples as it is, one a sample shaped to multiply `like`, both in float64."""
-    return level.to(like.device).reshape(-1, *(1,) * (like.ndim - 1)) if level.ndim else level
-
-
-def _extrapolate(history: tuple[tuple[Tensor, Tensor], ...], h: Tensor, eta: float) -> Tensor:
-    """The constant D that moves x as the interpolated guess would; history: (l, guess), newest first."""
-    levels, guesses = zip(*history, strict=True)
-    if len(history) == 1:
-        return guesses[0]
-    r_0 = (levels[0] - levels[1]) / h
-    slope_0 = (guesses[0] - guesses[1]) / r_0
-    if len(history) == 2:
-        return guesses[0] + slope_0 / 2
-    r_1 = (levels[1] - levels[2]) / h
-    slope_1 = (guesses[1] - guesses[2]) / r_1
-    slope = torch.where(torch.isfinite(r_1), slope_0 + r_0 / (r_0 + r_1) * (slope_0 - slope_1), slope_0)
-    curve = (slope_0 - slope_1) / (r_0 + r_1)  # half the second derivative, times h^2
-    z = h * (1 + eta)
-    total = -torch.expm1(-z)  # the integral of e^(u - z) over u = 0 ... z; of u/z: linear; of (u/z)^2: 1 - 2 linear / z
-    linear = 1 - total / z
-    return guesses[0] + linear / total * slope + (1 - 2 * linear / z) / total * curve
+    def _shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        levels = levels[: self.order]
+        return line(levels, start, end) if len(levels) == 2 else polynomial(levels, start, end, 1 + self.eta)

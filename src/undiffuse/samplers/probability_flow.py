@@ -36,7 +36,16 @@ class ProbabilityFlow(Sampler):
     most: int = 10_000
 
     masks: ClassVar[bool] = False
-    aliases: ClassVar[tuple[str, ...]] = ("ode", "pf_ode", "probability_flow_ode", "dopri5", "rk45")
+    aliases: ClassVar[tuple[str, ...]] = (
+        "ode",
+        "pf_ode",
+        "probability_flow_ode",
+        "dopri5",
+        "rk45",
+        "adaptive",
+        "dpm_adaptive",
+        "k_dpm_adaptive",
+    )
     grid: ClassVar[str] = "even"
     default_steps: ClassVar[int] = 1
 

@@ -35,6 +35,7 @@ from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.uses import Uses
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
+from undiffuse.sampling.plan import refuse_another
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
 from undiffuse.training import prepared
@@ -106,6 +107,7 @@ def train(
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
     if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
+        refuse_another(chosen, module, built.objective)
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
