@@ -210,7 +210,7 @@ def test_the_teacher_of_a_guided_student_is_asked_with_the_students_weight(base:
             lambda base, guided: undiffuse.train(
                 recipe_of(base, "progressive", 2), out=base.parent / "no", overrides=["sampler.steps=4"]
             ),
-            "objective 'progressive' trains for DDIM.* in 2 steps at t = 1, .*, and the recipe samples by DDIM.* in 4: make",
+            "objective 'progressive' trains for DDIM.* in 2 steps at t = 1, .*, and the recipe samples by DDIM.* in 4",
         ),
         (
             lambda base, guided: undiffuse.train(
