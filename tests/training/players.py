@@ -23,6 +23,7 @@ from undiffuse.core.random import Random
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
+from undiffuse.objectives.consistency import ConsistencyObjective
 from undiffuse.objectives.distribution_matching import DistributionMatching
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.schedules.edm import EDMSchedule
@@ -120,10 +121,12 @@ def reconstructing(folder: Path) -> Training[Any]:
     return Training(tiny_autoencoder.autoencoder(), Autoencoding(tuple(terms)), data, chosen, folder=folder)
 
 
-def denoiser(width: int = 4, jumps: Any = "none", seed: int = 0, schedule: Any = None) -> Predictor:
+def denoiser(
+    width: int = 4, jumps: Any = "none", seed: int = 0, schedule: Any = None, dropout: float = 0.0
+) -> Predictor:
     """A U-Net for images (1, 4, 4) whose last layer is no longer zero."""
     torch.manual_seed(seed)
-    network = UNet(channels=1, width=width, multipliers=(1,), blocks=1, attention=())
+    network = UNet(channels=1, width=width, multipliers=(1,), blocks=1, attention=(), dropout=dropout)
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -139,6 +142,17 @@ def matching(folder: Path, moves: str = "adamw", **settings: Any) -> Training[An
     torch.manual_seed(0)
     given = {"optimiser": optimiser({"name": moves}), "folder": folder}
     return Training(denoiser(jumps="data"), objective, data, Train(4, log_every=1, **chosen), **given)
+
+
+def consistent(folder: Path, moves: str = "adamw", dropout: float = 0.0, **settings: Any) -> Training[Any]:
+    """A consistency model by a teacher's steps, with an averaged target and more levels on the way."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    teacher = denoiser(seed=1, dropout=dropout).eval().requires_grad_(False)
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    torch.manual_seed(0)
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    model, objective = denoiser(jumps="data", dropout=dropout), ConsistencyObjective(teacher, first=3, last=9)
+    return Training(model, objective, data, Train(4, log_every=1, **chosen), **given)
 
 
 def quantising(folder: Path, steps: int = 3, dead_below: float = 0.0, **settings: Any) -> Training[Any]:

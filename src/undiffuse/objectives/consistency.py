@@ -14,7 +14,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.grids.karras import Karras
-from undiffuse.objectives.easy_consistency import EasyConsistency
+from undiffuse.objectives.consistency_student import consistency_tables
 from undiffuse.objectives.path_pair import PathPair
 from undiffuse.samplers.heun import Heun
 
@@ -44,6 +44,10 @@ class ConsistencyObjective(PathPair):
     decay: float = 0.9025
     _average: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
 
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        return consistency_tables(tables, to, name="consistency", teacher=teacher, first=40, last=40, decay=0.95)
+
     def __post_init__(self) -> None:
         if not 2 <= self.first <= self.last or not 0 <= self.decay < 1:
             raise Refused(
@@ -51,16 +55,11 @@ class ConsistencyObjective(PathPair):
                 f"{self.last} and {self.decay:g}"
             )
 
-    @classmethod
-    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
-        """In the form that needs the fewest steps of training, `easy_consistency`."""
-        return EasyConsistency.student(tables, run, teacher, to)
-
     @property
     def levels(self) -> int:
         """N as it is now."""
         low, high = self.first**2, self.last**2
-        return math.ceil(math.sqrt(self.share * (high - low) + low) - 1) + 1
+        return math.ceil(math.sqrt(self.training.done * (high - low) + low) - 1) + 1
 
     @property
     def mu(self) -> float:

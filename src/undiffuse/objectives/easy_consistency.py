@@ -12,6 +12,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.objectives.consistency_student import consistency_tables
 from undiffuse.objectives.path_pair import PathPair, check_huber, level, pseudo_huber
 from undiffuse.time_distributions.log_normal import LogNormal
 
@@ -42,16 +43,7 @@ class EasyConsistency(PathPair):
 
     @classmethod
     def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
-        times = {"name": "log_normal", "mean": -0.8, "std": 1.6}
-        how = {"teacher": teacher, "times": times, "first": 1, "last": 6}
-        guided = {} if teacher == run else {"solver": "heun"}  # what the teacher guesses counts where it is guided
-        grid = {"name": "logistic", "center": 0.8}
-        return {
-            "denoiser": {"jumps": "data"},
-            "objective": {"name": "easy_consistency", **how, **guided},
-            "sampler": {"name": "jump", "fresh": 1.0, "steps": to, "grid": grid},
-            "train": {"lr": tables["train"]["lr"] / 2},
-        }
+        return consistency_tables(tables, to, name="easy_consistency", teacher=run, first=1)
 
     def __post_init__(self) -> None:
         if not 1 < self.q < math.inf or not 0 <= self.k < math.inf or not 0 <= self.b < math.inf:
@@ -63,7 +55,7 @@ class EasyConsistency(PathPair):
     @property
     def exponent(self) -> int:
         """a as it is now."""
-        return min(self.last, self.first + math.floor(self.share * (self.last - self.first + 1)))
+        return min(self.last, self.first + math.floor(self.training.done * (self.last - self.first + 1)))
 
     def earlier(self, sigma: Tensor) -> Tensor:
         """sigma_s of sigma_t as it is now."""
