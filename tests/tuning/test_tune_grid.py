@@ -112,7 +112,7 @@ def test_a_known_start_of_a_shifted_walk_changes_nothing():
 
 def test_what_cannot_be_tuned_is_refused():
     oracle = mixture()
-    with pytest.raises(Refused, match="ancestral draws fresh noise, and a tuned grid follows the ODE"):
+    with pytest.raises(Refused, match="ancestral draws fresh noise, or goes by a tolerance, and a tuned grid follows"):
         undiffuse.tune_grid(oracle, (16, 3), steps=3, sampler=Ancestral())
     with pytest.raises(Refused, match="4 starts are too few to tune on, to choose and to report: at least 8"):
         undiffuse.tune_grid(oracle, (4, 3), steps=3)

@@ -20,7 +20,7 @@ from undiffuse.tuning.followers import Fitted, Follower, Free, Taken
 from undiffuse.tuning.local_errors import least_straying
 from undiffuse.tuning.search import ROUNDS, improved
 
-HISTORIES = (3, 1000)  # how many guesses a step reads at most: few, or all
+FEW_GUESSES, MANY_STEPS = 3, 10  # how many guesses a step reads; up to so many steps one that reads all is tried too
 LEAST = 8  # starts
 CLEARLY = 0.98  # of the default's error: less of a gain is chance
 FEW, NUMBERS = 16, 2**16  # starts that a search follows at least, and how many numbers they have
@@ -90,6 +90,11 @@ class Tuner:
         """
         if self.fine.denoiser.jumps == "any" and sampler is None:
             sampler = self.default(steps)[0]  # a flow map's own jumps: what is linear in guesses would not use them
+        if sampler is not None and not sampler.convergence_order:
+            raise Refused(
+                f"{registry.name_of(sampler)} draws fresh noise, or goes by a tolerance, and a tuned grid follows the "
+                "ODE in given steps: take another sampler, such as ddim"
+            )
         usual, times = default or self.default(steps, sampler)
         found, usual_error = (usual, times), self.error(usual, times, self._part(2))
         default_error = self.error(usual, times, self._part(3))
@@ -138,7 +143,7 @@ class Tuner:
             values, stands = improved(way, self._nearest(way, starts), self.rounds, self.tolerance, advance)
             yield sampler, way.times(values)
             return
-        histories = sorted({min(steps, most) for most in HISTORIES})
+        histories = sorted({min(steps, FEW_GUESSES), min(steps, FEW_GUESSES if steps > MANY_STEPS else steps)})
         for i, history in enumerate(histories):
 
             def tell(share: float, done: int = 2 * i) -> None:
