@@ -197,7 +197,7 @@ def test_a_weight_that_is_an_input_is_drawn_and_told():
         (lambda: Shortcut(bootstrap=-1.0), r"shortcut needs a bootstrap share in \[0, 1\], not -1"),
         (
             lambda: MeanFlow(guidance=2.0).loss(GaussianMap(FlowSchedule()), Batch(torch.zeros(2, 1)), Random(0)),
-            "guidance needs a condition that training drops at times: set conditions.label.drop = 0.1, or guidance = 1",
+            "mean_flow with guidance needs a condition to guide to, and there is none: leave guidance at 1",
         ),
         *[
             (
