@@ -127,6 +127,7 @@ def train(
     data = data or MixtureMap(model.process.schedule)  # type: ignore[union-attr]
     if (start := objective.initial()) is not None:
         model.load_state_dict({**model.state_dict(), **start.state_dict()})
+    objective.begin(model, steps)
     players = objective.players(model)
     sides = [(each, [p for part in each.modules for p in part.parameters()]) for each in players]
     optimisers = [torch.optim.Adam(weights, lr if each.lr is None else each.lr) for each, weights in sides]

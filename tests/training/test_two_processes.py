@@ -37,6 +37,7 @@ players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
 players.consistent(Path(folder, "consistent"), "sgd").run(progress=False)
 players.jumping(Path(folder, "jumping"), "sgd").run(progress=False)
+players.halving(Path(folder, "halving"), "sgd").run(progress=False)
 players.quantising(Path(folder, "quantising")).run(progress=False)
 players.matching(Path(folder, "matching"), "sgd").run(progress=False)
 torch.distributed.destroy_process_group()
@@ -118,6 +119,15 @@ def test_a_flow_map_is_the_same_in_two_processes(pair: Path, tmp_path: Path):
     mine, theirs = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "jumping")
     for name, value in mine.items():
         torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_student_that_became_its_own_teacher_is_the_same_in_two_processes(pair: Path, tmp_path: Path):
+    players.halving(tmp_path / "one", "sgd").run(progress=False)
+    one, two = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "halving")
+    assert int(one["objective.phase"]) == 1
+    assert sum(key.startswith("objective.teacher.") for key in one) > 10
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_codebook_follows_the_latents_of_all_processes(pair: Path, tmp_path: Path):
