@@ -42,6 +42,7 @@ class MeanFlow(Objective):
     families: ClassVar[frozenset[str]] = VALUES
     jumps: ClassVar[frozenset[str]] = frozenset({"any"})
     trains: ClassVar[type] = Denoiser
+    distils: ClassVar[bool] = True
 
     form: Literal["original", "improved"] = "improved"
     times: TimeDistribution = field(default_factory=lambda: LogNormal(-0.4, 1.0))
@@ -54,6 +55,18 @@ class MeanFlow(Objective):
     derivative: Method = "forward"
 
     aliases: ClassVar[tuple[str, ...]] = ("imf", "average_velocity")
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        """From the run's weights, on its noise levels; the teacher's weight is guided with inside the training."""
+        times = {name: tables["objective"][name] for name in ("times",) if name in tables["objective"]}
+        guided = {} if teacher == run else {"guidance": teacher.get("weight", 1.0)}
+        return {
+            "init": {"run": run},
+            "denoiser": {"jumps": "any"},
+            "objective": {"name": "mean_flow", **times, **guided},
+            "sampler": {"name": "jump", "steps": to},
+        }
 
     def __post_init__(self) -> None:
         if not 0 <= self.instant <= 1 or self.power < 0 or self.epsilon <= 0:
