@@ -21,7 +21,7 @@ from undiffuse.core.sample import sample
 from undiffuse.networks.mlp import MLP
 from undiffuse.objectives import ConsistencyObjective, EasyConsistency, ImprovedConsistency
 from undiffuse.objectives.path_pair import PathPair
-from undiffuse.samplers import Adams, Ancestral, Heun, Jump
+from undiffuse.samplers import Ancestral, Heun, Jump, ProbabilityFlow
 from undiffuse.schedules import VP, EDMSchedule, FlowSchedule, LinearBeta
 
 DOUBLE: dict[str, Any] = {"dtype": torch.float64}
@@ -248,8 +248,8 @@ def test_an_averaged_target_follows_the_weights():
             r"the teacher's process is Gaussian\(schedule=EDMSchedule\(sigma_max=5.0\)\), and the student's",
         ),
         (
-            lambda: begun(ConsistencyObjective(small(jumps="none"), Adams()), 9, model=small()),
-            "solver 'adams' takes one time for a whole batch: take heun",
+            lambda: begun(ConsistencyObjective(small(jumps="none"), ProbabilityFlow()), 9, model=small()),
+            "solver 'probability_flow' takes one time for a whole batch: take heun",
         ),
         (
             lambda: ConsistencyObjective(GaussianOracle(EDM), Ancestral()).loss(

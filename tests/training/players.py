@@ -16,16 +16,22 @@ from undiffuse.bottlenecks.vq import VQBottleneck
 from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.denoiser import Predictor
+from undiffuse.core.jumps import conditions
 from undiffuse.core.objective import Batch, Objective, Player
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
+from undiffuse.networks.dit import DiT
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
+from undiffuse.objectives.consistency import ConsistencyObjective
 from undiffuse.objectives.distribution_matching import DistributionMatching
+from undiffuse.objectives.mean_flow import MeanFlow
+from undiffuse.objectives.progressive import Progressive as ProgressiveObjective
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.schedules.edm import EDMSchedule
+from undiffuse.schedules.flow import FlowSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +126,12 @@ def reconstructing(folder: Path) -> Training[Any]:
     return Training(tiny_autoencoder.autoencoder(), Autoencoding(tuple(terms)), data, chosen, folder=folder)
 
 
-def denoiser(width: int = 4, jumps: Any = "none", seed: int = 0, schedule: Any = None) -> Predictor:
+def denoiser(
+    width: int = 4, jumps: Any = "none", seed: int = 0, schedule: Any = None, dropout: float = 0.0
+) -> Predictor:
     """A U-Net for images (1, 4, 4) whose last layer is no longer zero."""
     torch.manual_seed(seed)
-    network = UNet(channels=1, width=width, multipliers=(1,), blocks=1, attention=())
+    network = UNet(channels=1, width=width, multipliers=(1,), blocks=1, attention=(), dropout=dropout)
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -139,6 +147,42 @@ def matching(folder: Path, moves: str = "adamw", **settings: Any) -> Training[An
     torch.manual_seed(0)
     given = {"optimiser": optimiser({"name": moves}), "folder": folder}
     return Training(denoiser(jumps="data"), objective, data, Train(4, log_every=1, **chosen), **given)
+
+
+def consistent(folder: Path, moves: str = "adamw", dropout: float = 0.0, **settings: Any) -> Training[Any]:
+    """A consistency model by a teacher's steps, with an averaged target and more levels on the way."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    teacher = denoiser(seed=1, dropout=dropout).eval().requires_grad_(False)
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    torch.manual_seed(0)
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    model, objective = denoiser(jumps="data", dropout=dropout), ConsistencyObjective(teacher, first=3, last=9)
+    return Training(model, objective, data, Train(4, log_every=1, **chosen), **given)
+
+
+def jumping(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:
+    """A flow map with attention, by derivatives in forward mode."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    torch.manual_seed(3)
+    told = conditions("any", None)
+    network = DiT(1, shape=(1, 4, 4), patch=2, width=8, depth=1, heads=2, time_scale=0.02, conditions=told)
+    for weight in network.parameters():
+        weight.data.add_(0.1 * torch.randn_like(weight))
+    model = Predictor(network, Gaussian(FlowSchedule()), "flow", "any")
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    return Training(model, MeanFlow(power=0.0), data, Train(4, log_every=1, **chosen), **given)
+
+
+def halving(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:
+    """A student of two steps, and then of one, that was its own teacher in between."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    teacher = denoiser(seed=1).eval().requires_grad_(False)
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    torch.manual_seed(0)
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    model, objective = denoiser(jumps="fixed"), ProgressiveObjective(teacher, 2, 1)
+    return Training(model, objective, data, Train(4, log_every=1, **chosen), **given)
 
 
 def quantising(folder: Path, steps: int = 3, dead_below: float = 0.0, **settings: Any) -> Training[Any]:

@@ -1,4 +1,4 @@
-"""Distribution matching: gradients in closed form, rollouts as in sampling, a game that moves whom it should."""
+"""Distribution matching: rollouts as in sampling, a game that moves whom it should, runs that name a teacher."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,12 +10,13 @@ import players
 import pytest
 import tiny_run as tiny
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+import undiffuse
 from undiffuse import schedules
-from undiffuse.core.denoiser import Denoiser, Predictor
-from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.jumps import conditions
 from undiffuse.core.objective import Batch
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
@@ -28,9 +29,11 @@ from undiffuse.networks.mlp import MLP
 from undiffuse.objectives import Denoising, DistributionMatching
 from undiffuse.objectives.distribution_matching import FAKE
 from undiffuse.samplers import Jump
+from undiffuse.training.distill import student as recipe_of_student
+from undiffuse.training.start import data
 
 EDM = Gaussian(schedules.EDMSchedule())
-M, C, A, B = 1.0, 0.5, 0.3, 0.4  # the teacher's data, and the student a z + b
+FEW = {**tiny.TABLES["train"], "steps": 2, "validate_every": 2, "snapshots": 0, "batch": 8, "log_every": 1}
 
 
 @dataclass(frozen=True)
@@ -41,116 +44,6 @@ class At(TimeDistribution):
 
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
         return schedule.time(torch.tensor(-2 * math.log(self.sigma), dtype=torch.float64)).expand(count)
-
-
-class Affine(nn.Module, Denoiser):
-    """A student of one step: a z + b of the noise z = x / sigma."""
-
-    jumps = "data"
-
-    def __init__(self, a: float = A, b: float = B) -> None:
-        super().__init__()
-        self.process = EDM
-        self.a, self.b = (nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in (a, b))
-
-    @property
-    def predictor(self) -> Any:  # type: ignore[override]
-        return self
-
-    def forward(self, x: Tensor, t: Any, *, to: Any = None, **cond: Any) -> Normal:
-        return Normal(self.a * x / self.process.schedule.sigma(torch.as_tensor(t, dtype=torch.float64)) + self.b)
-
-    __call__ = nn.Module.__call__
-
-
-class Exact(nn.Module, Denoiser):
-    """What a perfect fake denoiser of the affine student says."""
-
-    def __init__(self, student: Affine) -> None:
-        super().__init__()
-        self.process, self.student = EDM, student
-
-    @property
-    def predictor(self) -> Any:  # type: ignore[override]
-        return self
-
-    def forward(self, x: Tensor, t: Any, **cond: Any) -> Normal:
-        a, b = self.student.a.item(), self.student.b.item()
-        return GaussianOracle(EDM, b, a**2)(x, t)
-
-    __call__ = nn.Module.__call__
-
-
-def matching(method: Any, sigma: float, student: Affine) -> DistributionMatching:
-    made = DistributionMatching(GaussianOracle(EDM, M, C**2), method, times=At(sigma))
-    made._made[FAKE] = Exact(student)
-    return made
-
-
-def slopes(method: Any, sigma: float, a: float = A, b: float = B) -> tuple[float, float]:
-    """d/da and d/db of what the gradient lowers, exactly: it is linear in the two draws, so that their signs do."""
-    student = Affine(a, b)
-    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 2)
-    z, noise = signs[:, :1], signs[:, 1:]
-    x = (a * z + b).detach()
-    made, t = matching(method, sigma, student), At(sigma)(EDM.schedule, Random(0), 4)
-    guesses = (each(x + sigma * noise, t).mean for each in (made.teacher, made.fake))
-    g = made.gradient(x, next(guesses), None if method == "sds" else next(guesses), *EDM.schedule.at(t, x)) / sigma
-    return float((g * z).mean()), float(g.mean())
-
-
-@pytest.mark.parametrize(
-    ("sigma", "vsd", "sds"),
-    [
-        (0.2, (-0.05092838, -0.08275862), 0.04137931),
-        (1.0, (-0.03522936, -0.48), 0.24),
-        (5.0, (-0.00189417, -0.59405941), 0.29702970),
-    ],
-)
-def test_the_gradients_of_variational_and_plain_score_distillation_are_told_apart(
-    sigma: float, vsd: tuple[float, float], sds: float
-):
-    """On a Gaussian the first is sigma^2 times that of KL(student || data), with noise; the second narrows a always."""
-    assert slopes("vsd", sigma) == pytest.approx(vsd, abs=1e-8)
-    assert slopes("sds", sigma) == pytest.approx((sds * A / 0.3, vsd[1]), abs=1e-8)
-    assert slopes("vsd", sigma, C, M) == pytest.approx((0, 0), abs=1e-12)
-    assert slopes("sds", sigma, C, M)[0] > 0
-
-
-@pytest.mark.parametrize(("method", "scale"), [("vsd", 5.0), ("sds", 5.0), ("dmd", None)])
-def test_the_loss_has_this_gradient(method: str, scale: float | None):
-    student, batch, random = Affine(), Batch(torch.zeros(40_000, 1, dtype=torch.float64)), Random(3)
-    made = matching(method, 5.0, student)
-    loss = made.loss(student, batch, random).mean()
-    found = [float(each) for each in torch.autograd.grad(loss, [student.a, student.b])]
-    if scale is not None:
-        expected = [scale * slope for slope in slopes(method, 5.0)]
-        assert found == pytest.approx(expected, abs=0.1 if method == "vsd" else 0.05)
-        return
-    with torch.no_grad():  # each item's gradient over the mean of |x - D_real|
-        x = made.drawn(student, batch, random.fold(0))
-        x_t = EDM.marginal(x, made.times(EDM.schedule, random, len(x))).sample(random.fold(3))
-        t = made.times(EDM.schedule, random, len(x))
-        real, fake = made.teacher(x_t, t).mean, made.fake(x_t, t).mean
-        g = (fake - real) / (x - real).abs()
-    torch.testing.assert_close(loss.detach(), (g**2).mean() / 2)
-    assert found[1] == pytest.approx(float(g.mean()))
-
-
-def test_score_distillation_of_a_point_has_dreamfusions_gradient():
-    """E_t[sigma^2 (eps_hat - eps)] = -.221811 at x = .2 for data N(1, .3^2), t even on (.02, .98)."""
-    schedule = schedules.ContinuousCosine()
-    process = Gaussian(schedule)
-    t = torch.linspace(0.02, 0.98, 4001, dtype=torch.float64)
-    t = (t[1:] + t[:-1]) / 2
-    made = DistributionMatching(GaussianOracle(process, 1.0, 0.09), "sds")
-    x = torch.full((len(t), 1), 0.2, dtype=torch.float64)
-    noise = Random(0).normal((len(t), 1), dtype=torch.float64)
-    alpha, sigma = schedule.at(t, x)
-    exact = made.gradient(x, made.teacher(alpha * x, t).mean, None, alpha, sigma).mean()
-    assert float(exact) == pytest.approx(-0.221811, abs=1e-6)
-    drawn = made.gradient(x, made.teacher(alpha * x + sigma * noise, t).mean, None, alpha, sigma)
-    assert float(drawn.mean()) == pytest.approx(-0.221811, abs=4 * float(drawn.std()) / math.sqrt(len(t)))
 
 
 BATCH = Batch(Random(7).normal((6, 1, 4, 4)))
@@ -183,20 +76,28 @@ def test_the_fake_denoiser_starts_as_the_teacher_and_weighs_levels_by_snr_and_da
     assert found == (None,) * len(found)
 
 
+class Grads:
+    """Notes for each call of a network whether it has a gradient."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def __call__(self, *given: Any) -> None:
+        self.seen.append(torch.is_grad_enabled())
+
+
 @pytest.mark.parametrize("steps", [1, 3])
 def test_what_training_sees_is_what_sampling_sees(steps: int, teacher: Predictor, student: Predictor):
     """The samples are those of the sampler `jump` on the same times, stopped at a step that all items share."""
     made, batch = DistributionMatching(teacher, steps=steps), replace(BATCH, cond={})
-    times, seen = made.rollout(EDM), set[int]()
+    (_, times), seen = made.sampled(EDM), set[int]()
     for seed in range(8):
-        random, calls = Random(seed, torch.tensor([5, 3, 0, 9, 8, 2])), list[tuple[bool, float]]()
-        hook = student.network.register_forward_pre_hook(
-            lambda module, given, calls=calls: calls.append((torch.is_grad_enabled(), float(given[1][0])))
-        )
+        random, grads = Random(seed, torch.tensor([5, 3, 0, 9, 8, 2])), Grads()
+        hook = student.network.register_forward_pre_hook(grads)
         x = made.drawn(student, batch, random)
         hook.remove()
-        assert [grad for grad, _ in calls] == [*[False] * (len(calls) - 1), True]
-        last = len(calls) - 1
+        last = len(grads.seen) - 1
+        assert grads.seen == [*[False] * last, True]
         seen.add(last)
         start = EDM.prior(tuple(BATCH.x.shape), times[0]).sample(random.fold(-1))
         with torch.no_grad():
@@ -294,6 +195,7 @@ def test_a_run_that_was_stopped_is_the_one_that_was_not(tmp_path: Path):
         ({"gan_weight": -1.0}, "needs a gan_weight of 0 or more, not -1"),
         ({"method": "sds", "gan_weight": 1.0}, "gan_weight reads features of the fake denoiser, and method 'sds' has"),
         ({"gan_weight": 1.0, "depth": "midle"}, r"the teacher's network has no 'midle' \(did you mean 'middle'\?\)"),
+        ({"teacher": GaussianOracle(EDM)}, "starts its fake denoiser as the teacher's network, and GaussianOracle has"),
         ({"teacher": players.denoiser(jumps="data")}, r"this one has jumps = 'data': take the run that it was distil"),
         ({"teacher": players.denoiser(schedule=schedules.EDMSchedule(50.0))}, "sigma_max=50.0.*, and the process here"),
     ],
@@ -309,7 +211,39 @@ def test_models_and_data_that_cannot_be_trained_so_are_refused(teacher: Predicto
         made.loss(players.denoiser(), BATCH, Random(0))
     with pytest.raises(Refused, match="cannot leave padding out"):
         made.loss(student, replace(BATCH, mask=torch.ones(6, 4, 4, dtype=torch.bool)), Random(0))
+    weighted = Predictor(MLP(shape=(2,), conditions=conditions("data", (1.0, 4.0))), EDM, "edm", "data", (1.0, 4.0))
+    with pytest.raises(Refused, match="builds one guidance weight into its student"):
+        made.loss(weighted, Batch(torch.zeros(2, 2)), Random(0))
     flat = Predictor(MLP(shape=(2,)), EDM, "edm")
     pupil = Predictor(MLP(shape=(2,)), EDM, "edm", "data")
     with pytest.raises(Refused, match="distribution_matching: the teacher's network, MLP, has no features to read"):
         DistributionMatching(flat, gan_weight=1.0).loss(pupil, Batch(torch.zeros(2, 2)), Random(0), player=FAKE)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "base"
+    undiffuse.train({**tiny.TABLES, "train": FEW}, out=folder, overrides=["train.steps=1"]).run(progress=False)
+    return folder
+
+
+def test_a_distilled_run_samples_without_flags_and_logs_how_far_it_is_from_its_guided_teacher(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    recipe = recipe_of_student(base, "dmd", 2, steps=2, guidance=2.0)
+    assert recipe["objective"]["critic"]["weighting"] == "edm"
+    run = undiffuse.train(recipe, out=tmp_path / "run", overrides=["objective.updates=1"]).run()
+    assert "distance to teacher 0." in capsys.readouterr().err
+    found = {line["step"]: line.get("distance_to_teacher") for line in tiny.metrics(tmp_path / "run")}
+    given: dict[str, Any] = {"label": [i % 10 for i in range(32)]}
+    mine = run.open(n=32, **given).encoded()
+    steps = {"sampler": "adams", "steps": 32, "guidance": 2.0}
+    teacher = undiffuse.load(base, "float32").open(n=32, **steps, **given).encoded()
+    held_out: Any = data(run.recipe)[1]
+    spread = run.codec.encode(torch.as_tensor(held_out.x)).std(correction=0)
+    expected = (mine - teacher).square().mean().sqrt() / spread
+    assert found[2] == pytest.approx(float(expected), rel=1e-5)
+    assert found[0] != found[2]
+    assert run.sample(3).shape == (3, 1, 8, 8)
+    with pytest.raises(Refused, match=r"trains for Jump\(fresh=1.0\) in 2 steps at t = 1, .*samples by .* in 3: make"):
+        undiffuse.train(recipe, out=tmp_path / "other", overrides=["sampler.steps=3"])

@@ -13,6 +13,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
 
 RUN = "run"  # the player that is the trained module itself
 
@@ -101,6 +102,13 @@ class Objective(ABC):
         """The families that it is for as it is set: all of `families`, or fewer."""
         return self.families
 
+    def needs_null(self, weight_is_input: bool) -> bool:
+        """Whether it asks the trained module for guesses without conditions, so that training has to drop one at times.
+
+        weight_is_input: whether the module is told a guidance weight, see `Denoiser`.
+        """
+        return False
+
     @abstractmethod
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         """The loss of each item, (batch,), that `player` lowers.
@@ -153,6 +161,10 @@ class Objective(ABC):
 
     def initial(self) -> nn.Module | None:
         """A module like the trained one, with the weights that training starts from; None: the fresh ones."""
+        return None
+
+    def sampled(self, process: Any) -> tuple[Sampler, Tensor] | None:
+        """The sampler and the times, (steps + 1,), that the model is trained to be sampled by; None: any."""
         return None
 
     def reference(self, model: Any) -> Denoiser | None:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.grids.karras import Karras
+from undiffuse.objectives.consistency_student import consistency_tables
 from undiffuse.objectives.path_pair import PathPair
 from undiffuse.samplers.heun import Heun
 
@@ -32,6 +34,7 @@ class ConsistencyObjective(PathPair):
     Source: arXiv:2303.01469, alg. 2 and 3, app. C; its s_1 is last - 1, and its mu_0^s_0 is decay.
     """
 
+    distils: ClassVar[bool] = True
     aliases: ClassVar[tuple[str, ...]] = ("consistency_distillation", "consistency_training", "cd", "ct")
 
     solver: Sampler | None = field(default_factory=Heun)
@@ -40,6 +43,10 @@ class ConsistencyObjective(PathPair):
     last: int = 151
     decay: float = 0.9025
     _average: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        return consistency_tables(tables, to, name="consistency", teacher=teacher, first=40, last=40, decay=0.95)
 
     def __post_init__(self) -> None:
         if not 2 <= self.first <= self.last or not 0 <= self.decay < 1:
@@ -52,7 +59,7 @@ class ConsistencyObjective(PathPair):
     def levels(self) -> int:
         """N as it is now."""
         low, high = self.first**2, self.last**2
-        return math.ceil(math.sqrt(self.share * (high - low) + low) - 1) + 1
+        return math.ceil(math.sqrt(self.training.done * (high - low) + low) - 1) + 1
 
     @property
     def mu(self) -> float:

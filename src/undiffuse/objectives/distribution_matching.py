@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, ClassVar, Literal, get_args
@@ -19,6 +20,7 @@ from undiffuse.core.network import Depth, depth, features
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
+from undiffuse.core.sampler import Sampler
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.timed import Timed
@@ -27,6 +29,7 @@ from undiffuse.time_distributions.karras import KarrasTimeDistribution
 
 FAKE = "fake"  # the player that learns to denoise what the run makes
 Method = Literal["dmd", "vsd", "sds"]
+SLOWER = 0.15  # a student's learning rate, as a share of its teacher's
 TINY = 1e-6  # the least mean |x - D_real| that a gradient is divided by
 
 
@@ -70,6 +73,7 @@ class DistributionMatching(Objective):
 
     families: ClassVar[frozenset[str]] = VALUES
     jumps: ClassVar[frozenset[str]] = frozenset({"data"})
+    distils: ClassVar[bool] = True
     trains: ClassVar[type] = Denoiser
 
     teacher: Denoiser
@@ -87,6 +91,16 @@ class DistributionMatching(Objective):
     _made: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
 
     aliases: ClassVar[tuple[str, ...]] = ("dmd", "dmd2")
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        critic = {"critic": own} if (own := tables["objective"])["name"] == "denoising" else {}
+        return {
+            "denoiser": {"jumps": "data"},
+            "objective": {"name": "distribution_matching", "teacher": teacher, "steps": to, **critic},
+            "sampler": {"name": "jump", "fresh": 1.0, "steps": to},
+            "train": {"lr": SLOWER * tables["train"].get("lr", 1e-3)},
+        }
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -128,21 +142,20 @@ class DistributionMatching(Objective):
             return loss
         return loss + self.gan_weight * F.softplus(-self._judged(x, t, batch, noise))
 
+    def sampled(self, process: Any) -> tuple[Sampler, Tensor]:
+        grid = self.grid or registry.get("grids", Jump.grid or process.default_grid)()
+        return Jump(fresh=1.0), grid(process.schedule, self.steps)
+
     def drawn(self, model: Any, batch: Batch, random: Random) -> Tensor:
         """The student's samples (batch, *shape) after as many steps as are drawn, of which the last has a gradient."""
-        times = self.rollout(model.process)
+        sampler, times = self.sampled(model.process)
         last = int(Random(random.seed).fold(0).integers(len(times) - 1, (1,)))  # the same for all items
         start = model.process.prior((len(batch), *model.state_shape(batch.x.shape)[1:]), times[0])
         x = start.sample(random.fold(-1)).to(model.device or torch.device("cpu"))
         with torch.no_grad():
-            way = chain([x], trajectory(model, Jump(1.0), x, times, random=random.fold(1), **batch.given))
+            way = chain([x], trajectory(model, sampler, x, times, random=random.fold(1), **batch.given))
             x_t = next(islice(way, last, None))
         return model(x_t, times[last], to=0.0, **batch.given).mean
-
-    def rollout(self, process: Any) -> Tensor:
-        """The times that the student is sampled at, (steps + 1,)."""
-        grid = self.grid or registry.get("grids", Jump.grid or process.default_grid)()
-        return grid(process.schedule, self.steps)
 
     def gradient(self, x: Tensor, real: Tensor, fake: Tensor | None, alpha: Tensor, sigma: Tensor) -> Tensor:
         """g, in x's shape, from the guesses of the teacher and of the fake denoiser, where there is one."""
@@ -156,7 +169,12 @@ class DistributionMatching(Objective):
     def fake(self) -> Predictor:
         """The fake denoiser, at first a copy of the teacher, without dropout; made when it is first asked for."""
         if FAKE not in self._made:
-            self._made[FAKE] = copy.deepcopy(self._trained).requires_grad_(True).eval()
+            if (predictor := self.teacher.predictor) is None:
+                raise Refused(
+                    "distribution_matching starts its fake denoiser as the teacher's network, and "
+                    f"{type(self.teacher).__name__} has none: take a trained run, or method 'sds'"
+                )
+            self._made[FAKE] = copy.deepcopy(predictor).requires_grad_(True).eval()
         return self._made[FAKE]  # pyright: ignore[reportReturnType]
 
     @property
@@ -167,11 +185,12 @@ class DistributionMatching(Objective):
         return self._made["head"]
 
     def to(self, device: torch.device) -> None:
-        for each in (self._made, self._trained):
-            each.to(device)
+        self._made.to(device)
+        if (predictor := self.teacher.predictor) is not None:
+            predictor.to(device)
 
     def initial(self) -> nn.Module | None:
-        return self._trained if self.method == "dmd" else None
+        return self.teacher.predictor if self.method == "dmd" else None
 
     def reference(self, model: Any) -> Denoiser | None:
         return self.teacher
@@ -195,11 +214,6 @@ class DistributionMatching(Objective):
     def _depth(self) -> Depth:
         return depth(self.fake.network, self.depth, "distribution_matching: the teacher's")
 
-    @property
-    def _trained(self) -> Any:
-        """The network of the teacher, without guidance."""
-        return self.teacher.predictor
-
     def _check(self, model: Any, batch: Batch) -> None:
         families.check(self, model.process)
         if batch.mask is not None:
@@ -213,6 +227,11 @@ class DistributionMatching(Objective):
             raise Refused(
                 f"distribution_matching needs a teacher whose guesses are means of the data, and this one has "
                 f"jumps = {self.teacher.jumps!r}: take the run that it was distilled from"
+            )
+        if model.guidance_input is not None or self.teacher.guidance_input is not None:
+            raise Refused(
+                "distribution_matching builds one guidance weight into its student: leave denoiser.guidance_input "
+                "out, and take a teacher with one weight, as {name = 'classifier_free', denoiser = RUN, weight = 2}"
             )
         if model.process != self.teacher.process:
             raise Refused(

@@ -1,8 +1,9 @@
 """Easy consistency: a diffusion model becomes a consistency model by bringing two times closer and closer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.objectives.consistency_student import consistency_tables
 from undiffuse.objectives.path_pair import PathPair, check_huber, level, pseudo_huber
 from undiffuse.time_distributions.log_normal import LogNormal
 
@@ -28,6 +30,7 @@ class EasyConsistency(PathPair):
     Source: arXiv:2406.14548, sec. 3.3 and app. A.
     """
 
+    distils: ClassVar[bool] = True
     aliases: ClassVar[tuple[str, ...]] = ("ect", "easy_consistency_tuning")
 
     times: TimeDistribution = field(default_factory=lambda: LogNormal(-1.1, 2.0))
@@ -37,6 +40,10 @@ class EasyConsistency(PathPair):
     first: int = 0
     last: int = 8
     huber: float = 0.00054
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        return consistency_tables(tables, to, name="easy_consistency", teacher=run, first=1)
 
     def __post_init__(self) -> None:
         if not 1 < self.q < math.inf or not 0 <= self.k < math.inf or not 0 <= self.b < math.inf:
@@ -48,7 +55,7 @@ class EasyConsistency(PathPair):
     @property
     def exponent(self) -> int:
         """a as it is now."""
-        return min(self.last, self.first + math.floor(self.share * (self.last - self.first + 1)))
+        return min(self.last, self.first + math.floor(self.training.done * (self.last - self.first + 1)))
 
     def earlier(self, sigma: Tensor) -> Tensor:
         """sigma_s of sigma_t as it is now."""

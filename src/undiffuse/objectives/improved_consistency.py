@@ -1,8 +1,9 @@
 """Improved consistency: no averaged target, a robust distance, and levels drawn where they matter."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.grids.karras import Karras
+from undiffuse.objectives.consistency_student import consistency_tables
 from undiffuse.objectives.path_pair import PathPair, check_huber, pseudo_huber
 from undiffuse.samplers.heun import Heun
 
@@ -31,6 +33,7 @@ class ImprovedConsistency(PathPair):
     Source: arXiv:2310.14189, sec. 3 and table 1.
     """
 
+    distils: ClassVar[bool] = True
     aliases: ClassVar[tuple[str, ...]] = ("ict", "improved_consistency_training")
 
     solver: Sampler | None = field(default_factory=Heun)
@@ -40,6 +43,10 @@ class ImprovedConsistency(PathPair):
     mean: float = -1.1
     std: float = 2.0
     huber: float = 0.00054
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        return consistency_tables(tables, to, name="improved_consistency", teacher=teacher)
 
     def __post_init__(self) -> None:
         if not 1 <= self.first <= self.last or not 0 < self.std < math.inf or not math.isfinite(self.mean):
@@ -53,7 +60,7 @@ class ImprovedConsistency(PathPair):
     def levels(self) -> int:
         """N as it is now."""
         doublings = math.floor(math.log2(self.last // self.first))
-        return min(self.first * 2 ** math.floor(self.share * (doublings + 1)), self.last) + 1
+        return min(self.first * 2 ** math.floor(self.training.done * (doublings + 1)), self.last) + 1
 
     def chances(self, schedule: Schedule, times: Tensor) -> Tensor:
         """Of each pair of neighbours of falling times, (len(times) - 1,)."""

@@ -14,12 +14,14 @@ from undiffuse.core.distribution.distribution import counted
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import VALUES
 from undiffuse.core.generators import rewind
-from undiffuse.core.jumps import WORDS
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
+from undiffuse.objectives.consistency_student import check_teacher
+from undiffuse.objectives.guidance_weights import at_usual_weight, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
+from undiffuse.objectives.training_share import TrainingShare
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +45,11 @@ class PathPair(Objective, ABC):
 
     teacher: Denoiser | None = None
     solver: Sampler | None = None
-    _reached: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64), init=False, repr=False)
-    _steps: list[int] = field(default_factory=list[int], init=False, repr=False)
+    training: TrainingShare = field(default_factory=TrainingShare, init=False, repr=False)
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         families.check(self, model.process)
+        batch = with_weights(model, batch, random.fold(2))
         process, x_0 = model.process, model.state_of(batch.x)
         t, s, boundary = self.pairs(process.schedule, random.fold(0), len(batch))
         x_t = process.marginal(x_0, t).sample(random.fold(1))
@@ -74,20 +76,15 @@ class PathPair(Objective, ABC):
         """Whose guess at s is aimed at: the model's own, unless the objective keeps an average."""
         return model
 
-    @property
-    def share(self) -> float:
-        """How much of the training is done, from 0 to 1; outside of one all of it."""
-        return min(1.0, int(self._reached) / self._steps[0]) if self._steps else 1.0
-
     def begin(self, model: Any, steps: int) -> None:
         self._check(model)
-        self._steps[:] = [steps]
+        self.training.steps = steps
 
     def after(self, model: Any, step: int) -> None:
-        self._reached.fill_(step)
+        self.training.reached.fill_(step)
 
     def state(self) -> dict[str, Tensor]:
-        return {"reached": self._reached}
+        return {"reached": self.training.reached}
 
     def to(self, device: torch.device) -> None:
         super().to(device)
@@ -98,7 +95,7 @@ class PathPair(Objective, ABC):
         return None if self.teacher is None else self.teacher.predictor
 
     def reference(self, model: Any) -> Denoiser | None:
-        return self.teacher
+        return None if self.teacher is None else at_usual_weight(model, self.teacher)
 
     def _earlier(self, process: Any, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, given: Any) -> Tensor:
         """x_s on the path through x_t."""
@@ -128,16 +125,8 @@ class PathPair(Objective, ABC):
                 f"objective {name!r} needs finite noise levels, and schedule {registry.name_of(process.schedule)!r} "
                 "leaves no signal at t = 1: take one that does, such as edm"
             )
-        if self.teacher is None:
-            return
-        if self.teacher.process != process:
-            raise Refused(
-                f"the teacher's process is {self.teacher.process}, and the student's {process}: a student has that of "
-                "its teacher"
-            )
-        if self.teacher.jumps != "none":
-            raise Refused(f"the teacher is {WORDS[self.teacher.jumps]}: take the run that it was made from")
-        if self.solver is not None:
+        check_teacher(model, self.teacher, asked=self.solver is not None)
+        if self.teacher is not None and self.solver is not None:
             families.check(self.solver, process)
             if not self.solver.batch_times:
                 raise Refused(f"solver {registry.name_of(self.solver)!r} takes one time for a whole batch: take heun")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
@@ -44,6 +45,10 @@ class Uncertainty(Timed):
     def masks(self) -> bool:  # type: ignore[override]
         return self.base.masks
 
+    @property
+    def jumps(self) -> frozenset[str]:  # type: ignore[override]
+        return self.base.jumps
+
     @cached_property
     def log_variance(self) -> nn.Module:
         """u, of sines and cosines (batch, 2 WAVES)."""
@@ -54,6 +59,22 @@ class Uncertainty(Timed):
 
     def players(self, model: Any) -> tuple[Player, ...]:
         return (Player(RUN, (model, self.log_variance)),)
+
+    def after(self, model: Any, step: int) -> None:
+        self.base.after(model, step)
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self.base.to(device)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.base.state()
+
+    def initial(self) -> nn.Module | None:
+        return self.base.initial()
+
+    def reference(self, model: Any) -> Denoiser | None:
+        return self.base.reference(model)
 
     def at(self, t: Tensor, model: Any, batch: Batch, random: Random) -> Tensor:
         """The loss of each sample at given times t (batch,): (batch,)."""

@@ -6,13 +6,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from undiffuse.core import arguments, jumps, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
+from undiffuse.core.objective import Objective
 from undiffuse.core.sampler import Sampler
+from undiffuse.core.schedule import ROUNDING
 from undiffuse.progress import Progress, progress_bar
 from undiffuse.recipes.description import Described
 from undiffuse.recipes.recipe import Recipe, put
@@ -63,6 +66,20 @@ def plan(recipe: Recipe, denoiser: Denoiser, request: SampleRequest) -> tuple[Sa
     chosen: Any = own.sampler or jumps.default_sampler(denoiser)
     wanted = resolved_grid(request.grid or own.grid or chosen.grid or denoiser.process.default_grid)
     return chosen, wanted(denoiser.process.schedule, request.steps or own.steps or chosen.default_steps)
+
+
+def refuse_another(recipe: Recipe, denoiser: Denoiser, objective: Objective) -> None:
+    """Raises Refused where a recipe samples in another way than its objective trains for."""
+    if (trained := objective.sampled(denoiser.process)) is None:
+        return
+    (sampler, times), (chosen, own) = trained, plan(recipe, denoiser, SampleRequest())
+    if sampler != chosen or len(times) != len(own) or not torch.allclose(times, own, rtol=0, atol=ROUNDING):
+        at = ", ".join(f"{t:.4g}" for t in times.tolist())
+        raise Refused(
+            f"objective {registry.name_of(objective)!r} trains for {sampler} in {len(times) - 1} steps at t = {at}, "
+            f"and the recipe samples by {chosen} in {len(own) - 1}: make sampler.name, sampler.steps and sampler.grid "
+            "those of the objective"
+        )
 
 
 def _sampler(request: SampleRequest) -> Sampler:

@@ -35,6 +35,7 @@ from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.uses import Uses
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
+from undiffuse.sampling.plan import refuse_another
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
 from undiffuse.training import prepared
@@ -106,6 +107,7 @@ def train(
     module = _module(built, chosen, shape, classes, codec, conditions, batch)
     if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
+        refuse_another(chosen, module, built.objective)
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
@@ -136,7 +138,7 @@ def train(
     lock = run_lock(folder) if workers.is_main_process else None
     try:
         refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
-        going = announce(folder, settings, resume)
+        going = announce(folder, settings, objective, resume)
         for run in uses.runs.values():
             run.to("float32", workers.device)
         training = Training(module, objective, batches, settings, make, folder=folder, lock=lock, **kept)
@@ -236,6 +238,7 @@ def _module(
         if recipe["init"]:
             _initialise(module, recipe, shape, classes, codec, conditions)
         try:
+            built.objective.begin(module, built.train.steps)  # says what does not go together; training begins anew
             with torch.no_grad():
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
