@@ -206,8 +206,8 @@ def test_unipc_runs(diffusers: Any, order: int, variant: Any):
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_deis_runs(diffusers: Any, order: int):
-    """Their polynomials are in log(sigma/alpha). From 15 steps on they do not lower the order of the last ones; they end
-    at their table's lowest noise.
+    """Their polynomials are in log(sigma/alpha); from 15 steps on they do not lower the order at the end, which is
+    their table's lowest noise.
     """
     scheduler = diffusers.DEISMultistepScheduler(**TABLE, solver_order=order)
     sigmas = levels_of(scheduler, 16)
