@@ -188,7 +188,10 @@ def test_a_command_of_the_documentation_is_understood(line: str, tmp_path: Path,
     group = typer.main.get_command(app)
     command = group.commands[name]  # type: ignore[attr-defined]
     parent = group.make_context("undiffuse", [name])
-    options = command.make_context(name, words, parent=parent).params  # raises for an unknown option
+    context = command.make_context(name, words, parent=parent)  # raises for an unknown option
+    if found := getattr(command, "commands", {}):  # tune: what to tune stands behind the run
+        found[words[1]].make_context(words[1], words[2:], parent=context)
+    options = context.params
     if name == "train" and not str(options["recipe"]).startswith(("runs/", "my-")):
         recipe = recipes.Recipe.find(options["recipe"]).override(options.get("set") or options.get("settings") or [])
         if recipe["data"]["name"] in registry.names("data"):  # the others are files of the documentation

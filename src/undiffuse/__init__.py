@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from undiffuse.training.distill import distill
     from undiffuse.training.loop import Training
     from undiffuse.training.start import train
+    from undiffuse.tuning.times import tune_grid
 
 __all__ = [
     "Autoencoder",
@@ -142,6 +143,7 @@ __all__ = [
     "time_distributions",
     "train",
     "trajectory",
+    "tune_grid",
     "use",
 ]
 
@@ -199,6 +201,7 @@ _HOME = {
     "optimisers": ("optimisers", ""),
     "train": ("training.start", "train"),
     "trajectory": ("core.sample", "trajectory"),
+    "tune_grid": ("tuning.times", "tune_grid"),
     "use": ("core.plugins", "use"),
     "codecs": ("codecs", ""),
     "data": ("data", ""),

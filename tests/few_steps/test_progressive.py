@@ -188,10 +188,6 @@ ONE = tuple(Angle()(COSINE.schedule, 4).tolist())
             "a student of one grid of times, .* of 4 steps, and its first student is to have 4 on grid angle: half as",
         ),
         (
-            lambda: Progressive(Apart(), 4, 2).begin(predictor(jumps="fixed", jump_times=ONE), 9),
-            "the recipe samples in 4 steps, and objective.last = 2 on grid angle trains for other times: make",
-        ),
-        (
             lambda: Progressive(Apart()).begin(predictor(0, Gaussian(LinearBeta()), "noise"), 9),
             "a first step from noise, where a guess by parameterization 'noise' is 157 times as wrong",
         ),

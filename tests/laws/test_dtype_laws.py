@@ -27,9 +27,10 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.grids.listed import Listed
+from undiffuse.grids.published import Published
 from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.schedules import VP
+from undiffuse.schedules import VP, ScaledLinearBeta
 
 SOURCE = Path(undiffuse.__file__).parent
 FACTORIES = {
@@ -95,7 +96,8 @@ def test_schedules(schedule: Schedule):
 
 
 def test_grids(grid: Grid):
-    agrees(lambda: [grid(VP(), 2 if isinstance(grid, Listed) else 7)])
+    schedule = ScaledLinearBeta() if isinstance(grid, Published) else VP()
+    agrees(lambda: [grid(schedule, 2 if isinstance(grid, Listed) else 7)])
 
 
 def test_draws_of_times(draw: TimeDistribution):

@@ -23,7 +23,7 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The command's options and `--use`, which stands before or behind a command's name."""
-        before = ctx.parent.command.params if ctx.parent else []
+        before = ctx.find_root().command.params if ctx.parent else []
         *own, asks_for_help = super().get_params(ctx)
         used = [option for option in before if option.name == "use"]
         return [*own, *_shown(_own_kinds(own).values()), *used, asks_for_help]

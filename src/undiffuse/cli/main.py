@@ -55,7 +55,6 @@ for command in (
     evaluate.evaluate,
     compare.compare,
     score.score,
-    tune.tune,
     encode.encode,
     decode.decode,
     check_data.check_data,
@@ -63,6 +62,7 @@ for command in (
     show.show,
 ):
     app.command(name=command.__name__.rstrip("_").replace("_", "-"), cls=Command)(command)
+app.add_typer(tune.app, name="tune")
 
 
 def _version(asked: bool) -> None:

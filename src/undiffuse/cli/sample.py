@@ -82,5 +82,5 @@ def sample(
         print(file_content.text(drawn))
     where = "stdout" if target == output_paths.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
-    said = [f"{where}: {len(drawn)} samples", cost, words(session.request), f"seed {request.seed}"]
+    said = [f"{where}: {len(drawn)} samples", cost, drawn.tuned, words(session.request), f"seed {request.seed}"]
     tell(", ".join(filter(None, said)))

@@ -15,7 +15,7 @@ def opened(
     model: DenoisingGenerator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False
 ) -> Session:
     """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
-    session = model.open(request, n=n, **options)
+    session = model.open(request, n=n, **options).untuned()
     values = model.denoiser.process.family == "values" and not model.codec.tokens
     if values == tokens:
         what, kind = ("infilling is", "values") if tokens else ("editing is", "tokens")

@@ -100,6 +100,8 @@ class Evaluation(Evaluated):
             yield table
         if "likelihood" in self.about:
             yield "\n".join(nll.lines(self.about["likelihood"]))
+        if plan := self.about.get("sampling", {}).get("plan"):
+            yield f"[dim]the samples were drawn {plan}[/]"
         if self.verdicts:
             seen = wording.seen_in(self.about, self.real.train.vocabulary)
             yield f"[dim]{wording.FLOOR}{escape(seen)}[/]"
@@ -173,7 +175,8 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     seen = np.asarray(few_held_out.x)[:POINTS]
     field = way(model, seen, path, walk.times, request.seed, few_held_out.conditions)
     scores = nll.evaluate(model, real.held_out, request.seed, bar) if NLL in how.metrics else None
-    cost = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
+    cost: dict[str, Any] = {"network_calls": drawn.calls, "seconds": round(drawn.seconds, 2)}
+    cost |= {"plan": drawn.tuned} if drawn.tuned else {}
     against = which or f"held-out part of {real.held_out.name}"
     about = describe(
         asked.command, request.seed, n, started, judged, sampling=sampling(drawn) | cost, against=against,

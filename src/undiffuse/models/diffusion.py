@@ -33,6 +33,7 @@ from undiffuse.sampling.guidance import check_recipe
 from undiffuse.sampling.request import RUNS, SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.sampling.session import Session
+from undiffuse.sampling.stored_plan import check_plans
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +90,7 @@ class Diffusion(DenoisingGenerator):
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
             _check_variance(module, about.facts["variance"])
+        check_plans(about.facts, module)
         return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
 
     def attempt(self) -> None:

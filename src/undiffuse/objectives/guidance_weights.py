@@ -1,24 +1,32 @@
 """The guidance weights that a student takes as an input: drawn in training, and given to its teacher as well."""
 
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor
 
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.core.jumps import GUIDANCE
+from undiffuse.core.jumps import GUIDANCE, within
+from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
+from undiffuse.guidance.fixed_conditions import FixedConditions
 
 
-def with_weights(model: Denoiser, cond: dict[str, Any], random: Random, count: int) -> dict[str, Any]:
-    """What model and teacher are called with: the conditions, and for a model that reads it a weight for each item,
-    uniform over the model's range.
+def with_weights(model: Denoiser, batch: Batch, random: Random) -> Batch:
+    """The batch, for a model that takes a guidance weight with one for each item among its conditions, uniform over the
+    model's range: its teacher is asked alike.
     """
     if (known := model.guidance_input) is None:
-        return cond
+        return batch
     low, high = known
-    weights: Tensor = low + (high - low) * random.uniform((count,), "cpu").double()
-    return {**cond, GUIDANCE: weights}
+    weights: Tensor = low + (high - low) * random.uniform((len(batch),), "cpu").double()
+    return replace(batch, cond={**batch.cond, GUIDANCE: weights})
+
+
+def at_usual_weight(model: Denoiser, teacher: Denoiser) -> Denoiser:
+    """The teacher with the weight that the model takes when nobody says one."""
+    known = model.guidance_input
+    return teacher if known is None else FixedConditions(teacher, **{GUIDANCE: within(known, None)})
 
 
 def check_weights(model: Denoiser, teacher: Denoiser) -> None:

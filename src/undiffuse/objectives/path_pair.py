@@ -19,7 +19,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.objectives.consistency_student import check_teacher
-from undiffuse.objectives.guidance_weights import with_weights
+from undiffuse.objectives.guidance_weights import at_usual_weight, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
 from undiffuse.objectives.training_share import TrainingShare
 
@@ -49,15 +49,15 @@ class PathPair(Objective, ABC):
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         families.check(self, model.process)
+        batch = with_weights(model, batch, random.fold(2))
         process, x_0 = model.process, model.state_of(batch.x)
-        given = with_weights(model, batch.given, random.fold(2), len(batch))
         t, s, boundary = self.pairs(process.schedule, random.fold(0), len(batch))
         x_t = process.marginal(x_0, t).sample(random.fold(1))
-        x_s = self._earlier(process, x_0, x_t, t, s, given)
+        x_s = self._earlier(process, x_0, x_t, t, s, batch.given)
         again = rewind(model.device)
-        guess = model(x_t, t, **given)
+        guess = model(x_t, t, **batch.given)
         again()
-        target = self._target(self.target(model), x_s, s, boundary, given)
+        target = self._target(self.target(model), x_s, s, boundary, batch.given)
         error = guess.error(target) if batch.mask is None else guess.masked(batch.mask).error(target)
         size = torch.full_like(error, x_0[0].numel()) if batch.mask is None else counted(x_0, batch.mask).to(error)
         return self.weighed(error, size, *(level(process.schedule, each).to(error) for each in (t, s)))
@@ -95,7 +95,7 @@ class PathPair(Objective, ABC):
         return None if self.teacher is None else self.teacher.predictor
 
     def reference(self, model: Any) -> Denoiser | None:
-        return self.teacher
+        return None if self.teacher is None else at_usual_weight(model, self.teacher)
 
     def _earlier(self, process: Any, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, given: Any) -> Tensor:
         """x_s on the path through x_t."""

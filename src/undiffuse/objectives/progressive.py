@@ -17,10 +17,12 @@ from undiffuse.core.grid import Grid
 from undiffuse.core.jumps import WORDS
 from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
 from undiffuse.grids.angle import Angle
 from undiffuse.objectives.denoising import Denoising
-from undiffuse.objectives.guidance_weights import check_weights, with_weights
+from undiffuse.objectives.guidance_weights import at_usual_weight, check_weights, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
+from undiffuse.samplers.ddim import DDIM
 
 START = 16  # steps of the first student, at least
 FEW = 2  # phases of so many steps and fewer are twice as long
@@ -118,10 +120,10 @@ class Progressive(Objective):
         t, middle, end = (times[at + i] for i in range(3))
         x_t = process.marginal(model.state_of(batch.x), t).sample(random.fold(1))
         teacher: Any = self._moving["teacher"] if self._phase else self.teacher
-        cond = with_weights(model, batch.given, random.fold(2), len(batch))
+        batch = with_weights(model, batch, random.fold(2))
         with torch.no_grad():
-            target = two_steps(teacher, x_t, t, middle, end, **cond)
-        guess = model(x_t, t, **cond)
+            target = two_steps(teacher, x_t, t, middle, end, **batch.given)
+        guess = model(x_t, t, **batch.given)
         return Denoising(self.weighting, data_std=self.data_std).of(guess, target, process.schedule, t, batch.mask)
 
     def begin(self, model: Any, steps: int) -> None:
@@ -147,8 +149,11 @@ class Progressive(Objective):
     def initial(self) -> nn.Module | None:
         return self.teacher.predictor
 
-    def reference(self, model: Any) -> Denoiser:
-        return self.teacher
+    def sampled(self, process: Any) -> tuple[Sampler, Tensor]:
+        return DDIM(), self.grid(process.schedule, self.last)
+
+    def reference(self, model: Any) -> Denoiser | None:
+        return None if self.teacher.jumps == "fixed" else at_usual_weight(model, self.teacher)
 
     def _check(self, model: Any) -> None:
         """Raises Refused for a teacher and a model that do not go together."""
@@ -173,11 +178,6 @@ class Progressive(Objective):
             raise Refused(
                 f"the teacher is {WORDS['fixed']}, of {len(known) - 1} steps, and its first student is to have "
                 f"{self.first} on grid {grid}: half as many, on the same grid"
-            )
-        if (known := model.jump_times) and not _same(known, self.grid(schedule, self.last)):
-            raise Refused(
-                f"the recipe samples in {len(known) - 1} steps, and objective.last = {self.last} on grid {grid} trains "
-                "for other times: make sampler.steps and sampler.grid the same"
             )
 
 

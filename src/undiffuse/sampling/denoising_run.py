@@ -6,13 +6,14 @@ from typing import Any, ClassVar
 from undiffuse.core.denoiser import Predictor
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.samples import Samples
+from undiffuse.sampling.stored_plan import StoredPlan, stored
 
 
 class DenoisingRun(Generator):
     """A generator that draws with a denoiser.
 
     denoiser: what it draws with. variance: the fields of `OptimalVariance` but its denoiser, where they were tuned:
-    the variance "exact" of samplers.
+    the variance "exact" of samplers. plans: those that were tuned for it, by their steps.
     """
 
     denoises: ClassVar[bool] = True
@@ -21,6 +22,10 @@ class DenoisingRun(Generator):
     @property
     def variance(self) -> Mapping[str, Any]:
         return self.facts.get("variance", {})
+
+    @property
+    def plans(self) -> Mapping[int, StoredPlan]:
+        return stored(self.facts)
 
     def decoded(self, x: Any) -> Samples:
         """States without noise in the data's own units, on the CPU."""

@@ -44,7 +44,8 @@ class Samples(Tensor):
     of: the model that drew them, without its weights. labels: (n,) the number of each one's class, or None; classes:
     the classes' names. captions: the text of each one's condition, one where it was the same for all; () for none.
     request: how they were drawn, with the guidance that it came to. calls: network calls a sample; seconds: of all.
-    frames: (steps + 1, n, *shape), from noise to samples, where they were asked for.
+    frames: (steps + 1, n, *shape), from noise to samples, where they were asked for. tuned: what there is to say of a
+    plan that was tuned for the model: "by the plan tuned for 8 steps".
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl  # what operations give is a plain tensor
@@ -57,6 +58,7 @@ class Samples(Tensor):
     calls: float
     seconds: float
     frames: np.ndarray | None
+    tuned: str
 
     @classmethod
     def made(
@@ -70,12 +72,14 @@ class Samples(Tensor):
         calls: float = 0.0,
         seconds: float = 0.0,
         frames: np.ndarray | None = None,
+        tuned: str = "",
     ) -> "Samples":
         """The tensor x (n, *shape), whose memory is shared, as samples of a model."""
         found = x.as_subclass(cls)
         found.of, found.labels = of, labels
         found.classes, found.captions = tuple(of.classes if classes is None else classes), tuple(captions)
         found.request, found.calls, found.seconds, found.frames = request, calls, seconds, frames
+        found.tuned = tuned
         return found
 
     def some(self, which: Sequence[int] | np.ndarray | slice) -> "Samples":
@@ -168,6 +172,7 @@ class Samples(Tensor):
             x = self.numpy()
             low, high = (x.min(), x.max()) if x.dtype.kind != "f" else (np.nanmin(x), np.nanmax(x))
             said.append(f"{low:.6g} to {high:.6g}")
+        said += [self.tuned] if self.tuned else []
         return ", ".join(said)
 
     def _repr_html_(self) -> str:

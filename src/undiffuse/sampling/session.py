@@ -30,6 +30,7 @@ from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
+from undiffuse.sampling.stored_plan import chosen
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Session(OpenedRequest):
     request: with the guidance that it came to. indices: of the rows, the candidates for one sample beside each other.
     denoiser: the model's, guided. times: (steps + 1,). cond: of the rows. start: first states, of each row or one for
     all, instead of noise. shape: of a state, where it is not the
-    model's own. particles: rows that make one candidate, whose first is it. What
-    edits a sample replaces denoiser, sampler, times, start, shape or particles.
+    model's own. particles: rows that make one candidate, whose first is it. tuned: what there is to say of a plan that
+    was tuned for the model, see `chosen`. What edits a sample replaces denoiser, sampler, times, start, shape or
+    particles.
     """
 
     model: DenoisingRun
@@ -64,6 +66,7 @@ class Session(OpenedRequest):
     start: Tensor | None = None
     particles: int = 1
     progress: Progress = False
+    tuned: str = ""
 
     @classmethod
     def open(cls, model: DenoisingRun, request: SampleRequest, progress: Progress = False) -> Self:
@@ -73,17 +76,27 @@ class Session(OpenedRequest):
         if each > 1 and model.codec.reader is None:
             raise Refused(f"candidates = {each} are of texts, the best of which is kept, and this run makes none")
         sampler, times = plan(model.recipe, model.denoiser, request)
+        tuned = ""
         if request.classifier is not None:
             request, denoiser, sampler, cond = classifier_guided(model, request, sampler, times, n)
         else:
             cond = requested(model.conditions, n, request.conditions, model.device)
-            request = resolve_guidance(model, request, cond)
-            denoiser = guide(model, request)
+            guided = resolve_guidance(model, request, cond)
+            stored, tuned = chosen(model.plans, request, guided, len(times) - 1)
+            sampler, times = stored.opened() if stored else (sampler, times)
+            request, denoiser = guided, guide(model, guided)
         if request.control:
             sampler = controlled(model, sampler, request.control, request.control_weight)
         which = torch.arange(n) if request.indices is None else torch.tensor(request.indices, dtype=torch.int64)
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
-        return cls(model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress)
+        return cls(
+            model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned
+        )
+
+    def untuned(self) -> Self:
+        """The same without a plan that was tuned for whole samples: what edits one takes parts of its times."""
+        sampler, times = plan(self.model.recipe, self.model.denoiser, self.request)
+        return replace(self, sampler=sampler, times=times, tuned="") if self.tuned else self
 
     @property
     def steps(self) -> int:
@@ -201,6 +214,7 @@ class Session(OpenedRequest):
             calls=cost[0],
             seconds=cost[1],
             frames=frames,
+            tuned=self.tuned,
         )
 
     @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from undiffuse.core.errors import Refused
+from undiffuse.core.objective import Objective
 from undiffuse.data.paths import absolute, located
 from undiffuse.models import load
 from undiffuse.progress import LOGGER
@@ -88,14 +89,22 @@ def refuse_others(folder: Path, runs: Mapping[str, Mapping[str, str]]) -> None:
             )
 
 
-def announce(folder: Path, settings: Train, resume: bool) -> bool:
-    """Whether there is a run to go on with; says so where one was asked for in vain, and where its rate will jump."""
+def announce(folder: Path, settings: Train, objective: Objective, resume: bool) -> bool:
+    """Whether there is a run to go on with; says so where one was asked for in vain, and where its rate will jump.
+
+    Raises Refused for another number of steps where the objective divides them into phases.
+    """
     reached = _reached(folder)
     if not reached:
         if resume:
             LOGGER.warning("%s has no checkpoint to go on from: the training starts at step 0", folder)
         return False
     before = build.training(_before(folder))
+    if settings.steps != before.steps and len(objective.phase_ends(settings.steps)) > 1:
+        raise Refused(
+            f"{folder} is trained in phases, which divide its {before.steps} steps: train.steps stays as it is, not "
+            f"{settings.steps}"
+        )
     was, now = rate(before, reached), rate(settings, reached + 1)
     if settings.steps != before.steps and now > JUMP * was:
         LOGGER.warning(

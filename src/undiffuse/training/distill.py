@@ -60,7 +60,7 @@ def student(
     asked, settings = _guided(teacher, folder, guidance)
     objective: Any = registry.get("objectives", str(table["name"]))
     made = objective.student(tables, folder, asked, count)
-    if guidance is not None and made["objective"].get("teacher") != asked:
+    if guidance is not None and made["objective"].get("teacher") != asked and "guidance" not in made["objective"]:
         raise Refused(f"{table['name']} asks its teacher for no guesses, and so learns no guidance: leave it out")
     own = {name: value for name, value in tables.get("denoiser", {}).items() if name not in PARTED}
     said = {"steps": whole(steps, "steps")} if steps is not None else {}

@@ -138,7 +138,7 @@ def train(
     lock = run_lock(folder) if workers.is_main_process else None
     try:
         refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
-        going = announce(folder, settings, resume)
+        going = announce(folder, settings, objective, resume)
         for run in uses.runs.values():
             run.to("float32", workers.device)
         training = Training(module, objective, batches, settings, make, folder=folder, lock=lock, **kept)
@@ -238,6 +238,7 @@ def _module(
         if recipe["init"]:
             _initialise(module, recipe, shape, classes, codec, conditions)
         try:
+            built.objective.begin(module, built.train.steps)  # says what does not go together; training begins anew
             with torch.no_grad():
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:

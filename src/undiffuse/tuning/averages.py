@@ -21,6 +21,7 @@ from undiffuse.models.load import denoising, load
 from undiffuse.recipes import build
 from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.stored_plan import PLANS
 from undiffuse.storage.files import finite, fit, own, write_json
 from undiffuse.storage.tensor_file import held
 from undiffuse.training import checkpoint
@@ -209,7 +210,7 @@ def _curve(found: Sequence[Trial], metric: Metric) -> "Figure":
 
 
 def _keep(run: Path, model: DenoisingGenerator, chosen: Trial) -> None:
-    """Make the chosen average the run's model; a variance that was tuned belonged to the weights before."""
-    kept = {name: fact for name, fact in model.facts.items() if name != "variance"}
+    """Make the chosen average the run's model; a variance and plans that were tuned belonged to the weights before."""
+    kept = {name: fact for name, fact in model.facts.items() if name not in ("variance", PLANS)}
     facts = {**kept, "step": chosen.step, "ema": {k: v for k, v in asdict(chosen).items() if v is not None}}
     keep_(run, replace(model, facts=facts))

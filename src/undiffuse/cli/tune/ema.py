@@ -1,11 +1,11 @@
-"""`undiffuse tune`: improve a finished run without training it again."""
+"""`undiffuse tune RUN ema`: the length of the averaged weights, found after training."""
 
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Context, Option
 
 from undiffuse.cli.options import Moved
 from undiffuse.cli.terminal import console, progress
@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from undiffuse.tuning import Trial
 
 
-class What(StrEnum):
-    """What can be tuned."""
-
-    EMA = "ema"
-    VARIANCE = "variance"
-
-
 class By(StrEnum):
     """What the best is chosen by."""
 
@@ -29,18 +22,8 @@ class By(StrEnum):
     FRECHET = "frechet"
 
 
-class Rule(StrEnum):
-    """How a variance is estimated."""
-
-    ERROR = "error"
-    SCORE = "score"
-
-
-def tune(
-    run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
-    what: Annotated[
-        What, Argument(help="ema: the length of the averaged weights; variance: of the steps from noise to data.")
-    ],
+def ema(
+    context: Context,
     lengths: Annotated[
         str | None,
         Option(metavar="0.02,0.05,...", help="Shares of the training to average over. [default: 0.02 to 0.25]"),
@@ -48,36 +31,20 @@ def tune(
     metric: Annotated[
         By, Option(help="validation: the loss on held-out data; frechet: the distance of samples to it.")
     ] = By.VALIDATION,
-    n: Annotated[
-        int, Option("-n", "--count", help="ema: how many samples, for frechet; variance: how many data.")
-    ] = 500,
-    rule: Annotated[
-        Rule, Option(help="variance: the guess's squared error, or the paper's, from its noise's size.")
-    ] = Rule.ERROR,
-    points: Annotated[int, Option(help="variance: at how many noise levels.")] = 100,
-    steps: Annotated[int | None, Option(help="variance: find the best so many steps as well.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        Option("--set", metavar="FIELD=VALUE ...", help="variance: clipping, bounds=[-1,1] clip_mean=true late=0.01"),
-    ] = None,
+    n: Annotated[int, Option("-n", "--count", help="How many samples, for frechet.")] = 500,
     data: Moved = None,
     keep: Annotated[bool, Option("--keep", help="Make the best the run's model.")] = False,
 ) -> None:
-    """Improve a finished run without training: the length of its averaged weights, the variance of its steps.
+    """Find the best length of the averaged weights on held-out data.
 
     \b
     undiffuse tune runs/digits ema
     undiffuse tune runs/digits ema --lengths 0.03,0.06,0.12 --metric frechet --keep
-    undiffuse tune runs/digits variance --keep
-    undiffuse tune runs/digits variance --set bounds=[-1,1] --steps 10 --keep
-    undiffuse sample runs/digits --sampler ancestral --set variance=exact --steps 25
     """
-    if what is What.VARIANCE:
-        _variance(run, rule, points, n, settings or [], steps, data, keep)
-        return
     chosen = _numbers(lengths)
     from undiffuse import tuning
 
+    run: Path = context.obj
     if n < 10:
         raise Refused(f"{n} samples are too few for a distance: at least 10 are needed")
     with progress("tuning", "average") as advance:
@@ -101,42 +68,6 @@ def tune(
     print(f"written to {run / tuning.FOLDER}: {tuning.TABLE}, {tuning.CURVE}")
     if keep:
         print(f"{run} now holds the best; the model from before is {tuning.BEFORE}")
-
-
-def _variance(
-    run: Path,
-    rule: Rule,
-    points: int,
-    count: int,
-    settings: list[str],
-    steps: int | None,
-    data: str | None,
-    keep: bool,
-) -> None:
-    from undiffuse import tuning
-    from undiffuse.tuning.variances import CURVE, TABLE
-
-    with progress("estimating", "level") as advance:
-        found = tuning.variance(
-            run,
-            rule=rule.value,
-            points=points,
-            count=count,
-            settings=settings,
-            steps=steps,
-            data=data,
-            keep=keep,
-            advance=advance,
-        )
-    print(
-        f"variance of the guess: {found.variances[0]:.3g} at t = {found.times[0]:g} to {found.variances[-1]:.3g} at 1"
-    )
-    if found.steps:
-        print(f"the best {steps} steps: {' '.join(f'{t:.4g}' for t in found.steps)}")
-    print(f"written to {run / tuning.FOLDER}: {TABLE}, {CURVE}")
-    if keep:
-        way = f"samples in these {steps} steps" if found.steps else "has it, for --set variance=exact"
-        print(f"{run} now {way}; the model from before is {tuning.BEFORE}")
 
 
 def _numbers(text: str | None) -> list[float] | None:
