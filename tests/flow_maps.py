@@ -18,7 +18,7 @@ from undiffuse.core.schedule import Schedule
 from undiffuse.networks.mlp import MLP
 
 Mixture = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]  # weights, means, standard deviations
-TWO: Mixture = ((0.4, 0.6), (-1.0, 0.8), (0.5, 0.4))  # two modes, with some data between them
+TWO: Mixture = ((0.4, 0.6), (-0.6, 0.6), (0.5, 0.4))  # two modes, with some data between them
 APART: Mixture = ((0.5, 0.5), (1.0, -1.0), (0.1, 0.1))
 
 
@@ -118,20 +118,22 @@ def small(schedule: Schedule, parameterization: str = "flow", jumps: Jumps = "an
 
 
 def train(
-    model: Predictor, objective: Objective, data: Any = None, steps: int = 1000, batch: int = 512, lr: float = 5e-3
+    model: Predictor, objective: Objective, data: Any = None, steps: int = 300, batch: int = 2048, lr: float = 1e-2
 ) -> Predictor:
     """The model, trained on draws of data (a `MixtureMap`; by default of two modes) with every player's Adam.
 
-    The learning rate decays to 0 along a quarter of a cosine's wave; no weights are averaged.
+    The learning rate decays to 0 along a quarter of a cosine's wave, and the weights of the last fifth are averaged.
     """
     data = data or MixtureMap(model.process.schedule)  # type: ignore[union-attr]
     if (start := objective.initial()) is not None:
         model.load_state_dict({**model.state_dict(), **start.state_dict()})
+    objective.begin(model, steps)
     players = objective.players(model)
     sides = [(each, [p for part in each.modules for p in part.parameters()]) for each in players]
     optimisers = [torch.optim.Adam(weights, lr if each.lr is None else each.lr) for each, weights in sides]
     rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
     every = [p for _, weights in sides for p in weights]
+    average, first = torch.optim.swa_utils.AveragedModel(model), steps * 4 // 5
     for step in range(steps):
         random = Random(1, torch.arange(batch)).fold(step)
         x = data.draw(batch, Random(2).fold(step)).float()
@@ -148,6 +150,9 @@ def train(
                 optimiser.step()
         with torch.no_grad():
             objective.after(model, step + 1)
+        if step >= first:
+            average.update_parameters(model)
+    model.load_state_dict(average.module.state_dict())
     return model.requires_grad_(True).eval()
 
 

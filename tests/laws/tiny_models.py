@@ -84,6 +84,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "range": (lambda: Predictor(Tiny(4), VALUES, LearnedVariance(Velocity(), "learned_range")), ITEMS),
     "plain": (lambda: Predictor(Tiny(2), VALUES, Velocity()), ITEMS),
     "one_step": (lambda: Predictor(Tiny(2), VALUES, Velocity(), "data"), ITEMS),
+    "jumps": (lambda: Predictor(Tiny(2), VALUES, Velocity(), "any"), ITEMS),
     "ratios": (lambda: Predictor(Tiny(4, 4), Categorical(LogLinear(), uniform(4)), TokenHead("ratios")), WORDS),
     "embeddings": (lambda: Predictor(Columns(2), VALUES, EmbeddingHead(Data(), VALUES.schedule, 4, 2)), WORDS),
     "autoencoder": (lambda: Autoencoder(MLPAutoencoder(shape=(2,), outputs=4, width=4), KLBottleneck()), ITEMS),

@@ -75,6 +75,25 @@ def test_rising_held_out_loss_with_a_rising_training_loss_is_no_overfitting():
     assert "Overfitting" not in said(loss=[1.0] * 20 + [1.1] * 20, validation_loss=[1.0, 0.5, 0.55, 0.6])
 
 
+@pytest.mark.parametrize(
+    ("values", "numbers", "grade"),
+    [
+        ([0.9, 0.5, 0.4], ["0.4; deviations of the data: 0.9 at first, 0.4 at best"], "good"),
+        ([0.9, 0.4, 0.5], ["0.5; "], "fair"),
+        ([0.9, 0.4, 0.9], ["0.9; "], "poor"),
+    ],
+)
+def test_few_step_runs_are_judged_by_their_distance_to_the_teacher(values: list[float], numbers: list[str], grade: str):
+    """Whatever their losses do, which have other floors; where the loss is no number, that is said."""
+    curves = {"loss": [1.0] * 20 + [9.0] * 20, "validation_loss": [1.0, 2.0], "distance_to_teacher": values}
+    found = said(**curves)
+    assert list(found) == ["Distance to teacher"]
+    assert all(number in found["Distance to teacher"] for number in numbers)
+    assert found["Distance to teacher"].endswith(f"; {grade}")
+    spread = {name: (STEPS[: len(each)], each) for name, each in curves.items()}
+    assert verdicts(spread, spoiled=7)[0].label == "Diverged"
+
+
 def test_few_numbers_say_nothing_and_no_number_says_all():
     assert said(loss=[1.0, 0.5]) == {"Too early to say": "2 losses; at least 8 lines of the log are needed; "}
     (card,) = verdicts({"loss": ([1], [1.0])}, spoiled=7)[:1]
@@ -120,6 +139,16 @@ def test_the_page_shows_all_there_is_and_asks_for_nothing_else(run: Path):
     assert "100 % of these steps were clipped" in html
     assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
     assert "<script" not in html
+
+
+def test_the_page_of_a_few_step_run_shows_how_far_it_is(run: Path):
+    assert "Distance to" not in text(run)
+    lines = [line(step, distance_to_teacher=5 / step, distance_to_fine_steps=0.1) for step in STEPS]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    html = text(run)
+    for heading in ("Distance to teacher", "Distance to fine steps"):
+        assert f"<h2>{heading}</h2>" in html
+    assert "different floors and cannot be compared" in html
 
 
 def test_the_expected_curve_stands_beside_the_shipped_recipe_alone(run: Path, tmp_path: Path, monkeypatch):

@@ -1,5 +1,6 @@
 """What a denoiser can be asked to land on, and how a network is told where a step goes and how strongly to guide."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -55,18 +56,19 @@ def pair_features(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
     With the angles phi = atan2(sigma, alpha) and d = phi(t) - phi(s): d, sin(k d), 1 - cos(k d), and sin(d) times
     cos(2 k phi(s)) and sin(2 k phi(s)), for k in `WAVES`.
     """
-    at, to = (torch.atan2(*reversed(schedule.both(each))) for each in (t, s))
+    at, to = (torch.atan2(*reversed(schedule.both(each)))[..., None] for each in (t, s))
+    waves = torch.tensor(WAVES, dtype=torch.float64, device=at.device)
     difference = at - to
-    near = [wave for k in WAVES for wave in ((k * difference).sin(), 1 - (k * difference).cos())]
-    here = [difference.sin() * wave for k in WAVES for wave in ((2 * k * to).cos(), (2 * k * to).sin())]
-    return torch.stack([difference, *near, *here], dim=-1)
+    far, here = waves * difference, 2 * waves * to
+    end = torch.cat([here.cos(), here.sin()], dim=-1)
+    return torch.cat([difference, far.sin(), 1 - far.cos(), difference.sin() * end], dim=-1)
 
 
 def weight_features(weight: Tensor) -> Tensor:
     """Smooth numbers of a guidance weight from 0 on, (..., WEIGHT) in float64, all 0 for the weight 1."""
-    level = torch.log1p(weight) - torch.log(torch.tensor(2.0, dtype=torch.float64))
-    waves = [wave for k in WAVES for wave in ((k * level).sin(), 1 - (k * level).cos())]
-    return torch.stack([level, *waves], dim=-1)
+    waves = torch.tensor(WAVES, dtype=torch.float64, device=weight.device)
+    level = torch.log1p(weight)[..., None] - math.log(2)
+    return torch.cat([level, (waves * level).sin(), 1 - (waves * level).cos()], dim=-1)
 
 
 def told(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
+from undiffuse.core.jumps import TOLD
 from undiffuse.core.network import AfterStep, Depth, HasDepths, Network
 from undiffuse.networks.axes import refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import Resample
@@ -99,16 +100,26 @@ class EDM2UNet(Network, AfterStep, HasDepths):
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this EDM2 U-Net")
         refuse_sizes(x, 2 ** (len(self.widths) - 1), f"an EDM2 U-Net of {len(self.widths)} levels")
+        said = {name: cond.pop(name) for name in TOLD if name in cond}
         added, text = self.conditioning.read(len(x), cond, drop)
-        times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
+        told, _ = self.conditioning.read(len(x), said, None)
+        times = iter(self.embed(c_time, label, drop, added, told).to(x.dtype).split(self.time_widths, dim=1))
         x = self.conditioning.beside(x, cond, drop)
         x = self.enter(torch.cat([x, torch.ones_like(x[:, :1])], dim=1))
         return self.leave(through(x, times, text, self.down, self.middle, self.up)) * self.gain
 
-    def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
+    def embed(
+        self,
+        c_time: Tensor,
+        label: Tensor | None,
+        drop: Drop,
+        added: Tensor | None = None,
+        told: Tensor | None = None,
+    ) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
 
-        What is dropped, or left out, takes no part in the sum. In float32 at least, also under autocast.
+        What is dropped, or left out, takes no part in the sum. told: is added as it is, since it grows from zero. In
+        float32 at least, also under autocast.
         """
         with torch.autocast(c_time.device.type, enabled=False):
             dtype = torch.promote_types(self.time_out.weight.dtype, torch.float32)
@@ -117,7 +128,8 @@ class EDM2UNet(Network, AfterStep, HasDepths):
             named = unit(self.label(torch.zeros_like(time), label, drop))
             parts = [time, named] if added is None else [time, named, unit(added.to(dtype))]
             there = torch.stack([part.detach().any(1, keepdim=True) for part in parts]).sum(0)
-            return self.time_out(unit_silu(torch.stack(parts).sum(0) / there.sqrt()))
+            features = torch.stack(parts).sum(0) / there.sqrt()
+            return self.time_out(unit_silu(features if told is None else features + told.to(dtype)))
 
     def depths(self) -> Mapping[str, Depth]:
         return depths_of(self.widths, self.down, self.middle, self.up)

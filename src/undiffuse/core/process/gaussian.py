@@ -85,7 +85,7 @@ class Gaussian(Process):
         """dx/dt of the probability-flow ODE: alpha'(t) mean + sigma'(t) noise (arXiv:2011.13456, eq.
         13, in the terms of the guess).
         """
-        alpha_rate, sigma_rate = self._rates_at(t, x_t)
+        alpha_rate, sigma_rate = self.rates(t, x_t)
         return _cast(alpha_rate, x_t) * guess.mean + _cast(sigma_rate, x_t) * self.noise(x_t, guess, t)
 
     def score(self, x_t: Tensor, guess: Normal, t: Tensor | float) -> Tensor:
@@ -98,7 +98,7 @@ class Gaussian(Process):
         f = alpha'/alpha, g^2 = (sigma^2)' - 2 f sigma^2 (arXiv:2206.00364, eq. 40; infinite where alpha = 0).
         """
         alpha, sigma = self.schedule.at(t, like)
-        alpha_rate, sigma_rate = self._rates_at(t, like)
+        alpha_rate, sigma_rate = self.rates(t, like)
         drift = alpha_rate / alpha
         return drift, 2 * sigma * (sigma_rate - drift * sigma)
 
@@ -107,7 +107,7 @@ class Gaussian(Process):
         alpha, sigma = self.schedule.at(t, x_t)
         return x_t / _cast((alpha**2 + sigma**2).sqrt(), x_t)
 
-    def _rates_at(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+    def rates(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t), shaped to multiply `like`."""
         wide = (-1,) + (1,) * (like.ndim - 1)
         alpha_rate, sigma_rate = self._rates(as_time(t))
