@@ -10,9 +10,13 @@ from torch import Tensor
 
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import PixelsCodec
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.networks.mlp import MLP
+from undiffuse.schedules.edm import EDMSchedule
 
 
 class Written(LatentSpace):
@@ -104,7 +108,12 @@ class Blocks(Written):
         raise Refused("no density")
 
 
-WRITTEN = SimpleNamespace(part=lambda interface, name: Blocks())  # in place of the runs that a recipe names
+def part(interface: type, name: str) -> Any:
+    """What a recipe asks of a run that it names: an autoencoder, or a denoiser of pixels."""
+    return Predictor(MLP(), Gaussian(EDMSchedule()), "edm") if issubclass(Predictor, interface) else Blocks()
+
+
+WRITTEN = SimpleNamespace(part=part, recipe={"codec": {"name": "pixels"}})  # in place of the runs that a recipe names
 
 
 def pictures(count: int = 40, side: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:

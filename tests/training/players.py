@@ -25,6 +25,7 @@ from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.objectives.consistency import ConsistencyObjective
 from undiffuse.objectives.distribution_matching import DistributionMatching
+from undiffuse.objectives.progressive import Progressive as ProgressiveObjective
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.schedules.edm import EDMSchedule
 
@@ -152,6 +153,17 @@ def consistent(folder: Path, moves: str = "adamw", dropout: float = 0.0, **setti
     torch.manual_seed(0)
     given = {"optimiser": optimiser({"name": moves}), "folder": folder}
     model, objective = denoiser(jumps="data", dropout=dropout), ConsistencyObjective(teacher, first=3, last=9)
+    return Training(model, objective, data, Train(4, log_every=1, **chosen), **given)
+
+
+def halving(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:
+    """A student of two steps, and then of one, that was its own teacher in between."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    teacher = denoiser(seed=1).eval().requires_grad_(False)
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    torch.manual_seed(0)
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    model, objective = denoiser(jumps="fixed"), ProgressiveObjective(teacher, 2, 1)
     return Training(model, objective, data, Train(4, log_every=1, **chosen), **given)
 
 

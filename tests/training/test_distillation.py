@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import undiffuse
-from undiffuse import Recipe, Train, Training
+from undiffuse import Train, Training
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
@@ -112,8 +112,6 @@ def test_every_method_starts_from_its_teacher_and_samples_without_a_word(method:
     assert samples.calls == 2
     assert student.recipe["train"]["steps"] == 1
     assert str(base) in str(student.tree())  # names its teacher
-    again = Recipe.find(tmp_path / "student").override(["train.steps=2"])  # an ordinary recipe
-    undiffuse.train(again, out=tmp_path / "again").run(progress=False)
 
 
 def test_a_student_learns_the_guidance_that_its_teacher_samples_with(base: Path):

@@ -36,6 +36,7 @@ train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False
 players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
 players.consistent(Path(folder, "consistent"), "sgd").run(progress=False)
+players.halving(Path(folder, "halving"), "sgd").run(progress=False)
 players.quantising(Path(folder, "quantising")).run(progress=False)
 players.matching(Path(folder, "matching"), "sgd").run(progress=False)
 torch.distributed.destroy_process_group()
@@ -104,6 +105,15 @@ def test_a_consistency_model_and_its_averaged_target_are_the_same_in_two_process
     players.consistent(tmp_path / "one", "sgd").run(progress=False)
     one, two = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "consistent")
     assert sum(key.startswith("objective.target.") for key in one) > 10
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_student_that_became_its_own_teacher_is_the_same_in_two_processes(pair: Path, tmp_path: Path):
+    players.halving(tmp_path / "one", "sgd").run(progress=False)
+    one, two = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "halving")
+    assert int(one["objective.phase"]) == 1
+    assert sum(key.startswith("objective.teacher.") for key in one) > 10
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
 
