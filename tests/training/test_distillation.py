@@ -122,6 +122,8 @@ def test_a_student_learns_the_guidance_that_its_teacher_samples_with(base: Path)
     ranged = recipe_of(base, "progressive", 4, guidance=(1, 3))
     assert ranged["objective"]["teacher"] == {"name": "classifier_free_input", "denoiser": str(base)}
     assert ranged["denoiser"] == {"guidance_input": [1.0, 3.0], "jumps": "fixed"}
+    assert recipe_of(base, "mean_flow", 1)["objective"]["guidance"] == 1.5
+    assert recipe_of(base, "mean_flow", 1, guidance=(1, 3))["denoiser"]["guidance_input"] == [1.0, 3.0]
     assert recipe_of(base, "dmd2", 1, guidance=3)["objective"]["teacher"]["weight"] == 3
 
 
@@ -191,6 +193,11 @@ def test_the_teacher_of_a_guided_student_is_asked_with_the_students_weight(base:
         (
             lambda base, guided: recipe_of(base, "progressive", 1, guidance=(4, 1)),
             "guidance is one weight, as 3, or",
+        ),
+        (lambda base, guided: recipe_of(base, "shortcut", 3), "shortcut takes 1, 2, 4 ... 128 steps, .*: not 3"),
+        (
+            lambda base, guided: recipe_of(base, "shortcut", 2, guidance=2),
+            "shortcut asks its teacher for no guesses, and so learns no guidance: leave it out",
         ),
         (
             lambda base, guided: distill(guided, "consistency", 1, out=base.parent / "no"),

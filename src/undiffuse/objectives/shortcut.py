@@ -1,5 +1,6 @@
 """Shortcut models: a flow map from data alone, whose long jump is taught by two jumps of half its length."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -34,10 +35,24 @@ class Shortcut(Objective):
     families: ClassVar[frozenset[str]] = VALUES
     jumps: ClassVar[frozenset[str]] = frozenset({"any"})
     trains: ClassVar[type] = Denoiser
+    distils: ClassVar[bool] = True
 
     finest: int = 128
     bootstrap: float = 0.25
     times: TimeDistribution = field(default_factory=lambda: LogNormal(-0.4, 1.0))
+
+    @classmethod
+    def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
+        """From the run's weights, on its noise levels."""
+        if to & (to - 1) or to > cls.finest:
+            raise Refused(f"shortcut takes 1, 2, 4 ... {cls.finest} steps, each half as long as one before: not {to}")
+        times = {name: tables["objective"][name] for name in ("times",) if name in tables["objective"]}
+        return {
+            "init": {"run": run},
+            "denoiser": {"jumps": "any"},
+            "objective": {"name": "shortcut", **times},
+            "sampler": {"name": "jump", "steps": to, "grid": {"name": "logistic", "center": 1.0, "spread": 1.0}},
+        }
 
     def __post_init__(self) -> None:
         if self.finest < 2 or self.finest & (self.finest - 1):
