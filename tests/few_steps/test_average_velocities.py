@@ -48,9 +48,9 @@ def test_the_identity_of_mean_flow(schedule: Any):
     span = (straight_path.place(schedule, t) - straight_path.place(schedule, r))[:, None]
     exact = GaussianMap(schedule, 0.3)
     v = straight_path.velocity(exact, X, t)
-    for method in ("forward", "difference"):
+    for method, rounding in (("forward", 1e-9), ("difference", 1e-5)):
         rate = straight_path.velocity_rate(exact, X, t, r, v, {}, method)
-        torch.testing.assert_close(straight_path.velocity(exact, X, t, r) + span * rate, v, rtol=0, atol=1e-6)
+        torch.testing.assert_close(straight_path.velocity(exact, X, t, r) + span * rate, v, rtol=0, atol=rounding)
     mixture = MixtureMap(schedule)
     v = straight_path.velocity(mixture, X, t)
     rate = straight_path.velocity_rate(mixture, X, t, r, v, {}, "difference")  # bisection has no derivative
@@ -197,7 +197,7 @@ def test_a_weight_that_is_an_input_is_drawn_and_told():
         (lambda: Shortcut(bootstrap=-1.0), r"shortcut needs a bootstrap share in \[0, 1\], not -1"),
         (
             lambda: MeanFlow(guidance=2.0).loss(GaussianMap(FlowSchedule()), Batch(torch.zeros(2, 1)), Random(0)),
-            "guidance needs a condition that training drops at times: set conditions.label.drop = 0.1, or guidance = 1",
+            "mean_flow with guidance needs a condition to guide to, and there is none: leave guidance at 1",
         ),
         *[
             (

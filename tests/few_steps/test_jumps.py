@@ -18,6 +18,7 @@ from undiffuse.core.process.categorical import Categorical, mask
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
+from undiffuse.editing.interpolate import inverted
 from undiffuse.guidance import Autoguidance, ClassifierFree, FixedConditions, MultiDiffusion, Threshold
 from undiffuse.likelihood import ode
 from undiffuse.networks.mlp import MLP
@@ -234,6 +235,10 @@ ORDINARY = FunctionDenoiser(lambda x, alpha, sigma: x, Gaussian(VP()))
         (
             lambda: sample(small(VP(), "velocity", "fixed"), (2, 1), sampler=Adams()),
             "adams needs guesses .* a student of one grid of times, .*: take ddim on the times that it was trained for",
+        ),
+        (
+            lambda: inverted(Ends(), X, torch.tensor([1.0, 0.5, 0.0])),
+            "the code of an item is found step by step backwards, and this model is a consistency function, .*teacher",
         ),
         *[
             (

@@ -16,18 +16,22 @@ from undiffuse.bottlenecks.vq import VQBottleneck
 from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.denoiser import Predictor
+from undiffuse.core.jumps import conditions
 from undiffuse.core.objective import Batch, Objective, Player
 from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
+from undiffuse.networks.dit import DiT
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.objectives.consistency import ConsistencyObjective
 from undiffuse.objectives.distribution_matching import DistributionMatching
+from undiffuse.objectives.mean_flow import MeanFlow
 from undiffuse.objectives.progressive import Progressive as ProgressiveObjective
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.schedules.edm import EDMSchedule
+from undiffuse.schedules.flow import FlowSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +158,20 @@ def consistent(folder: Path, moves: str = "adamw", dropout: float = 0.0, **setti
     given = {"optimiser": optimiser({"name": moves}), "folder": folder}
     model, objective = denoiser(jumps="data", dropout=dropout), ConsistencyObjective(teacher, first=3, last=9)
     return Training(model, objective, data, Train(4, log_every=1, **chosen), **given)
+
+
+def jumping(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:
+    """A flow map with attention, by derivatives in forward mode."""
+    chosen: dict[str, Any] = {"batch": 4, "lr": 0.01, "warmup": 0, "snapshots": 0, "precision": "float32"} | settings
+    torch.manual_seed(3)
+    told = conditions("any", None)
+    network = DiT(1, shape=(1, 4, 4), patch=2, width=8, depth=1, heads=2, time_scale=0.02, conditions=told)
+    for weight in network.parameters():
+        weight.data.add_(0.1 * torch.randn_like(weight))
+    model = Predictor(network, Gaussian(FlowSchedule()), "flow", "any")
+    data = TensorDataset(Random(0).normal((20, 1, 4, 4)))
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    return Training(model, MeanFlow(power=0.0), data, Train(4, log_every=1, **chosen), **given)
 
 
 def halving(folder: Path, moves: str = "adamw", **settings: Any) -> Training[Any]:

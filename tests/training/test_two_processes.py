@@ -36,6 +36,7 @@ train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False
 players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
 players.consistent(Path(folder, "consistent"), "sgd").run(progress=False)
+players.jumping(Path(folder, "jumping"), "sgd").run(progress=False)
 players.halving(Path(folder, "halving"), "sgd").run(progress=False)
 players.quantising(Path(folder, "quantising")).run(progress=False)
 players.matching(Path(folder, "matching"), "sgd").run(progress=False)
@@ -107,6 +108,17 @@ def test_a_consistency_model_and_its_averaged_target_are_the_same_in_two_process
     assert sum(key.startswith("objective.target.") for key in one) > 10
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_flow_map_is_the_same_in_two_processes(pair: Path, tmp_path: Path):
+    """Its losses and gradients: a derivative in forward mode is of each item, and has no gradient of its own."""
+    players.jumping(tmp_path / "one", "sgd").run(progress=False)
+    one, two = tiny.metrics(tmp_path / "one"), tiny.metrics(pair / "jumping")
+    for key in ("loss", "grad_norm"):
+        assert [line[key] for line in two] == pytest.approx([line[key] for line in one], rel=1e-4)
+    mine, theirs = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "jumping")
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_student_that_became_its_own_teacher_is_the_same_in_two_processes(pair: Path, tmp_path: Path):

@@ -102,6 +102,13 @@ class Objective(ABC):
         """The families that it is for as it is set: all of `families`, or fewer."""
         return self.families
 
+    def needs_null(self, weight_is_input: bool) -> bool:
+        """Whether it asks the trained module for guesses without conditions, so that training has to drop one at times.
+
+        weight_is_input: whether the module is told a guidance weight, see `Denoiser`.
+        """
+        return False
+
     @abstractmethod
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         """The loss of each item, (batch,), that `player` lowers.

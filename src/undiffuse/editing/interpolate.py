@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, jumps
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import difference, encoded, opened
@@ -24,7 +24,13 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
     Each step is DDIM's in the other direction, x_t = (sigma_t/sigma_s) x_s + pull guess(x_s, s), with the guess of the
     cleaner end in place of the noisier: the round trip's error falls as 1/steps. The first step only shrinks x_0 to
     alpha x_0, so the grid's last level above 0 should be small. Source: arXiv:2105.05233, app. F.
+    Raises Refused for guesses that are no means of the data, which know the way to data alone.
     """
+    if denoiser.jumps not in ("none", "any"):
+        raise Refused(
+            f"the code of an item is found step by step backwards, and this model is {jumps.WORDS[denoiser.jumps]}: "
+            "take its teacher"
+        )
     process: Any = denoiser.process
     rising = torch.as_tensor(times, dtype=torch.float64).flip(0)
     rising = rising[rising > 0]

@@ -36,7 +36,7 @@ class MeanFlow(Objective):
     conditions and v_n without, so that one call gives guided samples. mix: k; None: 1 - 1/weight, where v counts once.
     With denoiser.guidance_input the weight is drawn from this range, from 1 on, evenly in its logarithm, and is told.
     derivative: "forward", exact, or "difference", for networks with an operation that has no forward mode.
-    Raises Refused for numbers that make no sense, and for guidance without a condition that is dropped.
+    Raises Refused for numbers that make no sense, and for guidance without a condition.
     """
 
     families: ClassVar[frozenset[str]] = VALUES
@@ -77,6 +77,9 @@ class MeanFlow(Objective):
         if self.guidance < 1 or not (self.mix is None or 0 <= self.mix < 1):
             mix = "none" if self.mix is None else f"{self.mix:g}"
             raise Refused(f"mean_flow needs guidance of 1 or more and mix in [0, 1), not {self.guidance:g} and {mix}")
+
+    def needs_null(self, weight_is_input: bool) -> bool:
+        return self.guidance > 1 or weight_is_input
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         if batch.mask is not None:
@@ -125,13 +128,12 @@ class MeanFlow(Objective):
         if self.guidance == 1 and "guidance" not in cond:
             return v
         names = [name for name in cond if name not in ("drop", "guidance")]
-        if not names or "drop" not in cond:
+        if not names:
             raise Refused(
-                "mean_flow with guidance needs a condition that training drops at times: set conditions.label.drop = "
-                "0.1, or guidance = 1 without denoiser.guidance_input"
+                "mean_flow with guidance needs a condition to guide to, and there is none: leave guidance at 1"
             )
         everything = torch.ones(len(v), dtype=torch.bool, device=x_t.device)
-        masks = [~everything if (gone := drop_mask(cond["drop"], name)) is None else gone for name in names]
+        masks = [~everything if (gone := drop_mask(cond.get("drop"), name)) is None else gone for name in names]
         weight = torch.as_tensor(cond.get("guidance", self.guidance), dtype=torch.float64).to(x_t.device)
         weight = torch.where(torch.stack(masks).all(0), 1.0, weight)
         mix = 1 - 1 / weight if self.mix is None else torch.where(weight > 1, self.mix, 0.0)

@@ -89,6 +89,12 @@ def check_denoising(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> 
     families.check(objective(recipe), dynamics)
     _check_embedding(recipe, objective(recipe))
     _check_jumps(recipe, objective(recipe))
+    told = denoiser_settings(recipe).guidance_input is not None
+    if objective(recipe).needs_null(told) and not any(condition.drop for condition in conditions.values()):
+        raise Refused(
+            f"objective {recipe['objective']['name']!r} with guidance needs a condition that training drops at times: "
+            "set conditions.label.drop = 0.1, or objective.guidance = 1 without denoiser.guidance_input"
+        )
 
 
 def kind_of(recipe: Recipe) -> Any:
