@@ -5,7 +5,6 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny_run as tiny
 import torch
@@ -255,18 +254,6 @@ def test_what_makes_no_student_is_refused(make: Callable[[Path, Path], Any], mes
     with pytest.raises(Refused, match=message):
         make(base, guided)
     assert not (base.parent / "no" / "recipe.toml").exists()
-
-
-def test_a_teacher_of_other_items_is_refused(base: Path, tmp_path: Path):
-    np.savez(
-        tmp_path / "large.npz",
-        images=np.arange(2880, dtype=np.uint16).reshape(20, 12, 12).astype(np.uint8),
-        labels=np.arange(20) % 10,
-    )
-    settings = ["data.name=file", f"data.path={tmp_path / 'large.npz'}"]
-    message = r"teacher.denoiser = .*base' is of items of 1 x 8 x 8, and these are 1 x 12 x 12"
-    with pytest.raises(Refused, match=message):
-        distill(base, "progressive", 2, out=tmp_path / "no", overrides=settings)
 
 
 def test_a_run_that_is_no_denoiser_is_no_teacher(tmp_path: Path):

@@ -101,7 +101,7 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
-    _refuse_teachers(uses, shape)
+    _check_teachers(uses, shape)
     classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
@@ -223,6 +223,16 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     return codec
 
 
+def _check_teachers(uses: Uses, shape: tuple[int, ...]) -> None:
+    """Raises Refused where a denoiser that the objective asks is of samples of another shape."""
+    for name, run in uses.runs.items():
+        if name.startswith("objective.") and run.denoises and tuple(run.shape) != shape:
+            raise Refused(
+                f"{name} = {uses.paths.get(name, '')!r} is of samples of shape {tuple(run.shape)}, and these data are "
+                f"of shape {shape}: take a run on data of the same shape"
+            )
+
+
 def _module(
     built: build.Components,
     recipe: Recipe,
@@ -266,14 +276,6 @@ def _initialise(
     by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
     weights, known = base.module.state_dict(), base.classes
     take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)
-
-
-def _refuse_teachers(uses: Uses, shape: tuple[int, ...]) -> None:
-    """Raises Refused, by the field's name, for a denoiser of other items that an objective asks."""
-    for name, run in uses.runs.items():
-        if name.startswith("objective.") and run.denoises and run.shape != shape:
-            theirs, own = (" x ".join(map(str, each)) for each in (run.shape, shape))
-            raise Refused(f"{name} = {uses.paths[name]!r} is of items of {theirs}, and these are {own}")
 
 
 def _result(kind: type[Run], said: Description, module: nn.Module, step: int) -> Run:
