@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import players
 import pytest
 import tiny_run as tiny
@@ -245,5 +246,9 @@ def test_a_distilled_run_samples_without_flags_and_logs_how_far_it_is_from_its_g
     assert found[2] == pytest.approx(float(expected), rel=1e-5)
     assert found[0] != found[2]
     assert run.sample(3).shape == (3, 1, 8, 8)
+    large = np.random.default_rng(0).integers(0, 256, (40, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "large.npz", images=large, labels=np.arange(40) % 10)
+    with pytest.raises(Refused, match=r"base' is of samples of shape \(1, 8, 8\), and these data are of shape \(1, 12"):
+        undiffuse.train(recipe, out=tmp_path / "other", overrides=[f"data.path={tmp_path / 'large.npz'}"])
     with pytest.raises(Refused, match=r"trains for Jump\(fresh=1.0\) in 2 steps at t = 1, .*samples by .* in 3: make"):
         undiffuse.train(recipe, out=tmp_path / "other", overrides=["sampler.steps=3"])

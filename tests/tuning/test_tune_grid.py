@@ -84,7 +84,7 @@ def test_the_default_stays_where_nothing_is_better():
 
 def test_the_fine_trajectory_is_known_between_its_times():
     oracle, start, _ = gaussian(0.25)
-    known = fine(InBatches(oracle, None), start, 4, last=LAST)
+    known = fine(InBatches(oracle, None), start, {}, 4, last=LAST)
     for sigma in (79.0, 10.0, 1.0, 0.3, 0.004):
         exact = start[:3] * math.sqrt((0.25 + sigma**2) / (0.25 + 80**2))
         torch.testing.assert_close(known.at(torch.tensor(sigma / 80, dtype=torch.float64), 3), exact, rtol=1e-4, atol=0)
@@ -98,7 +98,7 @@ def test_a_known_start_of_a_shifted_walk_changes_nothing():
     """Derivatives are taken from the step that a value changes on: the end is that of the whole walk."""
     oracle = mixture()
     start = undiffuse.Random(0).normal((8, 3), dtype=torch.float64)
-    known = fine(InBatches(oracle, None), start, 8)
+    known = fine(InBatches(oracle, None), start, {}, 8)
     way = Free(known, 8, 3, 4)
     levels = -known.schedule.log_snr(torch.tensor([0.7, 0.4, 0.1], dtype=torch.float64)) / 2
     values = way.values(levels, [[1.0], [1.4, -0.4], [1.2, -0.3, 0.1], [1.1, -0.1, 0.0]])
@@ -112,7 +112,7 @@ def test_a_known_start_of_a_shifted_walk_changes_nothing():
 
 def test_what_cannot_be_tuned_is_refused():
     oracle = mixture()
-    with pytest.raises(Refused, match="ancestral draws fresh noise, and a tuned grid follows the ODE"):
+    with pytest.raises(Refused, match="ancestral draws fresh noise, or goes by a tolerance, and a tuned grid follows"):
         undiffuse.tune_grid(oracle, (16, 3), steps=3, sampler=Ancestral())
     with pytest.raises(Refused, match="4 starts are too few to tune on, to choose and to report: at least 8"):
         undiffuse.tune_grid(oracle, (4, 3), steps=3)

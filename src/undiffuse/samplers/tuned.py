@@ -45,6 +45,10 @@ class Tuned(Sampler):
     def batch_times(self) -> bool:
         return not self.times
 
+    @property
+    def convergence_order(self) -> int:
+        return 1
+
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
     ) -> tuple[Distribution, Any]:

@@ -101,6 +101,7 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
+    _check_teachers(uses, shape)
     classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
@@ -220,6 +221,16 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
             *(np.iinfo(codec.dtype).min, np.iinfo(codec.dtype).max, codec.dtype),
         )
     return codec
+
+
+def _check_teachers(uses: Uses, shape: tuple[int, ...]) -> None:
+    """Raises Refused where a denoiser that the objective asks is of samples of another shape."""
+    for name, run in uses.runs.items():
+        if name.startswith("objective.") and run.denoises and tuple(run.shape) != shape:
+            raise Refused(
+                f"{name} = {uses.paths.get(name, '')!r} is of samples of shape {tuple(run.shape)}, and these data are "
+                f"of shape {shape}: take a run on data of the same shape"
+            )
 
 
 def _module(

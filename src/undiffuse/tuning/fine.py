@@ -1,7 +1,7 @@
 """The fine trajectory: where many steps lead the same starts, and what a plan of few steps is held against."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from undiffuse.core.schedule import Schedule
 from undiffuse.guidance.wrapping import Guided
 
 STEPS = 128  # of the fine trajectory
-NODES = 2**28  # numbers that the states on the way may have
+NODES = 2**28  # numbers that states and guesses on the way may have
 
 
 class InBatches(Guided):
@@ -87,21 +87,22 @@ class Fine:
 def fine(
     denoiser: InBatches,
     start: Tensor,
+    cond: Mapping[str, Any],
     rows: int,
     first: float = 1.0,
     last: float = 0.0,
-    steps: int = STEPS,
-    advance: Any = None,
-    **cond: Any,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fine:
     """Follow the starts (n, *shape), at the time `first`, down to `last`, and keep the states of at most so many rows,
     fewer where they are large.
+
+    The solver is the process's default one: of fourth order, so that its own error is far below that of few steps.
     """
     process: Any = denoiser.process
     if process.family != "values":
         raise Refused(f"a grid is tuned for values, whose steps follow an ODE; this process is one of {process.family}")
-    rows = max(1, min(rows, NODES // (2 * steps * start[0].numel())))
-    grid = registry.get("grids", process.default_grid)()(process.schedule, steps)
+    rows = max(1, min(rows, NODES // (2 * STEPS * start[0].numel())))
+    grid = registry.get("grids", process.default_grid)()(process.schedule, STEPS)
     inside = grid[(grid < first) & (grid > last)]
     times = torch.cat([torch.tensor([first], dtype=torch.float64), inside, torch.tensor([last], dtype=torch.float64)])
     watched = _Watched(denoiser, rows)
@@ -109,8 +110,7 @@ def fine(
     sampler = registry.get("samplers", process.default_sampler)()
     for i, x in enumerate(trajectory(watched, sampler, start, times, random=Random(0), **cond)):
         states.append(x[:rows])
-        if advance:
-            advance(i + 1, len(times) - 1)
+        advance(i + 1, len(times) - 1)
     return Fine(denoiser, start, times, torch.stack(states), torch.stack(watched.means), x, cond)
 
 

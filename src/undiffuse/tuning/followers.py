@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core import registry
-from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.samplers.tuned import Tuned
@@ -87,11 +85,6 @@ class Taken(Follower):
         random = Random(0).fold(i)
         belief: Any
         belief, memory = self.solver.step(self.fine.denoiser, stand.x, t, s, stand.memory, random=random, **self.cond)
-        if bool(torch.as_tensor(belief.var).any()):
-            raise Refused(
-                f"{registry.name_of(self.solver)} draws fresh noise, and a tuned grid follows the ODE: take a sampler "
-                "without, such as ddim"
-            )
         return Stand(belief.mean, memory)
 
     def sampler(self, stand: Stand, times: Tensor) -> Sampler:

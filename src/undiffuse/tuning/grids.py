@@ -14,7 +14,6 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
-from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
@@ -93,9 +92,9 @@ def grid(
             tuning = tuner(
                 session.denoiser,
                 start,
+                session.cond,
                 batch=at_once(model),
                 advance=lambda done, of: advance(FINE * done // of, total),
-                **session.cond,
             )
             found: list[TunedSteps] = []
             for i, each in enumerate(wanted):
@@ -135,15 +134,9 @@ def _usual(model: DenoisingGenerator, tuning: Tuner, steps: int) -> tuple[Sample
     """The recipe's own plan of so many steps where it follows the ODE, else the default of its process."""
     try:
         sampler, times = plan(model.recipe, model.denoiser, SampleRequest(steps=steps))
-        start = tuning.fine.start[:2]
-        cond = {name: value[:2] for name, value in tuning.fine.cond.items()}
-        ends = [
-            sample(tuning.fine.denoiser, (), sampler=sampler, times=times, start=start, seed=seed, **cond)
-            for seed in range(2)
-        ]
     except Refused:  # a recipe whose own grid lists other steps
         return tuning.default(steps)
-    return (sampler, times) if torch.equal(*ends) else tuning.default(steps)
+    return (sampler, times) if sampler.convergence_order else tuning.default(steps)
 
 
 def _measured(tuning: Tuner, plan: Plan, usual: Sampler, times: Tensor) -> TunedSteps:

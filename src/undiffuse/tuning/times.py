@@ -1,6 +1,6 @@
 """A plan of few steps for one model: the times, and the coefficients of its steps, that stay closest to its ODE."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +15,12 @@ from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.tuning.fine import STEPS, Fine, InBatches, fine, some
+from undiffuse.tuning.fine import Fine, InBatches, fine, some
 from undiffuse.tuning.followers import Fitted, Follower, Free, Taken
 from undiffuse.tuning.local_errors import least_straying
 from undiffuse.tuning.search import ROUNDS, improved
 
-HISTORIES = (3, 1000)  # how many guesses a step reads at most: few, or all
+FEW_GUESSES, MANY_STEPS = 3, 10  # how many guesses a step reads; up to so many steps one that reads all is tried too
 LEAST = 8  # starts
 CLEARLY = 0.98  # of the default's error: less of a gain is chance
 FEW, NUMBERS = 16, 2**16  # starts that a search follows at least, and how many numbers they have
@@ -90,6 +90,11 @@ class Tuner:
         """
         if self.fine.denoiser.jumps == "any" and sampler is None:
             sampler = self.default(steps)[0]  # a flow map's own jumps: what is linear in guesses would not use them
+        if sampler is not None and not sampler.convergence_order:
+            raise Refused(
+                f"{registry.name_of(sampler)} draws fresh noise, or goes by a tolerance, and a tuned grid follows the "
+                "ODE in given steps: take another sampler, such as ddim"
+            )
         usual, times = default or self.default(steps, sampler)
         found, usual_error = (usual, times), self.error(usual, times, self._part(2))
         default_error = self.error(usual, times, self._part(3))
@@ -138,7 +143,7 @@ class Tuner:
             values, stands = improved(way, self._nearest(way, starts), self.rounds, self.tolerance, advance)
             yield sampler, way.times(values)
             return
-        histories = sorted({min(steps, most) for most in HISTORIES})
+        histories = sorted({min(steps, FEW_GUESSES), min(steps, FEW_GUESSES if steps > MANY_STEPS else steps)})
         for i, history in enumerate(histories):
 
             def tell(share: float, done: int = 2 * i) -> None:
@@ -170,13 +175,12 @@ class Tuner:
 def tuner(
     denoiser: Denoiser,
     start: Tensor,
+    cond: Mapping[str, Any],
     *,
     first: float = 1.0,
     last: float = 0.0,
-    fine_steps: int = STEPS,
     batch: int | None = None,
-    advance: Callable[[int, int], None] | None = None,
-    **cond: Any,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tuner:
     """A `Tuner` on the trajectories of these starts, (n, *shape) at the time `first`; batch: at most so many at once.
 
@@ -188,7 +192,7 @@ def tuner(
     if why := _ROUTED.get(denoiser.jumps):
         raise Refused(f"this model is {jumps.WORDS[denoiser.jumps]}: {why}")
     asked = InBatches(denoiser, batch)
-    return Tuner(fine(asked, start, len(start) // 2, first, last, fine_steps, advance, **cond))
+    return Tuner(fine(asked, start, cond, len(start) // 2, first, last, advance))
 
 
 @torch.no_grad()
@@ -217,8 +221,9 @@ def tune_grid(
     """
     if arguments.whole(steps, "steps") < 1:
         raise Refused(f"sampling needs at least 1 step, not {steps}")
-    if start is None:
+    noise: Any = start
+    if noise is None:
         drawn = denoiser.process.prior(shape, first).sample(Random(seed).fold(-1))
-        start = to(drawn, denoiser.device or torch.device("cpu"))
-    made = tuner(denoiser, start, first=first, last=last, **cond)
+        noise = to(drawn, denoiser.device or torch.device("cpu"))
+    made = tuner(denoiser, noise, cond, first=first, last=last)
     return Tuner(made.fine, rounds, tolerance).plan(steps, sampler)
