@@ -149,7 +149,7 @@ def test_the_exact_function_has_no_loss_with_the_exact_teacher(schedule: Any):
 
 def test_the_gradient_of_training_tends_to_that_of_distillation():
     """Of a linear function that is wrong, over the same pairs: the difference falls faster than the gradient."""
-    x = 0.5 * Random(3).normal((200_000, 1), **DOUBLE)
+    x = 0.5 * Random(3).normal((60_000, 1), **DOUBLE)
     teacher, gaps = GaussianOracle(EDM, 0.0, 0.25), []
     for count in (10, 40, 160):
         fixed: dict[str, Any] = {"first": count, "last": count, "decay": 0.0}
