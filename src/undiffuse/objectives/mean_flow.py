@@ -144,6 +144,9 @@ class MeanFlow(Objective):
         mix, share = (straight_path.wide(each, v) for each in (mix, weight * (1 - mix)))
         return share * v + (1 - share - mix) * without + mix * with_it
 
+    def reference(self, model: Any) -> Denoiser | None:
+        return model
+
     @property
     def beside(self) -> Mapping[str, Objective]:
         return {"flow_matching": replace(self, instant=1.0, power=0.0, guidance=1.0)} if self.instant < 1 else {}
