@@ -208,7 +208,8 @@ def test_a_student_takes_its_own_times_alone():
     assert sample(student, (3, 2)).shape == (3, 2)
     assert torch.equal(sample(student, (3, 2)), sample(student, (3, 2), times=torch.tensor(ONE)))
     sample(student, (3, 2), times=torch.tensor(ONE[1:]), start=torch.zeros(3, 2))  # the rest of the way, as edits do
-    for wrong in ({"steps": 8}, {"steps": 2}, {"times": torch.tensor([1.0, 0.4, 0.3, 0.2, 0.0])}):
+    wrongs: list[dict[str, Any]] = [{"steps": 8}, {"steps": 2}, {"times": torch.tensor([1.0, 0.4, 0.3, 0.2, 0.0])}]
+    for wrong in wrongs:
         with pytest.raises(
             Refused, match=r"trained for 4 steps on one grid, 1, 0.75, 0.5, 0.25, 0, and takes no other"
         ):

@@ -85,7 +85,7 @@ def test_a_state_that_was_changed_between_steps_stays_changed():
     assert float((edited - plain).abs().min()) > shift * 0.1
 
 
-@pytest.mark.parametrize("wrong", [{"order": 0}, {"order": 5}, {"corrector": 6}, {"knee": 0.0}])
+@pytest.mark.parametrize("wrong", [{"order": 0}, {"order": 5}, {"corrector": 6}, {"knee": 0.0}, {"far": 0.0}])
 def test_meaningless_fields_are_refused(wrong: dict[str, float]):
-    with pytest.raises(ValueError, match="adams has order 1 to 4, corrector 0 to 5 and knee > 0"):
+    with pytest.raises(ValueError, match="adams has order 1 to 4, corrector 0 to 5, knee > 0 and far > 0"):
         replace(Adams(), **wrong)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Parity with diffusers' schedulers where those follow the papers: the same guesses and noise give the same states."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.grids.leading import Leading
 from undiffuse.grids.trailing import Trailing
-from undiffuse.samplers import DDIM, Ancestral, Heun, Multistep
+from undiffuse.samplers import DDIM, DEIS, SA, Ancestral, Heun, Multistep, Singlestep, UniPC
 from undiffuse.schedules import LinearBeta, ScaledLinearBeta, TableSchedule
 
 pytestmark = pytest.mark.parity
@@ -143,3 +144,111 @@ def test_heun_runs(diffusers: Any):
         t = scheduler.sigmas[i].double() / sigmas[0]
         x = scheduler.step(process.noise(x, oracle(x, t), t), timestep, x).prev_sample
     torch.testing.assert_close(ours, x, rtol=0, atol=2e-4)
+
+
+TABLE = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "timestep_spacing": "linspace"}
+
+
+def levels_of(scheduler: Any, steps: int) -> Tensor:
+    """sigma/alpha of a scheduler's states, in float64; its own float32 is what remains of the difference."""
+    scheduler.set_timesteps(steps)
+    return scheduler.sigmas.double()
+
+
+def times_of(sigmas: Tensor) -> Tensor:
+    return PROCESS.schedule.time(-2 * sigmas.log())
+
+
+def their_run(scheduler: Any, sigmas: Tensor, x: Tensor) -> list[Tensor]:
+    """Their states after each step, fed with the exact noise at their own noise levels."""
+    states: list[Tensor] = []
+    for t, sigma in zip(scheduler.timesteps, sigmas, strict=False):
+        at = times_of(sigma)
+        x = scheduler.step(PROCESS.noise(x, ORACLE(x, at), at), t, x).prev_sample
+        states.append(x)
+    return states
+
+
+def our_run(samplers: list[Any], times: Tensor, x: Tensor) -> list[Tensor]:
+    """Our states after each step, one sampler a step."""
+    states, memory = list[Tensor](), None
+    for sampler, t, s in zip(samplers, times[:-1], times[1:], strict=True):
+        belief, memory = sampler.step(ORACLE, x, t, s, memory, random=Random(0))
+        x = belief.mean
+        states.append(x)
+    return states
+
+
+def lowered(sampler: Any, steps: int) -> list[Any]:
+    """The orders of the last steps as theirs are: 2, then 1."""
+    return [replace(sampler, order=min(sampler.order, steps - i)) for i in range(steps)]
+
+
+@OLD_NUMPY
+@pytest.mark.parametrize("variant", ["bh1", "bh2"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unipc_runs(diffusers: Any, order: int, variant: Any):
+    """All states of a run, down to data; with "bh1" to their table's lowest noise: at data their B is infinite."""
+    last = {"bh1": "sigma_min", "bh2": "zero"}[variant]
+    scheduler = diffusers.UniPCMultistepScheduler(
+        **TABLE, solver_order=order, solver_type=variant, final_sigmas_type=last
+    )
+    sigmas = levels_of(scheduler, 12)
+    theirs, ours = (
+        their_run(scheduler, sigmas, START),
+        our_run(lowered(UniPC(order, variant), 12), times_of(sigmas), START),
+    )
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=0, atol=3e-4)
+
+
+@OLD_NUMPY
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_deis_runs(diffusers: Any, order: int):
+    """Their polynomials are in log(sigma/alpha); from 15 steps on they do not lower the order at the end, which is
+    their table's lowest noise.
+    """
+    scheduler = diffusers.DEISMultistepScheduler(**TABLE, solver_order=order)
+    sigmas = levels_of(scheduler, 16)
+    theirs = their_run(scheduler, sigmas, START)
+    ours = our_run([DEIS(order, "log_rho")] * 16, times_of(sigmas), START)
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=0, atol=3e-4)
+
+
+@OLD_NUMPY
+def test_singlestep_runs(diffusers: Any):
+    """On a grid even in log-SNR, where two of their steps are one of ours: the first goes to its middle."""
+    scheduler = diffusers.DPMSolverSinglestepScheduler(
+        beta_start=1e-4, beta_end=0.02, beta_schedule="linear", use_exponential_sigmas=True, solver_order=2,
+        final_sigmas_type="zero",
+    )  # fmt: skip
+    sigmas = levels_of(scheduler, 13)
+    theirs = their_run(scheduler, sigmas, START)
+    ours = our_run([Singlestep()] * 7, times_of(torch.cat([sigmas[:-1:2], sigmas[-1:]])), START)
+    for mine, wanted in zip(ours, [*theirs[1:-1:2], theirs[-1]], strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=0, atol=3e-4)
+
+
+@OLD_NUMPY
+@pytest.mark.parametrize("tau", [0.0, 0.7])
+@pytest.mark.parametrize(("order", "corrector"), [(1, 1), (3, 3)])
+def test_sa_runs(diffusers: Any, order: int, corrector: int, tau: float):
+    """The same noise in both, and from step 4 on, where no two guesses are left that theirs counts otherwise."""
+    scheduler = diffusers.SASolverScheduler(
+        beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing="linspace", predictor_order=order,
+        corrector_order=corrector, tau_func=lambda _: tau, lower_order_final=False,
+    )  # fmt: skip
+    sigmas = levels_of(scheduler, 12)
+    times, x, memory, mine = times_of(sigmas), START, None, START
+    generator = torch.Generator().manual_seed(1)
+    for i, t in enumerate(scheduler.timesteps):
+        z = torch.randn(START.shape, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
+        generator.manual_seed(i)
+        belief, memory = SA(order, corrector, tau).step(ORACLE, mine, times[i], times[i + 1], memory, random=Random(0))
+        x = scheduler.step(PROCESS.noise(x, ORACLE(x, times[i]), times[i]), t, x, generator=generator).prev_sample
+        ahead: Any = belief
+        mine = ahead.mean + torch.as_tensor(ahead.var).sqrt() * z
+        mine = x if i < 3 and order == 3 else mine
+    torch.testing.assert_close(mine, x, rtol=0, atol=3e-4)

@@ -11,6 +11,7 @@ from test_shown import POINTS
 from torch import Tensor, nn
 
 import undiffuse
+from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.objective import Objective
 from undiffuse.recipes.recipe import Recipe
@@ -59,6 +60,12 @@ class Unseen:
         return torch.tensor([[1.0, -1.0]], dtype=torch.float32).repeat(len(which), 1)
 
 
+def few_steps(name: str) -> frozenset[str]:
+    """What denoisers of few steps an objective trains."""
+    component: Any = registry.get("objectives", name)
+    return component.jumps if isinstance(component.jumps, frozenset) else frozenset()
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return undiffuse.train(POINTS, out=tmp_path_factory.mktemp("runs") / "run").result
@@ -91,6 +98,12 @@ def test_a_teachers_trajectories_are_taken_once(run: Any):
     assert list(first) == ["distance_to_teacher"]
     assert calls == teacher.calls == 32
     assert first["distance_to_teacher"] < 2e-3
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("objectives") if "any" in few_steps(n)])
+def test_flow_maps_are_held_against_their_own_fine_steps(name: str):
+    model = Known()
+    assert registry.build("objectives", {"name": name}).reference(model) is model
 
 
 def test_other_runs_have_no_such_number(run: Any, tmp_path: Path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from flow_maps import GaussianMap
 from torch import Tensor
 
 import undiffuse
@@ -11,8 +12,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.process.categorical import mask
 from undiffuse.grids import Published
 from undiffuse.oracles import GaussianOracle, MixtureOracle, TokenOracle
-from undiffuse.samplers import DDIM, Ancestral, Tuned
-from undiffuse.schedules import VP, EDMSchedule, LinearBeta, LogLinear, ScaledLinearBeta
+from undiffuse.samplers import DDIM, Ancestral, Jump, Tuned
+from undiffuse.schedules import VP, EDMSchedule, FlowSchedule, LinearBeta, LogLinear, ScaledLinearBeta
 from undiffuse.tuning.fine import InBatches, fine
 from undiffuse.tuning.followers import Free
 from undiffuse.tuning.local_errors import least_straying
@@ -80,6 +81,13 @@ def test_the_default_stays_where_nothing_is_better():
     assert plan.error == plan.default_error
     assert plan.times.tolist() == [1.0, 0.0]
     assert "the default, which tuning did not improve" in str(plan)
+
+
+def test_a_flow_map_keeps_its_own_jumps():
+    """An exact one has nothing to gain."""
+    plan = undiffuse.tune_grid(GaussianMap(FlowSchedule(), 0.2), (8, 1), steps=2, rounds=1)
+    assert isinstance(plan.sampler, Jump)
+    assert plan.default_error < 1e-4
 
 
 def test_the_fine_trajectory_is_known_between_its_times():

@@ -23,7 +23,7 @@ class Logistic(Grid):
     The defaults are chosen by measurement (benchmarks/accuracy.py); they suit data of about unit spread.
     """
 
-    center: float = 1.7
+    center: float = 0.9
     spread: float = 1.3
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:

@@ -74,6 +74,9 @@ class Shortcut(Objective):
         error = straight_path.velocity(model, x_t, t, end, **batch.cond) - target
         return error.square().flatten(1).mean(1)
 
+    def reference(self, model: Any) -> Denoiser | None:
+        return model
+
     def places(self, schedule: Any, random: Random, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Where each sample's jump starts and ends, (n,) times, the same for an instant, and whether it is a shortest
         one.

@@ -15,7 +15,6 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 
 _CLEAN = 1e-12  # below this noise level a time is data
-_FAR = 1e3  # about this noise level nothing more can be told apart
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,10 @@ class Adams(Sampler):
     """x_s = (sigma_s/sigma_t) x_t + sigma_s integral of D d(alpha/sigma) from t to s,
     D the polynomial through the last guesses.
 
-    The polynomial is in u = log(v^2 + knee^2), v = sigma/alpha: even in log v in noise, but flat near data,
-    as the guesses are. So the step onto
-    sigma = 0 is as good as the others, where a polynomial in log v must fall back to first order.
+    The polynomial is in u = asinh(far / sqrt(v^2 + knee^2)), v = sigma/alpha. The guesses leave the mean of the data as
+    1/v where v is large, change with log v where data take shape, and stand still as v^2 goes to 0, and so does u. So
+    the steps out of pure noise and onto sigma = 0 are as good as the others, where a polynomial in log v learns nothing
+    from the first and takes the last in first order.
     order: how many guesses predict x_s. corrector: how many, the new one among them, correct x_t before the next step,
     which costs no call
     (arXiv:2302.04867, sec. 3.1); 0 leaves it out. The first steps have the order that their history allows.
@@ -36,12 +36,13 @@ class Adams(Sampler):
     order: int = 4
     corrector: int = 4
     knee: float = 0.7
+    far: float = 1.5
 
     aliases: ClassVar[tuple[str, ...]] = ("exponential_adams", "adams_bashforth_moulton")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.order <= 4 or not 0 <= self.corrector <= 5 or self.knee <= 0:
-            raise Refused(f"adams has order 1 to 4, corrector 0 to 5 and knee > 0; not {self!r}")
+        if not 1 <= self.order <= 4 or not 0 <= self.corrector <= 5 or min(self.knee, self.far) <= 0:
+            raise Refused(f"adams has order 1 to 4, corrector 0 to 5, knee > 0 and far > 0; not {self!r}")
 
     @property
     def batch_times(self) -> bool:
@@ -85,8 +86,5 @@ class Adams(Sampler):
         return [torch.where(lands, value, share) for value, share in zip(there, means, strict=True)]
 
     def _u(self, r: Tensor) -> Tensor:
-        """The polynomial's variable at r = alpha/sigma; bent to stay finite where no signal is left (r = 0)."""
-        noisy, clean = r.clamp(max=1), 1 / r.clamp(min=1)  # each is right on its own side of r = 1
-        far = (1 + (self.knee * noisy) ** 2) / (noisy**2 + _FAR**-2)
-        near = (clean**2 + self.knee**2) / (1 + (clean / _FAR) ** 2)
-        return torch.where(r < 1, far, near).log()
+        """The polynomial's variable at r = alpha/sigma, from 0 (r = 0) to asinh(far/knee) (r infinite)."""
+        return (self.far / (r**-2 + self.knee**2).sqrt()).asinh()

@@ -13,6 +13,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.samplers.tuned import Tuned
 from undiffuse.tuning.fine import Fine, some
 
+TINY = 1e-30  # where all guesses are 0, as those of centred data in pure noise
 RIDGE = 1e-7  # how strongly the fitted coefficients are held at those of DDIM, as a share of the guesses' mean square
 
 
@@ -137,7 +138,7 @@ class Fitted(Linear):
         rest = wanted().flatten().double() - columns[:, 0]
         gram, right = columns.T @ columns, columns.T @ rest
         eye = torch.eye(len(guesses), dtype=torch.float64, device=gram.device)
-        found = torch.linalg.solve(gram + RIDGE * gram.diagonal().mean() * eye, right).cpu()
+        found = torch.linalg.solve(gram + (RIDGE * gram.diagonal().mean() + TINY) * eye, right).cpu()
         found[0] += 1
         return tuple(found.tolist())
 

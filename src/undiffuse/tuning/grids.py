@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 GRID_TABLE, GRID_CURVE = "grid.json", "grid.png"
 STREAM = 7  # its stream of random numbers
-STARTS, MOST, NUMBERS = 256, 4096, 2**16  # starts: more where they are small, so many that they have so many numbers
+STARTS, MOST, NUMBERS = 256, 4096, 2**14  # starts: more where they are small, so many that they have so many numbers
 SHARE = 100  # of the progress for each plan
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from undiffuse.tuning.followers import Follower, Stand
 
-ROUNDS = 12
+ROUNDS = 8
 SHIFT = {torch.float64: 1e-4, torch.float32: 1e-2}  # of log(sigma/alpha), for a derivative by difference
 DAMPING = (0.1, 0.2, 5.0)  # at first, its factor after a step that gains, and after one that does not
 TRIALS = 6  # steps that are tried in one round, each shorter
@@ -40,6 +40,8 @@ def improved(
         if before is not None:
             beyond = _secant(beyond, before, slope, rest, down)
         error = float(rest.square().sum())
+        if error == 0:
+            break
         curvature = (slope.T @ slope).cpu() + beyond
         for _ in range(TRIALS):
             new = values + torch.linalg.solve(curvature + damping * error * eye, -down)

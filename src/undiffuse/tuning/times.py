@@ -23,7 +23,7 @@ from undiffuse.tuning.search import ROUNDS, improved
 FEW_GUESSES, MANY_STEPS = 3, 10  # how many guesses a step reads; up to so many steps one that reads all is tried too
 LEAST = 8  # starts
 CLEARLY = 0.98  # of the default's error: less of a gain is chance
-FEW, NUMBERS = 16, 2**16  # starts that a search follows at least, and how many numbers they have
+FEW, NUMBERS = 16, 2**15  # starts that a search follows at least, and how many numbers they have
 Advance = Callable[[float], None]
 _ROUTED = {
     "data": "it follows no ODE whose times could be tuned; sample it in few steps by the sampler jump",
@@ -90,7 +90,7 @@ class Tuner:
         """
         if self.fine.denoiser.jumps == "any" and sampler is None:
             sampler = self.default(steps)[0]  # a flow map's own jumps: what is linear in guesses would not use them
-        if sampler is not None and not sampler.convergence_order:
+        if sampler is not None and not sampler.convergence_order and self.fine.denoiser.jumps == "none":
             raise Refused(
                 f"{registry.name_of(sampler)} draws fresh noise, or goes by a tolerance, and a tuned grid follows the "
                 "ODE in given steps: take another sampler, such as ddim"
