@@ -84,7 +84,7 @@ def test_the_weight_of_mean_flow_is_of_the_whole_sample():
     plain = MeanFlow(power=0.0).loss(exact, batch, Random(2))
     weighted = MeanFlow(power=0.75, epsilon=1e-3).loss(exact, batch, Random(2))
     torch.testing.assert_close(weighted, plain / (plain + 1e-3) ** 0.75)
-    assert MeanFlow().beside["flow_matching"] == MeanFlow(instant=1.0, power=0.0)
+    assert MeanFlow(power=1.0).beside["flow_matching"] == MeanFlow(instant=1.0)
 
 
 def test_the_laws_of_both_times():

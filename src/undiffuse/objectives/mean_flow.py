@@ -30,7 +30,9 @@ class MeanFlow(Objective):
     form: "original" takes v itself for this velocity (arXiv:2505.13447, eq. 10 and 11); "improved" the model's own
     guess of it, so that what is regressed is v alone, with the floor of flow matching (arXiv:2512.02012).
     times, ends: laws of tau and r by noise level; without ends both are drawn by times, else r is at most tau. instant:
-    the share of samples with r = tau, which is plain flow matching. power, epsilon: of the weight; 0 is none.
+    the share of samples with r = tau, which is plain flow matching. power, epsilon: of the weight. A power above 0, as
+    1 in the papers, is for data of many numbers, as images: with few l, and so the weight, depends on the sample's own
+    noise, which shifts what is learned.
     guidance: the weight to guide with inside the training of a model whose conditions are dropped at times:
     (1 - k) weight v + k v_c + (1 - k) (1 - weight) v_n in place of v, where v_c is the model's own velocity with the
     conditions and v_n without, so that one call gives guided samples. mix: k; None: 1 - 1/weight, where v counts once.
@@ -48,7 +50,7 @@ class MeanFlow(Objective):
     times: TimeDistribution = field(default_factory=lambda: LogNormal(-0.4, 1.0))
     ends: TimeDistribution | None = None
     instant: float = 0.5
-    power: float = 1.0
+    power: float = 0.0
     epsilon: float = 0.01
     guidance: float = 1.0
     mix: float | None = None
@@ -147,4 +149,4 @@ class MeanFlow(Objective):
 
     @property
     def beside(self) -> Mapping[str, Objective]:
-        return {"flow_matching": replace(self, instant=1.0, power=0.0, guidance=1.0)} if self.power else {}
+        return {"flow_matching": replace(self, instant=1.0, power=0.0, guidance=1.0)} if self.instant < 1 else {}
