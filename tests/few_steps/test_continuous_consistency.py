@@ -53,15 +53,15 @@ def at(schedule: Any, value: float = 0.7) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("method", ["forward", "difference"])
-def test_the_exact_function_has_the_numbers_of_the_paper_and_no_tangent(schedule: Any, method: Any):
+@pytest.mark.parametrize(("method", "near"), [("forward", 1e-12), ("difference", 1e-5)])
+def test_the_exact_function_has_the_numbers_of_the_paper_and_no_tangent(schedule: Any, method: Any, near: float):
     assert exact(0.25)(ANGLES).tolist() == pytest.approx([0.23610928, 0.10557281, -0.15939997, -0.43128402], abs=1e-8)
     assert float(exact(0.5)(ANGLES[1])) == pytest.approx(-math.tan(math.pi / 8))
     (t, x), model, truth = at(schedule), Ends(schedule, exact(0.25)), GaussianMap(schedule, 0.0, 0.25)
     torch.testing.assert_close(model(x, t).mean.detach(), truth(x, t, to=torch.zeros(4, **DOUBLE)).mean)
     end = truth(x, t).mean
     g = ContinuousConsistency(derivative=method).tangent(model, x, t, end, {})
-    torch.testing.assert_close(g, torch.zeros(4, 1, **DOUBLE), rtol=0, atol=1e-8)
+    torch.testing.assert_close(g, torch.zeros(4, 1, **DOUBLE), rtol=0, atol=near)
     wrong = ContinuousConsistency(derivative=method).tangent(Ends(schedule, exact(0.4)), x, t, end, {})
     assert float(wrong.abs().min()) > 0.01
 

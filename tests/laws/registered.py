@@ -19,6 +19,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "annealed_langevin": {"updates": 12, "step_size": 1.5e-4},
     "jump": {"fresh": 1.0},  # others need a flow map
     "mean_flow": {"derivative": "difference"},  # a pretended device has no forward mode
+    "continuous_consistency": {"derivative": "difference"},
     "alignment": {"teacher": MODELS["plain"][0]()},
     "progressive": {"teacher": MODELS["plain"][0]()},
     "distribution_matching": {"teacher": MODELS["plain"][0]()},

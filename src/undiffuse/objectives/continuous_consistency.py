@@ -79,7 +79,7 @@ class ContinuousConsistency(Timed):
         guess = model(x_t, t, **given).mean
         again()
         g = self.tangent(model, x_t, t, self._path(x_0, x_t, t, given), given)
-        sin = angle(process.schedule, t, self.data_std, x_t)[0].sin().to(x_t.dtype)
+        sin = _wide(angle(process.schedule, t, self.data_std)[0].sin(), x_t)
         change = (guess.detach() - guess) / (self.data_std * sin) - g
         return change.square().flatten(1).mean(1)
 
@@ -87,15 +87,14 @@ class ContinuousConsistency(Timed):
     def tangent(self, model: Any, x_t: Tensor, t: Tensor, end: Tensor, given: Any) -> Tensor:
         """g, of x_t's shape. end: the guess that leads along the path, such as the item."""
         process, std = model.process, self.data_std
-        angles = angle(process.schedule, t, std, x_t)
-        u, rate, radius = (each.to(x_t.dtype) for each in angles)
-        dx, dt = process.velocity(x_t, Normal(end), t) / rate, (1 / angles[1]).reshape(-1).to(t)
-        guess, slope = derivative(lambda x, at: model(x, at, **given).mean, x_t, t, dx, dt, self.derivative)
+        angles = angle(process.schedule, t, std)
+        u, rate, radius = (_wide(each, x_t) for each in angles)
+        dx = process.velocity(x_t, Normal(end), t) / rate
+        guess, slope = derivative(lambda x, at: model(x, at, **given).mean, x_t, t, dx, 1 / angles[1], self.derivative)
         noise, cos, sin = process.noise(x_t, Normal(end), t), u.cos(), u.sin()
         own = cos**2 * (std * cos * noise - sin * end - (cos * x_t / radius - guess) / sin)
         g = own + self.ramp * (cos * slope - own)
-        norm = g.flatten(1).norm(dim=1).reshape(-1, *(1,) * (g.ndim - 1))
-        return g / (norm + self.c)
+        return g / (_wide(g.flatten(1).norm(dim=1), g) + self.c)
 
     @property
     def ramp(self) -> float:
@@ -129,11 +128,16 @@ class ContinuousConsistency(Timed):
         return x_0 if guess is None else guess.mean
 
 
-def angle(schedule: Schedule, t: Tensor, data_std: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """u = atan(sigma / (data_std alpha)), du/dt and sqrt(alpha^2 + (sigma / data_std)^2), shaped to multiply `like`."""
+def angle(schedule: Schedule, t: Tensor, data_std: float) -> tuple[Tensor, Tensor, Tensor]:
+    """u = atan(sigma / (data_std alpha)), du/dt and sqrt(alpha^2 + (sigma / data_std)^2), of t's shape."""
     with torch.enable_grad():
         at = t.detach().double().requires_grad_()
-        alpha, sigma = schedule.at(at, like)
+        alpha, sigma = schedule.both(at)
         u = torch.atan2(sigma, data_std * alpha)
         rate = torch.autograd.grad(u.sum(), at)[0]
-    return u.detach(), rate.to(like.device).reshape(u.shape), torch.hypot(alpha, sigma / data_std).detach()
+    return u.detach(), rate, torch.hypot(alpha, sigma / data_std).detach()
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    """One number a sample, shaped to multiply `like`."""
+    return values.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1))
