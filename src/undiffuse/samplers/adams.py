@@ -36,7 +36,7 @@ class Adams(Sampler):
     order: int = 4
     corrector: int = 4
     knee: float = 0.7
-    far: float = 1.5
+    far: float = 3.0
 
     aliases: ClassVar[tuple[str, ...]] = ("exponential_adams", "adams_bashforth_moulton")
 
