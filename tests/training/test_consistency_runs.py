@@ -72,6 +72,14 @@ def test_a_teacher_that_is_asked_may_be_guided(teacher: Path, tmp_path: Path):
         undiffuse.distill(teacher, "ect", 1, out=tmp_path / "other", guidance=2.0)
 
 
+def test_a_student_that_learns_no_guidance_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    guided = {**TABLES, "sampler": {**TABLES.get("sampler", {}), "guidance": 2.0}, "train": {**FEW, "steps": 1}}
+    undiffuse.train(guided, out=tmp_path / "guided").run(progress=False)
+    undiffuse.distill(tmp_path / "guided", "ect", 1, out=tmp_path / "student", steps=1)
+    said = "samples with guidance or a threshold, which easy_consistency does not learn"
+    assert any(said in record.getMessage() for record in caplog.records)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -9,6 +9,7 @@ from undiffuse.core import registry
 from undiffuse.core.arguments import number, shown, whole
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.models.load import denoising
+from undiffuse.progress import LOGGER
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import resolve_guidance
@@ -60,8 +61,10 @@ def student(
     asked, settings = _guided(teacher, folder, guidance)
     objective: Any = registry.get("objectives", str(table["name"]))
     made = objective.student(tables, folder, asked, count)
-    if guidance is not None and made["objective"].get("teacher") != asked and "guidance" not in made["objective"]:
-        raise Refused(f"{table['name']} asks its teacher for no guesses, and so learns no guidance: leave it out")
+    if asked != folder and made["objective"].get("teacher") != asked and "guidance" not in made["objective"]:
+        if guidance is not None:
+            raise Refused(f"{table['name']} asks its teacher for no guesses, and so learns no guidance: leave it out")
+        LOGGER.warning("%s samples with guidance or a threshold, which %s does not learn", folder, table["name"])
     own = {name: value for name, value in tables.get("denoiser", {}).items() if name not in PARTED}
     said = {"steps": whole(steps, "steps")} if steps is not None else {}
     written = {
