@@ -48,7 +48,8 @@ def test_the_identity_of_mean_flow(schedule: Any):
     span = (straight_path.place(schedule, t) - straight_path.place(schedule, r))[:, None]
     exact = GaussianMap(schedule, 0.3)
     v = straight_path.velocity(exact, X, t)
-    for method, rounding in (("forward", 1e-9), ("difference", 1e-5)):
+    methods: tuple[tuple[Any, float], ...] = (("forward", 1e-9), ("difference", 1e-5))
+    for method, rounding in methods:
         rate = straight_path.velocity_rate(exact, X, t, r, v, {}, method)
         torch.testing.assert_close(straight_path.velocity(exact, X, t, r) + span * rate, v, rtol=0, atol=rounding)
     mixture = MixtureMap(schedule)

@@ -66,8 +66,9 @@ def test_the_default_grids_fall_strictly_on_every_schedule_with_1_to_1000_steps(
 def test_many_steps_on_a_schedule_that_jumps_end_at_its_lowest_noise_and_few_above_it(schedule: Schedule):
     least = float(schedule.sigma(torch.tensor(1e-12, dtype=torch.float64)))
     assert float(schedule.sigma(Logistic()(schedule, 500))[-2]) == pytest.approx(least)
-    few = schedule.sigma(Logistic()(schedule, 20))[:-1]
-    quantile = torch.sigmoid(((few / 1.7).log()) / 1.3)
+    grid = Logistic()
+    few = schedule.sigma(grid(schedule, 20))[:-1]
+    quantile = torch.sigmoid((few / grid.center).log() / grid.spread)
     torch.testing.assert_close(quantile / quantile[0], torch.linspace(1, 0, 21, dtype=torch.float64)[:-1])
     x = sample(GaussianOracle(Gaussian(schedule), 0.0, 0.25), (4000, 1), sampler=Heun(), steps=60)
     assert (float(x.mean()), float(x.std())) == pytest.approx((0.0, 0.5), abs=0.03)

@@ -1,6 +1,7 @@
 """Tuned grids against their known best on Gaussian data, and against the default on mixtures."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_a_tuned_plan_is_nearer_on_starts_that_it_was_not_tuned_on():
     new = undiffuse.Random(1).normal((300, 3), dtype=torch.float64)
     end = undiffuse.sample(oracle, (), start=new, steps=100)
 
-    def error(**how: object) -> float:
+    def error(**how: Any) -> float:
         return float((undiffuse.sample(oracle, (), start=new, **how) - end).square().mean(1).sqrt().mean())
 
     usual, tuned = error(steps=steps), error(sampler=plan.sampler, times=plan.times)
