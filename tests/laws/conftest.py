@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from registered import every
+from registered import every, settled
 
 from undiffuse.core.grid import Grid
 from undiffuse.core.parameterization import Parameterization
@@ -22,6 +22,7 @@ FIXTURES: dict[str, tuple[Any, ...]] = {
     "grid": ("grids", Grid),
     "draw": ("time_distributions", TimeDistribution),
     "sampler": ("samplers", Sampler, "values"),
+    "sampler_of_any_order": ("samplers", Sampler, "values"),
     "general_sampler": ("samplers", Sampler, "mixed"),
     "token_sampler": ("samplers", Sampler, "tokens"),
 }
@@ -40,7 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
     for fixture, which in FIXTURES.items():
         if fixture in asked:
-            components = every(*which)
+            components = settled(every(*which)) if fixture == "sampler" else every(*which)
             if fixture in TOGETHER:
                 metafunc.parametrize(fixture, [Every(components)], ids=[f"every {fixture}"])
             else:
