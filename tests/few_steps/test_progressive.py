@@ -162,7 +162,7 @@ class Apart(Denoiser):
 ONE = tuple(Angle()(COSINE.schedule, 4).tolist())
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

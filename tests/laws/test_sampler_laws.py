@@ -87,11 +87,11 @@ def test_every_sampler_reaches_the_exact_law_of_a_gaussian(sampler_of_any_order:
         assert abs(std_48 - STD) < 0.13 * STD, schedule
 
 
-@pytest.mark.parametrize("sampler", EXACT_AT_ANY_COUNT, ids=repr)
-@pytest.mark.parametrize(
+@pytest.mark.each("sampler", EXACT_AT_ANY_COUNT, ids=repr)
+@pytest.mark.each(
     "schedule", [VP(), FlowSchedule(), EDMSchedule(), ContinuousCosine(), LinearBeta()], ids=lambda s: type(s).__name__
 )
-@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.each("steps", [1, 2, 7])
 def test_bridges_averaged_over_the_exact_posterior_are_exact_at_any_count(
     sampler: Sampler, schedule: Schedule, steps: int
 ):
@@ -136,10 +136,10 @@ def mixture(schedule: Schedule) -> MixtureOracle:
 
 def test_every_sampler_reaches_the_exact_law_of_a_mixture(sampler_of_any_order: Sampler):
     """By the largest distance between distribution functions: chance alone stays below 0.03 with 4000 draws (p =
-    0.0015), the rest is for 60 steps.
+    0.0015), the rest is for 50 steps.
     """
     schedule = VP()
-    times = Karras()(schedule, 60)
+    times = Karras()(schedule, 50)
     start = mixture_start(schedule, float(times[0]))
     with torch.no_grad():
         *_, x = trajectory(mixture(schedule), sampler_of_any_order, start, times, random=Random(0))
@@ -359,7 +359,7 @@ class Sure(GaussianOracle):
         return super().__call__(x_t, t).mean_only()
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (lambda: DDIM(eta=1.5), r"ddim needs eta in \[0, 1\], not 1.5"),
