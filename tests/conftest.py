@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import every
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,15 @@ from beartype.claw import beartype_packages
 CHECKS = BeartypeConf(claw_is_pep526=False, is_pep484_tower=True)
 beartype_packages(("undiffuse.core", "undiffuse.networks"), conf=CHECKS)
 torch.set_num_threads(1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    every.parametrize(metafunc)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    return every.run(pyfuncitem)
 
 
 @pytest.fixture(autouse=True)

@@ -179,7 +179,7 @@ def test_python_of_the_documentation_runs(code: str, tmp_path: Path, monkeypatch
         assert namespace["x"].std() == pytest.approx(0.5, abs=0.03)
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.each("line", commands())
 def test_a_command_of_the_documentation_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for place, code in FILES.items():
         (tmp_path / Path(place).name).write_text(code, encoding="utf-8")
@@ -211,7 +211,7 @@ def test_choosing_is_explained_for_every(kind: str):
     assert [name for name in registry.names(kind) if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in registry.KINDS for name in registry.names(kind)])
+@pytest.mark.each(("kind", "name"), [(kind, name) for kind in registry.KINDS for name in registry.names(kind)])
 def test_every_component_says_what_it_is(kind: str, name: str):
     text = inspect.getdoc(registry.get(kind, name)) or ""
     assert len(text.split()) >= 4

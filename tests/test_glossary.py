@@ -45,7 +45,7 @@ def test_its_links_lead_to_headings_of_the_pages():
     assert [page for page, _ in links if not (DOCS / page).is_file()] == []
 
 
-@pytest.mark.parametrize("text", [text for _, text in ROWS if re.search(NAMED, text)])
+@pytest.mark.each("text", [text for _, text in ROWS if re.search(NAMED, text)])
 def test_the_components_that_it_names_exist(text: str):
     for kind, names in re.findall(NAMED, text):
         for name in re.findall(r"`(\w+)`", names):

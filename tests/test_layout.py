@@ -58,7 +58,7 @@ def imported(file: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
                 yield node.lineno, tuple(words[1:])
 
 
-@pytest.mark.parametrize("part", parts())
+@pytest.mark.each("part", parts())
 def test_imports_run_only_downward(part: str):
     files = [SOURCE / f"{part}.py"] if (SOURCE / f"{part}.py").exists() else sorted((SOURCE / part).rglob("*.py"))
     assert part in HEIGHT, f"{part} has no place in the order of imports"

@@ -227,8 +227,8 @@ def test_what_a_form_cannot_hold_is_refused(form: str, shape: tuple[int, ...], d
         FORMS[Form(form)].fits(shape, dtype)
 
 
-@pytest.mark.parametrize("shape", [(4, 1), (4, 5), (4, 2, 16), (4, 3, 8, 8), (4, 1, 4, 8, 8)])
-@pytest.mark.parametrize("name", ["grid", "npz", "strip", "gif"])
+@pytest.mark.each("shape", [(4, 1), (4, 5), (4, 2, 16), (4, 3, 8, 8), (4, 1, 4, 8, 8)])
+@pytest.mark.each("name", ["grid", "npz", "strip", "gif"])
 def test_every_shape_has_a_picture_a_film_and_arrays(tmp_path: Path, shape: tuple[int, ...], name: str):
     from undiffuse.sampling.file_formats import FILMS, FORMS
 

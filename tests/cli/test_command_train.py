@@ -87,7 +87,7 @@ def doc(kind: str, name: str) -> str:
     return inspect.getdoc(undiffuse.registry.get(kind, name)) or ""
 
 
-@pytest.mark.parametrize("kind", ["recipes", *undiffuse.registry.KINDS])
+@pytest.mark.each("kind", ["recipes", *undiffuse.registry.KINDS])
 def test_list_says_what_each_is_and_what_can_be_set(undiffuse_: Undiffuse, kind: str):
     done = undiffuse_("list", kind)
     assert done.status == 0

@@ -20,8 +20,8 @@ def inside(found: layout.Layout, side: tuple[int, int]) -> bool:
     return int(seen.sum()) == len(found.tiles) * side[0] * side[1] * found.scale**2 and int(seen.max()) == 1
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 60])
+@pytest.mark.each("side", SIDES)
+@pytest.mark.each("n", [1, 2, 3, 7, 10, 60])
 def test_sheets_are_about_square_and_pictures_large_enough(side: tuple[int, int], n: int):
     labels, names = np.arange(n) % 10, [f"class {i}" for i in range(10)]
     captions = [f"a picture of the thing with the number {i}" for i in range(n)]
@@ -80,8 +80,8 @@ def test_a_strip_names_its_rows_and_its_steps():
     assert pictures.strip(frames, 3, names=["cat", "dog"]).width > pictures.strip(frames, 3).width
 
 
-@pytest.mark.parametrize("suffix", pictures.FORMATS)
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+@pytest.mark.each("suffix", pictures.FORMATS)
+@pytest.mark.each("channels", [1, 2, 3, 4, 6])
 def test_every_number_of_channels_has_every_format(tmp_path: Path, suffix: str, channels: int):
     images = np.random.default_rng(0).integers(0, 256, (3, channels, 9, 7)).astype(np.uint8)
     content = pictures.encoded(pictures.sheet(images, [0, 1, 1], ("a", "b")), suffix)

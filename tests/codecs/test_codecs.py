@@ -137,7 +137,7 @@ BY_HAND = {  # a value that the data would not give, for each field of that name
 }
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("name", "field"), [(name, f) for name, codec in CODECS if not codec.lossy for f in registry.fields(codec)]
 )
 def test_a_field_set_by_hand_is_honoured_or_refused_by_name(name: str, field: str):

@@ -44,8 +44,8 @@ def test_the_share_is_met(share: float):
     assert abs(len(images(count).split(share)[1]) / count - share) < 4 * deviation
 
 
-@pytest.mark.parametrize("count", [3, 8, 12, 25, 30, 60, 100])
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.2])
+@pytest.mark.each("count", [3, 8, 12, 25, 30, 60, 100])
+@pytest.mark.each("share", [0.02, 0.1, 0.2])
 def test_small_sets_hold_out_ten_items_or_a_third(count: int, share: float):
     for seed in range(20):
         x = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)

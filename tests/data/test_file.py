@@ -31,8 +31,8 @@ def load(folder: Path, **arrays: np.ndarray) -> Dataset:
     return File(stored_(folder, **arrays)).load()
 
 
-@pytest.mark.parametrize("key", ["images", "x", "data", "arr_0", "whatever"])
-@pytest.mark.parametrize("label_key", ["labels", "label", "y"])
+@pytest.mark.each("key", ["images", "x", "data", "arr_0", "whatever"])
+@pytest.mark.each("label_key", ["labels", "label", "y"])
 def test_the_usual_names_are_found(tmp_path: Path, key: str, label_key: str):
     if key == "whatever":
         return np.testing.assert_array_equal(load(tmp_path, whatever=GREY).x[:, 0], GREY)
@@ -56,7 +56,7 @@ def test_channels_come_first(tmp_path: Path):
     np.testing.assert_array_equal(load(tmp_path, images=first).x, first)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("labels", "classes"),
     [
         ([1, 2, 3], "123"),  # no class 0
@@ -71,7 +71,7 @@ def test_channels_come_first(tmp_path: Path):
         (np.eye(3, dtype=bool), "012"),
     ],
 )
-@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.each("skip", [False, True])
 def test_classes_are_those_that_items_have(tmp_path: Path, labels: Any, classes: Sequence[str], skip: bool):
     """Every label comes back as its own name, and every class has an item, also where broken items are left out."""
     given = np.repeat(np.array(labels), 3, axis=0)
@@ -160,7 +160,7 @@ NAN = np.zeros((4, 3, 3))
 NAN[2, 1, 0] = NAN[3] = np.nan
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("arrays", "message"),
     [
         ({"images": NAN}, r"set.npz: images has 10 numbers .* first is at index \(2, 0, 1, 0\)"),
@@ -235,8 +235,8 @@ AXES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.each("large", [False, True])
+@pytest.mark.each("axes", AXES)
 def test_axes_say_what_is_what(tmp_path: Path, axes: str, large: bool, monkeypatch: pytest.MonkeyPatch):
     x = RANDOM.normal(size=AXES[axes])
     np.save(tmp_path / "x.npy", x)

@@ -30,7 +30,7 @@ def load(folder: Path, text: str | bytes, **fields: Any) -> Dataset:
     return TableData(str(path), **fields).load()
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("head", "lines", "names"),
     [
         ("country,2019,2020,2021\n", LINES, ("country", "2019", "2020", "2021")),

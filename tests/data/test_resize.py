@@ -12,9 +12,9 @@ RANDOM = np.random.default_rng(0)
 FILTERS = ["bicubic", "lanczos", "bilinear", "box", "hamming", "nearest"]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
-@pytest.mark.parametrize("by", FILTERS)
+@pytest.mark.each("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.each("channels", [1, 2, 3, 4, 7])
+@pytest.mark.each("by", FILTERS)
 def test_what_is_even_stays_what_it_is(by: Any, channels: int, dtype: type):
     image = np.full((channels, 12, 20), 200, dtype)
     for fit in ("crop", "stretch"):
@@ -23,7 +23,7 @@ def test_what_is_even_stays_what_it_is(by: Any, channels: int, dtype: type):
         np.testing.assert_array_equal(resized, np.full((channels, 5, 7), 200, dtype))
 
 
-@pytest.mark.parametrize("by", FILTERS)
+@pytest.mark.each("by", FILTERS)
 def test_only_nearest_lets_a_fine_pattern_through(by: Any):
     board = np.indices((64, 64)).sum(0)[None] % 2 * np.float32(1)
     small = Resize(8, filter=by).apply(board)
@@ -66,7 +66,7 @@ def test_what_is_clear_does_not_bleed_into_what_is_seen():
     assert Resize(4, filter="box").apply(image)[1].max() == 0
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("fields", "message"),
     [({"size": 0}, "at least 1 pixel"), ({"size": (4, 0)}, "at least 1 pixel"), ({"crop": -1}, "crop = -1")],
 )

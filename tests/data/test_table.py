@@ -30,10 +30,10 @@ def written(delimiter: str = ",", head: bool = True, label: bool = False, end: s
     return "".join(delimiter.join(f"{quote}{cell}{quote}" for cell in row) + end for row in rows)
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("quote", ["", '"'])
-@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.each("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.each("end", ["\n", "\r\n", "\r"])
+@pytest.mark.each("quote", ["", '"'])
+@pytest.mark.each("head", [True, False])
 def test_numbers_come_back_whatever_the_dialect(tmp_path: Path, delimiter: str, end: str, quote: str, head: bool):
     data = load(tmp_path, written(delimiter, head, end=end, quote=quote))
     np.testing.assert_array_equal(data.x, NUMBERS)
@@ -128,7 +128,7 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
     assert "2 lines" in caplog.text
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("text", "fields", "message"),
     [
         ("", {}, "set.csv is empty"),

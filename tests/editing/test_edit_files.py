@@ -77,7 +77,7 @@ MASKS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.each("name", MASKS)
 def test_a_mask_is_a_mask_however_it_was_made(tmp_path: Path, name: str):
     known = files.mask(saved(tmp_path, MASKS[name]), SHAPE)
     assert known.dtype == np.float32

@@ -205,7 +205,7 @@ def test_the_same_item_of_any_library_is_the_same_item(model: Any, kind: Any):
     assert torch.equal(drawn, editing.inpaint(model, x, HALF, "replace", steps=2))
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("call", "says"),
     [
         (lambda m: untyped.inpaint(m, IMAGE, HALF * 255), "mask is 1 where known and 0 where not, .* from 0 to 255"),

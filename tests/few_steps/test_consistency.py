@@ -220,7 +220,7 @@ def test_an_averaged_target_follows_the_weights():
     assert ConsistencyObjective(decay=0.0).target(model) is model
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

@@ -197,7 +197,7 @@ FEW: tuple[jumps.Jumps, ...] = ("data", "fixed", "any")
 ORDINARY = FunctionDenoiser(lambda x, alpha, sigma: x, Gaussian(VP()))
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("ask", "message"),
     [
         (lambda: small(VP(), jumps="none")(X, T, to=0.0), "was not trained to jump .denoiser.jumps = 'none'., so it"),

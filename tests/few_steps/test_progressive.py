@@ -162,7 +162,7 @@ class Apart(Denoiser):
 ONE = tuple(Angle()(COSINE.schedule, 4).tolist())
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (
@@ -222,6 +222,6 @@ def test_a_student_of_one_step_reaches_the_exact_map_of_a_mixture():
     """A small network in six phases, by the exact denoiser: to .05 of the data's deviation."""
     exact = MixtureMap(COSINE.schedule)
     objective = Progressive(exact.denoiser, 32, 1)
-    student = train(small(COSINE.schedule, "velocity", "fixed"), objective, exact, steps=600, batch=256, lr=4e-3)
+    student = train(small(COSINE.schedule, "velocity", "fixed"), objective, exact, steps=400, batch=192, lr=4e-3)
     assert objective.steps == 1
     assert distance(student, exact) < 0.05

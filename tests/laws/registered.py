@@ -75,6 +75,18 @@ def every(kind: str, interface: type, family: str = "") -> tuple[Any, ...]:
     return tuple(component for component in built if not family or family in component.takes())
 
 
+def settled(components: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of those that differ in order alone, the highest: it takes the lower ones in its first steps."""
+    best: dict[Any, Any] = {}
+    for component in components:
+        fields = {name: getattr(component, name) for name in registry.fields(type(component))}
+        kept = type(component), bool(component.convergence_order), *(v for v in fields.values() if isinstance(v, str))
+        rank = [fields[name] for name in ("order", "corrector") if isinstance(fields.get(name), int)]
+        if kept not in best or rank > best[kept][0]:
+            best[kept] = rank, component
+    return tuple(component for _, component in best.values())
+
+
 GIVEN: dict[str, Any] = {
     "channels": 2, "shape": (2, 4, 4), "size": 4, "features": 2, "dimensions": 2, "classes": 3, "noise_levels": 10,
 }  # fmt: skip

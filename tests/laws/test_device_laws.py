@@ -11,7 +11,7 @@ import tiny_autoencoder
 import torch
 from beartype.roar import BeartypeCallHintViolation
 from pretend_device import MixedDevicesError, Reads, Remote, device, pretend
-from registered import every, networks
+from registered import every, networks, settled
 from tiny_models import LABEL, MODELS, N
 from torch import Tensor, nn
 
@@ -129,7 +129,7 @@ def test_sampling_starts_there(reads: Reads):
 def test_samplers(family: str, reads: Reads):
     """No step of a sampler waits, but where the step's size is chosen by an error."""
     denoiser, x = model(family)
-    for sampler in every("samplers", Sampler, family):
+    for sampler in settled(every("samplers", Sampler, family)):
         found = sampled_there(reads, denoiser, lightened(sampler), x)
         waiting = bool(ADAPTIVE.keys() & registry.fields(type(sampler)).keys()) or registry.name_of(sampler) in MUST
         assert waiting or found == [[], []], sampler

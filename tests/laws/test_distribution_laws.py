@@ -129,8 +129,8 @@ def test_tilted_normals_and_blended_tokens_are_the_weighted_product_of_densities
     assert (float(tilted.mean), float(tilted.var) ** 0.5) == pytest.approx((1.111, 0.373), abs=1e-3)  # docs/guidance.md
 
 
-@pytest.mark.parametrize("mine", [0.0, 1.25, torch.zeros(2, 3), torch.tensor([[4.0], [0.5]])])
-@pytest.mark.parametrize("theirs", [0.0, 0.25, torch.zeros(2, 3), torch.tensor([[0.1], [9.0]])])
+@pytest.mark.each("mine", [0.0, 1.25, torch.zeros(2, 3), torch.tensor([[4.0], [0.5]])])
+@pytest.mark.each("theirs", [0.0, 0.25, torch.zeros(2, 3), torch.tensor([[0.1], [9.0]])])
 def test_blend_moves_the_mean_and_keeps_the_variance_of_the_guess_guided_to(mine: Any, theirs: Any):
     """Whatever variances the two report: none, zeros written out, narrow against wide."""
     fraction = torch.full((2, 3), 0.3)

@@ -140,8 +140,8 @@ def test_guided_gaussians_end_where_the_ode_ends_and_not_at_the_tilted_density(w
     assert float(end[1] - end[0]) == pytest.approx(std, abs=1e-4)
 
 
-@pytest.mark.parametrize("weight", [1.0, 2.0, 4.0])
-@pytest.mark.parametrize("made", GUIDED.values(), ids=GUIDED.keys())
+@pytest.mark.each("weight", [1.0, 2.0, 4.0])
+@pytest.mark.each("made", GUIDED.values(), ids=GUIDED.keys())
 def test_the_guided_guess_is_the_formula_whatever_variances_the_two_report(made: Any, weight: float):
     """So at sigma = 1.6 the guesses 1.0890 and 0.6562 at x = 2 make 1.0890 + 0.4328 = 1.5218 of weight 2."""
     x = torch.tensor([[2.0], [-30.0]], dtype=torch.float64)

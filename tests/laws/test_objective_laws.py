@@ -55,8 +55,8 @@ class Told(Denoiser):
         return self.guess
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize(
+@pytest.mark.each("weighting", WEIGHTINGS)
+@pytest.mark.each(
     "schedule", [VP(), EDMSchedule(sigma_max=5), FlowSchedule(), LinearBeta()], ids=lambda s: type(s).__name__
 )
 def test_the_loss_does_not_depend_on_the_parameterization(

@@ -64,7 +64,7 @@ def affine(
     return float(belief.mean[0]), float(belief.mean[1] - belief.mean[0]), float(v[0])
 
 
-@pytest.mark.parametrize("name", KEEPS)
+@pytest.mark.each("name", KEEPS)
 def test_gaussian_bridge_keeps_the_marginals(schedule: Schedule, name: str):
     process, x_0 = Gaussian(schedule), 0.7
     for s, t in TIMES:
@@ -75,7 +75,7 @@ def test_gaussian_bridge_keeps_the_marginals(schedule: Schedule, name: str):
         assert b**2 * sigma_t**2 + v == pytest.approx(sigma_s**2, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [VP(), LinearBeta(), EDMSchedule(), FlowSchedule(), LogLinear()], ids=repr)
+@pytest.mark.each("schedule", [VP(), LinearBeta(), EDMSchedule(), FlowSchedule(), LogLinear()], ids=repr)
 def test_forward_kernels_compose(schedule: Schedule):
     """keep = alpha_t / alpha_s on the way to noise: q(x_t given x_s),
     which after q(x_s given x_0) gives q(x_t given x_0).
@@ -197,7 +197,7 @@ def test_velocity_is_the_slope_of_the_path(schedule: Schedule):
         )
 
 
-@pytest.mark.parametrize(("s", "t"), [*ONWARD, (0.4, 0.4)])
+@pytest.mark.each(("s", "t"), [*ONWARD, (0.4, 0.4)])
 def test_towards_noise_the_markov_bridge_is_the_forward_kernel_and_the_guess_has_no_say(
     schedule: Schedule, s: float, t: float
 ):
@@ -256,13 +256,13 @@ def every_token(size: int) -> Tensor:
     return torch.arange(size)[:, None]  # (size, 1): a batch that holds each token once
 
 
-@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
-@pytest.mark.parametrize(
+@pytest.mark.each("noise", NOISES.values(), ids=NOISES.keys())
+@pytest.mark.each(
     "schedule",
     [LogLinear(), ContinuousCosine(), TableSchedule(betas=(0.1, 0.3, 0.9))],
     ids=lambda s: type(s).__name__,
 )
-@pytest.mark.parametrize("name", KEEPS)
+@pytest.mark.each("name", KEEPS)
 def test_categorical_bridge_keeps_the_marginals(noise: tuple[float, ...], schedule: Schedule, name: str):
     process, size = Categorical(schedule, noise), 4
     x_0, here = every_token(size).repeat_interleave(size, 0), every_token(size).repeat(size, 1)  # every pair (x_0, x_t)
@@ -275,7 +275,7 @@ def test_categorical_bridge_keeps_the_marginals(noise: tuple[float, ...], schedu
         torch.testing.assert_close((at_t[:, None] @ moves)[:, 0], wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES.keys())
+@pytest.mark.each("noise", NOISES.values(), ids=NOISES.keys())
 def test_the_markov_bridge_of_tokens_is_bayes_rule(noise: tuple[float, ...]):
     """Over all (x_s, x_t): q(x_t given x_s) q(x_s given x_0) / q(x_t given x_0),
     and averaged over a belief about x_0.
@@ -329,7 +329,7 @@ def test_times_may_differ_between_sequences():
             torch.testing.assert_close(together.mean[row], alone.mean, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

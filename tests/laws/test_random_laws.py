@@ -40,8 +40,8 @@ def test_bits_are_philox_of_element_and_sample_under_the_seed():
     assert got[0].tolist() == [int(w) for w in philox((c[0], c[1], c[2], c[3]), (0xA4093822, 0x299F31D0))]
 
 
-@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS.keys())
-@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 5)])
+@pytest.mark.each("draw", DRAWS.values(), ids=DRAWS.keys())
+@pytest.mark.each("shape", [(), (1,), (3,), (2, 5)])
 def test_a_draw_does_not_depend_on_batch_size_or_order(draw: Any, shape: tuple[int, ...]):
     whole = draw(Random(7), (12, *shape))
     assert torch.equal(draw(Random(7), (5, *shape)), whole[:5])

@@ -34,7 +34,7 @@ def snake(kind: str, component: Any) -> str:
     return next(name for name in registry.names(kind) if registry.get(kind, name) is type(component))
 
 
-@pytest.mark.parametrize(("kind", "component"), NAMED, ids=lambda v: v if isinstance(v, str) else repr(v)[:40])
+@pytest.mark.each(("kind", "component"), NAMED, ids=lambda v: v if isinstance(v, str) else repr(v)[:40])
 def test_a_component_is_frozen_and_is_made_again_from_its_fields_and_from_its_repr(kind: str, component: Any):
     assert dataclasses.is_dataclass(component)
     fields = {field.name: getattr(component, field.name) for field in dataclasses.fields(component) if field.init}
@@ -45,14 +45,14 @@ def test_a_component_is_frozen_and_is_made_again_from_its_fields_and_from_its_re
         setattr(component, "anything", 1)  # noqa: B010
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.each("kind", registry.KINDS)
 def test_every_component_implements_the_interface_of_its_kind(kind: str):
     for name in registry.names(kind):
         able = (registry.interface(kind), *((Sampler,) if kind == "guidance" else ()))  # it wraps either
         assert issubclass(registry.get(kind, name), able), f"{name}: derive it from this"
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.each("kind", registry.KINDS)
 def test_every_name_of_every_kind_is_a_class_that_says_what_it_is(kind: str):
     assert registry.names(kind) == sorted(registry.names(kind))
     for name in registry.names(kind):
@@ -75,7 +75,7 @@ def test_the_names_that_papers_use_are_there():
     assert {"ancestral", "ddim", "multistep", "heun", "euler", "jump"} <= set(registry.names("samplers"))
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.each("kind", registry.KINDS)
 def test_another_name_means_one_component_and_is_none_itself(kind: str):
     """However it is spelled; what a name says besides are fields of its component, and the table goes before them."""
     aliases = {name: registry.aliases(kind, name) for name in registry.names(kind)}
@@ -95,7 +95,7 @@ def test_another_name_means_one_component_and_is_none_itself(kind: str):
                 assert registry.build(kind, {"name": name, **other}) == type(built)(**other)
 
 
-@pytest.mark.parametrize("name", registry.names("conditions"))
+@pytest.mark.each("name", registry.names("conditions"))
 def test_an_option_of_a_condition_is_read_from_its_file(name: str):
     """Without importing it: --help is quick."""
     component: Any = registry.get("conditions", name)
@@ -103,7 +103,7 @@ def test_an_option_of_a_condition_is_read_from_its_file(name: str):
         assert registry.constant("conditions", name, attribute, ()) == getattr(component, attribute) != "", attribute
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("kind", "name", "component"),
     [
         ("samplers", "ddpm", samplers.Ancestral()),
@@ -157,7 +157,7 @@ def test_the_folder_has_a_face():
     assert registry.get("grids", "log_snr") is grids.LogSNR
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

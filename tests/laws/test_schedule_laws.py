@@ -146,7 +146,7 @@ def test_automatic_differentiation_gives_the_slope_on_and_off_a_tables_times(sch
     torch.testing.assert_close(slope, ahead, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (lambda: LinearBeta(steps=0), "a schedule needs at least 1 step, not 0"),

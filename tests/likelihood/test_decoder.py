@@ -16,9 +16,9 @@ from undiffuse.likelihood import Decoder
 LEVELS = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
 
 
-@pytest.mark.parametrize("mean", [-3.0, -1.0, 0.1, 0.999, 5.0])
-@pytest.mark.parametrize("std", [1e-3, 0.01, 0.3, 10])
-@pytest.mark.parametrize(("cdf", "tolerance"), [("erf", 1e-14), ("tanh", 3e-10)])
+@pytest.mark.each("mean", [-3.0, -1.0, 0.1, 0.999, 5.0])
+@pytest.mark.each("std", [1e-3, 0.01, 0.3, 10])
+@pytest.mark.each(("cdf", "tolerance"), [("erf", 1e-14), ("tanh", 3e-10)])
 def test_the_probabilities_of_all_levels_sum_to_one(mean: float, std: float, cdf: Literal["erf", "tanh"], tolerance):
     """X04. The approximation's floor of 1e-12 adds up to 256e-12."""
     belief = Normal(torch.full_like(LEVELS, mean), std**2)

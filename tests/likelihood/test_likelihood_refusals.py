@@ -65,7 +65,7 @@ def test_a_start_before_the_signal_is_gone_is_the_way_out():
     assert bool(continuous(model, X, points=5, start=0.99).nats.isfinite().all())
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("call", "message"),
     [
         (lambda: ode(TOKENS, torch.tensor([[0, 1]])), "the probability-flow ODE is for values; tokens have the bound"),

@@ -40,7 +40,7 @@ def model() -> Diffusion:
     return images()
 
 
-@pytest.mark.parametrize("three", THREES, ids=lambda three: f"{type(three).__name__}-{three.dtype}")
+@pytest.mark.each("three", THREES, ids=lambda three: f"{type(three).__name__}-{three.dtype}")
 def test_a_whole_number_of_any_library_is_that_number(model: Diffusion, three: Any):
     assert torch.equal(model.sample(three, seed=three, steps=three, batch=three), model.sample(3, seed=3, steps=3))
     oracle = GaussianOracle(Gaussian(VP()))
@@ -77,7 +77,7 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
             Random(seed)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("asked", "message"),
     [
         ({"n": 2.0}, "n is a whole number, not 2.0"),
@@ -196,7 +196,7 @@ def test_a_condition_of_any_library_and_dtype_is_the_same_condition(name: str, g
     assert close(requested(conditions, 2, {name: given})[name], requested(conditions, 2, {name: same})[name])
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("name", "given", "message"),
     [
         ("style", [1.0, float("nan"), 3.0], "style holds numbers that are not finite: NaN or infinity"),

@@ -155,7 +155,7 @@ def test_progress_counts_every_step_of_every_batch():
     assert {total for _, total in seen} == {20}
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("drop", "asked", "message"),
     [
         (None, {"label": 1}, "the model is unconditional: it was trained without 'label'"),

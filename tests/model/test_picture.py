@@ -42,8 +42,8 @@ def tiff(array: np.ndarray, sample: int) -> bytes:
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + directory + bytes(4)
 
 
-@pytest.mark.parametrize("form", ["TIFF", "PNG", "JPEG", "WEBP", "AVIF"])
-@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.each("form", ["TIFF", "PNG", "JPEG", "WEBP", "AVIF"])
+@pytest.mark.each("turn", TURNS)
 def test_header_and_pixels_agree_on_what_is_up(form: str, turn: int):
     stored = np.zeros((24, 16, 3), np.uint8)
     stored[:12, :8] = 255

@@ -25,7 +25,7 @@ MINIMAL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.each("name", recipe.names())
 def test_every_bundled_recipe_is_sound_and_complete_on_paper(name: str):
     found = replace(Recipe.find(name), uses=Uses(lambda path: WRITTEN))
     assert found.about
@@ -80,7 +80,7 @@ def test_unknown_and_missing_tables_are_named(change: dict[str, Any], message: s
         Recipe.find(tables)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("setting", "message"),
     [
         ("train.stpes=3", r"train has no 'stpes' \(did you mean 'steps'\?\); it has: accumulate, batch, "),

@@ -116,7 +116,7 @@ def folder(path: Path, **config) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("config", "message"),
     [
         ({"_class_name": "UNet2DConditionModel"}, "holds a UNet2DConditionModel, not a UNet2DModel"),

@@ -78,9 +78,9 @@ def test_patches_are_cut_in_row_major_order_and_joined_again():
         assert torch.equal(joined(cut, 2, tuple(size // 2 for size in shape[2:])), x)
 
 
-@pytest.mark.parametrize("shape", [(2, 8), (2, 4, 6), (2, 4, 2, 6)])
-@pytest.mark.parametrize("switches", [{}, SWITCHES], ids=["paper", "switches"])
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.each("shape", [(2, 8), (2, 4, 6), (2, 4, 2, 6)])
+@pytest.mark.each("switches", [{}, SWITCHES], ids=["paper", "switches"])
+@pytest.mark.each("conditioning", CONDITIONINGS)
 @torch.no_grad()
 def test_conditions_are_heard_along_one_to_three_axes(shape: tuple[int, ...], switches: Any, conditioning: Any):
     kinds: dict[str, Any] = {

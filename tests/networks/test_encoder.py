@@ -80,7 +80,7 @@ def test_the_pool_does_not_depend_on_the_order_of_places_and_takes_any_number_of
     assert network(noise(2, 2, 16, 16), TIMES).shape == network(noise(2, 2, 8, 4), TIMES).shape
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (lambda: Encoder(classes=1), "classes = 1: an encoder tells at least 2 classes apart"),

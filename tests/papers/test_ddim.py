@@ -56,7 +56,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("grid", "steps", "std"),
     [(grid, steps, std) for grid, row in ROWS.items() for steps, std in zip((10, 20, 50, 100), row, strict=False)],
     ids=str,

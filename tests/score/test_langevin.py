@@ -196,7 +196,7 @@ TOKENS = TokenOracle(Categorical(LogLinear(), uniform(2)), torch.tensor([[0], [1
 ONE = torch.zeros(1, 1)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (lambda: AnnealedLangevin("v3"), "annealed_langevin has conventions ncsn and ncsnv2, not 'v3'"),  # type: ignore[arg-type]

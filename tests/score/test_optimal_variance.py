@@ -212,7 +212,7 @@ def test_the_noise_of_the_last_steps_can_be_capped_or_left_out():
     assert step_variance(Ancestral("exact"), full, 99, -1) == pytest.approx(full.variances[99], rel=1e-9)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (lambda: OptimalVariance(NORMAL, (), ()), "as many variances as times, at least one; not 0 and 0"),

@@ -271,7 +271,7 @@ TOKENS = TokenOracle(Categorical(LogLinear(), uniform(2)), torch.tensor([[0], [1
 POINT = GaussianOracle(Gaussian(VP()), 0.0, 0.25)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

@@ -145,7 +145,7 @@ def test_the_door_takes_text_with_its_recipe(tmp_path: Path):
     assert resolve.is_data("my.jsonl.gz")
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("name", "content", "fields", "message"),
     [
         ("a.txt", b"", {}, "a.txt holds no text"),

@@ -25,8 +25,8 @@ from undiffuse.schedules import JSD, Cosine, LogLinear, MutualInformation, Token
 X = torch.tensor([[0, 2, 1], [1, 1, 0], [2, 0, 0]])
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
-@pytest.mark.parametrize("process", [
+@pytest.mark.each("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+@pytest.mark.each("process", [
     Categorical(JSD(4), mask(4)),
     Categorical(JSD(4), uniform(3)),
     Transitions(JSD(4), transition_matrices.towards(JSD(4), uniform(3))),

@@ -36,7 +36,7 @@ class Flat(torch.nn.Module):
         return torch.zeros(*x.shape, 4)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

@@ -208,7 +208,7 @@ def test_cached_draws_the_same_with_fewer_calls(inner: Any):
 VALUES, PLAIN = GaussianOracle(Gaussian(VP())), oracle(Categorical(LogLinear(), uniform(3)))
 
 
-@pytest.mark.parametrize(
+@pytest.mark.each(
     ("make", "message"),
     [
         (

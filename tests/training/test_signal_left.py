@@ -60,7 +60,7 @@ def test_tokens_of_which_much_is_left_are_told_alike(tmp_path: Path, caplog: pyt
     assert "of the signal is left at t = 1" in told(tmp_path / "run", "heartbeat-2015", few, caplog)
 
 
-@pytest.mark.parametrize("name", [name for name in recipe.names() if Recipe.find(name)["schedule"]])
+@pytest.mark.each("name", [name for name in recipe.names() if Recipe.find(name)["schedule"]])
 def test_no_recipe_leaves_signal(name: str):
     schedule: Any = build.process(Recipe.find(name)).schedule
     end = torch.ones((), dtype=torch.float64)
