@@ -188,7 +188,7 @@ def _curve(found: Sequence[TunedSteps]) -> "Figure":
     axes.set(xlabel="network calls a sample", ylabel="distance to the fine trajectory", xscale="log", yscale="log")
     marks = sorted({round(calls) for each in found for calls in (each.calls, each.usual_calls)})
     axes.set_xticks(marks, [str(mark) for mark in marks])
-    axes.minorticks_off()
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     axes.legend(frameon=False)
     axes.grid(color="#e2e8f0", lw=0.6)
     return figure
