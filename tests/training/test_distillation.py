@@ -183,7 +183,7 @@ def test_the_teacher_of_a_guided_student_is_asked_with_the_students_weight(base:
             lambda base, guided: recipe_of(base, "progresive", 4),
             r"no 'progresive' \(did you mean 'progressive'\?\)",
         ),
-        (lambda base, guided: recipe_of(base, "alignment", 4), "the methods of distillation has no 'alignment'"),
+        (lambda base, guided: recipe_of(base, "alignment", 4), "distillation has no 'alignment'"),
         (lambda base, guided: recipe_of(base, "progressive", 0), "to is how many steps the student takes, 1 or more"),
         (lambda base, guided: recipe_of(guided, "progressive", 3), r"a student of 2 steps, .*: --to is 1, not 3"),
         (

@@ -53,7 +53,7 @@ def student(
     table = registry.canonical("objectives", {"name": method})
     methods = [name for name in registry.names("objectives") if registry.constant("objectives", name, "distils", False)]
     if table["name"] not in methods:
-        raise unknown("the methods of distillation", method, methods)
+        raise unknown("distillation", method, methods)
     if (count := whole(to, "to")) < 1:
         raise Refused(f"to is how many steps the student takes, 1 or more, not {count}")
     teacher = denoising(run, "float32", "cpu")
