@@ -134,6 +134,11 @@ BY_HAND = {  # a value that the data would not give, for each field of that name
     "normalise": "whiten",
     "symbols": ("a", "b"),
     "tokenizer": "{}",
+    "regressor": None,
+    "scale": "residual",
+    "columns": ("a",),
+    "targets": ("b",),
+    "spread": (1.0, 2.0, 3.0),
 }
 
 

@@ -71,6 +71,7 @@ def check(recipe: Recipe) -> Components:
     _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
+    _check_read(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
 
@@ -145,6 +146,21 @@ def _check_pixels(recipe: Recipe, trains: Objective) -> None:
         )
 
 
+def _check_read(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+    """Raises Refused unless the condition that the codec reads is there for every item."""
+    name = recipe.component("codec").reads
+    if name and (name not in conditions or not conditions[name].of_item):
+        raise Refused(
+            f"codec {recipe['codec']['name']!r} reads the condition {name!r}: write [conditions.{name}] with kind = "
+            "'vector' and of = 'item'"
+        )
+    if name and conditions[name].drop:
+        raise Refused(
+            f"codec {recipe['codec']['name']!r} needs {name!r} of every item: conditions.{name}.drop must be 0, not "
+            f"{conditions[name].drop:g}"
+        )
+
+
 def _check_codecs(recipe: Recipe) -> None:
     """Raises Refused where a run that the objective asks was trained on data in other numbers than these."""
     own = recipe["codec"]["name"]
@@ -189,7 +205,7 @@ def predictor(
     process_tables.check(recipe.tables)
     blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     settings = denoiser_settings(recipe)
     known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
     return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
@@ -225,7 +241,7 @@ def reading(
     """
     blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     return network, dynamics, recipe.component("parameterization")
 
 
@@ -243,7 +259,7 @@ def blueprint(
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {})
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {}, codec)
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
@@ -259,6 +275,7 @@ def _network(
     classes: int,
     dynamics: Process,
     conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
+    codec: Codec | None = None,
 ) -> nn.Module:
     check_network(recipe, conditions, dynamics, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
@@ -273,7 +290,9 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes} | told(recipe),
+        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
+        | told(recipe)
+        | dict(codec.adds if codec else {}),
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
