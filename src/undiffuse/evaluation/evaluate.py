@@ -1,4 +1,4 @@
-"""What `undiffuse evaluate` does: draw, judge, and write down what came out."""
+"""What `undiffuse evaluate` does: draw samples, judge them, and write the result."""
 
 import os
 import platform
@@ -46,7 +46,7 @@ DRAWS = 100  # of the target of each, where a run predicts one
 
 @dataclass(frozen=True)
 class Evaluation(Evaluated):
-    """What was judged, against what, and what came out; about: everything that evaluation.json says besides."""
+    """What was judged, against what, and the verdicts; about: everything else in evaluation.json."""
 
     judged: Judged
     real: Real
@@ -115,16 +115,22 @@ class Evaluation(Evaluated):
 
 
 @dataclass(frozen=True)
-class RunEvaluation(Evaluation):
-    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level;
-    field: of points in the plane, the process and the learned drift.
+class DrawnEvaluation(Evaluation):
+    """The same for a run, with its samples, and how likely it finds held-out data where that was asked for."""
+
+    model: Generator
+    drawn: Samples
+    scores: Scores | None
+
+
+@dataclass(frozen=True)
+class RunEvaluation(DrawnEvaluation):
+    """The same for a run with a denoiser, with some samples on their way from noise, and its guess's error at each
+    noise level; field: of points in the plane, the process and the learned drift.
     """
 
-    model: DenoisingGenerator
-    drawn: Samples
     path: Samples
     noise: Errors
-    scores: Scores | None = None
     field: DriftField | None = None
 
 
@@ -188,7 +194,7 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     )  # fmt: skip
     if scores is not None:
         about["likelihood"] = likelihood(scores, real)
-    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+    return RunEvaluation(judged, real, about, model, drawn, scores, path, noise, field)
 
 
 def predictions(model: DenoisingGenerator, real: Real, request: SampleRequest, bar: Bar) -> Predicted | None:
@@ -236,7 +242,7 @@ def sampling(drawn: Samples) -> dict[str, Any]:
 
 
 def enough(how: Judge, real: Real) -> int:
-    """How many samples to draw, where nobody says it."""
+    """How many samples to draw by default."""
     return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
 
 
@@ -265,7 +271,7 @@ def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
 
 
 def usual(classes: int, count: int = COUNT) -> int:
-    """So many samples, rounded up to a multiple of the classes."""
+    """This many samples, rounded up to a multiple of the classes."""
     return -(-count // classes) * classes
 
 

@@ -29,7 +29,7 @@ from undiffuse.core.process.process import Process
 from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
-from undiffuse.recipes.abilities import check_network, check_predicts
+from undiffuse.recipes.abilities import check_network, check_predicts, check_read
 from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
@@ -71,7 +71,7 @@ def check(recipe: Recipe) -> Components:
     _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
-    _check_read(recipe, conditions)
+    check_read(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
 
@@ -143,21 +143,6 @@ def _check_pixels(recipe: Recipe, trains: Objective) -> None:
         raise Refused(
             f"loss {trains.of_pixels[0]!r} reads pixels in [-1, 1], and codec {name!r} makes other numbers of the "
             "data: take codec.name = 'pixels', or losses that read any numbers, such as l1 and laplacian"
-        )
-
-
-def _check_read(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
-    """Raises Refused unless the condition that the codec reads is there for every item."""
-    name = recipe.component("codec").reads
-    if name and (name not in conditions or not conditions[name].of_item):
-        raise Refused(
-            f"codec {recipe['codec']['name']!r} reads the condition {name!r}: write [conditions.{name}] with kind = "
-            "'vector' and of = 'item'"
-        )
-    if name and conditions[name].drop:
-        raise Refused(
-            f"codec {recipe['codec']['name']!r} needs {name!r} of every item: conditions.{name}.drop must be 0, not "
-            f"{conditions[name].drop:g}"
         )
 
 
