@@ -126,6 +126,7 @@ class RunEvaluation(DrawnEvaluation):
     noise level; field: of points in the plane, the process and the learned drift.
     """
 
+    model: DenoisingGenerator
     path: Samples
     noise: Errors
     field: DriftField | None = None
@@ -195,7 +196,7 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
 
 def refuse_lossy(model: Generator) -> None:
     """Raises Refused, before anything is drawn, for a run that does not know how likely data are."""
-    if why := model.codec.no_density():
+    if why := model.no_likelihood() or model.codec.no_density():
         raise Refused(why)
 
 

@@ -22,6 +22,8 @@ class FVBN(AutoregressiveNetwork):
     Raises Refused for items of another shape. Source: Frey, Hinton and Dayan 1996; arXiv:1605.02226, sec. 2.1.
     """
 
+    mask: Tensor
+
     def __init__(
         self, channels: int = 1, shape: tuple[int, ...] = (1, 8, 8), outputs: int = 2, classes: int = 0
     ) -> None:
