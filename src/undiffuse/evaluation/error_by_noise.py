@@ -1,4 +1,4 @@
-"""How well a model guesses the data at every noise level, beside the best guess that is linear."""
+"""The error of a model's guess at every noise level, beside that of the best linear guess."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def errors(
     """E |x_0 - guess(x_t)|^2 a dimension, of tokens -E log guess(x_0), for `count` held-out and training items (x,
     conditions) with the same noise.
 
-    Where training items are guessed much better than held-out ones, the model has learnt them by heart.
+    A much lower error on training items than on held-out ones means memorisation.
     """
     schedule = model.denoiser.process.schedule
     ends = schedule.log_snr(torch.tensor([1.0, 1e-4], dtype=torch.float64)).clamp(-WIDEST, WIDEST)

@@ -1,4 +1,4 @@
-"""What `undiffuse evaluate` does: draw, judge, and write down what came out."""
+"""What `undiffuse evaluate` does: draw samples, judge them, and write the result."""
 
 import os
 import platform
@@ -43,7 +43,7 @@ ITEMS = 2000  # whose errors are looked at, of texts TEXTS
 
 @dataclass(frozen=True)
 class Evaluation(Evaluated):
-    """What was judged, against what, and what came out; about: everything that evaluation.json says besides."""
+    """What was judged, against what, and the verdicts; about: everything else in evaluation.json."""
 
     judged: Judged
     real: Real
@@ -222,7 +222,7 @@ def sampling(drawn: Samples) -> dict[str, Any]:
 
 
 def enough(how: Judge, real: Real) -> int:
-    """How many samples to draw, where nobody says it."""
+    """How many samples to draw by default."""
     return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
 
 
@@ -251,7 +251,7 @@ def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
 
 
 def usual(classes: int, count: int = COUNT) -> int:
-    """So many samples, rounded up to a multiple of the classes."""
+    """This many samples, rounded up to a multiple of the classes."""
     return -(-count // classes) * classes
 
 

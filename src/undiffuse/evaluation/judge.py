@@ -1,4 +1,4 @@
-"""How to judge, as it is asked for once: in which features, by which metrics, at which size."""
+"""Settings of an evaluation: features, metrics, size of images."""
 
 from dataclasses import dataclass, replace
 from typing import Any
