@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -49,7 +49,7 @@ class Code:
 
     docstring: str
     classes: list[str]
-    nodes: list[ast.AST]  # imports, comparisons and calls of something's `build`
+    nodes: Sequence[ast.AST]  # imports, comparisons and calls of something's `build`
 
 
 @cache

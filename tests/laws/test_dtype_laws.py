@@ -92,7 +92,11 @@ def test_schedules(schedule: Schedule):
     def made() -> list[Tensor]:
         new = type(schedule)(**{name: getattr(schedule, name) for name in registry.fields(type(schedule))})
         each = [new.alpha, new.sigma, new.log_snr, new.prior_std, new.index]
-        return [*(f(TIMES) for f in each), *new.both(TIMES), new.time(torch.tensor([-3.0, 0.0, 2.0], dtype=torch.float64))]
+        return [
+            *(f(TIMES) for f in each),
+            *new.both(TIMES),
+            new.time(torch.tensor([-3.0, 0.0, 2.0], dtype=torch.float64)),
+        ]
 
     agrees(made)
 
