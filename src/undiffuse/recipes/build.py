@@ -68,7 +68,6 @@ def check(recipe: Recipe) -> Components:
     check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)
-    _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     kind_of(recipe).check(recipe, conditions)
@@ -143,17 +142,6 @@ def _check_pixels(recipe: Recipe, trains: Objective) -> None:
             f"loss {trains.of_pixels[0]!r} reads pixels in [-1, 1], and codec {name!r} makes other numbers of the "
             "data: take codec.name = 'pixels', or losses that read any numbers, such as l1 and laplacian"
         )
-
-
-def _check_codecs(recipe: Recipe) -> None:
-    """Raises Refused where a run that the objective asks was trained on data in other numbers than these."""
-    own = recipe["codec"]["name"]
-    for name, run in recipe.uses.runs.items():
-        if name.startswith("objective.") and (other := run.recipe["codec"]["name"]) != own:
-            raise Refused(
-                f"{name} = {recipe.uses.paths.get(name, '')!r} was trained on what codec {other!r} makes of data, and "
-                f"this recipe's codec is {own!r}: take a run with the same codec"
-            )
 
 
 def training(recipe: Recipe) -> Train:

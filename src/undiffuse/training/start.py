@@ -48,6 +48,7 @@ from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
+from undiffuse.training.teachers import ITEMS, check_teachers
 
 RUNS = Path("runs")
 CLOUD = 2000  # points in a preview of points
@@ -101,7 +102,7 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
-    _check_teachers(uses, shape)
+    check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
@@ -221,16 +222,6 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
             *(np.iinfo(codec.dtype).min, np.iinfo(codec.dtype).max, codec.dtype),
         )
     return codec
-
-
-def _check_teachers(uses: Uses, shape: tuple[int, ...]) -> None:
-    """Raises Refused where a denoiser that the objective asks is of samples of another shape."""
-    for name, run in uses.runs.items():
-        if name.startswith("objective.") and run.denoises and tuple(run.shape) != shape:
-            raise Refused(
-                f"{name} = {uses.paths.get(name, '')!r} is of samples of shape {tuple(run.shape)}, and these data are "
-                f"of shape {shape}: take a run on data of the same shape"
-            )
 
 
 def _module(
