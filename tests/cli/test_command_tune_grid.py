@@ -127,7 +127,7 @@ def test_the_times_of_a_consistency_function_come_from_held_out_data(undiffuse_:
         "data": {"name": "eight_gaussians", "count": 400},
         "denoiser": {"jumps": "data"},
         "objective": {"name": "improved_consistency", "first": 4, "last": 8},
-        "sampler": {"name": "jump", "fresh": 1.0, "steps": 2},
+        "sampler": {"name": "jump", "fresh": 1.0, "steps": 2, "grid": {"name": "listed", "times": [1.0, 0.01, 0.0]}},
         "train": {**RECIPE["train"], "held_out": 0.5},
     }
     run = tmp_path / "consistency"
