@@ -1,6 +1,6 @@
-"""Filling in what is not known of an item, by a model that was trained for it: forecasts and imputation."""
+"""Completion: an autoregressive run keeps the values that are given, and draws the others in its order."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,58 +8,50 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import arguments
+from undiffuse.core.autoregressive import order
 from undiffuse.core.errors import Refused
-from undiffuse.sampling.generator import Generator
+from undiffuse.editing.given import item
+from undiffuse.sampling.autoregressive_session import CompletingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
 def complete(
-    model: Generator, x: np.ndarray | Tensor, n: int = 1, request: SampleRequest | None = None, **options: Any
+    model: CompletingGenerator,
+    x: np.ndarray | Tensor,
+    known: np.ndarray | Tensor,
+    n: int = 1,
+    request: SampleRequest | None = None,
+    **options: Any,
 ) -> Tensor:
-    """n draws of an item given its known numbers, in the data's units: (n, channels, ...). The known ones stay.
+    """n completions of an item in the data's units, (n, *shape): each unknown value is drawn given those before it.
 
-    x: (channels, ...) with NaN where it is asked for. request, options: as in `Generator.sample`. Raises Refused for
-    runs without a condition of kind `known`, and for another shape.
+    x: the item, any number where it is not known. known: 1 where known, of the item's shape or one that broadcasts to
+    it. Draws from P(x given the known) where all known values come before the unknown ones, as the upper half of an
+    image; those behind an unknown one stay, but the values before do not depend on them: see `late`.
+    request, options: as in `Generator.sample`. Raises Refused, with both shapes, for an item or a mask that does not
+    fit, and where nothing is unknown.
     """
-    name = completed_by(model)
-    given, shape = arguments.array(x, name, gaps=True), model.data_shape
-    if given.shape != (shape if given.ndim == len(shape) or shape[0] > 1 else shape[1:]):
-        raise Refused(f"{name} is a series of shape {shape} with NaN where it is asked for; given is {given.shape}")
-    drawn = model.sample(n, request, **{**options, name: given}).as_subclass(Tensor)
-    known = torch.as_tensor(given).reshape(shape).to(drawn.dtype)
-    return torch.where(torch.isnan(known), drawn, known)
+    session = model.open(request, n=n, **options)
+    given, mask = item(model, x, "x"), _mask(model.data_shape, known)
+    if mask.all():
+        raise Refused("every value is known: there is nothing to complete")
+    encoded = model.codec.encode(given).to(model.device)
+    places = session.autoregressive.places(encoded)
+    return replace(session, places=places, known=torch.from_numpy(mask).to(model.device)).draw()
 
 
-def completed_by(model: Generator) -> str:
-    """The condition by which a model completes items; raises Refused where there is none."""
-    names = [name for name, condition in model.conditions.items() if condition.completes]
-    if not names:
-        raise Refused(
-            "this run was not trained to fill in what is unknown: train one with a condition of kind known, as the "
-            "recipe series does"
-        )
-    return names[0]
+def late(shape: tuple[int, ...], known: np.ndarray | Tensor) -> int:
+    """How many known values of an item of this shape come after its first unknown one in the order."""
+    mask = _mask(shape, known)
+    ordered = [bool(mask[(channel, *place)]) for *place, channel in order(shape)]
+    return sum(ordered[ordered.index(False) :]) if False in ordered else 0
 
 
-def windows(values: np.ndarray, length: int, horizon: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(step of its first number, window) of what is to be completed of a series (steps, channels) with NaN where it is
-    missing, windows (channels, length).
-
-    horizon: so many steps beyond the end, in one window; 0: none, and every window with something missing. In front of
-    a series that is shorter nothing is known.
-    """
-    steps, channels = values.shape
-    if horizon:
-        start = steps + horizon - length
-        found = np.full((length, channels), np.nan)
-        past = values[max(0, start) :]
-        found[length - horizon - len(past) : length - horizon] = past
-        yield start, found.T
-        return
-    starts = [0] if steps <= length else sorted({*range(0, steps - length, length), steps - length})
-    for start in starts:
-        found = np.full((length, channels), np.nan)
-        part = values[start : start + length]
-        found[: len(part)] = part
-        if np.isnan(part).any():
-            yield start, found.T
+def _mask(shape: tuple[int, ...], known: np.ndarray | Tensor) -> np.ndarray:
+    found = arguments.array(known, "known")
+    if found.size and not np.isin(found, (0, 1)).all():
+        raise Refused(f"known is 1 where known and 0 where not, and goes from {found.min():g} to {found.max():g}")
+    try:
+        return np.array(np.broadcast_to(found.astype(np.bool_), shape))
+    except ValueError:
+        raise Refused(f"known has the shape {found.shape}, and an item {shape}") from None

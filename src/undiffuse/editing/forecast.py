@@ -11,7 +11,7 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data.series_file import SeriesFile
 from undiffuse.data.series_file import read as read_file
-from undiffuse.editing.complete import complete, completed_by, windows
+from undiffuse.editing.impute import completed_by, impute, windows
 from undiffuse.progress import Advance
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
@@ -111,7 +111,7 @@ def forecast(
         def report(done: int, total: int, i: int = i) -> None:
             progress(i * total + done, len(parts) * total)
 
-        drawn = complete(model, x, n, request, progress=report).double().numpy()
+        drawn = impute(model, x, n, request, progress=report).double().numpy()
         last = len(series.values) + horizon - start
         for place in np.flatnonzero(np.isnan(x).any(0)):
             if start + place >= 0 and place < last:

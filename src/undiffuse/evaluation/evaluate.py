@@ -114,16 +114,22 @@ class Evaluation(Evaluated):
 
 
 @dataclass(frozen=True)
-class RunEvaluation(Evaluation):
-    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level;
-    field: of points in the plane, the process and the learned drift.
+class DrawnEvaluation(Evaluation):
+    """The same for a run, with its samples, and how likely it finds held-out data where that was asked for."""
+
+    model: Generator
+    drawn: Samples
+    scores: Scores | None
+
+
+@dataclass(frozen=True)
+class RunEvaluation(DrawnEvaluation):
+    """The same for a run with a denoiser, with some samples on their way from noise, and its guess's error at each
+    noise level; field: of points in the plane, the process and the learned drift.
     """
 
-    model: DenoisingGenerator
-    drawn: Samples
     path: Samples
     noise: Errors
-    scores: Scores | None = None
     field: DriftField | None = None
 
 
@@ -187,7 +193,7 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     )  # fmt: skip
     if scores is not None:
         about["likelihood"] = likelihood(scores, real)
-    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+    return RunEvaluation(judged, real, about, model, drawn, scores, path, noise, field)
 
 
 def refuse_lossy(model: Generator) -> None:

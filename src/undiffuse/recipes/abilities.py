@@ -57,6 +57,15 @@ def check_network(
             raise Refused(f"{key!r} stands beside samples of shape {shape}: an image of shape {condition.shape} cannot")
 
 
+def refuse_forms(name: str, conditions: Mapping[str, ConditionKind]) -> None:
+    """Raises Refused for conditions that the network of this name cannot take, whatever the data are."""
+    mine: type[Network] = registry.get("networks", name)
+    for key, condition in conditions.items():
+        if condition.form not in mine.forms:
+            takes = " and ".join(mine.forms) or "no condition"
+            raise Refused(f"network {name!r} cannot take {key!r}, which is {condition.kind}: it takes {takes}")
+
+
 def _predicting(kind: str, wanted: str) -> dict[str, Any]:
     """The components that predict this; imports all of the kind, and so only where one is refused."""
     known: dict[str, Any] = {name: registry.get(kind, name) for name in registry.names(kind)}

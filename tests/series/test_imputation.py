@@ -24,7 +24,7 @@ from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
 from undiffuse.data.toys.seasonal import Seasonal
-from undiffuse.editing.complete import complete, windows
+from undiffuse.editing.impute import impute, windows
 from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.crps import crps_normal
 from undiffuse.evaluation.metrics.forecast import Forecast
@@ -74,16 +74,16 @@ def test_draws_have_the_exact_law_of_what_is_unknown_and_keep_the_rest(exact: Di
     monkeypatch.setattr(Diffusion, "device", torch.device("cpu"))  # the formula has no weights
     x = np.array(SOURCE.load().x[3], np.float64)
     x[0, [2, 7, 12, 13, 14, 15]] = np.nan
-    drawn = complete(exact, x, 200, steps=24, sampler="heun").double().numpy()[:, 0]
+    drawn = impute(exact, x, 200, steps=24, sampler="heun").double().numpy()[:, 0]
     known = ~np.isnan(x[0])
     np.testing.assert_allclose(drawn[:, known], np.broadcast_to(x[0, known], (200, known.sum())), rtol=1e-6)
     mean, std = SOURCE.law(x[0])
     np.testing.assert_allclose(drawn.mean(0), mean, atol=4 * std.max() / 200**0.5)
     np.testing.assert_allclose(drawn.std(0), std, rtol=0.25)
     with pytest.raises(Refused, match=r"a series of shape \(1, 16\)"):
-        complete(exact, np.zeros((2, 16)), 2)
+        impute(exact, np.zeros((2, 16)), 2)
     with pytest.raises(Refused, match="infinity"):
-        complete(exact, np.full((1, 16), np.inf), 2)
+        impute(exact, np.full((1, 16), np.inf), 2)
 
 
 def test_a_condition_is_the_same_from_the_data_and_from_a_person():
