@@ -124,6 +124,11 @@ class ConditionKind(ABC):
         """
         return {}
 
+    @property
+    def of_item(self) -> bool:
+        """Whether it is the item itself: what is modelled then is the item's target, or its class."""
+        return False
+
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""
         return values

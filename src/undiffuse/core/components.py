@@ -60,7 +60,7 @@ KINDS = {
         "Run",
         may_be_run=True,
         default="diffusion",
-        also=("undiffuse.core.latent_space:LatentSpace",),
+        also=("undiffuse.core.latent_space:LatentSpace", "undiffuse.core.item_reader:ItemReader"),
     ),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }

@@ -17,6 +17,7 @@ from undiffuse.evaluation.features.choice import choose
 from undiffuse.evaluation.metrics.cache import Cache, usual
 from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_evidence
+from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.sources import Real
 from undiffuse.progress import Advance
 
@@ -83,9 +84,11 @@ class Judge:
         seed: int = 0,
         labels: np.ndarray | None = None,
         advance: Advance = lambda done, total: None,
+        predicted: Predicted | None = None,
         answers: Mapping[str, Answer] = MappingProxyType({}),
     ) -> Judged:
-        """Judge samples, a data set or an array with the labels that were asked for, against the real parts.
+        """Judge samples, a data set or an array with the labels that were asked for, against the real parts, and what
+        was predicted of held-out items.
 
         answers: of a run that completes items, see `Evidence`.
         """
@@ -106,6 +109,7 @@ class Judge:
             letters=letters,
             answers=answers,
         )
+        evidence = replace(evidence, predicted=predicted)
         wanted = find(self.compared) if self.metrics != (NLL,) else []
         seconds: dict[str, float] = {}
         timed = seconds.__setitem__

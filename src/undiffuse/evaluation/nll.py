@@ -10,6 +10,7 @@ from torch import Tensor
 
 from undiffuse import likelihood
 from undiffuse.codecs.level_grid import levels
+from undiffuse.conditions.from_data import completed
 from undiffuse.conditions.given import requested
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
@@ -69,7 +70,7 @@ def score(
         raise Refused(why)
     if model.codec.lossy:
         return latent_bound(model, x, cond, named, subset=PICKED, draws=draws, seed=seed, progress=bounding)
-    encoded = model.codec.encode(x).to(model.device)
+    encoded = model.codec.encode(x, **model.codec.told(cond)).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
     codec: Any = model.codec
     if not encoded.is_floating_point() or codec.mixed:
@@ -173,6 +174,7 @@ def condition(
                 f"or give one to all items with --condition {name}=VALUE"
             )
     cond = requested(model.conditions, len(data), {**conditions, **own}, model.device)
+    cond = completed(model.codec, model.conditions, cond)
     return cond, " and ".join([*own, *conditions])
 
 

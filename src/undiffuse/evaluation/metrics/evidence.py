@@ -40,8 +40,9 @@ class Evidence:
     labels: the classes that the samples were asked for. columns: the names of a table's features. resize: what all
     parts were brought to before. cache: keeps what is costly about the real parts. reader: makes a text of the tokens
     of an item; None: the items are values. letters: whether a token is one character or byte of the text. categories:
-    of each column of a table the names of its categories, () of numbers; nothing where no column has any. answers: what
-    the model draws where numbers of held-out items are hidden, by the question.
+    of each column of a table the names of its categories, () of numbers; nothing where no column has any. predicted:
+    the predictions of held-out items, `Predicted`, of a run that makes some. answers: what the model draws where
+    numbers of held-out items are hidden, by the question.
     """
 
     items: Parts
@@ -57,6 +58,7 @@ class Evidence:
     reader: Callable[[np.ndarray], str] | None = None
     letters: bool = False
     categories: tuple[tuple[str, ...], ...] = ()
+    predicted: Any = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
 
     @property
