@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         feature_networks,
         grids,
         guidance,
+        level_heads,
         likelihood,
         losses,
         networks,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from undiffuse.evaluation.features.features import Features
     from undiffuse.evaluation.metrics.metric import Metric
     from undiffuse.models.autoencoder import AutoencoderRun
+    from undiffuse.models.autoregressive import AutoregressiveRun
     from undiffuse.models.classifier import Classifier
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
@@ -78,6 +80,7 @@ __all__ = [
     "Autoencoder",
     "AutoencoderNetwork",
     "AutoencoderRun",
+    "AutoregressiveRun",
     "Batch",
     "Bottleneck",
     "Categorical",
@@ -127,6 +130,7 @@ __all__ = [
     "feature_networks",
     "grids",
     "guidance",
+    "level_heads",
     "likelihood",
     "load",
     "losses",
@@ -152,6 +156,7 @@ _HOME = {
     "Autoencoder": ("core.autoencoder", "Autoencoder"),
     "AutoencoderNetwork": ("core.autoencoder", "AutoencoderNetwork"),
     "AutoencoderRun": ("models.autoencoder", "AutoencoderRun"),
+    "AutoregressiveRun": ("models.autoregressive", "AutoregressiveRun"),
     "Bottleneck": ("core.bottleneck", "Bottleneck"),
     "LatentSpace": ("core.latent_space", "LatentSpace"),
     "Reconstruction": ("core.reconstruction_loss", "Reconstruction"),
@@ -208,6 +213,7 @@ _HOME = {
     "feature_networks": ("feature_networks", ""),
     "grids": ("grids", ""),
     "guidance": ("guidance", ""),
+    "level_heads": ("level_heads", ""),
     "likelihood": ("likelihood", ""),
     "networks": ("networks", ""),
     "objectives": ("objectives", ""),

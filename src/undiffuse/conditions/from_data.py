@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused
 
@@ -45,6 +46,15 @@ def tensors(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) ->
     return {key: condition.encode(data[key]) for key, condition in conditions.items()}
 
 
+def completed(codec: Codec, conditions: Mapping[str, ConditionKind], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as networks take them, with the conditions that the codec makes of them, see `Codec.added`."""
+    own = values.get(codec.reads)
+    if own is None:
+        return dict(values)
+    made = codec.added(conditions[codec.reads].decode(own))
+    return {**values, **{name: value.to(own.device) for name, value in made.items()}}
+
+
 def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> dict[str, Any]:
     """`tensors` of those conditions that the data have; data from elsewhere may lack some."""
     return tensors({key: condition for key, condition in conditions.items() if key in data}, data)
@@ -53,7 +63,7 @@ def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> d
 def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Values for so many samples, as a person gives them: those of the data in turn, of all conditions but labels."""
     return {
-        key: data[key][np.arange(count) % len(data[key])]
+        key: condition.from_items(data[key][np.arange(count) % len(data[key])], ())
         for key, condition in conditions.items()
         if not condition.counts_classes and key in data
     }

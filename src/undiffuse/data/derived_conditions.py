@@ -8,8 +8,9 @@ import numpy as np
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
 from undiffuse.core.errors import Refused
-from undiffuse.data.dataset import Dataset
+from undiffuse.data.dataset import MISSING, Dataset
 from undiffuse.data.paths import is_there, located
+from undiffuse.data.predictive import of_targets
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
 
@@ -54,17 +55,23 @@ def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
 
 
 def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
-    """The data with each condition that says how it is made of the items, in their dtype and units, in memory.
+    """The data with each condition that says how it is made of the items, in their dtype and units, in memory; with
+    the items as a condition themselves, where one says so, and their targets in their place.
 
     Raises Refused for words and numbers that make nothing, and for items that are no pictures.
     """
+    for name, condition in conditions.items():
+        data = of_targets(data, name) if condition.of_item else data
     makers = {name: make for name, condition in conditions.items() if (make := condition.derivation(name))}
     if not makers:
         return data
-    if not data.is_image:
-        raise Refused(f"conditions.{next(iter(makers))}.of is made of pictures, and {data.name} has {data.kind}")
-    white = _white(data)
-    return replace(data, conditions=data.conditions | {name: make(data.x, white) for name, make in makers.items()})
+    for name in makers:
+        if data.vocabulary or data.x.ndim - 1 not in conditions[name].items:
+            what = "pictures" if conditions[name].items == (3,) else "series and pictures"
+            raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
+    white, missing = _white(data), data.conditions.get(MISSING)
+    made = {name: make(data.x, white, missing) for name, make in makers.items()}
+    return replace(data, conditions=data.conditions | made)
 
 
 def _white(data: Dataset) -> float:

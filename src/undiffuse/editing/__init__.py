@@ -1,5 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
+from undiffuse.editing.complete import complete
+from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
 from undiffuse.editing.inverse_problems import METHODS, inpaint, restore
@@ -9,7 +11,9 @@ from undiffuse.editing.sdedit import denoise, noise_level, vary
 __all__ = [
     "METHODS",
     "between",
+    "complete",
     "denoise",
+    "impute",
     "infill",
     "inpaint",
     "inverted",

@@ -1,6 +1,8 @@
 """Settings of an evaluation: features, metrics, size of images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,12 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.resize import Resize
+from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.features.choice import choose
 from undiffuse.evaluation.metrics.cache import Cache, usual
 from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_evidence
+from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.sources import Real
 from undiffuse.progress import Advance
 
@@ -52,6 +56,10 @@ class Judge:
         if self.resize is not None and not SIDES[0] <= self.resize <= SIDES[1]:
             raise Refused(f"--resize {self.resize}: images can be brought to {SIDES[0]} ... {SIDES[1]} pixels a side")
 
+    def wants(self, metric: str) -> bool:
+        """Whether this metric is to be computed."""
+        return not self.metrics or metric in self.metrics
+
     @property
     def compared(self) -> tuple[str, ...]:
         """The metrics that compare samples with data."""
@@ -76,8 +84,14 @@ class Judge:
         seed: int = 0,
         labels: np.ndarray | None = None,
         advance: Advance = lambda done, total: None,
+        predicted: Predicted | None = None,
+        answers: Mapping[str, Answer] = MappingProxyType({}),
     ) -> Judged:
-        """Judge samples, a data set or an array with the labels that were asked for, against the real parts."""
+        """Judge samples, a data set or an array with the labels that were asked for, against the real parts, and what
+        was predicted of held-out items.
+
+        answers: of a run that completes items, see `Evidence`.
+        """
         kept = usual() if self.cached else Cache()
         parts = [self._seen(real.held_out), self._seen(real.train)]
         x = self._seen(samples) if isinstance(samples, Dataset) else self._resized(samples)
@@ -93,7 +107,9 @@ class Judge:
             cache=kept,
             read=read,
             letters=letters,
+            answers=answers,
         )
+        evidence = replace(evidence, predicted=predicted)
         wanted = find(self.compared) if self.metrics != (NLL,) else []
         seconds: dict[str, float] = {}
         timed = seconds.__setitem__

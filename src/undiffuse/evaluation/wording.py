@@ -29,6 +29,38 @@ WORDS = {
         "held-out items whose class is told, on average over the noise levels; the floor is of training items",
         share=True,
     ),
+    "class_accuracy": Word(
+        "Accuracy", "held-out items whose likeliest class is right; the floor has the predictions be right", share=True
+    ),
+    "crps": Word(
+        "CRPS",
+        "how far predicted distributions are from the targets, in their units; the floor has the predictions be right",
+    ),
+    "ece": Word(
+        "Calibration error (ECE)",
+        "how far the likeliest class's chance is from how often it is right; the floor has the predictions be right",
+        share=True,
+    ),
+    "gaussian_nll": Word(
+        "Gaussian NLL",
+        "nats of a target under a normal law with the draws' mean and variance; the floor has the predictions be right",
+    ),
+    "log_loss": Word(
+        "Log loss", "nats of the true class under its predicted chance; the floor has the predictions be right"
+    ),
+    "picp": Word(
+        "In the 95 % interval (PICP)",
+        "targets between the draws' 2.5 % and 97.5 % quantiles; the floor has the predictions be right",
+        share=True,
+    ),
+    "qice": Word(
+        "Quantile calibration (QICE)",
+        "how unevenly targets fall between ten quantiles of the draws; the floor has the predictions be right",
+        share=True,
+    ),
+    "rmse": Word(
+        "RMSE", "how far the draws' mean is from the target, in its units; the floor has the predictions be right"
+    ),
     "r2": Word(
         "R squared", "share of the numbers' variance that is told of held-out items; the floor is of training items"
     ),
@@ -59,6 +91,15 @@ WORDS = {
     "agreement": Word(
         "Class agreement", "samples that a classifier, trained on real data, reads as the class asked for", share=True
     ),
+    "forecast": Word(
+        "Forecast (CRPS)",
+        "how far draws of the future are from what came, in deviations of the data; the floor is what they would have "
+        "if they were right",
+    ),
+    "imputation": Word(
+        "Imputation (CRPS)", "the same of numbers that were hidden here and there; the floor is as that of forecasts"
+    ),
+    "imputation_of_gaps": Word("Imputation of gaps (CRPS)", "the same of gaps"),
     "frechet": Word(
         "Fréchet distance",
         "how far the samples' mean and covariance are from real data's; only with the features inception is it FID",
@@ -149,6 +190,11 @@ def worst(verdict: Mapping[str, Any], at_most: int = 5) -> list[str]:
     """`age: 0.35, floor 0.04` of the columns of a table that are farthest above their floors; else nothing."""
     columns = list(verdict["detail"].get("columns", {}).items())[:at_most]
     return [f"{name}: {found['value']:.3g}, floor {found['floor']:.3g}" for name, found in columns]
+
+
+def beside(name: str, verdict: Mapping[str, Any]) -> list[str]:
+    """`autoregression of order 13: 0.35` of the methods that stand beside the model; else nothing."""
+    return [f"{other}: {number(name, value)}" for other, value in verdict["detail"].get("beside", {}).items()]
 
 
 def line(name: str, verdict: Mapping[str, Any]) -> str:

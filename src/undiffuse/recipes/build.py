@@ -29,7 +29,7 @@ from undiffuse.core.process.process import Process
 from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
-from undiffuse.recipes.abilities import check_network, check_predicts
+from undiffuse.recipes.abilities import check_network, check_predicts, check_read
 from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
@@ -68,9 +68,9 @@ def check(recipe: Recipe) -> Components:
     check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)
-    _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
+    check_read(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
 
@@ -145,17 +145,6 @@ def _check_pixels(recipe: Recipe, trains: Objective) -> None:
         )
 
 
-def _check_codecs(recipe: Recipe) -> None:
-    """Raises Refused where a run that the objective asks was trained on data in other numbers than these."""
-    own = recipe["codec"]["name"]
-    for name, run in recipe.uses.runs.items():
-        if name.startswith("objective.") and (other := run.recipe["codec"]["name"]) != own:
-            raise Refused(
-                f"{name} = {recipe.uses.paths.get(name, '')!r} was trained on what codec {other!r} makes of data, and "
-                f"this recipe's codec is {own!r}: take a run with the same codec"
-            )
-
-
 def training(recipe: Recipe) -> Train:
     """The [train] table; raises Refused for unknown or missing fields and values that make no sense."""
     values = registry.check(Train, recipe["train"], owner="train")
@@ -188,7 +177,7 @@ def predictor(
     """
     process_tables.check(recipe.tables)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     settings = denoiser_settings(recipe)
     known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
     return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
@@ -223,7 +212,7 @@ def reading(
     Arguments: as of `predictor`.
     """
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     return network, dynamics, recipe.component("parameterization")
 
 
@@ -241,7 +230,7 @@ def blueprint(
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {})
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {}, codec)
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
@@ -257,6 +246,7 @@ def _network(
     classes: int,
     dynamics: Process,
     conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
+    codec: Codec | None = None,
 ) -> nn.Module:
     check_network(recipe, conditions, dynamics, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
@@ -271,7 +261,9 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes} | told(recipe),
+        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
+        | told(recipe)
+        | dict(codec.adds if codec else {}),
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
