@@ -132,11 +132,10 @@ def test_a_training_that_stopped_in_its_first_run_goes_on(trained: Path, tmp_pat
     settings = [f"data.path={trained / 'prices.csv'}", "data.target=price", f"codec.regressor={trained / 'small.toml'}"]
     asked: dict[str, Any] = {"out": tmp_path / "run", "overrides": [*settings, *QUICK]}
     first = nested.trained_first
-    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            nested, "trained_first", lambda recipe, folder, resume, train: stopped(first, recipe, folder, train)
-        )
-        undiffuse.train("card", **asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nested, "trained_first", lambda recipe, out, resume, train: stopped(first, recipe, out, train))
+        with pytest.raises(KeyboardInterrupt):
+            undiffuse.train("card", **asked)
     assert not (tmp_path / "run" / "recipe.toml").exists()
     with pytest.raises(Refused, match="regressor already holds a run: continue it with --resume"):
         undiffuse.train("card", **asked)
