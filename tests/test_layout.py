@@ -17,8 +17,8 @@ ROWS = [
     {"core"},
     {"oracles"},  # the core's, under the name that people import
     {"progress"},
-    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks"},
-    {"networks", "samplers", "guidance", "codecs", "likelihood", "pictures", "optimisers", "bottlenecks"},
+    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
+    {"scenes", "networks", "samplers", "guidance", "codecs", "likelihood", "pictures", "optimisers", "bottlenecks"},
     {"losses"},
     {"objectives"},
     {"storage"},

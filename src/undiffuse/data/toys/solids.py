@@ -11,6 +11,7 @@ from torch import Tensor
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.source import Source
+from undiffuse.data.toys.cameras import Cameras
 from undiffuse.progress import progress_bar
 from undiffuse.rendering import cameras
 
@@ -22,7 +23,7 @@ COLOURS = {
     "red": (0.85, 0.12, 0.12),
     "yellow": (0.95, 0.80, 0.10),
 }
-ELEVATIONS = (math.radians(-10), math.radians(60))
+ELEVATIONS = tuple(map(math.radians, Cameras.elevation))
 JITTER, SCALE = 0.03, (0.9, 1.05)  # of colours; of sizes
 LIGHT, AMBIENT = (0.36, 0.48, 0.8), 0.4  # it stands still, so that a place has the same colour from everywhere
 MARCH, CLOSE, FAR = 40, 2e-3, 1.0  # steps along a ray, what counts as a hit, and the radius of all there is
