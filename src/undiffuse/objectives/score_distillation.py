@@ -26,7 +26,7 @@ Method = Literal["sds", "vsd", "sdi"]
 FLOOR = 0.01  # of the squared opacity, arXiv:2209.14988, app. A.2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ScoreDistillation(Objective):
     """loss = |x - stopgrad(x - g)|^2 / (2 d)  for pictures x of d numbers that a scene shows: d loss / dx = g / d.
 
@@ -59,8 +59,8 @@ class ScoreDistillation(Objective):
     opacity: float = 0.0
     orientation: float = 0.0
     roughness: float = 0.0
-    _made: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False)
-    _steps: list[int] = field(default_factory=list[int], init=False, repr=False)
+    _made: nn.ModuleDict = field(default_factory=nn.ModuleDict, init=False, repr=False, compare=False)
+    _steps: list[int] = field(default_factory=list[int], init=False, repr=False, compare=False)
 
     aliases: ClassVar[dict[str, dict[str, str]]] = {
         "sds": {"method": "sds"},

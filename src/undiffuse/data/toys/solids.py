@@ -78,8 +78,10 @@ class Solids(Source):
         where = torch.from_numpy(np.stack([azimuth, elevation, np.full(self.count, cameras.DISTANCE)], axis=1)).float()
         x = np.empty((self.count, 3, self.size, self.size), np.uint8)
         with progress_bar(total=self.count, desc="rendering solids", unit="picture", delay=2, leave=False) as bar:
-            for shape in SHAPES:
+            for shape in shapes:
                 for rows in torch.from_numpy(np.flatnonzero(pairs[:, 1] == shape)).split(TOGETHER):
+                    if not len(rows):
+                        continue
                     x[rows] = pictures(shape, torch.from_numpy(colour)[rows], where[rows], scale[rows], self.size)
                     bar.update(len(rows))
         labels = np.array([shapes.index(shape) for shape in pairs[:, 1]], np.int64)
