@@ -13,13 +13,20 @@ import pytest
 from undiffuse.core import registry
 
 SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
-ROWS = [
-    {"core"},
-    {"oracles"},  # the core's, under the name that people import
-    {"progress"},
-    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
-    {"scenes", "networks", "samplers", "guidance", "codecs", "likelihood", "pictures", "optimisers", "bottlenecks"},
-    {"losses"},
+Xules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
+    {
+        "networks",
+        "scenes",
+        "samplers",
+        "guidance",
+        "codecs",
+        "likelihood",
+        "pictures",
+        "optimisers",
+        "bottlenecks",
+        "level_heads",
+    },
+    {"losses", "level_heads"},
     {"objectives"},
     {"storage"},
     {"conditions"},

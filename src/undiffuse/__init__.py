@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         feature_networks,
         grids,
         guidance,
+        level_heads,
         likelihood,
         losses,
         networks,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from undiffuse.evaluation.features.features import Features
     from undiffuse.evaluation.metrics.metric import Metric
     from undiffuse.models.autoencoder import AutoencoderRun
+    from undiffuse.models.autoregressive import AutoregressiveRun
     from undiffuse.models.classifier import Classifier
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
@@ -80,6 +82,7 @@ __all__ = [
     "Autoencoder",
     "AutoencoderNetwork",
     "AutoencoderRun",
+    "AutoregressiveRun",
     "Batch",
     "Bottleneck",
     "Categorical",
@@ -130,6 +133,7 @@ __all__ = [
     "feature_networks",
     "grids",
     "guidance",
+    "level_heads",
     "likelihood",
     "load",
     "losses",
@@ -156,6 +160,7 @@ _HOME = {
     "Autoencoder": ("core.autoencoder", "Autoencoder"),
     "AutoencoderNetwork": ("core.autoencoder", "AutoencoderNetwork"),
     "AutoencoderRun": ("models.autoencoder", "AutoencoderRun"),
+    "AutoregressiveRun": ("models.autoregressive", "AutoregressiveRun"),
     "Bottleneck": ("core.bottleneck", "Bottleneck"),
     "LatentSpace": ("core.latent_space", "LatentSpace"),
     "Reconstruction": ("core.reconstruction_loss", "Reconstruction"),
@@ -213,6 +218,7 @@ _HOME = {
     "feature_networks": ("feature_networks", ""),
     "grids": ("grids", ""),
     "guidance": ("guidance", ""),
+    "level_heads": ("level_heads", ""),
     "likelihood": ("likelihood", ""),
     "networks": ("networks", ""),
     "objectives": ("objectives", ""),

@@ -100,7 +100,7 @@ TIMES = torch.tensor([3.0, 5.0], dtype=torch.float32)
 def networks(name: str) -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
     """A small registered network for each of these inputs that it takes, beside what it is called with."""
     component: Any = registry.get("networks", name)
-    fields, times = registry.fields(component), () if component.predicts == "reconstruction" else (TIMES,)
+    fields, times = registry.fields(component), (TIMES,) if component.predicts in ("data", "label") else ()
     inputs = [
         (GIVEN, torch.ones(2, 2, 4, 4, dtype=torch.float32)),
         (GIVEN | {"shape": (2,), "dimensions": 0}, torch.ones(2, 2, dtype=torch.float32)),

@@ -83,8 +83,8 @@ def test_the_pool_does_not_depend_on_the_order_of_places_and_takes_any_number_of
 @pytest.mark.each(
     ("make", "message"),
     [
-        (lambda: Encoder(classes=1), "classes = 1: an encoder tells at least 2 classes apart"),
-        (lambda: MLPClassifier(classes=0), "classes = 0: an MLP tells at least 2 classes apart"),
+        (lambda: Encoder(classes=0), "classes = 0: an encoder gives at least 1 number"),
+        (lambda: MLPClassifier(classes=0), "classes = 0: an MLP gives at least 1 number"),
         (lambda: MLPClassifier(depth=0), "depth = 0: an MLP needs at least 1"),
         (lambda: MLPClassifier(2, (2,))(torch.zeros(1, 3), torch.zeros(1)), r"takes 2 numbers a sample, not \(3,\)"),
         (lambda: Encoder(blocks=0), "blocks = 0: an encoder needs at least 1"),

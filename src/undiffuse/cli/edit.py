@@ -96,13 +96,13 @@ def edit(
     if (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
-    from undiffuse.models.load import denoising
+    from undiffuse.models.load import completing, denoising
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
     usual = ".gif" if task == "between" else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
-    model = denoising(run, precision="float32")  # half precision would spoil the gradients
+    model = completing(run) if task == "mask" else denoising(run, precision="float32")  # half would spoil gradients
     if text is not None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
     said: list[str] = []
@@ -115,7 +115,8 @@ def edit(
     output_paths.put(target, FORMS[suffix](edited, suffix))
     shape = "x".join(map(str, edited.shape[1:]))
     guided = words(model.open(request).request)
-    facts = [f"{target}: {len(edited)} of {shape}", METHODS[task].format(method), guided]
+    how = "completed in its order" if model.completes else METHODS[task].format(method)
+    facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))
 
 

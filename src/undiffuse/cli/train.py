@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
+from undiffuse.core.errors import Refused
 from undiffuse.progress import duration
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def train(
     data: Annotated[
         str | None, Option(metavar="DATA", help="Train the recipe on this: a folder, a file, hf:NAME, a component.")
     ] = None,
+    by: Annotated[
+        str | None, Option("--recipe", metavar="RECIPE", help="Train this recipe on the DATA that comes first.")
+    ] = None,
     skip_broken: Annotated[
         bool, Option("--skip-broken", help="Go on without files and lines that are broken.")
     ] = False,
@@ -44,12 +48,17 @@ def train(
     undiffuse train photos --set data.size=32 --out runs/photos
     undiffuse train flowers.csv --set data.label=species --out runs/flowers
     undiffuse train digits --data digits.npz --out runs/mine
+    undiffuse train concrete.csv --recipe card --set data.target=strength --out runs/concrete
     """
     from undiffuse.training.start import train
 
     overrides = [*(settings or ()), *(["data.skip_broken=true"] if skip_broken else [])]
     overrides += [] if held_out is None else [f"train.held_out={held_out}"]
-    chosen, overrides = _chosen(recipe, data, overrides)
+    if by is not None and data is not None:
+        raise Refused(
+            f"--recipe {by} takes the data that come first, {recipe}, and --data {data} says others: leave one"
+        )
+    chosen, overrides = _chosen(recipe, data, overrides) if by is None else _chosen(by, recipe, overrides)
     finish(train(chosen, out=out, overrides=overrides, resume=resume))
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -41,6 +42,8 @@ class Codec(ABC):
     column of numbers. pad: the token of places behind a text's end; -1: there is none. dtype: of the data; "": unknown.
     lossy: whether decoding brings back another item than was encoded. normalises: whether what it encodes has mean 0
     and deviation 1. stamp: what tells the costly part of encoding, `prepare`, from any other; "": there is none.
+    reads: the condition from which it makes others, see `added`; adds: these by name, each with its form and its shape
+    as networks take it: `encode`, `finish` and `decode` are told them, see `told`.
     What a codec does not have is empty.
     """
 
@@ -62,6 +65,12 @@ class Codec(ABC):
     pad: int = -1
     dtype: str = ""
     stamp: str = ""
+    reads: str = ""
+
+    @property
+    def adds(self) -> Mapping[str, tuple[Any, tuple[int, ...]]]:
+        """The conditions that it makes of the one that it reads; none for most codecs."""
+        return {}
 
     @property
     def reader(self) -> Callable[[Sequence[int] | np.ndarray], str] | None:
@@ -74,18 +83,22 @@ class Codec(ABC):
         return (self.vocabulary,)
 
     @abstractmethod
-    def fit(self, x: ArrayLike) -> Self:
-        """A copy fitted to the items x, (count, *shape); they are read in slices."""
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
+        """A copy fitted to the items x, (count, *shape); they are read in slices.
 
-    @abstractmethod
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
-        """The items x, (count, *shape) in the data's units, as float32 of about unit scale.
-
-        random: of a codec that draws what it encodes to; None: the most likely value.
+        beside: the condition that it `reads`, (count, ...) in the data's units.
         """
 
     @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
+        """The items x, (count, *shape) in the data's units, as float32 of about unit scale.
+
+        random: of a codec that draws what it encodes to; None: the most likely value. cond: what it `adds`, (count,
+        ...); raises Refused where that is not said.
+        """
+
+    @abstractmethod
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """The inverse of `encode`, in the data's own dtype and range: integers are rounded and clipped."""
 
     def prepare(self, x: np.ndarray | Tensor) -> Tensor:
@@ -96,9 +109,9 @@ class Codec(ABC):
         """`fit` to the items x, where `prepare` has been done for them: each maybe in several mirror images."""
         return self.fit(x)
 
-    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """`encode` of items that `prepare` has been done for, where it is costly, else of the items as they are."""
-        return self.encode(prepared, random)
+        return self.encode(prepared, random, **cond)
 
     def encoded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that an item of this shape is encoded to; raises Refused for one that cannot be encoded."""
@@ -120,6 +133,16 @@ class Codec(ABC):
         """Of a lossy codec: what its decoder computes on its way from z, see `LatentSpace.features`."""
         raise NotImplementedError
 
+    def added(self, values: Tensor) -> dict[str, Any]:
+        """The conditions that it `adds`, (count, ...) in float32, of values (count, ...) in the data's units of the one
+        that it `reads`.
+        """
+        return {}
+
+    def told(self, cond: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the conditions of some items those that encoding and decoding them need."""
+        return {name: cond[name] for name in self.adds if name in cond}
+
     def known(self, mask: Tensor) -> Tensor:
         """Which of the encoded numbers are known, (batch, ...), where these numbers of an item are."""
         return mask
@@ -139,18 +162,27 @@ def fitted(
     x: ArrayLike,
     runs: registry.Runs | None = None,
     prepared: Callable[[Codec], ArrayLike] | None = None,
+    beside: Mapping[str, ArrayLike] = MappingProxyType({}),
     **known: Any,
 ) -> Codec:
     """The codec that a recipe's table describes, fitted to the items x. runs: see `registry.build`. prepared: makes
-    what `Codec.fit_prepared` takes of a codec that is not fitted yet. known: what the data say of themselves.
+    what `Codec.fit_prepared` takes of a codec that is not fitted yet. beside: the conditions of the items. known: what
+    the data say of themselves.
 
-    Raises Refused, with the field's name, for a field in the table that fitting takes from the data all the same.
+    Raises Refused, with the field's name, for a field in the table that fitting takes from the data all the same, and
+    where the data lack the condition that the codec reads.
     """
     own = {name: table[name] for name in table if name in known and table[name] != known[name]}
     made = registry.build(
         "codecs", {name: value for name, value in table.items() if name not in own}, runs=runs, **known
     )
-    found = made.fit_prepared(x, prepared(made)) if prepared and made.stamp else made.fit(x)
+    if made.reads and made.reads not in beside:
+        raise Refused(
+            f"codec {table['name']!r} needs the condition {made.reads!r}: write [conditions.{made.reads}] with kind = "
+            "'vector' and of = 'item'"
+        )
+    given = {made.reads: beside[made.reads]} if made.reads else {}
+    found = made.fit_prepared(x, prepared(made)) if prepared and made.stamp else made.fit(x, **given)
     own |= {name: table[name] for name in table if name != "name" and getattr(found, name) != getattr(made, name)}
     for name, value in own.items():
         said = str(getattr(found, name))[:80]

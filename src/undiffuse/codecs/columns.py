@@ -72,7 +72,7 @@ class ColumnsCodec(Codec):
         """How many categories each categorical column has."""
         return tuple(len(names) for names in self.categories if names)
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy fitted to the rows of x, (count, columns)."""
         if x.ndim != 2:
             raise Refused(f"the codec columns is for rows of a table, and the data have shape {tuple(x.shape)}")
@@ -100,7 +100,7 @@ class ColumnsCodec(Codec):
             dtype=x.dtype.name,
         )
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """Rows in the data's units as float32, numbers first."""
         x = as_number(x)
         self._check(x.shape[1] if x.ndim == 2 else 0)
@@ -110,7 +110,7 @@ class ColumnsCodec(Codec):
             raise Refused(f"categories must be numbers below {self.vocabularies}, column by column")
         return torch.cat([self._way.normal(numbers.double()), tokens], dim=1).float()
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """Rows in the data's units and in its order of columns."""
         self._check(z.shape[1])
         x = torch.empty(z.shape, dtype=torch.float64, device=z.device)

@@ -17,17 +17,17 @@ class Identity(Codec):
 
     dtype: str = "float32"
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy that decodes to the dtype of x; raises Refused for numbers that float32 does not hold."""
         if x.dtype == np.float64:
             raise Refused("the codec identity passes numbers as float32, and these need float64: take whiten or pixels")
         return replace(self, dtype=x.dtype.name)
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """x as float32."""
         return as_float(x)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """z in the data's dtype."""
         return as_dtype(z, self.dtype)
 

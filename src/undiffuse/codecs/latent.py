@@ -56,14 +56,14 @@ class Latent(Codec):
         """What `prepare` depends on besides the items."""
         return f"{self.autoencoder.digest} {self.sampled} {self.tile}"
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the statistics of the latents of x, in float64."""
         return self._measured(x, (self.prepare(part).numpy() for part in slices(x)))
 
     def fit_prepared(self, x: ArrayLike, prepared: ArrayLike) -> Self:
         return self._measured(x, slices(prepared))
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """Latents of mean 0 and deviation 1 over the training data; without random numbers those of the mode."""
         return self.finish(self.prepare(x), random)
 
@@ -95,7 +95,7 @@ class Latent(Codec):
 
         return in_rows(rows, len(x), math.prod(shape))
 
-    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """Latents drawn from what `prepare` gave, normalised."""
         z = self._drawn(torch.as_tensor(prepared), random)
         mean, std = self._statistics(z)
@@ -106,7 +106,7 @@ class Latent(Codec):
         return self._drawn(self.prepare(x), random)
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """The items that the decoder makes of z std + mean, in the data's units and dtype."""
         mean, std = self._statistics(z)
         return self.decoded(z * std + mean)

@@ -45,14 +45,14 @@ class LatentTokens(Codec):
         """What `prepare` depends on besides the items."""
         return f"tokens {self.autoencoder.digest}"
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the vocabulary and how frequent each code is among the items x."""
         return self._counted(x, (self.prepare(part).numpy() for part in slices(x)))
 
     def fit_prepared(self, x: ArrayLike, prepared: ArrayLike) -> Self:
         return self._counted(x, slices(prepared))
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """Codes as int64, (count, places)."""
         return self.finish(self.prepare(x), random)
 
@@ -61,12 +61,12 @@ class LatentTokens(Codec):
         self.autoencoder.latent_shape(tuple(x.shape[1:]))
         return self.autoencoder.tokens(x).flatten(1).int()
 
-    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """The same as int64."""
         return torch.as_tensor(prepared).long()
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """The items that the decoder makes of codes, in the data's units and dtype."""
         places = self.autoencoder.latent_shape(self.shape)[1:]
         return self.autoencoder.decode(self.autoencoder.latents_of(z.reshape(len(z), *places)))

@@ -40,7 +40,7 @@ class Levels(Codec):
         """How many levels there are; 0 before they are fitted."""
         return len(self.values)
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the values of x and how frequent each is."""
         found: dict[float, int] = {float(v): 0 for v in self.values}
         for part in slices(x):
@@ -60,7 +60,7 @@ class Levels(Codec):
         shares = tuple((counts / counts.sum()).tolist())
         return replace(self, values=tuple(levels), frequencies=shares, dtype=x.dtype.name)
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """The tokens of x as int64; raises Refused for a value that is no level."""
         numbers = torch.as_tensor(np.asarray(x).astype(np.float64)) if not isinstance(x, Tensor) else x.double()
         levels = torch.tensor(self.values, dtype=torch.float64, device=numbers.device)
@@ -71,7 +71,7 @@ class Levels(Codec):
             raise self._none_of_them(float(numbers[levels[place] != numbers][0]))
         return place
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """The values of the tokens z in the data's dtype."""
         levels = torch.tensor([*self.values, self.values[len(self.values) // 2]], dtype=torch.float64, device=z.device)
         return levels[z.clamp(max=len(self.values))].to(getattr(torch, self.dtype))

@@ -30,7 +30,7 @@ class PixelsCodec(Codec):
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise Refused(f"pixels lie between low and high, and low = {self.low} is not below high = {self.high}")
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy for the range of x, or for the one that was given; raises Refused for numbers of x outside it."""
         ends = [(float(part.min()), float(part.max())) for part in slices(x)]
         least, most = min(low for low, _ in ends), max(high for _, high in ends)
@@ -53,11 +53,11 @@ class PixelsCodec(Codec):
         low, high = self._ends
         return high - low or 1.0
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """x as float32 in [-1, 1]."""
         return ((as_number(x) - self._ends[0]) * (2 / self._width) - 1).float()
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """z in [-1, 1] as values in [low, high]; beyond is clipped."""
         low, high = self._ends
         wide = z.double() if self.dtype == "float64" else z.float()

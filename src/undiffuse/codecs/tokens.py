@@ -36,7 +36,7 @@ class TokensCodec(Codec):
         if len(self.frequencies) not in (0, self.vocabulary):
             raise Refused(f"tokens have {self.vocabulary} symbols, and {len(self.frequencies)} frequencies were given")
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the vocabulary and the frequencies of x, (count, length)."""
         counts = np.zeros(self.vocabulary, np.int64)
         for part in slices(x):
@@ -49,7 +49,7 @@ class TokensCodec(Codec):
         dtype = "uint8" if len(counts) < 2**8 else "uint16" if len(counts) < 2**16 else "int64"
         return replace(self, vocabulary=len(counts), frequencies=tuple((counts / counts.sum()).tolist()), dtype=dtype)
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """x as int64."""
         z = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x).astype(np.int64))
         if z.is_floating_point():
@@ -58,7 +58,7 @@ class TokensCodec(Codec):
             self._inside(int(z.min()), int(z.max()))
         return z.long()
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """z in the dtype that holds the vocabulary; a mask that is left is the vocabulary's size."""
         return as_dtype(z, self.dtype)
 

@@ -43,7 +43,7 @@ class Whiten(Codec):
         if {len(self.decimals), len(self.least), len(self.most)} not in ({0}, {len(self.mean)}):
             raise Refused(f"whiten needs decimals, least and most for each of {len(self.mean)} features, or none")
 
-    def fit(self, x: ArrayLike) -> Self:
+    def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the moments of x, (count, features) or (count, channels, ...), taken in float64, or with those
         that were given; raises Refused for another number of them.
         """
@@ -69,14 +69,14 @@ class Whiten(Codec):
             most=tuple(end for _, end in ends),
         )
 
-    def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
+    def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """x as float32, each feature of mean 0 and deviation 1."""
         values = as_number(x)
         values = values.double() if values.ndim == 2 else values
         mean, std = self._moments(values)
         return ((values - mean) / std).float()
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """z in the data's own units."""
         values = z.double() if z.ndim == 2 or self.dtype == "float64" else z.float()
         mean, std = self._moments(values)

@@ -106,6 +106,11 @@ class ConditionKind(ABC):
         """What makes the values of pictures that are the items; None: the data hold them."""
         return None
 
+    @property
+    def of_item(self) -> bool:
+        """Whether it is the item itself: what is modelled then is the item's target, or its class."""
+        return False
+
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""
         return values

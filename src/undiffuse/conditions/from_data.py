@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused
 
@@ -43,6 +44,15 @@ def fitted(
 def tensors(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> dict[str, Any]:
     """The values of each condition as networks take them, (count, ...)."""
     return {key: condition.encode(data[key]) for key, condition in conditions.items()}
+
+
+def completed(codec: Codec, conditions: Mapping[str, ConditionKind], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as networks take them, with the conditions that the codec makes of them, see `Codec.added`."""
+    own = values.get(codec.reads)
+    if own is None:
+        return dict(values)
+    made = codec.added(conditions[codec.reads].decode(own))
+    return {**values, **{name: value.to(own.device) for name, value in made.items()}}
 
 
 def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,12 @@ def classes_of(conditions: Mapping[str, ConditionKind]) -> tuple[str, ...]:
     return conditions[LABEL].classes if LABEL in conditions else ()
 
 
+def refuse_few(classes: int) -> None:
+    """Raises Refused for data of fewer than two classes, which leave nothing to tell apart."""
+    if classes < 2:
+        raise Refused(f"the data have {classes} class{'es' * (classes != 1)}, and it takes 2 to tell them apart")
+
+
 def class_numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list[int]:
     """n places among the classes from one class or from n of them, by name: 1 is the class "1", as it is when typed.
 

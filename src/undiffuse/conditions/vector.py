@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from torch import Tensor
@@ -21,9 +21,11 @@ class VectorCondition(ConditionKind):
     """Numbers, each standardised by its mean and standard deviation over the training data; a constant one is only
     moved.
 
-    mean, std: of each number; the data decide them.
+    of: "item": the numbers of the item itself, row or image, and what is modelled is the item's target, or of its class
+    one number a class, 1 or 0. mean, std: of each number; the data decide them.
     """
 
+    of: Literal["", "item"] = ""
     mean: tuple[float, ...] = from_data()
     std: tuple[float, ...] = from_data()
 
@@ -65,8 +67,12 @@ class VectorCondition(ConditionKind):
     def decode(self, outputs: Tensor) -> Tensor:
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
 
+    @property
+    def of_item(self) -> bool:
+        return bool(self.of)
+
     def summary(self) -> str:
-        return f"{self.shape[0] if self.shape else 0} numbers"
+        return f"{self.shape[0] if self.shape else 0} numbers{' of the item itself' * self.of_item}"
 
 
 def refuse_moments(mean: tuple[float, ...], std: tuple[float, ...], shape: tuple[int, ...]) -> None:

@@ -46,6 +46,7 @@ KINDS = {
     "networks": Kind(("networks",), "undiffuse.core.network:Network", "Network"),
     "objectives": Kind(("objectives",), "undiffuse.core.objective:Objective", "Objective"),
     "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
+    "level_heads": Kind(("level_heads",), "undiffuse.core.level_head:LevelHead", "Head"),
     "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
     "scenes": Kind(("scenes",), "undiffuse.rendering.renderable:Renderable", "Scene"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
@@ -60,7 +61,7 @@ KINDS = {
         "Run",
         may_be_run=True,
         default="diffusion",
-        also=("undiffuse.core.latent_space:LatentSpace",),
+        also=("undiffuse.core.latent_space:LatentSpace", "undiffuse.core.item_reader:ItemReader"),
     ),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }

@@ -68,6 +68,12 @@ def fields(component: type) -> dict[str, inspect.Parameter]:
     return dict(_parameters(component))
 
 
+def run_fields(component: type) -> list[str]:
+    """The constructor's parameters that may be the folder of a run."""
+    kinds = {name: {components.kind_of(each) for each in _classes(hint)} for name, hint in _hints(component).items()}
+    return [name for name in fields(component) if any(k and KINDS[k].may_be_run for k in kinds.get(name, ()))]
+
+
 def build(kind: str, table: Mapping[str, Any], *, runs: Runs | None = None, **given: Any) -> Any:
     """Make the component that a table describes.
 

@@ -10,6 +10,7 @@ from undiffuse.conditions.declared import declared
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import is_there, located
+from undiffuse.data.predictive import of_targets
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
 
@@ -54,10 +55,13 @@ def renumber(data: Dataset, classes: tuple[str, ...]) -> Dataset:
 
 
 def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
-    """The data with each condition that says how it is made of the items, in their dtype and units, in memory.
+    """The data with each condition that says how it is made of the items, in their dtype and units, in memory; with
+    the items as a condition themselves, where one says so, and their targets in their place.
 
     Raises Refused for words and numbers that make nothing, and for items that are no pictures.
     """
+    for name, condition in conditions.items():
+        data = of_targets(data, name) if condition.of_item else data
     makers = {name: make for name, condition in conditions.items() if (make := condition.derivation(name))}
     if not makers:
         return data

@@ -1,5 +1,6 @@
 """Editing: what a model can do with a sample that is there already."""
 
+from undiffuse.editing.complete import complete
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
 from undiffuse.editing.inverse_problems import METHODS, inpaint, restore
@@ -9,6 +10,7 @@ from undiffuse.editing.sdedit import denoise, noise_level, vary
 __all__ = [
     "METHODS",
     "between",
+    "complete",
     "denoise",
     "infill",
     "inpaint",

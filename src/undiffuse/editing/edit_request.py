@@ -9,6 +9,7 @@ import numpy as np
 
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
+from undiffuse.editing.complete import complete, late
 from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
 from undiffuse.editing.outpaint import outpaint
@@ -17,17 +18,17 @@ from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
 from undiffuse.progress import Progress
-from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """image: the file of the picture. n: how many answers. method and noise: of a measurement, the noise in the data's
-    units. request, progress: as in `Generator.sample`.
+    """model: a run with a denoiser; for a mask also one that completes. image: the file of the picture. n: how many
+    answers. method and noise: of a measurement, the noise in the data's units. request, progress: as in
+    `Generator.sample`.
     """
 
-    model: DenoisingGenerator
+    model: Any
     dtype: str
     image: Path | None
     n: int
@@ -55,6 +56,13 @@ class EditRequest:
 
 def _mask(edit: EditRequest, value: Path) -> np.ndarray:
     known = files.mask(value, edit.model.data_shape)
+    if edit.model.completes:
+        if behind := late(edit.model.data_shape, known):
+            edit.say(
+                f"{behind:,} of the given values come after an unknown one in the order, row by row: they stay, and "
+                "the values before them were drawn without them"
+            )
+        return complete(edit.model, edit.item(), known, **edit.how).numpy()
     return inpaint(edit.model, edit.item(), known, edit.method, **edit.how).numpy()
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from undiffuse.core.errors import Refused
 from undiffuse.sampling import items
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.session import Session
 
 
@@ -23,9 +24,7 @@ def opened(
     return session
 
 
-def item(
-    model: DenoisingGenerator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False
-) -> np.ndarray:
+def item(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> np.ndarray:
     """One item in the data's units and dtype, (*shape) or (1, *shape): (1, *shape). real: see `items.item`.
 
     Raises Refused, with both shapes, where it is no item of the model's, and for numbers that such do not have.

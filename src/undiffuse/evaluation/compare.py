@@ -43,7 +43,7 @@ class Compared:
 
     @property
     def costs(self) -> dict[str, float]:
-        """The costs of training the model and of sampling from it."""
+        """The costs of training the model and of sampling."""
         parameters = self.model.describe()["parameters"]
         return {
             "step": self.model.facts.get("step", 0),

@@ -1,4 +1,4 @@
-"""Whether latents of images move with the images: turned latents should decode to turned images."""
+"""Equivariance error: whether mirrored, turned or smaller latents decode to images changed alike."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""How well a model guesses the data at every noise level, beside the best guess that is linear."""
+"""The error of a model's guess at every noise level, beside that of the best linear guess."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.conditions.from_data import known
+from undiffuse.conditions.from_data import completed, known
 from undiffuse.core.named_parts import elements
 from undiffuse.core.random import Random
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
@@ -41,7 +41,7 @@ def errors(
     """E |x_0 - guess(x_t)|^2 a dimension, of tokens -E log guess(x_0), for `count` held-out and training items (x,
     conditions) with the same noise.
 
-    Where training items are guessed much better than held-out ones, the model has learnt them by heart.
+    A much lower error on training items than on held-out ones means memorisation.
     """
     schedule = model.denoiser.process.schedule
     ends = schedule.log_snr(torch.tensor([1.0, 1e-4], dtype=torch.float64)).clamp(-WIDEST, WIDEST)
@@ -49,14 +49,11 @@ def errors(
     if schedule.steps:
         times = ((times * schedule.steps).round().clamp(min=1) / schedule.steps).unique().flip(0)
     levels = schedule.log_snr(times)
-    parts = [
-        (model.codec.encode(x[:count]), known(model.conditions, {name: v[:count] for name, v in told.items()}))
-        for x, told in (held_out, train)
-    ]
+    parts = [_encoded(model, x, told, count) for x, told in (held_out, train)]
     unseen, learned = ([_error(model, x, told, float(t)) for t in times] for x, told in parts)
     if model.codec.mixed:
         return Errors(levels.tolist(), unseen, learned, [], "squared error or cross-entropy of the guess, a column")
-    first = model.codec.encode(train[0][:2000])
+    first, _ = _encoded(model, *train, 2000)
     with torch.no_grad():
         first = model.denoiser.state_of(first.to(model.device)).cpu()
     if first.is_floating_point():
@@ -64,6 +61,15 @@ def errors(
     plain = frequent(model.denoiser.process, first, times)
     what, simple = "cross-entropy of the guess, nats a token", "guess that sees one token"
     return Errors(levels.tolist(), unseen, learned, plain, what, simple)
+
+
+def _encoded(
+    model: DenoisingGenerator, x: np.ndarray, told: Mapping[str, Any], count: int
+) -> tuple[Tensor, dict[str, Any]]:
+    """The first items, encoded, and their conditions."""
+    cond = known(model.conditions, {name: values[:count] for name, values in told.items()})
+    cond = completed(model.codec, model.conditions, cond)
+    return model.codec.encode(x[:count], **model.codec.told(cond)), cond
 
 
 def linear(x: Tensor, log_snr: Tensor) -> list[float]:

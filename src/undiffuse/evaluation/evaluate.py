@@ -1,4 +1,4 @@
-"""What `undiffuse evaluate` does: draw, judge, and write down what came out."""
+"""What `undiffuse evaluate` does: draw samples, judge them, and write the result."""
 
 import os
 import platform
@@ -23,14 +23,16 @@ from undiffuse.evaluation.error_by_noise import Errors, errors
 from undiffuse.evaluation.judge import NLL, Judge, Judged
 from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
+from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.nll import Scores
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes.command import command
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.predicting import inputs_name, predict
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Evaluated, EvaluationRequest
+from undiffuse.sampling.run import Bar, Evaluated, EvaluationRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.session import labels_in_turn
 from undiffuse.storage.files import write_bytes, write_json
@@ -39,11 +41,12 @@ SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
 COUNT, TEXTS = 1000, 200  # samples that are drawn to be judged, where nobody says how many, and of texts
 ITEMS = 2000  # whose errors are looked at, of texts TEXTS
+DRAWS = 100  # of the target of each, where a run predicts one
 
 
 @dataclass(frozen=True)
 class Evaluation(Evaluated):
-    """What was judged, against what, and what came out; about: everything that evaluation.json says besides."""
+    """What was judged, against what, and the verdicts; about: everything else in evaluation.json."""
 
     judged: Judged
     real: Real
@@ -112,16 +115,22 @@ class Evaluation(Evaluated):
 
 
 @dataclass(frozen=True)
-class RunEvaluation(Evaluation):
-    """The same for a run, with its samples, some on their way from noise, and its guess's error at each noise level;
-    field: of points in the plane, the process and the learned drift.
+class DrawnEvaluation(Evaluation):
+    """The same for a run, with its samples, and how likely it finds held-out data where that was asked for."""
+
+    model: Generator
+    drawn: Samples
+    scores: Scores | None
+
+
+@dataclass(frozen=True)
+class RunEvaluation(DrawnEvaluation):
+    """The same for a run with a denoiser, with some samples on their way from noise, and its guess's error at each
+    noise level; field: of points in the plane, the process and the learned drift.
     """
 
-    model: DenoisingGenerator
-    drawn: Samples
     path: Samples
     noise: Errors
-    scores: Scores | None = None
     field: DriftField | None = None
 
 
@@ -163,8 +172,9 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     few = min(n, POINTS if drawn.are_points else SHOWN)
     walk = model.open(replace(with_examples(model, real, request, few), candidates=1))
     path = walk.film()
+    predicted = predictions(model, real, request, bar)
     with bar("judging", "metric") as advance:
-        judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance)
+        judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance, predicted)
     looked_at = TEXTS if real.train.spelling else ITEMS
     few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
     noise = errors(
@@ -184,7 +194,17 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     )  # fmt: skip
     if scores is not None:
         about["likelihood"] = likelihood(scores, real)
-    return RunEvaluation(judged, real, about, model, drawn, path, noise, scores, field)
+    return RunEvaluation(judged, real, about, model, drawn, scores, path, noise, field)
+
+
+def predictions(model: DenoisingGenerator, real: Real, request: SampleRequest, bar: Bar) -> Predicted | None:
+    """What a run predicts of held-out items, beside their targets; None of a run that predicts nothing."""
+    if not any(condition.of_item for condition in model.conditions.values()):
+        return None
+    few = real.held_out.some(ITEMS)
+    with bar("predicting", "step") as advance:
+        found = predict(model, few.conditions[inputs_name(model)], DRAWS, request, advance)
+    return Predicted(found, np.asarray(few.x))
 
 
 def refuse_lossy(model: Generator) -> None:
@@ -222,7 +242,7 @@ def sampling(drawn: Samples) -> dict[str, Any]:
 
 
 def enough(how: Judge, real: Real) -> int:
-    """How many samples to draw, where nobody says it."""
+    """How many samples to draw by default."""
     return SHOWN if how.metrics == (NLL,) else TEXTS if real.train.spelling else COUNT
 
 
@@ -251,7 +271,7 @@ def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
 
 
 def usual(classes: int, count: int = COUNT) -> int:
-    """So many samples, rounded up to a multiple of the classes."""
+    """This many samples, rounded up to a multiple of the classes."""
     return -(-count // classes) * classes
 
 

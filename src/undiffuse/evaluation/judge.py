@@ -1,4 +1,4 @@
-"""How to judge, as it is asked for once: in which features, by which metrics, at which size."""
+"""Settings of an evaluation: features, metrics, size of images."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ from undiffuse.evaluation.features.choice import choose
 from undiffuse.evaluation.metrics.cache import Cache, usual
 from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_evidence
+from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.sources import Real
 from undiffuse.progress import Advance
 
@@ -76,8 +77,11 @@ class Judge:
         seed: int = 0,
         labels: np.ndarray | None = None,
         advance: Advance = lambda done, total: None,
+        predicted: Predicted | None = None,
     ) -> Judged:
-        """Judge samples, a data set or an array with the labels that were asked for, against the real parts."""
+        """Judge samples, a data set or an array with the labels that were asked for, against the real parts, and what
+        was predicted of held-out items.
+        """
         kept = usual() if self.cached else Cache()
         parts = [self._seen(real.held_out), self._seen(real.train)]
         x = self._seen(samples) if isinstance(samples, Dataset) else self._resized(samples)
@@ -94,6 +98,7 @@ class Judge:
             read=read,
             letters=letters,
         )
+        evidence = replace(evidence, predicted=predicted)
         wanted = find(self.compared) if self.metrics != (NLL,) else []
         seconds: dict[str, float] = {}
         timed = seconds.__setitem__

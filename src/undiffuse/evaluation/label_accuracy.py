@@ -1,4 +1,4 @@
-"""How often a classifier of noisy samples tells the class, at every noise level, of data that it has not seen."""
+"""The accuracy of a classifier of noisy samples at every noise level, on held-out data."""
 
 import platform
 import time

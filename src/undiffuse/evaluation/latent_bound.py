@@ -1,4 +1,4 @@
-"""A bound on the likelihood of data behind an autoencoder: what the decoder explains, and the bound of the latents."""
+"""A bound on the likelihood of a latent model: that of the decoder and that of the latents."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the latents of data are like: their moments, their rate, which of them say something, how a codebook is used."""
+"""Statistics of latents: moments, rate, active units, and use of the codebook."""
 
 import math
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""A Markov model of the last few tokens: the baseline for every model of text."""
+"""A Markov model of the last few tokens: the baseline of text models."""
 
 import numpy as np
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from undiffuse import likelihood
-from undiffuse.codecs.codec import Codec
+from undiffuse.codecs.level_grid import levels
+from undiffuse.conditions.from_data import completed
 from undiffuse.conditions.given import requested
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.normal import Normal
@@ -19,10 +20,11 @@ from undiffuse.data.derived_conditions import derived
 from undiffuse.evaluation.latent_bound import latent_bound
 from undiffuse.evaluation.scores import BITS, Scores
 from undiffuse.evaluation.scores import lines as lines
-from undiffuse.likelihood import Bound, Decoder, Density
+from undiffuse.likelihood import Bound, Density
 from undiffuse.progress import Advance
 from undiffuse.sampling.classifier_guidance import LABEL
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
@@ -61,16 +63,14 @@ def score(
     Raises Refused for items of another shape, conditions that the model or the data do not have, labels that are no
     classes of the model, a model that needs a condition that is not given, and integers whose codec has no even levels.
     """
-    if data.shape != model.data_shape:
-        raise Refused(f"the run's items have shape {model.data_shape}, and those of {data.name} have {data.shape}")
-    alike(data.x.dtype, model.codec, data.name)
-    cond, named = _condition(model, data, given, conditions)
+    refuse_unlike(model, data)
+    cond, named = condition(model, data, given, conditions)
     x = np.asarray(data.x)
     if why := model.codec.no_density():
         raise Refused(why)
     if model.codec.lossy:
         return latent_bound(model, x, cond, named, subset=PICKED, draws=draws, seed=seed, progress=bounding)
-    encoded = model.codec.encode(x).to(model.device)
+    encoded = model.codec.encode(x, **model.codec.told(cond)).to(model.device)
     options: dict[str, Any] = {"seed": seed, "batch": min(MOST, at_once(model)), **cond}
     codec: Any = model.codec
     if not encoded.is_floating_point() or codec.mixed:
@@ -140,18 +140,21 @@ def curve(terms: Bound, schedule: Any, parts: int = 25) -> tuple[list[float], li
     return [float(levels[c].mean()) for c in chunks], [float(each[c].sum()) for c in chunks]
 
 
-def _condition(
-    model: DenoisingGenerator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
+def refuse_unlike(model: Generator, data: Dataset) -> None:
+    """Raises Refused, with both shapes, for items of another shape than the run's, and for those of another dtype."""
+    if data.shape != model.data_shape:
+        raise Refused(f"the run's items have shape {model.data_shape}, and those of {data.name} have {data.shape}")
+    alike(data.x.dtype, model.codec, data.name)
+
+
+def condition(
+    model: Generator, data: Dataset, given: bool | Sequence[str], conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], str]:
     """The conditions of each item as the denoiser takes them, and a description."""
     if given is True and not model.conditions:
         raise Refused("the run was trained without conditions: there is nothing to be given")
     if isinstance(given, bool):
-        names = [
-            name
-            for name, condition in model.conditions.items()
-            if name in data.conditions or condition.derivation(name)
-        ]
+        names = [name for name, each in model.conditions.items() if name in data.conditions or each.derivation(name)]
         names = [name for name in names if given and name not in conditions]
         if given and not names:
             raise Refused(f"{data.name} has none of the run's conditions: {', '.join(model.conditions)}")
@@ -164,13 +167,14 @@ def _condition(
             raise Refused(f"{name!r} is given twice")
     data = derived(data, {name: model.conditions[name] for name in names if name not in data.conditions})
     own = {name: _own(model, data, name) for name in names}
-    for name, condition in model.conditions.items():
-        if condition.drop == 0 and name not in own and conditions.get(name) is None:
+    for name, each in model.conditions.items():
+        if each.drop == 0 and name not in own and conditions.get(name) is None:
             raise Refused(
                 f"the run needs {name!r} (conditions.{name}.drop = 0): score data that have one with --given {name}, "
                 f"or give one to all items with --condition {name}=VALUE"
             )
     cond = requested(model.conditions, len(data), {**conditions, **own}, model.device)
+    cond = completed(model.codec, model.conditions, cond)
     return cond, " and ".join([*own, *conditions])
 
 
@@ -191,21 +195,10 @@ def _alone(codec: Any, encoded: Tensor) -> np.ndarray:
     return found.cpu().numpy()
 
 
-def _own(model: DenoisingGenerator, data: Dataset, name: str) -> Any:
+def _own(model: Generator, data: Dataset, name: str) -> Any:
     """The items' own values of a condition; raises Refused where there are none, or other classes than the model's."""
     if name == LABEL and (data.labels is None or not set(data.classes) <= set(model.classes)):
         raise Refused(f"{data.name} has no labels of the run's classes: {', '.join(model.classes[:12])}")
     if name not in data.conditions:
         raise Refused(f"{data.name} has no {name!r}; its conditions: {', '.join(data.conditions) or 'none'}")
     return model.conditions[name].from_items(data.conditions[name], data.classes)
-
-
-def levels(codec: Codec, dtype: Any, shape: tuple[int, ...]) -> Decoder | None:
-    """The levels of integers of this dtype, in items of this shape, in the codec's units; none for other numbers."""
-    if not np.issubdtype(dtype, np.integer):
-        return None
-    limits = np.iinfo(dtype)
-    low, high = (codec.encode(np.full((1, *shape), end, dtype)) for end in (limits.min, limits.max))
-    if not (bool((low == low.flatten()[0]).all()) and bool((high == high.flatten()[0]).all())):
-        raise Refused("the codec scales channels differently, so that integers have no even levels; pixels does not")
-    return Decoder(float(low.flatten()[0]), float(high.flatten()[0]), int(limits.max) - int(limits.min) + 1)

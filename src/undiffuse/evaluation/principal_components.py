@@ -1,4 +1,4 @@
-"""The linear autoencoder that is to be beaten: principal components, as many numbers an item as the latents have."""
+"""The linear baseline of autoencoders: principal components, as many numbers an item as the latents have."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Rate against distortion: what each further bit of a latent is worth, in one curve."""
+"""The curve of rate against distortion of an autoencoder with a prior."""
 
 import math
 from collections.abc import Callable, Sequence

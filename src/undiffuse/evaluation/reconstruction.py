@@ -1,4 +1,4 @@
-"""How well an autoencoder gives back what went in, what its latents are like, and what it draws from their prior."""
+"""The evaluation of autoencoders: reconstructions, latents, and samples from the prior."""
 
 import time
 from collections.abc import Iterator

@@ -15,12 +15,12 @@ from undiffuse.likelihood import Bound
 from undiffuse.likelihood.bound import ROWS, TOKENS
 
 BITS = 1 / math.log(2)
-NAMES = {"ode": "ODE", "bound": "bound", "importance": "importance-weighted bound"}
+NAMES = {"exact": "exact", "ode": "ODE", "bound": "bound", "importance": "importance-weighted bound"}
 
 
 @dataclass(frozen=True)
 class Scores:
-    """log p of each item in nats by the ODE, `bound`: the variational bound on it where asked for, both (count,).
+    """log p of each item in nats by the ODE, or `exact`; `bound`: a bound on it where asked for, both (count,).
 
     Tokens and rows with categories have a bound only: log_prob is None. Of integers: log-probabilities of the levels,
     bounded from below; of rows with categories: of what is rounded; of other numbers: densities in the data's units.
@@ -43,6 +43,7 @@ class Scores:
     alone: np.ndarray | None = None
     importance: np.ndarray | None = None
     samples: int = 0
+    exact: bool = False
 
     def bits(self, nats: np.ndarray) -> np.ndarray:
         """-nats in bits per dimension."""
@@ -51,7 +52,8 @@ class Scores:
     def summary(self) -> dict[str, Any]:
         """Bits per dimension over all items with their standard errors, in JSON's types."""
         found: dict[str, Any] = {"convention": self.convention, "given": self.given, "elements": self.elements}
-        for name, nats in (("ode", self.log_prob), ("bound", self.bound), ("importance", self.importance)):
+        log_prob = "exact" if self.exact else "ode"
+        for name, nats in ((log_prob, self.log_prob), ("bound", self.bound), ("importance", self.importance)):
             if nats is not None:
                 bits = self.bits(nats)
                 error = float(bits.std(ddof=1) / len(bits) ** 0.5) if len(bits) > 1 else None

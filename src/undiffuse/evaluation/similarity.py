@@ -1,4 +1,4 @@
-"""How alike two images are, number for number: PSNR and SSIM."""
+"""PSNR and SSIM: how similar two images are."""
 
 import math
 

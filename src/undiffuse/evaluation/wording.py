@@ -29,6 +29,38 @@ WORDS = {
         "held-out items whose class is told, on average over the noise levels; the floor is of training items",
         share=True,
     ),
+    "class_accuracy": Word(
+        "Accuracy", "held-out items whose likeliest class is right; the floor has the predictions be right", share=True
+    ),
+    "crps": Word(
+        "CRPS",
+        "how far predicted distributions are from the targets, in their units; the floor has the predictions be right",
+    ),
+    "ece": Word(
+        "Calibration error (ECE)",
+        "how far the likeliest class's chance is from how often it is right; the floor has the predictions be right",
+        share=True,
+    ),
+    "gaussian_nll": Word(
+        "Gaussian NLL",
+        "nats of a target under a normal law with the draws' mean and variance; the floor has the predictions be right",
+    ),
+    "log_loss": Word(
+        "Log loss", "nats of the true class under its predicted chance; the floor has the predictions be right"
+    ),
+    "picp": Word(
+        "In the 95 % interval (PICP)",
+        "targets between the draws' 2.5 % and 97.5 % quantiles; the floor has the predictions be right",
+        share=True,
+    ),
+    "qice": Word(
+        "Quantile calibration (QICE)",
+        "how unevenly targets fall between ten quantiles of the draws; the floor has the predictions be right",
+        share=True,
+    ),
+    "rmse": Word(
+        "RMSE", "how far the draws' mean is from the target, in its units; the floor has the predictions be right"
+    ),
     "r2": Word(
         "R squared", "share of the numbers' variance that is told of held-out items; the floor is of training items"
     ),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -56,22 +57,24 @@ class Truncation(Guided):
 
     def __call__(self, x_t: Any, t: Tensor | float, **cond: Any) -> Distribution:
         guess: Any = self.denoiser(x_t, t, **cond)
-        return guess.mapped(self._cut)
+        return guess.mapped(partial(truncated, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p))
 
-    def _cut(self, log_probs: Tensor) -> Tensor:
-        """A few places at a time: (..., vocabulary)."""
-        flat = log_probs.reshape(-1, log_probs.shape[-1])
-        parts = [self._rows(part) for part in flat.split(max(1, 16 * CHUNK // flat.shape[1]))]
-        return torch.cat(parts).reshape(log_probs.shape)
 
-    def _rows(self, log_probs: Tensor) -> Tensor:
-        cut = log_probs / self.temperature
-        if 0 < self.top_k < cut.shape[1]:
-            best = cut.topk(self.top_k).indices
-            cut = torch.full_like(cut, -torch.inf).scatter(1, best, cut.gather(1, best))
-        if self.top_p < 1:
-            chances, order = cut.softmax(-1).sort(dim=-1, descending=True, stable=True)
-            before = chances.cumsum(-1, dtype=torch.float64) - chances
-            beyond = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, before >= self.top_p)
-            cut = cut.masked_fill(beyond, -torch.inf)
-        return cut.log_softmax(-1)
+def truncated(log_probs: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Log-probabilities (..., vocabulary) made sharper, see `Truncation`, a few places at a time."""
+    flat = log_probs.reshape(-1, log_probs.shape[-1])
+    parts = flat.split(max(1, 16 * CHUNK // flat.shape[1]))
+    return torch.cat([_rows(part, temperature, top_k, top_p) for part in parts]).reshape(log_probs.shape)
+
+
+def _rows(log_probs: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    cut = log_probs / temperature
+    if 0 < top_k < cut.shape[1]:
+        best = cut.topk(top_k).indices
+        cut = torch.full_like(cut, -torch.inf).scatter(1, best, cut.gather(1, best))
+    if top_p < 1:
+        chances, order = cut.softmax(-1).sort(dim=-1, descending=True, stable=True)
+        before = chances.cumsum(-1, dtype=torch.float64) - chances
+        beyond = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, before >= top_p)
+        cut = cut.masked_fill(beyond, -torch.inf)
+    return cut.log_softmax(-1)

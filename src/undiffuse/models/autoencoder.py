@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from undiffuse import pictures
 from undiffuse.codecs.codec import Codec
+from undiffuse.codecs.level_grid import levels
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.distribution.distribution import Distribution
@@ -20,7 +21,6 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.random import Random
 from undiffuse.evaluation.latent_likelihood import ITEMS, bounds
-from undiffuse.evaluation.nll import levels
 from undiffuse.evaluation.reconstruction import judge_reconstruction
 from undiffuse.evaluation.scores import Scores
 from undiffuse.progress import Progress

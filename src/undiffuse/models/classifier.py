@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.conditions.label import LABEL
+from undiffuse.conditions.label import LABEL, refuse_few
 from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.random import Random
@@ -69,6 +69,7 @@ class Classifier(Run):
         conditions: Mapping[str, ConditionKind],
         **limits: Any,
     ) -> dict[str, Tensor]:
+        refuse_few(classes)
         return build.blueprint(recipe, shape, classes, codec, **limits)
 
     @classmethod
@@ -80,6 +81,7 @@ class Classifier(Run):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
+        refuse_few(classes)
         return NoisyClassifier(*build.reading(recipe, shape, classes, codec))
 
     @classmethod

@@ -17,6 +17,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.jumps import WORDS
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
+from undiffuse.data.to_predict import inputs
 from undiffuse.evaluation import nll
 from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.guidance.optimal_variance import OptimalVariance
@@ -30,6 +31,9 @@ from undiffuse.reports.preview import preview
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import refuse_taken
 from undiffuse.sampling.guidance import check_recipe
+from undiffuse.sampling.plan import shown
+from undiffuse.sampling.predicting import inputs_name, predict
+from undiffuse.sampling.predictions import Predictions
 from undiffuse.sampling.request import RUNS, SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.sampling.session import Session
@@ -116,6 +120,27 @@ class Diffusion(DenoisingGenerator):
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = (request or SampleRequest()).updated(options, self.conditions)
         return Session.open(self, _with_runs(asked), progress)
+
+    def predict(
+        self,
+        frame: Any,
+        n: int = 100,
+        request: SampleRequest | None = None,
+        *,
+        progress: Progress = False,
+        **options: Any,
+    ) -> Predictions:
+        """n draws of the target of each row, which say its mean, quantiles and chances: see `Predictions`.
+
+        frame: rows with the columns that the run predicts from, see `data.to_predict.inputs`: a data frame, columns by
+        name, an array or the path of a file. options: fields of `SampleRequest`, such as seed and steps.
+        Raises Refused for a run that predicts nothing, and for rows that lack a column.
+        """
+        inputs_name(self)
+        x, _ = inputs(self, frame)
+        asked = (request or SampleRequest()).updated(options)
+        with shown(progress, len(x) * n) as report:
+            return predict(self, x, n, asked, lambda done, total: report(done * len(x) * n // total))
 
     @property
     def module(self) -> nn.Module:

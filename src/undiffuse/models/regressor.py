@@ -1,5 +1,6 @@
 """A regressor: tells numbers or the class of clean or noisy items."""
 
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -13,16 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse import __version__
-from undiffuse.codecs.codec import Codec
+from undiffuse.codecs.codec import Codec, as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
+from undiffuse.conditions.label import refuse_few
 from undiffuse.core.errors import Refused
 from undiffuse.core.item_predictor import ItemPredictor
+from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.predictive import PREDICTS
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
 from undiffuse.evaluation.record import EVALUATION
+from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
@@ -55,7 +60,7 @@ class ItemScores(Evaluated):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Regressor(Run):
+class Regressor(Run, ItemReader):
     """A trained reader of items with its codec. Fields: see `Run`; the one condition is what it tells."""
 
     tables: ClassVar[Mapping[str, bool]] = {
@@ -130,6 +135,24 @@ class Regressor(Run):
         found = self.predictor(self.codec.encode(x).to(self.device), t).cpu()
         return condition.decode(found)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(map(str, self.facts.get("data", {}).get("columns", ())))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        told = self.facts.get("data", {}).get(PREDICTS, {}).get("targets", ())
+        return self.classes or tuple(map(str, told))
+
+    def told_of(self, rows: Tensor) -> Tensor:
+        numbers = math.prod(self.data_shape)
+        if rows.ndim != 2 or rows.shape[1] != numbers:
+            raise Refused(f"the regressor reads items of {numbers} numbers, and given is {tuple(rows.shape)}")
+        items = as_dtype(rows, self.codec.dtype).reshape(len(rows), *self.data_shape)
+        size = batches(self.shape)
+        parts = progress_bar(items.split(size), desc="predicting", unit="batch", delay=2, leave=False)
+        return torch.cat([self.predict(part).double() for part in parts]) if len(rows) else rows.double()
+
     def attempt(self) -> None:
         self.predictor(self.predictor.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
 
@@ -187,6 +210,8 @@ class Regressor(Run):
 
 
 def _outputs(classes: int, conditions: Mapping[str, ConditionKind]) -> int:
-    """How many numbers the network gives: of a vector, or one a class."""
+    """How many numbers the network gives: of a vector, or one a class, of two or more."""
     shape = next((condition.shape for condition in conditions.values()), ())
+    if not shape:
+        refuse_few(classes)
     return shape[0] if shape else classes

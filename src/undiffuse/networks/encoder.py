@@ -34,7 +34,7 @@ class Encoder(Network):
     pool: how the places become one vector: "attention", where their mean asks all of them, or "mean". ADM's attention
     adds a learned vector a place; without it one network takes any size.
 
-    Raises Refused for fewer than 2 classes, sizes that the depth does not divide, and numbers that do not fit.
+    Raises Refused for fewer than 1 class, sizes that the depth does not divide, and numbers that do not fit.
     """
 
     predicts: ClassVar[str] = "label"
@@ -127,6 +127,6 @@ class Encoder(Network):
 
 
 def refuse_classes(classes: int, owner: str) -> None:
-    """Raises Refused for data of fewer than two classes, which leave nothing to tell apart."""
-    if classes < 2:
-        raise Refused(f"classes = {classes}: {owner} tells at least 2 classes apart")
+    """Raises Refused for less than one output: a logit of each class, or a number that is told."""
+    if classes < 1:
+        raise Refused(f"classes = {classes}: {owner} gives at least 1 number")

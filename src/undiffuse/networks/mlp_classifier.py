@@ -17,7 +17,7 @@ class MLPClassifier(Network):
 
     SiLU rather than the `MLP`'s ReLU: guidance follows its gradient, which should not jump. Anything is flattened.
     classes, shape: given by the data.  time_scale, time_shift, waves: see `RawTime`.
-    Raises Refused for fewer than 2 classes, for sizes below 1 and for data of another size.
+    Raises Refused for fewer than 1 class, for sizes below 1 and for data of another size.
     """
 
     predicts: ClassVar[str] = "label"

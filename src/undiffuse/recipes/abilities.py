@@ -59,6 +59,30 @@ def check_network(
             raise Refused(f"{key!r} stands beside samples of shape {shape}: an image of shape {condition.shape} cannot")
 
 
+def refuse_forms(name: str, conditions: Mapping[str, ConditionKind]) -> None:
+    """Raises Refused for conditions that the network of this name cannot take, whatever the data are."""
+    mine: type[Network] = registry.get("networks", name)
+    for key, condition in conditions.items():
+        if condition.form not in mine.forms:
+            takes = " and ".join(mine.forms) or "no condition"
+            raise Refused(f"network {name!r} cannot take {key!r}, which is {condition.kind}: it takes {takes}")
+
+
+def check_read(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+    """Raises Refused unless the condition that the codec reads is there for every item."""
+    name = recipe.component("codec").reads
+    if name and (name not in conditions or not conditions[name].of_item):
+        raise Refused(
+            f"codec {recipe['codec']['name']!r} reads the condition {name!r}: write [conditions.{name}] with kind = "
+            "'vector' and of = 'item'"
+        )
+    if name and conditions[name].drop:
+        raise Refused(
+            f"codec {recipe['codec']['name']!r} needs {name!r} of every item: conditions.{name}.drop must be 0, not "
+            f"{conditions[name].drop:g}"
+        )
+
+
 def _predicting(kind: str, wanted: str) -> dict[str, Any]:
     """The components that predict this; imports all of the kind, and so only where one is refused."""
     known: dict[str, Any] = {name: registry.get(kind, name) for name in registry.names(kind)}

@@ -29,7 +29,7 @@ from undiffuse.core.process.process import Process
 from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
-from undiffuse.recipes.abilities import check_network, check_predicts
+from undiffuse.recipes.abilities import check_network, check_predicts, check_read
 from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
@@ -72,6 +72,7 @@ def check(recipe: Recipe) -> Components:
     _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
+    check_read(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
 
@@ -190,7 +191,7 @@ def predictor(
     process_tables.check(recipe.tables)
     blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     settings = denoiser_settings(recipe)
     known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
     return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
@@ -226,7 +227,7 @@ def reading(
     """
     blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {})
+    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     return network, dynamics, recipe.component("parameterization")
 
 
@@ -244,7 +245,7 @@ def blueprint(
     Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
     """
     what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {})
+    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {}, codec)
     network = plans.blueprint(build, what, tensors, size)
     found = {f"network.{name}": tensor for name, tensor in network.items()}
     if embedding := denoiser_settings(recipe).embedding:
@@ -260,6 +261,7 @@ def _network(
     classes: int,
     dynamics: Process,
     conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
+    codec: Codec | None = None,
 ) -> nn.Module:
     check_network(recipe, conditions, dynamics, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
@@ -274,7 +276,9 @@ def _network(
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes} | told(recipe),
+        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
+        | told(recipe)
+        | dict(codec.adds if codec else {}),
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)

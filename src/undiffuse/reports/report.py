@@ -12,7 +12,7 @@ from PIL import Image
 
 from undiffuse import pictures
 from undiffuse.evaluation import drift_field, nearest_items, wording
-from undiffuse.evaluation.evaluate import RunEvaluation
+from undiffuse.evaluation.evaluate import DrawnEvaluation, RunEvaluation
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.recipes.command import command
@@ -59,7 +59,7 @@ def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
     return [*FILES[:-1], *plane, *evaluation.save(folder, run)]
 
 
-def samples_picture(evaluation: RunEvaluation) -> Image.Image:
+def samples_picture(evaluation: DrawnEvaluation) -> Image.Image:
     """The first samples: one class a row where there are classes; points beside as many held-out ones."""
     drawn = evaluation.drawn
     if drawn.kind == "texts":
@@ -89,7 +89,7 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
         f"{len(evaluation.items.samples):,} samples against {len(real.held_out):,} held-out items."
     )
     parts = [
-        page.cards(_headlines(evaluation)),
+        page.cards(headlines(evaluation)),
         *[
             f'<p class="note">Take care: {escape(warning)}.</p>'
             for warning in [evaluation.real.warning, *evaluation.judged.warnings]
@@ -97,10 +97,10 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
         ],
         _pictures(evaluation),
         *_plane(evaluation),
-        page.section("Numbers beside their floors", _table(evaluation), note=wording.FLOOR),
+        page.section("Numbers beside their floors", table(evaluation), note=wording.FLOOR),
         page.section(
             "Does it copy?",
-            _copies(evaluation),
+            copies(evaluation),
             note="The samples nearest to a training item. A model that has learnt by heart makes them equal.",
         ),
         page.side_by_side(
@@ -108,11 +108,11 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
             page.section("Error of the guess at each noise level", report_curves.noise(evaluation)),
         ),
         *report_curves.likelihood(evaluation),
-        page.section("Make it again", _commands(evaluation, run)),
+        page.section("Make it again", commands(evaluation, run)),
         page.section(
             "Recipe and versions",
             page.folded("the recipe, every choice in it", page.code(model.recipe.to_toml())),
-            _versions(evaluation),
+            versions(evaluation),
         ),
     ]
     return page.page(f"Report on {run.resolve().name}", lead, parts)
@@ -170,7 +170,8 @@ def _way_caption(evaluation: RunEvaluation) -> str:
     return f"Each row is one sample on its way, from left to right: {min(10, states)} of {states} states."
 
 
-def _headlines(evaluation: RunEvaluation) -> list[page.Card]:
+def headlines(evaluation: DrawnEvaluation) -> list[page.Card]:
+    """The numbers that are looked at first."""
     shown = []
     for name in HEADLINES:
         if name in evaluation.verdicts:
@@ -196,7 +197,8 @@ def _plane(evaluation: RunEvaluation) -> list[str]:
     return [page.section("There and back", page.image(evaluation.field.picture(), caption, "process and drift"))]
 
 
-def _table(evaluation: RunEvaluation) -> str:
+def table(evaluation: DrawnEvaluation) -> str:
+    """All numbers beside their floors."""
     if not evaluation.verdicts:
         return ""
     rows = [
@@ -219,7 +221,7 @@ def _described(name: str, verdict: Mapping[str, Any]) -> str:
     return f"{escape(wording.title(name, verdict))}<small>{escape(wording.word(name).says)}</small>{worst}{careful}"
 
 
-def _copies(evaluation: RunEvaluation) -> str:
+def copies(evaluation: DrawnEvaluation) -> str:
     """The samples nearest to training items above their nearest ones, for images."""
     both = nearest_items.picture(evaluation.items, evaluation.verdicts)
     if both is None:
@@ -229,12 +231,14 @@ def _copies(evaluation: RunEvaluation) -> str:
     )
 
 
-def _commands(evaluation: RunEvaluation, run: Path) -> str:
+def commands(evaluation: DrawnEvaluation, run: Path) -> str:
+    """What makes the model and the report again."""
     train = f"{command()} train {run / 'recipe.toml'} --out {run}-again"
     return page.code("\n".join(["# the model", train, "# this report", str(evaluation.about["command"])]))
 
 
-def _versions(evaluation: RunEvaluation) -> str:
+def versions(evaluation: DrawnEvaluation) -> str:
+    """With which versions it was trained and judged."""
     trained = evaluation.model.facts.get("versions") or evaluation.model.describe()["versions"]
     now = evaluation.about["versions"]
     rows = [

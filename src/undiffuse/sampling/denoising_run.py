@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from undiffuse.core.denoiser import Predictor
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.samples import Samples
@@ -27,6 +29,6 @@ class DenoisingRun(Generator):
     def plans(self) -> Mapping[int, StoredPlan]:
         return stored(self.facts)
 
-    def decoded(self, x: Any) -> Samples:
-        """States without noise in the data's own units, on the CPU."""
-        return self.samples(self.codec.decode(self.denoiser.data_of(x)).cpu())
+    def decoded(self, x: Any, cond: Mapping[str, Tensor]) -> Samples:
+        """States without noise, of samples with these conditions, in the data's own units, on the CPU."""
+        return self.samples(self.codec.decode(self.denoiser.data_of(x), **self.codec.told(cond)).cpu())

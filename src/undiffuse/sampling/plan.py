@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments, jumps, registry
+from undiffuse.core import arguments, devices, jumps, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.grid import Grid
@@ -125,6 +125,23 @@ def batches(shape: tuple[int, ...], symbols: int = 0) -> int:
 def at_once(model: Described) -> int:
     """`batches` of what a run's model draws."""
     return batches(model.shape, model.codec.vocabulary)
+
+
+def in_batches(count: int, size: int, make: Callable[[slice], Tensor], progress: Progress = False) -> Tensor:
+    """What `make` gives for all of so many rows, so many at a time, halved where memory runs out; on the CPU."""
+    made, done = list[Tensor](), 0
+    with shown(progress, count) as report:
+        while done < count:
+            try:
+                made.append(make(slice(done, min(count, done + size))).cpu())
+            except RuntimeError as error:
+                if size == 1 or not devices.out_of_memory(error):
+                    raise
+                size = -(-size // 2)
+            else:
+                done = min(count, done + size)
+                report(done)
+    return torch.cat(made)
 
 
 @contextmanager

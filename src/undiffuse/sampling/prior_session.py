@@ -8,13 +8,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from undiffuse.core import devices
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.progress import Progress
 from undiffuse.sampling.generator import Generator, OpenedRequest
-from undiffuse.sampling.plan import batches, shown
+from undiffuse.sampling.plan import batches, in_batches
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 
@@ -60,20 +59,8 @@ class PriorSession(OpenedRequest):
     def draw(self) -> Samples:
         """The samples, in as many batches as memory needs."""
         start, z = time.perf_counter(), self.latents
-        size, drawn = min(len(z), self.request.batch or batches(self.model.shape)), list[Tensor]()
-        done = 0
-        with shown(self.progress, len(z)) as report:
-            while done < len(z):
-                try:
-                    drawn.append(self.decode(z[done : done + size]).cpu())
-                except RuntimeError as error:
-                    if size == 1 or not devices.out_of_memory(error):
-                        raise
-                    size = -(-size // 2)
-                else:
-                    done = min(len(z), done + size)
-                    report(done)
-        made = torch.cat(drawn)
+        size = min(len(z), self.request.batch or batches(self.model.shape))
+        made = in_batches(len(z), size, lambda rows: self.decode(z[rows]), self.progress)
         return self.model.samples(made, request=self.request, calls=1.0, seconds=time.perf_counter() - start)
 
     def film(self) -> Any:

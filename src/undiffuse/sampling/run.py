@@ -77,9 +77,9 @@ class Run(Described, ABC):
 
     tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
     its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
-    {run}. denoises: whether it is a `DenoisingGenerator`. reconstructs: whether it gives back what it is given.
-    guides: whether its module is log p(label given x_t), as `NoisyClassifier`. rounds: whether precision "auto" may be
-    bfloat16. writes: files of its evaluation.
+    {run}. denoises: whether it is a `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it
+    gives back what it is given. guides: whether its module is log p(label given x_t), as `NoisyClassifier`. rounds:
+    whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
@@ -89,6 +89,7 @@ class Run(Described, ABC):
     use: ClassVar[str]
     denoises: ClassVar[bool] = False
     reconstructs: ClassVar[bool] = False
+    completes: ClassVar[bool] = False
     guides: ClassVar[bool] = False
     rounds: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = ()

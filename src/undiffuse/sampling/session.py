@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from undiffuse.conditions.from_data import completed
 from undiffuse.conditions.given import captions, from_words, requested
 from undiffuse.conditions.label import LABEL
 from undiffuse.core import devices, named_parts
@@ -81,6 +82,7 @@ class Session(OpenedRequest):
             request, denoiser, sampler, cond = classifier_guided(model, request, sampler, times, n)
         else:
             cond = requested(model.conditions, n, request.conditions, model.device)
+            cond = completed(model.codec, model.conditions, cond)
             guided = resolve_guidance(model, request, cond)
             stored, tuned = chosen(model.plans, request, guided, len(times) - 1)
             sampler, times = stored.opened() if stored else (sampler, times)
@@ -153,23 +155,24 @@ class Session(OpenedRequest):
                 f"candidates = {self.request.candidates} are finished texts: a way from noise is that of one text"
             )
         for state in self:
-            yield state, self.model.decoded(self.model.denoiser.process.shown(state.x, self.times[state.step]))
+            shown = self.model.denoiser.process.shown(state.x, self.times[state.step])
+            yield state, self.model.decoded(shown, self.cond)
 
     def encoded(self) -> Tensor:
         """The last states of all rows, encoded."""
-        return self._batched(lambda z: z)
+        return self._batched(lambda z, cond: z)
 
     def decoded(self, z: Any) -> Tensor:
         """Last states of all rows as samples in the data's own units, on the CPU."""
-        return self.best(self.model.decoded(z))
+        return self.best(self.model.decoded(z, self.cond))
 
     def best(self, x: Tensor) -> Tensor:
         """Of several candidates for each sample the best."""
         each = self.request.candidates
         return x if each == 1 else x[consensus(x.numpy(), each, self.model.codec.pad)]
 
-    def _batched(self, finish: Callable[[Any], Tensor]) -> Tensor:
-        """What `finish` makes of the last states, batch after batch; halved where memory runs out."""
+    def _batched(self, finish: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> Tensor:
+        """What `finish` makes of the last states and conditions, batch after batch; halved where memory runs out."""
         usual = batches(self.model.shape, self.model.codec.vocabulary)
         share = math.prod(self.model.shape) / math.prod(self.shape or self.model.shape) / self.particles
         size = min(len(self.indices), self.request.batch or max(1, int(usual * share)))
@@ -179,7 +182,7 @@ class Session(OpenedRequest):
             while done < len(self.indices):
                 part = self._rows(slice(done, done + size))
                 try:
-                    drawn.append(finish(part._last(report, done * self.steps)))
+                    drawn.append(finish(part._last(report, done * self.steps), part.cond))
                 except RuntimeError as error:
                     if size == 1 or not devices.out_of_memory(error):
                         raise

@@ -109,7 +109,8 @@ class Batches:
 
     def encoded(self, which: Tensor) -> Tensor:
         """The items at these indices, encoded; none is mirrored, and what is drawn is always the same."""
-        return self.codec.finish(self.fetch(which * (self.versions or 1)), self.random.fold(ENCODE).at(which))
+        x, drawn = self.fetch(which * (self.versions or 1)), self.random.fold(ENCODE).at(which)
+        return self.codec.finish(x, drawn, **{name: self.conditions[name][which] for name in self.codec.adds})
 
     def at(self, step: int, rows: slice = slice(None), dealt: "Dealt | None" = None) -> Batch:
         """The batch of step 0, 1 ..., encoded, with its conditions; rows: the part that this process trains on.
@@ -126,7 +127,8 @@ class Batches:
                 for name, mirror in self.mirrors.items()
             }
         drawn = self.random.fold(ENCODE, step).at(slots)
-        return Batch(self.codec.finish(x, drawn), conditions | self._hidden(step, slots), codec=self.codec)
+        encoded = self.codec.finish(x, drawn, **self.codec.told(conditions))
+        return Batch(encoded, conditions | self._hidden(step, slots), codec=self.codec)
 
     def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
         """The axes along which items are mirrored, each with booleans (k,) that say which are."""

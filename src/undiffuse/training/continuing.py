@@ -1,6 +1,6 @@
 """Checks before training starts: no run is overwritten, and a resumed run is the same run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from undiffuse.core.errors import Refused
@@ -37,11 +37,16 @@ MADE = ("metrics.jsonl", "tensorboard", "previews", "ema", "training.html")  # o
 JUMP = 1.5  # times as high as where the run stopped, and the learning rate is said to jump
 
 
-def refuse(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Raises Refused where a run would overwrite another, or what is no run, or would go on and not be the same."""
+def refuse(folder: Path, recipe: Recipe, resume: bool, inside: Collection[str] = ()) -> None:
+    """Raises Refused where a run would overwrite another, or what is no run, or would go on and not be the same.
+
+    inside: names of folders in it that are runs of its own, trained first.
+    """
     if folder.exists() and not folder.is_dir():
         raise Refused(f"{folder} is a file; choose a folder with --out")
-    holds = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+    holds = folder.exists() and any(
+        not path.name.startswith(".") and path.name not in inside for path in folder.iterdir()
+    )
     if not holds or _failed(folder):
         return
     if not (folder / recipes.FILE).exists():

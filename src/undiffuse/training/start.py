@@ -14,8 +14,8 @@ from torch import nn
 from undiffuse.codecs.codec import Codec, fitted
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import drop_rates
+from undiffuse.conditions.from_data import completed, tensors
 from undiffuse.conditions.from_data import fitted as fitted_conditions
-from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
@@ -26,6 +26,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.data.latent_file import refuse_codec
 from undiffuse.data.paths import absolute, located
+from undiffuse.data.predictive import PREDICTS
 from undiffuse.models import load
 from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
@@ -38,7 +39,7 @@ from undiffuse.sampling.data_frame import TABLE
 from undiffuse.sampling.plan import refuse_another
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
-from undiffuse.training import prepared
+from undiffuse.training import nested, prepared
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
@@ -74,14 +75,20 @@ def train(
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
     chosen = Recipe.find(recipe).override(overrides)
-    inside = isinstance(recipe, str | Path) and Path(recipe).is_dir()
-    folder = Path(out) if out is not None else Path(recipe) if inside and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
+    is_run = isinstance(recipe, str | Path) and Path(recipe).is_dir()
+    folder = Path(out) if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
+    inside = nested.folders(chosen)
+    if inside:
+        build.check(nested.without(chosen))
+        if not resume:
+            refuse(folder, absolute(located(resolve(chosen))), resume, inside)
+        chosen = nested.trained_first(chosen, folder, resume, train)
     uses = Uses(partial(load.load, precision="float32", device="cpu"))
     chosen = _with_files(replace(chosen, uses=uses), folder, resume)
     built = build.check(chosen)
     settings, kind = built.train, built.kind
     resolved = absolute(located(resolve(chosen))).override(uses.absolute())
-    refuse(folder, resolved, resume)
+    refuse(folder, resolved, resume, inside)
     learned, held_out = data(chosen)
     conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
     workers = accelerator()
@@ -91,7 +98,7 @@ def train(
     codec = _codec(chosen, learned, settings.flip)
     batches = prepared.batches(
         learned,
-        tensors(conditions, learned.conditions),
+        completed(codec, conditions, tensors(conditions, learned.conditions)),
         codec,
         settings.batch,
         settings.seed,
@@ -119,7 +126,7 @@ def train(
     make = partial(_result, kind, said)
     check = None
     if held_out is not None:
-        beside = tensors(conditions, held_out.conditions)
+        beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
         unseen = prepared.batches(held_out, beside, codec, settings.batch // settings.accumulate, settings.seed)
         distance = ReferenceDistance(objective, make, unseen, held_out.conditions)
         check = partial(validate, objective, unseen, distance)
@@ -138,7 +145,7 @@ def train(
     own(folder)
     lock = run_lock(folder) if workers.is_main_process else None
     try:
-        refuse(folder, resolved, resume)  # once more: another process may have been there in the meantime
+        refuse(folder, resolved, resume, inside)  # once more: another process may have been there in the meantime
         going = announce(folder, settings, objective, resume)
         for run in uses.runs.values():
             run.to("float32", workers.device)
@@ -210,8 +217,10 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     if learned.vocabulary:  # a recipe may have symbols that no item of today holds
         known = {"vocabulary": max(learned.vocabulary, recipe["codec"].get("vocabulary", 0)), **learned.spelling}
     known |= {"categories": learned.categories} if learned.categories else {}
+    if "columns" in (told := learned.notes.get(PREDICTS, {})):
+        known |= {"columns": tuple(told["columns"]), "targets": learned.columns}
     ready = partial(prepared.prepared, data=learned, flip=flip)
-    codec: Any = fitted(recipe["codec"], learned.x, recipe.uses.of("codec"), ready, **known)
+    codec: Any = fitted(recipe["codec"], learned.x, recipe.uses.of("codec"), ready, learned.conditions, **known)
     deep = learned.x.dtype.kind in "iu" and learned.x.dtype.itemsize > 1
     if codec.low is not None and deep and not {"low", "high"} & set(recipe["codec"]):
         logging.getLogger("undiffuse").warning(

@@ -13,10 +13,12 @@ from undiffuse.data.condition_files import refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, place
 from undiffuse.data.labels import classify
+from undiffuse.data.predictive import PREDICTS, TARGET
 from undiffuse.data.source import Peek, Stored
 from undiffuse.data.tables.columns import Column, decide, setting
 from undiffuse.data.tables.columns_reader import BrokenLines, Reading, Surveyed, survey
 from undiffuse.data.tables.head import Header, TableHead, head
+from undiffuse.data.tables.inputs import TableInputs, is_class, refuse_missing
 from undiffuse.data.tables.kinds import unit
 from undiffuse.sampling.data_frame import TABLE
 
@@ -31,8 +33,9 @@ class TableData(Stored):
     The delimiter is a comma, a semicolon, a tab or a bar. header: whether the first line names the columns; "auto"
     finds it out. encoding: of the text, such as "latin-1". label: the column with the class of an item, by name (or by
     number from 0, where there are no names). columns: those to take, in this order; left empty, all but the label.
-    drop: those to leave out. conditions: columns that make a vector beside the items, by its name; they are not among
-    the items' own.
+    drop: those to leave out. target: the column that is predicted from all others, which become numbers then, one of 1
+    and 0 for each category: it is the vector `target` beside them, or of words the label. conditions: columns that make
+    a vector beside the items, by its name; they are not among the items' own.
     Words become the numbers of their column's categories; dates, those of ISO 8601 and those whose format `dates` says
     by the column's name, days (or minutes, seconds, microseconds) from 1970. In a table with words a column of few
     whole numbers is categorical as well. numeric, categorical: columns, by name, that are what they are called.
@@ -54,6 +57,7 @@ class TableData(Stored):
     header: Header = "auto"
     encoding: str = "utf-8"
     dates: dict[str, str] = field(default_factory=dict)
+    target: str = ""
 
     aliases: ClassVar[tuple[str, ...]] = ("csv", "tsv")
 
@@ -63,10 +67,10 @@ class TableData(Stored):
         there = place(self.key, [reading.path])
         kept = find(there) or self._gathered(reading, count, there)
         about, beside, classes = dict(kept.about), dict(kept.beside), ()
-        if self.label:
-            numbers, classes = classify(about.pop(WORDS), f"{self.path}: {self.label}")
+        if reading.label is not None:
+            numbers, classes = classify(about.pop(WORDS), f"{self.path}: {reading.top.names[reading.label]}")
             beside["label"] = numbers[beside["label"]]
-        aside = self._beside(reading.top)
+        aside = (*self._beside(reading.top), *self._aimed(reading))
         at = {column.at: i for i, column in enumerate(reading.columns)}
         for name, given in self.conditions.items():
             places = [at[self._at(reading.top, each, name)] for each in given]
@@ -74,13 +78,21 @@ class TableData(Stored):
         own = [i for i in range(len(reading.names)) if i >= len(at) or reading.columns[i].at not in aside]
         named = reading.top.named or any(reading.categories)
         kinds = tuple(reading.categories[i] for i in own)
+        x, names = np.ascontiguousarray(kept.x[:][:, own]) if aside else kept.x, tuple(reading.names[i] for i in own)
+        notes = {**about, TABLE: self._told(reading, aside)}
+        if self.target:
+            inputs = TableInputs(tuple(c for c in reading.columns if c.at not in aside), tuple(reading.holes))
+            notes = {**about, PREDICTS: {"name": self.target, "targets": [self.target], **inputs.described()}}
+            x, names, kinds = inputs.numbers(np.asarray(x[:])), inputs.names, ()
+        for aim in self._aimed(reading):
+            beside[TARGET] = np.ascontiguousarray(kept.x[:][:, [at[aim]]])
         found = Dataset(
-            np.ascontiguousarray(kept.x[:][:, own]) if aside else kept.x,
+            x,
             beside,
             classes,
             reading.path.stem,
-            tuple(reading.names[i] for i in own) if named else (),
-            notes={**about, TABLE: self._told(reading, aside)},
+            names if named or self.target else (),
+            notes=notes,
             categories=kinds if any(kinds) else (),
         )
         self._warn_constant(found)
@@ -89,28 +101,38 @@ class TableData(Stored):
     def peek(self) -> Peek:
         """How many columns there are, whether a label is named, and whether there are categories."""
         reading, _ = self._open()
-        count = len(reading.names) - len(self._beside(reading.top))
-        return Peek((count,), bool(self.label), mixed=any(reading.categories))
+        count = len(reading.names) - len(self._beside(reading.top)) - len(self._aimed(reading))
+        return Peek((count,), reading.label is not None, mixed=any(reading.categories) and not self.target)
 
     def _open(self) -> tuple[Reading, int]:
         """How the file becomes numbers, and how many lines it has."""
         path = Path(self.path)
         if not path.is_file():
             raise Refused(f"there is no file {self.path}" + (" (a folder: use --set data.name=folder)" * path.is_dir()))
-        asked = {*self.columns, *self.numeric, *self.categorical, *self.drop, *self.dates, self.label} - {""}
+        asked = {*self.columns, *self.numeric, *self.categorical, *self.drop, *self.dates, self.label, self.target}
+        asked -= {""}
         top = head(path, self.encoding, self.header, asked)
-        label = None if not self.label else self._at(top, self.label, "label")
+        if self.label and self.target:
+            raise Refused(
+                f"target = {self.target!r} is what is predicted, and label = {self.label!r} as well: take one"
+            )
+        name = self.label or self.target
+        label = None if not name else self._at(top, name, "target" if self.target else "label")
         wanted, beside = self._wanted(top, label), self._beside(top)
         numeric = {self._at(top, name, "numeric") for name in self.numeric}
         forms = {self._at(top, name, "dates"): form for name, form in self.dates.items()}
         categorical = {self._at(top, name, "categorical") for name in self.categorical}
-        if both := categorical & {*numeric, *beside, *forms}:
+        if both := categorical & {*numeric, *beside, *forms} - {label}:
             raise Refused(
                 f"{top.names[min(both)]!r} is categorical, and numeric =, dates = or conditions = takes it as a number"
             )
         found = survey(path, self.encoding, top, wanted if label is None else (*wanted, label), categorical)
         if not found.count:
             raise Refused(f"{self.path} has no lines of numbers")
+        if self.target and label is not None:
+            refuse_missing(self.path, self.target, found.seen[-1][1], self.skip_broken)
+            if not is_class(found.seen[-1][1], label in categorical):
+                wanted, beside, label = (*wanted, label), (*beside, label), None
         mark = self.missing == "keep"
         columns = decide(path, top.names, found.seen[: len(wanted)], numeric, categorical, beside, forms, mark)
         self._warn(top, found, columns, label)
@@ -128,13 +150,18 @@ class TableData(Stored):
         else:
             numbers = tuple(i for i in range(len(top.names)) if i != label)
         beside = self._beside(top)
-        if label in {*numbers, *beside}:
+        if label is not None and label in {*numbers, *beside}:
             name = "conditions" if label in beside else "columns"
-            raise Refused(f"{self.label!r} is the label, and {name} = takes it as a number too")
+            what = "the target" if self.target else "the label"
+            raise Refused(f"{top.names[label]!r} is {what}, and {name} = takes it as a number too")
         own = tuple(i for i in numbers if i not in beside and i not in left_out)
         if not own:
             raise Refused(f"{self.path} has no column of numbers beside its label" + " and conditions" * bool(beside))
         return (*own, *beside)
+
+    def _aimed(self, reading: Reading) -> tuple[int, ...]:
+        """The place of a target that is a number, where there is one."""
+        return (self._at(reading.top, self.target, "target"),) if self.target and reading.label is None else ()
 
     def _beside(self, top: TableHead) -> tuple[int, ...]:
         """The columns that are conditions; raises Refused for one that is taken twice, and for a second label."""
@@ -164,7 +191,7 @@ class TableData(Stored):
                 left += len(part)
                 yield part
             about.update(wrong.settle(self.path, self.skip_broken, left))
-            if self.label and left:
+            if labels and left:
                 words: pl.Series = pl.concat(labels)
                 kept = words.unique(maintain_order=True)
                 about[WORDS] = kept.to_list()
@@ -180,7 +207,7 @@ class TableData(Stored):
         """What brings samples back to the file's own cells, see `model.frame`: in JSON's types."""
         own = [column for column in reading.columns if column.at not in aside]
         places = sorted(column.at for column in own) if not self.columns else [column.at for column in own]
-        if self.label and reading.label is not None:
+        if reading.label is not None:
             places = sorted([*places, reading.label]) if not self.columns else [*places, reading.label]
         dates = {each.name: {"format": each.form, "unit": unit(each.form)} for each in own if each.form}
         found = {

@@ -1,4 +1,4 @@
-"""Agreement: does a classifier that has seen only real data read the class that was asked for?"""
+"""Agreement: does a classifier trained on real data read the class that was asked for?"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ class Agreement(Metric):
         return all(each is not None for each in labels)
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`agreement`, in detail with its standard error and the share for each class that was asked for."""
+        """`agreement`; detail: its standard error, and the share for each class asked for."""
         right = evidence.read == evidence.labels
         right_held_out = evidence.read_held_out == evidence.held_out_labels
         accuracy = float(right_held_out.mean())

@@ -16,7 +16,7 @@ DOUBTED = 4  # standard errors
 
 @dataclass(frozen=True)
 class C2ST(Metric):
-    """The share of items that a classifier, which has learnt from others, rightly calls real or sample: 1/2 is ideal.
+    """The accuracy of a classifier that tells samples from real data on items it was not trained on: 1/2 is ideal.
 
     The classifier is a support vector machine on up to 64 principal components of the features, each brought to
     deviation 1 before; it learns from one half and is tried on the other, and the other way round. The floor tells
@@ -34,7 +34,7 @@ class C2ST(Metric):
         return True
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`c2st`, in detail with the standard error of value and floor where both have one law."""
+        """`c2st`; detail: the standard error of value and floor where both have one law."""
         count = min(evidence.count, MOST)
         error = standard_error(count)
         found = [
@@ -58,7 +58,7 @@ def standard_error(count: int) -> float:
 
 
 def c2st(samples: np.ndarray, real: np.ndarray, random: np.random.Generator) -> float:
-    """The accuracy on items that were not learnt from; samples, real: (count, features) each, equally many."""
+    """The accuracy on items that were not trained on; samples, real: (count, features) each, equally many."""
     count = len(samples)
     both = np.concatenate([samples, real])
     spread = both.std(0)

@@ -1,4 +1,4 @@
-"""What is costly about real data, kept between evaluations: files of plain numbers, named after what they came from."""
+"""A cache of what is costly to compute of real data: files of plain numbers, named by what they came from."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Cache:
-    """Arrays by a JSON key, one safetensors file each; the oldest go when they come to more than 4 GiB.
+    """Arrays by a JSON key, one safetensors file each; the oldest are removed above 4 GiB in all.
 
     A file that is broken, or whose key is another, is made again; where nothing can be written the work is done each
     time, and `problem` says why. folder: None keeps nothing.

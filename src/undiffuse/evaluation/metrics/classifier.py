@@ -1,4 +1,4 @@
-"""A reader of classes: what a careful stranger would call an item."""
+"""A classifier of items, which reads the classes of samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Column pairs: do columns have as much to do with each other as they have in the data?"""
+"""Column pairs: are columns associated with each other as they are in the data?"""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,8 +12,10 @@ from undiffuse.evaluation.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class ColumnPairs(Metric):
-    """The mean over pairs of columns of the difference of their association, each from 0 (or -1) to 1: of two numbers
-    the correlation of their ranks, of two categorical columns Cramer's V, of one of each the correlation ratio.
+    """The mean difference between the associations of column pairs in the samples and in the data.
+
+    The association of two numeric columns is their rank correlation (-1 to 1), of two categorical columns Cramer's V
+    (0 to 1), and of one of each the correlation ratio (0 to 1).
     """
 
     needs: ClassVar[str] = "a table with two or more named columns"
@@ -80,6 +82,6 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
-    """The rank of each number, equal ones the mean of theirs."""
+    """The rank of each number; equal numbers share their mean rank."""
     _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (counts.cumsum() - (counts - 1) / 2)[place]

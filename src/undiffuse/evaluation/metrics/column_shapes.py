@@ -11,10 +11,10 @@ from undiffuse.evaluation.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class ColumnShapes(Metric):
-    """The mean over columns of a distance from 0 to 1: of numbers the greatest difference of the distribution functions
-    (Kolmogorov and Smirnov's), of categories the share of rows that would have to change theirs (total variation).
+    """The mean distance between the columns' distributions in samples and data, from 0 to 1.
 
-    What columns have to do with each other it does not see.
+    The distance is Kolmogorov and Smirnov's for numeric columns, the greatest difference of the distribution functions,
+    and total variation for categorical ones. Associations between columns are not measured.
     """
 
     needs: ClassVar[str] = "a table with categories"

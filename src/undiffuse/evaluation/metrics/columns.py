@@ -1,4 +1,4 @@
-"""Columns: how far each feature of a table has to travel, by its name."""
+"""Columns: the Wasserstein distance of each column of a table."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,11 +12,10 @@ from undiffuse.evaluation.metrics.sliced_wasserstein import quantile_gaps
 
 @dataclass(frozen=True)
 class ColumnsMetric(Metric):
-    """The 1-Wasserstein distance of each column of numbers, in deviations of the training data; the value is their
-    mean.
+    """The 1-Wasserstein distance of each numeric column, in standard deviations of the training data, and their mean.
 
-    What columns have to do with each other it does not see. A column that never changes in the training data is
-    measured in its own units.
+    Associations between columns are not measured. A column that is constant in the training data is measured in its
+    own units.
     """
 
     needs: ClassVar[str] = "points or a table of numbers"

@@ -1,4 +1,4 @@
-"""Copies: what is written that stands in the training text, letter by letter, for too long to be chance."""
+"""Copies: how many texts repeat long passages of the training text word for word."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,9 +14,9 @@ SINGLE, WHOLE = 40, 10  # tokens that are no chance, where a token is a characte
 
 @dataclass(frozen=True)
 class Copies(Metric):
-    """The share of samples that have a run of 40 characters (10 words or a tokenizer's tokens) of a training item.
+    """The share of samples that contain 40 consecutive characters (10 words or tokens) of a training item.
 
-    Held-out text has such runs where the author repeats himself: this is the floor.
+    The floor is the share of held-out texts that do, since authors repeat themselves.
     """
 
     needs: ClassVar[str] = "texts"
@@ -27,7 +27,7 @@ class Copies(Metric):
         return evidence.reader is not None
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`copies`, in detail with how many samples are a training item as a whole, and how many another sample."""
+        """`copies`; detail: how many samples equal a whole training item, and how many equal another sample."""
         x = evidence.items
         size = min(SINGLE if evidence.letters else WHOLE, x.train.shape[1])
         known = distinct(x.train, size)

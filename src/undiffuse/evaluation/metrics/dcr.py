@@ -1,4 +1,4 @@
-"""Closest record: are samples nearer to the rows that were trained on than to equally many that were not?"""
+"""Distance to the closest record: are samples nearer to training rows than to as many held-out rows?"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,12 +14,11 @@ MOST = 10_000  # rows a side
 
 @dataclass(frozen=True)
 class DCR(Metric):
-    """The share of samples whose closest row among training and held-out rows, equally many, was trained on: 1/2 where
-    nothing was learnt by heart; two rows equally near count half.
+    """The share of samples whose closest row is a training row, among equally many training and held-out rows.
 
-    Numbers are measured in their deviations, and a category that differs counts as one. The floor takes half of the
-    held-out rows for samples. Detail: the share of samples that are exact copies of a training row, and of held-out
-    rows that are, which says how many copies chance makes.
+    It is 1/2 where nothing was memorised; ties count half. Numbers are measured in their standard deviations, and two
+    different categories are at the distance 1. For the floor, half of the held-out rows stand in for samples. Detail:
+    the share of samples that copy a training row exactly, and the share of held-out rows that do so by chance.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("closest_record", "distance_to_closest_record")
@@ -52,6 +51,6 @@ class DCR(Metric):
 
 
 def nearer(x: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """The share of rows of x whose nearest row lies in `first` and not in `second`; equally near ones count half."""
+    """The share of rows of x whose nearest row is in `first` and not in `second`; ties count half."""
     a, b = (nearest(x, part)[0] for part in (first, second))
     return float((a < b).mean() + (a == b).mean() / 2)

@@ -13,11 +13,10 @@ from undiffuse.evaluation.metrics.metric import Metric
 
 @dataclass(frozen=True)
 class DensityCoverage(Metric):
-    """Balls reach from each real item to its k-th neighbour. Density: in how many of them a sample lies, over k, on
-    average; coverage: the share of balls that hold a sample.
+    """Density: the mean number of balls around a sample, over k. Coverage: the share of balls with a sample.
 
-    Density may exceed 1: samples crowd where real data are dense. Both are best at their floors, about 1 and
-    1 - 2^-k. Source: arXiv:2002.09797, eq. 3 and 4.
+    The ball around a real item reaches to its k-th nearest real neighbour. Density exceeds 1 where samples crowd into
+    dense regions. Both are best at their floors, about 1 and 1 - 2^-k. Source: arXiv:2002.09797, eq. 3 and 4.
     """
 
     neighbours: int = 5

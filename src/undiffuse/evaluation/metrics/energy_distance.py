@@ -1,4 +1,4 @@
-"""Energy distance: how much farther samples are from real points than points of one kind are from each other."""
+"""Energy distance: how much farther samples are from real points than each kind is from itself."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,9 +14,9 @@ MOST = 5000
 
 @dataclass(frozen=True)
 class EnergyDistance(Metric):
-    """2 E|x - y| - E|x - x'| - E|y - y'| over all pairs, in deviations of the data: 0 for equal sets and never below.
+    """2 E|x - y| - E|x - x'| - E|y - y'| over all pairs, in the data's deviations: 0 for equal sets, else above.
 
-    Because an item counts as its own neighbour, equal laws come to about 1/count, hence the floor.
+    Pairs include each item with itself, so two sets of one law are about 1/count apart, which the floor shows.
     Source: Szekely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018, eq. 6.
     """
 

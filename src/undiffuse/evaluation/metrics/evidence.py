@@ -39,7 +39,8 @@ class Evidence:
     labels: the classes that the samples were asked for. columns: the names of a table's features. resize: what all
     parts were brought to before. cache: keeps what is costly about the real parts. reader: makes a text of the tokens
     of an item; None: the items are values. letters: whether a token is one character or byte of the text. categories:
-    of each column of a table the names of its categories, () of numbers; nothing where no column has any.
+    of each column of a table the names of its categories, () of numbers; nothing where no column has any. predicted:
+    the predictions of held-out items, `Predicted`, of a run that makes some.
     """
 
     items: Parts
@@ -55,6 +56,7 @@ class Evidence:
     reader: Callable[[np.ndarray], str] | None = None
     letters: bool = False
     categories: tuple[tuple[str, ...], ...] = ()
+    predicted: Any = None
 
     @property
     def is_image(self) -> bool:
@@ -67,12 +69,12 @@ class Evidence:
         return min(len(self.items.samples), len(self.items.held_out), len(self._halves[1]))
 
     def random(self, *stream: int) -> np.random.Generator:
-        """The stream of random numbers with this address, the same in every run with this seed."""
+        """The stream of random numbers with this address, which depends on it and the seed alone."""
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, *stream])))
 
     @cached_property
     def texts(self) -> "Texts":
-        """The items as they read."""
+        """The items as texts."""
         assert self.reader is not None, "a metric asks for texts only where there are some"
         return Texts(*(list(map(self.reader, part)) for part in self.items))
 
@@ -113,7 +115,7 @@ class Evidence:
 
     @property
     def _looked_at(self) -> Parts:
-        """What features are taken of: the items, or those with categories in coordinates."""
+        """What features are computed from: the items, with categories as coordinates where there are any."""
         return self.coordinates if self.categories else self.items
 
     @cached_property
@@ -143,7 +145,7 @@ class Evidence:
 
     @cached_property
     def probabilities(self) -> Parts | None:
-        """The chance of each class that the features' network sees in each item; None where it has none to say."""
+        """The class probabilities of each item by the features' network; None for features without classes."""
         found = [self.features.probabilities(part) for part in self.vectors]
         return None if any(part is None for part in found) else Parts(*found)  # pyright: ignore[reportArgumentType]
 
@@ -189,17 +191,15 @@ class Evidence:
             yield Parts(*(part[random.permutation(len(part))[:count]].astype(dtype) for part in parts))
 
     def few(self, enough: int, why: str) -> str:
-        """A warning where the count stays below `enough`."""
+        """A warning where the count is below `enough`."""
         return f"{self.count:,} items a side are few: {why}" if self.count < enough else ""
 
     @property
     def enough(self) -> int:
-        """From how many items a side on a covariance of the features is known well: 5 for each dimension, 1000 at
-        least.
-        """
+        """How many items a side a covariance of the features needs: 5 for each dimension, and 1000 at least."""
         return max(1000, 5 * self.vectors.train.shape[1])
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the features are and what was resized, for a verdict's detail."""
+        """The features and the resize, for a verdict's detail."""
         return {**self.features.about, "dimensions": self.vectors.train.shape[1], "resize": self.resize}

@@ -56,7 +56,7 @@ def frechet(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def frechet_both(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[float, float]:
-    """The distances of x to y and of z to y, at less than the price of two."""
+    """The distances of x to y and of z to y, cheaper than two calls."""
     if max(len(x), len(y), len(z)) < x.shape[1]:
         return _between_few(x, y), _between_few(z, y)
     centre = gaussian(y)

@@ -11,11 +11,11 @@ from undiffuse.evaluation.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class Histogram(Metric):
-    """Half the sum of |share of samples read as a class - share it should have|: 0 is perfect, 1 shares nothing.
+    """Half the sum over classes of |share of samples - expected share|, from 0 (equal) to 1 (disjoint).
 
-    The share it should have is that among the classes asked for, or among training data where none were asked for. The
-    floor is the same distance for held-out data, read by the same classifier, against their own labels or the training
-    data's, at the same count. It is near 0, so there is no ratio.
+    A classifier reads the classes of samples. Expected is the share among the classes asked for, or among the training
+    data where none were. The floor is the same distance for as many held-out items, read by the same classifier,
+    against their own labels or the training data's. It is near 0, so there is no ratio.
     """
 
     needs: ClassVar[str] = "data with classes"

@@ -1,4 +1,4 @@
-"""Inception score: are samples clearly something, and not always the same?"""
+"""Inception score: is each sample clearly of one class, and are all classes drawn?"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ SPLITS = 10
 class InceptionScore(Metric):
     """exp of the mean KL(p(class | sample), p(class)), averaged over ten parts; the floor is held-out data's score.
 
-    It never looks at the real data, so a model that has learnt by heart scores best. Source: arXiv:1606.03498, sec. 4.
+    It does not look at real data, so a model that memorised them scores best. Source: arXiv:1606.03498, sec. 4.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("is",)

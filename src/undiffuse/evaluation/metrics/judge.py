@@ -1,4 +1,4 @@
-"""All metrics at once: how good are these samples, beside how good real data would look?"""
+"""Judges samples by all metrics that apply, each beside its floor."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Verdicts = dict[str, dict[str, Any]]
 
 
 class JudgedData(Protocol):
-    """A data set, as far as judging looks at it."""
+    """What judging needs of a data set."""
 
     @property
     def x(self) -> Any:
@@ -44,7 +44,7 @@ class JudgedData(Protocol):
 
     @property
     def categories(self) -> tuple[tuple[str, ...], ...]:
-        """Of each column the names of its categories; none for other data."""
+        """The names of each column's categories; none for other data."""
         ...
 
 
@@ -83,7 +83,7 @@ def judge_evidence(
 ) -> Verdicts:
     """The verdicts of the metrics that apply, by name; raises Refused if one does not, where `all_asked`.
 
-    timed: is told the name of each metric and the seconds that it took.
+    timed: called with the name of each metric and the seconds that it took.
     """
     metrics = metrics or find(())
     verdicts: Verdicts = {}
@@ -114,7 +114,7 @@ def collect(
 ) -> Evidence:
     """The parts together; raises Refused where they do not fit.
 
-    features: None for `pixels`; resize: the side of the images that all parts were brought to, to be written down.
+    features: None for `pixels`; resize: the side in pixels that all images were resized to, for the record.
     read: makes texts of tokens, see `Evidence`.
     """
     x = samples if isinstance(samples, np.ndarray) else samples.x

@@ -1,4 +1,4 @@
-"""Kernel distance: a two-sample statistic that is zero on average where both laws are equal, at any count."""
+"""Kernel distance: a two-sample statistic whose mean is zero for equal laws at any count."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Known n-grams: how much of what is written the training text has in the same words."""
+"""Known n-grams: how many short runs of characters or words occur in the training text."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ SINGLE, WHOLE = 8, 3  # tokens of a run, where a token is a character or byte, a
 class KnownNgrams(Metric):
     """The share of runs of 8 characters (3 words or a tokenizer's tokens) that occur in the training text.
 
-    Far below the floor, the same of held-out text, what is written is no language; far above, it is copied.
+    The floor is that of held-out text: far below it samples are no language, far above it they are copies.
     """
 
     needs: ClassVar[str] = "texts"

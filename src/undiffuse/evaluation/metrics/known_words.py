@@ -1,4 +1,4 @@
-"""Known words: how much of what is written is spelled as the training text spells it."""
+"""Known words: how many words occur in the training text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,9 +11,7 @@ from undiffuse.evaluation.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class KnownWords(Metric):
-    """The share of words that the training text has, too; the first and the last word of an item may be cut, and do not
-    count.
-    """
+    """The share of words that occur in the training text, without the first and last of an item, which may be cut."""
 
     needs: ClassVar[str] = "texts"
     texts: ClassVar[bool] = True
@@ -23,7 +21,7 @@ class KnownWords(Metric):
         return evidence.reader is not None
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`known_words`, in detail with unknown ones as examples."""
+        """`known_words`; detail: examples of unknown words."""
         samples, held_out, train = ([inner(text) for text in part] for part in evidence.texts)
         known = {word for words in train for word in words}
         written, real = ([word for words in part for word in words] for part in (samples, held_out))

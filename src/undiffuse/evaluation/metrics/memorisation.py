@@ -1,4 +1,4 @@
-"""Memorisation: do samples lie nearer to training items than new real data do?"""
+"""Memorisation: are samples nearer to training items than held-out items are?"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ HALVINGS = 50
 
 @dataclass(frozen=True)
 class Memorisation(Metric):
-    """The share of samples nearer to their nearest training item than all but `rare` of held-out items are to theirs.
+    """The share of samples that are nearer to a training item than all but `rare` of the held-out items are.
 
     Distances are Euclidean in all pixels. The floor is the same share for held-out items, the bound drawn from one
     random half and applied to the other. Detail: `nearer`, the chance that a sample is nearer than a held-out item (1/2
@@ -32,7 +32,7 @@ class Memorisation(Metric):
         return True
 
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
-        """`memorisation`: the share of suspiciously near samples."""
+        """`memorisation`."""
         x = evidence.coordinates
         most = max(100, int(MOST_WORK / x.train.size))
         held_out = evidence.cache.arrays(

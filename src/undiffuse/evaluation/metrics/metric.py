@@ -1,4 +1,4 @@
-"""What every metric offers: a judgement of samples beside the same judgement of real data."""
+"""The interface of metrics: a number for samples and its floor, the same number for real data."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ NO_FLOOR = (
 class Metric(ABC):
     """Compares samples with held-out data and, as the floor, training data with them, at the same counts.
 
-    needs: what `applies` asks for, for people. texts: whether it is for texts, and for nothing else.
+    needs: what `applies` asks for, in words. texts: whether the metric is for texts only.
     """
 
     needs: ClassVar[str] = ""
@@ -45,7 +45,7 @@ def verdict(
 
     value, floor: means over the repeated draws; spread, floor_spread: their standard deviations from draw to draw;
     ratio: value / floor, None where the floor is not above 0; better: "lower" or "higher" values; count: items a side;
-    warning: why to be careful, or nothing; detail: what else there is to say.
+    warning: why to be careful, or empty; detail: further numbers.
     """
     value, floor = float(np.mean(values)), float(np.mean(floors))
     return {

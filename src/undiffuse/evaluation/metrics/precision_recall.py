@@ -13,10 +13,10 @@ from undiffuse.evaluation.metrics.metric import Metric
 
 @dataclass(frozen=True)
 class PrecisionRecall(Metric):
-    """Shares of items within the balls that reach from each item of the other set to its k-th neighbour.
+    """The share of samples inside balls around real items (precision), and the reverse (recall).
 
-    Both depend on the count. Higher is better, and the floor is what real data reach.
-    Source: arXiv:1904.06991, eq. 1 and 2.
+    A ball reaches from an item to its k-th nearest neighbour in its own set. Both depend on the count; higher is
+    better. Source: arXiv:1904.06991, eq. 1 and 2.
     """
 
     neighbours: int = 3

@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance: how far points have to travel, seen along many directions."""
+"""Sliced Wasserstein distance: the Wasserstein distance of projections on many directions."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from undiffuse.evaluation.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class SlicedWasserstein(Metric):
-    """The root mean square over directions of the projections' 2-Wasserstein distance, in deviations of the data.
+    """The root mean square of the projections' 2-Wasserstein distances, in standard deviations of the data.
 
     Source: Rabin et al. 2011, doi:10.1007/978-3-642-24785-9_37, sec. 2.3.
     """

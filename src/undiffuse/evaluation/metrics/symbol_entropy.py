@@ -1,4 +1,4 @@
-"""Entropy of the symbols: whether what is written uses them as evenly as the text does."""
+"""Entropy of the symbols: whether texts use them as evenly as held-out text does."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,10 +11,10 @@ from undiffuse.evaluation.metrics.metric import Metric, verdict
 
 @dataclass(frozen=True)
 class SymbolEntropy(Metric):
-    """How far -sum p log2 p of the shares p of the symbols among all tokens is from that of held-out text, in bits.
+    """The absolute difference of the entropy -sum p log2 p of symbol frequencies from held-out text's, in bits.
 
-    Samples that say the same few things over and over, as those of too low a temperature do, have less than the text,
-    and noise has more. Detail: the entropy of samples and of held-out text.
+    Repetitive samples, as from too low a temperature, have a lower entropy than the text, and noise has a higher one.
+    Detail: the entropies of samples and of held-out text.
     """
 
     needs: ClassVar[str] = "texts"

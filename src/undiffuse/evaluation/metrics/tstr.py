@@ -1,4 +1,4 @@
-"""Usefulness: do samples teach a classifier as much as the data that they stand for?"""
+"""TSTR: train a classifier on synthetic rows, test it on real ones."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,13 +13,11 @@ MOST = 10_000  # rows that are learned from, and that are told
 
 @dataclass(frozen=True)
 class TSTR(Metric):
-    """Learn from samples, be tried on held-out rows: how well the target is told, as the area under the curve of true
-    against false positives, the mean over the classes (0.5 is a guess, 1 never errs).
+    """The ROC AUC on held-out rows of a classifier trained on samples, mean over classes (0.5 is chance, 1 perfect).
 
-    The target is the label, or else the last categorical column that does not say where another one's numbers were
-    missing. The classifier is gradient boosting on histograms; the
-    floor has learned from equally many training rows. Detail: the same as accuracy, and how far value and floor are
-    apart.
+    The target is the label, or else the last categorical column, those that mark missing numbers left out. The
+    classifier is histogram gradient boosting; for the floor it is trained on as many training rows. Detail: accuracies,
+    and the difference of value and floor.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("usefulness", "train_on_synthetic_test_on_real")
@@ -60,10 +58,10 @@ class TSTR(Metric):
 def score(
     x: np.ndarray, y: np.ndarray, x_told: np.ndarray, y_told: np.ndarray, categorical: np.ndarray
 ) -> tuple[float, float]:
-    """What was learned from rows x with the classes y, tried on others: the mean area under the curve, and accuracy.
+    """The mean ROC AUC and the accuracy on other rows of a classifier trained on rows x with the classes y.
 
-    categorical: booleans (columns,). A class that was never learned is told with no chance; classes that are not among
-    the rows to be told, or are all of them, have no curve.
+    categorical: booleans (columns,). A class that was not trained on has the probability 0; classes of none or of
+    all of the test rows have no curve.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score

@@ -1,0 +1,42 @@
+"""Convolutions that do not see a value itself nor those after it: the masks of PixelCNN, by colour."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MaskedConv(nn.Conv2d):
+    """A convolution along a row that sees the places before, and of its own place the colours before or up to its own.
+
+    Features are divided among `channels` colours, and a feature of a colour is of values up to that colour. The last
+    tap is the place itself. Mask A (`itself` false) hides a value's own colour and those after it, mask B (`itself`
+    true) those after it alone. parts: of the output, each divided so. The mask is on the weight in every call.
+    Source: arXiv:1601.06759, sec. 3.4.
+    """
+
+    def __init__(
+        self, inside: int, out: int, channels: int, taps: int = 1, itself: bool = True, parts: int = 1
+    ) -> None:
+        super().__init__(inside, out, (1, taps))
+        own, others = colours(out // parts, channels).repeat(parts), colours(inside, channels)
+        seen = own[:, None] >= others if itself else own[:, None] > others
+        mask = torch.ones(out, inside, 1, taps)
+        mask[..., -1] = seen[..., None]
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        mask: Tensor = self.mask  # pyright: ignore[reportAssignmentType]
+        return F.conv2d(input, self.weight * mask, self.bias)
+
+
+def colours(width: int, channels: int) -> Tensor:
+    """The colour of each of so many features, rising and equally often, (width,)."""
+    return torch.arange(width) * channels // width
+
+
+def leave(width: int, channels: int, outputs: int) -> nn.Sequential:
+    """Features (batch, width, ...) -> the outputs of each channel, (batch, channels * outputs, ...), by mask B."""
+    widths = [width, width, channels * outputs]
+    return nn.Sequential(*(part for pair in pairwise(widths) for part in (nn.ReLU(), MaskedConv(*pair, channels))))

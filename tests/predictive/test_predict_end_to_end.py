@@ -1,0 +1,185 @@
+"""A table's column predicted from the others: one command, its regressor first, and rows in the table's own words."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import undiffuse
+from undiffuse.core.errors import Refused
+from undiffuse.data import resolve
+from undiffuse.data.derived_conditions import of_recipe
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import EvaluationRequest
+
+SMALL = ["train.checkpoint_every=0", "train.preview_every=0", "train.validate_every=0", "train.snapshots=0"]
+QUICK = [*SMALL, "train.steps=40", "network.width=16", "sampler.steps=4", "train.batch=64"]
+HEAD = ["size", "colour", "weight", "price"]
+
+
+def written(path: Path, count: int = 300, **changes: Any) -> Path:
+    """A table of a price that follows size and colour; some weights are missing."""
+    random = np.random.default_rng(0)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEAD)
+        for i in range(count):
+            size, colour = round(float(random.uniform(1, 9)), 2), ["red", "blue", "green"][i % 3]
+            weight = "" if i % 10 == 0 else round(float(random.normal(5, 1)), 3)
+            price = round(10 * size + 5 * (colour == "red") + float(random.normal()), 2)
+            row = {"size": size, "colour": colour, "weight": weight, "price": price} | changes.get(f"row{i}", {})
+            writer.writerow(row.values())
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose regressor was trained first, inside its folder."""
+    folder = tmp_path_factory.mktemp("predicted")
+    table = written(folder / "prices.csv")
+    small = folder / "small-regressor.toml"
+    found = Recipe.find("card-regressor").override(QUICK[:6]).override(["train.steps=60", "network.width=16"])
+    small.write_text(found.to_toml())
+    tables = [f"data.path={table}", "data.target=price"]
+    undiffuse.train(str(small), out=folder / "f", overrides=tables).run(progress=False)
+    overrides = [*tables, f"codec.regressor={folder / 'f'}", *QUICK]
+    undiffuse.train("card", out=folder / "run", overrides=overrides).run(progress=False)
+    return folder
+
+
+def test_the_other_columns_are_numbers_and_the_target_is_what_is_modelled(tmp_path: Path):
+    table = written(tmp_path / "prices.csv")
+    recipe = Recipe.find("card").override([f"data.path={table}", "data.target=price"])
+    found = of_recipe(recipe)
+    assert found.columns == ("price",)
+    assert found.x.shape == (300, 1)
+    told = found.notes["predicts"]
+    assert told["columns"] == ["size", "colour=blue", "colour=green", "colour=red", "weight", "weight missing"]
+    inputs = found.conditions["inputs"]
+    assert inputs.shape == (300, 6)
+    assert set(inputs[:, 5].tolist()) == {0, 1}
+    np.testing.assert_array_equal(inputs[:, 1:4].sum(1), 1)
+    plain = resolve.open(str(table), target="price")
+    (learned, held), (first, second) = found.split(0.2), plain.split(0.2)
+    np.testing.assert_array_equal(learned.x, first.conditions["target"])  # the same rows are held out of both
+    np.testing.assert_array_equal(held.conditions["inputs"], second.x)
+
+
+def test_a_word_as_the_target_is_a_class(tmp_path: Path):
+    recipe = Recipe.find("card").override([f"data.path={written(tmp_path / 'prices.csv')}", "data.target=colour"])
+    found = of_recipe(recipe)
+    assert found.columns == ("blue", "green", "red")
+    np.testing.assert_array_equal(found.x.sum(1), 1)
+    assert found.notes["predicts"]["classes"]
+    assert found.notes["predicts"]["name"] == "colour"
+
+
+def test_rows_are_predicted_in_their_own_units(trained: Path):
+    model = undiffuse.load(trained / "run")
+    table = trained / "prices.csv"
+    found = model.predict({"size": [2.0, 8.0], "colour": ["red", "blue"], "weight": [None, 4.5]}, n=30, seed=3)
+    assert found.draws.shape == (2, 30, 1)
+    assert found.targets == ("price",)
+    again = model.predict({"weight": [4.5], "size": [8.0], "colour": ["blue"], "other": [1]}, n=30, seed=3)
+    assert again.draws.shape == (1, 30, 1)
+    assert found.mean[1, 0] > found.mean[0, 0]
+    batch = model.predict({"size": [2.0, 8.0], "colour": ["red", "blue"], "weight": [None, 4.5]}, n=30, seed=3, batch=7)
+    np.testing.assert_allclose(batch.draws, found.draws, rtol=1e-4)
+    assert len(model.predict(table, n=2)) == 300
+    regressor = model.uses["codec.regressor"]
+    assert regressor.columns == model.codec.columns
+    (only,) = model.sample(1, inputs=np.zeros(6, np.float32)).numpy()
+    assert only.shape == (1,)
+
+
+def test_the_command_writes_rows_with_what_is_predicted(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    from undiffuse.cli.main import main
+
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,size,weight,colour\nx,3.5,5,red\ny,2,,green\n")
+    out = tmp_path / "out.csv"
+    asked = [
+        "predict",
+        str(trained / "run"),
+        str(rows),
+        "-o",
+        str(out),
+        "--quantiles",
+        ".1,.9",
+        "-n",
+        "20",
+        "--samples",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main(asked)
+    assert ended.value.code in (0, None)
+    with out.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [each["id"] for each in found] == ["x", "y"]
+    names = ["price_mean", "price_std", "price_q0.1", "price_q0.9"]
+    assert list(found[0])[:8] == ["id", "size", "weight", "colour", *names]
+    assert len(found[0]) == 8 + 20
+    low, mean, high = (float(found[0][name]) for name in ("price_q0.1", "price_mean", "price_q0.9"))
+    assert low < mean < high
+    assert "2 rows" in capsys.readouterr().err
+
+
+def test_it_is_judged_by_what_it_predicts(trained: Path):
+    from dataclasses import replace
+
+    from undiffuse.evaluation.judge import Judge
+
+    model = undiffuse.load(trained / "run")
+    asked = EvaluationRequest(how=Judge(metrics=("rmse", "crps", "picp", "qice", "gaussian_nll", "nll"), cached=False))
+    found = model.evaluate(replace(asked, request=SampleRequest(n=20))).found
+    assert set(found.verdicts) == {"rmse", "crps", "picp", "qice", "gaussian_nll"}
+    assert 0 < found.verdicts["crps"]["value"] < found.verdicts["rmse"]["value"]
+    assert np.isfinite(found.scores.log_prob).all()  # p(target given the inputs), in the target's own units
+
+
+@pytest.mark.each(
+    ("rows", "message"),
+    [
+        ({"size": [2.0], "weight": [1.0]}, "the data frame has no column 'colour', which the run predicts from"),
+        ({"size": ["big"], "colour": ["red"], "weight": [1.0]}, "row 0: column 'size': 'big' is not a number"),
+        ({"size": [None], "colour": ["red"], "weight": [1.0]}, "row 0: column 'size': it is empty, and in training"),
+        ({"size": [1], "colour": ["pink"], "weight": [1]}, "'pink' is none of the categories that the run knows: blue"),
+        (np.zeros((2, 3), np.float32), "inputs has 6 numbers, and given are 3"),
+        (np.zeros(3), "rows to predict from are an array of numbers"),
+    ],
+)
+def test_rows_that_are_refused(trained: Path, rows: Any, message: str):
+    with pytest.raises(Refused, match=message):
+        undiffuse.load(trained / "run").predict(rows, n=2)
+
+
+def test_recipes_and_tables_that_are_refused(trained: Path, tmp_path: Path):
+    run = f"codec.regressor={trained / 'f'}"
+    gone = written(tmp_path / "gone.csv", row7={"price": ""})
+    other = tmp_path / "other.csv"
+    other.write_text((trained / "prices.csv").read_text().replace("weight", "height"))
+    table = f"data.path={trained / 'prices.csv'}"
+    columns = "codec.regressor reads [size, colour=blue, colour=green, colour=red, weight, weight missing], and these"
+    cases = [
+        ([f"data.path={gone}", "data.target=price", run], "the target 'price' is missing in 1 of 300 rows"),
+        ([f"data.path={other}", "data.target=price", run], columns),
+        ([table, run], "has items of categories, and conditions.inputs.of = 'item' takes numbers"),
+        ([table, "data.target=cost", run], "has no column 'cost' for target"),
+        ([table, "data.target=price", "data.label=colour", run], "target = 'price' is what is predicted"),
+        ([table, "data.target=price", "conditions.inputs.drop=0.1", run], "conditions.inputs.drop must be 0, not 0.1"),
+        ([table, "data.target=price", "conditions.inputs.of=", run], "codec 'residual' reads the condition 'inputs'"),
+        ([table, "data.target=price", "train.steps=0"], "train.steps must be at least 1"),
+    ]
+    for overrides, message in cases:
+        with pytest.raises(Refused, match=re.escape(message)):
+            undiffuse.train("card", out=tmp_path / "none", overrides=overrides)
+        assert not (tmp_path / "none").exists(), message
+    plain = [table, "data.columns=size", *QUICK, "train.steps=1"]
+    recipe = Recipe.find("table").with_tables(conditions={}).override(plain)
+    run = undiffuse.train(recipe, out=tmp_path / "plain").run(progress=False)
+    with pytest.raises(Refused, match="draws items and predicts no target of theirs"):
+        run.predict(np.zeros((1, 1)))
