@@ -13,7 +13,11 @@ import pytest
 from undiffuse.core import registry
 
 SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
-Xules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
+ROWS = [
+    {"core"},
+    {"oracles"},  # the core's, under the name that people import
+    {"progress"},
+    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
     {
         "networks",
         "scenes",
