@@ -83,10 +83,10 @@ def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str |
     from undiffuse.data.paths import settings
     from undiffuse.data.recipe_for import recipe as fitting
     from undiffuse.data.resolve import is_data
-    from undiffuse.recipes.recipe import names
+    from undiffuse.recipes.recipe import Recipe, names
 
     if data is not None:
-        return recipe, [*settings(data), *overrides]
+        return recipe, [*settings(data, Recipe.find(recipe)), *overrides]
     if recipe in names() or not is_data(recipe):
         return recipe, overrides
     return fitting(recipe, overrides), []

@@ -2,9 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,16 @@ from undiffuse.core.errors import Refused
 LARGEST = 2**24  # numbers of one value
 
 Form = Literal["label", "vector", "text", "boxes", "image", "map"]
-Derive = Callable[[Any, float], np.ndarray]  # pictures (count, channels, height, width) and white -> (count, ...)
+Derive = Callable[..., np.ndarray]  # items (count, channels, ...), white, where a number is missing -> (count, ...)
+
+
+class Question(NamedTuple):
+    """What is asked of items: `given`, (count, channels, ...) with NaN where it is not known, and where numbers are
+    hidden that the data have, booleans.
+    """
+
+    given: np.ndarray
+    hidden: np.ndarray
 
 
 def from_data(default: Any = ()) -> Any:
@@ -39,7 +48,8 @@ class ConditionKind(ABC):
     "map", class numbers (batch, 1, ...), a channel a class beside the sample's own. axes: how many a shape may have.
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
-    `decode`. beside: it stands beside the sample, with as many axes.
+    `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
+    made of, see `derivation`. completes: a value is an item of which some numbers are NaN, and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -56,6 +66,8 @@ class ConditionKind(ABC):
     counts_classes: ClassVar[bool] = False
     predicted: ClassVar[bool] = False
     beside: ClassVar[bool] = False
+    items: ClassVar[tuple[int, ...]] = (3,)
+    completes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -103,8 +115,14 @@ class ConditionKind(ABC):
         return ()
 
     def derivation(self, name: str) -> Derive | None:
-        """What makes the values of pictures that are the items; None: the data hold them."""
+        """What makes the values of the items; None: the data hold them."""
         return None
+
+    def questions(self, values: np.ndarray) -> Mapping[str, Question]:
+        """Of one that completes items: what is asked of the items with these values of the data, in each way that
+        training asks.
+        """
+        return {}
 
     @property
     def of_item(self) -> bool:

@@ -39,7 +39,7 @@ def maker(of: str, name: str) -> Derive:
         raise Refused(f"conditions.{name}.of = {of!r}: write {usage}") from None
 
 
-def _made(make: Make, name: str, x: Any, white: float) -> np.ndarray:
+def _made(make: Make, name: str, x: Any, white: float, missing: Any = None) -> np.ndarray:
     """In the pictures' dtype and units, in memory."""
     parts: list[np.ndarray] = []
     for start in progress_bar(range(0, len(x), BLOCK), desc=f"making {name}", unit="block", delay=2, leave=False):

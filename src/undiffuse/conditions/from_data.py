@@ -63,7 +63,7 @@ def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> d
 def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Values for so many samples, as a person gives them: those of the data in turn, of all conditions but labels."""
     return {
-        key: data[key][np.arange(count) % len(data[key])]
+        key: condition.from_items(data[key][np.arange(count) % len(data[key])], ())
         for key, condition in conditions.items()
         if not condition.counts_classes and key in data
     }

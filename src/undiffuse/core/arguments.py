@@ -65,10 +65,11 @@ def indices(value: Any, n: int | None = None, what: str = "samples") -> Tensor:
     return torch.as_tensor(found.astype(np.int64))
 
 
-def array(value: Any, name: str) -> np.ndarray:
+def array(value: Any, name: str, *, gaps: bool = False) -> np.ndarray:
     """Finite real numbers as an array: a tensor leaves its device and its gradient, half precision becomes float32.
 
-    Raises Refused, by the name, for what holds no numbers, NaN or infinity.
+    gaps: NaN stands where a number is not known. Raises Refused, by the name, for what holds no numbers, NaN or
+    infinity.
     """
     try:
         found = np.asarray(_plain(value))
@@ -76,8 +77,8 @@ def array(value: Any, name: str) -> np.ndarray:
         raise Refused(f"{name} is an array of numbers, not {shown(value)}") from None
     if found.dtype.kind not in "buif":
         raise Refused(f"{name} is an array of numbers, not {shown(value)}")
-    if found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise Refused(f"{name} holds numbers that are not finite: NaN or infinity")
+    if found.dtype.kind == "f" and not (np.isfinite(found) | (gaps & np.isnan(found))).all():
+        raise Refused(f"{name} holds numbers that are not finite: {'' if gaps else 'NaN or '}infinity")
     return found
 
 

@@ -14,6 +14,7 @@ from undiffuse.data.survey import Survey, survey
 
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
 FEWEST = 10  # items that are held out, of small sets too
+MISSING = "missing"  # among the conditions: booleans (count, *shape), where x holds something in a number's place
 TOKENS = (np.uint8, np.uint16, np.int64)
 FLOATS = (np.float32, np.float64)
 SHAPES = (
@@ -34,7 +35,8 @@ class Dataset:
     such as how many broken files were left out. names: what the items are called where they come from; a part of them
     has none. vocabulary: how many symbols tokens have; 0 for all else. spelling: of a text, the fields of the codec
     `text` that say what its tokens stand for. drawn: the items are independent draws of a known law, so that equal ones
-    are no copies. together: so many neighbouring items are held out together, or learned from.
+    are no copies. together: so many neighbouring items are held out together, or learned from. overlap: the items stand
+    in the order of time, and each shares numbers with so many before it: the last ones are held out.
     Raises Refused for no items, other shapes or dtypes, numbers that are not finite, tokens outside the vocabulary and
     conditions of another length.
     """
@@ -50,6 +52,7 @@ class Dataset:
     spelling: Mapping[str, Any] = field(default_factory=dict, repr=False)
     drawn: bool = False
     together: int = 1
+    overlap: int = 0
     categories: tuple[tuple[str, ...], ...] = ()
     known: Survey | None = field(default=None, repr=False)  # what is known of the items x, and of no others
 
@@ -130,11 +133,14 @@ class Dataset:
         neither the order of the items nor new ones move an old one. At least FEWEST are held out, of fewer than 3
         FEWEST items a third: those of the least hashes. An item stays where it is learned from if its class had no
         other there. Of items that are `drawn` the place decides: equal ones may be on both sides; of those that stand
-        `together` the first one's bytes.
+        `together` the first one's bytes; of those that `overlap` the last are held out, and those that share numbers
+        with them are in neither part.
         Raises Refused for a share that is not between 0 and 1 and for fewer than two different items.
         """
         if not 0 < held_out < 1:
             raise Refused(f"held_out = {held_out} is not a share between 0 and 1; 0.2 holds out every fifth item")
+        if self.overlap:
+            return self._in_time(held_out)
         if len(self) == 1:
             raise Refused(
                 f"{self.name} has one item: nothing can be held out; --set train.held_out=0 trains on all of it"
@@ -149,6 +155,19 @@ class Dataset:
         bound = np.clip(np.uint64(held_out * 2.0**64), _fewest(place) + np.uint64(1), place.max())
         held = self._of_every_class(place, place < bound)
         return self.take(~held), self.take(held)
+
+    def _in_time(self, held_out: float) -> tuple[Self, Self]:
+        """The first items, and the last ones, which share no number with them."""
+        few = max(round(held_out * len(self)), min(FEWEST, len(self) // 3))
+        learned = len(self) - few - self.overlap
+        if learned < 1 or not few:
+            raise Refused(
+                f"{self.name} has {len(self)} windows, each of which overlaps with {self.overlap}: nothing is left to "
+                "learn from beside what is held out; make them shorter (--set data.window=N) or hold nothing out "
+                "(--set train.held_out=0)"
+            )
+        places = np.arange(len(self))
+        return self.take(places[:learned]), self.take(places[-few:])
 
     def texts(self, most: int) -> list[str]:
         """At most so many items as they read, spread over all; nothing where they are no text."""
@@ -239,6 +258,7 @@ class Dataset:
             vocabulary=self.vocabulary,
             spelling=self.spelling,
             drawn=self.drawn,
+            overlap=self.overlap,
             categories=self.categories,
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
 from undiffuse.core.errors import Refused
-from undiffuse.data.dataset import Dataset
+from undiffuse.data.dataset import MISSING, Dataset
 from undiffuse.data.paths import is_there, located
 from undiffuse.data.predictive import of_targets
 from undiffuse.recipes.recipe import Recipe
@@ -65,10 +65,13 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
     makers = {name: make for name, condition in conditions.items() if (make := condition.derivation(name))}
     if not makers:
         return data
-    if not data.is_image:
-        raise Refused(f"conditions.{next(iter(makers))}.of is made of pictures, and {data.name} has {data.kind}")
-    white = _white(data)
-    return replace(data, conditions=data.conditions | {name: make(data.x, white) for name, make in makers.items()})
+    for name in makers:
+        if data.vocabulary or data.x.ndim - 1 not in conditions[name].items:
+            what = "pictures" if conditions[name].items == (3,) else "series and pictures"
+            raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
+    white, missing = _white(data), data.conditions.get(MISSING)
+    made = {name: make(data.x, white, missing) for name, make in makers.items()}
+    return replace(data, conditions=data.conditions | made)
 
 
 def _white(data: Dataset) -> float:

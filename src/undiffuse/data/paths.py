@@ -13,6 +13,7 @@ from typing import Any, cast
 from undiffuse.core import registry
 from undiffuse.data.resolve import table
 from undiffuse.data.source import Source
+from undiffuse.data.walk import walk
 from undiffuse.recipes.recipe import Recipe
 
 PATH = "path"  # the field that is a path whatever it looks like; others may be words
@@ -34,12 +35,22 @@ def located(recipe: Recipe) -> Recipe:
 
 def on(recipe: Recipe, data: str | None) -> Recipe:
     """The recipe with its data at another place; None: as it is."""
-    return recipe if data is None else absolute(recipe.override(settings(data)))
+    return recipe if data is None else absolute(recipe.override(settings(data, recipe)))
 
 
-def settings(data: str) -> list[str]:
-    """What changes a recipe's data to these, in the form that `resolve.table` understands."""
-    return [f"data.{field}={json.dumps(value)}" for field, value in table(data).items()]
+def settings(data: str, recipe: Recipe) -> list[str]:
+    """What changes a recipe's data to these, in the form that `resolve.table` understands; the path alone, where the
+    recipe's own component reads such files.
+    """
+    own = cast(type[Source], registry.get("data", str(recipe["data"].get("name"))))
+    described = {PATH: data} if own.suffixes and _has(Path(data), own.suffixes) else table(data)
+    return [f"data.{field}={json.dumps(value)}" for field, value in described.items()]
+
+
+def _has(place: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file has one of these endings, or one below a folder has."""
+    inside = walk(place).files if place.is_dir() else ()
+    return place.suffix.lower() in suffixes or any(file.lower().endswith(suffixes) for file in inside)
 
 
 def is_there(path: str) -> bool:

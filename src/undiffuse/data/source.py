@@ -11,10 +11,12 @@ from undiffuse.data.images.resize import Filter, Fit, Resize, Size
 class Source(ABC):
     """A description of data, written in a recipe; nothing is read before `load`.
 
-    files: the fields that may name files.
+    files: the fields that may name files. suffixes: of files, or of those in a folder, that it reads in place of what
+    reads such files otherwise, where a recipe names it.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
+    suffixes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def load(self) -> Dataset:

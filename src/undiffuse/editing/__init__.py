@@ -1,6 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
 from undiffuse.editing.inverse_problems import METHODS, inpaint, restore
@@ -12,6 +13,7 @@ __all__ = [
     "between",
     "complete",
     "denoise",
+    "impute",
     "infill",
     "inpaint",
     "inverted",

@@ -18,6 +18,7 @@ from undiffuse.conditions.from_data import examples
 from undiffuse.core.errors import Refused
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.evaluation import nearest_items, nll, sources, text_bits, wording
+from undiffuse.evaluation.answers import answers
 from undiffuse.evaluation.drift_field import DriftField, way
 from undiffuse.evaluation.error_by_noise import Errors, errors
 from undiffuse.evaluation.judge import NLL, Judge, Judged
@@ -37,6 +38,7 @@ from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.session import labels_in_turn
 from undiffuse.storage.files import write_bytes, write_json
 
+FORECAST = "forecast"  # the metric of runs that fill in what is hidden of an item
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
 COUNT, TEXTS = 1000, 200  # samples that are drawn to be judged, where nobody says how many, and of texts
@@ -97,8 +99,8 @@ class Evaluation(Evaluated):
             table.add_row(
                 wording.title(name, verdict), wording.coloured(name, verdict), floor, ratio, f"{verdict['count']:,}"
             )
-            for column in wording.worst(verdict):
-                table.add_row(f"[dim]  {escape(column)}[/]")
+            for line in (*wording.worst(verdict), *wording.beside(name, verdict)):
+                table.add_row(f"[dim]  {escape(line)}[/]")
         if self.verdicts:
             yield table
         if "likelihood" in self.about:
@@ -129,6 +131,7 @@ class RunEvaluation(DrawnEvaluation):
     noise level; field: of points in the plane, the process and the learned drift.
     """
 
+    model: DenoisingGenerator
     path: Samples
     noise: Errors
     field: DriftField | None = None
@@ -173,8 +176,9 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     walk = model.open(replace(with_examples(model, real, request, few), candidates=1))
     path = walk.film()
     predicted = predictions(model, real, request, bar)
+    told = answers(model, real, request, bar) if how.wants(FORECAST) else {}
     with bar("judging", "metric") as advance:
-        judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance, predicted)
+        judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance, predicted, told)
     looked_at = TEXTS if real.train.spelling else ITEMS
     few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
     noise = errors(
@@ -209,7 +213,7 @@ def predictions(model: DenoisingGenerator, real: Real, request: SampleRequest, b
 
 def refuse_lossy(model: Generator) -> None:
     """Raises Refused, before anything is drawn, for a run that does not know how likely data are."""
-    if why := model.codec.no_density():
+    if why := model.no_likelihood() or model.codec.no_density():
         raise Refused(why)
 
 

@@ -1,6 +1,8 @@
 """Settings of an evaluation: features, metrics, size of images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.resize import Resize
+from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.features.choice import choose
 from undiffuse.evaluation.metrics.cache import Cache, usual
 from undiffuse.evaluation.metrics.evidence import Parts
@@ -53,6 +56,10 @@ class Judge:
         if self.resize is not None and not SIDES[0] <= self.resize <= SIDES[1]:
             raise Refused(f"--resize {self.resize}: images can be brought to {SIDES[0]} ... {SIDES[1]} pixels a side")
 
+    def wants(self, metric: str) -> bool:
+        """Whether this metric is to be computed."""
+        return not self.metrics or metric in self.metrics
+
     @property
     def compared(self) -> tuple[str, ...]:
         """The metrics that compare samples with data."""
@@ -78,9 +85,12 @@ class Judge:
         labels: np.ndarray | None = None,
         advance: Advance = lambda done, total: None,
         predicted: Predicted | None = None,
+        answers: Mapping[str, Answer] = MappingProxyType({}),
     ) -> Judged:
         """Judge samples, a data set or an array with the labels that were asked for, against the real parts, and what
         was predicted of held-out items.
+
+        answers: of a run that completes items, see `Evidence`.
         """
         kept = usual() if self.cached else Cache()
         parts = [self._seen(real.held_out), self._seen(real.train)]
@@ -97,6 +107,7 @@ class Judge:
             cache=kept,
             read=read,
             letters=letters,
+            answers=answers,
         )
         evidence = replace(evidence, predicted=predicted)
         wanted = find(self.compared) if self.metrics != (NLL,) else []

@@ -91,6 +91,15 @@ WORDS = {
     "agreement": Word(
         "Class agreement", "samples that a classifier, trained on real data, reads as the class asked for", share=True
     ),
+    "forecast": Word(
+        "Forecast (CRPS)",
+        "how far draws of the future are from what came, in deviations of the data; the floor is what they would have "
+        "if they were right",
+    ),
+    "imputation": Word(
+        "Imputation (CRPS)", "the same of numbers that were hidden here and there; the floor is as that of forecasts"
+    ),
+    "imputation_of_gaps": Word("Imputation of gaps (CRPS)", "the same of gaps"),
     "frechet": Word(
         "Fréchet distance",
         "how far the samples' mean and covariance are from real data's; only with the features inception is it FID",
@@ -181,6 +190,11 @@ def worst(verdict: Mapping[str, Any], at_most: int = 5) -> list[str]:
     """`age: 0.35, floor 0.04` of the columns of a table that are farthest above their floors; else nothing."""
     columns = list(verdict["detail"].get("columns", {}).items())[:at_most]
     return [f"{name}: {found['value']:.3g}, floor {found['floor']:.3g}" for name, found in columns]
+
+
+def beside(name: str, verdict: Mapping[str, Any]) -> list[str]:
+    """`autoregression of order 13: 0.35` of the methods that stand beside the model; else nothing."""
+    return [f"{other}: {number(name, value)}" for other, value in verdict["detail"].get("beside", {}).items()]
 
 
 def line(name: str, verdict: Mapping[str, Any]) -> str:

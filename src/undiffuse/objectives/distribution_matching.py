@@ -23,6 +23,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.fake_denoiser import fake_denoiser
+from undiffuse.objectives.teachers import check_process
 from undiffuse.objectives.timed import Timed
 from undiffuse.samplers.jump import Jump
 from undiffuse.time_distributions.karras import KarrasTimeDistribution
@@ -179,11 +180,6 @@ class DistributionMatching(Objective):
             self._made["head"] = RealOrFake(self._depth.width).to(self.fake.device)
         return self._made["head"]
 
-    def to(self, device: torch.device) -> None:
-        self._made.to(device)
-        if (predictor := self.teacher.predictor) is not None:
-            predictor.to(device)
-
     def initial(self) -> nn.Module | None:
         return self.teacher.predictor if self.method == "dmd" else None
 
@@ -228,8 +224,4 @@ class DistributionMatching(Objective):
                 "distribution_matching builds one guidance weight into its student: leave denoiser.guidance_input "
                 "out, and take a teacher with one weight, as {name = 'classifier_free', denoiser = RUN, weight = 2}"
             )
-        if model.process != self.teacher.process:
-            raise Refused(
-                f"distribution_matching: the teacher was trained with {self.teacher.process}, and the process here is "
-                f"{model.process}: take the same"
-            )
+        check_process(model, self.teacher)

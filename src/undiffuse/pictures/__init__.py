@@ -1,6 +1,7 @@
 """Arrays of any shape to pictures: grids, strips, animations, scatter plots, histograms, rows of tokens, and texts."""
 
 from undiffuse.pictures.clouds import extent_of, histograms, scatter
+from undiffuse.pictures.fans import fans
 from undiffuse.pictures.fields import field_strip
 from undiffuse.pictures.files import FORMATS, encoded, png
 from undiffuse.pictures.images import as_images, gif, picture, span_of, telling, to_uint8
@@ -18,6 +19,7 @@ __all__ = [
     "as_images",
     "encoded",
     "extent_of",
+    "fans",
     "field_strip",
     "gif",
     "grid",

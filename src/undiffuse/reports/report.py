@@ -217,7 +217,8 @@ def table(evaluation: DrawnEvaluation) -> str:
 
 def _described(name: str, verdict: Mapping[str, Any]) -> str:
     careful = f'<small class="fair">{escape(verdict["warning"])}</small>' if verdict["warning"] else ""
-    worst = "".join(f"<small>{escape(each)}</small>" for each in wording.worst(verdict))
+    more = (*wording.worst(verdict), *wording.beside(name, verdict))
+    worst = "".join(f"<small>{escape(each)}</small>" for each in more)
     return f"{escape(wording.title(name, verdict))}<small>{escape(wording.word(name).says)}</small>{worst}{careful}"
 
 

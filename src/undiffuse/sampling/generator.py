@@ -59,6 +59,10 @@ class Generator(Run):
     def scores(self, data: Any, seed: int, bar: Bar) -> Any:
         """How likely it finds some of the data: `Scores`; raises Refused where it cannot say."""
 
+    def no_likelihood(self) -> str:
+        """Why it cannot say how likely it finds data, whatever they are; "" where it can."""
+        return ""
+
     def sample(
         self, n: int, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
     ) -> Samples:

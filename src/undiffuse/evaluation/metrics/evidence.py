@@ -1,12 +1,13 @@
 """What metrics look at: samples, held-out and training data in the same units, and fair draws from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.features.scale import moments, scaled
 from undiffuse.evaluation.metrics.cache import Cache, digest
@@ -40,7 +41,8 @@ class Evidence:
     parts were brought to before. cache: keeps what is costly about the real parts. reader: makes a text of the tokens
     of an item; None: the items are values. letters: whether a token is one character or byte of the text. categories:
     of each column of a table the names of its categories, () of numbers; nothing where no column has any. predicted:
-    the predictions of held-out items, `Predicted`, of a run that makes some.
+    the predictions of held-out items, `Predicted`, of a run that makes some. answers: what the model draws where
+    numbers of held-out items are hidden, by the question.
     """
 
     items: Parts
@@ -57,6 +59,7 @@ class Evidence:
     letters: bool = False
     categories: tuple[tuple[str, ...], ...] = ()
     predicted: Any = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
     @property
     def is_image(self) -> bool:

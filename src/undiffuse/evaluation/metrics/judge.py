@@ -1,13 +1,15 @@
 """Judges samples by all metrics that apply, each beside its floor."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.features.choice import choose
 from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.metrics.cache import Cache
@@ -111,11 +113,12 @@ def collect(
     cache: Cache | None = None,
     read: Callable[[np.ndarray], str] | None = None,
     letters: bool = False,
+    answers: Mapping[str, Answer] = MappingProxyType({}),
 ) -> Evidence:
     """The parts together; raises Refused where they do not fit.
 
     features: None for `pixels`; resize: the side in pixels that all images were resized to, for the record.
-    read: makes texts of tokens, see `Evidence`.
+    read, letters, answers: see `Evidence`.
     """
     x = samples if isinstance(samples, np.ndarray) else samples.x
     if labels is not None:
@@ -146,6 +149,7 @@ def collect(
         cache=cache or Cache(),
         reader=read,
         letters=letters,
+        answers=answers,
     )
 
 

@@ -1,0 +1,74 @@
+"""`undiffuse forecast`: what comes next in a series, and what is missing of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from undiffuse.cli import options
+from undiffuse.cli.terminal import progress, tell
+from undiffuse.sampling.request import SampleRequest
+
+if TYPE_CHECKING:
+    from undiffuse.editing.forecast import SeriesForecast
+
+DRAWS = 100
+
+
+@options.sampling(without=("known",), help={"n": "How many draws. [default: 100]"})
+def forecast(
+    run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a model of series.")],
+    series: Annotated[str, Argument(metavar="FILE", help="A .csv or .tsv with the run's channels, a line a step.")],
+    horizon: Annotated[
+        int | None,
+        Option(metavar="STEPS", help="How many steps; 0: only fill in what is missing. [default: those of training]"),
+    ] = None,
+    *,
+    request: SampleRequest,
+    out: Annotated[
+        Path | None,
+        Option(
+            "-o", "--out",
+            help="Quantiles (.csv), the draws (.npz), a picture (.png, .jpg, .webp) or - for stdout. "
+            "[default: forecast.csv in the run folder]",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Draw the next steps of a series, or what is missing of it, and write their quantiles.
+
+    \b
+    undiffuse forecast runs/load recent.csv -o forecast.csv
+    undiffuse forecast runs/load recent.csv --horizon 12 -n 500 -o draws.npz
+    undiffuse forecast runs/load recent.csv -o forecast.png
+    undiffuse forecast runs/load gaps.csv --horizon 0 -o filled.csv
+    """
+    from undiffuse.editing import forecast as forecasts
+    from undiffuse.models.load import generator
+    from undiffuse.storage import output_paths
+
+    target = output_paths.file(out, run, "forecast.csv", tuple(FORMS))
+    model = generator(run)
+    steps = forecasts.horizon_of(model, horizon)
+    known = forecasts.read(model, series)
+    n = DRAWS if request.n is None else request.n
+    with progress("forecasting", "step") as advance:
+        found = forecasts.forecast(model, known, steps, n, request, advance)
+    suffix = target.suffix.lower() if target.suffix.lower() in FORMS else ".csv"
+    output_paths.put(target, FORMS[suffix](found, suffix))
+    drawn = int(found.asked.sum())
+    tell(f"{target}: {n} draws of {drawn} numbers in {len(found.steps)} steps, seed {request.seed}")
+
+
+def _table(found: "SeriesForecast", suffix: str) -> bytes:
+    return found.table()
+
+
+def _arrays(found: "SeriesForecast", suffix: str) -> bytes:
+    return found.arrays()
+
+
+def _picture(found: "SeriesForecast", suffix: str) -> bytes:
+    return found.picture(suffix)
+
+
+FORMS = {".csv": _table, ".npz": _arrays, **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp"), _picture)}

@@ -1,0 +1,152 @@
+"""A file of time series: columns of numbers that go on in even steps of time, NaN where a number is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.sources.table import TableData
+from undiffuse.data.tables.csv_reader import blocks
+from undiffuse.data.tables.head import Header, TableHead, head
+from undiffuse.data.tables.kinds import is_date
+from undiffuse.sampling.data_frame import TABLE, UNITS
+
+USUAL = ("time", "date", "datetime", "timestamp", "ds")  # names of a column of times
+UNEVEN = 0.25  # of a step: so far may a time be from its place
+MONTH = 28  # days; steps as long are counted in months
+MOST = 10  # times as many steps as lines: more gaps are no series
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the steps are: step i at first + i step. name: of the column, "" where there is none, and steps are counted.
+    unit: "" of plain numbers, "months" of the year 1970, or one of UNITS since then. form: how a date is written. day:
+    of the month, of months; 0: the last one.
+    """
+
+    name: str = ""
+    first: float = 0.0
+    step: float = 1.0
+    unit: str = ""
+    form: str = ""
+    day: int = 1
+
+    def written(self, steps: np.ndarray) -> list[str]:
+        """The times of these steps as the file writes them."""
+        import polars as pl
+
+        times = self.first + steps * self.step
+        if not self.unit:
+            return [f"{time:.12g}" for time in times]
+        whole = np.rint(times).astype(np.int64)
+        if self.unit == "months":
+            whole = _days(whole) + self.day - 1 if self.day else _days(whole + 1) - 1
+        if self.unit in ("months", "days"):
+            dates = pl.Series(whole.astype(np.int32)).cast(pl.Date)
+        else:
+            dates = pl.Series(whole * UNITS[self.unit]).cast(pl.Datetime("us"))
+        return dates.dt.strftime(self.form).to_list()
+
+
+@dataclass(frozen=True)
+class SeriesFile:
+    """values: (steps, channels) float64, NaN where missing. names: of the channels."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    clock: Clock
+
+
+def read(
+    path: str,
+    time: str = "",
+    columns: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    header: Header = "auto",
+    encoding: str = "utf-8",
+) -> SeriesFile:
+    """The series of a .csv or .tsv file, a line a step; a line that is lacking is a step without numbers.
+
+    time: the column of times; "": one called so, or that of dates. columns: the channels; (): all others, but drop.
+    Raises Refused for files that cannot be read, and for times that do not rise in even steps.
+    """
+    there = Path(path)
+    if not there.is_file():
+        raise Refused(f"there is no file {path}")
+    top = head(there, encoding, header, {time, *columns, *drop} - {""})
+    clock = time or _clock(there, encoding, top, {*columns, *drop})
+    own = tuple(columns) or tuple(name for name in top.names if name not in (clock, *drop))
+    if not own:
+        raise Refused(f"{path} has no column of numbers beside its time")
+    wanted = ((clock,) if clock else ()) + own
+    table = TableData(path, columns=wanted, numeric=own, header=header, encoding=encoding).load()
+    told, names = table.notes[TABLE], table.columns or wanted
+    x = np.array(table.x, np.float64)
+    for name, base in told.get("bases", {}).items():
+        x[:, names.index(name)] += base
+    for name, hole in told.get("holes", {}).items():
+        x[x[:, names.index(hole)] == 1, names.index(name)] = np.nan
+    values = x[:, [names.index(name) for name in own]]
+    if empty := [name for name, column in zip(own, values.T, strict=True) if np.isnan(column).all()]:
+        raise Refused(f"{path}: the column {empty[0]!r} has no number")
+    if not clock:
+        return SeriesFile(values, own, Clock())
+    times = x[:, names.index(clock)]
+    if np.isnan(times).any():
+        raise Refused(f"{path}: a line has no time in the column {clock!r}")
+    date = told.get("dates", {}).get(clock, {})
+    return _even(path, values, own, times, Clock(clock, unit=date.get("unit", ""), form=date.get("format", "")))
+
+
+def _clock(path: Path, encoding: str, top: TableHead, taken: set[str]) -> str:
+    """The column of times; "" where none is to be seen. Raises Refused where several hold dates."""
+    free = [name for name in top.names if name not in taken]
+    called = [name for name in free if top.named and name.lower() in USUAL]
+    if called:
+        return called[0]
+    cells = next(blocks(path, encoding, top.delimiter, len(top.names), top.skip)).cells
+    first = dict(zip(top.names, cells.row(0) if len(cells) else (), strict=False))
+    dated = [name for name in free if is_date(str(first.get(name, "")).strip())]
+    if len(dated) > 1:
+        raise Refused(f"{path} has the dates {', '.join(dated)}: say which is the time, --set data.time={dated[0]}")
+    return dated[0] if dated else ""
+
+
+def _even(path: str, values: np.ndarray, names: tuple[str, ...], times: np.ndarray, clock: Clock) -> SeriesFile:
+    """The series with a step for each time between the first and the last one."""
+    steps = np.diff(times)
+    if len(steps) and steps.min() <= 0:
+        line = int(np.argmin(steps > 0)) + 1
+        raise Refused(
+            f"{path}: times must rise, and item {line + 1} is not later than the one before it ({clock.name})"
+        )
+    unit, day = clock.unit, 1
+    if unit == "days" and len(steps) and np.median(steps) >= MONTH:
+        months = times.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        days = times - _days(months) + 1
+        day = 0 if (times == _days(months + 1) - 1).all() else int(days.min())
+        times, unit = months.astype(np.float64), "months"
+    steps = np.sort(np.diff(times))
+    step = float(steps[(len(steps) - 1) // 2]) if len(steps) else 1.0
+    places = (times - times[0]) / (step or 1.0)
+    whole = np.rint(places).astype(np.int64)
+    if np.abs(places - whole).max() > UNEVEN or (len(whole) > 1 and np.diff(whole).min() < 1):
+        off = int(np.argmax(np.abs(places - whole)))
+        raise Refused(
+            f"{path}: the times in {clock.name!r} are not in even steps of {step:g} {unit}, see item {off + 1}: bring "
+            "them to even steps, or name a column without times: --set data.columns=[...] and drop this one"
+        )
+    if whole[-1] + 1 > MOST * len(whole):
+        raise Refused(
+            f"{path}: {len(whole)} lines in {whole[-1] + 1} steps of {step:g} {unit} are too few for a series"
+        )
+    full = np.full((int(whole[-1]) + 1, values.shape[1]), np.nan)
+    full[whole] = values
+    return SeriesFile(full, names, Clock(clock.name, float(times[0]), step, unit, clock.form, day))
+
+
+def _days(months: np.ndarray) -> np.ndarray:
+    """Of months since 1970 the first days, since then, too."""
+    return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)

@@ -1,0 +1,122 @@
+"""A forecast of a file of series: draws of its next steps, or of its missing numbers, and their quantiles."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from undiffuse.core.errors import Refused
+from undiffuse.data.series_file import SeriesFile
+from undiffuse.data.series_file import read as read_file
+from undiffuse.editing.impute import completed_by, impute, windows
+from undiffuse.progress import Advance
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.request import SampleRequest
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+READING = ("time", "columns", "drop", "header", "encoding")  # what a recipe says of reading a file of series
+PAST = 2  # times as many steps as are forecast, in a picture
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesForecast:
+    """series: what is known. steps: (k,) which steps of it, or beyond its end, have numbers that were drawn; samples:
+    (n, k, channels) in the data's units, with the known ones where they are.
+    """
+
+    series: SeriesFile
+    steps: np.ndarray
+    samples: np.ndarray
+
+    @property
+    def asked(self) -> np.ndarray:
+        """Which numbers were drawn, booleans (k, channels)."""
+        inside = self.steps < len(self.series.values)
+        known = np.isnan(self.series.values[np.where(inside, self.steps, 0)])
+        return known | ~inside[:, None]
+
+    def table(self) -> bytes:
+        """A .csv with a line a step: its time, and of each channel mean, deviation and quantiles of the draws."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        heads = ["mean", "std", *(f"{q:g}" for q in QUANTILES)]
+        writer.writerow([self.series.clock.name or "step", *(f"{n} {h}" for n in self.series.names for h in heads)])
+        x = self.samples
+        columns = np.stack([x.mean(0), x.std(0), *np.quantile(x, QUANTILES, axis=0)], axis=2)  # (k, channels, heads)
+        for time, row in zip(self.series.clock.written(self.steps), columns, strict=True):
+            writer.writerow([time, *(f"{value:.6g}" for value in row.ravel())])
+        return text.getvalue().encode()
+
+    def arrays(self) -> bytes:
+        """An .npz: samples, asked, times and names."""
+        file = io.BytesIO()
+        times = np.array(self.series.clock.written(self.steps))
+        np.savez_compressed(
+            file, allow_pickle=False, samples=self.samples, asked=self.asked, times=times, names=self.series.names
+        )  # fmt: skip
+        return file.getvalue()
+
+    def picture(self, suffix: str) -> bytes:
+        """What is known as a line, the draws as bands of 50 and 90 %, and their median."""
+        from undiffuse.pictures import encoded, fans
+
+        start = max(0, int(self.steps[0]) - max(PAST * len(self.steps), 10))
+        known = self.series.values[start:]
+        return encoded(fans(known, self.samples, self.steps - start, self.series.names), suffix)
+
+
+def read(model: Generator, path: str) -> SeriesFile:
+    """A file with the channels of the model's own data."""
+    data = model.recipe["data"]
+    told: Mapping[str, Any] = {name: data[name] for name in READING if name in data}
+    names = model.facts.get("data", {}).get("series", {}).get("names", ())
+    found = read_file(path, **{**told, **({"columns": tuple(names)} if names else {})})
+    channels = model.data_shape[0]
+    if found.values.shape[1] != channels:
+        raise Refused(
+            f"{path} has the columns {', '.join(found.names)}, and the run's series have {channels} channel"
+            + "s" * (channels != 1)
+        )
+    return found
+
+
+def horizon_of(model: Generator, asked: int | None) -> int:
+    """How many steps to forecast: those that training hides at the end, or fewer; 0: none. Raises Refused for more."""
+    said = str(model.recipe["conditions"].get(completed_by(model), {}).get("of", ""))
+    words = [word.strip().partition(":") for word in said.split(",")]
+    trained = max((int(number) for kind, _, number in words if kind == "forecast"), default=0)
+    if asked is not None and not 0 <= asked <= trained:
+        raise Refused(
+            f"--horizon {asked}: the run was trained to forecast {trained} steps (conditions.known.of = {said!r}); "
+            "train one that forecasts more: --set conditions.known.of=forecast:STEPS"
+        )
+    return trained if asked is None else asked
+
+
+def forecast(
+    model: Generator, series: SeriesFile, horizon: int, n: int, request: SampleRequest, progress: Advance
+) -> SeriesForecast:
+    """n draws of the next steps of a series, with what is missing of the steps before; with horizon 0 of all that is
+    missing. Raises Refused where nothing is.
+    """
+    if len(model.data_shape) != 2:
+        raise Refused(f"forecasts are of series, and the run's items have the shape {model.data_shape}")
+    found: dict[int, np.ndarray] = {}
+    parts = list(windows(series.values, model.data_shape[1], horizon))
+    for i, (start, x) in enumerate(parts):
+
+        def report(done: int, total: int, i: int = i) -> None:
+            progress(i * total + done, len(parts) * total)
+
+        drawn = impute(model, x, n, request, progress=report).double().numpy()
+        last = len(series.values) + horizon - start
+        for place in np.flatnonzero(np.isnan(x).any(0)):
+            if start + place >= 0 and place < last:
+                found.setdefault(start + int(place), drawn[:, :, place])
+    if not found:
+        raise Refused("no number of the series is missing: say how far to forecast, --horizon STEPS")
+    steps = np.array(sorted(found))
+    return SeriesForecast(series, steps, np.stack([found[step] for step in steps.tolist()], axis=1))
