@@ -1,6 +1,8 @@
 """Metrics of predictions: closed forms of a known law, and their floors."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.evaluation.metrics.confident_accuracy import ConfidentAccuracy, curve
 from undiffuse.evaluation.metrics.crps import crps
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.sampling.predictions import Predictions
@@ -77,6 +80,13 @@ def test_classes_have_chances_intervals_and_a_test():
     chance = 1 / (1 + 2 * math.exp(-1 / 0.2))
     assert metric("ece", sure, targets) == pytest.approx(1 - chance)
     assert metric("ece", sure, np.roll(targets, 1, axis=1)) == pytest.approx(chance)
+    kept = curve(found, targets)
+    assert (kept["kept"][0], kept["accuracy"][0]) == (100, metric("class_accuracy", found, targets))
+    assert kept["accuracy"][-1] == 1
+    evidence: Any = SimpleNamespace(predicted=Predicted(found, targets), seed=0)
+    sure = ConfidentAccuracy().judge(evidence)["confident_accuracy"]
+    assert sure["value"] == (found.best == truth)[found.p_values < 0.05].mean()
+    assert sure["detail"]["kept"] == (found.p_values < 0.05).mean()
     assert found.frame().columns[:3] == ["kind", "p_value", "p_a"]
 
 
