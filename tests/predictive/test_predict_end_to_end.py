@@ -73,7 +73,7 @@ def test_a_word_as_the_target_is_a_class(tmp_path: Path):
     recipe = Recipe.find("card").override([f"data.path={written(tmp_path / 'prices.csv')}", "data.target=colour"])
     found = of_recipe(recipe)
     assert found.columns == ("blue", "green", "red")
-    np.testing.assert_array_equal(found.x.sum(1), 1)
+    np.testing.assert_array_equal(np.asarray(found.x).sum(1), 1)
     assert found.notes["predicts"]["classes"]
     assert found.notes["predicts"]["name"] == "colour"
 

@@ -68,8 +68,8 @@ def test_classes_have_chances_intervals_and_a_test():
     assert ((low <= found.probabilities) & (found.probabilities <= high)).all()
     first, second = np.sort(found.probabilities, 1)[:, ::-1].T[:2]
     order = np.argsort(-found.probabilities[5])
-    tested = ttest_rel(*(found.chances[5, :, i] for i in order[:2])).pvalue
-    assert found.p_values[5] == pytest.approx(tested, rel=1e-9)
+    tested: Any = ttest_rel(found.chances[5, :, order[0]], found.chances[5, :, order[1]])
+    assert found.p_values[5] == pytest.approx(tested.pvalue, rel=1e-9)
     assert found.p_values[1:].max() < 0.05
     assert found.p_values[0] > 1e-4
     assert (first >= second).all()
