@@ -18,7 +18,9 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Form(StrEnum):
-    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects."""
+    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects;
+    sounds in one file, or in a folder.
+    """
 
     GRID = "grid"
     PNG = "png"
@@ -27,6 +29,8 @@ class Form(StrEnum):
     CSV = "csv"
     TXT = "txt"
     JSONL = "jsonl"
+    WAV = "wav"
+    WAVS = "wavs"
 
 
 class Film(StrEnum):
@@ -108,6 +112,10 @@ FORMS = {
     ),
     Form.TXT: Writer("samples.txt", (".txt",), 10, lambda drawn, _: file_content.lines(drawn)),
     Form.JSONL: Writer("samples.jsonl", (".jsonl",), 100, lambda drawn, _: file_content.objects(drawn)),
+    Form.WAV: Writer(
+        "samples.wav", (".wav",), 10, lambda drawn, _: file_content.sound(drawn), file_content.fits_sounds
+    ),
+    Form.WAVS: Writer("sounds", (), 100, lambda drawn, _: file_content.sounds(drawn), file_content.fits_sounds),
 }
 FILMS = {
     Film.STRIP: Writer("trajectory.png", PICTURES, 10, file_content.strip, moves=True),
