@@ -1,6 +1,8 @@
 """`undiffuse tune RUN grid` stores plans with the run, and `sample --steps` then takes them and says so."""
 
 import json
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["3", "4"]
     assert f"written to {run}/tuning: grid.json, grid.png" in done.out
+    assert "distance: mean distance to the ends of the fine trajectory, by starts that nothing was tuned on" in done.out
+    assert re.match(r"at most about 11,\d{3} calls of the network, each for one sample: [\d.]+ s here\n", done.err)
     assert f"sample by it: undiffuse sample {run} --steps 3" in done.out
     assert (run / "tuning/grid.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads((run / "tuning/grid.json").read_text())
@@ -97,3 +101,46 @@ def test_a_plan_is_of_its_model_and_of_whole_samples(run: Path, tmp_path: Path):
             undiffuse.load(tmp_path)
     tuning.ema(run, [0.1], keep=True)
     assert undiffuse.load(run, precision="float32").plans == {}  # they were those of other weights
+
+
+def test_an_interrupted_search_keeps_the_best_so_far(run: Path):
+    seen: list[int] = []
+
+    def advance(done: int, total: int) -> None:
+        if not seen and done > 64 * 70:  # behind the fine trajectories
+            signal.raise_signal(signal.SIGINT)
+            seen.append(total - done)
+
+    found = tuning.grid(run, [3, 4], starts=64, advance=advance)
+    assert found.stopped
+    assert [each.steps for each in found.plans] == [3]
+    assert found.plans[0].error <= found.plans[0].usual_error
+    assert json.loads((run / "tuning/grid.json").read_text())["plans"][0]["steps"] == 3
+    assert seen[0] > 1000
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_the_times_of_a_consistency_function_come_from_held_out_data(undiffuse_: Any, tmp_path: Path):
+    recipe = {
+        **RECIPE,
+        "data": {"name": "eight_gaussians", "count": 400},
+        "denoiser": {"jumps": "data"},
+        "objective": {"name": "improved_consistency", "first": 4, "last": 8},
+        "sampler": {"name": "jump", "fresh": 1.0, "steps": 2, "grid": {"name": "listed", "times": [1.0, 0.01, 0.0]}},
+        "train": {**RECIPE["train"], "held_out": 0.5},
+    }
+    run = tmp_path / "consistency"
+    undiffuse.train(recipe, out=run).run(progress=False)
+    done = undiffuse_("tune", run, "grid", "--steps", "1,2", "--guidance", "1")
+    assert done.status == 0, done.err
+    assert "distance: Frechet distance of encoded samples to held-out items, by starts that nothing was" in done.out
+    assert "the default stays for 1 steps" in done.out
+    assert f"sample by it: undiffuse sample {run} --steps 2" in done.out
+    drawn = undiffuse_("sample", run, "-n", "8", "-o", run / "x.npz")
+    assert ", by the plan tuned for 2 steps" in drawn.err
+    plan = undiffuse.load(run, precision="float32").plans[2]
+    assert plan.sampler == {"name": "jump", "fresh": 1.0}
+    refused = undiffuse_("tune", run, "grid", "--starts", "20")
+    assert refused.status == 2
+    assert "are found by the distance to held-out items, at least 32 of them, not 20: give more by --st" in refused.err

@@ -13,7 +13,10 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
+from undiffuse.samplers import Jump
 from undiffuse.schedules import EDMSchedule, FlowSchedule
+from undiffuse.tuning.fine import InBatches
+from undiffuse.tuning.jump_times import JumpTuner
 from undiffuse.tuning.multistep_times import multistep_times
 
 DOUBLE: dict[str, Any] = {"dtype": torch.float64}
@@ -59,6 +62,19 @@ def test_further_steps_follow_and_never_rise():
     found = multistep_times(Flawed(0.9), DATA[:400], 3)
     assert list(found.times) == sorted(found.times, reverse=True)
     assert len(found.distances) == 3
+
+
+def test_a_plan_is_judged_on_items_that_it_was_not_chosen_on():
+    tuner = JumpTuner(InBatches(Flawed(0.9)), DATA, {})
+    bad = Jump(fresh=1.0), torch.tensor([1.0, 1e-3, 0.0], **DOUBLE)
+    plan = tuner.plan(2, bad)
+    assert plan.tuned
+    assert plan.error < 0.5 * plan.default_error
+    assert tuner.denoiser.calls == JumpTuner.all_calls(len(DATA), [2])
+    stays = tuner.plan(2, (Jump(fresh=1.0), plan.times))
+    assert not stays.tuned
+    assert stays.error == stays.default_error
+    assert not JumpTuner(InBatches(Flawed(0.9)), DATA, {}, stopped=lambda: True).plan(2, bad).tuned
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_flow_map_keeps_its_own_jumps():
 
 def test_the_fine_trajectory_is_known_between_its_times():
     oracle, start, _ = gaussian(0.25)
-    known = fine(InBatches(oracle, None), start, {}, 4, last=LAST)
+    known = fine(InBatches(oracle), start, {}, 4, last=LAST)
     for sigma in (79.0, 10.0, 1.0, 0.3, 0.004):
         exact = start[:3] * math.sqrt((0.25 + sigma**2) / (0.25 + 80**2))
         torch.testing.assert_close(known.at(torch.tensor(sigma / 80, dtype=torch.float64), 3), exact, rtol=1e-4, atol=0)
@@ -107,7 +107,7 @@ def test_a_known_start_of_a_shifted_walk_changes_nothing():
     """Derivatives are taken from the step that a value changes on: the end is that of the whole walk."""
     oracle = mixture()
     start = undiffuse.Random(0).normal((8, 3), dtype=torch.float64)
-    known = fine(InBatches(oracle, None), start, {}, 8)
+    known = fine(InBatches(oracle), start, {}, 8)
     way = Free(known, 8, 3, 4)
     levels = -known.schedule.log_snr(torch.tensor([0.7, 0.4, 0.1], dtype=torch.float64)) / 2
     values = way.values(levels, [[1.0], [1.4, -0.4], [1.2, -0.3, 0.1], [1.1, -0.1, 0.0]])
@@ -115,7 +115,7 @@ def test_a_known_start_of_a_shifted_walk_changes_nothing():
     for k in range(len(values)):
         aside = values.clone()
         aside[k] += 1e-3
-        short = way.follow(aside, way.known(stands, way.times(values), k, 1e-3))[-1].x
+        short = way.follow(aside, way.known(stands, aside, k))[-1].x
         torch.testing.assert_close(short, way.follow(aside)[-1].x, rtol=1e-9, atol=1e-12)
 
 
@@ -127,7 +127,10 @@ def test_what_cannot_be_tuned_is_refused():
         undiffuse.tune_grid(oracle, (4, 3), steps=3)
     with pytest.raises(Refused, match="sampling needs at least 1 step, not 0"):
         undiffuse.tune_grid(oracle, (16, 3), steps=0)
-    for jumps, message in (("data", "a consistency function.*it follows no ODE"), ("fixed", "its only times are")):
+    for jumps, message in (
+        ("data", "a consistency function.*it follows no ODE; undiffuse.tuning.multistep_times finds"),
+        ("fixed", "its only times are"),
+    ):
         oracle.jumps = jumps
         with pytest.raises(Refused, match=message):
             undiffuse.tune_grid(oracle, (16, 3), steps=3)

@@ -108,7 +108,7 @@ class AutoregressiveRun(CompletingGenerator):
         return preview(self, x, conditions, count)
 
     def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
-        return DrawnReport(evaluate_drawn(self, asked, scored=True))
+        return DrawnReport(evaluate_drawn(self, asked))
 
     def open(
         self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any

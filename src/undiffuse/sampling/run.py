@@ -125,7 +125,10 @@ class Run(Described, ABC):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        """What is trained, with its first weights. classes: how many it can tell apart, 0 for none."""
+        """What is trained, with its first weights; asked of only after `blueprint`, which says whether memory holds it.
+
+        classes: how many it can tell apart, 0 for none.
+        """
 
     @classmethod
     @abstractmethod

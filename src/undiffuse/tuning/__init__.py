@@ -1,7 +1,7 @@
 """What a finished run can gain without training: averaged weights, a reverse variance, plans of few steps."""
 
 from undiffuse.tuning.averages import CURVE, LENGTHS, TABLE, Trial, best, ema
-from undiffuse.tuning.grids import GRID_CURVE, GRID_TABLE, TunedSteps, grid
+from undiffuse.tuning.grids import GRID_CURVE, GRID_TABLE, TunedGrid, TunedSteps, grid
 from undiffuse.tuning.place import BEFORE, FOLDER
 from undiffuse.tuning.variances import Estimate, variance
 
@@ -15,6 +15,7 @@ __all__ = [
     "TABLE",
     "Estimate",
     "Trial",
+    "TunedGrid",
     "TunedSteps",
     "best",
     "ema",

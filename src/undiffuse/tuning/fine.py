@@ -17,25 +17,31 @@ from undiffuse.core.sample import trajectory
 from undiffuse.core.schedule import Schedule
 from undiffuse.guidance.wrapping import Guided
 
-STEPS = 128  # of the fine trajectory
+STEPS = 128  # of the fine trajectory, where nobody says
 NODES = 2**28  # numbers that states and guesses on the way may have
 
 
 class InBatches(Guided):
-    """A denoiser that is asked for the means of so many samples at once, and counts the samples."""
+    """A denoiser that is asked for the means of so many samples at once, and counts the samples.
 
-    def __init__(self, denoiser: Denoiser, batch: int | None) -> None:
-        self.denoiser, self.batch = denoiser, batch
+    told: called with the count after every batch.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, batch: int | None = None, told: Callable[[int], None] = lambda calls: None
+    ) -> None:
+        self.denoiser, self.batch, self.told = denoiser, batch, told
         self.calls = 0
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         n, size = len(x_t), self.batch or len(x_t)
-        self.calls += n
         means: list[Tensor] = []
         for first in range(0, n, size):
             part = slice(first, first + size)
             guess: Any = self.denoiser(x_t[part], t, **some(cond, n, part))
             means.append(guess.mean)
+            self.calls += len(guess.mean)
+            self.told(self.calls)
         return Normal(torch.cat(means), 0.0)
 
 
@@ -91,26 +97,25 @@ def fine(
     rows: int,
     first: float = 1.0,
     last: float = 0.0,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    steps: int = STEPS,
 ) -> Fine:
-    """Follow the starts (n, *shape), at the time `first`, down to `last`, and keep the states of at most so many rows,
-    fewer where they are large.
+    """Follow the starts (n, *shape), at the time `first`, down to `last`, in about so many steps, and keep the states
+    of at most so many rows, fewer where they are large.
 
     The solver is the process's default one: of fourth order, so that its own error is far below that of few steps.
     """
     process: Any = denoiser.process
     if process.family != "values":
         raise Refused(f"a grid is tuned for values, whose steps follow an ODE; this process is one of {process.family}")
-    rows = max(1, min(rows, NODES // (2 * STEPS * start[0].numel())))
-    grid = registry.get("grids", process.default_grid)()(process.schedule, STEPS)
+    rows = max(1, min(rows, NODES // (2 * steps * start[0].numel())))
+    grid = registry.get("grids", process.default_grid)()(process.schedule, steps)
     inside = grid[(grid < first) & (grid > last)]
     times = torch.cat([torch.tensor([first], dtype=torch.float64), inside, torch.tensor([last], dtype=torch.float64)])
     watched = _Watched(denoiser, rows)
     states, x = [start[:rows]], start
     sampler = registry.get("samplers", process.default_sampler)()
-    for i, x in enumerate(trajectory(watched, sampler, start, times, random=Random(0), **cond)):
+    for x in trajectory(watched, sampler, start, times, random=Random(0), **cond):
         states.append(x[:rows])
-        advance(i + 1, len(times) - 1)
     return Fine(denoiser, start, times, torch.stack(states), torch.stack(watched.means), x, cond)
 
 

@@ -61,8 +61,10 @@ class Follower(ABC):
             stands.append(self.step(stands[-1], i, times[i], times[i + 1], values))
         return stands
 
-    def known(self, stands: Sequence[Stand], times: Tensor, k: int, shift: float) -> Sequence[Stand]:
-        """The first stands where the k-th value is shifted: a level changes nothing before the step onto it."""
+    def known(self, stands: Sequence[Stand], values: Tensor, k: int) -> Sequence[Stand]:
+        """The first stands by values of which the k-th alone differs from those that led to `stands`, without a call of
+        the network: a level changes nothing before the step onto it.
+        """
         return stands[: k + 1]
 
     def strayed(self, stand: Stand) -> Tensor:
@@ -106,11 +108,23 @@ class Linear(Follower):
 
     def step(self, stand: Stand, i: int, t: Tensor, s: Tensor, values: Tensor) -> Stand:
         guess: Any = self.fine.denoiser(stand.x, t, **self.cond)
-        guesses = (guess.mean, *(stand.memory or ()))[: self.history]
+        return self.landed(stand, (guess.mean, *(stand.memory or ()))[: self.history], i, t, s, values)
+
+    def landed(self, stand: Stand, guesses: tuple[Tensor, ...], i: int, t: Tensor, s: Tensor, values: Tensor) -> Stand:
+        """Where the i-th step leads, given its guesses."""
         keep, pull = self.factors(t, s)
         row = self.row(i, guesses, values, lambda: (self.fine.at(s, self.count) - keep * stand.x) / pull)
         x = keep * stand.x + pull * sum(c * each for c, each in zip(row, guesses, strict=True))
         return Stand(x, guesses, (*stand.rows, row))
+
+    def known(self, stands: Sequence[Stand], values: Tensor, k: int) -> Sequence[Stand]:
+        """The step onto a level begins where it did, with the same guesses."""
+        return [*stands[: k + 1], self.again(stands, values, k)]
+
+    def again(self, stands: Sequence[Stand], values: Tensor, i: int) -> Stand:
+        """Where the i-th step leads by other values, from where it began."""
+        times = self.times(values)
+        return self.landed(stands[i], stands[i + 1].memory, i, times[i], times[i + 1], values)
 
     def factors(self, t: Tensor, s: Tensor) -> tuple[float, float]:
         """keep and pull of the step from t to s."""
@@ -163,11 +177,12 @@ class Free(Linear):
         first = self.steps - 1 + sum(min(k + 1, self.history) for k in range(i))
         return tuple(values[first : first + len(guesses)].tolist())
 
-    def known(self, stands: Sequence[Stand], times: Tensor, k: int, shift: float) -> Sequence[Stand]:
-        """A coefficient moves the next state along one guess, which is known already."""
-        if k < self.steps - 1:
-            return stands[: k + 1]
-        i, j = [(i, j) for i in range(self.steps) for j in range(min(i + 1, self.history))][k - self.steps + 1]
-        pull = self.factors(times[i], times[i + 1])[1]
-        after = stands[i + 1]
-        return [*stands[: i + 1], Stand(after.x + shift * pull * after.memory[j], after.memory, after.rows)]
+    def known(self, stands: Sequence[Stand], values: Tensor, k: int) -> Sequence[Stand]:
+        """A coefficient changes nothing before its own step."""
+        i = k if k < self.steps - 1 else self._places[k - self.steps + 1]
+        return [*stands[: i + 1], self.again(stands, values, i)]
+
+    @property
+    def _places(self) -> list[int]:
+        """The step of each coefficient."""
+        return [i for i in range(self.steps) for _ in range(min(i + 1, self.history))]

@@ -30,6 +30,11 @@ class MultistepTimes:
     floor: float
 
 
+def multistep_calls(steps: int) -> int:
+    """How many calls of the network `multistep_times` needs for each item."""
+    return 1 + (steps - 1) * POINTS * ROUNDS
+
+
 @torch.no_grad()
 def multistep_times(
     denoiser: Denoiser,
@@ -38,6 +43,7 @@ def multistep_times(
     *,
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
     **cond: Any,
 ) -> MultistepTimes:
     """The times at which samples of a consistency function, by `jump` with fresh = 1, come nearest to held-out items.
@@ -46,7 +52,8 @@ def multistep_times(
     distance of the encoded numbers after one more call, among levels even in their logarithm that close in on the best
     (arXiv:2303.01469, sec. 3, searches by thirds). The noise is the same for all levels that are compared.
     held_out: encoded items, (2 count, *shape), of which the second half is the floor's. cond: conditions of the first
-    half. report: called with calls done and in all. Raises Refused for models that are no consistency function, for
+    half. report: called with calls done and in all. stopped: where it says so, the steps chosen so far are returned.
+    Raises Refused for models that are no consistency function, for
     steps below 1 and for fewer than 16 items.
     """
     if denoiser.jumps not in ("data", "any"):
@@ -55,7 +62,7 @@ def multistep_times(
         raise Refused(f"multistep times need steps of 1 or more and 16 items or more, not {steps} and {len(held_out)}")
     wanted, others = (half.double().flatten(1).numpy() for half in held_out.cpu().chunk(2))
     schedule, random = denoiser.process.schedule, Random(seed)
-    total = 1 + (steps - 1) * POINTS * ROUNDS
+    total = multistep_calls(steps)
     start = denoiser.process.prior((len(wanted), *held_out.shape[1:])).sample(random.fold(-1))
     times, guess = [1.0], _guess(denoiser, start.to(held_out), 1.0, cond)
     distances = [frechet(_flat(guess), wanted)]
@@ -66,6 +73,8 @@ def multistep_times(
         low, high = high + math.log(LEAST), high + math.log(MOST)
         for _ in range(ROUNDS):
             for log in torch.linspace(low, high, POINTS + 2, dtype=torch.float64)[1:-1].tolist():
+                if stopped():
+                    return MultistepTimes((*times, 0.0), tuple(distances), frechet(others, wanted))
                 t = float(schedule.time(torch.tensor(-2 * log, dtype=torch.float64)))
                 noisy = denoiser.process.marginal(guess, t).sample(random.fold(step))
                 again = _guess(denoiser, noisy, t, cond)

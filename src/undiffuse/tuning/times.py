@@ -1,8 +1,7 @@
 """A plan of few steps for one model: the times, and the coefficients of its steps, that stay closest to its ODE."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,20 +14,17 @@ from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
 from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
-from undiffuse.tuning.fine import Fine, InBatches, fine, some
-from undiffuse.tuning.followers import Fitted, Follower, Free, Taken
+from undiffuse.tuning.fine import STEPS, Fine, InBatches, fine, some
+from undiffuse.tuning.followers import Fitted, Follower, Free, Stand, Taken
 from undiffuse.tuning.local_errors import least_straying
 from undiffuse.tuning.search import ROUNDS, improved
+from undiffuse.tuning.search import STEPS as TAKEN
 
-FEW_GUESSES, MANY_STEPS = 3, 10  # how many guesses a step reads; up to so many steps one that reads all is tried too
+GUESSES = 4  # that a step reads at most
 LEAST = 8  # starts
 CLEARLY = 0.98  # of the default's error: less of a gain is chance
-FEW, NUMBERS = 16, 2**15  # starts that a search follows at least, and how many numbers they have
-Advance = Callable[[float], None]
-_ROUTED = {
-    "data": "it follows no ODE whose times could be tuned; sample it in few steps by the sampler jump",
-    "fixed": "its only times are those that it was trained for",
-}
+LEAST_FINE, FINER = 64, 8  # steps of the fine trajectory at least, and for each of the plan's
+FOLLOWS_NONE = "it follows no ODE; undiffuse.tuning.multistep_times finds its times by the distance to held-out data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,63 +56,52 @@ class Plan:
 class Tuner:
     """Fine trajectories, and the plans of any number of steps that are tuned on them.
 
-    Half of the starts are tuned on: the coefficients on all of them, the times on half of those. A quarter chooses, and
-    a quarter reports. rounds, tolerance: of moving the times, see `moved`.
+    Half of the starts are tuned on, a quarter chooses, and a quarter reports. rounds, tolerance: of the search, see
+    `improved`, as `stopped`, which ends it with the best so far.
     """
 
     fine: Fine
     rounds: int = ROUNDS
     tolerance: float = 1e-2
+    stopped: Callable[[], bool] = lambda: False
 
-    @property
-    def count(self) -> int:
-        """How many starts coefficients are fitted to."""
-        return len(self.fine.states[0])
+    measured = "mean distance to the ends of the fine trajectory"
 
-    @property
-    def few(self) -> int:
-        """How many starts a search follows."""
-        return min(self.count, max(FEW, NUMBERS // self.fine.start[0].numel()))
-
-    def plan(
-        self,
-        steps: int,
-        sampler: Sampler | None = None,
-        default: tuple[Sampler, Tensor] | None = None,
-        advance: Advance = lambda share: None,
-    ) -> Plan:
+    def plan(self, steps: int, sampler: Sampler | None = None, default: tuple[Sampler, Tensor] | None = None) -> Plan:
         """The plan of so many steps that strays least, see `tune_grid`. default: what it is held against, and where
         else the search starts.
         """
-        if self.fine.denoiser.jumps == "any" and sampler is None:
-            sampler = self.default(steps)[0]  # a flow map's own jumps: what is linear in guesses would not use them
+        sampler = self._own(steps, sampler)
         if sampler is not None and not sampler.convergence_order and self.fine.denoiser.jumps == "none":
             raise Refused(
                 f"{registry.name_of(sampler)} draws fresh noise, or goes by a tolerance, and a tuned grid follows the "
                 "ODE in given steps: take another sampler, such as ddim"
             )
         usual, times = default or self.default(steps, sampler)
-        found, usual_error = (usual, times), self.error(usual, times, self._part(2))
+        found, least = None, CLEARLY * self.error(usual, times, self._part(2))
+        for plan in self._candidates(steps, sampler, times):
+            there = self.error(*plan, self._part(2))
+            if there < least:
+                found, least = plan, there
         default_error = self.error(usual, times, self._part(3))
-        error, chosen, tuned = default_error, usual_error, False
-        for other, grid in self._candidates(steps, sampler, times, advance):
-            there = self.error(other, grid, self._part(2))
-            new = self.error(other, grid, self._part(3))
-            if there < min(chosen, CLEARLY * usual_error) and new < CLEARLY * default_error:
-                found, chosen, error, tuned = (other, grid), there, new, True
-        return Plan(*found, error, default_error, tuned)
+        if found is not None and (error := self.error(*found, self._part(3))) < CLEARLY * default_error:
+            return Plan(*found, error, default_error, True)
+        return Plan(usual, times, default_error, default_error, False)
 
     def default(self, steps: int, sampler: Sampler | None = None) -> tuple[Sampler, Tensor]:
         """The plan of a process, or a sampler, where nobody tunes, between the ends of the fine trajectory."""
         process: Any = self.fine.denoiser.process
-        usual: Sampler = sampler or jumps.default_sampler(self.fine.denoiser)
-        times = registry.get("grids", usual.grid or process.default_grid)()(process.schedule, steps)
+        usual, times = default_plan(self.fine.denoiser, steps, sampler)
         first, last = self.fine.times[0], self.fine.times[-1]
         if float(times[0]) == float(first) and float(times[-1]) == float(last):
             return usual, times
         levels = -process.schedule.log_snr(torch.stack([first, last])) / 2
         even = torch.linspace(float(levels[0]), float(levels[1]), steps + 1, dtype=torch.float64)
         return usual, torch.cat([first[None], process.schedule.time(-2 * even[1:-1]), last[None]])
+
+    def can_take(self, sampler: Sampler) -> bool:
+        """Whether a sampler follows the ODE in given steps."""
+        return sampler.convergence_order > 0
 
     def error(self, sampler: Sampler, times: Tensor, part: slice) -> float:
         """How far these steps stray with some of the starts, on average over them."""
@@ -133,35 +118,28 @@ class Tuner:
         cond = some(self.fine.cond, len(self.fine.start), part)
         return sample(self.fine.denoiser, (), sampler=sampler, times=times, start=self.fine.start[part], **cond)
 
-    def _candidates(
-        self, steps: int, sampler: Sampler | None, times: Tensor, advance: Advance
-    ) -> Iterator[tuple[Sampler, Tensor]]:
+    def _candidates(self, steps: int, sampler: Sampler | None, times: Tensor) -> Iterator[tuple[Sampler, Tensor]]:
         """Plans that may be better, each on its times."""
         starts = [self._inner(grid) for grid in (least_straying(self.fine, steps), times)]
-        if sampler is not None:
-            way = Taken(self.fine, self.few, sampler)
-            values, stands = improved(way, self._nearest(way, starts), self.rounds, self.tolerance, advance)
-            yield sampler, way.times(values)
-            return
-        histories = sorted({min(steps, FEW_GUESSES), min(steps, FEW_GUESSES if steps > MANY_STEPS else steps)})
-        for i, history in enumerate(histories):
-
-            def tell(share: float, done: int = 2 * i) -> None:
-                advance((done + share) / (2 * len(histories)))
-
-            search, whole = (Fitted(self.fine, count, history) for count in (self.few, self.count))
-            inner, _ = improved(search, self._nearest(search, starts), self.rounds, self.tolerance, tell)
-            starts.append(inner)
-            stand = whole.follow(inner)[-1]
-            yield whole.sampler(stand, whole.times(inner)), whole.times(inner)
-            free = Free(self.fine, self.few, history, steps)
-            values = free.values(inner, stand.rows)
-            values, stands = improved(free, values, self.rounds, self.tolerance, partial(tell, done=2 * i + 1))
+        count, history = len(self.fine.states[0]), min(steps, GUESSES)
+        way = Fitted(self.fine, count, history) if sampler is None else Taken(self.fine, count, sampler)
+        values, stands = self._moved(way, self._nearest(way, starts), 1 if sampler is None else self.rounds)
+        yield way.sampler(stands[-1], way.times(values)), way.times(values)
+        if sampler is None:
+            free = Free(self.fine, count, history, steps)
+            values, stands = self._moved(free, free.values(values, stands[-1].rows), self.rounds)
             yield free.sampler(stands[-1], free.times(values)), free.times(values)
+
+    def _moved(self, way: Follower, values: Tensor, rounds: int) -> tuple[Tensor, list[Stand]]:
+        return improved(way, values, rounds, self.tolerance, self.stopped)
 
     def _inner(self, grid: Tensor) -> Tensor:
         """The levels between the ends."""
         return -self.fine.schedule.log_snr(grid[1:-1]) / 2
+
+    def _own(self, steps: int, sampler: Sampler | None) -> Sampler | None:
+        """The sampler whose times are tuned; a flow map's own jumps: what is linear in guesses would not use them."""
+        return self.default(steps)[0] if sampler is None and self.fine.denoiser.jumps == "any" else sampler
 
     def _nearest(self, way: Follower, starts: Sequence[Tensor]) -> Tensor:
         """The levels that lead nearest to the end."""
@@ -173,26 +151,56 @@ class Tuner:
 
 
 def tuner(
-    denoiser: Denoiser,
+    asked: InBatches,
     start: Tensor,
     cond: Mapping[str, Any],
-    *,
+    steps: int,
     first: float = 1.0,
     last: float = 0.0,
-    batch: int | None = None,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Tuner:
-    """A `Tuner` on the trajectories of these starts, (n, *shape) at the time `first`; batch: at most so many at once.
+    """A `Tuner` of at most so many steps on the trajectories of these starts, (n, *shape) at the time `first`.
 
     Raises Refused for fewer than 8 starts, for processes other than of values, and for models whose jumps fix how they
     are sampled.
     """
     if len(start) < LEAST:
         raise Refused(f"{len(start)} starts are too few to tune on, to choose and to report: at least {LEAST}")
-    if why := _ROUTED.get(denoiser.jumps):
-        raise Refused(f"this model is {jumps.WORDS[denoiser.jumps]}: {why}")
-    asked = InBatches(denoiser, batch)
-    return Tuner(fine(asked, start, cond, len(start) // 2, first, last, advance))
+    refuse_jumps(asked)
+    if asked.jumps == "data":
+        raise Refused(f"this model is {jumps.WORDS[asked.jumps]}: {FOLLOWS_NONE}")
+    return Tuner(fine(asked, start, cond, len(start) // 2, first, last, fine_steps(steps)), stopped=stopped)
+
+
+def default_plan(denoiser: Denoiser, steps: int, sampler: Sampler | None = None) -> tuple[Sampler, Tensor]:
+    """A sampler, or the one of such a model, on the times that it takes where nobody says."""
+    process: Any = denoiser.process
+    usual: Sampler = sampler or jumps.default_sampler(denoiser)
+    return usual, registry.get("grids", usual.grid or process.default_grid)()(process.schedule, steps)
+
+
+def refuse_jumps(denoiser: Denoiser) -> None:
+    """Raises Refused for a student of one grid."""
+    if denoiser.jumps == "fixed":
+        raise Refused(f"this model is {jumps.WORDS['fixed']}: its only times are those that it was trained for")
+
+
+def fine_steps(steps: int) -> int:
+    """How fine the trajectory is that plans of so many steps are held against."""
+    return min(STEPS, max(LEAST_FINE, FINER * steps))
+
+
+def tuning_calls(starts: int, steps: Sequence[int]) -> int:
+    """About how many calls of the network tuning for these numbers of steps needs at most, one a sample and step."""
+    return starts * fine_steps(max(steps)) + sum(_plan_calls(starts, each) for each in steps)
+
+
+def _plan_calls(starts: int, steps: int) -> int:
+    """The judged plans, and the derivatives by levels and by coefficients with the steps that are taken by them."""
+    levels = steps * (steps - 1) // 2
+    rows = sum(min(i + 1, GUESSES) * (steps - 1 - i) for i in range(steps))
+    taken = (TAKEN + 1) * steps
+    return starts * 5 * steps // 4 + starts // 2 * (3 * steps + (levels + taken) + ROUNDS * (levels + rows + taken))
 
 
 @torch.no_grad()
@@ -225,5 +233,5 @@ def tune_grid(
     if noise is None:
         drawn = denoiser.process.prior(shape, first).sample(Random(seed).fold(-1))
         noise = to(drawn, denoiser.device or torch.device("cpu"))
-    made = tuner(denoiser, noise, cond, first=first, last=last)
-    return Tuner(made.fine, rounds, tolerance).plan(steps, sampler)
+    made = tuner(InBatches(denoiser), noise, cond, steps, first, last)
+    return replace(made, rounds=rounds, tolerance=tolerance).plan(steps, sampler)

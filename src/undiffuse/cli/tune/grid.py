@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Context, Option
 
 from undiffuse.cli.options import Moved
-from undiffuse.cli.terminal import console, progress
+from undiffuse.cli.terminal import console, count, progress, tell
 from undiffuse.core.errors import Refused
+from undiffuse.progress import duration
 from undiffuse.sampling import words
 from undiffuse.sampling.request import SampleRequest
 
 if TYPE_CHECKING:
-    from undiffuse.tuning import TunedSteps
+    from undiffuse.tuning import TunedGrid
 
 
 def grid(
@@ -30,7 +31,9 @@ def grid(
 ) -> None:
     """Find the plan of few steps that ends nearest to the run's own fine trajectories, and store it with the model.
 
-    Samples of as many steps are drawn by it then, unless --sampler or --grid say otherwise.
+    Of a consistency function: the noise levels between its steps whose samples are nearest to held-out data.
+    Samples of as many steps are drawn by it then, unless --sampler or --grid say otherwise. Ctrl-C keeps the best that
+    was found so far.
 
     \b
     undiffuse tune runs/digits grid --steps 8
@@ -41,16 +44,31 @@ def grid(
 
     run: Path = context.obj
     wanted: dict[str, Any] = {} if guidance is None else {"guidance": words.weights(guidance)}
-    with progress("tuning", "part") as advance:
+    numbers = _numbers(steps)
+
+    def begin(calls: int, seconds: float) -> None:
+        tell(f"at most about {count(calls)} calls of the network, each for one sample: {duration(seconds)} here")
+
+    with progress("tuning", "call") as advance:
         found = tuning.grid(
-            run, _numbers(steps), starts=starts, request=SampleRequest(**wanted), data=data, advance=advance
+            run,
+            numbers,
+            starts=starts,
+            request=SampleRequest(**wanted),
+            data=data,
+            begin=begin,
+            advance=advance,
         )
     _print(found)
     print(f"written to {run / tuning.FOLDER}: {tuning.GRID_TABLE}, {tuning.GRID_CURVE}")
-    stays = [each.steps for each in found if not each.tuned]
+    if found.stopped:
+        left = sorted(set(numbers) - {each.steps for each in found.plans})
+        rest = f"; not begun: {_listed(left)} steps" if left else ""
+        print(f"stopped: the plan of {found.plans[-1].steps} steps is the best so far{rest}")
+    stays = [each.steps for each in found.plans if not each.tuned]
     if stays:
         print(f"the default stays for {_listed(stays)} steps: tuning found nothing that is nearer on other starts")
-    if kept := [each.steps for each in found if each.tuned]:
+    if kept := [each.steps for each in found.plans if each.tuned]:
         how = "" if guidance is None else f" --guidance {guidance}"
         print(f"sample by it: undiffuse sample {quote(str(run))} --steps {kept[0]}{how}")
 
@@ -67,15 +85,15 @@ def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _print(found: "list[TunedSteps]") -> None:
+def _print(found: "TunedGrid") -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for head in ("steps", "calls", "distance", "default calls", "default distance", "ratio"):
         table.add_column(head, justify="right")
-    for each in found:
+    for each in found.plans:
         ratio = f"{each.error / each.usual_error:.3g}" if each.usual_error else "-"
         cells = (f"{each.calls:g}", f"{each.error:.4g}", f"{each.usual_calls:g}", f"{each.usual_error:.4g}", ratio)
         table.add_row(str(each.steps), *cells, style="green" if each.tuned else None)
     console().print(table)
-    console().print("[dim]distance: to the ends of the fine trajectory, of starts that nothing was tuned on[/]")
+    console().print(f"[dim]distance: {found.measured}, by starts that nothing was tuned on[/]")
