@@ -19,9 +19,10 @@ ROWS = [
     {"core"},
     {"oracles"},  # the core's, under the name that people import
     {"progress"},
-    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks"},
+    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
     {
         "networks",
+        "scenes",
         "samplers",
         "guidance",
         "codecs",

@@ -64,7 +64,8 @@ def check(recipe: Recipe) -> Components:
     conditions = declared(recipe["conditions"])
     recipe.component("data")
     recipe.component("codec")
-    _known("network", recipe["network"])
+    if "network" in kind_of(recipe).tables:
+        _known("network", recipe["network"])
     check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from undiffuse.rendering.mesh import Mesh
     from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
@@ -187,6 +188,12 @@ def gif(drawn: "Samples") -> bytes:
     frames = _frames(drawn) if drawn.ndim == 2 else _pictures(drawn)
     about = (drawn.of, drawn.labels, drawn.classes, drawn.captions)
     return animated([sheet(type(drawn).made(torch.from_numpy(frame), *about)) for frame in frames])
+
+
+def surface(drawn: "Samples") -> "Mesh":
+    """The mesh of a scene."""
+    assert drawn.mesh is not None, "a scene that is written as a mesh has one"
+    return drawn.mesh
 
 
 def _frames(drawn: "Samples") -> "np.ndarray":

@@ -32,6 +32,10 @@ class OpenedRequest(ABC):
     def film(self) -> Samples:
         """The same samples with `frames`, the states on the way to them."""
 
+    def solid(self) -> Samples:
+        """A sample with `mesh`, the surface of what it shows; raises Refused where there is none."""
+        raise Refused("meshes are of scenes in three dimensions, and this run has none: ask for .png or .npz")
+
 
 class Generator(Run):
     """A run that draws samples in the data's own units, by whatever it learned; see `DenoisingGenerator`."""
@@ -39,6 +43,11 @@ class Generator(Run):
     @property
     def draws(self) -> bool:
         return True
+
+    @property
+    def usual(self) -> int | None:
+        """How many samples show all there is; None: there is no end of them."""
+        return None
 
     @abstractmethod
     def open(
