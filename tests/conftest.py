@@ -1,5 +1,6 @@
 """One thread, known seeds, float32 and checked types for every test: nothing depends on the machine or on luck."""
 
+import gc
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,10 +16,18 @@ from beartype.claw import beartype_packages
 CHECKS = BeartypeConf(claw_is_pep526=False, is_pep484_tower=True)
 beartype_packages(("undiffuse.core", "undiffuse.networks"), conf=CHECKS)
 torch.set_num_threads(1)
+gc.disable()  # until all tests are imported
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     every.parametrize(metafunc)
+
+
+def pytest_collection_finish() -> None:
+    """Modules stay, so the collector need not look at them again and again; and it comes less often for the rest."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import typer.main
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+WHOLE = "".join(TEXT.values())
 
 
 def placed(title: str, code: str) -> str:
@@ -42,6 +44,7 @@ def placed(title: str, code: str) -> str:
 
 
 FILES = {placed(title, code): code for text in TEXT.values() for _, title, code in FENCE.findall(text) if title}
+GROUP: Any = typer.main.get_command(app)
 TINY = [
     "train.steps=2",
     "train.batch=4",
@@ -185,9 +188,8 @@ def test_a_command_of_the_documentation_is_understood(line: str, tmp_path: Path,
         (tmp_path / Path(place).name).write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     _, name, *words = shlex.split(line)
-    group = typer.main.get_command(app)
-    command = group.commands[name]  # type: ignore[attr-defined]
-    parent = group.make_context("undiffuse", [name])
+    command = GROUP.commands[name]
+    parent = GROUP.make_context("undiffuse", [name])
     context = command.make_context(name, words, parent=parent)  # raises for an unknown option
     if found := getattr(command, "commands", {}):  # tune: what to tune stands behind the run
         found[words[1]].make_context(words[1], words[2:], parent=context)
@@ -215,7 +217,7 @@ def test_choosing_is_explained_for_every(kind: str):
 def test_every_component_says_what_it_is(kind: str, name: str):
     text = inspect.getdoc(registry.get(kind, name)) or ""
     assert len(text.split()) >= 4
-    assert f"`{name}`" in "".join(TEXT.values()) or re.search(r"arXiv:|doi:", text), "in no page, and names no source"
+    assert f"`{name}`" in WHOLE or re.search(r"arXiv:|doi:", text), "in no page, and names no source"
 
 
 def test_every_benchmark_is_in_their_table():

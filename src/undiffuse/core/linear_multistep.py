@@ -1,22 +1,25 @@
 """Linear multistep methods: a step with the guesses of the steps before it, predicted and then corrected."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core.denoiser import Denoiser
+from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
+from undiffuse.core.random import Random
+from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 
 _POINTS, _SHARES = (torch.as_tensor(each) for each in np.polynomial.legendre.leggauss(20))  # exact to degree 39
 _NONE = torch.zeros((), dtype=torch.float64)
 _NOISE = -1e15  # the level of pure noise, where alpha = 0
 _LONGEST = 30.0  # of a step, in l times growth: what lies further back weighs e^-30
-
-Rule = Callable[[Sequence[Tensor], Tensor, Tensor], Sequence[Tensor]]
 
 
 class Past(NamedTuple):
@@ -35,37 +38,50 @@ def level(schedule: Schedule, t: Tensor) -> Tensor:
     return (schedule.log_snr(t) / 2).clamp(min=_NOISE)
 
 
-def advance(
-    process: Any,
-    x_t: Tensor,
-    guess: Tensor,
-    t: Tensor,
-    s: Tensor,
-    past: Past | None,
-    keep: Tensor,
-    *,
-    predict: Rule,
-    correct: Rule | None = None,
-    remember: int,
-) -> tuple[Normal, Past]:
+class LinearMultistep(Sampler, ABC):
     """x_s = keep x_t + pull sum_i w_i D_i + fresh noise, where D_0 is the guess at x_t and the others came before it.
 
-    predict: the shares w_i, of sum 1, that guesses at these levels, newest first, have in a step between two levels.
-    correct: the shares that the last step should have had, now that D_0 is known. x_t is moved by their difference from
-    the ones that it had, so that the step's noise, and what was done to x_t after it, stay.
-    remember: how many guesses, at least all
-    that were predicted with if they are corrected.
+    Where it corrects, x_t is moved first by what the shares of the last step should have been, now that D_0 is known,
+    less those that it had, so that the step's noise, and what was done to x_t after it, stay. That costs no call.
     """
-    levels = (level(process.schedule, t), *(past.levels if past else ()))
-    guesses = (guess, *(past.guesses if past else ()))
-    if past and correct:
-        better = correct(levels, levels[1], levels[0])
-        change = [new - old for new, old in zip_longest(better, (_NONE, *past.shares), fillvalue=_NONE)]
-        x_t = x_t + past.pull.to(x_t) * combined(change, guesses)
-    shares = tuple(predict(levels, levels[0], level(process.schedule, s)))
-    pull = process.schedule.at(s, x_t)[0] - keep * process.schedule.at(t, x_t)[0]
-    belief = process.bridge(x_t, Normal(combined(shares, guesses), 0.0), s, t, keep)
-    return belief, Past(levels[:remember], guesses[:remember], shares, pull)
+
+    batch_times: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def remember(self) -> int:
+        """How many guesses the next step is handed, at least all that were predicted with if they are corrected."""
+
+    @abstractmethod
+    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        """The shares w_i, of sum 1, that guesses at these levels, newest first, have in a step between two levels."""
+
+    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
+        """The shares of the last step, with the guess at its end, the newest; None: it is not corrected.
+
+        used: how many guesses it was predicted with.
+        """
+        return None
+
+    def keep(self, process: Any, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """The share of x_t that stays; here all that no fresh noise takes the place of."""
+        return process.keep(s, t, x_t)
+
+    def step(
+        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
+    ) -> tuple[Distribution, Any]:
+        process, past = cast("Any", denoiser.process), cast("Past | None", memory)
+        guess: Any = denoiser(x_t, t, **cond)
+        keep = self.keep(process, x_t, t, s)
+        levels = (level(process.schedule, t), *(past.levels if past else ()))
+        guesses = (guess.mean, *(past.guesses if past else ()))
+        if past and (better := self.correct(levels, len(past.shares), levels[1], levels[0])) is not None:
+            change = [new - old for new, old in zip_longest(better, (_NONE, *past.shares), fillvalue=_NONE)]
+            x_t = x_t + past.pull.to(x_t) * combined(change, guesses)
+        shares = tuple(self.predict(levels, levels[0], level(process.schedule, s)))
+        pull = process.schedule.at(s, x_t)[0] - keep * process.schedule.at(t, x_t)[0]
+        belief = process.bridge(x_t, Normal(combined(shares, guesses), 0.0), s, t, keep)
+        return belief, Past(levels[: self.remember], guesses[: self.remember], shares, pull)
 
 
 def combined(shares: Iterable[Tensor], values: Iterable[Tensor]) -> Tensor:

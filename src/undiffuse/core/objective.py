@@ -139,10 +139,11 @@ class Objective(ABC):
             self.inner.begin(model, steps)
 
     def to(self, device: torch.device) -> None:
-        """Move the modules that it holds to a device."""
+        """Move the modules that it holds to a device, those of its denoisers and of its own objectives among them."""
         for each in vars(self).values():
-            if isinstance(each, nn.Module):
-                each.to(device)
+            held = each.predictor if isinstance(each, Denoiser) else each
+            if isinstance(held, nn.Module | Objective):
+                held.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """All that changes besides the players' weights: the tensors themselves, which resuming fills in place.

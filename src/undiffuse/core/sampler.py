@@ -19,6 +19,7 @@ class Sampler(ABC):
     "keep", bridges of any share of x_t, "mask", noise that is one token; see `families.check`, which refuses others.
     jumps: of denoisers whose guesses it can use, see `Denoiser` and `jumps.check`, which refuses others.
     masks: whether it leaves padding out of items of different sizes, see `Predictor`: not where it reads all places.
+    batch_times: whether t and s of a step may be (batch,), one time a sample; else they are ().
     grid, by name, and default_steps: the times it takes when nobody says; "": the default grid of the process.
     """
 
@@ -26,6 +27,7 @@ class Sampler(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     jumps: ClassVar[frozenset[str]] = frozenset({"none", "any"})
     masks: ClassVar[bool] = True
+    batch_times: ClassVar[bool] = False
     grid: ClassVar[str] = ""
     default_steps: ClassVar[int] = 20
 
@@ -33,11 +35,6 @@ class Sampler(ABC):
     def inner(self) -> "Sampler | None":
         """The sampler whose steps this one takes or changes, if there is one."""
         return None
-
-    @property
-    def batch_times(self) -> bool:
-        """Whether t and s of a step may be (batch,), one time a sample; else they are ()."""
-        return False
 
     @property
     def convergence_order(self) -> int:

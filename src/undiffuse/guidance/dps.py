@@ -38,7 +38,7 @@ class DPS(Steered):
             raise Refused(f"dps needs a weight of 0 or more, not {self.weight:g}")
 
     @property
-    def batch_times(self) -> bool:
+    def batch_times(self) -> bool:  # type: ignore[override]
         return self.sampler.batch_times
 
     def step(

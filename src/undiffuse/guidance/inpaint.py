@@ -36,7 +36,7 @@ class Inpaint(Steered):
     default_steps: ClassVar[int] = 250
 
     @property
-    def batch_times(self) -> bool:
+    def batch_times(self) -> bool:  # type: ignore[override]
         return self.sampler.batch_times
 
     def step(

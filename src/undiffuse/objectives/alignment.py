@@ -123,11 +123,6 @@ class Alignment(Objective):
     def after(self, model: Any, step: int) -> None:
         self.base.after(model, step)
 
-    def to(self, device: torch.device) -> None:
-        for each in (self._made, self.teacher):
-            each.to(device)
-        self.base.to(device)
-
     def state(self) -> dict[str, Tensor]:
         return self.base.state()
 

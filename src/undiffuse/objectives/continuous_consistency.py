@@ -6,28 +6,25 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.derivative import Method, derivative
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
-from undiffuse.core.families import VALUES
 from undiffuse.core.generators import rewind
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
-from undiffuse.objectives.consistency_student import check_teacher, consistency_tables, data_std
-from undiffuse.objectives.guidance_weights import at_usual_weight, with_weights
+from undiffuse.objectives.consistency_student import ConsistencyStudent, check_teacher, consistency_tables, data_std
+from undiffuse.objectives.guidance_weights import with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
 from undiffuse.objectives.timed import Timed
-from undiffuse.objectives.training_share import TrainingShare
 from undiffuse.time_distributions.log_normal import LogNormal
 
 
 @dataclass(frozen=True, eq=False)
-class ContinuousConsistency(Timed):
+class ContinuousConsistency(ConsistencyStudent, Timed):
     """loss = |F - stopgrad(F + g)|^2 / d,  F = (cos u z - guess) / (data_std sin u): the network of TrigFlow.
 
     u = atan(sigma / (data_std alpha)) is the angle of the time, and z = x_t / sqrt(alpha^2 + (sigma / data_std)^2) the
@@ -44,19 +41,15 @@ class ContinuousConsistency(Timed):
     Source: arXiv:2410.11081, eq. 8 and alg. 1.
     """
 
-    families: ClassVar[frozenset[str]] = VALUES
-    jumps: ClassVar[frozenset[str]] = frozenset({"data"})
     distils: ClassVar[bool] = True
 
     aliases: ClassVar[tuple[str, ...]] = ("scm", "sct", "scd", "trigflow")
 
-    teacher: Denoiser | None = None
     times: TimeDistribution = field(default_factory=lambda: LogNormal(-1.0, 1.4))
     data_std: float = 0.5
     warmup: float = 0.1
     c: float = 0.1
     derivative: Method = "forward"
-    training: TrainingShare = field(default_factory=TrainingShare, init=False, repr=False)
 
     @classmethod
     def student(cls, tables: Mapping[str, Any], run: str, teacher: Any, to: int) -> Mapping[str, Mapping[str, Any]]:
@@ -101,26 +94,9 @@ class ContinuousConsistency(Timed):
         """r as it is now."""
         return min(1.0, self.training.done / self.warmup) if self.warmup else 1.0
 
-    def begin(self, model: Any, steps: int) -> None:
+    def check(self, model: Any) -> None:
         refuse_silent(model, self)
         check_teacher(model, self.teacher, asked=True)
-        self.training.steps = steps
-
-    def after(self, model: Any, step: int) -> None:
-        self.training.reached.fill_(step)
-
-    def state(self) -> dict[str, Tensor]:
-        return {"reached": self.training.reached}
-
-    def to(self, device: torch.device) -> None:
-        if self.teacher is not None and (predictor := self.teacher.predictor) is not None:
-            predictor.to(device)
-
-    def initial(self) -> nn.Module | None:
-        return None if self.teacher is None else self.teacher.predictor
-
-    def reference(self, model: Any) -> Denoiser | None:
-        return None if self.teacher is None else at_usual_weight(model, self.teacher)
 
     @torch.no_grad()
     def _path(self, x_0: Tensor, x_t: Tensor, t: Tensor, given: Any) -> Tensor:

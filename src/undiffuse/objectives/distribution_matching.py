@@ -1,6 +1,5 @@
 """Distribution matching: a few-step generator whose samples, with noise, are as likely as the teacher's."""
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,8 @@ from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.fake_denoiser import fake_denoiser
+from undiffuse.objectives.teachers import check_process
 from undiffuse.objectives.timed import Timed
 from undiffuse.samplers.jump import Jump
 from undiffuse.time_distributions.karras import KarrasTimeDistribution
@@ -169,12 +170,7 @@ class DistributionMatching(Objective):
     def fake(self) -> Predictor:
         """The fake denoiser, at first a copy of the teacher, without dropout; made when it is first asked for."""
         if FAKE not in self._made:
-            if (predictor := self.teacher.predictor) is None:
-                raise Refused(
-                    "distribution_matching starts its fake denoiser as the teacher's network, and "
-                    f"{type(self.teacher).__name__} has none: take a trained run, or method 'sds'"
-                )
-            self._made[FAKE] = copy.deepcopy(predictor).requires_grad_(True).eval()
+            self._made[FAKE] = fake_denoiser(self.teacher, "distribution_matching", "method 'sds'")
         return self._made[FAKE]  # pyright: ignore[reportReturnType]
 
     @property
@@ -183,11 +179,6 @@ class DistributionMatching(Objective):
         if "head" not in self._made:
             self._made["head"] = RealOrFake(self._depth.width).to(self.fake.device)
         return self._made["head"]
-
-    def to(self, device: torch.device) -> None:
-        self._made.to(device)
-        if (predictor := self.teacher.predictor) is not None:
-            predictor.to(device)
 
     def initial(self) -> nn.Module | None:
         return self.teacher.predictor if self.method == "dmd" else None
@@ -233,8 +224,4 @@ class DistributionMatching(Objective):
                 "distribution_matching builds one guidance weight into its student: leave denoiser.guidance_input "
                 "out, and take a teacher with one weight, as {name = 'classifier_free', denoiser = RUN, weight = 2}"
             )
-        if model.process != self.teacher.process:
-            raise Refused(
-                f"distribution_matching: the teacher was trained with {self.teacher.process}, and the process here is "
-                f"{model.process}: take the same"
-            )
+        check_process(model, self.teacher)

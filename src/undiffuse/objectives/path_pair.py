@@ -1,31 +1,28 @@
 """A pair of times on one path: what objectives share that make the guesses at both agree."""
 
 import math
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from undiffuse.core import families, registry
-from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import counted
 from undiffuse.core.errors import Refused
-from undiffuse.core.families import VALUES
 from undiffuse.core.generators import rewind
-from undiffuse.core.objective import RUN, Batch, Objective
+from undiffuse.core.objective import RUN, Batch
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
-from undiffuse.objectives.consistency_student import check_teacher
-from undiffuse.objectives.guidance_weights import at_usual_weight, with_weights
+from undiffuse.objectives.consistency_student import ConsistencyStudent, check_teacher
+from undiffuse.objectives.guidance_weights import with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
-from undiffuse.objectives.training_share import TrainingShare
 
 
 @dataclass(frozen=True, eq=False)
-class PathPair(Objective, ABC):
+class PathPair(ConsistencyStudent):
     """loss = weight distance(guess(x_t, t), stopgrad target(x_s, s)), with s < t and x_s on the path through x_t.
 
     x_s keeps the noise of x_t: one step of the ODE with the item itself as the guess; with a teacher and a solver it is
@@ -39,13 +36,7 @@ class PathPair(Objective, ABC):
     Source: arXiv:2303.01469, eq. 7 and 10.
     """
 
-    families: ClassVar[frozenset[str]] = VALUES
-    jumps: ClassVar[frozenset[str]] = frozenset({"data"})
-    trains: ClassVar[type] = Denoiser
-
-    teacher: Denoiser | None = None
     solver: Sampler | None = None
-    training: TrainingShare = field(default_factory=TrainingShare, init=False, repr=False)
 
     def loss(self, model: Any, batch: Batch, random: Random, step: int = 0, player: str = RUN) -> Tensor:
         families.check(self, model.process)
@@ -76,27 +67,6 @@ class PathPair(Objective, ABC):
         """Whose guess at s is aimed at: the model's own, unless the objective keeps an average."""
         return model
 
-    def begin(self, model: Any, steps: int) -> None:
-        self._check(model)
-        self.training.steps = steps
-
-    def after(self, model: Any, step: int) -> None:
-        self.training.reached.fill_(step)
-
-    def state(self) -> dict[str, Tensor]:
-        return {"reached": self.training.reached}
-
-    def to(self, device: torch.device) -> None:
-        super().to(device)
-        if self.teacher is not None and (predictor := self.teacher.predictor) is not None:
-            predictor.to(device)
-
-    def initial(self) -> nn.Module | None:
-        return None if self.teacher is None else self.teacher.predictor
-
-    def reference(self, model: Any) -> Denoiser | None:
-        return None if self.teacher is None else at_usual_weight(model, self.teacher)
-
     def _earlier(self, process: Any, x_0: Tensor, x_t: Tensor, t: Tensor, s: Tensor, given: Any) -> Tensor:
         """x_s on the path through x_t."""
         if self.teacher is None or self.solver is None:
@@ -116,8 +86,7 @@ class PathPair(Objective, ABC):
         guess = model(x_s, s, **given).mean
         return torch.where(ends.to(x_s.device).reshape(alpha.shape), x_s / alpha, guess)
 
-    def _check(self, model: Any) -> None:
-        """Raises Refused for a model, a teacher and a solver that do not go together."""
+    def check(self, model: Any) -> None:
         name, process = registry.name_of(self), model.process
         refuse_silent(model, self)
         if not math.isfinite(float(process.schedule.log_snr(torch.ones((), dtype=torch.float64)))):

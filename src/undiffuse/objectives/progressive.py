@@ -22,6 +22,7 @@ from undiffuse.grids.angle import Angle
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.guidance_weights import at_usual_weight, check_weights, with_weights
 from undiffuse.objectives.noisy_end import refuse_silent
+from undiffuse.objectives.teachers import check_process
 from undiffuse.samplers.ddim import DDIM
 
 START = 16  # steps of the first student, at least
@@ -141,11 +142,6 @@ class Progressive(Objective):
     def state(self) -> dict[str, Tensor]:
         return {"phase": self._phase, **self._moving.state_dict()}
 
-    def to(self, device: torch.device) -> None:
-        self._moving.to(device)
-        if (predictor := self.teacher.predictor) is not None:
-            predictor.to(device)
-
     def initial(self) -> nn.Module | None:
         return self.teacher.predictor
 
@@ -160,11 +156,7 @@ class Progressive(Objective):
         schedule, teacher = model.process.schedule, self.teacher
         refuse_silent(model, self)
         check_weights(model, teacher)
-        if teacher.process != model.process:
-            raise Refused(
-                f"the teacher's process is {teacher.process}, and the student's {model.process}: a student has that of "
-                "its teacher"
-            )
+        check_process(model, teacher)
         if teacher.jumps == "data":
             raise Refused(f"the teacher is {WORDS['data']}: take the run that it was made from")
         for count in (2 * count for count in self.counts):

@@ -63,10 +63,6 @@ class Uncertainty(Timed):
     def after(self, model: Any, step: int) -> None:
         self.base.after(model, step)
 
-    def to(self, device: torch.device) -> None:
-        super().to(device)
-        self.base.to(device)
-
     def state(self) -> dict[str, Tensor]:
         return self.base.state()
 

@@ -64,11 +64,11 @@ def check(recipe: Recipe) -> Components:
     conditions = declared(recipe["conditions"])
     recipe.component("data")
     recipe.component("codec")
-    _known("network", recipe["network"])
+    if "network" in kind_of(recipe).tables:
+        _known("network", recipe["network"])
     check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)
-    _check_codecs(recipe)
     if recipe["init"]:
         recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
     check_read(recipe, conditions)
@@ -146,17 +146,6 @@ def _check_pixels(recipe: Recipe, trains: Objective) -> None:
         )
 
 
-def _check_codecs(recipe: Recipe) -> None:
-    """Raises Refused where a run that the objective asks was trained on data in other numbers than these."""
-    own = recipe["codec"]["name"]
-    for name, run in recipe.uses.runs.items():
-        if name.startswith("objective.") and (other := run.recipe["codec"]["name"]) != own:
-            raise Refused(
-                f"{name} = {recipe.uses.paths.get(name, '')!r} was trained on what codec {other!r} makes of data, and "
-                f"this recipe's codec is {own!r}: take a run with the same codec"
-            )
-
-
 def training(recipe: Recipe) -> Train:
     """The [train] table; raises Refused for unknown or missing fields and values that make no sense."""
     values = registry.check(Train, recipe["train"], owner="train")
@@ -185,10 +174,9 @@ def predictor(
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
     classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. conditions:
-    with their shapes. Raises Refused if the network cannot be built so, or is too large for this machine's memory.
+    with their shapes. Nothing says how much memory it takes: ask `blueprint` first.
     """
     process_tables.check(recipe.tables)
-    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     settings = denoiser_settings(recipe)
@@ -222,9 +210,8 @@ def reading(
 ) -> tuple[nn.Module, Any, Parameterization]:
     """The network with its first weights, process and parameterization of what reads items and guesses no data.
 
-    Arguments and errors: as of `predictor`.
+    Arguments: as of `predictor`.
     """
-    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     return network, dynamics, recipe.component("parameterization")

@@ -2,23 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.core.linear_multistep import advance, lagrange, mean
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
+from undiffuse.core.linear_multistep import LinearMultistep, lagrange, mean
 
 _CLEAN = 1e-12  # below this noise level a time is data
 
 
 @dataclass(frozen=True)
-class Adams(Sampler):
+class Adams(LinearMultistep):
     """x_s = (sigma_s/sigma_t) x_t + sigma_s integral of D d(alpha/sigma) from t to s,
     D the polynomial through the last guesses.
 
@@ -45,32 +41,18 @@ class Adams(Sampler):
             raise Refused(f"adams has order 1 to 4, corrector 0 to 5, knee > 0 and far > 0; not {self!r}")
 
     @property
-    def batch_times(self) -> bool:
-        return True
-
-    @property
     def convergence_order(self) -> int:
         return min(self.corrector, self.order + 1) if self.corrector else self.order
 
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
-    ) -> tuple[Distribution, Any]:
-        process: Any = denoiser.process
-        guess: Any = denoiser(x_t, t, **cond)
-        return advance(
-            process,
-            x_t,
-            guess.mean,
-            t,
-            s,
-            memory,
-            process.keep(s, t, x_t),
-            predict=lambda levels, start, end: self._shares(levels[: self.order], start, end),
-            correct=(lambda levels, start, end: self._shares(levels[: self.corrector], start, end))
-            if self.corrector
-            else None,
-            remember=max(self.order, self.corrector - 1),
-        )
+    @property
+    def remember(self) -> int:
+        return max(self.order, self.corrector - 1)
+
+    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        return self._shares(levels[: self.order], start, end)
+
+    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
+        return self._shares(levels[: self.corrector], start, end) if self.corrector else None
 
     def _shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
         """The mean of each guess's Lagrange polynomial over alpha/sigma from start to end, or, onto data, its value

@@ -28,6 +28,7 @@ class Ancestral(Sampler):
     """
 
     families: ClassVar[frozenset[str]] = ANY
+    batch_times: ClassVar[bool] = True
 
     variance: Variance = "posterior"
 
@@ -48,10 +49,6 @@ class Ancestral(Sampler):
 
     def takes(self) -> frozenset[str]:
         return VALUES if self.variance in GAUSSIAN else self.families
-
-    @property
-    def batch_times(self) -> bool:
-        return True
 
     def step(
         self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any

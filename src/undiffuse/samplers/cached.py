@@ -46,7 +46,7 @@ class Cached(Sampler):
         return self.inner.grid
 
     @property
-    def batch_times(self) -> bool:
+    def batch_times(self) -> bool:  # type: ignore[override]
         return self.inner.batch_times
 
     def step(

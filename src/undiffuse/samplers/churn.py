@@ -40,7 +40,7 @@ class Churned(Sampler):
             )
 
     @property
-    def batch_times(self) -> bool:
+    def batch_times(self) -> bool:  # type: ignore[override]
         return self.churn == 0  # fresh noise has a level, which is one number
 
     def churned(self, process: Gaussian, x_t: Tensor, t: Tensor, random: Random) -> tuple[Tensor, Tensor]:

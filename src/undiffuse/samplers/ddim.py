@@ -29,6 +29,7 @@ class DDIM(Sampler):
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = KEEP
     jumps: ClassVar[frozenset[str]] = frozenset({"none", "any", "fixed"})
+    batch_times: ClassVar[bool] = True
 
     eta: float = 0.0
     variance: Literal["posterior", "exact"] = "posterior"
@@ -38,10 +39,6 @@ class DDIM(Sampler):
             raise Refused(f"ddim has no variance {self.variance!r}; it has: {', '.join(_GUESSES)}")
         if not 0 <= self.eta <= 1:
             raise Refused(f"ddim needs eta in [0, 1], not {self.eta:g}")
-
-    @property
-    def batch_times(self) -> bool:
-        return True
 
     @property
     def convergence_order(self) -> int:

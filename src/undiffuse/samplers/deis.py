@@ -36,14 +36,11 @@ class DEIS(Sampler):
         "deis_tab": {},
         "deis_multistep": {"variable": "log_rho"},
     }
+    batch_times: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2, 3):
             raise Refused(f"deis has order 1, 2 or 3, not {self.order}")
-
-    @property
-    def batch_times(self) -> bool:
-        return True
 
     @property
     def convergence_order(self) -> int:

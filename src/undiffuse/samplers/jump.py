@@ -33,6 +33,7 @@ class Jump(Sampler):
     families: ClassVar[frozenset[str]] = ANY
     needs: ClassVar[frozenset[str]] = KEEP
     jumps: ClassVar[frozenset[str]] = frozenset({"none", "data", "any"})
+    batch_times: ClassVar[bool] = True
     default_steps: ClassVar[int] = 4
 
     fresh: float = 0.0
@@ -47,10 +48,6 @@ class Jump(Sampler):
     def __post_init__(self) -> None:
         if not 0 <= self.fresh <= 1:
             raise Refused(f"jump needs fresh in [0, 1], not {self.fresh:g}")
-
-    @property
-    def batch_times(self) -> bool:
-        return True
 
     def takes(self) -> frozenset[str]:
         return ANY if self.fresh == 1 else VALUES

@@ -6,16 +6,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.core.linear_multistep import advance, line, polynomial
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
+from undiffuse.core.linear_multistep import LinearMultistep, line, polynomial
 
 
 @dataclass(frozen=True)
-class Multistep(Sampler):
+class Multistep(LinearMultistep):
     """x_s = keep x_t + pull D + fresh noise, D the guess extrapolated in l = log(alpha/sigma) from the last `order`
     ones.
 
@@ -52,23 +48,16 @@ class Multistep(Sampler):
             )
 
     @property
-    def batch_times(self) -> bool:
-        return True
-
-    @property
     def convergence_order(self) -> int:
         return 0 if self.eta else self.order
 
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
-    ) -> tuple[Distribution, Any]:
-        process: Any = denoiser.process
-        guess: Any = denoiser(x_t, t, **cond)
-        keep = process.keep(s, t, x_t, self.eta)
-        return advance(
-            process, x_t, guess.mean, t, s, memory, keep, predict=self._shares, remember=max(self.order - 1, 1)
-        )
+    @property
+    def remember(self) -> int:
+        return max(self.order - 1, 1)
 
-    def _shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+    def keep(self, process: Any, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        return process.keep(s, t, x_t, self.eta)
+
+    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
         levels = levels[: self.order]
         return line(levels, start, end) if len(levels) == 2 else polynomial(levels, start, end, 1 + self.eta)

@@ -7,16 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.core.linear_multistep import advance, level, polynomial, wide
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
+from undiffuse.core.linear_multistep import LinearMultistep, level, polynomial, wide
 
 
 @dataclass(frozen=True)
-class SA(Sampler):
+class SA(LinearMultistep):
     """x_s = (sigma_s/sigma_t) e^(-tau^2 h) x_t + pull D + sigma_s sqrt(1 - e^(-2 tau^2 h)) noise,  h = l_s - l_t,
     D the mean, weighed by e^((1 + tau^2) l), of the polynomial in l = log(alpha/sigma) through the last guesses.
 
@@ -41,37 +37,25 @@ class SA(Sampler):
             raise Refused(f"sa has order 1 to 4, corrector 0 to 4, tau >= 0 and lowest <= highest; not {self!r}")
 
     @property
-    def batch_times(self) -> bool:
-        return True
-
-    @property
     def convergence_order(self) -> int:
         if self.tau:
             return 0
         return min(self.corrector, self.order + 1) if self.corrector else self.order
 
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
-    ) -> tuple[Distribution, Any]:
-        process: Any = denoiser.process
-        guess: Any = denoiser(x_t, t, **cond)
+    @property
+    def remember(self) -> int:
+        return max(self.order, self.corrector - 1)
+
+    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        return self._shares(levels[: self.order], start, end)
+
+    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
+        return self._shares(levels[: self.corrector], start, end) if self.corrector else None
+
+    def keep(self, process: Any, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         start = level(process.schedule, t)
         h = (level(process.schedule, s) - start).clamp(max=1e30)  # finite, so that tau = 0 times it is 0
-        keep = process.keep(s, t, x_t) * wide((-(self._tau(start) ** 2) * h).exp(), x_t).double()
-        return advance(
-            process,
-            x_t,
-            guess.mean,
-            t,
-            s,
-            memory,
-            keep,
-            predict=lambda levels, start, end: self._shares(levels[: self.order], start, end),
-            correct=(lambda levels, start, end: self._shares(levels[: self.corrector], start, end))
-            if self.corrector
-            else None,
-            remember=max(self.order, self.corrector - 1),
-        )
+        return process.keep(s, t, x_t) * wide((-(self._tau(start) ** 2) * h).exp(), x_t).double()
 
     def _tau(self, start: Tensor) -> Tensor:
         """tau of a step that starts at this level, of its shape."""

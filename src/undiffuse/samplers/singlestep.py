@@ -38,15 +38,12 @@ class Singlestep(Sampler):
         "dpm++3s": {"order": 3},
         "dpm_solver++3s": {"order": 3},
     }
+    batch_times: ClassVar[bool] = True
     default_steps: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
         if self.order not in (2, 3):
             raise Refused(f"singlestep has order 2 or 3, not {self.order}; of order 1 it is ddim")
-
-    @property
-    def batch_times(self) -> bool:
-        return True
 
     @property
     def convergence_order(self) -> int:

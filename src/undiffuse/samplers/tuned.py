@@ -42,7 +42,7 @@ class Tuned(Sampler):
             )
 
     @property
-    def batch_times(self) -> bool:
+    def batch_times(self) -> bool:  # type: ignore[override]
         return not self.times
 
     @property

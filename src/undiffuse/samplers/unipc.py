@@ -6,16 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from undiffuse.core.denoiser import Denoiser
-from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
-from undiffuse.core.linear_multistep import advance, line, polynomial
-from undiffuse.core.random import Random
-from undiffuse.core.sampler import Sampler
+from undiffuse.core.linear_multistep import LinearMultistep, line, polynomial
 
 
 @dataclass(frozen=True)
-class UniPC(Sampler):
+class UniPC(LinearMultistep):
     """x_s = (sigma_s/sigma_t) x_t + pull D,  D the mean, weighed by e^l, of the polynomial in l = log(alpha/sigma)
     through the last `order` guesses.
 
@@ -42,31 +38,18 @@ class UniPC(Sampler):
             raise Refused(f"unipc has order 1, 2 or 3, not {self.order}")
 
     @property
-    def batch_times(self) -> bool:
-        return True
-
-    @property
     def convergence_order(self) -> int:
         return self.order + 1
 
-    def step(
-        self, denoiser: Denoiser, x_t: Any, t: Tensor, s: Tensor, memory: Any = None, *, random: Random, **cond: Any
-    ) -> tuple[Distribution, Any]:
-        process: Any = denoiser.process
-        guess: Any = denoiser(x_t, t, **cond)
-        known = len(memory.shares) + 1 if memory else 0  # those that predicted x_t, and the new one
-        return advance(
-            process,
-            x_t,
-            guess.mean,
-            t,
-            s,
-            memory,
-            process.keep(s, t, x_t),
-            predict=lambda levels, start, end: self._shares(levels[: self.order], start, end),
-            correct=lambda levels, start, end: self._shares(levels[:known], start, end),
-            remember=self.order,
-        )
+    @property
+    def remember(self) -> int:
+        return self.order
+
+    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        return self._shares(levels[: self.order], start, end)
+
+    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
+        return self._shares(levels[: used + 1], start, end)
 
     def _shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
         if len(levels) == 2:

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from undiffuse.rendering.mesh import Mesh
     from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
+SOUND = "sound"  # where a run's facts say how many samples a second its sounds have
+PAUSE = 0.25  # seconds between sounds in one file
 NPZ = "ask for --format npz (the numbers)"
 
 
@@ -105,6 +108,39 @@ def arrays(drawn: "Samples") -> bytes:
     return file.getvalue()
 
 
+def fits_sounds(shape: tuple[int, ...], dtype: str) -> None:
+    """Raises Refused for samples that are no sounds: other shapes, and too many channels."""
+    if len(shape) != 2 or shape[0] > 2 or dtype not in ("float32", "float64"):
+        raise Refused(f"samples of shape {shape} of {dtype} are no sounds of one or two channels; {NPZ}")
+
+
+def sound(drawn: "Samples") -> bytes:
+    """A .wav of 16 bits of all sounds, one behind the other, at the data's rate."""
+    import numpy as np
+
+    from undiffuse.storage.sound_file import written
+
+    rate = _rate(drawn)
+    pause = np.zeros((drawn.x.shape[1], round(PAUSE * rate)), np.float32)
+    first, *rest = drawn.x
+    return written(np.concatenate([first, *(each for x in rest for each in (pause, x))], axis=1), rate)
+
+
+def sounds(drawn: "Samples") -> dict[str, bytes]:
+    """A .wav for each sound."""
+    from undiffuse.storage.sound_file import written
+
+    digits, rate = max(4, len(str(len(drawn.x) - 1))), _rate(drawn)
+    return {f"{i:0{digits}d}.wav": written(x, rate) for i, x in enumerate(drawn.x)}
+
+
+def _rate(drawn: "Samples") -> int:
+    rate = drawn.of.facts.get("data", {}).get(SOUND, {}).get("rate")
+    if not rate:
+        raise Refused(f"the run's data are no sounds: how many samples a second they have is not known; {NPZ}")
+    return int(rate)
+
+
 def fits_table(shape: tuple[int, ...], dtype: str) -> None:
     """Raises Refused for samples that are no lines of numbers."""
     if len(shape) != 1:
@@ -187,6 +223,12 @@ def gif(drawn: "Samples") -> bytes:
     frames = _frames(drawn) if drawn.ndim == 2 else _pictures(drawn)
     about = (drawn.of, drawn.labels, drawn.classes, drawn.captions)
     return animated([sheet(type(drawn).made(torch.from_numpy(frame), *about)) for frame in frames])
+
+
+def surface(drawn: "Samples") -> "Mesh":
+    """The mesh of a scene."""
+    assert drawn.mesh is not None, "a scene that is written as a mesh has one"
+    return drawn.mesh
 
 
 def _frames(drawn: "Samples") -> "np.ndarray":

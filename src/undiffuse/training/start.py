@@ -49,6 +49,7 @@ from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
+from undiffuse.training.teachers import ITEMS, check_teachers
 
 RUNS = Path("runs")
 CLOUD = 2000  # points in a preview of points
@@ -108,7 +109,7 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
-    _check_teachers(uses, shape)
+    check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
@@ -232,16 +233,6 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     return codec
 
 
-def _check_teachers(uses: Uses, shape: tuple[int, ...]) -> None:
-    """Raises Refused where a denoiser that the objective asks is of samples of another shape."""
-    for name, run in uses.runs.items():
-        if name.startswith("objective.") and run.denoises and tuple(run.shape) != shape:
-            raise Refused(
-                f"{name} = {uses.paths.get(name, '')!r} is of samples of shape {tuple(run.shape)}, and these data are "
-                f"of shape {shape}: take a run on data of the same shape"
-            )
-
-
 def _module(
     built: build.Components,
     recipe: Recipe,
@@ -251,10 +242,12 @@ def _module(
     conditions: Mapping[str, ConditionKind],
     batch: Batch,
 ) -> Any:
-    """The module with its first weights; raises Refused if it cannot take two samples of the data."""
+    """The module with its first weights; raises Refused if no memory holds it, or if it cannot take two samples."""
+    made = (recipe, shape, len(classes), codec, conditions)
+    built.kind.blueprint(*made)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
-        module = built.kind.build(recipe, shape, len(classes), codec, conditions)
+        module = built.kind.build(*made)
         if recipe["init"]:
             _initialise(module, recipe, shape, classes, codec, conditions)
         try:
