@@ -32,6 +32,11 @@ WORDS = {
     "class_accuracy": Word(
         "Accuracy", "held-out items whose likeliest class is right; the floor has the predictions be right", share=True
     ),
+    "confident_accuracy": Word(
+        "Accuracy where it is sure",
+        "held-out items whose likeliest class is right, of those where the draws tell it from the next one",
+        share=True,
+    ),
     "crps": Word(
         "CRPS",
         "how far predicted distributions are from the targets, in their units; the floor has the predictions be right",
