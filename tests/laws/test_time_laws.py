@@ -69,9 +69,16 @@ def test_many_steps_on_a_schedule_that_jumps_end_at_its_lowest_noise_and_few_abo
     grid = Logistic()
     few = schedule.sigma(grid(schedule, 20))[:-1]
     quantile = torch.sigmoid((few / grid.center).log() / grid.spread)
-    torch.testing.assert_close(quantile / quantile[0], torch.linspace(1, 0, 21, dtype=torch.float64)[:-1])
+    even = 1 - torch.arange(20, dtype=torch.float64) / (19 + grid.last)
+    torch.testing.assert_close(quantile / quantile[0], even)
     x = sample(GaussianOracle(Gaussian(schedule), 0.0, 0.25), (4000, 1), sampler=Heun(), steps=60)
     assert (float(x.mean()), float(x.std())) == pytest.approx((0.0, 0.5), abs=0.03)
+
+
+@pytest.mark.parametrize("field", ["center", "spread", "last"])
+def test_a_logistic_grid_needs_numbers_above_0(field: str):
+    with pytest.raises(Refused, match="logistic needs center, spread and last above 0, not"):
+        Logistic(**{field: 0.0})
 
 
 @pytest.mark.parametrize("schedule", [VE(), Geometric(10, 0.01, 1.0)], ids=repr)
