@@ -222,6 +222,15 @@ def test_uniform_draws_hit_every_step_of_a_table_alike():
     assert stats.kstest(Uniform(t_min=0.2)(VP(), Random(0), 5000).numpy(), stats.uniform(0.2, 0.8).cdf).pvalue > 1e-3
 
 
+def test_uniform_draws_can_have_the_ends_themselves_among_them():
+    t = Uniform(t_min=0.2, ends=0.1)(VP(), Random(0), 5000)
+    assert [float((t == end).double().mean()) for end in (0.2, 1.0)] == pytest.approx([0.1, 0.1], abs=0.02)
+    between = t[(t > 0.2) & (t < 1)]
+    assert stats.kstest(between.numpy(), stats.uniform(0.2, 0.8).cdf).pvalue > 1e-3
+    with pytest.raises(Refused, match=r"a share of 0 or more, below a half, at each end, not 0\.5"):
+        Uniform(ends=0.5)
+
+
 def test_stratified_draws_put_one_in_each_stratum():
     t = Stratified(t_min=0.0)(VP(), Random(5), 64)
     for part in (t, t[:32], t[32:], t[16:32]):
