@@ -1,6 +1,6 @@
 """How near a small network comes to the exact flow map of two modes, by each objective that learns it from data.
 
-    python benchmarks/flow_maps.py [--steps 600] [--batch 512] [--ends 0.07] [--only shortcut]
+    python benchmarks/exact_maps.py [--steps 600] [--batch 512] [--ends 0.07] [--only shortcut]
 
 A network of 13,000 weights, 1-D data of two modes, the straight path. Distance: root mean square between where jumps
 land and where the exact map ends, in standard deviations of the data, over 512 quantiles of the noise; an Euler step
