@@ -10,10 +10,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import typer.main
 from latent_spaces import WRITTEN
+from once import once
 
 import undiffuse
 from undiffuse.cli.main import app
@@ -26,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+WHOLE = "".join(TEXT.values())
 
 
 def placed(title: str, code: str) -> str:
@@ -42,6 +45,7 @@ def placed(title: str, code: str) -> str:
 
 
 FILES = {placed(title, code): code for text in TEXT.values() for _, title, code in FENCE.findall(text) if title}
+GROUP: Any = typer.main.get_command(app)
 TINY = [
     "train.steps=2",
     "train.batch=4",
@@ -87,29 +91,21 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which every file of the documentation was added to (a copy of) the package."""
-    copy = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "src", copy / "src")  # with what was compiled
-    for place, code in FILES.items():
-        assert not (ROOT / place).exists(), f"{place} is no example any more: it is there"
-        (copy / place).write_text(code, encoding="utf-8")
-    return {**os.environ, "PYTHONPATH": str(copy / "src")}
-
-
-def run(words: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def tried(extended: dict[str, str]) -> dict[str, list[str]]:
+def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What one process with the extended package prints: of the laws of the example samplers, and of each file the
     component and its kind's list.
     """
+    said = (once(tmp_path_factory, "documentation", extend) / "said.txt").read_text(encoding="utf-8")
+    parts = re.split(r"^@@ ", said, flags=re.MULTILINE)[1:]
+    return {place: lines for place, *lines in (part.splitlines() for part in parts)}
+
+
+def extend(folder: Path) -> None:
+    """Add every file of the documentation to (a copy of) the package, and write what a process with it prints."""
+    shutil.copytree(ROOT / "src", folder / "src")  # with what was compiled
+    for place, code in FILES.items():
+        assert not (ROOT / place).exists(), f"{place} is no example any more: it is there"
+        (folder / place).write_text(code, encoding="utf-8")
     script = f"""
 import sys
 import pytest
@@ -127,8 +123,11 @@ for place, kind, stem in {[(place, *named(place)) for place in FILES]}:
         assert not stop.code
 print("@@ order")
 {ORDER}"""
-    build = re.split(r"^@@ ", run(["-W", "error", "-c", script], extended), flags=re.MULTILINE)[1:]
-    return {place: lines for place, *lines in (part.splitlines() for part in build)}
+    words = [sys.executable, "-W", "error", "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "said.txt").write_text(done.stdout, encoding="utf-8")
 
 
 def named(place: str) -> tuple[str, str]:
@@ -185,9 +184,8 @@ def test_a_command_of_the_documentation_is_understood(line: str, tmp_path: Path,
         (tmp_path / Path(place).name).write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     _, name, *words = shlex.split(line)
-    group = typer.main.get_command(app)
-    command = group.commands[name]  # type: ignore[attr-defined]
-    parent = group.make_context("undiffuse", [name])
+    command = GROUP.commands[name]
+    parent = GROUP.make_context("undiffuse", [name])
     context = command.make_context(name, words, parent=parent)  # raises for an unknown option
     if found := getattr(command, "commands", {}):  # tune: what to tune stands behind the run
         found[words[1]].make_context(words[1], words[2:], parent=context)
@@ -215,7 +213,7 @@ def test_choosing_is_explained_for_every(kind: str):
 def test_every_component_says_what_it_is(kind: str, name: str):
     text = inspect.getdoc(registry.get(kind, name)) or ""
     assert len(text.split()) >= 4
-    assert f"`{name}`" in "".join(TEXT.values()) or re.search(r"arXiv:|doi:", text), "in no page, and names no source"
+    assert f"`{name}`" in WHOLE or re.search(r"arXiv:|doi:", text), "in no page, and names no source"
 
 
 def test_every_benchmark_is_in_their_table():

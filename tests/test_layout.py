@@ -4,7 +4,9 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -17,9 +19,10 @@ ROWS = [
     {"core"},
     {"oracles"},  # the core's, under the name that people import
     {"progress"},
-    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks"},
+    {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
     {
         "networks",
+        "scenes",
         "samplers",
         "guidance",
         "codecs",
@@ -51,10 +54,31 @@ def parts() -> list[str]:
     return sorted(found - {"__init__", "__main__"})
 
 
+@dataclass(frozen=True)
+class Code:
+    """What the tests ask of a file, without the rest of its syntax tree."""
+
+    docstring: str
+    classes: list[str]
+    nodes: Sequence[ast.AST]  # imports, comparisons and calls of something's `build`
+
+
+@cache
+def code(file: Path) -> Code:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Compare)
+        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "build")
+    ]
+    return Code(ast.get_docstring(tree) or "", [n.name for n in tree.body if isinstance(n, ast.ClassDef)], nodes)
+
+
 def imported(file: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
     """(line, names after the package's) for every import from the package, wherever in the file it stands."""
     package = ["undiffuse", *file.relative_to(SOURCE).parent.parts]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in code(file).nodes:
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -101,7 +125,7 @@ def test_no_file_asks_which_kind_a_run_is_of():
         own = file.stem if file.parent == SOURCE / "models" else ""
         others = set(registry.names("models")) - {own}
         modules = {f"undiffuse.models.{name}" for name in others}
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in code(file).nodes:
             imports = isinstance(node, ast.ImportFrom) and node.module in modules and file != SOURCE / "__init__.py"
             parts = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             said = {part.value for part in parts if isinstance(part, ast.Constant)}
@@ -117,7 +141,7 @@ def test_the_tables_of_a_recipe_are_resolved_in_one_place():
         f"{file.relative_to(SOURCE)}:{node.lineno}"
         for file in sorted(SOURCE.rglob("*.py"))
         if file != SOURCE / "recipes" / "recipe.py"
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in code(file).nodes
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "registry.build"
         for table in node.args[1:]
         if isinstance(table, ast.Subscript) and ast.unparse(table.value) in ("recipe", "self.recipe", "model.recipe")
@@ -127,9 +151,7 @@ def test_the_tables_of_a_recipe_are_resolved_in_one_place():
 
 def test_a_file_says_what_it_is_in_its_first_line():
     silent = [
-        str(file.relative_to(SOURCE))
-        for file in SOURCE.rglob("*.py")
-        if not (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").splitlines()[:1]
+        str(file.relative_to(SOURCE)) for file in SOURCE.rglob("*.py") if not code(file).docstring.splitlines()[:1]
     ]
     assert not silent, silent
 
@@ -154,8 +176,8 @@ def test_a_class_name_stands_once():
     """`Moments` here and `Moments` there would be told apart by their import alone."""
     found: dict[str, list[str]] = {}
     for file in SOURCE.rglob("*.py"):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found.setdefault(node.name, []).append(str(file.relative_to(SOURCE)))
+        for name in code(file).classes:
+            if not name.startswith("_"):
+                found.setdefault(name, []).append(str(file.relative_to(SOURCE)))
     twice = {name: files for name, files in found.items() if len(files) > 1}
     assert not twice, twice

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         optimisers,
         parameterizations,
         samplers,
+        scenes,
         schedules,
         time_distributions,
     )
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
     from undiffuse.models.regressor import Regressor
+    from undiffuse.models.scene import SceneRun
     from undiffuse.recipes.recipe import Recipe
     from undiffuse.recipes.settings import Train
     from undiffuse.sampling.generator import Generator
@@ -115,6 +117,7 @@ __all__ = [
     "Regressor",
     "Run",
     "Sampler",
+    "SceneRun",
     "Schedule",
     "Source",
     "TimeDistribution",
@@ -143,6 +146,7 @@ __all__ = [
     "registry",
     "sample",
     "samplers",
+    "scenes",
     "schedules",
     "time_distributions",
     "train",
@@ -193,6 +197,7 @@ _HOME = {
     "Regressor": ("models.regressor", "Regressor"),
     "Run": ("sampling.run", "Run"),
     "Sampler": ("core.sampler", "Sampler"),
+    "SceneRun": ("models.scene", "SceneRun"),
     "Schedule": ("core.schedule", "Schedule"),
     "Source": ("data.source", "Source"),
     "TimeDistribution": ("core.time_distribution", "TimeDistribution"),
@@ -222,6 +227,7 @@ _HOME = {
     "parameterizations": ("parameterizations", ""),
     "registry": ("core.registry", ""),
     "samplers": ("samplers", ""),
+    "scenes": ("scenes", ""),
     "schedules": ("schedules", ""),
     "time_distributions": ("time_distributions", ""),
 }

@@ -13,8 +13,15 @@ from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.random import Random
 from undiffuse.level_heads import LogisticMixture, Softmax
 
-NAMES = [name for name in registry.names("networks") if registry.get("networks", name).predicts == "conditionals"]
-SMALL = {"pixelcnn": {"width": 9, "depth": 4, "kernel": 3}}
+NAMES: list[str] = [
+    name for name in registry.names("networks") if registry.get("networks", name).predicts == "conditionals"
+]
+SMALL = {
+    "pixelcnn": {"width": 9, "depth": 4, "kernel": 3},
+    "pixelrnn": {"width": 12, "depth": 1, "kernel": 3},
+    "rows": {"name": "pixelrnn", "width": 12, "depth": 1, "kernel": 3, "lstm": "row"},
+}
+WAYS = [*NAMES, "rows"]
 SHAPES = [(1, 4, 4), (3, 3, 3)]
 
 
@@ -45,7 +52,18 @@ def test_the_jacobian_is_triangular_in_the_order_and_has_no_blind_spot(name: str
     assert bool((moved[before] != 0).all())
 
 
-@pytest.mark.each("name", NAMES)
+def test_the_row_lstm_sees_its_row_and_a_triangle_above():
+    """arXiv:1601.06759, fig. 4: what lies above, further to the right than it is rows above, is hidden."""
+    shape = (1, 3, 5)
+    moved = jacobian(network("rows", shape), shape).reshape(3, 5, 3, 5)
+    assert bool((moved.reshape(15, 15).triu() == 0).all())
+    for i, j, k, m in product(range(3), range(5), range(3), range(5)):
+        if (k < i and abs(m - j) <= i - k) or (k == i and 0 < j - m <= 3):
+            assert moved[i, j, k, m] != 0
+    assert moved[1, 0, 0, 4] == 0
+
+
+@pytest.mark.each("name", WAYS)
 @pytest.mark.each("head", ["softmax", "logistic_mixture"])
 @pytest.mark.each(("shape", "levels"), [((1, 3, 3), 2), ((3, 2, 1), 3), ((2, 1, 2), 3)])
 def test_the_probabilities_of_all_images_sum_to_one(name: str, head: str, shape: tuple[int, ...], levels: int):
@@ -56,7 +74,7 @@ def test_the_probabilities_of_all_images_sum_to_one(name: str, head: str, shape:
     assert float(model.log_prob(images).exp().sum()) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.each("name", NAMES)
+@pytest.mark.each("name", WAYS)
 @pytest.mark.each("shape", [(1, 2, 3), (3, 2, 2)])
 def test_the_walk_gives_what_all_at_once_gives(name: str, shape: tuple[int, ...]):
     """What is kept of the values before is what is computed anew of them, with and without a label."""
@@ -71,7 +89,7 @@ def test_the_walk_gives_what_all_at_once_gives(name: str, shape: tuple[int, ...]
         assert next(walk, None) is None
 
 
-@pytest.mark.each("name", NAMES)
+@pytest.mark.each("name", WAYS)
 def test_a_label_moves_every_value_and_a_dropped_one_none(name: str):
     made, x = network(name, (1, 3, 3), classes=2), torch.rand(2, 1, 3, 3, dtype=torch.float64)
     label = torch.tensor([1, 1])

@@ -1,6 +1,8 @@
 """Metrics of predictions: closed forms of a known law, and their floors."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import torch
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.metrics.crps import crps
+from undiffuse.evaluation.crps import crps
+from undiffuse.evaluation.metrics.confident_accuracy import ConfidentAccuracy, curve
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.sampling.predictions import Predictions
 
@@ -49,8 +52,10 @@ def test_floors_are_what_right_predictions_have(linear: tuple[Predictions, np.nd
 def test_crps_is_that_of_the_draws_exactly():
     draws, targets = RANDOM.standard_normal((7, 13, 2)), RANDOM.standard_normal((7, 2))
     apart = np.abs(draws[:, :, None] - draws[:, None]).mean((1, 2)) / 2
-    np.testing.assert_allclose(crps(draws, targets), np.abs(draws - targets[:, None]).mean(1) - apart, atol=1e-14)
-    np.testing.assert_allclose(crps(targets[:, None] + 3, targets), 3, atol=1e-14)
+    np.testing.assert_allclose(
+        crps(draws.swapaxes(0, 1), targets), np.abs(draws - targets[:, None]).mean(1) - apart, atol=1e-14
+    )
+    np.testing.assert_allclose(crps(targets[None] + 3, targets), 3, atol=1e-14)
 
 
 def test_classes_have_chances_intervals_and_a_test():
@@ -65,8 +70,8 @@ def test_classes_have_chances_intervals_and_a_test():
     assert ((low <= found.probabilities) & (found.probabilities <= high)).all()
     first, second = np.sort(found.probabilities, 1)[:, ::-1].T[:2]
     order = np.argsort(-found.probabilities[5])
-    tested = ttest_rel(*(found.chances[5, :, i] for i in order[:2])).pvalue
-    assert found.p_values[5] == pytest.approx(tested, rel=1e-9)
+    tested: Any = ttest_rel(found.chances[5, :, order[0]], found.chances[5, :, order[1]])
+    assert found.p_values[5] == pytest.approx(tested.pvalue, rel=1e-9)
     assert found.p_values[1:].max() < 0.05
     assert found.p_values[0] > 1e-4
     assert (first >= second).all()
@@ -77,6 +82,13 @@ def test_classes_have_chances_intervals_and_a_test():
     chance = 1 / (1 + 2 * math.exp(-1 / 0.2))
     assert metric("ece", sure, targets) == pytest.approx(1 - chance)
     assert metric("ece", sure, np.roll(targets, 1, axis=1)) == pytest.approx(chance)
+    kept = curve(found, targets)
+    assert (kept["kept"][0], kept["accuracy"][0]) == (100, metric("class_accuracy", found, targets))
+    assert kept["accuracy"][-1] == 1
+    evidence: Any = SimpleNamespace(predicted=Predicted(found, targets), seed=0)
+    sure = ConfidentAccuracy().judge(evidence)["confident_accuracy"]
+    assert sure["value"] == (found.best == truth)[found.p_values < 0.05].mean()
+    assert sure["detail"]["kept"] == (found.p_values < 0.05).mean()
     assert found.frame().columns[:3] == ["kind", "p_value", "p_a"]
 
 

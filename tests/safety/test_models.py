@@ -309,7 +309,6 @@ def test_a_network_that_breaks_while_it_is_built_is_refused():
         blueprint(broken, "it")
 
 
-def test_training_a_network_that_no_memory_holds_is_refused():
-    recipe = Recipe.find("digits").override(["network.width=4000000"])
+def test_training_a_network_that_no_memory_holds_is_refused(tmp_path: Path):
     with pytest.raises(Refused, match=r"network 'unet' takes more than .* GB"):
-        build.predictor(recipe, (1, 8, 8), 10)
+        undiffuse.train("digits", out=tmp_path / "run", overrides=["network.width=4000000"])

@@ -4,12 +4,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from sysconfig import get_path
 from traceback import extract_tb
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.main import get_command
 
 from undiffuse import __version__
 from undiffuse.cli import (
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = [word for word in words if word != "--debug"]
     try:
         with messages():
-            sys.exit(app(words, prog_name="undiffuse", standalone_mode=False) or 0)
+            sys.exit(_command()(words, prog_name="undiffuse", standalone_mode=False) or 0)
     except BrokenPipeError:  # whoever read the output has gone: `undiffuse list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
@@ -105,6 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         print(f"error: {said(error)}", file=sys.stderr)
         sys.exit(2 if blame(error) else 1)
+
+
+@cache
+def _command() -> Any:
+    """What typer makes of the functions above: once, however often a process calls `main`."""
+    return get_command(app)
 
 
 def blame(error: Exception) -> bool:

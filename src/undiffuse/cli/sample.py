@@ -51,6 +51,8 @@ def sample(
     undiffuse sample runs/heartbeat -n 5 -o beats.csv
     undiffuse sample runs/speeches -n 5 --temperature 0.8 --top-p 0.95 -o speeches.txt
     undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --candidates 10
+    undiffuse sample runs/solids-scene -o turntable.gif
+    undiffuse sample runs/solids-scene -o mesh.obj
     """
     from undiffuse.models.load import generator
     from undiffuse.sampling import file_content
@@ -68,15 +70,16 @@ def sample(
     kinds = kind(model, len(model.data_shape))
     tokens = kinds in ("texts", "tokens")
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")
-    writer.fits(model.data_shape, str(model.facts.get("data", {}).get("dtype", "float32")))
+    writer.fits(model.data_shape, model.data_dtype)
     if out is None:
         own(run)  # where links could lead what is written elsewhere
     target = writer.place(out, run)
     if request.n is None and request.indices is None:
-        request = replace(request, n=writer.count(points=len(model.data_shape) == 1 and not tokens))
+        several = writer.count(points=len(model.data_shape) == 1 and not tokens)
+        request = replace(request, n=model.usual or several)
     with progress("sampling", "step") as advance:
         session = model.open(labels_in_turn(model, request), progress=advance)
-        drawn = session.film() if writer.moves else session.draw()
+        drawn = session.solid() if writer.solid else session.film() if writer.moves else session.draw()
     writer.write(drawn, target)
     if tokens and target != output_paths.STDOUT:
         print(file_content.text(drawn))

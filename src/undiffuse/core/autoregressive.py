@@ -57,20 +57,9 @@ class Autoregressive(DensityModel):
         super().__init__()
         self.network, self.head, self.levels = network, head, levels
 
-    def places(self, x: Tensor) -> Tensor:
-        """Encoded items as the numbers of their levels, int64; raises Refused for items that lie between levels."""
-        if x.is_floating_point():
-            x = self.levels.check(x)
-        return ((x - self.levels.low) / self.levels.width).round().long()
-
-    def encoded(self, places: Tensor) -> Tensor:
-        """The inverse of `places`: float32, or int64 where levels are the whole numbers from 0."""
-        whole = self.levels.low == 0 and self.levels.width == 1
-        return places if whole else (self.levels.low + places.double() * self.levels.width).float()
-
     def log_prob(self, x: Tensor, random: Random | None = None, **cond: Any) -> Tensor:
         """Exact; nothing is drawn."""
-        places = self.places(x)
+        places = self.levels.places(x)
         seen = self._scaled(places)
         found = self.head.log_prob(_wide(self.network(seen, **cond)), seen, places)
         return found.flatten(1).sum(1, dtype=torch.float64)

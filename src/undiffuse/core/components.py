@@ -48,6 +48,7 @@ KINDS = {
     "bottlenecks": Kind(("bottlenecks",), "undiffuse.core.bottleneck:Bottleneck", "Bottleneck"),
     "level_heads": Kind(("level_heads",), "undiffuse.core.level_head:LevelHead", "Head"),
     "losses": Kind(("losses",), "undiffuse.core.reconstruction_loss:ReconstructionLoss", "Loss"),
+    "scenes": Kind(("scenes",), "undiffuse.rendering.renderable:Renderable", "Scene"),
     "optimisers": Kind(("optimisers",), "undiffuse.core.optimiser:Optimiser", "Optimiser"),
     "codecs": Kind(("codecs",), "undiffuse.codecs.codec:Codec", "Codec", may_be_run=True),
     "conditions": Kind(("conditions",), "undiffuse.conditions.condition_kind:ConditionKind", "Condition"),

@@ -16,7 +16,7 @@ class DensityModel(nn.Module, ABC):
     """
 
     exact: ClassVar[bool]
-    network: nn.Module
+    network: Any
 
     @abstractmethod
     def log_prob(self, x: Tensor, random: Random, **cond: Any) -> Tensor:

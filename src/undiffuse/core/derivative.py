@@ -70,12 +70,11 @@ def _difference(function: Function, x: Tensor, t: Tensor, dx: Tensor, dt: Tensor
     back = torch.where(dt > 0, t, 1 - t) / dt.abs().clamp(min=1e-12)
     ahead, behind = (limit.clamp(max=STEP) for limit in (room, 0.5 * back))
     wide = (-1,) + (1,) * (x.ndim - 1)
-
-    def at(move: Tensor) -> Tensor:
+    ends: list[Tensor] = []
+    for move in (ahead, -behind):
         moved = x.double() + move.to(x.device).reshape(wide) * dx.double()
-        return function(moved, (t + move * dt).clamp(0, 1)).double()
-
-    slope = (at(ahead) - at(-behind)) / (ahead + behind).to(x.device).reshape(wide)
+        ends.append(function(moved, (t + move * dt).clamp(0, 1)).double())
+    slope = (ends[0] - ends[1]) / (ahead + behind).to(x.device).reshape(wide)
     return value, slope.to(value.dtype)
 
 

@@ -1,9 +1,11 @@
 """PyTorch's global random generators, which layers such as dropout draw from: seeded for a while, and drawn twice."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -25,13 +27,12 @@ def rewind(device: torch.device | None) -> Callable[[], None]:
     """What sets the generators of the CPU and of the device back to where they are now, so that layers draw again what
     they draw next.
     """
-    before = [(generator, generator.get_state()) for generator in _generators(device)]
+    return partial(_back, [(generator, generator.get_state()) for generator in _generators(device)])
 
-    def back() -> None:
-        for generator, state in before:
-            generator.set_state(state)
 
-    return back
+def _back(states: Sequence[tuple[torch.Generator, Tensor]]) -> None:
+    for generator, state in states:
+        generator.set_state(state)
 
 
 def _generators(device: torch.device | None) -> list[torch.Generator]:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, cast
 
 import torch
@@ -102,13 +103,13 @@ def depth(network: nn.Module, name: str, owner: str) -> Depth:
 def features(at: Depth) -> Generator[list[Tensor]]:
     """Inside, every call of the network appends its features at a depth to this list: (batch, places, width)."""
     seen: list[Tensor] = []
-
-    def keep(module: nn.Module, given: object, output: Tensor) -> None:
-        places = output.unsqueeze(-2 if at.channels_last else -1) if output.ndim == 2 else output
-        seen.append(places if at.channels_last else places.flatten(2).mT)
-
-    hook = at.module.register_forward_hook(keep)
+    hook = at.module.register_forward_hook(partial(_keep, seen, at.channels_last))
     try:
         yield seen
     finally:
         hook.remove()
+
+
+def _keep(seen: list[Tensor], channels_last: bool, module: nn.Module, given: object, output: Tensor) -> None:
+    places = output.unsqueeze(-2 if channels_last else -1) if output.ndim == 2 else output
+    seen.append(places if channels_last else places.flatten(2).mT)

@@ -64,21 +64,22 @@ class MixtureOracle(Denoiser):
         if covs.ndim == 3:
             self.variances, self.axes = _axes(covs)  # (k, d), (k, d, d)
         else:
-            self.variances, self.axes = (
-                covs.reshape(k, -1).expand(k, d),
-                torch.eye(d, dtype=torch.float64).expand(k, d, d),
-            )
+            self.variances, self.axes = covs.reshape(k, -1).expand(k, d), None
 
     def __call__(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Normal:
         alpha, sigma = self.process.schedule.at(t, x_t)
         alpha, sigma = (c[..., None] if c.ndim else c for c in (alpha, sigma))  # (batch, 1, 1)
         total = alpha**2 * self.variances + sigma**2  # (k, d)
-        rest = torch.einsum("bkd,kde->bke", x_t.double()[:, None] - alpha * self.means, self.axes)
-        share = (self.weights.log() - 0.5 * (rest**2 / total + total.log()).sum(-1)).softmax(-1)  # (batch, k)
-        posterior = self.means + torch.einsum("bke,kde->bkd", rest * alpha * self.variances / total, self.axes)
-        mean = torch.einsum("bk,bkd->bd", share, posterior)
-        left = torch.einsum("...ke,kde->...kd", self.variances * sigma**2 / total, self.axes**2)
-        var = torch.einsum("bk,bkd->bd", share, left + (posterior - mean[:, None]) ** 2)
+        rest = x_t.double()[:, None] - alpha * self.means  # (batch, k, d)
+        rest = rest if self.axes is None else torch.einsum("bkd,kde->bke", rest, self.axes)
+        share = (self.weights.log() - 0.5 * (rest**2 / total + total.log()).sum(-1)).softmax(-1)[:, None]
+        shift, left = rest * alpha * self.variances / total, self.variances * sigma**2 / total
+        if self.axes is not None:
+            shift = torch.einsum("bke,kde->bkd", shift, self.axes)
+            left = torch.einsum("...ke,kde->...kd", left, self.axes**2)
+        posterior = self.means + shift
+        mean = (share @ posterior)[:, 0]
+        var = (share @ (left + (posterior - mean[:, None]) ** 2))[:, 0]
         return Normal(mean.to(x_t.dtype), var.to(x_t.dtype))
 
     def draw(self, count: int, random: Random) -> Tensor:
@@ -87,7 +88,7 @@ class MixtureOracle(Denoiser):
             max=len(self.weights) - 1
         )
         noise = random.fold(1).normal((count, self.means.shape[1]), dtype=torch.float64) * self.variances[k].sqrt()
-        return self.means[k] + torch.einsum("be,bde->bd", noise, self.axes[k])
+        return self.means[k] + (noise if self.axes is None else torch.einsum("be,bde->bd", noise, self.axes[k]))
 
 
 class DatasetOracle(Denoiser):

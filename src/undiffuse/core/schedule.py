@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -61,12 +62,32 @@ class Schedule(ABC):
         """
         t = as_time(t)
         if t.ndim == 0:
-            return self.both(t)
+            alone = t.device.type != "cpu" or t.requires_grad or torch.is_inference_mode_enabled()
+            return self.both(t) if alone else self._once(t)
         if t.shape != like.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; it must be () or ({like.shape[0]},), one time a sample")
         wide = (-1,) + (1,) * (like.ndim - 1)
         alpha, sigma = self.both(t)
         return alpha.to(like.device).reshape(wide), sigma.to(like.device).reshape(wide)
+
+    def _once(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """`both` of a single time: the parts of one step of a sampler all ask for the same two."""
+        last, time = self._last, t.item()
+        found = last.get(time)
+        if found is None:
+            found = self.both(t)
+            if len(last) >= 4:
+                last.clear()
+            last[time] = found
+        return found
+
+    @cached_property
+    def _last(self) -> dict[float, tuple[Tensor, Tensor]]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies have: the fields without `_last`, to which another thread may be adding."""
+        return {name: value for name, value in dict(self.__dict__).items() if name != "_last"}
 
     def both(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha(t) and sigma(t); a schedule that finds both from one number finds it once."""

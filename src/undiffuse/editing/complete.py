@@ -36,7 +36,7 @@ def complete(
     if mask.all():
         raise Refused("every value is known: there is nothing to complete")
     encoded = model.codec.encode(given).to(model.device)
-    places = session.autoregressive.places(encoded)
+    places = session.autoregressive.levels.places(encoded)
     return replace(session, places=places, known=torch.from_numpy(mask).to(model.device)).draw()
 
 

@@ -131,6 +131,7 @@ class RunEvaluation(DrawnEvaluation):
     noise level; field: of points in the plane, the process and the learned drift.
     """
 
+    model: DenoisingGenerator
     path: Samples
     noise: Errors
     field: DriftField | None = None
@@ -212,7 +213,7 @@ def predictions(model: DenoisingGenerator, real: Real, request: SampleRequest, b
 
 def refuse_lossy(model: Generator) -> None:
     """Raises Refused, before anything is drawn, for a run that does not know how likely data are."""
-    if why := model.codec.no_density():
+    if why := model.no_likelihood() or model.codec.no_density():
         raise Refused(why)
 
 

@@ -12,6 +12,7 @@ from undiffuse.evaluation.evaluate import (
     known_labels,
     likelihood,
     refuse_few,
+    refuse_lossy,
     sampling,
     usual,
     with_examples,
@@ -21,11 +22,11 @@ from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.run import EvaluationRequest
 
 
-def evaluate_drawn(model: Generator, asked: EvaluationRequest, *, scored: bool) -> DrawnEvaluation:
+def evaluate_drawn(model: Generator, asked: EvaluationRequest) -> DrawnEvaluation:
     """Draw n samples and judge them against what the run held out, or other data that is new to it.
 
-    n: as of `evaluate_run`. scored: whether it is asked how likely it finds held-out data where no metric is named;
-    one that cannot say refuses the metric nll itself. Raises Refused, with both shapes, for data of another shape.
+    n: as of `evaluate_run`. Where no metric is named it is also asked how likely it finds held-out data, if it can say.
+    Raises Refused, with both shapes, for data of another shape, and for the metric nll of a run without a likelihood.
     """
     how: Judge = asked.how or Judge()
     real, seed = sources.against(model, asked.against), asked.request.seed
@@ -34,10 +35,12 @@ def evaluate_drawn(model: Generator, asked: EvaluationRequest, *, scored: bool) 
             f"the run makes samples of shape {model.data_shape}, and items of {real.held_out.name} have "
             f"{real.held_out.shape}"
         )
+    if NLL in how.metrics:
+        refuse_lossy(model)
     n = usual(max(1, len(model.classes)), enough(how, real)) if asked.request.n is None else asked.request.n
     refuse_few(model, real, asked.against, n)
     started = time.perf_counter()
-    wanted = NLL in how.metrics or (scored and not how.metrics)
+    wanted = NLL in how.metrics or not (how.metrics or model.no_likelihood())
     scores = model.scores(real.held_out, seed, asked.bar) if wanted else None
     with asked.bar("sampling", "item") as advance:
         drawn = model.open(with_examples(model, real, asked.request, n), progress=advance).draw()

@@ -49,6 +49,7 @@ class AutoregressiveRun(CompletingGenerator):
     predicts: ClassVar[str] = "likelihood"
     what: ClassVar[str] = "an autoregressive model"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` measures its likelihood"
+    levelled: ClassVar[bool] = True
     rounds: ClassVar[bool] = False  # a rounded logit is another probability
     writes: ClassVar[tuple[str, ...]] = FILES
 
@@ -108,7 +109,7 @@ class AutoregressiveRun(CompletingGenerator):
         return preview(self, x, conditions, count)
 
     def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
-        return DrawnReport(evaluate_drawn(self, asked, scored=True))
+        return DrawnReport(evaluate_drawn(self, asked))
 
     def open(
         self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any

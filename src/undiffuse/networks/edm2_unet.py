@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -72,19 +73,15 @@ class EDM2UNet(Network, AfterStep, HasDepths):
         if self.conditioning.null is not None:
             nn.init.normal_(self.conditioning.null)
         text = text_width if self.conditioning.readers else 0
-
-        def falling(inside: int, out: int) -> UnitResidual:
-            return UnitResidual(inside, out, True, dropout, dimensions)
-
-        def rising(inside: int, out: int) -> UnitResidual:
-            return UnitResidual(inside, out, False, dropout, dimensions)
-
+        falling, rising = (
+            partial(UnitResidual, normalised=each, dropout=dropout, dimensions=dimensions) for each in (True, False)
+        )
         parts = LevelParts(
             falling,
             rising,
             attention=lambda out: UnitAttention(out, head_width, text),
-            halve=lambda out: Resample(UnitResidual(out, out, True, dropout, dimensions, average)),
-            double=lambda out: Resample(UnitResidual(out, out, False, dropout, dimensions, repeat)),
+            halve=lambda out: Resample(falling(out, out, change=average)),
+            double=lambda out: Resample(rising(out, out, change=repeat)),
             join=unit_join,
         )
         kernel = (3,) * dimensions

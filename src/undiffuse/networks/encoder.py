@@ -1,6 +1,7 @@
 """The first half of a U-Net and a pool behind it: which class a noisy sample is of (arXiv:2105.05233, sec. 4 and H)."""
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -71,27 +72,26 @@ class Encoder(Network):
         self.channels, self.classes, self.width, self.multipliers = channels, classes, width, tuple(multipliers)
         self.dimensions, self.time_scale, self.pool = dimensions, time_scale, pool
         attended, shrink = {level % depth for level in attention}, CHANGES[resample][0]
-
-        def residual(inside: int, out: int, halved: bool = False) -> Residual:
-            change = shrink if halved else None
-            return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions, change=change)
-
-        def halve(out: int) -> nn.Module:
-            return Resample(residual(out, out, True)) if shrink else Halve(out, downsample_padding, dimensions)
-
-        def attend(out: int, level: int) -> nn.Module:
-            return Attention(out, groups, eps, head_width) if level in attended else Unattended()
-
+        same: dict[str, Any] = {"groups": groups, "eps": eps}
+        residual = partial(Residual, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, **same)
+        attend = partial(Attention, head_width=head_width, **same)
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.enter = begin(convolution(dimensions, channels, width, 3, padding=1))
         self.down, now = nn.ModuleList(), width
         for level, out in enumerate(round(width * m) for m in multipliers):
             stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
-            attentions = [attend(out, level) for _ in range(blocks)]
-            self.down.append(Down(stack, attentions, None if level == depth - 1 else halve(out)))
+            attentions = [attend(out) if level in attended else Unattended() for _ in range(blocks)]
+            halve = None
+            if level < depth - 1:
+                halve = (
+                    Resample(residual(out, out, change=shrink))
+                    if shrink
+                    else Halve(out, downsample_padding, dimensions)
+                )
+            self.down.append(Down(stack, attentions, halve))
             now = out
-        self.middle = Middle([residual(now, now), residual(now, now)], Attention(now, groups, eps, head_width))
+        self.middle = Middle([residual(now, now), residual(now, now)], attend(now))
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
         self.heads = now // head_width if head_width else 1
         self.qkv = begin(nn.Linear(now, 3 * now)) if pool == "attention" else None

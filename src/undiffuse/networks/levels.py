@@ -38,24 +38,27 @@ def levels(
     """
     depth = len(widths)
     attended = {level % depth for level in attention}
-
-    def attend(level: int, count: int) -> list[nn.Module]:
-        return [parts.attention(widths[level]) if level in attended else Unattended() for _ in range(count)]
-
+    attentions = [parts.attention if level in attended else _none for level in range(depth)]
     down, up, skips, now = nn.ModuleList(), nn.ModuleList(), [first], first
     for level, out in enumerate(widths):
         stack = [parts.down(now if i == 0 else out, out) for i in range(blocks)]
         last = level == depth - 1
-        down.append(Down(stack, attend(level, blocks), None if last else parts.halve(out)))
+        found = [attentions[level](out) for _ in range(blocks)]
+        down.append(Down(stack, found, None if last else parts.halve(out)))
         skips += [out] * (blocks if last else blocks + 1)
         now = out
     inside = parts.attention(now)
     middle = Middle([parts.up(now, now), parts.up(now, now)], inside)
     for level, out in reversed(list(enumerate(widths))):
         stack = [parts.up((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
-        up.append(Up(stack, attend(level, blocks + 1), parts.double(out) if level else None, parts.join))
+        found = [attentions[level](out) for _ in range(blocks + 1)]
+        up.append(Up(stack, found, parts.double(out) if level else None, parts.join))
         now = out
     return down, middle, up
+
+
+def _none(width: int) -> nn.Module:
+    return Unattended()
 
 
 def through(

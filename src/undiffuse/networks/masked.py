@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.errors import Refused
+
 
 class MaskedConv(nn.Conv2d):
     """A convolution along a row that sees the places before, and of its own place the colours before or up to its own.
@@ -40,3 +42,14 @@ def leave(width: int, channels: int, outputs: int) -> nn.Sequential:
     """Features (batch, width, ...) -> the outputs of each channel, (batch, channels * outputs, ...), by mask B."""
     widths = [width, width, channels * outputs]
     return nn.Sequential(*(part for pair in pairwise(widths) for part in (nn.ReLU(), MaskedConv(*pair, channels))))
+
+
+def refuse_sizes(owner: str, channels: int, dimensions: int, width: int, depth: int, kernel: int) -> None:
+    """Raises Refused for sizes that a masked network of images cannot have."""
+    if dimensions != 2:
+        raise Refused(f"dimensions = {dimensions}: {owner} takes images (2); take fvbn for all else")
+    for name, value, least in (("width", width, channels), ("depth", depth, 1)):
+        if value < least:
+            raise Refused(f"{name} = {value}: {owner} of {channels} channels needs at least {least}")
+    if kernel < 3 or kernel % 2 == 0:
+        raise Refused(f"kernel = {kernel}: {owner} needs an odd one of 3 or more, the place itself in its middle")

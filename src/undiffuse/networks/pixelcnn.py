@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.autoregressive import AutoregressiveNetwork
-from undiffuse.core.errors import Refused
 from undiffuse.networks.axes import refuse_shape
 from undiffuse.networks.embeddings import Label
-from undiffuse.networks.masked import MaskedConv, leave
+from undiffuse.networks.masked import MaskedConv, leave, refuse_sizes
 
 OWNER = "a pixelcnn"
 
@@ -37,9 +36,7 @@ class PixelCNN(AutoregressiveNetwork):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        refuse_sizes(OWNER, channels, dimensions, width, depth)
-        if kernel < 3 or kernel % 2 == 0:
-            raise Refused(f"kernel = {kernel}: {OWNER} needs an odd one of 3 or more, the place itself in its middle")
+        refuse_sizes(OWNER, channels, dimensions, width, depth, kernel)
         self.channels, self.outputs, self.width, self.reach = channels, outputs, width, kernel // 2
         self.layers = nn.ModuleList(
             [GatedLayer(width if i else channels, width, channels, kernel // 2, classes, i == 0) for i in range(depth)]
@@ -116,12 +113,3 @@ def gate(features: Tensor) -> Tensor:
     """tanh(a) sigmoid(b) of the two halves."""
     a, b = features.chunk(2, dim=1)
     return torch.tanh(a) * torch.sigmoid(b)
-
-
-def refuse_sizes(owner: str, channels: int, dimensions: int, width: int, depth: int) -> None:
-    """Raises Refused for sizes that a masked network of images cannot have."""
-    if dimensions != 2:
-        raise Refused(f"dimensions = {dimensions}: {owner} takes images (2); take fvbn for all else")
-    for name, value, least in (("width", width, channels), ("depth", depth, 1)):
-        if value < least:
-            raise Refused(f"{name} = {value}: {owner} of {channels} channels needs at least {least}")

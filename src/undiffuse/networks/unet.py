@@ -5,6 +5,7 @@ DDPM's is for images; the same runs along one axis (sequences) or three (volumes
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -35,7 +36,7 @@ from undiffuse.networks.diffusers_format import (
 )
 from undiffuse.networks.embeddings import Label, fourier_features, positional
 from undiffuse.networks.levels import LevelParts, depths_of, levels, through
-from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
+from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
 
 
 class UNet(Network, HasDepths):
@@ -117,24 +118,21 @@ class UNet(Network, HasDepths):
         text = text_width if self.conditioning.readers else 0
         widths = [round(width * m) for m in multipliers]
         shrink, grow = CHANGES[resample]
-
-        def residual(inside: int, out: int, change: Change | None = None) -> Residual:
-            return Residual(inside, out, groups, eps, dropout, scale_shift, dimensions, rescale, change)
-
-        def attend(out: int) -> Attention:
-            return Attention(out, groups, eps, head_width, rescale, text)
-
-        def halve(out: int) -> nn.Module:
-            return Resample(residual(out, out, shrink)) if shrink else Halve(out, downsample_padding, dimensions)
-
-        def double(out: int) -> nn.Module:
-            return Resample(residual(out, out, grow)) if grow else Double(out, dimensions)
-
+        same: dict[str, Any] = {"groups": groups, "eps": eps, "rescale": rescale}
+        residual = partial(Residual, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, **same)
+        parts = LevelParts(
+            residual,
+            residual,
+            attention=partial(Attention, head_width=head_width, text_width=text, **same),
+            halve=lambda out: (
+                Resample(residual(out, out, change=shrink)) if shrink else Halve(out, downsample_padding, dimensions)
+            ),
+            double=lambda out: Resample(residual(out, out, change=grow)) if grow else Double(out, dimensions),
+        )
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
         self.enter = begin(convolution(dimensions, channels + self.conditioning.channels, width, 3, padding=1))
-        parts = LevelParts(residual, residual, attend, halve, double)
         self.down, self.middle, self.up = levels(width, widths, blocks, attention, parts)
         now = widths[0]
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)

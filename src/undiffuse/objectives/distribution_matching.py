@@ -1,6 +1,5 @@
 """Distribution matching: a few-step generator whose samples, with noise, are as likely as the teacher's."""
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from undiffuse.core.sample import trajectory
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.objectives.denoising import Denoising
+from undiffuse.objectives.fake_denoiser import fake_denoiser
 from undiffuse.objectives.teachers import check_process
 from undiffuse.objectives.timed import Timed
 from undiffuse.samplers.jump import Jump
@@ -170,12 +170,7 @@ class DistributionMatching(Objective):
     def fake(self) -> Predictor:
         """The fake denoiser, at first a copy of the teacher, without dropout; made when it is first asked for."""
         if FAKE not in self._made:
-            if (predictor := self.teacher.predictor) is None:
-                raise Refused(
-                    "distribution_matching starts its fake denoiser as the teacher's network, and "
-                    f"{type(self.teacher).__name__} has none: take a trained run, or method 'sds'"
-                )
-            self._made[FAKE] = copy.deepcopy(predictor).requires_grad_(True).eval()
+            self._made[FAKE] = fake_denoiser(self.teacher, "distribution_matching", "method 'sds'")
         return self._made[FAKE]  # pyright: ignore[reportReturnType]
 
     @property

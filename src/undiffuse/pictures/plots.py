@@ -1,6 +1,5 @@
 """What all plots share: the figure, its style, and how it becomes pixels."""
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +33,8 @@ def quiet(axes: "Axes", size: int) -> None:
 
 def render(figure: "Figure") -> Image.Image:
     """The figure's pixels."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return Image.open(file).convert("RGB")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # once: savefig would lay the figure out in a drawing of its own, and make a file of it
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

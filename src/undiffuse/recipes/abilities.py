@@ -20,6 +20,8 @@ def check_predicts(recipe: Recipe) -> None:
     """Raises Refused, naming others, for a network and an objective that are for another kind of run."""
     kind: Any = registry.get("models", recipe.kind)
     for table, wanted in (("network", kind.reads), ("objective", kind.predicts)):
+        if table not in kind.tables:
+            continue
         name = str(recipe[table]["name"])
         if (found := registry.get(KIND[table], name).predicts) != wanted:
             raise Refused(

@@ -64,7 +64,8 @@ def check(recipe: Recipe) -> Components:
     conditions = declared(recipe["conditions"])
     recipe.component("data")
     recipe.component("codec")
-    _known("network", recipe["network"])
+    if "network" in kind_of(recipe).tables:
+        _known("network", recipe["network"])
     check_predicts(recipe)
     trains = objective(recipe)
     _check_pixels(recipe, trains)
@@ -173,10 +174,9 @@ def predictor(
     """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
 
     classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. conditions:
-    with their shapes. Raises Refused if the network cannot be built so, or is too large for this machine's memory.
+    with their shapes. Nothing says how much memory it takes: ask `blueprint` first.
     """
     process_tables.check(recipe.tables)
-    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     settings = denoiser_settings(recipe)
@@ -210,9 +210,8 @@ def reading(
 ) -> tuple[nn.Module, Any, Parameterization]:
     """The network with its first weights, process and parameterization of what reads items and guesses no data.
 
-    Arguments and errors: as of `predictor`.
+    Arguments: as of `predictor`.
     """
-    blueprint(recipe, shape, classes, codec, conditions=conditions)
     dynamics: Any = process(recipe, codec)
     network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
     return network, dynamics, recipe.component("parameterization")

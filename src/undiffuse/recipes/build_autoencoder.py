@@ -17,29 +17,8 @@ from undiffuse.storage import blueprint as plans
 def autoencoder(recipe: Recipe, shape: tuple[int, ...]) -> Autoencoder:
     """The autoencoder of encoded items of this shape, channels first, with its first weights.
 
-    Raises Refused if it cannot be built so, or is too large for this machine's memory.
+    Nothing says how much memory it takes: ask `blueprint` first.
     """
-    blueprint(recipe, shape)
-    return _made(recipe, shape)
-
-
-def blueprint(
-    recipe: Recipe, shape: tuple[int, ...], tensors: int = plans.TENSORS, size: int | None = None
-) -> dict[str, Tensor]:
-    """The names, shapes and dtypes of what `autoencoder` makes, as tensors that take no memory.
-
-    Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
-    """
-    what = f"network {str(recipe['network'].get('name'))!r}"
-    return plans.blueprint(partial(_made, recipe, shape), what, tensors, size)
-
-
-def bottleneck(recipe: Recipe) -> Bottleneck:
-    """The [bottleneck] of the network's latent channels, with its first weights; raises Refused for unknown fields."""
-    return recipe.module("bottleneck", channels=_latent_channels(recipe))
-
-
-def _made(recipe: Recipe, shape: tuple[int, ...]) -> Autoencoder:
     with in_float32():
         between = bottleneck(recipe)
         network = recipe.module(
@@ -57,6 +36,22 @@ def _made(recipe: Recipe, shape: tuple[int, ...]) -> Autoencoder:
             )
         network.latent_shape(shape)  # refuses what it cannot take
         return Autoencoder(network, between)
+
+
+def blueprint(
+    recipe: Recipe, shape: tuple[int, ...], tensors: int = plans.TENSORS, size: int | None = None
+) -> dict[str, Tensor]:
+    """The names, shapes and dtypes of what `autoencoder` makes, as tensors that take no memory.
+
+    Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
+    """
+    what = f"network {str(recipe['network'].get('name'))!r}"
+    return plans.blueprint(partial(autoencoder, recipe, shape), what, tensors, size)
+
+
+def bottleneck(recipe: Recipe) -> Bottleneck:
+    """The [bottleneck] of the network's latent channels, with its first weights; raises Refused for unknown fields."""
+    return recipe.module("bottleneck", channels=_latent_channels(recipe))
 
 
 def _latent_channels(recipe: Recipe) -> int:

@@ -39,6 +39,11 @@ class Described:
         return self.codec.decoded_shape(self.shape)
 
     @property
+    def data_dtype(self) -> str:
+        """The dtype of the data, by its name."""
+        return str(self.facts.get("data", {}).get("dtype", "float32"))
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the labels; () where there are none."""
         return classes_of(self.conditions)

@@ -15,7 +15,7 @@ from undiffuse.recipes.settings import Train
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with every field written out, so that a default that changes one day changes no old run."""
     tables: dict[str, Any] = _dynamics(recipe) if recipe["schedule"] else {}
-    for table in ("data", "network", "bottleneck", "parameterization", "objective", "sampler"):
+    for table in ("data", "network", "bottleneck", "scene", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
     if conditions := declared(recipe["conditions"]):

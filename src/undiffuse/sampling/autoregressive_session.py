@@ -90,7 +90,7 @@ class AutoregressiveSession(OpenedRequest):
         return self._decoded(drawn)
 
     def _decoded(self, places: Tensor) -> Tensor:
-        return self.model.codec.decode(self.autoregressive.encoded(places)).cpu()
+        return self.model.codec.decode(self.autoregressive.levels.values(places)).cpu()
 
     def _samples(self, x: Tensor, start: float, frames: np.ndarray | None = None) -> Samples:
         return self.model.samples(

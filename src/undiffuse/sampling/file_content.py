@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+    from undiffuse.rendering.mesh import Mesh
     from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
+CLOUD = "cloud"  # where a run's facts say that its samples are point clouds, (3, points)
+SOUND = "sound"  # where a run's facts say how many samples a second its sounds have
+PAUSE = 0.25  # seconds between sounds in one file
 NPZ = "ask for --format npz (the numbers)"
 
 
@@ -24,21 +28,29 @@ def sheet(drawn: "Samples", like: "Sequence[np.ndarray]" = ()) -> "Image":
     texts were told, else about as wide as high.
 
     Sequences are drawn as lines, tokens as rows of squares, texts as they read, of volumes the middle slice; points as
-    a scatter plot or histograms. like: other samples that are drawn on the same axes.
+    a scatter plot or histograms; point clouds from three sides. like: other samples that are drawn on the same axes.
     """
-    from undiffuse.pictures import overview, page
+    from undiffuse.pictures import overview, page, views
+    from undiffuse.pictures import sheet as arranged
 
     if drawn.texts:
         return page(drawn.texts)
+    labels = None if drawn.labels is None else drawn.labels.numpy()
+    if _are_clouds(drawn):
+        return arranged(views(drawn.x), labels, drawn.classes, drawn.captions)
     return overview(
         drawn.x,
         names=drawn.columns,
         categories=drawn.categories,
-        labels=None if drawn.labels is None else drawn.labels.numpy(),
+        labels=labels,
         classes=drawn.classes,
         captions=drawn.captions,
         like=like,
     )
+
+
+def _are_clouds(drawn: "Samples") -> bool:
+    return CLOUD in drawn.of.facts.get("data", {})
 
 
 def picture(drawn: "Samples", suffix: str = ".png") -> bytes:
@@ -76,11 +88,14 @@ def files(drawn: "Samples") -> dict[str, bytes]:
 
 
 def array(drawn: "Samples") -> bytes:
-    """An .npy of the samples alone, which can be trained on: images channels last, all else as it is."""
+    """An .npy of the samples alone, which can be trained on: images channels last, point clouds (n, points, 3), all
+    else as it is.
+    """
     import numpy as np
 
     file = io.BytesIO()
-    np.save(file, _channels_last(drawn.x), allow_pickle=False)
+    x = drawn.x.swapaxes(1, 2) if _are_clouds(drawn) else _channels_last(drawn.x)
+    np.save(file, x, allow_pickle=False)
     return file.getvalue()
 
 
@@ -103,6 +118,39 @@ def arrays(drawn: "Samples") -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, seed=np.asarray(drawn.request.seed if drawn.request else 0), **found)
     return file.getvalue()
+
+
+def fits_sounds(shape: tuple[int, ...], dtype: str) -> None:
+    """Raises Refused for samples that are no sounds: other shapes, and too many channels."""
+    if len(shape) != 2 or shape[0] > 2 or dtype not in ("float32", "float64"):
+        raise Refused(f"samples of shape {shape} of {dtype} are no sounds of one or two channels; {NPZ}")
+
+
+def sound(drawn: "Samples") -> bytes:
+    """A .wav of 16 bits of all sounds, one behind the other, at the data's rate."""
+    import numpy as np
+
+    from undiffuse.storage.sound_file import written
+
+    rate = _rate(drawn)
+    pause = np.zeros((drawn.x.shape[1], round(PAUSE * rate)), np.float32)
+    first, *rest = drawn.x
+    return written(np.concatenate([first, *(each for x in rest for each in (pause, x))], axis=1), rate)
+
+
+def sounds(drawn: "Samples") -> dict[str, bytes]:
+    """A .wav for each sound."""
+    from undiffuse.storage.sound_file import written
+
+    digits, rate = max(4, len(str(len(drawn.x) - 1))), _rate(drawn)
+    return {f"{i:0{digits}d}.wav": written(x, rate) for i, x in enumerate(drawn.x)}
+
+
+def _rate(drawn: "Samples") -> int:
+    rate = drawn.of.facts.get("data", {}).get(SOUND, {}).get("rate")
+    if not rate:
+        raise Refused(f"the run's data are no sounds: how many samples a second they have is not known; {NPZ}")
+    return int(rate)
 
 
 def fits_table(shape: tuple[int, ...], dtype: str) -> None:
@@ -187,6 +235,12 @@ def gif(drawn: "Samples") -> bytes:
     frames = _frames(drawn) if drawn.ndim == 2 else _pictures(drawn)
     about = (drawn.of, drawn.labels, drawn.classes, drawn.captions)
     return animated([sheet(type(drawn).made(torch.from_numpy(frame), *about)) for frame in frames])
+
+
+def surface(drawn: "Samples") -> "Mesh":
+    """The mesh of a scene."""
+    assert drawn.mesh is not None, "a scene that is written as a mesh has one"
+    return drawn.mesh
 
 
 def _frames(drawn: "Samples") -> "np.ndarray":

@@ -18,7 +18,9 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Form(StrEnum):
-    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects."""
+    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects;
+    sounds in one file, or in a folder; a scene as a mesh.
+    """
 
     GRID = "grid"
     PNG = "png"
@@ -27,6 +29,10 @@ class Form(StrEnum):
     CSV = "csv"
     TXT = "txt"
     JSONL = "jsonl"
+    WAV = "wav"
+    WAVS = "wavs"
+    OBJ = "obj"
+    PLY = "ply"
 
 
 class Film(StrEnum):
@@ -43,7 +49,7 @@ class Writer:
     name: of the file or the folder, where none is asked for. suffixes: that the file may have; none: it is a folder.
     usual: how many samples, where it is not said. make: the file's bytes, for a suffix; a folder's many files come by
     name. fits: raises Refused for samples of a shape, in a dtype, that have no such form. moves: it needs the states on
-    the way.
+    the way. solid: it needs the mesh.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Writer:
     make: "Callable[[Samples, str], bytes | dict[str, bytes]]"
     fits: Callable[[tuple[int, ...], str], None] = lambda shape, dtype: None
     moves: bool = False
+    solid: bool = False
 
     def place(self, asked: Path | None, home: Path) -> Path:
         """Where it will be written; raises Refused now rather than after the work."""
@@ -108,6 +115,12 @@ FORMS = {
     ),
     Form.TXT: Writer("samples.txt", (".txt",), 10, lambda drawn, _: file_content.lines(drawn)),
     Form.JSONL: Writer("samples.jsonl", (".jsonl",), 100, lambda drawn, _: file_content.objects(drawn)),
+    Form.WAV: Writer(
+        "samples.wav", (".wav",), 10, lambda drawn, _: file_content.sound(drawn), file_content.fits_sounds
+    ),
+    Form.WAVS: Writer("sounds", (), 100, lambda drawn, _: file_content.sounds(drawn), file_content.fits_sounds),
+    Form.OBJ: Writer("mesh.obj", (".obj",), 1, lambda drawn, _: file_content.surface(drawn).obj(), solid=True),
+    Form.PLY: Writer("mesh.ply", (".ply",), 1, lambda drawn, _: file_content.surface(drawn).ply(), solid=True),
 }
 FILMS = {
     Film.STRIP: Writer("trajectory.png", PICTURES, 10, file_content.strip, moves=True),

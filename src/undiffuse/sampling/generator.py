@@ -32,6 +32,10 @@ class OpenedRequest(ABC):
     def film(self) -> Samples:
         """The same samples with `frames`, the states on the way to them."""
 
+    def solid(self) -> Samples:
+        """A sample with `mesh`, the surface of what it shows; raises Refused where there is none."""
+        raise Refused("meshes are of scenes in three dimensions, and this run has none: ask for .png or .npz")
+
 
 class Generator(Run):
     """A run that draws samples in the data's own units, by whatever it learned; see `DenoisingGenerator`."""
@@ -39,6 +43,11 @@ class Generator(Run):
     @property
     def draws(self) -> bool:
         return True
+
+    @property
+    def usual(self) -> int | None:
+        """How many samples show all there is; None: there is no end of them."""
+        return None
 
     @abstractmethod
     def open(
@@ -49,6 +58,10 @@ class Generator(Run):
     @abstractmethod
     def scores(self, data: Any, seed: int, bar: Bar) -> Any:
         """How likely it finds some of the data: `Scores`; raises Refused where it cannot say."""
+
+    def no_likelihood(self) -> str:
+        """Why it cannot say how likely it finds data, whatever they are; "" where it can."""
+        return ""
 
     def sample(
         self, n: int, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any

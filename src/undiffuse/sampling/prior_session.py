@@ -65,4 +65,4 @@ class PriorSession(OpenedRequest):
 
     def film(self) -> Any:
         """Raises Refused: there is no way from noise to data to show."""
-        raise Refused(f"{self.model.what} decodes a latent in one step: there is no way from noise to sample to show")
+        raise Refused(f"{self.model.what} draws at once: there is no way from noise to sample to show")

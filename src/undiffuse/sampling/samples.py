@@ -11,6 +11,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.description import Described
+from undiffuse.rendering.mesh import Mesh
 from undiffuse.sampling.data_frame import columns, frame
 from undiffuse.sampling.request import SampleRequest
 
@@ -44,8 +45,8 @@ class Samples(Tensor):
     of: the model that drew them, without its weights. labels: (n,) the number of each one's class, or None; classes:
     the classes' names. captions: the text of each one's condition, one where it was the same for all; () for none.
     request: how they were drawn, with the guidance that it came to. calls: network calls a sample; seconds: of all.
-    frames: (steps + 1, n, *shape), from noise to samples, where they were asked for. tuned: what there is to say of a
-    plan that was tuned for the model: "by the plan tuned for 8 steps".
+    frames: (steps + 1, n, *shape), from noise to samples, where they were asked for; mesh: of a scene, likewise.
+    tuned: what there is to say of a plan that was tuned for the model: "by the plan tuned for 8 steps".
     """
 
     __torch_function__: Any = torch._C._disabled_torch_function_impl  # what operations give is a plain tensor
@@ -59,6 +60,7 @@ class Samples(Tensor):
     seconds: float
     frames: np.ndarray | None
     tuned: str
+    mesh: Mesh | None
 
     @classmethod
     def made(
@@ -73,13 +75,14 @@ class Samples(Tensor):
         seconds: float = 0.0,
         frames: np.ndarray | None = None,
         tuned: str = "",
+        mesh: Mesh | None = None,
     ) -> "Samples":
         """The tensor x (n, *shape), whose memory is shared, as samples of a model."""
         found = x.as_subclass(cls)
         found.of, found.labels = of, labels
         found.classes, found.captions = tuple(of.classes if classes is None else classes), tuple(captions)
         found.request, found.calls, found.seconds, found.frames = request, calls, seconds, frames
-        found.tuned = tuned
+        found.tuned, found.mesh = tuned, mesh
         return found
 
     def some(self, which: Sequence[int] | np.ndarray | slice) -> "Samples":

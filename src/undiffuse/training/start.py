@@ -242,10 +242,12 @@ def _module(
     conditions: Mapping[str, ConditionKind],
     batch: Batch,
 ) -> Any:
-    """The module with its first weights; raises Refused if it cannot take two samples of the data."""
+    """The module with its first weights; raises Refused if no memory holds it, or if it cannot take two samples."""
+    made = (recipe, shape, len(classes), codec, conditions)
+    built.kind.blueprint(*made)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
-        module = built.kind.build(recipe, shape, len(classes), codec, conditions)
+        module = built.kind.build(*made)
         if recipe["init"]:
             _initialise(module, recipe, shape, classes, codec, conditions)
         try:

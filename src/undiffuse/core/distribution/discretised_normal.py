@@ -61,6 +61,16 @@ class Decoder:
             )
         return self.low + nearest * self.width
 
+    def places(self, x: Tensor) -> Tensor:
+        """The numbers of x's levels, from 0, int64; raises Refused as `check` does for floats."""
+        on = self.check(x) if x.is_floating_point() else x
+        return ((on - self.low) / self.width).round().long()
+
+    def values(self, places: Tensor) -> Tensor:
+        """The inverse of `places`: float32, or int64 where levels are the whole numbers from 0."""
+        whole = self.low == 0 and self.width == 1
+        return places if whole else (self.low + places.double() * self.width).float()
+
     def log_prob(self, x: Tensor, belief: Normal) -> Tensor:
         """log P(x) in nats, summed over elements: (batch,). x: (batch, *shape), on the levels, float64."""
         std = torch.as_tensor(belief.var, dtype=torch.float64, device=x.device).sqrt()

@@ -1,0 +1,36 @@
+"""An implicit model: one call of a network makes a sample of normal noise; it has no likelihood."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.core.network import Network
+
+
+class ImplicitNetwork(Network, ABC):
+    """z -> an item. latents: how many numbers z has. shape: of an item."""
+
+    predicts: ClassVar[str] = "samples"
+
+    latents: int
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """z (batch, latents) -> x (batch, *shape)."""
+
+
+class ImplicitModel(nn.Module):
+    """x = network(z), z ~ N(0, 1), in float32 or better."""
+
+    network: ImplicitNetwork
+
+    def __init__(self, network: ImplicitNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.network(z.to(next(self.network.parameters()).dtype))
+        return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,87 @@
+"""How often the views of a scene are recognised as what it was asked for."""
+
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from undiffuse import __version__
+from undiffuse.conditions.label import LABEL
+from undiffuse.core.errors import Refused
+from undiffuse.data.derived_conditions import of_model
+from undiffuse.evaluation import sources
+from undiffuse.evaluation.metrics.classifier import train_classifier
+from undiffuse.evaluation.metrics.metric import verdict
+from undiffuse.evaluation.record import EVALUATION
+from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
+from undiffuse.storage.files import write_json
+
+COUNT, TOGETHER = 200, 8  # views at most, and those that are rendered at once
+
+
+@dataclass(frozen=True)
+class ViewAccuracy(Evaluated):
+    """asked: the class that the scene was asked for. share: of views that are read as it; real: of the prior's held-out
+    items whose class is read. about: what evaluation.json says of it.
+    """
+
+    asked: str
+    share: float
+    real: float
+    about: dict[str, Any]
+
+    def save(self, folder: Path, run: Path) -> list[str]:
+        write_json(folder / EVALUATION, self.about)
+        return [EVALUATION]
+
+    def printed(self) -> Iterator[Any]:
+        yield (
+            f"{self.share:.1%} of {self.about['count']} held-out views are read as {self.asked!r}; a reader of the "
+            f"prior's data, which is right on {self.real:.1%} of held-out items"
+        )
+        yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
+
+
+def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccuracy:
+    """Views from cameras that were held out, or images, read by a classifier that is trained on the prior's data, or on
+    those of `against`. Raises Refused where the prior has no classes, or the scene was asked for none.
+    """
+    started, label = time.perf_counter(), model.scene.prior.settings.conditions.get(LABEL)
+    if label is None or label not in prior.classes:
+        raise Refused(
+            "views are read as one of the prior's classes, and this scene was asked for none: "
+            "prior.conditions.label names one"
+        )
+    real = sources.against(prior, asked.against)
+    if real.train.labels is None or real.held_out.labels is None:
+        raise Refused(f"{real.train.name} has no classes to read views as: {', '.join(prior.classes)}")
+    reader = train_classifier(_flat(real.train.x), real.train.labels)
+    right = float((reader(_flat(real.held_out.x)) == real.held_out.labels).mean())
+    cameras = sources.of_run(model).held_out if model.solid else of_model(model).some(model.scene.renderable.items())
+    x = torch.from_numpy(np.asarray(cameras.some(COUNT).x))
+    views = torch.cat([model.views(x[rows], rows) for rows in torch.arange(len(x)).split(TOGETHER)])
+    share = float((reader(_flat(views.numpy())) == prior.classes.index(label)).mean())
+    about = {
+        "command": asked.command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": asked.request.seed,
+        "count": len(views),
+        "seconds": round(time.perf_counter() - started, 2),
+        "against": asked.against or f"held-out part of {real.held_out.name}",
+        "step": model.facts.get("step"),
+        "asked": label,
+        "warnings": [real.warning] if real.warning else [],
+        "metrics": {"accuracy": verdict(share, right, better="higher", count=len(views), seed=asked.request.seed)},
+        "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    return ViewAccuracy(label, share, right, about)
+
+
+def _flat(x: Any) -> np.ndarray:
+    return np.asarray(x).reshape(len(x), -1).astype(np.float32)

@@ -1,0 +1,123 @@
+"""A normalizing flow as a run: a bound on the probability of an item, and samples by one inverse."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from undiffuse.codecs.codec import Codec
+from undiffuse.codecs.level_grid import level_grid
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.core.normalizing_flow import NormalizingFlow
+from undiffuse.core.single_precision import in_float32
+from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
+from undiffuse.evaluation.level_likelihood import held_out_likelihood
+from undiffuse.evaluation.scores import Scores
+from undiffuse.progress import Progress
+from undiffuse.recipes.description import Description
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.reports.drawn_report import FILES, DrawnReport
+from undiffuse.reports.preview import preview
+from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.prior_session import PriorSession
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import Bar, EvaluationRequest
+from undiffuse.storage import blueprint as plans
+
+DRAWS = 8  # of the noise that spreads an item over its levels
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NormalizingFlowRun(Generator):
+    """A trained normalizing flow with its codec. Fields: see `Run`; shape: of an encoded item, channels first."""
+
+    tables: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("data", "codec", "network", "objective", "train"), True),
+        **dict.fromkeys(("optimiser", "init"), False),
+    }
+    reads: ClassVar[str] = "bijection"
+    predicts: ClassVar[str] = "likelihood"
+    what: ClassVar[str] = "a normalizing flow"
+    use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` measures its likelihood"
+    levelled: ClassVar[bool] = True
+    rounds: ClassVar[bool] = False  # rounded, it is not inverted
+    writes: ClassVar[tuple[str, ...]] = FILES
+
+    model: NormalizingFlow
+    codec: Codec
+    shape: tuple[int, ...]
+    recipe: Recipe
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        """Nothing more: the tables say all."""
+
+    @classmethod
+    def blueprint(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+        **limits: Any,
+    ) -> dict[str, Tensor]:
+        what = f"network {str(recipe['network'].get('name'))!r}"
+        return plans.blueprint(partial(_made, recipe, shape, codec), what, **limits)
+
+    @classmethod
+    def build(
+        cls,
+        recipe: Recipe,
+        shape: tuple[int, ...],
+        classes: int,
+        codec: Codec,
+        conditions: Mapping[str, ConditionKind],
+    ) -> nn.Module:
+        cls.blueprint(recipe, shape, classes, codec, conditions)
+        return _made(recipe, shape, codec)
+
+    @classmethod
+    def of(cls, module: Any, about: Description) -> Self:
+        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
+
+    @property
+    def module(self) -> nn.Module:
+        return self.model
+
+    def attempt(self) -> None:
+        dtype = next(self.model.parameters()).dtype
+        self.model.network(torch.zeros(1, *self.shape, dtype=dtype, device=self.device))
+
+    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        return preview(self, x, conditions, count)
+
+    def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
+        return DrawnReport(evaluate_drawn(self, asked))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The items in the data's units that draws z (n, *shape) from N(0, 1) are, on z's device."""
+        return self.codec.decode(self.model.decode(z.to(self.device))).to(z.device)
+
+    def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:
+        asked = (request or SampleRequest()).updated(options, self.conditions)
+        return PriorSession.open(self, asked, self.shape, self.decode, progress)
+
+    def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
+        with bar("bound", "item") as advance:
+            return held_out_likelihood(self, self.model, data, seed, advance, draws=DRAWS)
+
+    def about(self) -> dict[str, str]:
+        return {"draws": "normal noise, through the inverse of the network"}
+
+
+def _made(recipe: Recipe, shape: tuple[int, ...], codec: Codec) -> NormalizingFlow:
+    grid = level_grid(codec, shape)
+    with in_float32():
+        return NormalizingFlow(recipe.module("network", channels=shape[0], shape=shape), grid)

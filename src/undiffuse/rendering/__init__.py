@@ -1,0 +1,1 @@
+"""Rendering in plain torch: cameras, rays, volumes, and the meshes that they become."""

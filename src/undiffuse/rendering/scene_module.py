@@ -1,0 +1,22 @@
+"""A renderable and the frozen prior that it is trained by."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from undiffuse.core.random import Random
+from undiffuse.rendering.renderable import Renderable, Rendering
+
+
+class SceneModule(nn.Module):
+    """Its weights are the renderable's alone.
+
+    prior: has a `denoiser` and `conditions(cameras)`, what it is told of each camera, see `sampling.scene_prior`.
+    """
+
+    def __init__(self, renderable: Renderable, prior: Any) -> None:
+        super().__init__()
+        self.renderable, self.prior = renderable, prior
+
+    def forward(self, cameras: Tensor, random: Random | None = None, normals: bool = False) -> Rendering:
+        return self.renderable(cameras, random, normals)

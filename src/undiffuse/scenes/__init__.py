@@ -1,0 +1,5 @@
+"""What a scene trains, one file each: images, a grid of voxels, a small NeRF."""
+
+from undiffuse.core.registry import face
+
+__getattr__, __dir__ = face("scenes")
