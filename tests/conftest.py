@@ -1,22 +1,27 @@
 """One thread, known seeds, float32 and checked types for every test: nothing depends on the machine or on luck."""
 
 import gc
+import os
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import every
-import numpy as np
 import pytest
-import torch
-from beartype import BeartypeConf
-from beartype.claw import beartype_packages
 
-# what the core and the networks take and give is checked at run time, from the first import of undiffuse on
-CHECKS = BeartypeConf(claw_is_pep526=False, is_pep484_tower=True)
-beartype_packages(("undiffuse.core", "undiffuse.networks"), conf=CHECKS)
-torch.set_num_threads(1)
-gc.disable()  # until all tests are imported
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What the core and the networks take and give is checked at run time, from the first import of undiffuse on."""
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        return  # this process runs no test, and its workers wait for it
+    import torch
+    from beartype import BeartypeConf
+    from beartype.claw import beartype_packages
+
+    checks = BeartypeConf(claw_is_pep526=False, is_pep484_tower=True)
+    beartype_packages(("undiffuse.core", "undiffuse.networks"), conf=checks)
+    torch.set_num_threads(1)
+    gc.disable()  # until all tests are imported
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,6 +42,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    import numpy as np
+    import torch
+
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - scikit-learn draws from the global generator
     torch.default_generator.manual_seed(0)  # torch.manual_seed also tells devices that no test has, each time anew

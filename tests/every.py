@@ -4,9 +4,7 @@ import inspect
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 
 class Every(list[dict[str, Any]]):
@@ -29,6 +27,9 @@ def run(function: pytest.Function) -> bool | None:
     loops = {id(value): value for value in given.values() if isinstance(value, Every)}
     if not loops:
         return None
+    import numpy as np
+    import torch
+
     failures: list[Exception] = []
     for cases in product(*loops.values()):
         np.random.seed(0)  # noqa: NPY002 - as at the start of every test

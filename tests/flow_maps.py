@@ -130,7 +130,7 @@ def train(
     objective.begin(model, steps)
     players = objective.players(model)
     sides = [(each, [p for part in each.modules for p in part.parameters()]) for each in players]
-    optimisers = [torch.optim.Adam(weights, lr if each.lr is None else each.lr) for each, weights in sides]
+    optimisers = [torch.optim.Adam(weights, lr if each.lr is None else each.lr, fused=True) for each, weights in sides]
     rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
     every = [p for _, weights in sides for p in weights]
     average, first = torch.optim.swa_utils.AveragedModel(model), steps * 4 // 5

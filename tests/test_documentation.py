@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer.main
 from latent_spaces import WRITTEN
+from once import once
 
 import undiffuse
 from undiffuse.cli.main import app
@@ -90,29 +91,21 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which every file of the documentation was added to (a copy of) the package."""
-    copy = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "src", copy / "src")  # with what was compiled
-    for place, code in FILES.items():
-        assert not (ROOT / place).exists(), f"{place} is no example any more: it is there"
-        (copy / place).write_text(code, encoding="utf-8")
-    return {**os.environ, "PYTHONPATH": str(copy / "src")}
-
-
-def run(words: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def tried(extended: dict[str, str]) -> dict[str, list[str]]:
+def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What one process with the extended package prints: of the laws of the example samplers, and of each file the
     component and its kind's list.
     """
+    said = (once(tmp_path_factory, "documentation", extend) / "said.txt").read_text(encoding="utf-8")
+    parts = re.split(r"^@@ ", said, flags=re.MULTILINE)[1:]
+    return {place: lines for place, *lines in (part.splitlines() for part in parts)}
+
+
+def extend(folder: Path) -> None:
+    """Add every file of the documentation to (a copy of) the package, and write what a process with it prints."""
+    shutil.copytree(ROOT / "src", folder / "src")  # with what was compiled
+    for place, code in FILES.items():
+        assert not (ROOT / place).exists(), f"{place} is no example any more: it is there"
+        (folder / place).write_text(code, encoding="utf-8")
     script = f"""
 import sys
 import pytest
@@ -130,8 +123,11 @@ for place, kind, stem in {[(place, *named(place)) for place in FILES]}:
         assert not stop.code
 print("@@ order")
 {ORDER}"""
-    build = re.split(r"^@@ ", run(["-W", "error", "-c", script], extended), flags=re.MULTILINE)[1:]
-    return {place: lines for place, *lines in (part.splitlines() for part in build)}
+    words = [sys.executable, "-W", "error", "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "said.txt").write_text(done.stdout, encoding="utf-8")
 
 
 def named(place: str) -> tuple[str, str]:

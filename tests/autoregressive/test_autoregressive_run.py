@@ -1,5 +1,6 @@
 """An autoregressive run trains, saves, loads, goes on, draws, completes and scores as every other, exactly."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,19 @@ def test_the_command_completes_a_picture_and_says_what_did_not_count(
     assert "8 of the given values come after an unknown one in the order" in said
     assert "completed in its order" in said
     assert np.array_equal(np.load(tmp_path / "made.npy")[:, :, 1:], np.broadcast_to(PICTURES[0, :, 1:], (3, 1, 2, 4)))
+
+
+def test_the_command_scores_items_and_refuses_what_an_ode_is_asked(run: tuple[Path, Any], tmp_path: Path, capsys: Any):
+    folder, trained = run
+    np.savez(tmp_path / "some.npz", images=PICTURES[:3, 0], labels=np.arange(3) % 2)
+    words = ["score", str(folder), str(tmp_path / "some.npz"), "--given", "label", "-o", str(tmp_path / "out.csv")]
+    for more, status in (([], 0), (["--bound"], 2)):
+        with pytest.raises(SystemExit) as left:
+            main([*words, *more])
+        assert bool(left.value.code) == bool(status)
+    captured = capsys.readouterr()
+    assert "negative log-likelihood, exact" in captured.out
+    assert "--bound is for runs with a denoiser" in " ".join(captured.err.split())
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
+    nats = trained.model.log_prob(trained.codec.encode(PICTURES[:3]), label=torch.arange(3) % 2)
+    assert [float(row["log_prob"]) for row in rows] == pytest.approx(nats.tolist(), rel=1e-6)

@@ -14,6 +14,7 @@ SHORT = [
     "train.precision=float32",  # "auto" takes three gradients before the first step
     "train.warmup=0",
     "train.previews=10",
+    "train.snapshots=2",
     "train.log_every=1",
     "sampler.steps=3",
 ]

@@ -41,9 +41,13 @@ def classifier(reader: Path) -> Classifier:
 
 def test_a_resumed_classifier_is_the_uninterrupted_one(reader: Path, tmp_path: Path):
     more = ["network.width=8", "train.lr=0.02", "train.checkpoint_every=4"]
-    for _ in undiffuse.train("digits-classifier", out=tmp_path / "r", overrides=[*FEW, *more, "train.steps=12"]):
-        if _["step"] == 5:
+    first = undiffuse.train("digits-classifier", out=tmp_path / "r", overrides=[*FEW, *more, "train.steps=12"])
+    for numbers in first:
+        if numbers["step"] == 5:
             break
+    while first.writing:
+        pass
+    del first  # and with it the lock on the folder
     again = undiffuse.train(tmp_path / "r", resume=True)
     assert again.step == 4
     resumed, whole = again.run(progress=False), load(reader)

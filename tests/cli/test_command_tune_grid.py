@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import SMALL, trained
 
 import undiffuse
 from undiffuse import tuning
+from undiffuse.core import families
 from undiffuse.core.errors import Refused
 from undiffuse.editing import vary
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training.run_lock import run_lock
+from undiffuse.tuning.grids import DRAWN
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "eight_gaussians", "count": 300},
@@ -42,7 +45,7 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["3", "4"]
     assert f"written to {run}/tuning: grid.json, grid.png" in done.out
-    assert "distance: mean distance to the ends of the fine trajectory, by starts that nothing was tuned on" in done.out
+    assert "distance: root mean square distance to the ends of fine trajectories; nothing was tuned on them" in done.out
     assert re.match(r"at most about 11,\d{3} calls of the network, each for one sample: [\d.]+ s here\n", done.err)
     assert f"sample by it: undiffuse sample {run} --steps 3" in done.out
     assert (run / "tuning/grid.png").read_bytes().startswith(b"\x89PNG")
@@ -124,7 +127,7 @@ def test_an_interrupted_search_keeps_the_best_so_far(run: Path):
 def test_the_times_of_a_consistency_function_come_from_held_out_data(undiffuse_: Any, tmp_path: Path):
     recipe = {
         **RECIPE,
-        "data": {"name": "eight_gaussians", "count": 400},
+        "data": {"name": "eight_gaussians", "count": 402},  # 201 held out
         "denoiser": {"jumps": "data"},
         "objective": {"name": "improved_consistency", "first": 4, "last": 8},
         "sampler": {"name": "jump", "fresh": 1.0, "steps": 2, "grid": {"name": "listed", "times": [1.0, 0.01, 0.0]}},
@@ -134,7 +137,7 @@ def test_the_times_of_a_consistency_function_come_from_held_out_data(undiffuse_:
     undiffuse.train(recipe, out=run).run(progress=False)
     done = undiffuse_("tune", run, "grid", "--steps", "1,2", "--guidance", "1")
     assert done.status == 0, done.err
-    assert "distance: Frechet distance of encoded samples to held-out items, by starts that nothing was" in done.out
+    assert "distance: Frechet distance of encoded samples to held-out items; nothing was tuned on them" in done.out
     assert "the default stays for 1 steps" in done.out
     assert f"sample by it: undiffuse sample {run} --steps 2" in done.out
     drawn = undiffuse_("sample", run, "-n", "8", "-o", run / "x.npz")
@@ -144,3 +147,11 @@ def test_the_times_of_a_consistency_function_come_from_held_out_data(undiffuse_:
     refused = undiffuse_("tune", run, "grid", "--starts", "20")
     assert refused.status == 2
     assert "are found by the distance to held-out items, at least 32 of them, not 20: give more by --st" in refused.err
+
+
+def test_a_run_whose_steps_draw_tokens_is_refused(undiffuse_: Any, tmp_path_factory: pytest.TempPathFactory):
+    tokens = trained(tmp_path_factory, "digits-d3pm", *SMALL, "train.steps=1")
+    refused = undiffuse_("tune", tokens, "grid")
+    assert refused.status == 2
+    assert f"for values, whose steps follow an ODE; {tokens} is another run: its data are tokens, whose" in refused.err
+    assert set(DRAWN) == families.ANY - families.VALUES

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import SMALL, trained
 
 from undiffuse.core.errors import Refused
 from undiffuse.models.load import load
@@ -53,11 +54,15 @@ print(MoreRequest(loudness=7).to_json())
 """
 
 
-def test_one_more_field_is_one_more_option_everywhere(digits: Path, tmp_path: Path):
-    shutil.copytree(digits, tmp_path / "other")
+def test_one_more_field_is_one_more_option_everywhere(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
+    """On data in a file: the process need not import what brings digits."""
+    file = Path(__file__).parents[1] / "training" / "digits.npz"
+    own = ["data.name=file", f"data.path={file}", "train.steps=1", "train.validate_every=0", "train.snapshots=0"]
+    run = trained(tmp_path_factory, "digits", *SMALL, "train.held_out=0.2", *own)
+    shutil.copytree(run, tmp_path / "other")
     np.save(tmp_path / "image.npy", np.zeros((1, 8, 8), np.uint8))
     np.save(tmp_path / "mask.npy", np.eye(8)[None])
-    paths = [digits, *(tmp_path / name for name in ("other", "image.npy", "mask.npy"))]
+    paths = [run, *(tmp_path / name for name in ("other", "image.npy", "mask.npy"))]
     done = subprocess.run(
         [sys.executable, "-c", MORE, *map(str, paths)], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -15,7 +15,7 @@ from undiffuse.time_distributions.uniform import Uniform
     ("objective", "steps", "bound"),
     [
         (Shortcut(bootstrap=0.5, times=Uniform(), finest=32), 250, 0.1),
-        (MeanFlow("original", times=Uniform(), instant=0.4, derivative="difference"), 150, 0.35),
+        (MeanFlow("original", times=Uniform(), instant=0.4, derivative="difference"), 130, 0.35),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -89,6 +89,7 @@ def settled(components: tuple[Any, ...]) -> tuple[Any, ...]:
 
 GIVEN: dict[str, Any] = {
     "channels": 2, "shape": (2, 4, 4), "size": 4, "features": 2, "dimensions": 2, "classes": 3, "noise_levels": 10,
+    "latents": 2,
 }  # fmt: skip
 SMALL: dict[str, Any] = {"width": 8, "depth": 2, "embedding": 8, "multipliers": (1,), "attention": (), "blocks": 1}
 TOKENS: dict[str, Any] = {"vocabulary": 5, "shape": (6,), "length": 6, "channels": 1, "size": 6}

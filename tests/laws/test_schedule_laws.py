@@ -1,5 +1,6 @@
 """Laws of every schedule: alpha, sigma, log-SNR and time tell one story."""
 
+import copy
 import math
 
 import pytest
@@ -52,6 +53,19 @@ def test_both_at_once_are_alpha_and_sigma(schedule: Schedule):
         alpha, sigma = schedule.both(t)
         torch.testing.assert_close(alpha, schedule.alpha(t), rtol=1e-14, atol=0)
         torch.testing.assert_close(sigma, schedule.sigma(t), rtol=1e-14, atol=0)
+
+
+def test_a_single_time_is_found_once_and_copies_know_none(schedule: Schedule):
+    """Until others were asked for; a time with a gradient is always found anew."""
+    like = torch.zeros(1)
+    for t in INSIDE[:9]:
+        found = schedule.at(t, like)
+        torch.testing.assert_close(found, schedule.both(t), rtol=0, atol=0)
+        assert schedule.at(t, like)[1] is found[1]
+    with_gradient = INSIDE[8].clone().requires_grad_()
+    assert schedule.at(with_gradient, like)[1].requires_grad
+    assert len(schedule._last) <= 4
+    assert "_last" not in vars(copy.deepcopy(schedule))
 
 
 def test_time_inverts_log_snr(schedule: Schedule):

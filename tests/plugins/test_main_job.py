@@ -20,7 +20,14 @@ SETTINGS = {
     "parameterization": "residual",
     "sampler": "momentum",
 }
-SMALL = ["train.batch=64", "train.warmup=0", "train.preview_every=0", "train.checkpoint_every=50", "train.log_every=50"]
+SMALL = [
+    "train.batch=64",
+    "train.warmup=0",
+    "train.preview_every=0",
+    "train.snapshots=0",
+    "train.checkpoint_every=50",
+    "train.log_every=50",
+]
 Run = Callable[..., str]
 
 
@@ -66,9 +73,9 @@ def test_a_run_says_which_component_it_needs_and_loads_no_file_by_itself(run: Ru
 
 def test_a_persons_own_objective_has_a_teacher(run: Run, tmp_path: Path):
     uses, teacher, folder = pages.write(tmp_path / "own"), tmp_path / "teacher", tmp_path / "run"
-    run("train", "toy-2d", *uses, "--set", *SMALL, "network.name=tiny", "train.steps=100", "--out", teacher)
+    run("train", "toy-2d", *uses, "--set", *SMALL, "network.name=tiny", "train.steps=20", "--out", teacher)
     settings = ["objective.name=distill", f"objective.teacher={teacher}", "train.lr=0.01", *SMALL]
-    run("train", "toy-2d", *uses, "--set", *settings, "train.steps=100", "--out", folder)
+    run("train", "toy-2d", *uses, "--set", *settings, "train.steps=20", "--out", folder)
     run("train", "--resume", folder, "--set", "train.steps=150", *uses)
     shown = run("show", *uses, folder)
     assert "objective.teacher" in shown

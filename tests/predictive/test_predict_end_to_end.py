@@ -2,11 +2,13 @@
 
 import csv
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import undiffuse
 from undiffuse.core.errors import Refused
@@ -15,6 +17,7 @@ from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.training import nested
 
 SMALL = ["train.checkpoint_every=0", "train.preview_every=0", "train.validate_every=0", "train.snapshots=0"]
 QUICK = [*SMALL, "train.steps=40", "network.width=16", "sampler.steps=4", "train.batch=64"]
@@ -41,12 +44,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose regressor was trained first, inside its folder."""
     folder = tmp_path_factory.mktemp("predicted")
     table = written(folder / "prices.csv")
-    small = folder / "small-regressor.toml"
-    found = Recipe.find("card-regressor").override(QUICK[:6]).override(["train.steps=60", "network.width=16"])
-    small.write_text(found.to_toml())
-    tables = [f"data.path={table}", "data.target=price"]
-    undiffuse.train(str(small), out=folder / "f", overrides=tables).run(progress=False)
-    overrides = [*tables, f"codec.regressor={folder / 'f'}", *QUICK]
+    small = folder / "small.toml"
+    small.write_text(Recipe.find("card-regressor").override([*SMALL, "train.steps=60", "network.width=16"]).to_toml())
+    overrides = [f"data.path={table}", "data.target=price", f"codec.regressor={small}", *QUICK]
     undiffuse.train("card", out=folder / "run", overrides=overrides).run(progress=False)
     return folder
 
@@ -128,6 +128,58 @@ def test_the_command_writes_rows_with_what_is_predicted(trained: Path, tmp_path:
     assert "2 rows" in capsys.readouterr().err
 
 
+def test_a_training_that_stopped_in_its_first_run_goes_on(trained: Path, tmp_path: Path):
+    settings = [f"data.path={trained / 'prices.csv'}", "data.target=price", f"codec.regressor={trained / 'small.toml'}"]
+    asked: dict[str, Any] = {"out": tmp_path / "run", "overrides": [*settings, *QUICK]}
+    first = nested.trained_first
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nested, "trained_first", lambda recipe, out, resume, train: stopped(first, recipe, out, train))
+        with pytest.raises(KeyboardInterrupt):
+            undiffuse.train("card", **asked)
+    assert not (tmp_path / "run" / "recipe.toml").exists()
+    with pytest.raises(Refused, match="regressor already holds a run: continue it with --resume"):
+        undiffuse.train("card", **asked)
+    made = undiffuse.train("card", **asked, resume=True).run(progress=False)
+    assert undiffuse.load(tmp_path / "run" / "regressor").facts["step"] == 60
+    rows = np.zeros((2, 6), np.float32)
+    np.testing.assert_array_equal(made.predict(rows, n=3).draws, undiffuse.load(trained / "run").predict(rows, 3).draws)
+    assert undiffuse.train("card", **asked, resume=True).finished
+    with pytest.raises(Refused, match="already holds a run"):
+        undiffuse.train("card", **asked)
+
+
+def stopped(first: Any, recipe: Recipe, folder: Path, train: Any) -> Recipe:
+    """The first run is stopped in the middle, as by Ctrl-C."""
+
+    def begun(*words: Any, **how: Any) -> Any:
+        training = train(*words, **how)
+        turns = iter(training)
+        for _ in range(20):
+            next(turns)
+        training.stop.signal = signal.SIGINT
+        return training
+
+    return first(recipe, folder, False, begun)
+
+
+def test_the_class_of_an_image_has_chances(tmp_path: Path):
+    small = tmp_path / "small.toml"
+    digits = {"data": {"name": "digits"}, "codec": {"name": "pixels"}, "conditions": {"label": {}}}
+    plain = Recipe.find("card-regressor").with_tables(**digits)
+    small.write_text(plain.override([*SMALL, "train.steps=60", "network.width=32", "train.lr=0.01"]).to_toml())
+    recipe = Recipe.find("mnist-card").override(["data.name=digits", f"codec.regressor={small}", *QUICK])
+    model = undiffuse.train(recipe, out=tmp_path / "run").run(progress=False)
+    some = resolve.open("digits").take(np.arange(20))
+    found = model.predict(np.asarray(some.x), n=5)
+    assert found.targets == tuple("0123456789")
+    np.testing.assert_allclose(found.probabilities.sum(1), 1)
+    assert found.frame().columns[:5] == ["label", "p_value", "p_0", "p_0_low", "p_0_high"]
+    f = undiffuse.load(tmp_path / "run" / "regressor")
+    flat = torch.from_numpy(np.asarray(some.x)).flatten(1).float()
+    torch.testing.assert_close(f.told_of(flat), f.predict(np.asarray(some.x)).double())
+    assert (f.predict(np.asarray(some.x)).argmax(1).numpy() == some.labels).mean() > 0.5
+
+
 def test_it_is_judged_by_what_it_predicts(trained: Path):
     from dataclasses import replace
 
@@ -158,7 +210,7 @@ def test_rows_that_are_refused(trained: Path, rows: Any, message: str):
 
 
 def test_recipes_and_tables_that_are_refused(trained: Path, tmp_path: Path):
-    run = f"codec.regressor={trained / 'f'}"
+    run = f"codec.regressor={trained / 'run' / 'regressor'}"
     gone = written(tmp_path / "gone.csv", row7={"price": ""})
     other = tmp_path / "other.csv"
     other.write_text((trained / "prices.csv").read_text().replace("weight", "height"))

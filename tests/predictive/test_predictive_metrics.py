@@ -8,7 +8,7 @@ import torch
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.metrics.crps import crps
+from undiffuse.evaluation.crps import crps
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.sampling.predictions import Predictions
 
@@ -49,8 +49,10 @@ def test_floors_are_what_right_predictions_have(linear: tuple[Predictions, np.nd
 def test_crps_is_that_of_the_draws_exactly():
     draws, targets = RANDOM.standard_normal((7, 13, 2)), RANDOM.standard_normal((7, 2))
     apart = np.abs(draws[:, :, None] - draws[:, None]).mean((1, 2)) / 2
-    np.testing.assert_allclose(crps(draws, targets), np.abs(draws - targets[:, None]).mean(1) - apart, atol=1e-14)
-    np.testing.assert_allclose(crps(targets[:, None] + 3, targets), 3, atol=1e-14)
+    np.testing.assert_allclose(
+        crps(draws.swapaxes(0, 1), targets), np.abs(draws - targets[:, None]).mean(1) - apart, atol=1e-14
+    )
+    np.testing.assert_allclose(crps(targets[None] + 3, targets), 3, atol=1e-14)
 
 
 def test_classes_have_chances_intervals_and_a_test():

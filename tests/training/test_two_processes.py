@@ -10,6 +10,7 @@ import players
 import pytest
 import tiny_run as tiny
 import torch
+from once import once
 
 from undiffuse.core.errors import Refused
 from undiffuse.training.start import train
@@ -48,7 +49,10 @@ sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of two processes, which are started once: of digits, of a contrastive loss, and of an autoencoder."""
-    folder = tmp_path_factory.mktemp("pair")
+    return once(tmp_path_factory, "pair", two_processes)
+
+
+def two_processes(folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -63,7 +67,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-c", PAIR, str(folder), *SETTINGS]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 def test_two_processes_do_what_one_does(pair: Path, tmp_path: Path):

@@ -28,6 +28,7 @@ TABLES: dict[str, Any] = {
         "checkpoint_every": 0,
         "preview_every": 0,
         "validate_every": 6,
+        "snapshots": 3,
         "held_out": 0.1,  # one batch
         "precision": "float32",  # "auto" takes three gradients before the first step
         "previews": 10,

@@ -28,7 +28,10 @@ Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [d
 Seed = Annotated[int, Option(min=0, max=SEED, help="Of the samples and of the metrics' draws.")]
 Features = Annotated[
     str,
-    Option(metavar="NAME", help="pixels, efficientnet-lite0, inception, inception:FILE or module:package.file:name."),
+    Option(
+        metavar="NAME",
+        help="pixels, spectrogram, efficientnet-lite0, inception, inception:FILE or module:package.file:name.",
+    ),
 ]
 Metrics = Annotated[
     str | None,

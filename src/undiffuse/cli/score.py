@@ -8,7 +8,10 @@ from typer import Argument, Option
 
 from undiffuse.cli import options
 from undiffuse.cli.terminal import console, progress
+from undiffuse.core.errors import Refused
 from undiffuse.storage import output_paths
+
+TOLERANCE = 1e-4
 
 
 @options.sampling(without=("label",))
@@ -25,7 +28,7 @@ def score(
     ] = None,
     *,
     conditions: Sequence[tuple[str, str]],
-    tolerance: Annotated[float, Option(help="Of the ODE's solver, relative and absolute.")] = 1e-4,
+    tolerance: Annotated[float, Option(help="Of the ODE's solver, relative and absolute.")] = TOLERANCE,
     probes: Annotated[int, Option(help="Random directions of the trace; from 2 on a column has their error.")] = 1,
     draws: Annotated[int, Option(help="Noises that spread levels; from 2 on columns have error and cost.")] = 1,
     start: Annotated[float, Option(help="The time where the ODE ends; below 1 if noise prediction needs it.")] = 1.0,
@@ -43,33 +46,47 @@ def score(
     """
     from undiffuse.conditions.given import from_words
     from undiffuse.evaluation import nll
+    from undiffuse.evaluation.level_likelihood import level_likelihood
     from undiffuse.evaluation.sources import counted
-    from undiffuse.models.load import denoising
+    from undiffuse.models.load import scoring
     from undiffuse.storage.files import write_bytes
 
     own = given == "all" or [name.strip() for name in (given or "").split(",") if name.strip()]
     target = output_paths.file(out, run, "scores.csv")
-    model = denoising(run, precision="float32")
+    model = scoring(run)
     where = model.recipe["data"].get("conditions", {})  # in the run's own data, and so in others like them
     where = {name: place for name, place in where.items() if given == "all" or (own is not True and name in own)}
     fields: Any = {"conditions": where} if where else {}
     same = from_words(model.conditions, conditions)
     items = counted(data, model, own is True or "label" in own, **fields)
     with progress("scoring", "item") as density, progress("bounding", "call") as bounding:
-        found = nll.score(
-            model,
-            items,
-            bound=bound,
-            given=own,
-            conditions=same,
-            tolerance=tolerance,
-            probes=probes,
-            draws=draws,
-            start=start,
-            seed=seed,
-            density=density,
-            bounding=bounding,
-        )
+        if model.levelled:
+            _refuse_of_denoisers(bound, tolerance, probes, start)
+            of: dict[str, Any] = {"given": own, "conditions": same, "draws": draws, "seed": seed, "advance": density}
+            found = level_likelihood(model, model.module, items, **of)
+        else:
+            found = nll.score(
+                model,
+                items,
+                bound=bound,
+                given=own,
+                conditions=same,
+                tolerance=tolerance,
+                probes=probes,
+                draws=draws,
+                start=start,
+                seed=seed,
+                density=density,
+                bounding=bounding,
+            )
     write_bytes(target, found.table(items).encode())
     console().print("\n".join(nll.lines(found.summary())))
     print(f"written to {target}")
+
+
+def _refuse_of_denoisers(bound: bool, tolerance: float, probes: int, start: float) -> None:
+    """Raises Refused for what only a run with a denoiser is asked: of others there is one number, and no ODE."""
+    asked = {"bound": bound, "tolerance": tolerance != TOLERANCE, "probes": probes != 1, "start": start != 1.0}
+    for name, said in asked.items():
+        if said:
+            raise Refused(f"--{name} is for runs with a denoiser: this one gives the probability of an item itself")

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -73,15 +73,21 @@ class Schedule(ABC):
     def _once(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """`both` of a single time: the parts of one step of a sampler all ask for the same two."""
         last, time = self._last, t.item()
-        if time not in last:
-            if len(last) == 4:
+        found = last.get(time)
+        if found is None:
+            found = self.both(t)
+            if len(last) >= 4:
                 last.clear()
-            last[time] = self.both(t)
-        return last[time]
+            last[time] = found
+        return found
 
     @cached_property
     def _last(self) -> dict[float, tuple[Tensor, Tensor]]:
         return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies have: the fields without `_last`, to which another thread may be adding."""
+        return {name: value for name, value in dict(self.__dict__).items() if name != "_last"}
 
     def both(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha(t) and sigma(t); a schedule that finds both from one number finds it once."""

@@ -24,6 +24,7 @@ SUFFIXES = {
     ".tar": "shards",
     ".txt": "text",
     ".jsonl": "text",
+    ".wav": "audio",
 }
 HUB = "hf:"
 NOT_DATA = ("recipe.toml", "model.safetensors")  # a folder with one of these is a run
@@ -78,7 +79,9 @@ def is_data(path: str) -> bool:
 
 
 def _folder(there: Path) -> str:
-    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of texts, else of images."""
+    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of sounds, of texts, else of
+    images.
+    """
     if any((there / name).exists() for name in SAVED):
         return "huggingface"
     if any(there.glob("*.tar")) or any(PACKED.search(path.name) for path in there.glob("*.t*")):
@@ -86,4 +89,6 @@ def _folder(there: Path) -> str:
     files = walk(there).files
     if any(ending(file) in ENDINGS for file in files):
         return "folder"  # images, and the texts beside them are their captions
+    if any(ending(file) == ".wav" for file in files):
+        return "audio"
     return "text" if any(map(is_text, files)) else "folder"

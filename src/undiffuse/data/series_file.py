@@ -13,7 +13,7 @@ from undiffuse.data.tables.head import Header, TableHead, head
 from undiffuse.data.tables.kinds import is_date
 from undiffuse.sampling.data_frame import TABLE, UNITS
 
-USUAL = ("time", "date", "datetime", "timestamp", "ds")  # names of a column of times
+USUAL = ("time", "date", "datetime", "timestamp", "ds", "t")  # names of a column of times
 UNEVEN = 0.25  # of a step: so far may a time be from its place
 MONTH = 28  # days; steps as long are counted in months
 MOST = 10  # times as many steps as lines: more gaps are no series

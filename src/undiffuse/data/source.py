@@ -30,7 +30,7 @@ class Source(ABC):
 @dataclass(frozen=True)
 class Peek:
     """What is known of stored data without reading all of it: the shape of an item, whether it has a label, and
-    whether it is tokens, whether these spell a text, and whether it is a row with categories.
+    whether it is tokens, whether these spell a text, whether it is a row with categories, and whether it is a sound.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +38,7 @@ class Peek:
     tokens: bool = False
     mixed: bool = False
     spelled: bool = False
+    sound: bool = False
 
 
 class Stored(Source):

@@ -122,6 +122,7 @@ WORDS = {
     "memorisation": Word(
         "Memorisation", "samples nearer to a training item than 99 % of held-out items are to theirs", share=True
     ),
+    "pitch": Word("Pitch", "sounds whose measured pitch is that of the note asked for", share=True),
     "precision": Word("Precision", "samples that lie where real data lie", share=True),
     "recall": Word("Recall", "real data that lie where samples lie", share=True),
     "symbol_entropy": Word(

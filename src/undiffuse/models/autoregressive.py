@@ -49,6 +49,7 @@ class AutoregressiveRun(CompletingGenerator):
     predicts: ClassVar[str] = "likelihood"
     what: ClassVar[str] = "an autoregressive model"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` measures its likelihood"
+    levelled: ClassVar[bool] = True
     rounds: ClassVar[bool] = False  # a rounded logit is another probability
     writes: ClassVar[tuple[str, ...]] = FILES
 

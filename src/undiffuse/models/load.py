@@ -64,6 +64,12 @@ def completing(path: Path | str, device: torch.device | str | None = None) -> An
     return run if run.completes else denoising(path, "float32", device)
 
 
+def scoring(path: Path | str, device: torch.device | str | None = None) -> Any:
+    """`generator`, in float32, of a run that has a denoiser or is levelled; raises Refused for all others."""
+    run = generator(path, "float32", device)
+    return run if run.levelled else denoising(path, "float32", device)
+
+
 def description(path: Path | str) -> Description | None:
     """What the run in a folder says of itself, with what the files that its recipe names held; None where there is no
     whole run yet.

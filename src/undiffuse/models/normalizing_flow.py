@@ -43,6 +43,7 @@ class NormalizingFlowRun(Generator):
     predicts: ClassVar[str] = "likelihood"
     what: ClassVar[str] = "a normalizing flow"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` measures its likelihood"
+    levelled: ClassVar[bool] = True
     rounds: ClassVar[bool] = False  # rounded, it is not inverted
     writes: ClassVar[tuple[str, ...]] = FILES
 

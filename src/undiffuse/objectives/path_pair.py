@@ -1,7 +1,7 @@
 """A pair of times on one path: what objectives share that make the guesses at both agree."""
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from undiffuse.objectives.noisy_end import refuse_silent
 
 
 @dataclass(frozen=True, eq=False)
-class PathPair(ConsistencyStudent):
+class PathPair(ConsistencyStudent, ABC):
     """loss = weight distance(guess(x_t, t), stopgrad target(x_s, s)), with s < t and x_s on the path through x_t.
 
     x_s keeps the noise of x_t: one step of the ODE with the item itself as the guess; with a teacher and a solver it is

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
+SOUND = "sound"  # where a run's facts say how many samples a second its sounds have
+PAUSE = 0.25  # seconds between sounds in one file
 NPZ = "ask for --format npz (the numbers)"
 
 
@@ -104,6 +106,39 @@ def arrays(drawn: "Samples") -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, seed=np.asarray(drawn.request.seed if drawn.request else 0), **found)
     return file.getvalue()
+
+
+def fits_sounds(shape: tuple[int, ...], dtype: str) -> None:
+    """Raises Refused for samples that are no sounds: other shapes, and too many channels."""
+    if len(shape) != 2 or shape[0] > 2 or dtype not in ("float32", "float64"):
+        raise Refused(f"samples of shape {shape} of {dtype} are no sounds of one or two channels; {NPZ}")
+
+
+def sound(drawn: "Samples") -> bytes:
+    """A .wav of 16 bits of all sounds, one behind the other, at the data's rate."""
+    import numpy as np
+
+    from undiffuse.storage.sound_file import written
+
+    rate = _rate(drawn)
+    pause = np.zeros((drawn.x.shape[1], round(PAUSE * rate)), np.float32)
+    first, *rest = drawn.x
+    return written(np.concatenate([first, *(each for x in rest for each in (pause, x))], axis=1), rate)
+
+
+def sounds(drawn: "Samples") -> dict[str, bytes]:
+    """A .wav for each sound."""
+    from undiffuse.storage.sound_file import written
+
+    digits, rate = max(4, len(str(len(drawn.x) - 1))), _rate(drawn)
+    return {f"{i:0{digits}d}.wav": written(x, rate) for i, x in enumerate(drawn.x)}
+
+
+def _rate(drawn: "Samples") -> int:
+    rate = drawn.of.facts.get("data", {}).get(SOUND, {}).get("rate")
+    if not rate:
+        raise Refused(f"the run's data are no sounds: how many samples a second they have is not known; {NPZ}")
+    return int(rate)
 
 
 def fits_table(shape: tuple[int, ...], dtype: str) -> None:

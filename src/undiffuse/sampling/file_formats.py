@@ -18,8 +18,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Form(StrEnum):
-    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects; a
-    scene as a mesh.
+    """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects;
+    sounds in one file, or in a folder; a scene as a mesh.
     """
 
     GRID = "grid"
@@ -29,6 +29,8 @@ class Form(StrEnum):
     CSV = "csv"
     TXT = "txt"
     JSONL = "jsonl"
+    WAV = "wav"
+    WAVS = "wavs"
     OBJ = "obj"
     PLY = "ply"
 
@@ -113,6 +115,10 @@ FORMS = {
     ),
     Form.TXT: Writer("samples.txt", (".txt",), 10, lambda drawn, _: file_content.lines(drawn)),
     Form.JSONL: Writer("samples.jsonl", (".jsonl",), 100, lambda drawn, _: file_content.objects(drawn)),
+    Form.WAV: Writer(
+        "samples.wav", (".wav",), 10, lambda drawn, _: file_content.sound(drawn), file_content.fits_sounds
+    ),
+    Form.WAVS: Writer("sounds", (), 100, lambda drawn, _: file_content.sounds(drawn), file_content.fits_sounds),
     Form.OBJ: Writer("mesh.obj", (".obj",), 1, lambda drawn, _: file_content.surface(drawn).obj(), solid=True),
     Form.PLY: Writer("mesh.ply", (".ply",), 1, lambda drawn, _: file_content.surface(drawn).ply(), solid=True),
 }

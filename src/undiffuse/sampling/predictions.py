@@ -45,8 +45,10 @@ class Predictions:
         return self.draws.std(1, dtype=np.float64)
 
     def quantiles(self, levels: Sequence[float] = QUANTILES) -> np.ndarray:
-        """Of the draws at these levels, (levels, rows, targets); raises Refused for levels outside [0, 1]."""
-        return np.quantile(self.draws, checked(levels), axis=1)
+        """Of the draws at these levels, (levels, rows, targets): the place p (n + 1) among n sorted draws, so that one
+        draw more lies below with the chance p exactly, as far as n reaches. Raises Refused for levels outside [0, 1].
+        """
+        return np.quantile(self.draws, checked(levels), axis=1, method="weibull")
 
     @cached_property
     def chances(self) -> np.ndarray:

@@ -78,8 +78,9 @@ class Run(Described, ABC):
     tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
     its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
     {run}. denoises: whether it is a `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it
-    gives back what it is given. guides: whether its module is log p(label given x_t), as `NoisyClassifier`. rounds:
-    whether precision "auto" may be bfloat16. writes: files of its evaluation.
+    gives back what it is given. levelled: whether its module is a `DensityModel`, which says how likely an item's
+    levels are. guides: whether its module is log p(label given x_t), as `NoisyClassifier`. rounds: whether precision
+    "auto" may be bfloat16. writes: files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
@@ -90,6 +91,7 @@ class Run(Described, ABC):
     denoises: ClassVar[bool] = False
     reconstructs: ClassVar[bool] = False
     completes: ClassVar[bool] = False
+    levelled: ClassVar[bool] = False
     guides: ClassVar[bool] = False
     rounds: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = ()

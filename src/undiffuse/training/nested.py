@@ -8,18 +8,18 @@ from typing import Any
 from undiffuse.core import registry
 from undiffuse.data.predictive import TARGET
 from undiffuse.progress import LOGGER
+from undiffuse.recipes import build
 from undiffuse.recipes.bundled import names
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.training.loop import Training
 
-SHARED = ("seed", "held_out")  # fields of [train] that the runs share, so that what is held out is so for both
-
 
 def folders(recipe: Recipe) -> list[str]:
-    """The fields of the recipe's codec that name a recipe; the run of each is in a folder of that name."""
+    """The fields of the recipe's codec that name a recipe, or a file of one; each run's folder has the field's name."""
     table = recipe["codec"]
     fields = registry.run_fields(registry.get("codecs", str(table.get("name"))))
-    return [name for name in fields if table.get(name) in names() and not os.path.isdir(table[name])]
+    said = {name: str(table[name]) for name in fields if name in table}
+    return [name for name, of in said.items() if (of in names() or of.endswith(".toml")) and not os.path.isdir(of)]
 
 
 def without(recipe: Recipe) -> Recipe:
@@ -48,10 +48,13 @@ def trained_first(recipe: Recipe, folder: Path, resume: bool, train: Callable[..
 
 
 def _recipe(recipe: Recipe, name: str) -> Recipe:
-    """The recipe of such a run on the data of the one that needs it; it tells classes where the data have them."""
+    """The recipe of such a run on the data of the one that needs it; it tells classes where the data have them.
+
+    It holds out at least as much, the same items among them, and so has seen none that the other holds out.
+    """
     first = Recipe.find(recipe["codec"][name])
-    told = recipe["train"]
-    train = {**first["train"], **{field: told[field] for field in SHARED if field in told}}
+    mine, own = build.training(recipe), build.training(first)
+    train = {**first["train"], "seed": mine.seed, "held_out": max(mine.held_out, own.held_out)}
     tables: dict[str, Any] = {"data": recipe["data"], "train": train}
     if TARGET in first["conditions"] and TARGET not in recipe.component("data").load().conditions:
         tables["conditions"] = {"label": {}}

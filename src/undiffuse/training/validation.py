@@ -12,6 +12,7 @@ from undiffuse.training.batches import Batches
 
 ITEMS = 1024  # at most so many held-out items are looked at
 LEVELS, RANGE = 16, 12.0  # noise levels of the histogram, and the largest log-SNR on it
+TOGETHER = 4  # levels in one call: with no gradients it takes less memory than a step of training
 VALIDATE = 3  # its stream of random numbers
 
 
@@ -37,10 +38,14 @@ class Validation:
         times = schedule.time(torch.linspace(float(ends[0]), float(ends[1]), LEVELS, dtype=torch.float64)).clamp(
             min=1e-6
         )
-        batch, random = self._batch(self._chunks[0])
-        with torch.no_grad():
-            at = [objective.at(t.expand(len(batch)), denoiser, batch, random.fold(i)) for i, t in enumerate(times)]
-        return {"log_snr": schedule.log_snr(times).tolist(), "loss": [float(loss.double().mean()) for loss in at]}
+        which, losses = self._chunks[0], []
+        for some in torch.arange(LEVELS).split(1 if objective.whole_batch else TOGETHER):
+            batch, random = self._batch(which.repeat(len(some)))
+            own = random.at((some[:, None] * len(self._data) + which).flatten())  # noise of each level and item
+            with torch.no_grad():
+                at = objective.at(times[some].repeat_interleave(len(which)), denoiser, batch, own)
+            losses += at.double().reshape(len(some), -1).mean(1).tolist()
+        return {"log_snr": schedule.log_snr(times).tolist(), "loss": losses}
 
     def _batch(self, which: Tensor) -> tuple[Batch, Random]:
         data = self._data

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GRID_TABLE, GRID_CURVE = "grid.json", "grid.png"
-DRAWN = {"tokens": "this run's data are tokens, whose steps draw", "mixed": "some of this run's are tokens, which draw"}
+DRAWN = {"tokens": "its data are tokens, whose steps draw", "mixed": "some of its data are tokens, whose steps draw"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def grid(
         raise Refused(f"sampling needs at least 1 step, not {wanted[0] if wanted else 'none'}")
     model = denoising(run, precision="float32")
     if drawn := DRAWN.get(model.denoiser.process.family):
-        raise Refused(f"tune grid is for values, whose steps follow an ODE; {drawn}")
+        raise Refused(f"tune grid is for values, whose steps follow an ODE; {run} is another run: {drawn}")
     count = None if starts is None else arguments.whole(starts, "starts")
     lock, stop = run_lock(run), Stop()
     found: list[TunedSteps] = []

@@ -37,7 +37,7 @@ class JumpTuner:
 
     def plan(self, steps: int, default: tuple[Sampler, Tensor]) -> Plan:
         """The plan of so many steps with the least distance, or the default where it is not clearly nearer."""
-        n, half = len(self.items), len(self.items) // 2
+        n, half = len(self.items), (len(self.items) + 1) // 2
         usual, times = default
         found = multistep_times(
             self.denoiser, self.items, steps, stopped=self.stopped, **some(self.cond, n, slice(half))

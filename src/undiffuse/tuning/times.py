@@ -65,7 +65,7 @@ class Tuner:
     tolerance: float = 1e-2
     stopped: Callable[[], bool] = lambda: False
 
-    measured = "mean distance to the ends of the fine trajectory"
+    measured = "root mean square distance to the ends of fine trajectories"
 
     def plan(self, steps: int, sampler: Sampler | None = None, default: tuple[Sampler, Tensor] | None = None) -> Plan:
         """The plan of so many steps that strays least, see `tune_grid`. default: what it is held against, and where
@@ -104,9 +104,9 @@ class Tuner:
         return sampler.convergence_order > 0
 
     def error(self, sampler: Sampler, times: Tensor, part: slice) -> float:
-        """How far these steps stray with some of the starts, on average over them."""
+        """How far these steps stray with some of the starts, root mean square over starts and numbers."""
         ends = self._ends(sampler, times, part)
-        return float((ends - self.fine.ends[part]).double().flatten(1).square().mean(1).sqrt().mean())
+        return float((ends - self.fine.ends[part]).double().square().mean().sqrt())
 
     def calls(self, sampler: Sampler, times: Tensor) -> float:
         """Network calls a sample."""

@@ -23,8 +23,8 @@ SERIES = "series"  # where a data set's notes say what its channels and steps ar
 class Series(Stored):
     """Windows (count, channels, window) of a file whose lines are steps of time; or its lines, (count, 1, columns).
 
-    time: the column of times; left empty, one called time, date, datetime, timestamp or ds, or that of dates. Steps are
-    even; a line that is lacking is a step without numbers. columns: the channels; left empty, all others, but drop.
+    time: the column of times; left empty, one called time, date, datetime, timestamp, ds or t, or that of dates. Steps
+    are even; a line that is lacking is a step without numbers. columns: the channels; left empty, all others, but drop.
     window: steps of an item; stride: from one item to the next, 0: 1, or so that there are about 20,000.
     series: "columns": one series of several channels; "lines": each line is a series of its own, its columns the steps;
     label: then the column of its class.
