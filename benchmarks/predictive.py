@@ -75,7 +75,7 @@ def ensemble(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
     rows = np.random.default_rng(0).permutation(len(x))
     seen, kept = rows[len(x) // 10 :], rows[: len(x) // 10]
     models = [
-        MLPRegressor((100, 50), max_iter=500, early_stopping=True, random_state=seed).fit(
+        MLPRegressor(hidden_layer_sizes=(100, 50), max_iter=500, early_stopping=True, random_state=seed).fit(
             inputs.transform(x[seen]), (y[seen] - mean) / std
         )
         for seed in range(MEMBERS)

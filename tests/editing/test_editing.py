@@ -69,7 +69,14 @@ def test_the_noise_of_smooth_images_is_estimated():
 def model(tmp_path_factory: pytest.TempPathFactory) -> undiffuse.Diffusion:
     """A tiny model of digits, hardly trained."""
     small = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
-    short = ["train.steps=4", "train.batch=64", "train.previews=2", "train.warmup=0", "sampler.steps=4"]
+    short = [
+        "train.steps=4",
+        "train.snapshots=0",
+        "train.batch=64",
+        "train.previews=2",
+        "train.warmup=0",
+        "sampler.steps=4",
+    ]
     short.append("train.held_out=0.05")
     run = tmp_path_factory.mktemp("runs") / "tiny"
     undiffuse.train("digits", out=run, overrides=[*small, *short]).run()

@@ -150,7 +150,15 @@ def test_losses(name: str):
     agrees(made)
 
 
-TRAIN: dict[str, Any] = {"steps": 2, "batch": 8, "warmup": 0, "previews": 1, "preview_every": 0, "held_out": 0.2}
+TRAIN: dict[str, Any] = {
+    "steps": 2,
+    "batch": 8,
+    "warmup": 0,
+    "previews": 1,
+    "preview_every": 0,
+    "snapshots": 0,
+    "held_out": 0.2,
+}
 VALUES: dict[str, dict[str, Any]] = {
     "schedule": {"name": "cosine"},
     "parameterization": {"name": "velocity"},

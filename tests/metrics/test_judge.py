@@ -40,6 +40,7 @@ def test_the_registry_lists_the_metrics_and_nothing_else():
     texts = {"copies", "known_ngrams", "known_words", "symbol_entropy"}
     tables = {"dcr", "column_pairs", "column_shapes", "columns", "tstr"}
     predictive = {"rmse", "gaussian_nll", "crps", "picp", "qice", "class_accuracy", "ece", "log_loss"}
+    predictive |= {"confident_accuracy"}
     points = {"energy_distance", "sliced_wasserstein"}
     assert set(registry.names("metrics")) == images | both | texts | tables | predictive | points
 

@@ -65,7 +65,15 @@ def trained(folder: Path, told: dict[str, dict[str, Any]], network: str = "unet"
         "objective": {"name": "denoising", "weighting": "edm", "times": "log_normal"},
         "conditions": told,
         "sampler": {"name": "heun", "steps": 2, "guidance": 1.5},
-        "train": {"steps": 3, "batch": 8, "warmup": 0, "flip": True, "previews": 4, "preview_every": previews},
+        "train": {
+            "steps": 3,
+            "batch": 8,
+            "warmup": 0,
+            "snapshots": 0,
+            "flip": True,
+            "previews": 4,
+            "preview_every": previews,
+        },
     }
     undiffuse.train(tables, out=folder / "run").run()
     return folder / "run"

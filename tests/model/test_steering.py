@@ -198,7 +198,7 @@ def test_a_run_s_moments_travel_with_it_and_what_is_asked_for_is_in_the_data_s_u
         data = {"name": "file", "path": str(tmp_path / f"{name}.npz"), "conditions": {"style": "styles"}}
         tables = {**TABLES, "data": data, "codec": {"name": "whiten"}}
         tables["conditions"] = {"style": {"kind": "vector"}}
-        tables["train"] = {"steps": 3, "batch": 8, "lr": 0.1, "warmup": 0, "preview_every": 0}
+        tables["train"] = {"steps": 3, "batch": 8, "lr": 0.1, "warmup": 0, "preview_every": 0, "snapshots": 0}
         undiffuse.train(tables, out=tmp_path / name).run(progress=False)
         runs.append(load(tmp_path / name, precision="float32"))
     plain, large = runs

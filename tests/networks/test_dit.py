@@ -185,7 +185,7 @@ def test_the_tokens_that_a_step_drops_are_its_own(tmp_path: Path):
         "parameterization": {"name": "velocity"},
         "objective": {"name": "denoising"},
         "network": {"name": "dit", "width": 16, "depth": 5, "drop_tokens": 0.5},
-        "train": {"steps": 3, "batch": 4, "lr": 0.1, "warmup": 0, "validate_every": 0, "held_out": 0},
+        "train": {"steps": 3, "batch": 4, "lr": 0.1, "warmup": 0, "validate_every": 0, "snapshots": 0, "held_out": 0},
     }
     found: list[float] = []
     for run, share in (("one", 0.5), ("again", 0.5), ("dense", 0.0)):

@@ -73,7 +73,7 @@ def test_a_word_as_the_target_is_a_class(tmp_path: Path):
     recipe = Recipe.find("card").override([f"data.path={written(tmp_path / 'prices.csv')}", "data.target=colour"])
     found = of_recipe(recipe)
     assert found.columns == ("blue", "green", "red")
-    np.testing.assert_array_equal(found.x.sum(1), 1)
+    np.testing.assert_array_equal(np.asarray(found.x).sum(1), 1)
     assert found.notes["predicts"]["classes"]
     assert found.notes["predicts"]["name"] == "colour"
 
@@ -190,6 +190,10 @@ def test_it_is_judged_by_what_it_predicts(trained: Path):
     found = model.evaluate(replace(asked, request=SampleRequest(n=20))).found
     assert set(found.verdicts) == {"rmse", "crps", "picp", "qice", "gaussian_nll"}
     assert 0 < found.verdicts["crps"]["value"] < found.verdicts["rmse"]["value"]
+    other = written(trained / "other.csv", 200, row3={"weight": 7.5})
+    again = model.evaluate(replace(asked, against=str(other), how=Judge(metrics=("crps",), cached=False))).found
+    assert 10 <= again.verdicts["crps"]["count"] < 100  # most rows were trained on
+    assert "were trained on and left out" in again.warnings[0]
     assert np.isfinite(found.scores.log_prob).all()  # p(target given the inputs), in the target's own units
 
 

@@ -1,6 +1,8 @@
 """Metrics of predictions: closed forms of a known law, and their floors."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.crps import crps
+from undiffuse.evaluation.metrics.confident_accuracy import ConfidentAccuracy, curve
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.sampling.predictions import Predictions
 
@@ -67,8 +70,8 @@ def test_classes_have_chances_intervals_and_a_test():
     assert ((low <= found.probabilities) & (found.probabilities <= high)).all()
     first, second = np.sort(found.probabilities, 1)[:, ::-1].T[:2]
     order = np.argsort(-found.probabilities[5])
-    tested = ttest_rel(*(found.chances[5, :, i] for i in order[:2])).pvalue
-    assert found.p_values[5] == pytest.approx(tested, rel=1e-9)
+    tested: Any = ttest_rel(found.chances[5, :, order[0]], found.chances[5, :, order[1]])
+    assert found.p_values[5] == pytest.approx(tested.pvalue, rel=1e-9)
     assert found.p_values[1:].max() < 0.05
     assert found.p_values[0] > 1e-4
     assert (first >= second).all()
@@ -79,6 +82,13 @@ def test_classes_have_chances_intervals_and_a_test():
     chance = 1 / (1 + 2 * math.exp(-1 / 0.2))
     assert metric("ece", sure, targets) == pytest.approx(1 - chance)
     assert metric("ece", sure, np.roll(targets, 1, axis=1)) == pytest.approx(chance)
+    kept = curve(found, targets)
+    assert (kept["kept"][0], kept["accuracy"][0]) == (100, metric("class_accuracy", found, targets))
+    assert kept["accuracy"][-1] == 1
+    evidence: Any = SimpleNamespace(predicted=Predicted(found, targets), seed=0)
+    sure = ConfidentAccuracy().judge(evidence)["confident_accuracy"]
+    assert sure["value"] == (found.best == truth)[found.p_values < 0.05].mean()
+    assert sure["detail"]["kept"] == (found.p_values < 0.05).mean()
     assert found.frame().columns[:3] == ["kind", "p_value", "p_a"]
 
 

@@ -19,8 +19,13 @@ Y = (3 * X[:, :1] - X[:, 1:] + 40 + 0.5 * RANDOM.standard_normal((500, 1))).asty
 class Line(ItemReader):
     """f(x) = 3 x_0 - x_1 + 40."""
 
-    columns = ("a", "b")
-    targets = ("y",)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("a", "b")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return ("y",)
 
     def told_of(self, rows: Tensor) -> Tensor:
         return (3 * rows[:, :1] - rows[:, 1:] + 40).double()
@@ -50,7 +55,7 @@ def test_its_bridge_is_the_paper_s_posterior():
 
 
 def fitted(**fields: str) -> ResidualCodec:
-    given: dict = {"columns": Line.columns, "targets": Line.targets, **fields}
+    given: dict = {"columns": ("a", "b"), "targets": ("y",), **fields}
     return ResidualCodec(Line(), **given).fit(Y, inputs=X)
 
 

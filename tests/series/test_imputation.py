@@ -215,7 +215,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         "network.blocks=1",
         "sampler.steps=2",
     ]
-    short = ["train.steps=3", "train.batch=8", "train.preview_every=0", "train.validate_every=0"]
+    short = ["train.steps=3", "train.snapshots=0", "train.batch=8", "train.preview_every=0", "train.validate_every=0"]
     own = [f'data.path="{path}"', "data.window=16", "conditions.known.of=forecast:4,missing:0.5", "train.held_out=0.2"]
     undiffuse.train(
         "series", out=folder / "run", overrides=[*small, *short, *own, "train.precision=float32", "train.warmup=0"]

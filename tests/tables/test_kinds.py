@@ -24,7 +24,14 @@ from undiffuse.sampling.data_frame import frame
 
 RANDOM = np.random.default_rng(5)
 COUNT = 200
-TINY = ["train.steps=3", "network.width=16", "network.depth=1", "train.batch=32", "train.preview_every=0"]
+TINY = [
+    "train.steps=3",
+    "train.snapshots=0",
+    "network.width=16",
+    "network.depth=1",
+    "train.batch=32",
+    "train.preview_every=0",
+]
 
 
 def people() -> dict[str, list[Any]]:

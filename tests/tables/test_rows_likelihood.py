@@ -175,7 +175,14 @@ def test_a_run_says_how_likely_rows_are(tmp_path: Path, capsys: pytest.CaptureFi
     lines = [f"{20 + i % 9},{towns[i % 3]},{0.25 * (i % 7):g}" for i in range(90)]
     path = tmp_path / "people.csv"
     path.write_text("age,town,size\n" + "\n".join(lines))
-    tiny = ["train.steps=2", "network.width=16", "network.depth=1", "train.batch=16", "train.preview_every=0"]
+    tiny = [
+        "train.steps=2",
+        "network.width=16",
+        "network.depth=1",
+        "train.batch=16",
+        "train.preview_every=0",
+        "train.snapshots=0",
+    ]
     settings = [*tiny, 'data.numeric=["age","size"]']
     assert run("train", str(path), "--out", str(tmp_path / "run"), "--set", *settings) == 0
     capsys.readouterr()

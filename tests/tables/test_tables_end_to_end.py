@@ -13,7 +13,14 @@ from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation import sources
 
-TINY = ["train.steps=4", "network.width=16", "network.depth=1", "train.batch=32", "train.log_every=2"]
+TINY = [
+    "train.steps=4",
+    "train.snapshots=0",
+    "network.width=16",
+    "network.depth=1",
+    "train.batch=32",
+    "train.log_every=2",
+]
 
 
 def run(*words: str) -> int:

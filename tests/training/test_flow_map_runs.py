@@ -24,7 +24,7 @@ TABLES: dict[str, Any] = {
     "objective": {"name": "mean_flow"},
     "network": {"name": "unet", "width": 4, "multipliers": [1], "blocks": 1, "attention": [0], "time_scale": 0.02},
     "sampler": {"name": "jump", "steps": 2},
-    "train": {**tiny.TABLES["train"], "steps": 5, "warmup": 0, "validate_every": 5, "previews": 2},
+    "train": {**tiny.TABLES["train"], "steps": 5, "warmup": 0, "validate_every": 5, "previews": 2, "snapshots": 0},
 }
 
 

@@ -14,7 +14,7 @@ from undiffuse.recipes.resolved import resolve
 from undiffuse.schedules import LinearBeta
 from undiffuse.training.start import train
 
-QUICK = ["train.steps=1", "train.preview_every=0", "train.validate_every=0", "train.held_out=0"]
+QUICK = ["train.steps=1", "train.snapshots=0", "train.preview_every=0", "train.validate_every=0", "train.held_out=0"]
 VALUES = ["parameterization.name=noise", "objective.name=denoising"]
 
 

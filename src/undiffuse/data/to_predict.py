@@ -8,9 +8,12 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
+from undiffuse.data.dataset import Dataset
+from undiffuse.data.survey import Survey, survey
 from undiffuse.data.tables.inputs import TableInputs
+from undiffuse.data.tables.kinds import number
 from undiffuse.recipes.description import Described
-from undiffuse.sampling.predicting import PREDICTS
+from undiffuse.sampling.predicting import PREDICTS, inputs_name
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -34,6 +37,29 @@ def inputs(model: Described, given: Any) -> "tuple[np.ndarray, DataFrame | None]
     if not columns.columns:
         raise Refused("this run predicts from items without columns: give an array (rows, ...), not a data frame")
     return columns.read(cells, "the data frame"), cells
+
+
+def aimed(model: Described, path: str) -> Dataset:
+    """The rows of a table with their targets, as `of_targets` gives them, of columns and classes that a run knows.
+
+    Raises Refused as `inputs`, for a table without the target's column, and for targets that are missing or unknown.
+    """
+    told = model.facts["data"][PREDICTS]
+    names, name = tuple(map(str, told["targets"])), str(told["name"])
+    x, cells = inputs(model, path)
+    if cells is None or name not in cells.columns:
+        raise Refused(f"{path} has no column {name!r}, which the run predicts, and so its predictions cannot be judged")
+    words = cells[name].str.strip_chars().to_list()
+    if told.get("classes"):
+        rows = {word: np.eye(len(names), dtype=np.float32)[i] for i, word in enumerate(names)}
+    else:
+        rows = {word: np.array([value], np.float32) for word in set(words) if (value := number(word)) is not None}
+    first = next((i for i, word in enumerate(words) if word not in rows), None)
+    if first is not None:
+        raise Refused(f"{path}: the target {name!r} of row {first} is {words[first][:40]!r}, which is none")
+    targets = np.stack([rows[word] for word in words])
+    seen = Survey(targets, survey(x, path).hashes, targets.min(1), targets.max(1))
+    return Dataset(targets, {inputs_name(model): x}, (), Path(path).stem, names, known=seen)
 
 
 def _frame(given: Any) -> "DataFrame | None":

@@ -12,10 +12,12 @@ from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived, of_model, renumber
+from undiffuse.data.to_predict import aimed
 from undiffuse.evaluation import text_files
 from undiffuse.recipes import build
 from undiffuse.sampling.data_frame import TABLE, columns
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.predicting import PREDICTS
 from undiffuse.sampling.run import Run
 
 SHARE = 0.2  # held out of data that no run has split
@@ -174,7 +176,11 @@ def against(model: Run, which: str | None) -> Real:
     share = build.training(model.recipe).held_out
     learned = of_model(model)
     learned = learned.split(share)[0] if share else learned
-    other = derived(alike(which, learned), model.conditions)
+    told = learned.notes.get(PREDICTS, {})
+    if told.get("reads") and resolve.table(which)["name"] == "table":
+        other = aimed(model, which)
+    else:
+        other = derived(alike(which, learned), model.conditions)
     if other.drawn:
         return Real(learned, other)
     new = np.flatnonzero(~np.isin(other.survey().hashes, learned.survey().hashes))

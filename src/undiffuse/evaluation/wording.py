@@ -32,6 +32,11 @@ WORDS = {
     "class_accuracy": Word(
         "Accuracy", "held-out items whose likeliest class is right; the floor has the predictions be right", share=True
     ),
+    "confident_accuracy": Word(
+        "Accuracy where it is sure",
+        "held-out items whose likeliest class is right, of those where the draws tell it from the next one",
+        share=True,
+    ),
     "crps": Word(
         "CRPS",
         "how far predicted distributions are from the targets, in their units; the floor has the predictions be right",
@@ -121,6 +126,15 @@ WORDS = {
     "known_words": Word("Known words", "words that the training text has, too", share=True),
     "memorisation": Word(
         "Memorisation", "samples nearer to a training item than 99 % of held-out items are to theirs", share=True
+    ),
+    "one_nna": Word(
+        "1-nearest-neighbour accuracy",
+        "point clouds whose nearest other one is of their own kind, sample or real; 50 % is a guess",
+        share=True,
+    ),
+    "cloud_coverage": Word("Coverage (Chamfer)", "real point clouds that are the nearest one of a sample", share=True),
+    "cloud_distance": Word(
+        "Minimum matching distance (Chamfer)", "how far real point clouds are from the nearest sample"
     ),
     "pitch": Word("Pitch", "sounds whose measured pitch is that of the note asked for", share=True),
     "precision": Word("Precision", "samples that lie where real data lie", share=True),

@@ -9,6 +9,7 @@ import torch
 
 from undiffuse.core.arguments import whole
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.description import Described
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.predictions import Predictions
 from undiffuse.sampling.request import SampleRequest
@@ -17,7 +18,7 @@ PREDICTS = "predicts"  # where a run's facts say what it predicts, and from what
 NUMBERS = 2**25  # of inputs that are in memory together
 
 
-def inputs_name(model: DenoisingGenerator) -> str:
+def inputs_name(model: Described) -> str:
     """The condition that a run predicts from; raises Refused for one that predicts nothing."""
     found = next((name for name, condition in model.conditions.items() if condition.of_item), None)
     if found is None:
