@@ -8,7 +8,7 @@ from undiffuse.data.resolve import table
 from undiffuse.data.source import Peek
 from undiffuse.recipes.recipe import Recipe
 
-IMAGES, TABLE, MIXED, TEXT, AUDIO = "images", "table", "table-mixed", "text", "audio"
+IMAGES, TABLE, MIXED, TEXT, AUDIO, CLOUDS = "images", "table", "table-mixed", "text", "audio", "point-clouds"
 TOKENS = "tokens"  # the codec of tokens that spell no text
 SIDES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -44,7 +44,8 @@ def fitting(path: str, data: dict[str, object], seen: Peek) -> Recipe:
 def bundled(seen: Peek) -> str:
     """The name of the recipe for items that look so."""
     points = MIXED if seen.mixed else TABLE
-    return TEXT if seen.tokens else AUDIO if seen.sound else points if len(seen.shape) == 1 else IMAGES
+    kinds = {TEXT: seen.tokens, AUDIO: seen.sound, CLOUDS: seen.cloud, points: len(seen.shape) == 1}
+    return next((name for name, is_one in kinds.items() if is_one), IMAGES)
 
 
 def misfit(chosen: Recipe, shape: tuple[int, ...]) -> str:

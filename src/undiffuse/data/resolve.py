@@ -26,6 +26,7 @@ SUFFIXES = {
     ".jsonl": "text",
     ".wav": "audio",
 }
+CLOUDS = (".ply", ".xyz", ".npy")  # of a folder; a file alone is read as what such files mostly are
 HUB = "hf:"
 NOT_DATA = ("recipe.toml", "model.safetensors")  # a folder with one of these is a run
 
@@ -79,8 +80,8 @@ def is_data(path: str) -> bool:
 
 
 def _folder(there: Path) -> str:
-    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of sounds, of texts, else of
-    images.
+    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of sounds, of point clouds, of
+    texts, else of images.
     """
     if any((there / name).exists() for name in SAVED):
         return "huggingface"
@@ -91,4 +92,6 @@ def _folder(there: Path) -> str:
         return "folder"  # images, and the texts beside them are their captions
     if any(ending(file) == ".wav" for file in files):
         return "audio"
+    if any(ending(file) in CLOUDS for file in files):
+        return "point_clouds"
     return "text" if any(map(is_text, files)) else "folder"

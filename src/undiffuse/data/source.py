@@ -30,7 +30,8 @@ class Source(ABC):
 @dataclass(frozen=True)
 class Peek:
     """What is known of stored data without reading all of it: the shape of an item, whether it has a label, and
-    whether it is tokens, whether these spell a text, whether it is a row with categories, and whether it is a sound.
+    whether it is tokens, whether these spell a text, whether it is a row with categories, and whether it is a sound
+    or a point cloud.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +40,7 @@ class Peek:
     mixed: bool = False
     spelled: bool = False
     sound: bool = False
+    cloud: bool = False
 
 
 class Stored(Source):

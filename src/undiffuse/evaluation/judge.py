@@ -20,6 +20,7 @@ from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_ev
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.sources import Real
 from undiffuse.progress import Advance
+from undiffuse.sampling.file_content import CLOUD
 
 MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
 SIDES = (8, 2048)
@@ -109,7 +110,7 @@ class Judge:
             letters=letters,
             answers=answers,
         )
-        evidence = replace(evidence, predicted=predicted)
+        evidence = replace(evidence, predicted=predicted, clouds=CLOUD in real.train.notes)
         wanted = find(self.compared) if self.metrics != (NLL,) else []
         seconds: dict[str, float] = {}
         timed = seconds.__setitem__

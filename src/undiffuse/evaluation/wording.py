@@ -127,6 +127,15 @@ WORDS = {
     "memorisation": Word(
         "Memorisation", "samples nearer to a training item than 99 % of held-out items are to theirs", share=True
     ),
+    "one_nna": Word(
+        "1-nearest-neighbour accuracy",
+        "point clouds whose nearest other one is of their own kind, sample or real; 50 % is a guess",
+        share=True,
+    ),
+    "cloud_coverage": Word("Coverage (Chamfer)", "real point clouds that are the nearest one of a sample", share=True),
+    "cloud_distance": Word(
+        "Minimum matching distance (Chamfer)", "how far real point clouds are from the nearest sample"
+    ),
     "pitch": Word("Pitch", "sounds whose measured pitch is that of the note asked for", share=True),
     "precision": Word("Precision", "samples that lie where real data lie", share=True),
     "recall": Word("Recall", "real data that lie where samples lie", share=True),

@@ -42,7 +42,8 @@ class DiT(Network, HasDepths):
     conditioning: what time, class and vectors do. "adaln_zero": they move the norms of each block and scale what its
         layers add, by 0 at the start; "adaln": move the norms; "cross_attention", "in_context": are two tokens that
         each block asks, or that stand before the others (with those of a text).
-    positions: "sine": fixed sines and cosines; "rotary": angles of queries and keys, along every axis.
+    positions: "sine": fixed sines and cosines; "rotary": angles of queries and keys, along every axis; "none": with
+        patch 1 a change of the tokens' order changes that of the output, and nothing else, as point clouds need it.
     qk_norm: queries and keys are normed.  norm: "layer" or "rms".  activation: "gelu", or "swiglu" 2/3 as wide inside.
     long_skips: the first blocks are joined to the last ones, as in a U-Net (arXiv:2209.12152).
     drop_tokens: the share of tokens that miss all but the first and last two blocks in training, see
@@ -71,7 +72,7 @@ class DiT(Network, HasDepths):
         heads: int = 0,
         mlp: float = 4.0,
         conditioning: Literal["adaln_zero", "adaln", "cross_attention", "in_context"] = "adaln_zero",
-        positions: Literal["sine", "rotary"] = "sine",
+        positions: Literal["sine", "rotary", "none"] = "sine",
         qk_norm: bool = False,
         norm: Literal["layer", "rms"] = "layer",
         activation: Literal["gelu", "swiglu"] = "gelu",

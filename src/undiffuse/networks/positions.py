@@ -93,4 +93,15 @@ class RotaryPositions(nn.Module):
         return h, rotations(behind(coordinates(grid, self.base, h.device), before), self.head)
 
 
-POSITIONS = {"sine": SinePositions, "rotary": RotaryPositions}
+class NoPositions(nn.Module):
+    """Tokens as they are, and no angles: what is computed of a set knows no order."""
+
+    def __init__(self, base: Sequence[int], width: int, head: int) -> None:
+        super().__init__()
+
+    def forward(self, h: Tensor, grid: tuple[int, ...], before: int) -> tuple[Tensor, Tensor | None]:
+        """Tokens (batch, places, width), and no angles."""
+        return h, None
+
+
+POSITIONS = {"sine": SinePositions, "rotary": RotaryPositions, "none": NoPositions}

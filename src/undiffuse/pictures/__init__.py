@@ -10,6 +10,7 @@ from undiffuse.pictures.pairs import pairs
 from undiffuse.pictures.sheets import arranged, grid, lined, sheet, strip
 from undiffuse.pictures.texts import page
 from undiffuse.pictures.tokens import are_tokens, rows
+from undiffuse.pictures.views import views
 from undiffuse.pictures.ways import points_frames, points_strip
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "strip",
     "telling",
     "to_uint8",
+    "views",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from undiffuse import pictures
 from undiffuse.conditions.from_data import examples
+from undiffuse.sampling.file_content import sheet
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import labels_in_turn
@@ -21,6 +22,8 @@ def preview(model: Generator, x: np.ndarray, conditions: Mapping[str, Any], coun
     drawn = model.open(labels_in_turn(model, request)).draw()
     if drawn.kind == "texts":
         return pictures.png(pictures.page(drawn.texts[:TEXTS]))
+    if not points:
+        return pictures.png(sheet(drawn))
     picture = pictures.overview(
         drawn.numpy(),
         beside=x if points else None,

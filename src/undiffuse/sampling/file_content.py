@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
+CLOUD = "cloud"  # where a run's facts say that its samples are point clouds, (3, points)
 SOUND = "sound"  # where a run's facts say how many samples a second its sounds have
 PAUSE = 0.25  # seconds between sounds in one file
 NPZ = "ask for --format npz (the numbers)"
@@ -27,21 +28,29 @@ def sheet(drawn: "Samples", like: "Sequence[np.ndarray]" = ()) -> "Image":
     texts were told, else about as wide as high.
 
     Sequences are drawn as lines, tokens as rows of squares, texts as they read, of volumes the middle slice; points as
-    a scatter plot or histograms. like: other samples that are drawn on the same axes.
+    a scatter plot or histograms; point clouds from three sides. like: other samples that are drawn on the same axes.
     """
-    from undiffuse.pictures import overview, page
+    from undiffuse.pictures import overview, page, views
+    from undiffuse.pictures import sheet as arranged
 
     if drawn.texts:
         return page(drawn.texts)
+    labels = None if drawn.labels is None else drawn.labels.numpy()
+    if _are_clouds(drawn):
+        return arranged(views(drawn.x), labels, drawn.classes, drawn.captions)
     return overview(
         drawn.x,
         names=drawn.columns,
         categories=drawn.categories,
-        labels=None if drawn.labels is None else drawn.labels.numpy(),
+        labels=labels,
         classes=drawn.classes,
         captions=drawn.captions,
         like=like,
     )
+
+
+def _are_clouds(drawn: "Samples") -> bool:
+    return CLOUD in drawn.of.facts.get("data", {})
 
 
 def picture(drawn: "Samples", suffix: str = ".png") -> bytes:
@@ -79,11 +88,14 @@ def files(drawn: "Samples") -> dict[str, bytes]:
 
 
 def array(drawn: "Samples") -> bytes:
-    """An .npy of the samples alone, which can be trained on: images channels last, all else as it is."""
+    """An .npy of the samples alone, which can be trained on: images channels last, point clouds (n, points, 3), all
+    else as it is.
+    """
     import numpy as np
 
     file = io.BytesIO()
-    np.save(file, _channels_last(drawn.x), allow_pickle=False)
+    x = drawn.x.swapaxes(1, 2) if _are_clouds(drawn) else _channels_last(drawn.x)
+    np.save(file, x, allow_pickle=False)
     return file.getvalue()
 
 

@@ -42,7 +42,7 @@ class Evidence:
     of an item; None: the items are values. letters: whether a token is one character or byte of the text. categories:
     of each column of a table the names of its categories, () of numbers; nothing where no column has any. predicted:
     the predictions of held-out items, `Predicted`, of a run that makes some. answers: what the model draws where
-    numbers of held-out items are hidden, by the question.
+    numbers of held-out items are hidden, by the question. clouds: the items are point clouds, (3, points).
     """
 
     items: Parts
@@ -60,6 +60,7 @@ class Evidence:
     categories: tuple[tuple[str, ...], ...] = ()
     predicted: Any = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    clouds: bool = False
 
     @property
     def is_image(self) -> bool:
