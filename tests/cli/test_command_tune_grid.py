@@ -45,7 +45,7 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
     lines = done.out.splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["3", "4"]
     assert f"written to {run}/tuning: grid.json, grid.png" in done.out
-    assert "distance: root mean square distance to the ends of fine trajectories; nothing was tuned on them" in done.out
+    assert "\ndistance to the ends of fine trajectories; nothing was tuned on them" in done.out
     assert re.match(r"at most about 11,\d{3} calls of the network, each for one sample: [\d.]+ s here\n", done.err)
     assert f"sample by it: undiffuse sample {run} --steps 3" in done.out
     assert (run / "tuning/grid.png").read_bytes().startswith(b"\x89PNG")
@@ -137,7 +137,7 @@ def test_the_times_of_a_consistency_function_come_from_held_out_data(undiffuse_:
     undiffuse.train(recipe, out=run).run(progress=False)
     done = undiffuse_("tune", run, "grid", "--steps", "1,2", "--guidance", "1")
     assert done.status == 0, done.err
-    assert "distance: Frechet distance of encoded samples to held-out items; nothing was tuned on them" in done.out
+    assert "\nFrechet distance of encoded samples to held-out items; nothing was tuned on them" in done.out
     assert "the default stays for 1 steps" in done.out
     assert f"sample by it: undiffuse sample {run} --steps 2" in done.out
     drawn = undiffuse_("sample", run, "-n", "8", "-o", run / "x.npz")

@@ -96,4 +96,4 @@ def _print(found: "TunedGrid") -> None:
         cells = (f"{each.calls:g}", f"{each.error:.4g}", f"{each.usual_calls:g}", f"{each.usual_error:.4g}", ratio)
         table.add_row(str(each.steps), *cells, style="green" if each.tuned else None)
     console().print(table)
-    console().print(f"[dim]distance: {found.measured}; nothing was tuned on them[/]")
+    console().print(f"[dim]{found.measured}; nothing was tuned on them[/]")
