@@ -13,6 +13,7 @@ import pytest
 import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
+from undiffuse.data.check import check
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.recipe_for import recipe
 from undiffuse.data.sources.audio import Audio, pieces, resampled
@@ -103,6 +104,7 @@ def test_a_folder_of_sounds_has_classes_a_rate_and_pieces_of_one_length(tmp_path
     assert (chosen["data"]["name"], chosen["network"]["name"]) == ("audio", "unet")
     assert "label" in chosen["conditions"]
     assert "label" not in recipe(str(tmp_path / "pets" / "dog"))["conditions"]
+    assert check(str(tmp_path / "pets"), ["length=64"]).facts["training"]["recipe"] == "audio"
 
 
 def test_other_rates_and_channels_are_refused_or_brought_to_one(tmp_path: Path):

@@ -45,7 +45,10 @@ def test_the_suffix_says_the_format(undiffuse_: Undiffuse, digits: Path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-o", "x.xyz"], "there are .png, .jpg, .jpeg, .webp, .gif, .npz, .npy, .csv, .txt, .jsonl, or a folder"),
+        (
+            ["-o", "x.xyz"],
+            "there are .png, .jpg, .jpeg, .webp, .gif, .npz, .npy, .csv, .txt, .jsonl, .wav, .obj, .ply, or a folder",
+        ),
         (["-o", "x.tar.gz"], "there are no .gz files of samples"),
         (["--format", "npz", "-o", "x.png"], "--format npz makes a .npz file, and x.png is another"),
         (["--format", "png", "-o", "x.png"], "--format png makes a folder of one file an image"),

@@ -103,4 +103,4 @@ def test_keywords_go_before_the_request_and_others_are_refused(digits: Path):
         model.sample(1, sampler=DDIM(), settings={"eta": 0.5})
     states = list(model.open(n=2, steps=2))
     assert [(state.step, state.steps, state.t) for state in states] == [(i, 2, states[i].t) for i in range(3)]
-    assert np.array_equal(model.decoded(states[-1].x), model.sample(2, steps=2))
+    assert np.array_equal(model.decoded(states[-1].x, {}), model.sample(2, steps=2))

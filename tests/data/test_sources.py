@@ -16,8 +16,14 @@ STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table", 
 TOYS = ["checkerboard", "eight_gaussians", "moons", "swiss_roll", "two_spirals"]
 
 
+OTHERS = [
+    *("audio", "cameras", "census", "heartbeat", "plucked_strings", "point_clouds", "seasonal", "series", "solids"),
+    *("surfaces", "toy_regression"),
+]
+
+
 def test_the_registry_lists_places_that_data_come_from_and_nothing_else():
-    assert registry.names("data") == sorted([*TOYS, *STORED, "census", "heartbeat"])
+    assert registry.names("data") == sorted([*TOYS, *STORED, *OTHERS])
 
 
 def test_digits_are_the_sources_grey_levels():

@@ -69,9 +69,16 @@ def test_many_steps_on_a_schedule_that_jumps_end_at_its_lowest_noise_and_few_abo
     grid = Logistic()
     few = schedule.sigma(grid(schedule, 20))[:-1]
     quantile = torch.sigmoid((few / grid.center).log() / grid.spread)
-    torch.testing.assert_close(quantile / quantile[0], torch.linspace(1, 0, 21, dtype=torch.float64)[:-1])
+    even = 1 - torch.arange(20, dtype=torch.float64) / (19 + grid.last)
+    torch.testing.assert_close(quantile / quantile[0], even)
     x = sample(GaussianOracle(Gaussian(schedule), 0.0, 0.25), (4000, 1), sampler=Heun(), steps=60)
     assert (float(x.mean()), float(x.std())) == pytest.approx((0.0, 0.5), abs=0.03)
+
+
+@pytest.mark.parametrize("field", ["center", "spread", "last"])
+def test_a_logistic_grid_needs_numbers_above_0(field: str):
+    with pytest.raises(Refused, match="logistic needs center, spread and last above 0, not"):
+        Logistic(**{field: 0.0})
 
 
 @pytest.mark.parametrize("schedule", [VE(), Geometric(10, 0.01, 1.0)], ids=repr)
@@ -213,6 +220,15 @@ def test_uniform_draws_hit_every_step_of_a_table_alike():
     counts = torch.bincount((t * 4).round().long(), minlength=5)[1:]
     assert stats.chisquare(counts.numpy()).pvalue > 1e-3
     assert stats.kstest(Uniform(t_min=0.2)(VP(), Random(0), 5000).numpy(), stats.uniform(0.2, 0.8).cdf).pvalue > 1e-3
+
+
+def test_uniform_draws_can_have_the_ends_themselves_among_them():
+    t = Uniform(t_min=0.2, ends=0.1)(VP(), Random(0), 5000)
+    assert [float((t == end).double().mean()) for end in (0.2, 1.0)] == pytest.approx([0.1, 0.1], abs=0.02)
+    between = t[(t > 0.2) & (t < 1)]
+    assert stats.kstest(between.numpy(), stats.uniform(0.2, 0.8).cdf).pvalue > 1e-3
+    with pytest.raises(Refused, match=r"a share of 0 or more, below a half, at each end, not 0\.5"):
+        Uniform(ends=0.5)
 
 
 def test_stratified_draws_put_one_in_each_stratum():

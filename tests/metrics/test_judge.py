@@ -41,8 +41,9 @@ def test_the_registry_lists_the_metrics_and_nothing_else():
     tables = {"dcr", "column_pairs", "column_shapes", "columns", "tstr"}
     predictive = {"rmse", "gaussian_nll", "crps", "picp", "qice", "class_accuracy", "ece", "log_loss"}
     predictive |= {"confident_accuracy"}
-    points = {"energy_distance", "sliced_wasserstein"}
-    assert set(registry.names("metrics")) == images | both | texts | tables | predictive | points
+    points = {"energy_distance", "sliced_wasserstein", "cloud_neighbours"}
+    series = {"forecast", "pitch"}
+    assert set(registry.names("metrics")) == images | both | texts | tables | predictive | points | series
 
 
 def test_real_data_meet_every_floor(parts: tuple[Dataset, Dataset, Dataset]):

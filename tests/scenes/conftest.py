@@ -10,11 +10,11 @@ from undiffuse.recipes.recipe import Recipe
 PRIOR = [
     *("data.count=40", "data.size=8", "network.width=8", "network.multipliers=[1]", "network.attention=[]"),
     *("train.steps=2", "train.batch=8", "train.warmup=0", "train.held_out=0.3", "train.snapshots=0"),
-    *("train.preview_every=0", "train.validate_every=0"),
+    *("train.preview_every=0", "train.validate_every=0", "train.precision=float32"),
 ]
 SCENE = [
     *("scene.side=6", "scene.samples=4", "train.steps=2", "train.batch=2", "train.checkpoint_every=1"),
-    *("train.preview_every=2", "train.validate_every=2"),
+    *("train.preview_every=2", "train.validate_every=0", "train.precision=float32", "train.decay=constant"),
 ]
 
 

@@ -104,7 +104,8 @@ def test_sds_collapses_onto_the_mode(method: Any, std: float):
         optimiser.zero_grad()
         made.loss(model, Batch(cameras(64)), Random(0).fold(step), step).mean().backward()
         optimiser.step()
-    values: Any = model.renderable.values.detach()
+    renderable: Any = model.renderable
+    values = renderable.values.detach()
     assert float(values.mean()) == pytest.approx(1, abs=0.1)
     assert float(values.std()) < std
 

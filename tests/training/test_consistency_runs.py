@@ -58,7 +58,8 @@ def test_a_run_becomes_a_consistency_model_with_its_conditions(teacher: Path, tm
     run = undiffuse.load(folder)
     drawn = run.sample(4, label="3", seed=0)
     assert drawn.calls == 2
-    again = run.sample(4, label="3", seed=0, sampler="renoise", grid={"name": "logistic", "center": 0.8}, steps=2)
+    grid = {"name": "logistic", "center": 0.8, "last": 1.0}
+    again = run.sample(4, label="3", seed=0, sampler="renoise", grid=grid, steps=2)
     assert np.array_equal(drawn.numpy(), again.numpy())
     with pytest.raises(Refused, match="ddim needs guesses that are means of the data, and this model is a consistency"):
         run.sample(1, sampler="ddim")

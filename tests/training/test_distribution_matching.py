@@ -198,7 +198,7 @@ def test_a_run_that_was_stopped_is_the_one_that_was_not(tmp_path: Path):
         ({"gan_weight": 1.0, "depth": "midle"}, r"the teacher's network has no 'midle' \(did you mean 'middle'\?\)"),
         ({"teacher": GaussianOracle(EDM)}, "starts its fake denoiser as the teacher's network, and GaussianOracle has"),
         ({"teacher": players.denoiser(jumps="data")}, r"this one has jumps = 'data': take the run that it was distil"),
-        ({"teacher": players.denoiser(schedule=schedules.EDMSchedule(50.0))}, "sigma_max=50.0.*, and the process here"),
+        ({"teacher": players.denoiser(schedule=schedules.EDMSchedule(50.0))}, "sigma_max=50.0.*, and the student's"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str, teacher: Predictor, student: Predictor):

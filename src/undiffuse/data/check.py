@@ -21,6 +21,7 @@ from undiffuse.data.rows import mapped
 from undiffuse.data.source import Peek
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.file_content import CLOUD, SOUND
 from undiffuse.schedules.ncsn_levels import NCSNLevels, ncsn_levels
 
 EXAMPLES = 5
@@ -112,7 +113,8 @@ def _training(
     """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type; and the
     codec itself.
     """
-    labelled, kinds = data.labels is not None, (data.vocabulary, data.categories, data.spelling)
+    heard = (SOUND in data.notes, CLOUD in data.notes)
+    labelled, kinds = data.labels is not None, (data.vocabulary, data.categories, data.spelling, *heard)
     seen = Peek(data.shape, labelled, *map(bool, kinds))
     chosen = fitting(path, asked, seen)
     sets = [_setting(text) for text in settings]

@@ -77,7 +77,7 @@ def data_std(tables: Mapping[str, Any]) -> float:
 
 def consistency_tables(tables: Mapping[str, Any], to: int, **objective: Any) -> Mapping[str, Mapping[str, Any]]:
     """The tables of a consistency model that samples in `to` steps, made of the run of a recipe's tables."""
-    grid = {"name": "logistic", "center": 1.6 * data_std(tables)}
+    grid = {"name": "logistic", "center": 1.6 * data_std(tables), "last": 1.0}
     return {
         "denoiser": {"jumps": "data"},
         "objective": objective,

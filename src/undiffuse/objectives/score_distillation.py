@@ -15,6 +15,7 @@ from undiffuse.core.families import VALUES
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
+from undiffuse.core.time_distribution import on_table
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.fake_denoiser import fake_denoiser
 from undiffuse.objectives.timed import Timed
@@ -135,8 +136,8 @@ class ScoreDistillation(Objective):
 
 
 def at_angle(schedule: Schedule, angle: Tensor) -> Tensor:
-    """The times at which 2/pi atan(sigma/alpha) is this."""
-    return schedule.time(-2 * torch.tan(angle * (math.pi / 2)).log()).clamp(min=1e-9)
+    """The times at which 2/pi atan(sigma/alpha) is this, on a table the next noisier one's."""
+    return on_table(schedule.time(-2 * torch.tan(angle * (math.pi / 2)).log()), schedule, 0.0).clamp(min=1e-9)
 
 
 def inverted(prior: Denoiser, x: Tensor, angle: Tensor, steps: int, low: float, cond: dict[str, Any]) -> Tensor:

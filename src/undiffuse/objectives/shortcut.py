@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from undiffuse.core.objective import RUN, Batch, Objective
 from undiffuse.core.random import Random
 from undiffuse.core.time_distribution import TimeDistribution
 from undiffuse.time_distributions.log_normal import LogNormal
+
+# in tau, as the jumps that are trained
+EVEN: Final = {"name": "logistic", "center": 1.0, "spread": 1.0, "last": 1.0}
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Shortcut(Objective):
             "init": {"run": run},
             "denoiser": {"jumps": "any"},
             "objective": {"name": "shortcut", **times},
-            "sampler": {"name": "jump", "steps": to, "grid": {"name": "logistic", "center": 1.0, "spread": 1.0}},
+            "sampler": {"name": "jump", "steps": to, "grid": EVEN},
         }
 
     def __post_init__(self) -> None:

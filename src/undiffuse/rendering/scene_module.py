@@ -18,5 +18,10 @@ class SceneModule(nn.Module):
         super().__init__()
         self.renderable, self.prior = renderable, prior
 
+    @property
+    def network(self) -> Renderable:
+        """What is compiled where training compiles."""
+        return self.renderable
+
     def forward(self, cameras: Tensor, random: Random | None = None, normals: bool = False) -> Rendering:
         return self.renderable(cameras, random, normals)

@@ -23,7 +23,6 @@ COLOURS = {
     "red": (0.85, 0.12, 0.12),
     "yellow": (0.95, 0.80, 0.10),
 }
-ELEVATIONS = tuple(map(math.radians, Cameras.elevation))
 JITTER, SCALE = 0.03, (0.9, 1.05)  # of colours; of sizes
 LIGHT, AMBIENT = (0.36, 0.48, 0.8), 0.4  # it stands still, so that a place has the same colour from everywhere
 MARCH, CLOSE, FAR = 40, 2e-3, 1.0  # steps along a ray, what counts as a hit, and the radius of all there is
@@ -70,7 +69,7 @@ class Solids(Source):
         random = np.random.Generator(np.random.Philox(self.seed))
         chosen = random.integers(len(self._pairs), size=self.count)
         azimuth = random.uniform(0, 2 * math.pi, self.count)
-        elevation = random.uniform(*ELEVATIONS, self.count)
+        elevation = np.radians(random.uniform(*Cameras.elevation, self.count))
         scale = torch.from_numpy(random.uniform(*SCALE, self.count)).float()
         spread = JITTER * random.standard_normal((self.count, 3))
         pairs, shapes = np.array(self._pairs)[chosen], list(SHAPES)
