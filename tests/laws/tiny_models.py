@@ -8,11 +8,14 @@ from torch import Tensor, nn
 
 from undiffuse.bottlenecks.kl import KLBottleneck
 from undiffuse.core.autoencoder import Autoencoder
+from undiffuse.core.autoregressive import Autoregressive
 from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Predictor
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.network import Depth, HasDepths, Network
 from undiffuse.core.noisy_classifier import NoisyClassifier
@@ -20,9 +23,14 @@ from undiffuse.core.process.categorical import Categorical, mask, uniform
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.process.product import Product
 from undiffuse.core.random import Random
+from undiffuse.level_heads.softmax import Softmax
+from undiffuse.networks.fvbn import FVBN
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
+from undiffuse.networks.mlp_generator import MLPGenerator
 from undiffuse.parameterizations.data import Data
 from undiffuse.parameterizations.velocity import Velocity
+from undiffuse.rendering.scene_module import SceneModule
+from undiffuse.scenes.image import ImageScene
 from undiffuse.schedules import LinearBeta, LogLinear
 
 N = 3
@@ -69,6 +77,17 @@ class Apart(nn.Module):
         return {name: part(x[name], c_time, **cond) for name, part in self.parts.items()}
 
 
+class Prior(nn.Module):
+    """The prior of a scene, which is told nothing of the cameras."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def conditions(self, cameras: Tensor) -> dict[str, Any]:
+        return {}
+
+
 VALUES, TOKENS = Gaussian(LinearBeta(40)), Categorical(LogLinear(floor=0.0), mask(4))
 MOMENT = LearnedVariance(Velocity(), "second_moment")
 HEADS = {"numbers": MOMENT, "kinds": TokenHead("subs")}
@@ -77,6 +96,8 @@ ITEMS = Random(0).normal((N, 2))
 WORDS = Random(1).integers(3, (N, 2))
 BOTH: dict[str, Tensor] = {"numbers": ITEMS, "kinds": WORDS}
 LABEL = torch.tensor([0, 1, 2])
+BINARY = torch.tensor([[-1.0, 1.0], [1.0, 1.0], [-1.0, -1.0]], dtype=torch.float32).reshape(N, 1, 1, 2)
+CAMERAS = torch.zeros(N, 4, dtype=torch.float32)
 MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "values": (lambda: Predictor(Tiny(4), VALUES, MOMENT), ITEMS),
     "tokens": (lambda: Predictor(Tiny(4, 4), TOKENS, TokenHead("subs")), WORDS),
@@ -90,4 +111,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "autoencoder": (lambda: Autoencoder(MLPAutoencoder(shape=(2,), outputs=4, width=4), KLBottleneck()), ITEMS),
     "label": (lambda: NoisyClassifier(Tiny(3), VALUES, Velocity()), ITEMS),
     "item": (lambda: ItemPredictor(Tiny(3), VALUES, Velocity()), ITEMS),
+    "density": (lambda: Autoregressive(FVBN(1, (1, 1, 2), classes=3), Softmax(2), Decoder(-1.0, 1.0, 2)), BINARY),
+    "generator": (lambda: ImplicitModel(MLPGenerator(width=4)), ITEMS),
+    "scene": (lambda: SceneModule(ImageScene((2,), 2), Prior(Predictor(Tiny(2), VALUES, Velocity()))), CAMERAS),
 }  # fmt: skip
