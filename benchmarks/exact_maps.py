@@ -28,7 +28,8 @@ from undiffuse.schedules import FlowSchedule
 from undiffuse.time_distributions.uniform import Uniform
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from flow_maps import MixtureMap, distance, small, train
+# the exact maps that the tests know
+from flow_maps import MixtureMap, distance, small, train  # pyright: ignore[reportMissingImports]
 
 EXACT = MixtureMap(FlowSchedule())
 PATHS = ((1.0, 0.0), (1.0, 0.5, 0.0), (0.5, 0.0))
