@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from undiffuse.codecs.codec import Codec
+from undiffuse.core import registry
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 
@@ -19,8 +20,9 @@ def level_grid(codec: Codec, shape: tuple[int, ...]) -> Decoder:
     found = None if codec.tokens or codec.mixed or codec.lossy else levels(codec, np.dtype(codec.dtype), shape)
     if found is None:
         raise Refused(
-            f"this run gives a probability to each of some even levels, and the data, {codec.dtype or 'numbers'}, have "
-            "none: take pictures of 8 bit, or codec.name = 'levels' for numbers of which there are few"
+            f"this run gives a probability to each of some even levels, and codec {registry.name_of(codec)!r} makes "
+            f"none of data of {codec.dtype}: take pixels for pictures of 8 bit, or levels for numbers of which there "
+            "are few"
         )
     return found
 
