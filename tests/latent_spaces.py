@@ -10,6 +10,8 @@ from torch import Tensor
 
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import PixelsCodec
+from undiffuse.conditions.label import LabelCondition
+from undiffuse.conditions.vector import VectorCondition
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
@@ -113,7 +115,19 @@ def part(interface: type, name: str) -> Any:
     return Predictor(MLP(), Gaussian(EDMSchedule()), "edm") if issubclass(Predictor, interface) else Blocks()
 
 
-WRITTEN = SimpleNamespace(part=part, recipe={"codec": {"name": "pixels"}})  # in place of the runs that a recipe names
+WRITTEN = SimpleNamespace(  # in place of the runs that a recipe names
+    part=part,
+    recipe={"codec": {"name": "pixels"}},
+    shape=(3, 8, 8),
+    denoises=True,
+    denoiser=SimpleNamespace(jumps="none"),
+    codec=SimpleNamespace(tokens=False, mixed=False, bounds=(-1.0, 1.0)),
+    conditions={
+        "label": LabelCondition(0.1, classes=("3", "cone", "cube")),
+        "colour": VectorCondition(0.1, (3,)),
+        "camera": VectorCondition(0.1, (3,)),
+    },
+)
 
 
 def pictures(count: int = 40, side: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:

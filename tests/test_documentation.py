@@ -23,6 +23,7 @@ from undiffuse.core import plugins, registry
 from undiffuse.recipes import build
 from undiffuse.recipes import recipe as recipes
 from undiffuse.recipes.uses import Uses
+from undiffuse.training import nested
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -193,7 +194,7 @@ def test_a_command_of_the_documentation_is_understood(line: str, tmp_path: Path,
     if name == "train" and not str(options["recipe"]).startswith(("runs/", "my-")):
         recipe = recipes.Recipe.find(options["recipe"]).override(options.get("set") or options.get("settings") or [])
         if recipe["data"]["name"] in registry.names("data"):  # the others are files of the documentation
-            build.check(replace(recipe, uses=Uses(lambda path: WRITTEN)))
+            build.check(replace(nested.without(recipe), uses=Uses(lambda path: WRITTEN)))
     for file in plugins.in_use():
         plugins.forget(file)
 

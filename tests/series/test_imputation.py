@@ -138,6 +138,7 @@ def test_baselines_are_ordered_as_what_they_know_and_the_law_is_below_all():
     x = np.asarray(SOURCE.load().x, np.float64)
     train, test = x[:500], x[500:]
     assert season(train) == 4
+    assert season(np.asarray(Seasonal(count=300).load().x, np.float64)) == 12
     assert season(np.cumsum(np.random.default_rng(0).normal(size=(50, 1, 16)), -1)) == 1
     gone = np.arange(16) >= 12
     found = {type(each): each for each in baselines(train)}

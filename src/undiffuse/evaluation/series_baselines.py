@@ -7,6 +7,7 @@ import numpy as np
 
 LIKE = 200  # training windows on which the errors of a baseline are measured
 FEW = 0.3  # a correlation below it is no season
+NEAR = 0.9  # of the highest one: two seasons are as like as one
 WIDE = 600  # numbers of an item, beyond which their covariance is not estimated
 
 
@@ -32,12 +33,15 @@ def baselines(train: np.ndarray) -> list[SeriesBaseline]:
 
 
 def season(train: np.ndarray) -> int:
-    """The lag, up to half of the length, at which windows (n, channels, length) are most like themselves; 1: none."""
+    """The first lag, up to half of the length, at which windows (n, channels, length) are about most like themselves;
+    1: none.
+    """
     x = train - train.mean(-1, keepdims=True)
     lags = np.arange(1, max(2, train.shape[-1] // 2 + 1))
     found = np.array([(x[..., k:] * x[..., :-k]).mean() for k in lags]) / max(float((x**2).mean()), 1e-30)
     peaks = [i for i in range(1, len(lags) - 1) if found[i] >= max(found[i - 1], found[i + 1], FEW)]
-    return int(lags[max(peaks, key=lambda i: found[i])]) if peaks else 1
+    best = max((found[i] for i in peaks), default=0.0)
+    return next((int(lags[i]) for i in peaks if found[i] >= NEAR * best), 1)
 
 
 @dataclass(frozen=True, eq=False)
