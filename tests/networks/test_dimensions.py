@@ -193,7 +193,7 @@ def test_shapes_and_sizes_that_do_not_fit_are_refused_by_axis():
         unet(3, **deep)(x, TIMES)
     with pytest.raises(Refused, match=r"needs a depth that 4 divides, not 2: 4 fits; .*data\.size=4.*network\.multipl"):
         unet(3, **deep)(x[:, :, :2], TIMES)
-    with pytest.raises(Refused, match=r"needs a length that 4 divides, not 9: 8 or 12 fits"):
+    with pytest.raises(Refused, match=r"a length that 4 divides, not 9: 8 or 12 fits; .*data\.window=12 of series"):
         unet(1, **deep)(torch.zeros(2, 2, 9, dtype=torch.float64), TIMES)
 
 

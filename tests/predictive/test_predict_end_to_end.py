@@ -45,7 +45,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predicted")
     table = written(folder / "prices.csv")
     small = folder / "small.toml"
-    small.write_text(Recipe.find("card-regressor").override([*SMALL, "train.steps=60", "network.width=16"]).to_toml())
+    told = [*SMALL, "train.steps=60", "train.warmup=1", "train.lr=0.01", "network.width=16"]  # so that it learns
+    small.write_text(Recipe.find("card-regressor").override(told).to_toml())
     overrides = [f"data.path={table}", "data.target=price", f"codec.regressor={small}", *QUICK]
     undiffuse.train("card", out=folder / "run", overrides=overrides).run(progress=False)
     return folder
@@ -239,3 +240,28 @@ def test_recipes_and_tables_that_are_refused(trained: Path, tmp_path: Path):
     run = undiffuse.train(recipe, out=tmp_path / "plain").run(progress=False)
     with pytest.raises(Refused, match="draws items and predicts no target of theirs"):
         run.predict(np.zeros((1, 1)))
+
+
+def test_draws_of_a_row_do_not_depend_on_how_many_there_are(trained: Path):
+    model = undiffuse.load(trained / "run")
+    rows = np.zeros((3, 6), np.float32)
+    few, many = (model.predict(rows, n=n).draws for n in (2, 5))
+    np.testing.assert_allclose(few, many[:, :2], rtol=1e-5)
+    assert len(np.unique(many)) == many.size
+
+
+def test_a_run_that_predicts_says_so(trained: Path):
+    assert undiffuse.load(trained / "run").use == "predict the target of rows by `undiffuse predict {run} ROWS`"
+
+
+def test_a_table_without_a_named_target_is_asked_for_it(tmp_path: Path):
+    recipe = Recipe.find("card").override([f"data.path={written(tmp_path / 'prices.csv')}"])
+    with pytest.raises(Refused, match=r"no target and no label to predict: of a table, .* --set data.target=COLUMN"):
+        nested._recipe(recipe, "regressor")
+
+
+def test_the_regressor_holds_out_nothing_where_the_whole_holds_out_nothing(tmp_path: Path):
+    told = [f"data.path={written(tmp_path / 'prices.csv')}", "data.target=price"]
+    for mine, theirs in ((0.0, 0.0), (0.1, 0.2), (0.3, 0.3)):
+        recipe = Recipe.find("card").override([*told, f"train.held_out={mine}"])
+        assert nested._recipe(recipe, "regressor")["train"]["held_out"] == theirs

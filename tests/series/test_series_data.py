@@ -11,9 +11,10 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import MISSING, Dataset
 from undiffuse.data.derived_conditions import derived
 from undiffuse.data.paths import settings
-from undiffuse.data.series_file import read
+from undiffuse.data.series_file import Clock, SeriesFile, read
 from undiffuse.data.sources.series import Series
 from undiffuse.data.toys.seasonal import Seasonal
+from undiffuse.editing.forecast import SeriesForecast
 from undiffuse.recipes.recipe import Recipe
 
 
@@ -165,3 +166,19 @@ def test_seasonal_series_have_the_covariance_that_they_say():
     assert memory[0] - 1.1 * memory[1] + 0.4 * memory[2] == pytest.approx(0.25)
     with pytest.raises(Refused, match="stationary"):
         Seasonal(ar=(1.5, -0.4))
+
+
+@pytest.mark.parametrize(
+    ("days", "last"),
+    [(("01-30", "02-29", "03-30"), "2024-04-30"), (("02-29", "03-31", "04-30"), "2024-05-31"),
+     (("01-15", "02-15", "03-15"), "2024-04-15")],
+)  # fmt: skip
+def test_months_end_on_the_last_day_that_they_have(tmp_path: Path, days: tuple[str, ...], last: str):
+    found = read(written(tmp_path, "date,x\n" + "".join(f"2024-{day},{i}\n" for i, day in enumerate(days))))
+    assert found.clock.written(np.arange(4)) == [*(f"2024-{day}" for day in days), last]
+
+
+def test_a_forecast_in_a_file_has_the_digits_of_large_numbers():
+    samples = np.array([1234567.0, 1234569.0]).reshape(2, 1, 1)
+    found = SeriesForecast(SeriesFile(np.zeros((1, 1)), ("x",), Clock()), np.array([1]), samples)
+    assert found.table().decode().splitlines()[1].split(",")[:3] == ["1", "1234568", "1"]

@@ -82,11 +82,17 @@ def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str |
     """The recipe and what changes it: as named, on other data, or the one that fits data without a recipe."""
     from undiffuse.data.paths import settings
     from undiffuse.data.recipe_for import recipe as fitting
+    from undiffuse.data.recipe_for import unlabelled
     from undiffuse.data.resolve import is_data
     from undiffuse.recipes.recipe import Recipe, names
 
     if data is not None:
-        return recipe, [*settings(data, Recipe.find(recipe)), *overrides]
+        told = [*settings(data, Recipe.find(recipe)), *overrides]
+        if Path(recipe).is_dir() or any(each.startswith("conditions.") for each in overrides):
+            return recipe, told
+        asked = Recipe.find(recipe).override(told)
+        plain = unlabelled(asked)
+        return (recipe, told) if plain is asked else (plain, [])
     if recipe in names() or not is_data(recipe):
         return recipe, overrides
     return fitting(recipe, overrides), []

@@ -26,7 +26,7 @@ def of_targets(data: Dataset, name: str) -> Dataset:
             f"{data.name} has items of {what}, and conditions.{name}.of = 'item' takes numbers: of a table, say which "
             "column is predicted, --set data.target=COLUMN"
         )
-    x, columns = _target(data, name)
+    x, columns = _target(data)
     gone = ~np.isfinite(x).all(1)
     if gone.any():
         raise Refused(
@@ -45,15 +45,20 @@ def of_targets(data: Dataset, name: str) -> Dataset:
     )
 
 
-def _target(data: Dataset, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def refuse_untold(data: Dataset) -> None:
+    """Raises Refused for data that have neither a target nor labels."""
+    if TARGET not in data.conditions and data.labels is None:
+        raise Refused(
+            f"{data.name} has no target and no label to predict: of a table, say which column it is, "
+            "--set data.target=COLUMN"
+        )
+
+
+def _target(data: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
     """The targets, (count, numbers), and what they are called."""
     if TARGET in data.conditions:
         x = np.ascontiguousarray(data.conditions[TARGET])
         names = tuple(data.notes.get(PREDICTS, {}).get("targets", ()))
         return x.reshape(len(x), -1), names or tuple(f"y{i}" for i in range(x.reshape(len(x), -1).shape[1]))
-    if data.labels is None:
-        raise Refused(
-            f"{data.name} has no target and no label to predict, which conditions.{name}.of = 'item' is for: of a "
-            "table, say which column it is, --set data.target=COLUMN"
-        )
+    refuse_untold(data)
     return np.eye(len(data.classes), dtype=np.float32)[data.labels], data.classes

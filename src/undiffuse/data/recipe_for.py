@@ -41,6 +41,23 @@ def fitting(path: str, data: dict[str, object], seen: Peek) -> Recipe:
     return Recipe.of(name.strip("-.") or "data", {"about": base.about, **tables})
 
 
+def unlabelled(recipe: Recipe) -> Recipe:
+    """The recipe without the condition on labels, where its data have none and training hides labels at times anyway.
+
+    Raises Refused for data that cannot be read.
+    """
+    conditions = recipe["conditions"]
+    if not conditions.get("label", {}).get("drop"):
+        return recipe
+    seen = recipe.component("data").peek()
+    if seen is None or seen.labelled:
+        return recipe
+    tables = {"conditions": {name: fields for name, fields in conditions.items() if name != "label"}}
+    if not tables["conditions"]:
+        tables["sampler"] = {key: value for key, value in recipe["sampler"].items() if key != "guidance"}
+    return recipe.with_tables(**tables)
+
+
 def bundled(seen: Peek) -> str:
     """The name of the recipe for items that look so."""
     points = MIXED if seen.mixed else TABLE

@@ -23,7 +23,7 @@ MOST = 10  # times as many steps as lines: more gaps are no series
 class Clock:
     """When the steps are: step i at first + i step. name: of the column, "" where there is none, and steps are counted.
     unit: "" of plain numbers, "months" of the year 1970, or one of UNITS since then. form: how a date is written. day:
-    of the month, of months; 0: the last one.
+    of the month, of months, or the last one of a shorter month.
     """
 
     name: str = ""
@@ -42,7 +42,7 @@ class Clock:
             return [f"{time:.12g}" for time in times]
         whole = np.rint(times).astype(np.int64)
         if self.unit == "months":
-            whole = _days(whole) + self.day - 1 if self.day else _days(whole + 1) - 1
+            whole = np.minimum(_days(whole) + self.day, _days(whole + 1)) - 1
         if self.unit in ("months", "days"):
             dates = pl.Series(whole.astype(np.int32)).cast(pl.Date)
         else:
@@ -126,7 +126,9 @@ def _even(path: str, values: np.ndarray, names: tuple[str, ...], times: np.ndarr
     if unit == "days" and len(steps) and np.median(steps) >= MONTH:
         months = times.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
         days = times - _days(months) + 1
-        day = 0 if (times == _days(months + 1) - 1).all() else int(days.min())
+        day = 31 if (times == _days(months + 1) - 1).all() else int(days.max())
+        if (times != np.minimum(_days(months) + day, _days(months + 1)) - 1).any():
+            day = int(days.min())
         times, unit = months.astype(np.float64), "months"
     steps = np.sort(np.diff(times))
     step = float(steps[(len(steps) - 1) // 2]) if len(steps) else 1.0

@@ -17,6 +17,7 @@ from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+DIGITS = 9  # that tell every float32 from the next one
 READING = ("time", "columns", "drop", "header", "encoding")  # what a recipe says of reading a file of series
 PAST = 2  # times as many steps as are forecast, in a picture
 
@@ -47,7 +48,7 @@ class SeriesForecast:
         x = self.samples
         columns = np.stack([x.mean(0), x.std(0), *np.quantile(x, QUANTILES, axis=0)], axis=2)  # (k, channels, heads)
         for time, row in zip(self.series.clock.written(self.steps), columns, strict=True):
-            writer.writerow([time, *(f"{value:.6g}" for value in row.ravel())])
+            writer.writerow([time, *(f"{value:.{DIGITS}g}" for value in row.ravel())])
         return text.getvalue().encode()
 
     def arrays(self) -> bytes:

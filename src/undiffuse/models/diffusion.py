@@ -51,7 +51,6 @@ class Diffusion(DenoisingGenerator):
         ),
     }
     what: ClassVar[str] = "a model of samples"
-    use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
     writes: ClassVar[tuple[str, ...]] = report.FILES
 
     denoiser: Predictor
@@ -60,6 +59,13 @@ class Diffusion(DenoisingGenerator):
     recipe: Recipe
     conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def use(self) -> str:
+        """What to do with such a run, with its folder at {run}."""
+        if any(condition.of_item for condition in self.conditions.values()):
+            return "predict the target of rows by `undiffuse predict {run} ROWS`"
+        return "draw samples by `undiffuse sample {run}`"
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:

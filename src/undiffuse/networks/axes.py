@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from undiffuse.core.errors import Refused
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+SIZES = {1: "--set data.window={0} of series, --set data.length={0} of sounds"}  # what sets a size, if not data.size
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 LayerT = TypeVar("LayerT", bound=Convolution | nn.Linear)
@@ -57,7 +58,8 @@ def refuse_sizes(x: Tensor, divisor: int, owner: str, otherwise: str = "give it 
         if size % divisor:
             below, above = size // divisor * divisor, (size // divisor + 1) * divisor
             fit = f"{below} or {above}" if below else str(above)
+            fields = SIZES.get(x.ndim - 2, "--set data.size={0}").format(above)
             raise Refused(
                 f"{owner} needs a {axis} that {divisor} divides, not {size}: {fit} fits; "
-                f"bring the data to that size (--set data.size={above}) or {otherwise}"
+                f"bring the data to that size ({fields}) or {otherwise}"
             )

@@ -15,6 +15,7 @@ from undiffuse.sampling.predictions import Predictions
 from undiffuse.sampling.request import SampleRequest
 
 PREDICTS = "predicts"  # where a run's facts say what it predicts, and from what
+ROW = 2**32  # draws that a row could have, whatever n is
 NUMBERS = 2**25  # of inputs that are in memory together
 
 
@@ -53,7 +54,7 @@ def predict(
         session: Any = model.open(replace(asked, n=len(part), indices=None, conditions={name: part}))
         total = len(inputs) * n * session.steps
         before = start * n * session.steps
-        which = torch.arange(start * n, (start + len(part)) * n)
+        which = (torch.arange(start, start + len(part))[:, None] * ROW + torch.arange(n)).flatten()
         cond = {key: value.repeat_interleave(n, 0) for key, value in session.cond.items()}
         each = replace(
             session, indices=which, cond=cond, progress=lambda done, _, b=before, t=total: advance(b + done, t)

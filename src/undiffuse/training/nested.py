@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core import registry
-from undiffuse.data.predictive import TARGET
+from undiffuse.data.predictive import TARGET, refuse_untold
 from undiffuse.progress import LOGGER
 from undiffuse.recipes import build
 from undiffuse.recipes.bundled import names
@@ -50,12 +50,16 @@ def trained_first(recipe: Recipe, folder: Path, resume: bool, train: Callable[..
 def _recipe(recipe: Recipe, name: str) -> Recipe:
     """The recipe of such a run on the data of the one that needs it; it tells classes where the data have them.
 
-    It holds out at least as much, the same items among them, and so has seen none that the other holds out.
+    It holds out at least as much, the same items among them, and so has seen none that the other holds out; nothing,
+    where the other holds out nothing. Raises Refused for data without a target.
     """
     first = Recipe.find(recipe["codec"][name])
     mine, own = build.training(recipe), build.training(first)
-    train = {**first["train"], "seed": mine.seed, "held_out": max(mine.held_out, own.held_out)}
+    held_out = max(mine.held_out, own.held_out) if mine.held_out else mine.held_out
+    train = {**first["train"], "seed": mine.seed, "held_out": held_out}
     tables: dict[str, Any] = {"data": recipe["data"], "train": train}
-    if TARGET in first["conditions"] and TARGET not in recipe.component("data").load().conditions:
-        tables["conditions"] = {"label": {}}
+    if TARGET in first["conditions"]:
+        data = recipe.component("data").load()
+        refuse_untold(data)
+        tables |= {} if TARGET in data.conditions else {"conditions": {"label": {}}}
     return first.with_tables(**tables)
