@@ -64,6 +64,7 @@ def test_the_likelihood_is_that_of_the_factors_in_bits_a_value(run: tuple[Path, 
     data = Dataset(PICTURES[:6], {"label": np.arange(6) % 2}, ("0", "1"), name="some")
     scores: Any = level_likelihood(trained, trained.model, data, given=True)
     nats = trained.model.log_prob(trained.codec.encode(PICTURES[:6]), label=torch.arange(6) % 2)
+    assert scores.log_prob is not None
     np.testing.assert_allclose(scores.log_prob, nats.detach(), rtol=1e-6)
     found = scores.summary()
     assert found["convention"] == "probability of levels"

@@ -22,8 +22,6 @@ class FVBN(AutoregressiveNetwork):
     Raises Refused for items of another shape. Source: Frey, Hinton and Dayan 1996; arXiv:1605.02226, sec. 2.1.
     """
 
-    mask: Tensor
-
     def __init__(
         self, channels: int = 1, shape: tuple[int, ...] = (1, 8, 8), outputs: int = 2, classes: int = 0
     ) -> None:
@@ -35,11 +33,11 @@ class FVBN(AutoregressiveNetwork):
         self.label = Label(classes, values * outputs)
         for table in self.label.parameters():
             nn.init.zeros_(table)
-        self.register_buffer("mask", torch.ones(values, values).tril(-1)[:, None], persistent=False)
 
     def forward(self, x: Tensor, label: Tensor | None = None, drop: Any = None) -> Tensor:
         channels, *places = self._checked(x)
-        weight = (self.weight * self.mask).flatten(0, 1)  # (values * outputs, values)
+        earlier = self.weight.movedim(1, 0).tril(-1).movedim(0, 1)  # of value i the weights of values j < i
+        weight = earlier.flatten(0, 1)  # (values * outputs, values)
         found = F.linear(x.movedim(1, -1).flatten(1), weight) + self._told(x, label, drop).flatten(1)
         return found.unflatten(1, (*places, channels, self.outputs)).movedim((-2, -1), (1, 2))
 
