@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import undiffuse
 from undiffuse.core.distribution.discretised_normal import Decoder
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.normalizing_flow import NormalizingFlow
 from undiffuse.core.objective import Batch
@@ -19,6 +19,7 @@ from undiffuse.core.random import Random
 from undiffuse.evaluation.judge import Judge
 from undiffuse.models.load import scoring
 from undiffuse.networks.coupling_flow import CouplingFlow
+from undiffuse.networks.fvbn import FVBN
 from undiffuse.networks.mlp_generator import MLPGenerator
 from undiffuse.objectives.adversarial import PLAYER, Adversarial
 from undiffuse.sampling.request import SampleRequest
@@ -107,6 +108,13 @@ def test_it_is_a_run_that_goes_on_where_it_stopped(kind: dict[str, Any], tmp_pat
 def test_both_players_move_by_the_optimiser_that_the_recipe_names():
     players = Adversarial(width=8).players(ImplicitModel(MLPGenerator((1, 2, 2), 3, 8)))
     assert [(player.name, player.optimiser) for player in players] == [("run", None), (PLAYER, None)]
+
+
+def test_what_has_too_many_weights_or_no_condition_is_refused_in_words():
+    with pytest.raises(Refused, match="an fvbn of 4,096 values with 256 numbers each would have 4,294,967,296 weights"):
+        FVBN(shape=(1, 64, 64), outputs=256)
+    with pytest.raises(Refused, match=r"has no 'label'; it has: none$"):
+        raise unknown("the run's conditions", "label", ())
 
 
 def test_the_game_is_the_non_saturating_one_with_its_penalty():
