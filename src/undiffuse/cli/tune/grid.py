@@ -21,7 +21,7 @@ def grid(
     context: Context,
     steps: Annotated[str, Option(metavar="4,8,16", help="For these numbers of steps.")] = "8",
     starts: Annotated[
-        int | None, Option(metavar="N", help="Trajectories to tune on. [default: 256, more where data are small]")
+        int | None, Option(metavar="N", help="Trajectories to tune on. [default: 96, more where data are small]")
     ] = None,
     guidance: Annotated[
         str | None,
