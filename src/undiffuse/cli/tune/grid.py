@@ -29,7 +29,8 @@ def grid(
     ] = None,
     data: Moved = None,
 ) -> None:
-    """Find the plan of few steps that ends nearest to the run's own fine trajectories, and store it with the model.
+    """Find the best plan of few steps for a run. It ends nearest to the run's own fine trajectories, and is stored with
+    the model.
 
     Of a consistency function: the noise levels between its steps whose samples are nearest to held-out data.
     Samples of as many steps are drawn by it then, unless --sampler or --grid say otherwise. Ctrl-C keeps the best that
