@@ -62,11 +62,14 @@ def test_a_sample_depends_on_its_seed_and_its_index_alone(run: tuple[Path, Any])
 def test_the_likelihood_is_that_of_the_factors_in_bits_a_value(run: tuple[Path, Any]):
     _, trained = run
     data = Dataset(PICTURES[:6], {"label": np.arange(6) % 2}, ("0", "1"), name="some")
-    scores = level_likelihood(trained, trained.model, data, given=True)
+    scores: Any = level_likelihood(trained, trained.model, data, given=True)
     nats = trained.model.log_prob(trained.codec.encode(PICTURES[:6]), label=torch.arange(6) % 2)
+    assert scores.log_prob is not None
     np.testing.assert_allclose(scores.log_prob, nats.detach(), rtol=1e-6)
     found = scores.summary()
     assert found["convention"] == "probability of levels"
+    with pytest.raises(Refused, match="a bound is a mean over 1 draw or more, not 0"):
+        level_likelihood(trained, trained.model, data, given=True, draws=0)
     assert found["exact"]["bits_per_dim"] == pytest.approx(-float(nats.mean()) / 12 / np.log(2), rel=1e-6)
 
 
@@ -88,6 +91,8 @@ def test_an_item_is_completed_from_its_upper_part(run: tuple[Path, Any]):
     assert np.array_equal(made[:, :, 0], np.broadcast_to(PICTURES[0, :, 0], (4, 1, 4)))
     assert late(trained.data_shape, upper) == 0
     assert late(trained.data_shape, ~upper) == 8
+    holed = np.where(upper, PICTURES[0], 77)  # no level, where nothing is known
+    assert np.array_equal(complete(trained, holed, upper, n=4, label=0).numpy(), made)
     for known, message in (
         (np.ones((3, 4)), "every value is known"),
         (np.full((3, 4), 0.5), "known is 1 where known and 0 where not, and goes from 0.5 to 0.5"),

@@ -11,13 +11,15 @@ from torch.nn import functional as F
 
 import undiffuse
 from undiffuse.core.distribution.discretised_normal import Decoder
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.normalizing_flow import NormalizingFlow
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.evaluation.judge import Judge
+from undiffuse.models.load import scoring
 from undiffuse.networks.coupling_flow import CouplingFlow
+from undiffuse.networks.fvbn import FVBN
 from undiffuse.networks.mlp_generator import MLPGenerator
 from undiffuse.objectives.adversarial import PLAYER, Adversarial
 from undiffuse.sampling.request import SampleRequest
@@ -103,6 +105,18 @@ def test_it_is_a_run_that_goes_on_where_it_stopped(kind: dict[str, Any], tmp_pat
     assert kind is GAN or report.found.about["likelihood"]["bound"]["bits_per_dim"] > 0
 
 
+def test_both_players_move_by_the_optimiser_that_the_recipe_names():
+    players = Adversarial(width=8).players(ImplicitModel(MLPGenerator((1, 2, 2), 3, 8)))
+    assert [(player.name, player.optimiser) for player in players] == [("run", None), (PLAYER, None)]
+
+
+def test_what_has_too_many_weights_or_no_condition_is_refused_in_words():
+    with pytest.raises(Refused, match="an fvbn of 4,096 values with 256 numbers each would have 4,294,967,296 weights"):
+        FVBN(shape=(1, 64, 64), outputs=256)
+    with pytest.raises(Refused, match=r"has no 'label'; it has: none$"):
+        raise unknown("the run's conditions", "label", ())
+
+
 def test_the_game_is_the_non_saturating_one_with_its_penalty():
     model, batch = ImplicitModel(MLPGenerator((1, 2, 2), 3, 8)), Batch(torch.rand(6, 1, 2, 2))
     game = Adversarial(penalty=10.0, width=8)
@@ -128,6 +142,7 @@ def test_the_game_is_the_non_saturating_one_with_its_penalty():
         (FLOW, {"conditions": {"label": {}}}, r"kind 'normalizing_flow' has no table \[conditions\]"),
         (FLOW, {"network": {"name": "coupling_flow", "depth": 0}}, "depth of at least 1, not items of shape"),
         (GAN, {"codec": {"name": "levels"}}, "codec 'levels' is not for values, and a GAN is"),
+        (GAN, {"codec": {"name": "whiten"}}, r"makes numbers from -1 to 1, and codec 'whiten' .*codec.name=pixels"),
         (GAN, {"objective": {"name": "maximum_likelihood"}}, "predicts likelihood, .* predicts game.*adversarial"),
         (GAN, {"objective": {"name": "adversarial", "penalty": -1.0}}, "a penalty of 0 or more, not -1"),
         (GAN, {"objective": {"name": "adversarial", "depth": 0}}, "objective.depth = 0: the discriminator needs"),
@@ -146,5 +161,8 @@ def test_a_gan_has_no_likelihood_and_no_way_to_show(tmp_path: Path):
         run.evaluate(EvaluationRequest(how=Judge(metrics=("nll",))))
     with pytest.raises(Refused, match="a GAN draws at once: there is no way"):
         run.open(n=1).film()
-    with pytest.raises(Refused, match="steps is for runs that draw step by step"):
-        run.sample(1, steps=3)
+    for option in ({"steps": 3}, {"temperature": 0.5}, {"condition_words": (("label", "3"),)}):
+        with pytest.raises(Refused, match=f"{next(iter(option))}: a GAN draws z .* without steps and conditions"):
+            run.sample(1, **option)
+    with pytest.raises(Refused, match="run holds a GAN, which gives no item a probability: draw samples by"):
+        scoring(tmp_path / "run")

@@ -71,12 +71,14 @@ with contextlib.redirect_stdout(said):
         except SystemExit as stop: assert not stop.code, words
 assert "parameters" in said.getvalue()
 from undiffuse.storage.blueprint import blueprint
-told = {{"channels": 3, "classes": 4, "dimensions": 1, "levels": 10, "near": 3, "text_width": 16, "noise_levels": 10}}
+told = {{"channels": 3, "classes": 4, "levels": 10, "near": 3, "text_width": 16, "noise_levels": 10}}
 for name in registry.names("networks"):
     network = registry.get("networks", name)
-    for shape in ((16,), (3, 16)):
+    for shape in ((16,), (3, 16), (3, 16, 16)):
         given = {{**told, "shape": shape, "vocabulary": 5, "vocabularies": (3, 2), "fourier": 1.0}}
-        takes = {{"transformer": (1,), "dit": (2,)}}.get(name, (1, 2))
+        given["dimensions"] = max(1, len(shape) - 1)
+        takes = {{"transformer": (1,), "dit": (2,)}} | dict.fromkeys(("coupling_flow", "pixelcnn", "pixelrnn"), (3,))
+        takes = takes.get(name, (1, 2))
         if len(shape) in takes:
             assert blueprint(lambda: network(**{{k: given[k] for k in registry.fields(network) if k in given}}), name)
 heavy = {{"torch._dynamo", "sympy", "matplotlib", "sklearn", "scipy", "accelerate", "polars", "pandas", "datasets"}}

@@ -61,6 +61,7 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
     assert ", not by the plan tuned for 3 steps, which is for guidance 1.5, guidance 3" in other.err
     for words, message in (
         (("--steps", "a"), "--steps takes numbers of steps with commas between, such as 4,8,16, not 'a'"),
+        (("--steps", "4,500"), "a plan of 500 steps cannot be tuned"),
         (("--steps", "0"), "sampling needs at least 1 step, not 0"),
         (("--starts", "3"), "--starts takes at least 8, not 3"),
     ):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from latent_spaces import Silent
 
 from undiffuse.cli.train import train
 from undiffuse.codecs.codec import fitted
@@ -13,7 +14,6 @@ from undiffuse.codecs.residual import ResidualCodec
 from undiffuse.conditions.label import refuse_few
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.core.item_reader import ItemReader
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import of_targets
 from undiffuse.data.tables.inputs import TableInputs
@@ -21,16 +21,6 @@ from undiffuse.data.to_predict import aimed, inputs
 from undiffuse.data.toys.toy_regression import ToyRegression
 
 X = np.arange(8, dtype=np.float32).reshape(4, 2)
-
-
-class Reader(ItemReader):
-    """A regressor that is never asked."""
-
-    columns: Any = ()
-    targets: Any = ()
-
-    def told_of(self, rows: Any) -> Any:
-        raise NotImplementedError
 
 
 @pytest.mark.each(
@@ -45,7 +35,7 @@ class Reader(ItemReader):
         (lambda: refuse_few(1), "the data have 1 class, and it takes 2 to tell them apart"),
         (lambda: train("a.csv", data="b.csv", by="card"), "--recipe card takes the data that come first, a.csv"),
         (
-            lambda: fitted({"name": "residual", "regressor": "f"}, X, lambda *_: Reader()),
+            lambda: fitted({"name": "residual", "regressor": "f"}, X, lambda *_: Silent()),
             "needs the condition 'inputs'",
         ),
         (lambda: TableInputs(()).read_file(Path("none.csv")), "there is no file none.csv"),

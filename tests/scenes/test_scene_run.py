@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 import undiffuse
+from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
 from undiffuse.data.toys.solids import SHAPES, Solids
 from undiffuse.recipes.recipe import Recipe
@@ -73,6 +76,8 @@ def test_views_turn_and_meshes_are_written(scene: Path, tmp_path: Path):
 
 
 def test_views_are_judged_by_a_reader_of_the_priors_data(scene: Path):
+    from undiffuse.evaluation.judge import Judge
+    from undiffuse.sampling.request import SampleRequest
     from undiffuse.sampling.run import EvaluationRequest
 
     judged = undiffuse.load(scene).evaluate(EvaluationRequest(command="c"))
@@ -82,6 +87,32 @@ def test_views_are_judged_by_a_reader_of_the_priors_data(scene: Path):
     assert judged.save(scene, scene) == ["evaluation.json"]
     assert json.loads((scene / "evaluation.json").read_text())["asked"] == "cone"
     assert "82 held-out views are read as 'cone'" in next(judged.printed())
+    for asked, message in (
+        (
+            EvaluationRequest(how=Judge(metrics=("frechet",))),
+            "metric frechet is for runs that draw samples: a scene is",
+        ),
+        (EvaluationRequest(request=SampleRequest(n=6)), "n is for runs that draw samples: a scene is judged by"),
+    ):
+        with pytest.raises(Refused, match=message):
+            undiffuse.load(scene).evaluate(asked)
+
+
+def test_the_command_says_what_it_wrote_and_that_scenes_are_not_compared(scene: Path, tmp_path: Path, capsys: Any):
+    other = shutil.copytree(scene, tmp_path / "other")
+    for words, said, status in (
+        (["sample", str(scene), "-n", "3", "-o", str(tmp_path / "turntable.gif")], "turntable.gif: 3 views,", 0),
+        (["sample", str(scene), "-o", str(tmp_path / "mesh.obj")], r"mesh.obj: a mesh of [\d,]+ vertices,", 0),
+        (
+            ["compare", str(scene), str(other), "-o", str(tmp_path)],
+            "scene holds a scene, whose 24 views are no draws",
+            2,
+        ),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert (left.value.code or 0) == status
+        assert re.search(said, " ".join("".join(capsys.readouterr()).split()))
 
 
 def test_images_are_a_scene_too(recipe: Recipe, tmp_path: Path):
@@ -93,6 +124,15 @@ def test_images_are_a_scene_too(recipe: Recipe, tmp_path: Path):
     assert not torch.equal(run.sample(5)[1], run.sample(5)[0])
     with pytest.raises(Refused, match="images have no third dimension"):
         run.mesh()
+
+
+def test_a_class_that_was_asked_for_by_its_number_is_judged(recipe: Recipe, tmp_path: Path):
+    from undiffuse.sampling.run import EvaluationRequest
+
+    settings = ["scene.name=image", "scene.count=3", "prior.conditions.camera=[1.0, 0.0, 0.0]", "train.steps=1"]
+    numbered = recipe.override([*settings, "prior.conditions.label=1"])
+    judged = undiffuse.train(numbered, out=tmp_path / "images").run().evaluate(EvaluationRequest())
+    assert (judged.asked, judged.about["count"]) == ("cube", 3)
 
 
 def test_words_for_the_view_are_those_of_each_camera(recipe: Recipe, prior: Path, monkeypatch: pytest.MonkeyPatch):

@@ -123,7 +123,10 @@ class Flat(torch.nn.Module):
         (lambda: Levels((1.0,)), "levels are 2 or more, each with its frequency; got 1 values"),
         (lambda: Levels().fit(np.zeros((4, 2))), "the data have one level only"),
         (lambda: Levels().fit(np.arange(4000.0)[:, None]), "takes up to 1,024 distinct values, and the data have more"),
-        (lambda: Levels((0.0, 5.0)).encode(np.array([[3]])), r"have the number 3, which is none of the 2 levels \(5\)"),
+        (
+            lambda: Levels((0.0, 5.0)).encode(np.array([[3]])),
+            r"have the number 3, which is none of the 2 levels \(the nearest is 5\)",
+        ),
         (lambda: Levels().encode(np.array([[3]])), "levels is not fitted"),
     ],
 )

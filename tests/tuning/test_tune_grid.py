@@ -125,6 +125,8 @@ def test_what_cannot_be_tuned_is_refused():
         undiffuse.tune_grid(oracle, (16, 3), steps=3, sampler=Ancestral())
     with pytest.raises(Refused, match="4 starts are too few to tune on, to choose and to report: at least 8"):
         undiffuse.tune_grid(oracle, (4, 3), steps=3)
+    with pytest.raises(Refused, match=r"a plan of 65 steps cannot be tuned: .* 128 steps, and takes 64 at most"):
+        undiffuse.tune_grid(oracle, (16, 3), steps=65)
     with pytest.raises(Refused, match="sampling needs at least 1 step, not 0"):
         undiffuse.tune_grid(oracle, (16, 3), steps=0)
     for jumps, message in (

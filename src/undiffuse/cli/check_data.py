@@ -35,7 +35,8 @@ def check_data(
     ] = False,
     as_json: Annotated[bool, Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Look at data before training on it: what there is, what is broken, what training would do; and a contact sheet.
+    """Look at data before training on it. Shows what there is, what is broken, what training would do, and
+    a contact sheet.
 
     \b
     undiffuse check-data photos --set size=32

@@ -32,7 +32,7 @@ def compare(
     cache: options.Cached = True,
     out: Annotated[Path, Option("-o", "--out", help="Folder for what is written.")] = Path("comparison"),
 ) -> None:
-    """Compare runs: the same seeds from each, judged against the same data, in one table and on one page.
+    """Compare runs with the same seeds on the same data. Writes one table and one page.
 
     Of autoencoders it is how they give back the same items.
 

@@ -21,7 +21,7 @@ def decode(
         Option("-o", "--out", help="A file, whose suffix says the format, or a folder. [default: in the run folder]"),
     ] = None,
 ) -> None:
-    """Decode latents, of `undiffuse encode` or drawn by a model of them, to data in their own units.
+    """Decode latents to data in their own units. They are of `undiffuse encode`, or drawn by a model of latents.
 
     \b
     undiffuse decode runs/kl latents.npz -o pictures.png

@@ -29,7 +29,7 @@ def distill(
     ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the student's newest checkpoint.")] = False,
 ) -> None:
-    """Train a student that takes few steps where a run takes many; `undiffuse sample` of it needs no flags.
+    """Train a student of a run, which samples in few steps. `undiffuse sample` of it needs no flags.
 
     The student's folder is a run like any other: Ctrl-C saves, and `undiffuse train FOLDER --resume` goes on.
 

@@ -71,7 +71,8 @@ def edit(
         ),
     ] = None,
 ) -> None:
-    """Edit a picture with a run: paint in or around, vary, restore, or walk to another one. Or fill in a text.
+    """Edit a picture with a run, or fill in a text. A picture is painted in or around, varied, restored, or walked
+    to another one.
 
     \b
     undiffuse edit runs/digits --image three.png --mask hole.png -n 8 -o filled.png

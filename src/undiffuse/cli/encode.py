@@ -23,7 +23,7 @@ def encode(
         Path | None, Option("-o", "--out", help="An .npz file. [default: latents.npz in the run folder]")
     ] = None,
 ) -> None:
-    """Encode data to latents: one array, with labels, captions, statistics and the name of the run beside it.
+    """Encode data to latents. Labels, captions, statistics and the name of the run stand beside them.
 
     \b
     undiffuse encode runs/kl photos/ --set size=64 -o latents.npz

@@ -34,7 +34,7 @@ def forecast(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Draw the next steps of a series, or what is missing of it, and write their quantiles.
+    """Forecast a series, or fill in what is missing of it. The draws are written as quantiles.
 
     \b
     undiffuse forecast runs/load recent.csv -o forecast.csv

@@ -22,7 +22,8 @@ def predict(
     steps: Annotated[int | None, Option(help="Sampler steps. [default: the recipe's]")] = None,
     seed: options.Seed = 0,
 ) -> None:
-    """Predict the target of each row, as a distribution: mean, std and quantiles, or the chance of each class.
+    """Predict the target of each row with its uncertainty. That is its mean, std and quantiles, or the
+    chance of each class.
 
     \b
     undiffuse predict runs/concrete mixes.csv -o predicted.csv

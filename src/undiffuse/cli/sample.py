@@ -85,5 +85,10 @@ def sample(
         print(file_content.text(drawn))
     where = "stdout" if target == output_paths.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
-    said = [f"{where}: {len(drawn)} samples", cost, drawn.tuned, words(session.request), f"seed {request.seed}"]
+    count = f"{len(drawn)} samples"
+    if drawn.mesh is not None:
+        count = f"a mesh of {len(drawn.mesh.vertices):,} vertices"
+    elif model.usual is not None and drawn.frames is not None:
+        count = f"{len(drawn.frames) * len(drawn)} views"
+    said = [f"{where}: {count}", cost, drawn.tuned, words(session.request), f"seed {request.seed}"]
     tell(", ".join(filter(None, said)))

@@ -34,7 +34,7 @@ def score(
     start: Annotated[float, Option(help="The time where the ODE ends; below 1 if noise prediction needs it.")] = 1.0,
     seed: options.Seed = 0,
 ) -> None:
-    """Write the log-density of each item: low ones are unlike what the run was trained on.
+    """Write the log-density of each item. Low ones are unlike what the run was trained on.
 
     \b
     undiffuse score runs/digits others.npz -o scores.csv

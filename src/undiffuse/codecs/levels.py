@@ -82,4 +82,8 @@ class Levels(Codec):
 
     def _none_of_them(self, value: float) -> Refused:
         near = min(self.values, key=lambda level: abs(level - value))
-        return Refused(f"the data have the number {value:g}, which is none of the {len(self.values)} levels ({near:g})")
+        return Refused(
+            f"the data have the number {value:g}, which is none of the {len(self.values)} levels (the nearest is "
+            f"{near:g}): levels are the numbers that the training data had; "
+            "--set codec.name=pixels trains on all of 8 bit"
+        )

@@ -17,4 +17,4 @@ def near(word: str, words: Iterable[str]) -> str:
 def unknown(owner: str, word: str, words: Iterable[str], also: Iterable[str] = ()) -> Refused:
     """The error for a name that `owner` does not have: names the nearest and lists them all, but those in `also`."""
     known = sorted(words)
-    return Refused(f"{owner} has no {word!r}{near(word, [*known, *also])}; it has: {', '.join(known)}")
+    return Refused(f"{owner} has no {word!r}{near(word, [*known, *also])}; it has: {', '.join(known) or 'none'}")

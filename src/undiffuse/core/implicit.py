@@ -19,7 +19,7 @@ class ImplicitNetwork(Network, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
-        """z (batch, latents) -> x (batch, *shape)."""
+        """z (batch, latents) -> x (batch, *shape) in [-1, 1]."""
 
 
 class ImplicitModel(nn.Module):

@@ -35,7 +35,8 @@ def complete(
     given, mask = item(model, x, "x"), _mask(model.data_shape, known)
     if mask.all():
         raise Refused("every value is known: there is nothing to complete")
-    encoded = model.codec.encode(given).to(model.device)
+    blank = model.codec.decode(session.autoregressive.levels.values(session.places)).cpu().numpy()
+    encoded = model.codec.encode(np.where(mask, given, blank)).to(model.device)  # what is not known lies on no level
     places = session.autoregressive.levels.places(encoded)
     return replace(session, places=places, known=torch.from_numpy(mask).to(model.device)).draw()
 

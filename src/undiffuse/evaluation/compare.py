@@ -111,12 +111,18 @@ def compare(paths: Sequence[Path], models: Sequence[Generator], asked: Evaluatio
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 
     Conditions are those of held-out items, in turn, for runs that take some. n: None for as many as `evaluate` draws.
-    models: those in these run folders. Raises Refused for
-    fewer than two runs, and for runs of different shapes or of tokens that spell something else, by name.
+    models: those in these run folders. Raises Refused for fewer than two runs, for scenes, and for runs of
+    different shapes or of tokens that spell something else, by name.
     """
     which, request, bar = asked.against, asked.request, asked.bar
     how: Judge = asked.how or Judge()
     names = names_of(paths)
+    for name, model in zip(names, models, strict=True):
+        if model.usual is not None:
+            raise Refused(
+                f"{name} holds {model.what}, whose {model.usual} views are no draws from a distribution: they cannot "
+                "be compared with data; `undiffuse evaluate` judges each by itself"
+            )
     refuse_other_shapes(names, models)
     real = sources.against(models[0], which)
     how = how.fitting(real.held_out)

@@ -28,7 +28,7 @@ def crps_expected(samples: np.ndarray) -> np.ndarray:
     return (1 + 1 / n) * _pairs(x) / (n * (n - 1))
 
 
-def crps_normal(mean: np.ndarray, std: np.ndarray, observed: np.ndarray) -> np.ndarray:
+def crps_normal(mean: np.ndarray | float, std: np.ndarray | float, observed: np.ndarray | float) -> np.ndarray:
     """The CRPS of N(mean, std^2): std (w (2 Phi(w) - 1) + 2 phi(w) - 1/sqrt(pi)), w = (y - mean)/std; |y - mean| of std
     0. The arguments broadcast. Source: Gneiting and Raftery 2007, eq. 21.
     """

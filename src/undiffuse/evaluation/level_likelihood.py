@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from undiffuse.core.density import DensityModel
+from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation.nll import condition, refuse_unlike
@@ -35,9 +36,12 @@ def level_likelihood(
     """log P of each item's levels. density: the model's. given, conditions: as of `nll.score`. draws: of a bound, whose
     mean over them it is.
 
-    Raises Refused for items of another shape or dtype, with both, and for conditions that are not there.
+    Raises Refused for items of another shape or dtype, with both, for conditions that are not there, and for draws
+    below 1.
     """
     refuse_unlike(model, data)
+    if draws < 1:
+        raise Refused(f"a bound is a mean over 1 draw or more, not {draws}")
     cond, named = condition(model, data, given, conditions)
     elements = int(np.prod(data.shape))
     found = list[torch.Tensor]()

@@ -53,7 +53,8 @@ def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccurac
     those of `against`. Raises Refused where the prior has no classes, or the scene was asked for none.
     """
     started, label = time.perf_counter(), model.scene.prior.settings.conditions.get(LABEL)
-    if label is None or label not in prior.classes:
+    _refuse_of_samples(asked)
+    if label is None or not prior.classes:
         raise Refused(
             "views are read as one of the prior's classes, and this scene was asked for none: "
             "prior.conditions.label names one"
@@ -66,7 +67,9 @@ def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccurac
     cameras = sources.of_run(model).held_out if model.solid else of_model(model).some(model.scene.renderable.items())
     x = torch.from_numpy(np.asarray(cameras.some(COUNT).x))
     views = torch.cat([model.views(x[rows], rows) for rows in torch.arange(len(x)).split(TOGETHER)])
-    share = float((reader(_flat(views.numpy())) == prior.classes.index(label)).mean())
+    told = model.scene.prior.conditions(x)[LABEL].numpy()  # of a class by number, by name or with {view}
+    label = prior.classes[told[0]] if isinstance(label, int) else label
+    share = float((reader(_flat(views.numpy())) == told).mean())
     about = {
         "command": asked.command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,6 +84,16 @@ def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccurac
         "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
     return ViewAccuracy(label, share, right, about)
+
+
+def _refuse_of_samples(asked: EvaluationRequest) -> None:
+    """Raises Refused for metrics and for settings of drawing: a scene has one number, of views that are not drawn."""
+    metrics = () if asked.how is None else asked.how.metrics
+    if named := [f"metric {name}" for name in metrics] + [name for name in asked.request.to_json() if name != "seed"]:
+        raise Refused(
+            f"{named[0]} is for runs that draw samples: a scene is judged by how many of its held-out views are "
+            "recognised, by `undiffuse evaluate` without it"
+        )
 
 
 def _flat(x: Any) -> np.ndarray:

@@ -27,6 +27,7 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.storage import blueprint as plans
 
+BOUNDS = (-1.0, 1.0)  # of what a generator makes
 NO_LIKELIHOOD = "a GAN makes samples and has no probability of an item: of it there are the metrics of samples"
 
 
@@ -56,6 +57,11 @@ class GANRun(Generator):
         codec = recipe.component("codec")
         if codec.tokens or codec.mixed:
             raise Refused(f"codec {recipe['codec']['name']!r} is not for values, and a GAN is: take pixels")
+        if codec.bounds != BOUNDS:
+            raise Refused(
+                f"a generator makes numbers from -1 to 1, and codec {recipe['codec']['name']!r} makes others of data: "
+                "--set codec.name=pixels brings data of any range there"
+            )
 
     @classmethod
     def blueprint(

@@ -67,7 +67,9 @@ def completing(path: Path | str, device: torch.device | str | None = None) -> An
 def scoring(path: Path | str, device: torch.device | str | None = None) -> Any:
     """`generator`, in float32, of a run that has a denoiser or is levelled; raises Refused for all others."""
     run = generator(path, "float32", device)
-    return run if run.levelled else denoising(path, "float32", device)
+    if not (run.levelled or run.denoises):
+        raise Refused(f"{path} holds {run.what}, which gives no item a probability: {run.use.format(run=path)}")
+    return run
 
 
 def description(path: Path | str) -> Description | None:

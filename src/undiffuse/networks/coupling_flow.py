@@ -68,11 +68,12 @@ class AffineCoupling(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, columns = shape
-        if mask == "checkerboard":
-            stays = (torch.arange(height)[:, None] + torch.arange(columns)) % 2
+        if mask == "checkerboard":  # on the CPU: a mask without memory would import PyTorch's compiler
+            rows, places = torch.arange(height, device="cpu"), torch.arange(columns, device="cpu")
+            stays = (rows[:, None] + places) % 2
             stays = stays.expand(1, channels, height, columns)
         else:
-            stays = (torch.arange(channels) >= channels // 2).long().reshape(1, channels, 1, 1)
+            stays = (torch.arange(channels, device="cpu") >= channels // 2).long().reshape(1, channels, 1, 1)
         self.register_buffer("stays", (stays if turned else 1 - stays).float(), persistent=False)
         last = nn.Conv2d(width, 2 * channels, 3, padding=1)
         nn.init.zeros_(last.weight)

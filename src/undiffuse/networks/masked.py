@@ -24,7 +24,7 @@ class MaskedConv(nn.Conv2d):
         super().__init__(inside, out, (1, taps))
         own, others = colours(out // parts, channels).repeat(parts), colours(inside, channels)
         seen = own[:, None] >= others if itself else own[:, None] > others
-        mask = torch.ones(out, inside, 1, taps)
+        mask = torch.ones(out, inside, 1, taps, device="cpu")
         mask[..., -1] = seen[..., None]
         self.register_buffer("mask", mask, persistent=False)
 
@@ -35,7 +35,7 @@ class MaskedConv(nn.Conv2d):
 
 def colours(width: int, channels: int) -> Tensor:
     """The colour of each of so many features, rising and equally often, (width,)."""
-    return torch.arange(width) * channels // width
+    return torch.arange(width, device="cpu") * channels // width
 
 
 def leave(width: int, channels: int, outputs: int) -> nn.Sequential:

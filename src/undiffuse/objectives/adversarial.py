@@ -14,10 +14,8 @@ from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.single_precision import in_float32
 from undiffuse.networks.mlp_generator import perceptron
-from undiffuse.optimisers.adamw import AdamW
 
 PLAYER = "discriminator"
-BETAS = (0.0, 0.99)  # of both: momentum makes the game turn in circles
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +24,9 @@ class Adversarial(Objective):
     |dD/dx|^2.
 
     This is the non-saturating game with the R1 penalty, which keeps the discriminator flat at data, so that the game
-    comes to rest. D: `depth` fully connected layers of `width`, at the run's learning rate; both move by Adam with
-    betas 0 and 0.99. Raises Refused for a penalty below 0 and for sizes below 1.
+    comes to rest. D: `depth` fully connected layers of `width`, at the run's learning rate and by its optimiser:
+    without momentum (betas = [0, 0.99]), which makes the game turn in circles.
+    Raises Refused for a penalty below 0 and for sizes below 1.
     Source: arXiv:1406.2661, sec. 3; arXiv:1801.04406, eq. 9.
     """
 
@@ -65,7 +64,7 @@ class Adversarial(Objective):
 
     def players(self, model: ImplicitModel) -> tuple[Player, ...]:
         """The run and the discriminator."""
-        return Player(RUN, (model,), AdamW(BETAS)), Player(PLAYER, (self.discriminator(model),), AdamW(BETAS))
+        return Player(RUN, (model,)), Player(PLAYER, (self.discriminator(model),))
 
     def discriminator(self, model: ImplicitModel) -> nn.Module:
         """The discriminator of the model's data; made when it is first asked for."""

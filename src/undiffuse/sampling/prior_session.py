@@ -43,8 +43,8 @@ class PriorSession(OpenedRequest):
         for name in request.to_json():
             if name not in ANSWERED:
                 raise Refused(
-                    f"{name} is for runs that draw step by step from noise: {model.what} draws z ~ N(0, 1) and decodes "
-                    f"it once; of a request it takes {', '.join(ANSWERED)}"
+                    f"{name}: {model.what} draws z ~ N(0, 1) and decodes it once, without steps and conditions; of a "
+                    f"request it takes {', '.join(ANSWERED)}"
                 )
         return cls(model, request, shape, decode, progress)
 

@@ -38,7 +38,9 @@ class CheckpointWriter:
         if self.folder is None:
             return
         self._files.wait()
-        self._files.submit(self._write, step, self._states.of(held), average, state)
+        if self._average is None:  # not in the background: what the model remembers changes while it samples
+            self._average = copy.deepcopy(average, {id(weights): weights for weights in average.parameters()})
+        self._files.submit(self._write, step, self._states.of(held), self._average, state)
 
     def snapshot(self, step: int, averages: Mapping[str, EMA]) -> None:
         """Write a snapshot of averages of the weights."""
@@ -80,7 +82,7 @@ class CheckpointWriter:
     def _write(self, step: int, held: Mapping[str, Tensor], average: nn.Module, state: Mapping[str, Any]) -> None:
         assert self.folder is not None
         try:
-            made = self._result(self._module(average, held), step)
+            made = self._result(_with_weights(average, held), step)
             if not isinstance(made, nn.Module):  # a module alone is in the checkpoint already
                 made.save(self.folder)  # first: no checkpoint without its model
             checkpoint.save(self.folder, step, held, state)
@@ -88,12 +90,10 @@ class CheckpointWriter:
             raise Refused(f"{error}; training stops after step {step} or soon after, and {self.good()}") from error
         checkpoint.prune(self.folder, self.keep)
 
-    def _module(self, average: nn.Module, copied: Mapping[str, Tensor]) -> nn.Module:
-        """A module like the average, made of the copied tensors."""
-        if self._average is None:
-            self._average = copy.deepcopy(average).cpu()
-            own = {name.removeprefix(AVERAGE): value for name, value in copied.items() if name.startswith(AVERAGE)}
-            with torch.no_grad():
-                self._average.load_state_dict(own, assign=True)
-            self._average.requires_grad_(False)
-        return self._average
+
+def _with_weights(average: nn.Module, copied: Mapping[str, Tensor]) -> nn.Module:
+    """The module with the copied tensors as its own, on the CPU."""
+    own = {name.removeprefix(AVERAGE): value for name, value in copied.items() if name.startswith(AVERAGE)}
+    with torch.no_grad():
+        average.load_state_dict(own, assign=True)
+    return average.cpu().requires_grad_(False)

@@ -24,7 +24,7 @@ from undiffuse.sampling.session import Session, labels_in_turn
 from undiffuse.tuning.fine import InBatches, some
 from undiffuse.tuning.jump_times import LEAST as LEAST_ITEMS
 from undiffuse.tuning.jump_times import JumpTuner
-from undiffuse.tuning.times import LEAST, Tuner, refuse_jumps, tuner, tuning_calls
+from undiffuse.tuning.times import LEAST, Tuner, refuse_jumps, refuse_many, tuner, tuning_calls
 
 STREAM = 7  # its stream of random numbers
 STARTS, MOST, SMALL = 96, 4096, 2**18  # starts: more where they are small, SMALL over the square of their numbers
@@ -69,6 +69,7 @@ def _by_trajectories(
 ) -> Opened:
     numbers = torch.Size(model.denoiser.state_shape((1, *model.shape))).numel()
     count = starts or max(STARTS, min(MOST, SMALL // numbers**2))
+    refuse_many(max(steps))
     if count < LEAST:
         raise Refused(f"--starts takes at least {LEAST}, not {count}")
     given = examples(model.conditions, _held_out(model).conditions, count) if set(model.conditions) - {LABEL} else {}

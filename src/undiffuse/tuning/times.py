@@ -165,12 +165,13 @@ def tuner(
 ) -> Tuner:
     """A `Tuner` of at most so many steps on the trajectories of these starts, (n, *shape) at the time `first`.
 
-    Raises Refused for fewer than 8 starts, for processes other than of values, and for models whose jumps fix how they
-    are sampled.
+    Raises Refused for fewer than 8 starts, for more than 64 steps, for processes other than of values, and for
+    models whose jumps fix how they are sampled.
     """
     if len(start) < LEAST:
         raise Refused(f"{len(start)} starts are too few to tune on, to choose and to report: at least {LEAST}")
     refuse_jumps(asked)
+    refuse_many(steps)
     if asked.jumps == "data":
         raise Refused(f"this model is {jumps.WORDS[asked.jumps]}: {FOLLOWS_NONE}")
     return Tuner(fine(asked, start, cond, len(start) // 2, first, last, fine_steps(steps)), stopped=stopped)
@@ -187,6 +188,14 @@ def refuse_jumps(denoiser: Denoiser) -> None:
     """Raises Refused for a student of one grid."""
     if denoiser.jumps == "fixed":
         raise Refused(f"this model is {jumps.WORDS['fixed']}: its only times are those that it was trained for")
+
+
+def refuse_many(steps: int) -> None:
+    """Raises Refused for plans that are nearly as fine as what they are held against."""
+    if steps > STEPS // 2:
+        raise Refused(
+            f"a plan of {steps} steps cannot be tuned: it is held against {STEPS} steps, and takes {STEPS // 2} at most"
+        )
 
 
 def fine_steps(steps: int) -> int:

@@ -19,8 +19,8 @@ def tune(
     context: Context,
     run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
 ) -> None:
-    """Improve a finished run without training: the length of its averaged weights, the variance of its steps, or the
-    plan of few steps.
+    """Improve a finished run without training. Finds the length of its averaged weights, the variance of its steps, or
+    plans of few steps.
 
     \b
     undiffuse tune runs/digits ema

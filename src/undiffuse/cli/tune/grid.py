@@ -21,7 +21,7 @@ def grid(
     context: Context,
     steps: Annotated[str, Option(metavar="4,8,16", help="For these numbers of steps.")] = "8",
     starts: Annotated[
-        int | None, Option(metavar="N", help="Trajectories to tune on. [default: 256, more where data are small]")
+        int | None, Option(metavar="N", help="Trajectories to tune on. [default: 96, more where data are small]")
     ] = None,
     guidance: Annotated[
         str | None,
@@ -29,7 +29,8 @@ def grid(
     ] = None,
     data: Moved = None,
 ) -> None:
-    """Find the plan of few steps that ends nearest to the run's own fine trajectories, and store it with the model.
+    """Find the best plan of few steps for a run. It ends nearest to the run's own fine trajectories, and is stored with
+    the model.
 
     Of a consistency function: the noise levels between its steps whose samples are nearest to held-out data.
     Samples of as many steps are drawn by it then, unless --sampler or --grid say otherwise. Ctrl-C keeps the best that

@@ -30,7 +30,7 @@ def variance(
     data: Moved = None,
     keep: Annotated[bool, Option("--keep", help="Store it with the run's model.")] = False,
 ) -> None:
-    """Estimate the best variance of stochastic steps, for the variance "exact" of samplers and bounds.
+    """Estimate the best variance of stochastic steps. For the variance "exact" of samplers and bounds.
 
     \b
     undiffuse tune runs/digits variance --keep
