@@ -66,7 +66,7 @@ def test_two_autoencoders_are_compared_by_the_same_items(undiffuse_: Undiffuse, 
 
 def test_with_a_diffusion_model_samples_are_compared(undiffuse_: Undiffuse, vae: Path, digits: Path, tmp_path: Path):
     told = undiffuse_("compare", digits, vae, *QUICK, "--steps", 2, "-o", "beside")
-    assert "steps is for runs that draw step by step" in told.err
+    assert "an autoencoder draws z ~ N(0, 1) and decodes it once, without steps" in told.err
     told = undiffuse_("compare", digits, vae, *QUICK, "-o", "beside")
     assert told.status == 0, told.err
     assert set(json.loads((tmp_path / "beside" / "compare.json").read_text())["runs"]) == {"digits", "vae"}
