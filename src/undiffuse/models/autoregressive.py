@@ -90,7 +90,6 @@ class AutoregressiveRun(CompletingGenerator):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        cls.blueprint(recipe, shape, classes, codec, conditions)
         return _made(recipe, shape, classes, codec)
 
     @classmethod

@@ -85,7 +85,6 @@ class GANRun(Generator):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        cls.blueprint(recipe, shape, classes, codec, conditions)
         return _made(recipe, shape)
 
     @classmethod

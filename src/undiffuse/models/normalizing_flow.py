@@ -80,7 +80,6 @@ class NormalizingFlowRun(Generator):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        cls.blueprint(recipe, shape, classes, codec, conditions)
         return _made(recipe, shape, codec)
 
     @classmethod
