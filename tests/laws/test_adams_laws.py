@@ -63,7 +63,7 @@ def test_first_order_is_ddim():
 def test_shares_integrate_polynomials_exactly():
     """A guess that is a cubic in u is followed without error: the shares give the exact means of 1 ... u^3."""
     adams, levels = Adams(), [torch.tensor(v, dtype=torch.float64) for v in (0.0, -0.5, -1.0, -1.4)]
-    shares = torch.stack(list(adams._shares(levels, levels[0], torch.tensor(0.9, dtype=torch.float64))))
+    shares = torch.stack(list(adams.shares(levels, levels[0], torch.tensor(0.9, dtype=torch.float64))))
     r = torch.linspace(1, math.exp(0.9), 200_001, dtype=torch.float64)
     nodes = adams._u(torch.stack(levels).exp())
     for degree in range(4):

@@ -84,6 +84,29 @@ class LinearMultistep(Sampler, ABC):
         return belief, Past(levels[: self.remember], guesses[: self.remember], shares, pull)
 
 
+class PredictorCorrector(LinearMultistep, ABC):
+    """One whose prediction and correction take their shares alike: of `order` guesses, and of `corrector`, the new one
+    among them; corrector 0 leaves the correction out.
+    """
+
+    order: int
+    corrector: int
+
+    @abstractmethod
+    def shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        """The shares of guesses at these levels, newest first, in a step between two levels."""
+
+    @property
+    def remember(self) -> int:
+        return max(self.order, self.corrector - 1)
+
+    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+        return self.shares(levels[: self.order], start, end)
+
+    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
+        return self.shares(levels[: self.corrector], start, end) if self.corrector else None
+
+
 def combined(shares: Iterable[Tensor], values: Iterable[Tensor]) -> Tensor:
     """sum_i shares_i values_i: shares () or (batch,), values (batch, *shape)."""
     total: Any = 0

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
@@ -33,6 +34,14 @@ def composite(density: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     depth = density * length
     passed = depth.cumsum(-1)
     return torch.exp(depth - passed) * -torch.expm1(-depth), -torch.expm1(-passed[..., -1])
+
+
+def fog(points: Tensor, values: Tensor, strength: float, blob: float, radius: float) -> tuple[Tensor, Tensor]:
+    """density = strength softplus(d + blob (radius - |x|)), (count,), and colour = sigmoid(c), (count, 3), at points x
+    (count, 3). values: (d, c) at each, (count, 4).
+    """
+    density = F.softplus(values[:, 0] + blob * (radius - points.norm(dim=-1)))
+    return strength * density, values[:, 1:].sigmoid()
 
 
 class Volume(Renderable, ABC):

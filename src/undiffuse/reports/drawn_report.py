@@ -11,7 +11,7 @@ from undiffuse.evaluation.evaluate import DrawnEvaluation
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
-from undiffuse.reports.report import commands, copies, headlines, samples_picture, table, versions
+from undiffuse.reports.report import commands, copies, headlines, recipe_and_versions, samples_picture, table
 from undiffuse.sampling.run import Evaluated
 from undiffuse.storage.files import write_bytes
 
@@ -54,10 +54,6 @@ def report(found: DrawnEvaluation, run: Path) -> str:
         page.section("Does it copy?", copies(found), note="The samples nearest to a training item."),
         page.section("Loss while training", report_curves.losses(history(run))),
         page.section("Make it again", commands(found, run)),
-        page.section(
-            "Recipe and versions",
-            page.folded("the recipe, every choice in it", page.code(model.recipe.to_toml())),
-            versions(found),
-        ),
+        recipe_and_versions(found),
     ]
     return page.page(f"Report on {run.resolve().name}", lead, parts)

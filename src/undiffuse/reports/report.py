@@ -109,11 +109,7 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
         ),
         *report_curves.likelihood(evaluation),
         page.section("Make it again", commands(evaluation, run)),
-        page.section(
-            "Recipe and versions",
-            page.folded("the recipe, every choice in it", page.code(model.recipe.to_toml())),
-            versions(evaluation),
-        ),
+        recipe_and_versions(evaluation),
     ]
     return page.page(f"Report on {run.resolve().name}", lead, parts)
 
@@ -236,6 +232,14 @@ def commands(evaluation: DrawnEvaluation, run: Path) -> str:
     """What makes the model and the report again."""
     train = f"{command()} train {run / 'recipe.toml'} --out {run}-again"
     return page.code("\n".join(["# the model", train, "# this report", str(evaluation.about["command"])]))
+
+
+def recipe_and_versions(evaluation: DrawnEvaluation) -> str:
+    """The section on what the model is made of."""
+    recipe = page.code(evaluation.model.recipe.to_toml())
+    return page.section(
+        "Recipe and versions", page.folded("the recipe, every choice in it", recipe), versions(evaluation)
+    )
 
 
 def versions(evaluation: DrawnEvaluation) -> str:

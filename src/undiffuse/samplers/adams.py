@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.linear_multistep import LinearMultistep, lagrange, mean
+from undiffuse.core.linear_multistep import PredictorCorrector, lagrange, mean
 
 _CLEAN = 1e-12  # below this noise level a time is data
 
 
 @dataclass(frozen=True)
-class Adams(LinearMultistep):
+class Adams(PredictorCorrector):
     """x_s = (sigma_s/sigma_t) x_t + sigma_s integral of D d(alpha/sigma) from t to s,
     D the polynomial through the last guesses.
 
@@ -44,17 +44,7 @@ class Adams(LinearMultistep):
     def convergence_order(self) -> int:
         return min(self.corrector, self.order + 1) if self.corrector else self.order
 
-    @property
-    def remember(self) -> int:
-        return max(self.order, self.corrector - 1)
-
-    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
-        return self._shares(levels[: self.order], start, end)
-
-    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
-        return self._shares(levels[: self.corrector], start, end) if self.corrector else None
-
-    def _shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+    def shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
         """The mean of each guess's Lagrange polynomial over alpha/sigma from start to end, or, onto data, its value
         there.
         """

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.core.linear_multistep import LinearMultistep, level, polynomial, wide
+from undiffuse.core.linear_multistep import PredictorCorrector, level, polynomial, wide
 
 
 @dataclass(frozen=True)
-class SA(LinearMultistep):
+class SA(PredictorCorrector):
     """x_s = (sigma_s/sigma_t) e^(-tau^2 h) x_t + pull D + sigma_s sqrt(1 - e^(-2 tau^2 h)) noise,  h = l_s - l_t,
     D the mean, weighed by e^((1 + tau^2) l), of the polynomial in l = log(alpha/sigma) through the last guesses.
 
@@ -42,16 +42,6 @@ class SA(LinearMultistep):
             return 0
         return min(self.corrector, self.order + 1) if self.corrector else self.order
 
-    @property
-    def remember(self) -> int:
-        return max(self.order, self.corrector - 1)
-
-    def predict(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
-        return self._shares(levels[: self.order], start, end)
-
-    def correct(self, levels: Sequence[Tensor], used: int, start: Tensor, end: Tensor) -> Sequence[Tensor] | None:
-        return self._shares(levels[: self.corrector], start, end) if self.corrector else None
-
     def keep(self, process: Any, x_t: Tensor, t: Tensor, s: Tensor) -> Tensor:
         start = level(process.schedule, t)
         h = (level(process.schedule, s) - start).clamp(max=1e30)  # finite, so that tau = 0 times it is 0
@@ -62,5 +52,5 @@ class SA(LinearMultistep):
         noise = (-start).exp()
         return torch.where((noise >= self.lowest) & (noise <= self.highest), self.tau, 0.0).double()
 
-    def _shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
+    def shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
         return polynomial(levels, start, end, 1 + self._tau(start) ** 2)

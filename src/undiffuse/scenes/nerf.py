@@ -5,10 +5,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
-from undiffuse.rendering.volume import Background, Volume
+from undiffuse.rendering.volume import Background, Volume, fog
 
 
 class NeRF(Volume):
@@ -50,9 +49,7 @@ class NeRF(Volume):
         *inner, last = self.layers
         for layer in inner:
             h = layer(h).relu()
-        found = last(h)
-        density = F.softplus(found[:, 0] + self.blob * (self.radius - points.norm(dim=-1)))
-        return self.strength * density, found[:, 1:].sigmoid()
+        return fog(points, last(h), self.strength, self.blob, self.radius)
 
     def roughness(self) -> Tensor:
         return self.layers[0].weight.new_zeros(())  # pyright: ignore[reportCallIssue, reportReturnType]

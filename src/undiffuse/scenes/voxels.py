@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
-from undiffuse.rendering.volume import Background, Volume
+from undiffuse.rendering.volume import Background, Volume, fog
 
 
 class Voxels(Volume):
@@ -34,8 +34,7 @@ class Voxels(Volume):
     def field(self, points: Tensor) -> tuple[Tensor, Tensor]:
         where = points.flip(-1)[None, :, None, None]  # grid_sample's first coordinate is the last axis
         found = F.grid_sample(self.grid, where, align_corners=True, padding_mode="border")[0, :, :, 0, 0]
-        density = F.softplus(found[0] + self.blob * (self.radius - points.norm(dim=-1)))
-        return self.strength * density, found[1:].T.sigmoid()
+        return fog(points, found.T, self.strength, self.blob, self.radius)
 
     def roughness(self) -> Tensor:
         return sum((self.grid.diff(dim=axis).square().mean() for axis in (2, 3, 4)), self.grid.new_zeros(()))
