@@ -211,8 +211,8 @@ class Session(OpenedRequest):
         return self.model.samples(
             x,
             None if labels is None else labels[:: self.request.candidates],
-            self.model.classes if leads is None else leads.classes,
-            captions(self.model.conditions, self.request.conditions),
+            self.model.classes if leads is None or LABEL not in leads.conditions else leads.classes,
+            captions({**({} if leads is None else leads.conditions), **self.model.conditions}, self.request.conditions),
             request=self.request,
             calls=cost[0],
             seconds=cost[1],
@@ -244,24 +244,32 @@ def labels_in_turn(model: Generator, request: SampleRequest) -> SampleRequest:
     the next ... and again, so that the class of a sample depends on its index only.
     """
     request = with_runs_of_recipe(model, with_words_read(model, request))
-    if request.conditions.get(LABEL) is not None or (request.classifier is None and LABEL not in model.conditions):
+    led: Any = model if request.classifier is None else request.classifier
+    if request.conditions.get(LABEL) is not None or LABEL not in led.conditions:
         return request
-    classes = model.classes if request.classifier is None else request.classifier.classes
     which = np.arange(request.count) if request.indices is None else np.array(request.indices)
-    return replace(request, conditions={**request.conditions, LABEL: np.array(classes)[which % len(classes)]})
+    return replace(request, conditions={**request.conditions, LABEL: np.array(led.classes)[which % len(led.classes)]})
 
 
 def with_runs_of_recipe(model: Generator, request: SampleRequest) -> SampleRequest:
-    """The request with the runs that the recipe guides by: a classifier where a label is asked for, a weaker run."""
-    own, labelled = recipe_defaults(model.recipe), request.conditions.get(LABEL) is not None
-    leads = own.classifier if request.classifier is None and labelled else request.classifier
+    """The request with the runs that the recipe guides by: a classifier where what it reads is asked for, a weaker
+    run.
+    """
+    own, leads = recipe_defaults(model.recipe), request.classifier
+    if leads is None and own.classifier is not None:
+        asked = any(request.conditions.get(name) is not None for name in own.classifier.conditions)
+        leads = own.classifier if asked else None
     return replace(request, classifier=leads, weaker=own.weaker if request.weaker is None else request.weaker)
 
 
 def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
-    """The request with the conditions that its words ask for."""
+    """The request with the conditions that its words ask for, of the model or of what guides it."""
+    if not request.condition_words:
+        return request
+    leads: Any = request.classifier or recipe_defaults(model.recipe).classifier
+    known = {**({} if leads is None else leads.conditions), **model.conditions}
     free = [pair for pair in request.condition_words if pair[0] == LABEL and LABEL not in model.conditions]
-    found = from_words(model.conditions, [pair for pair in request.condition_words if pair not in free])
+    found = from_words(known, [pair for pair in request.condition_words if pair not in free])
     found |= dict(free)  # a classifier's, or refused
     return replace(request, conditions={**request.conditions, **found}, condition_words=())
 
