@@ -35,7 +35,7 @@ from undiffuse.networks.diffusers_format import (
     write_folder,
 )
 from undiffuse.networks.embeddings import Label, fourier_features, positional
-from undiffuse.networks.levels import LevelParts, depths_of, levels, through
+from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
 
 
@@ -145,12 +145,19 @@ class UNet(Network, HasDepths):
             nn.init.xavier_uniform_(rows)
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+        return self.ascend(self.descend(x, c_time, label, drop, **cond))
+
+    def descend(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Trunk:
+        """The way down and the middle; arguments: of `forward`."""
         self._check(x)
         added, text = self.conditioning.read(len(x), cond, drop)
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
         x = self.enter(self.conditioning.beside(x, cond, drop))
-        x = through(x, times, text, self.down, self.middle, self.up)
-        return self.leave(activate(normalise(x, self.leave_norm)))
+        return descend(x, times, text, self.down, self.middle)
+
+    def ascend(self, trunk: Trunk) -> Tensor:
+        """The way up and the output."""
+        return self.leave(activate(normalise(ascend(trunk, self.up), self.leave_norm)))
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
