@@ -109,7 +109,7 @@ def test_images_have_texts_in_a_table_or_beside_them(tmp_path: Path):
         resolve.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
     with pytest.raises(
         Refused,
-        match=r"conditions.text = 'captions': write the path of a .csv or .json file, of a folder of pictures, or beside",
+        match=r"text = 'captions': write the path of a .csv or .json file, of a folder of pictures, or beside",
     ):
         resolve.open(str(folder), conditions={"text": "captions"})
 
