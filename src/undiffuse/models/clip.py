@@ -14,6 +14,7 @@ from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.image_text_pair import ImageTextPair
+from undiffuse.core.item_encoder import ItemEncoder
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.network import Network
 from undiffuse.core.random import Random
@@ -28,6 +29,7 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import EvaluationRequest, Run
+from undiffuse.sampling.stored_plan import digest
 
 TABLE = "text_network"
 COUNT = 1000  # items that an evaluation reads at most
@@ -35,7 +37,7 @@ FORM = "text"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CLIP(Run):
+class CLIP(Run, ItemEncoder):
     """A trained pair of encoders with its codec. Fields: see `Run`; the one condition is the text of an item.
 
     Source: arXiv:2103.00020.
@@ -117,9 +119,15 @@ class CLIP(Run):
         """The kind of the text that it reads."""
         return next(iter(self.conditions.values()))
 
+    @property
+    def digest(self) -> str:
+        return digest(self.pair)
+
     @torch.no_grad()
     def encode_image(self, x: np.ndarray | Tensor) -> Tensor:
         """Unit vectors (n, width) of items x (n, *data_shape) in the data's own units."""
+        if tuple(x.shape[1:]) != self.data_shape:
+            raise Refused(f"the pair of encoders reads items of shape {self.data_shape}, not {tuple(x.shape[1:])}")
         z = self.codec.encode(x)
         bar = progress_bar(z.split(batches(self.shape)), desc="reading items", unit="batch", delay=2, leave=False)
         return torch.cat([self.pair.embed_items(part.to(self.device)).cpu() for part in bar])
