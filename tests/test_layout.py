@@ -42,7 +42,7 @@ ROWS = [
     {"evaluation", "editing"},
     {"reports"},
     {"models"},
-    {"training"},
+    {"training", "conversion"},
     {"tuning"},
     {"cli"},
 ]
