@@ -67,6 +67,7 @@ KINDS = {
             "undiffuse.core.item_encoder:ItemEncoder",
         ),
     ),
+    "pipelines": Kind(("conversion.pipelines",), "undiffuse.conversion.pipeline:Pipeline", "Pipeline"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 
