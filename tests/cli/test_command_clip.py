@@ -95,7 +95,7 @@ def test_an_evaluation_tells_retrieval_beside_chance_and_classes_by_their_names(
     said = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]
     assert said["zero_shot"]["count"] > 20
     assert said["item to text 1 of 10"]["value"] > 0.9
-    assert said["item to text 1 of 10"]["chance"] == 0.1
+    assert said["item to text 1 of 10"]["detail"]["chance"] == 0.1
     shown = " ".join(undiffuse_("show", run).out.split())
     assert "brings together clean and noisy items and text: a text of up to 16 tokens, read by bytes" in shown
 
