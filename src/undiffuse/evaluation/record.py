@@ -44,20 +44,20 @@ def evaluation(run: Path) -> dict[str, Any]:
 
 
 def written(
-    run: Run, asked: EvaluationRequest, real: Any, metrics: dict[str, Any], count: int, started: float, **detail: Any
+    run: Run, how: EvaluationRequest, real: Any, metrics: dict[str, Any], count: int, started: float, **detail: Any
 ) -> dict[str, Any]:
-    """What evaluation.json says of a run that was asked so.
+    """What evaluation.json says of a run that was judged so.
 
     real: the `sources.Real` data that it was judged on. count: items. started: by `time.perf_counter`, before the
     first was read. detail: further entries, between the step and the warnings.
     """
     return {
-        "command": asked.command,
+        "command": how.command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": asked.request.seed,
+        "seed": how.request.seed,
         "count": count,
         "seconds": round(time.perf_counter() - started, 2),
-        "against": asked.against or f"held-out part of {real.held_out.name}",
+        "against": how.against or f"held-out part of {real.held_out.name}",
         "step": run.facts.get("step"),
         **detail,
         "warnings": [real.warning] if real.warning else [],

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import hypergeom
 from torch import Tensor
 
 from undiffuse.evaluation.metrics.metric import verdict
@@ -61,6 +60,8 @@ def retrieval(similarity: Tensor, same: Tensor) -> dict[tuple[int, int], float]:
     replacement: with b of m nearer than the own one the chance of at most first - 1 of them among among - 1 drawn is
     hypergeometric, and its mean is given, without any draw. Left out where there are not so many columns.
     """
+    from scipy.stats import hypergeom  # takes long to import
+
     nearer = (similarity >= similarity.diagonal()[:, None]) & ~same
     others, ahead = (~same).sum(1).numpy(), nearer.sum(1).numpy()
     found: dict[tuple[int, int], float] = {}
