@@ -1,8 +1,6 @@
 """What a scheduler's configuration means: schedule, parameterization and sampler, each field understood or refused."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +9,6 @@ from undiffuse.conversion.scheduler_classes import CLASSES, EVERY, FREE, OFF, Sc
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused, near
 
-FILE = "scheduler_config.json"
 SCHEDULES = {"linear": "linear_beta", "scaled_linear": "scaled_linear_beta", "squaredcos_cap_v2": "cosine"}
 PREDICTIONS = {"epsilon": "noise", "sample": "data", "v_prediction": "velocity"}
 VARIANCES = {
@@ -22,20 +19,6 @@ VARIANCES = {
 }
 MOST = 4096.0  # sigma/alpha, which a scheduler takes for a table that ends without signal
 STEPS = {"ancestral": 1000}  # of pipelines where nobody says; elsewhere 50
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """The configuration in a scheduler's folder, infinities among its values; raises Refused if there is none."""
-    file = folder / FILE
-    if not file.is_file():
-        raise Refused(f"there is no scheduler: {file} is missing; put it there")
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Refused(f"{file} is not JSON: {error}") from None
-    if not isinstance(said, dict):
-        raise Refused(f"{file} holds no JSON object")
-    return said
 
 
 def tables(said: Mapping[str, Any], bounded: bool = True) -> dict[str, dict[str, Any]]:

@@ -62,11 +62,11 @@ def _betas(schedule: Schedule) -> dict[str, Any]:
     alpha, sigma = schedule.both(torch.arange(steps + 1, dtype=torch.float64) / steps)
     if float((alpha**2 + sigma**2 - 1).abs().max()) > ROUNDING:
         raise Refused(f"schedule {kind!r}: schedulers of diffusers have alpha^2 + sigma^2 = 1 at every step")
+    if made.get("betas"):
+        zero = {"rescale_betas_zero_snr": True} if made["zero_terminal_snr"] else {}
+        return {"num_train_timesteps": steps, "trained_betas": list(made["betas"]), **zero}
     bars = alpha**2
-    said = {"num_train_timesteps": steps, "trained_betas": (1 - bars[1:] / bars[:-1]).tolist()}
-    if made.get("zero_terminal_snr") and made.get("betas"):
-        return said | {"trained_betas": list(made["betas"]), "rescale_betas_zero_snr": True}
-    return said
+    return {"num_train_timesteps": steps, "trained_betas": (1 - bars[1:] / bars[:-1]).tolist()}
 
 
 def _spacing(kind: str, grid: Any) -> dict[str, Any]:
