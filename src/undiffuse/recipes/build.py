@@ -70,7 +70,7 @@ def check(recipe: Recipe) -> Components:
     trains = objective(recipe)
     _check_pixels(recipe, trains)
     if recipe["init"]:
-        recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
+        recipe.uses.run("init.run", Init.of(recipe["init"]).run)
     check_read(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
