@@ -18,9 +18,9 @@ from undiffuse.networks.lora import fingerprint, merged
 from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling import lora_run
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling import lora_run
 from undiffuse.sampling.run import FILE, LORA, PROCESS, USES, Run
 from undiffuse.storage.blueprint import TENSORS, Unwritten
 from undiffuse.storage.files import finite, fit
@@ -107,7 +107,7 @@ def _whole(found: Held, what: str, home: Path) -> Run:
 
 
 def _lora(found: Held, what: str, home: Path) -> Run:
-    """The run that a LoRA and its base are: the base's weights with A and B added to them, as any other run has them."""
+    """The run that a LoRA and its base are together: weights to which B A was added, as any other run has them."""
     lora = lora_run.read(found, what)
     try:
         base = _opened(lora.base)

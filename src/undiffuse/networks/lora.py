@@ -4,9 +4,10 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,7 @@ def chosen(module: nn.Module, targets: str | Sequence[str], rank: int, called: I
         if (most := _rank(module.get_submodule(name))) < rank:
             raise Refused(
                 f"init.lora.rank = {rank} is above the rank of {name!r}, whose weight is "
-                f"{shape(module.get_submodule(name).weight)}: {most} is the most"
+                f"{_shape_of(module, name)}: {most} is the most"
             )
     return found
 
@@ -89,7 +90,7 @@ def adapt(module: nn.Module, layers: Iterable[str], rank: int, alpha: float) -> 
     """
     freeze(module)
     for name in layers:
-        layer: Any = module.get_submodule(name)
+        layer = cast("Any", module.get_submodule(name))
         like: dict[str, Any] = {"bias": False, "dtype": layer.weight.dtype, "device": layer.weight.device}
         if type(layer) is nn.Linear:
             inside, outside = nn.Linear(layer.in_features, rank, **like), nn.Linear(rank, layer.out_features, **like)
@@ -100,8 +101,7 @@ def adapt(module: nn.Module, layers: Iterable[str], rank: int, alpha: float) -> 
         nn.init.zeros_(outside.weight)
         layer.add_module(A, inside)
         layer.add_module(B, outside)
-        layer.lora_scale = alpha / rank
-        layer.register_forward_hook(_add)
+        layer.register_forward_hook(partial(_add, alpha / rank))
 
 
 def freeze(module: nn.Module) -> None:
@@ -162,7 +162,7 @@ def check(module: nn.Module, updates: Mapping[str, Sequence[LowRank]], what: str
 
 
 def fingerprint(module: nn.Module) -> str:
-    """What tells the weights of a module from others', also where they are rounded to bfloat16; reads a part of them."""
+    """What tells the weights of a module from others, rounded to bfloat16 or not; reads a part of each."""
     found = blake2b(digest_size=16)
     for name, value in sorted(module.state_dict().items()):
         found.update(f"{name} {tuple(value.shape)}".encode())
@@ -178,13 +178,19 @@ def shape(weight: Tensor) -> str:
     return " x ".join(map(str, weight.shape))
 
 
-def _add(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output + layer.lora_scale * layer.lora_B(layer.lora_A(inputs[0]))
+def _shape_of(module: Any, name: str) -> str:
+    return shape(module.get_submodule(name).weight)
+
+
+def _add(scale: float, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output + scale * layer.lora_B(layer.lora_A(inputs[0]))
 
 
 def _attention(module: nn.Module, able: Sequence[str]) -> list[str]:
     """The projections of attention among these layers."""
-    asking = {name for name, part in module.named_modules() if any(child in ASKED for child, _ in part.named_children())}
+    asking = {
+        name for name, part in module.named_modules() if any(child in ASKED for child, _ in part.named_children())
+    }
     pairs = [(name, *name.rpartition(".")[::2]) for name in able]
     if found := [name for name, parent, own in pairs if parent in asking and own in ATTENTION]:
         return found

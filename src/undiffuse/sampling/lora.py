@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from undiffuse.core.errors import Refused
 from undiffuse.core.network import Network
 from undiffuse.networks.lora import LAYERS, LowRank, check, fingerprint, merged
-from undiffuse.sampling import lora_run
+from undiffuse.sampling import lora_file, lora_run
 from undiffuse.sampling.run import FILE, LORA, Run
-from undiffuse.storage import lora_file
 from undiffuse.storage.files import whole
 from undiffuse.storage.tensor_file import held
 
@@ -83,7 +82,9 @@ def _placed(module: nn.Module, layers: Mapping[str, LowRank], what: str) -> dict
     places = {name: known.get(name) or by_kohya.get(name) for name in layers}
     if missing := [name for name, place in places.items() if place is None]:
         some = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
-        raise Refused(f"{what} is for another base: this run has no layer {some}; it has {', '.join(list(known)[:3])} ...")
+        raise Refused(
+            f"{what} is for another base: this run has no layer {some}; it has {', '.join(list(known)[:3])} ..."
+        )
     found: dict[str, list[LowRank]] = {}
     for name, part in layers.items():
         own, rows = places[name] or ("", None)
@@ -112,12 +113,13 @@ def _foreign(module: nn.Module) -> dict[str, Place]:
     for prefix, part in module.named_modules():
         if not issubclass(type(part), Network):
             continue
+        network = cast("Network", part)
         starts, marks, rows = {}, dict[str, Tensor](), 0
-        for name, tensor in part.state_dict().items():
+        for name, tensor in network.state_dict().items():
             if tensor.ndim > 1:
                 starts[name] = rows
                 marks[name] = torch.arange(rows, rows := rows + len(tensor), dtype=torch.int64)[:, None]
-        for theirs, mark in part.in_diffusers(marks).items():
+        for theirs, mark in network.in_diffusers(marks).items():
             ids = mark.reshape(len(mark), -1)[:, 0]
             name = next(each for each, start in reversed(starts.items()) if start <= int(ids[0]))
             first = int(ids[0]) - starts[name]

@@ -10,6 +10,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.networks.lora import A, B, LowRank
 from undiffuse.sampling.run import LORA, PROCESS
 from undiffuse.storage.files import finite
+from undiffuse.storage.tensor_file import Held
 
 MERGED = "merged"  # of what a run says that was made of a base and a LoRA
 
@@ -32,11 +33,13 @@ class LoRARun:
             )
 
 
-def read(found: Mapping[str, Tensor] | Any, what: str) -> LoRARun:
+def read(found: Held, what: str) -> LoRARun:
     """The LoRA in an open file of a run, see `Held`; raises Refused, by the name, for what is broken."""
-    said = found.about.get(LORA)
+    said: Any = found.about.get(LORA)
     fields = {"run": str, "weights": str, "rank": int, "alpha": float}
-    wrong = [name for name, kind in fields.items() if not isinstance(said, dict) or not isinstance(said.get(name), kind)]
+    wrong = [
+        name for name, kind in fields.items() if not isinstance(said, dict) or not isinstance(said.get(name), kind)
+    ]
     if wrong or not said["rank"] > 0:
         raise Refused(f"{what} is broken: its description lacks or spoils {LORA + '.' + (wrong or ['rank'])[0]!r}")
     scale = said["alpha"] / said["rank"]

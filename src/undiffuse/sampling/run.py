@@ -261,12 +261,14 @@ class Run(Described, ABC):
         write_json(folder / SUMMARY, about)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights, A and B alone of a LoRA, what the files of the recipe's [process] hold, and those of the runs that
-        sampling needs.
+        """The weights, what the files of the recipe's [process] hold, and those of the runs that sampling needs; of a
+        LoRA A and B.
         """
         arrays = with_arrays(self.recipe).arrays
         process = {f"{PROCESS}{name}": arrays[path] for name, path in named(self.recipe["process"]).items()}
-        inside = {f"{USES}{name}.{key}": each for name, run in self.stored.items() for key, each in run.tensors().items()}
+        inside = {
+            f"{USES}{name}.{key}": each for name, run in self.stored.items() for key, each in run.tensors().items()
+        }
         return {**self.module.state_dict(), **process, **inside}
 
     def describe(self) -> dict[str, Any]:

@@ -36,7 +36,8 @@ DTYPES = {
 class Held(Mapping[str, Tensor]):
     """The tensors of an open file by name, each read when it is asked for.
 
-    about: the JSON object about them; metadata: all that the file says, as texts. like: tensors of their shapes and dtypes that take no memory (device "meta").
+    about: the JSON object about them; metadata: all that the file says, as texts. like: tensors of their shapes and
+    dtypes that take no memory (device "meta").
     Raises Refused for a header that is broken or too large.
     """
 

@@ -17,7 +17,8 @@ SHOWN = 8  # names in a message
 def begin(module: nn.Module, objective: Objective, steps: int) -> None:
     """Let an objective begin a training of so many steps, on the weights that it starts from.
 
-    Layers that only the module has keep their own weights, and a LoRA those of its base. Raises Refused, naming a tensor, where others do not fit.
+    Layers that only the module has keep their own weights, and a LoRA those of its base. Raises Refused, naming a
+    tensor, where others do not fit.
     """
     if (start := objective.initial()) is not None and not adapted(module):
         weights, own = start.state_dict(), module.state_dict()

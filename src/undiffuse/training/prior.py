@@ -13,7 +13,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, cache, find, gather, load_items, place, remember
 from undiffuse.networks.lora import fingerprint
 from undiffuse.progress import progress_bar
-from undiffuse.recipes.settings import Prior
+from undiffuse.recipes.starting import Prior
 
 
 def joined(data: Dataset, base: Any, prior: Prior) -> Dataset:

@@ -14,7 +14,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.networks.lora import adapt, chosen, fingerprint, shape
 from undiffuse.progress import LOGGER
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.recipes.settings import Init
+from undiffuse.recipes.starting import Init
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.run import LORA, Run
 from undiffuse.training.initial_weights import take_over
@@ -43,8 +43,8 @@ class StartingRun:
         run, path = recipe.uses.run("init.run", init.run), recipe.uses.paths["init.run"]
         if init.lora is not None and run.recipe.kind != recipe.kind:
             raise Refused(
-                f"init.run = {path!r} is of kind {run.recipe.kind!r}, and this recipe is of kind {recipe.kind!r}: a LoRA "
-                "is of the kind of its base"
+                f"init.run = {path!r} is of kind {run.recipe.kind!r}, and this recipe is of kind {recipe.kind!r}: a "
+                "LoRA is of the kind of its base"
             )
         return cls(init, run, path)
 
@@ -59,8 +59,8 @@ class StartingRun:
         """
         if self.run is None or not (self.keeps or self.init.prior):
             return learned, held_out
-        learned, held_out = (each and _in_classes(each, self.run, self.path) for each in (learned, held_out))
-        assert learned is not None
+        learned = _in_classes(learned, self.run, self.path)
+        held_out = held_out and _in_classes(held_out, self.run, self.path)
         return learned if self.init.prior is None else joined(learned, self.run, self.init.prior), held_out
 
     def conditions(self, found: Mapping[str, ConditionKind]) -> Mapping[str, ConditionKind]:
@@ -135,9 +135,11 @@ def _in_classes(data: Dataset, base: Run, path: str) -> Dataset:
 def _refuse_another(module: nn.Module, weights: Mapping[str, Any], what: str) -> None:
     """Raises Refused, with both shapes, unless the weights are those of all of the module."""
     own = module.state_dict()
-    sides = {name: [shape(each[name]) if name in each else "nothing" for each in (weights, own)] for name in own | weights}
-    apart = [f"{name}: {theirs} there, {mine} here" for name, (theirs, mine) in sides.items() if theirs != mine]
+    sides = ((n, *(shape(each[n]) if n in each else "nothing" for each in (weights, own))) for n in {**own, **weights})
+    apart = [f"{name}: {theirs} there, {mine} here" for name, theirs, mine in sides if theirs != mine]
     if apart:
         more = f"; and {len(apart) - SHOWN} more" if len(apart) > SHOWN else ""
-        raise Refused(f"{what}: a LoRA keeps the network of its base, and this recipe has another: "
-                      f"{'; '.join(apart[:SHOWN])}{more}")
+        raise Refused(
+            f"{what}: a LoRA keeps the network of its base, and this recipe has another: "
+            f"{'; '.join(apart[:SHOWN])}{more}"
+        )
