@@ -59,20 +59,38 @@ def read(run: Run, path: str) -> dict[str, list[LowRank]]:
     return _placed(run.module, lora_file.read(Path(path)), f"LoRA {path}")
 
 
-def export(run: Path, base: Any, folder: Path) -> list[str]:
-    """Write the A and B of a LoRA run as files of PEFT, and of diffusers where it has such a network; their names.
-
-    base: the same run, loaded. Raises Refused for a run that is no LoRA.
+def export_lora(path: Path, run: Run, folder: Path) -> list[str]:
+    """Write the A and B of the LoRA run in a folder as files of PEFT, and of diffusers where it has such a network;
+    returns their names. run: the same, loaded. Raises Refused for a run that is no LoRA, and where a folder is.
     """
-    with held(run / FILE, "model") as found:
-        if LORA not in found.about:
-            raise Refused(f"{run} is a whole run and no LoRA: --format lora writes what was trained with init.lora")
-        lora = lora_run.read(found, f"LoRA {run}")
+    _refuse_there(folder)
+    with held(path / FILE, "model") as found:
+        _refuse_whole(found.about, path)
+        lora = lora_run.read(found, f"LoRA {path}")
         alpha = found.about[LORA]["alpha"]
     own = {name: parts[0] for name, parts in lora.updates.items()}
-    theirs = dict(_renamed(own, _foreign(base.module)))
+    theirs = dict(_renamed(own, _foreign(run.module)))
     with whole(folder) as temporary:
         return lora_file.write(temporary, own, theirs, alpha)
+
+
+def export_merged(path: Path, run: Run, folder: Path) -> None:
+    """Write what base and LoRA are together as a run of its own. Arguments and errors: as of `export_lora`."""
+    _refuse_there(folder)
+    with held(path / FILE, "model") as found:
+        _refuse_whole(found.about, path)
+    run.save(folder)
+    run.recipe.save(folder)
+
+
+def _refuse_there(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Refused(f"{folder} is there already: name a folder that is not, or an empty one")
+
+
+def _refuse_whole(about: Mapping[str, Any], path: Path) -> None:
+    if LORA not in about:
+        raise Refused(f"{path} is a whole run and no LoRA: train one with --set init.run={path} init.lora.rank=8")
 
 
 def _placed(module: nn.Module, layers: Mapping[str, LowRank], what: str) -> dict[str, list[LowRank]]:
