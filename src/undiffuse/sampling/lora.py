@@ -90,7 +90,10 @@ def _refuse_there(folder: Path) -> None:
 
 def _refuse_whole(about: Mapping[str, Any], path: Path) -> None:
     if LORA not in about:
-        raise Refused(f"{path} is a whole run and no LoRA: train one with --set init.run={path} init.lora.rank=8")
+        raise Refused(
+            f"{path} is a whole run and no LoRA: train one by "
+            f"`undiffuse train {path} --out runs/lora --set init.run={path} init.lora.rank=8`"
+        )
 
 
 def _placed(module: nn.Module, layers: Mapping[str, LowRank], what: str) -> dict[str, list[LowRank]]:

@@ -8,11 +8,9 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.lora import A, B, LowRank
-from undiffuse.sampling.run import LORA, PROCESS
+from undiffuse.sampling.run import LORA, MERGED, PROCESS
 from undiffuse.storage.files import finite
 from undiffuse.storage.tensor_file import Held
-
-MERGED = "merged"  # of what a run says that was made of a base and a LoRA
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,7 @@ from undiffuse.storage.files import write_json, write_tensors
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
 NAMES = 20  # classes that are named in a notebook
 PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
+MERGED = "merged"  # the same of a run that was made of a base and a LoRA
 LORA = "lora"  # of what a file of A and B says: the base that they are for, by its folder and its weights
 USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
@@ -173,7 +174,11 @@ class Run(Described, ABC):
         """The runs that it is made of, in words: those inside it, each with its own, and those it was trained with."""
         inside = {f"{name}, inside: {run}": run.tree() for name, run in self.uses.items()}
         others = {name: found for name, found in self.facts.get("runs", {}).items() if name not in self.uses}
-        return {**inside, **{f"{name}, for training only: {found['path']}": {} for name, found in others.items()}}
+        use = {"init.run": f"with a LoRA of rank {self.facts[MERGED]['rank']}"} if MERGED in self.facts else {}
+        said = {
+            name: f"{name}, {use.get(name, 'for training only')}: {found['path']}" for name, found in others.items()
+        }
+        return {**inside, **{each: {} for each in said.values()}}
 
     def part(self, interface: type, name: str) -> Any:
         """What of this run is of an interface: itself, what was trained, or its codec. name: of the field, for people.
