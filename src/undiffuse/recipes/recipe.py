@@ -34,6 +34,7 @@ TABLES = (
     "bottleneck",
     "scene",
     "prior",
+    "chain",
     "parameterization",
     "denoiser",
     "objective",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.conditions.from_data import completed
-from undiffuse.conditions.given import captions, from_words, requested
+from undiffuse.conditions.given import augmented, captions, from_words, requested
 from undiffuse.conditions.label import LABEL
 from undiffuse.core import devices, named_parts
 from undiffuse.core.denoiser import Denoiser
@@ -32,6 +32,8 @@ from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.stored_plan import chosen
+
+AUGMENTATION = -2  # its stream of random numbers: -1 is the prior's, 0 and on are the steps'
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Session(OpenedRequest):
         if request.control:
             sampler = controlled(model, sampler, request.control, request.control_weight)
         which = torch.arange(n) if request.indices is None else torch.tensor(request.indices, dtype=torch.int64)
+        level = recipe_defaults(model.recipe).augmentation if request.augmentation is None else request.augmentation
+        cond = augmented(model.conditions, cond, level or 0.0, Random(request.seed, which).fold(AUGMENTATION))
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
         return cls(
             model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned
