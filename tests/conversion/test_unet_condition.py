@@ -87,7 +87,8 @@ def test_the_u_net_of_stable_diffusion_has_its_size_and_every_weight_a_place():
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"), Unwritten():
-        theirs = UNet2DConditionModel(**SD1).state_dict()
+        model: Any = UNet2DConditionModel(**SD1)
+        theirs = model.state_dict()
         unet = UNet(**arguments(SD1), conditions={"text": ("text", (77, 768))})
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964
     wanted = {name: weight.shape for name, weight in unet.state_dict().items()}

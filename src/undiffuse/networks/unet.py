@@ -34,12 +34,12 @@ from undiffuse.networks.diffusers_format import (
     weights_to,
     write_folder,
 )
-from undiffuse.networks.embedded_texts import EmbeddedTexts
 from undiffuse.networks.embeddings import Label, fourier_features, positional
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
-from undiffuse.networks.spatial_transformer import SpatialTransformer, head_count
+from undiffuse.networks.spatial_attention import SpatialTransformer, head_count
+from undiffuse.networks.text_embeddings import EmbeddedTexts
 
 
 class UNet(Network, HasDepths):
