@@ -1,6 +1,6 @@
 """A chain: a run made of runs, such as a cascade, where the sample of one is a condition of the next."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from undiffuse.core.errors import Refused, unknown
 from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
-from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe, parse
 from undiffuse.recipes.uses import Uses
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.sampling.chain_session import ChainSession
@@ -24,6 +24,7 @@ from undiffuse.sampling.chained import Stage, conditions_of, stages_of
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
+from undiffuse.sampling.words import numbers
 
 STAGE = "chain.stages"  # of the field that names a stage's run, with its number behind
 
@@ -63,7 +64,13 @@ class Chain(Generator):
             }
         }
         held_out = {"train": {"steps": 1, **{k: v for k, v in last.recipe["train"].items() if k in KEPT}}}
-        tables = {"kind": "chain", "data": last.recipe["data"], "codec": last.recipe["codec"], "chain": table, **held_out}
+        tables = {
+            "kind": "chain",
+            "data": last.recipe["data"],
+            "codec": last.recipe["codec"],
+            "chain": table,
+            **held_out,
+        }
         recipe = Recipe.of("chain", {"about": f"A chain of {', then '.join(names)}", **tables})
         inside = {name: run for name, run in last.recipe.uses.runs.items() if name.startswith("codec.")}
         inside |= {f"{STAGE}.{stage.name}.run": stage.run for stage in made}
@@ -147,19 +154,19 @@ def said(words: Sequence[str], fills: Sequence[str] = (), levels: Sequence[str] 
     not.
     """
     if len(words) == 1 and words[0].endswith(".toml"):
-        tables: Any = read_toml(Path(words[0]), "stages").get("stages", {})
-        found = {name: StageTable(**registry.check(StageTable, table, f"stages.{name}")) for name, table in tables.items()}
+        tables: Any = parse(Path(words[0])).get("stages", {})
+        found = {
+            name: StageTable(**registry.check(StageTable, table, f"stages.{name}")) for name, table in tables.items()
+        }
     else:
-        pairs = [(name, path) if path else (Path(name).name, name) for name, _, path in map(_parted, words)]
+        parted = [word.partition("=") for word in words]
+        pairs = [(name, path) if path else (Path(name).name, name) for name, _, path in parted]
         found = {name: StageTable(path) for name, path in pairs}
         if len(found) < len(pairs):
             raise Refused(f"two stages have one name: {', '.join(name for name, _ in pairs)}; write NAME=RUN")
-    for word in (*fills, *levels):
-        if _parted(word)[0] not in found:
-            raise unknown("the chain's stages", _parted(word)[0], found)
-    for stage, _, condition in map(_parted, fills):
+    for stage, condition in _by_stage(fills, found):
         found[stage] = replace(found[stage], fills=condition)
-    for stage, _, level in map(_parted, levels):
+    for stage, level in _by_stage(levels, found):
         found[stage] = replace(found[stage], augmentation=numbers(level, f"{level!r} is no level of noise")[0])
     return found
 
@@ -171,5 +178,10 @@ def chain_of(tables: Mapping[str, StageTable], load: Callable[[str], Any]) -> Ch
     return Chain.of_runs(runs, list(tables), [each.fills for each in rest], [each.augmentation for each in rest])
 
 
-def _parted(word: str) -> tuple[str, str, str]:
-    return word.partition("=")
+def _by_stage(words: Sequence[str], stages: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(stage, value) of each STAGE=VALUE."""
+    for word in words:
+        stage, equals, value = word.partition("=")
+        if not equals or stage not in stages:
+            raise unknown("the chain's stages", stage, stages)
+        yield stage, value

@@ -1,7 +1,6 @@
 """A request opened on a chain: stage after stage is sampled, and each one's samples are a condition of the next."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -49,7 +48,9 @@ class ChainSession(OpenedRequest):
                 raise unknown("the chain's conditions", name, known)
         for name in request.to_json():
             if name in ONE:
-                raise Refused(f"{name} is of one run: ask one stage for it, stages = {{{stages[-1].name}: {name} = ...}}")
+                raise Refused(
+                    f"{name} is of one run: ask one stage for it, stages = {{{stages[-1].name}: {name} = ...}}"
+                )
         if missing := next((each for each in request.stages if each not in {s.name for s in stages}), None):
             raise unknown("the chain's stages", str(missing), [stage.name for stage in stages])
         given = [i for i, stage in enumerate(stages) if i and request.conditions.get(stage.fills) is not None]
@@ -104,5 +105,3 @@ def _sized(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     flat = torch.from_numpy(frames.reshape(steps * n, *frames.shape[2:]).astype(np.float64))
     large = F.interpolate(flat, shape[1:], mode="nearest").numpy().astype(frames.dtype)
     return large.reshape(steps, n, *large.shape[1:])
-
-

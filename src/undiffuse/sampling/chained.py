@@ -28,7 +28,9 @@ class Stage:
         return self.run.conditions[self.fills]
 
 
-def stages_of(runs: Sequence[Any], names: Sequence[str], fills: Sequence[str], levels: Sequence[float]) -> tuple[Stage, ...]:
+def stages_of(
+    runs: Sequence[Any], names: Sequence[str], fills: Sequence[str], levels: Sequence[float]
+) -> tuple[Stage, ...]:
     """The stages that runs are, in order.
 
     names: of the stages; fills: of all but the first the condition that is the sample before, "" where there is one

@@ -45,7 +45,7 @@ class SampleRequest:
     "PATH:WEIGHT" or several of these say the same.
     weaker: a run of the same data, or its folder: guesses are moved away from its own, and guidance is the weight (2),
     see `Autoguidance`.
-    augmentation: the level of the noise that is added to conditions that were trained with noise, such as the samples of
+    augmentation: the level of the noise that is added to conditions that were trained with noise, such as samples of
     another model, see `ImageCondition`; 0 leaves them as they are.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
     stages: of a chain, by the stage's name: fields of that stage's own request, which go before those of this one.

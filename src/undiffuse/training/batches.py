@@ -42,9 +42,9 @@ class Batches:
     step. drop: the chance that a sample's conditions are hidden, all together (the mask `drop`, left out if 0), or of
     each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
     top to bottom ("vertical"), or independently both, each with chance 1/2. mirrors: what mirrors the values of a
-    condition along an axis, by its name, see `ConditionKind.mirror`; draws: what training makes of its values each time,
-    likewise, see `ConditionKind.drawn`. versions: `Codec.prepare` has been done for x,
-    which has each item so often, in all its mirror images, see `training.prepared`; 0: these are the items themselves.
+    condition along an axis, by its name, see `ConditionKind.mirror`; draws: what training makes of its values each
+    time, see `ConditionKind.drawn`. versions: `Codec.prepare` has been done for x, which has each item so often, in all
+    its mirror images, see `training.prepared`; 0: these are the items themselves.
     """
 
     x: Tensor | TrainingRows
@@ -135,7 +135,9 @@ class Batches:
 
     def drawn(self, conditions: Mapping[str, Tensor], random: Random) -> dict[str, Tensor]:
         """The conditions of some items as training sees them once."""
-        made = {name: draw(conditions[name], random.fold(i)) for i, (name, draw) in enumerate(sorted(self.draws.items()))}
+        made = {
+            name: draw(conditions[name], random.fold(i)) for i, (name, draw) in enumerate(sorted(self.draws.items()))
+        }
         return {**conditions, **made}
 
     def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:

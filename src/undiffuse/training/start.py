@@ -134,7 +134,9 @@ def train(
     check = None
     if held_out is not None:
         beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
-        unseen = prepared.batches(held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=noisy)
+        unseen = prepared.batches(
+            held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=noisy
+        )
         distance = ReferenceDistance(objective, make, unseen, held_out.conditions)
         check = partial(validate, objective, unseen, distance)
     points = learned.kind == "points"
