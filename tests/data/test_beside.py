@@ -108,7 +108,8 @@ def test_images_have_texts_in_a_table_or_beside_them(tmp_path: Path):
     with pytest.raises(Refused, match="has no text for 2 of 3 images, such as a/1"):
         resolve.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
     with pytest.raises(
-        Refused, match=r"conditions.text = 'captions': write the path of a .csv or .json file, or beside"
+        Refused,
+        match=r"text = 'captions': write the path of a .csv or .json file, of a folder of pictures, or beside",
     ):
         resolve.open(str(folder), conditions={"text": "captions"})
 
@@ -148,3 +149,26 @@ def test_data_sets_of_an_hdf5_file_are_conditions(tmp_path: Path):
         Refused, match=r"has no array 'style' for 'vector' \(did you mean 'styles'\?\); it has: more/captions"
     ):
         resolve.open(path, conditions={"vector": "style"})
+
+
+def test_images_have_pictures_in_another_folder_cut_and_resized_as_they_are(tmp_path: Path):
+    for i, name in enumerate(["a/one.png", "a/two.jpg", "b/three.png"]):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 12), 40 * i, np.uint8)).save(tmp_path / "photos" / name)
+        depth = (tmp_path / "depth" / name).with_suffix(".png")
+        depth.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.tile(np.arange(6, dtype=np.uint8) * 10 + i, (4, 1))).save(depth)
+    wanted: Any = {"conditions": {"depth": str(tmp_path / "depth")}, "size": 4}
+    told = resolve.open(str(tmp_path / "photos"), **wanted).conditions["depth"]
+    assert (told.shape, told.dtype) == ((3, 1, 4, 4), np.uint8)
+    assert told[:, 0, 0].tolist() == [[10 + i, 20 + i, 30 + i, 40 + i] for i in range(3)]
+    (tmp_path / "depth/a/two.tif").write_bytes((tmp_path / "depth/a/two.png").read_bytes())
+    with pytest.raises(Refused, match=r"conditions.depth: .* has two pictures of one name, a/two.png and a/two.tif"):
+        resolve.open(str(tmp_path / "photos"), **wanted)
+    (tmp_path / "depth/a/two.tif").unlink()
+    (tmp_path / "depth/b/three.png").unlink()
+    with pytest.raises(Refused, match=r"depth: 1 of 3 images have no picture of the same name in .*three.png"):
+        resolve.open(str(tmp_path / "photos"), **wanted)
+    (tmp_path / "depth/b/three.png").write_bytes(b"no picture")
+    with pytest.raises(Refused, match=r"conditions.depth: b/three.png in .* cannot be read"):
+        resolve.open(str(tmp_path / "photos"), **wanted)

@@ -77,6 +77,9 @@ def test_a_hole_hides_a_square_says_where_and_lies_elsewhere_in_other_pictures()
 @pytest.mark.parametrize(
     ("of", "says"),
     [
+        ("lines:1", "2 pixels or more"),
+        ("lines", "lines:LENGTH"),
+        ("scribble:4", "1, 3, 5"),
         ("superresolv:4", "did you mean 'superresolve'"),
         ("superresolve", "write superresolve:FACTOR"),
         ("superresolve:four", "write superresolve:FACTOR"),
@@ -139,3 +142,54 @@ def test_a_run_of_12_bit_pictures_fills_its_range_and_keeps_to_it(
     assert (drawn.dtype, drawn.min() >= 100, drawn.max() <= 4095) == (np.uint16, True, True)
     with pytest.raises(Refused, match=r"conditions.low.mean cannot be set: the data say it; leave it out"):
         fitted({"low": replace(low, mean=(1.0,))}, data.conditions, "cells")
+
+
+def drawn(x: np.ndarray, of: str) -> np.ndarray:
+    return derived(Dataset(x.astype(np.float32)), {"seen": ImageCondition(of=of)}).conditions["seen"]
+
+
+def test_edges_are_one_pixel_wide_and_stand_where_the_step_is() -> None:
+    x = np.zeros((1, 1, 16, 16))
+    x[..., 6:] = 1  # a step to the right between the columns 5 and 6
+    found = drawn(x, "edges")[0, 0]
+    assert (found.sum(1) == 1).all()
+    assert (found.argmax(1) == found[0].argmax()).all()
+    assert found[0].argmax() in (5, 6)
+    assert not drawn(np.full((1, 1, 16, 16), 0.5), "edges").any()
+    turned = drawn(x.swapaxes(2, 3), "edges")[0, 0]
+    assert (turned == found.T).all()
+
+
+def test_a_weak_edge_stands_where_it_goes_on_from_a_strong_one() -> None:
+    x = np.zeros((2, 1, 24, 16))
+    x[0, :, :, 6:] = np.linspace(0.8, 0.25, 24)[:, None]  # ends between the two thresholds of a blurred slope
+    x[1, :, :, 6:] = 0.25
+    steep = drawn(x, "soft_edges")[:, 0]
+    assert 0.1 < steep[0, -1].max() < 0.2 < steep[0, 0].max()
+    assert 0.1 < steep[1].max() < 0.2
+    first, second = drawn(x, "edges")[:, 0]
+    assert first[-1].any()
+    assert not second.any()
+
+
+def test_the_strength_of_an_edge_is_the_slope() -> None:
+    ramp = np.broadcast_to(np.arange(16) / 40, (1, 1, 16, 16))
+    found = drawn(ramp, "soft_edges:0.5")[0, 0]
+    assert np.abs(found[4:-4, 4:-4] - 2 / 40).max() < 1e-6  # twice the difference of neighbours
+
+
+def test_lines_are_the_edges_along_which_a_straight_line_is_long_enough() -> None:
+    x = np.zeros((1, 1, 40, 40))
+    x[..., :, 30:] = 1  # a long upright line
+    x[..., 4:10, 4:10] = 1  # a small square
+    every, some = drawn(x, "edges")[0, 0], drawn(x, "lines:20")[0, 0]
+    assert every[:16, :16].any()
+    assert not some[:16, :16].any()
+    assert (some[:, 28:32] == every[:, 28:32]).all()
+    assert some.sum() == 40
+
+
+def test_a_scribble_is_drawn_with_a_wide_pen() -> None:
+    x = np.zeros((1, 1, 32, 32))
+    x[..., 16:] = 1
+    assert (drawn(x, "scribble:5")[0, 0].sum(1) == 5).all()

@@ -218,3 +218,20 @@ def test_refusals_say_what_is_possible():
 def test_arguments_that_do_not_fit_are_refused(arguments, message):
     with pytest.raises(Refused, match=message):
         UNet(**{**SMALL, **arguments})
+
+
+def test_what_is_added_half_way_reaches_the_output_and_nothing_is_the_network_itself():
+    unet, (x, t) = trained(), batch()
+    with torch.inference_mode():
+        plain = unet(x, t)
+        trunk = unet.descend(x, t)
+        assert [skip.shape[1] for skip in trunk.skips] == [16, 16, 16, 32]
+        assert torch.equal(unet.ascend(trunk), plain)
+        assert not trunk.skips, "used up"
+        for place in range(4):
+            trunk = unet.descend(x, t)
+            trunk.skips[place] = trunk.skips[place] + 1.0
+            assert not torch.equal(unet.ascend(trunk), plain), place
+        trunk = unet.descend(x, t)
+        trunk.h = trunk.h + 1.0
+        assert not torch.equal(unet.ascend(trunk), plain)

@@ -1,5 +1,6 @@
-"""Images that are made of the items themselves: a picture made small, grey or coarse, or with a hole in it."""
+"""Images that are made of the items themselves: a picture made small, grey or coarse, its edges, or with a hole."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditions.condition_kind import Derive
+from undiffuse.conditions.edge_maps import edges, lines, scribble, soft_edges
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
 from undiffuse.progress import progress_bar
 
-BLOCK = 1024  # pictures
+BLOCK = 2**24  # numbers of pictures that are made into conditions at once
 Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, width) and which they are -> (k, ...)
 
 
@@ -24,7 +26,8 @@ def maker(of: str, name: str) -> Derive:
     """What makes the condition of this name of pictures (count, channels, height, width) and their white.
 
     of: superresolve:FACTOR, blur:STD, grey, layout:FACTOR:LEVELS (blocks, with so many grey levels from the darkest to
-    the brightest), or hole:SIDE (a square of the item's own place and one channel more, which is 0 in it).
+    the brightest), hole:SIDE (a square of the item's own place and one channel more, which is 0 in it), or a drawing,
+    see `edge_maps`: edges:STD, soft_edges:STD, lines:LENGTH, scribble:WIDTH.
     Raises Refused for another word, and for numbers that do not fit.
     """
     kind, *words = of.split(":")
@@ -42,8 +45,9 @@ def maker(of: str, name: str) -> Derive:
 def _made(make: Make, name: str, x: Any, white: float, missing: Any = None) -> np.ndarray:
     """In the pictures' dtype and units, in memory."""
     parts: list[np.ndarray] = []
-    for start in progress_bar(range(0, len(x), BLOCK), desc=f"making {name}", unit="block", delay=2, leave=False):
-        which = np.arange(start, min(start + BLOCK, len(x)))
+    block = max(1, BLOCK // math.prod(x.shape[1:]))
+    for start in progress_bar(range(0, len(x), block), desc=f"making {name}", unit="block", delay=2, leave=False):
+        which = np.arange(start, min(start + block, len(x)))
         part = make(torch.from_numpy(x[which].astype(np.float32)) / white, which).numpy() * white
         parts.append((part.round() if x.dtype.kind in "iu" else part).astype(x.dtype))
     return np.concatenate(parts)
@@ -93,6 +97,26 @@ class _Hole:
         return torch.cat([x * known, known], dim=1)
 
 
+def _drawing(draw: Callable[..., Tensor], *numbers: float) -> Make:
+    return lambda x, which: draw(x, *numbers)
+
+
+def _edges(std: float = 1.0) -> Make:
+    return _drawing(edges, std)
+
+
+def _soft_edges(std: float = 1.0) -> Make:
+    return _drawing(soft_edges, std)
+
+
+def _lines(length: float) -> Make:
+    return _drawing(lines, length)
+
+
+def _scribble(width: float) -> Make:
+    return _drawing(scribble, width)
+
+
 def _layout(factor: float, levels: float) -> Make:
     if _whole(levels) < 2:
         raise Refused(f"a layout has 2 grey levels or more, not {levels:g}")
@@ -115,4 +139,8 @@ MAKERS: dict[str, tuple[Callable[..., Make], str]] = {
     "grey": (_grey, "grey, without a number"),
     "layout": (_layout, "layout:FACTOR:LEVELS, such as layout:4:4"),
     "hole": (_hole, "hole:SIDE in pixels, such as hole:12"),
+    "edges": (_edges, "edges, or edges:STD of a blur before, such as edges:1.4"),
+    "soft_edges": (_soft_edges, "soft_edges, or soft_edges:STD of a blur before, such as soft_edges:1.4"),
+    "lines": (_lines, "lines:LENGTH in pixels, such as lines:12"),
+    "scribble": (_scribble, "scribble:WIDTH of the pen in pixels, such as scribble:3"),
 }

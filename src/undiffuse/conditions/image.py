@@ -25,9 +25,9 @@ DTYPES = ("uint8", "uint16", "int16", "float32")
 class ImageCondition(ConditionKind):
     """A picture, mask or map of any size, which networks take as channels beside the sample.
 
-    of: how it is made of the item itself: "superresolve:4", "blur:1.5", "grey", "layout:4:4" or "hole:12"; else the
-    data have it. mean, std: one each, which bring levels of 16 bit to [-1, 1]. dtype: in the training data. The data
-    decide these three.
+    of: how it is made of the item itself: "superresolve:4", "blur:1.5", "grey", "layout:4:4", "hole:12", "edges",
+    "soft_edges", "lines:12" or "scribble:3"; else the data have it. mean, std: one each, which bring levels of 16 bit
+    to [-1, 1]. dtype: in the training data. The data decide these three.
     """
 
     of: str = ""

@@ -8,6 +8,7 @@ import numpy as np
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.arrays import channels_first, layout
 from undiffuse.data.coco import boxes_of, coco
+from undiffuse.data.images.paired import paired
 from undiffuse.data.images.resize import Resize
 from undiffuse.data.labels import column, of_files
 from undiffuse.data.stored import Member, members
@@ -33,10 +34,17 @@ def from_arrays(
 def of_images(
     wanted: Mapping[str, str], files: Sequence[str], root: Path, resize: Resize = UNCHANGED
 ) -> dict[str, np.ndarray]:
-    """The texts of image files by name: "beside", a .txt with each image's name, a .csv with the columns `file` and
-    the condition's name, or a .json of {file: text}, or one of boxes in COCO's format, in pixels before `resize`.
+    """The texts and pictures of image files by name: "beside", a .txt with each image's name, a .csv with the columns
+    `file` and the condition's name, or a .json of {file: text}, or one of boxes in COCO's format, in pixels before
+    `resize`; or a folder of pictures of the same names, see `paired`.
     """
-    return {name: np.array(_of_images(name, where, files, root, resize)) for name, where in wanted.items()}
+    folders = {name: where for name, where in wanted.items() if where != "beside" and Path(where).is_dir()}
+    return {
+        name: paired(name, where, files, resize)
+        if name in folders
+        else np.array(_of_images(name, where, files, root, resize))
+        for name, where in wanted.items()
+    }
 
 
 def refuse_label(wanted: Mapping[str, object]) -> None:
@@ -90,7 +98,9 @@ def _of_images(name: str, where: str, files: Sequence[str], root: Path, resize: 
     if where.lower().endswith((".csv", ".json")):
         return of_files(where, files, name)
     if where != "beside":
-        raise Refused(f"conditions.{name} = {where!r}: write the path of a .csv or .json file, or beside")
+        raise Refused(
+            f"conditions.{name} = {where!r}: write the path of a .csv or .json file, of a folder of pictures, or beside"
+        )
     wanted = [root / same(str(Path(file).with_suffix(".txt"))) for file in files]
     there = {root / same(file): root / file for file in walk(root).files if file.endswith(".txt")}
     missing = [text for text in wanted if text not in there]

@@ -16,7 +16,7 @@ from undiffuse.networks.axes import refuse_dimensions, refuse_shape, refuse_size
 from undiffuse.networks.blocks import Resample
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, fourier_features
-from undiffuse.networks.levels import LevelParts, depths_of, levels, through
+from undiffuse.networks.levels import LevelParts, ascend, depths_of, descend, levels
 from undiffuse.networks.magnitude_blocks import UnitAttention, UnitResidual
 from undiffuse.networks.magnitudes import UnitWeights, bring_back, unit, unit_join, unit_silu
 from undiffuse.networks.resampling import average, refuse_levels, repeat
@@ -103,7 +103,7 @@ class EDM2UNet(Network, AfterStep, HasDepths):
         times = iter(self.embed(c_time, label, drop, added, told).to(x.dtype).split(self.time_widths, dim=1))
         x = self.conditioning.beside(x, cond, drop)
         x = self.enter(torch.cat([x, torch.ones_like(x[:, :1])], dim=1))
-        return self.leave(through(x, times, text, self.down, self.middle, self.up)) * self.gain
+        return self.leave(ascend(descend(x, times, text, self.down, self.middle), self.up)) * self.gain
 
     def embed(
         self,

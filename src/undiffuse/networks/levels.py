@@ -61,16 +61,34 @@ def _none(width: int) -> nn.Module:
     return Unattended()
 
 
-def through(
-    x: Tensor, times: Iterator[Tensor], text: TextTokens | None, down: nn.ModuleList, middle: Middle, up: nn.ModuleList
-) -> Tensor:
-    """x (batch, first, ...) after all levels, (batch, widths[0], ...). times: features of each block in their order."""
+@dataclass
+class Trunk:
+    """A U-Net half-way: h, the output of the middle, and skips, what the way up takes of the way down, its last first.
+
+    Whoever steers the network adds to both. times: features of the blocks of the way up. text: what attention reads.
+    """
+
+    h: Tensor
+    skips: list[Tensor]
+    times: Iterator[Tensor]
+    text: TextTokens | None
+
+
+def descend(
+    x: Tensor, times: Iterator[Tensor], text: TextTokens | None, down: nn.ModuleList, middle: nn.Module
+) -> Trunk:
+    """x (batch, first, ...) after the way down and the middle. times: features of each block in their order."""
     skips = [x]
     for level in down:
         skips += level(skips[-1], times, text)
-    x = middle(skips[-1], times, text)
+    return Trunk(middle(skips[-1], times, text), skips, times, text)
+
+
+def ascend(trunk: Trunk, up: nn.ModuleList) -> Tensor:
+    """What the way up makes of it, (batch, widths[0], ...); its skips are used up."""
+    x = trunk.h
     for level in up:
-        x = level(x, times, skips, text)
+        x = level(x, trunk.times, trunk.skips, trunk.text)
     return x
 
 

@@ -35,7 +35,8 @@ from undiffuse.networks.diffusers_format import (
     write_folder,
 )
 from undiffuse.networks.embeddings import Label, fourier_features, positional
-from undiffuse.networks.levels import LevelParts, depths_of, levels, through
+from undiffuse.networks.foreign_weights import holding, unwritten
+from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
 
 
@@ -145,12 +146,19 @@ class UNet(Network, HasDepths):
             nn.init.xavier_uniform_(rows)
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+        return self.ascend(self.descend(x, c_time, label, drop, **cond))
+
+    def descend(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Trunk:
+        """The way down and the middle; arguments: of `forward`."""
         self._check(x)
         added, text = self.conditioning.read(len(x), cond, drop)
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
         x = self.enter(self.conditioning.beside(x, cond, drop))
-        x = through(x, times, text, self.down, self.middle, self.up)
-        return self.leave(activate(normalise(x, self.leave_norm)))
+        return descend(x, times, text, self.down, self.middle)
+
+    def ascend(self, trunk: Trunk) -> Tensor:
+        """The way up and the output."""
+        return self.leave(activate(normalise(ascend(trunk, self.up), self.leave_norm)))
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
@@ -185,15 +193,9 @@ class UNet(Network, HasDepths):
         Raises Refused, naming the field, for what this network has not.
         """
         config, weights = read_folder(folder)
-        unet = cls(**arguments(config))
+        unet = unwritten(partial(cls, **arguments(config)))
         ours = weights_from(weights, unet.residual_names())
-        wanted = unet.state_dict()
-        for name in sorted(wanted.keys() | ours.keys()):
-            have, want = (tuple(w[name].shape) if name in w else "nothing" for w in (ours, wanted))
-            if have != want:
-                raise Refused(f"the weights in {folder} do not fit their config: {name} is {have} and should be {want}")
-        unet.load_state_dict(ours)
-        return unet.to(ours["enter.weight"].dtype).eval()
+        return holding(unet, ours, f"the weights in {folder} do not fit their config")
 
     def to_diffusers(self, folder: str | Path, sample_size: int | tuple[int, int] | None = None) -> None:
         """Write a folder that diffusers' `UNet2DModel.from_pretrained` reads.

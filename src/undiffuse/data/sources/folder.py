@@ -43,7 +43,8 @@ class Folder(Resized):
     size: the side of a square or [height, width]; None: all images must have one size. fit, filter, crop: how they are
     resized, see `Resize`. channels: 1 grey, 3 RGB (transparent pixels on white), 4 RGBA; None: all must have the same.
     conditions: texts of the images, by name: "beside" reads a .txt with each image's name; else the path of a .csv with
-    the columns file and the condition's name, or of a .json, which may hold boxes in COCO's format.
+    the columns file and the condition's name, or of a .json, which may hold boxes in COCO's format; or of a folder of
+    pictures with the images' names, whatever their endings: depth, normals, poses.
     most_pixels, most_side: an image with more is refused by its header, so that a small file cannot fill the memory.
     skip_broken: go on without the images that cannot be read.
     pages: of files with several pages (TIFF, moving pictures) the "first" one, or all: as "items", or as the "frames"
