@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -59,13 +58,6 @@ class CLIP(Run, ItemEncoder):
     rounds: ClassVar[bool] = False  # guidance takes its gradients
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
 
-    pair: ImageTextPair
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         build.check_denoising(recipe, {})
@@ -86,28 +78,12 @@ class CLIP(Run, ItemEncoder):
         registry.check(mine, {key: value for key, value in table.items() if key != "name"}, owner=TABLE)
 
     @classmethod
-    def build(cls, recipe: Recipe, shape: Any, classes: int, codec: Codec, conditions: Any) -> nn.Module:
-        (condition,) = conditions.values()
+    def build(cls, about: Description) -> nn.Module:
+        (condition,) = about.conditions.values()
         with in_float32():
-            texts = recipe.module(TABLE, shape=condition.shape)
-            items = ItemPredictor(*build.reading(recipe, shape, texts.width, codec))
+            texts = about.recipe.module(TABLE, shape=condition.shape)
+            items = ItemPredictor(*build.reading(about, texts.width))
             return ImageTextPair(items, texts, texts.width, texts.width)
-
-    @classmethod
-    def blueprint(cls, recipe: Recipe, shape: Any, classes: int, codec: Any, conditions: Any, **limits: Any) -> Any:
-        from functools import partial
-
-        from undiffuse.storage import blueprint as plans
-
-        return plans.blueprint(partial(cls.build, recipe, shape, classes, codec, conditions), "network", **limits)
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.pair
 
     @property
     def reads_noise(self) -> bool:
@@ -121,7 +97,7 @@ class CLIP(Run, ItemEncoder):
 
     @property
     def digest(self) -> str:
-        return digest(self.pair)
+        return digest(self.module)
 
     @torch.no_grad()
     def encode_image(self, x: np.ndarray | Tensor) -> Tensor:
@@ -130,7 +106,7 @@ class CLIP(Run, ItemEncoder):
             raise Refused(f"the pair of encoders reads items of shape {self.data_shape}, not {tuple(x.shape[1:])}")
         z = self.codec.encode(x)
         bar = progress_bar(z.split(batches(self.shape)), desc="reading items", unit="batch", delay=2, leave=False)
-        return torch.cat([self.pair.embed_items(part.to(self.device)).cpu() for part in bar])
+        return torch.cat([self.module.embed_items(part.to(self.device)).cpu() for part in bar])
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> Tensor:
@@ -140,7 +116,7 @@ class CLIP(Run, ItemEncoder):
             raise Refused("encode_text takes a text or a list of texts")
         values = self.text.encode(words)
         found = [
-            self.pair.embed_texts(values[rows].to(self.device)).cpu() for rows in torch.arange(len(words)).split(256)
+            self.module.embed_texts(values[rows].to(self.device)).cpu() for rows in torch.arange(len(words)).split(256)
         ]
         return torch.cat(found)
 
@@ -149,8 +125,8 @@ class CLIP(Run, ItemEncoder):
         return self.encode_image(x) @ self.encode_text(texts).mT
 
     def attempt(self) -> None:
-        noise = self.pair.process.prior((1, *self.shape)).sample(Random(0))
-        self.pair.embed_items(noise.to(self.device), 1.0)
+        noise = self.module.process.prior((1, *self.shape)).sample(Random(0))
+        self.module.embed_items(noise.to(self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
         """None: a pair of encoders draws nothing."""
