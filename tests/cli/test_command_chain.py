@@ -82,7 +82,9 @@ def test_a_chain_is_a_run_without_the_runs_that_it_was_made_of(undiffuse_: Undif
 
 
 def test_a_chain_is_filmed_evaluated_and_asked_stage_by_stage(undiffuse_: Undiffuse, cascade: Path, tmp_path: Path):
-    done = undiffuse_("sample", cascade, "-n", 2, "--trajectory", "-o", tmp_path / "way.gif", "--stage", "up:steps=2")
+    done = undiffuse_(
+        "sample", cascade, "-n", 2, "--trajectory", "gif", "-o", tmp_path / "way.gif", "--stage", "up:steps=2"
+    )
     assert done.status == 0, done.err
     done = undiffuse_("evaluate", cascade, "-n", 20, "--metrics", "frechet,agreement", "-o", tmp_path / "judged")
     assert done.status == 0, done.err

@@ -72,9 +72,12 @@ class ChainSession(OpenedRequest):
         conditions |= {stage.fills: before} if before is not None else {}
         shared = {name: getattr(asked, name) for name in SHARED}
         both = own.over(replace(asked, stages={}, conditions={}))
-        level = {"augmentation": stage.augmentation} if which and both.augmentation is None else {}
+        level = both.augmentation if stage.fills else own.augmentation
+        level = stage.augmentation if level is None else level
         seed = Random(asked.seed).fold(which).seed if which else asked.seed
-        return replace(both, **{**shared, **level, "seed": seed, "conditions": {**conditions, **own.conditions}})
+        return replace(
+            both, **{**shared, "augmentation": level, "seed": seed, "conditions": {**conditions, **own.conditions}}
+        )
 
     def _run(self, film: bool) -> Samples:
         start, calls, frames = time.perf_counter(), 0.0, list[np.ndarray]()
