@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "undiffuse"
 ROWS = [
     {"core"},
     {"oracles"},  # the core's, under the name that people import
-    {"progress"},
+    {"progress", "storage"},
     {"schedules", "parameterizations", "grids", "time_distributions", "operators", "feature_networks", "rendering"},
     {
         "networks",
@@ -34,7 +34,6 @@ ROWS = [
     },
     {"losses", "level_heads"},
     {"objectives"},
-    {"storage"},
     {"conditions"},
     {"recipes"},
     {"sampling"},

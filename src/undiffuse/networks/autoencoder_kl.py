@@ -5,6 +5,7 @@ The same runs along one axis (sequences), two (images) or three (volumes).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from undiffuse.networks.axes import Convolution, begin, convolution, refuse_dime
 from undiffuse.networks.blocks import Attention, Middle, Residual, Unattended, activate, group_count, normalise
 from undiffuse.networks.diffusers_autoencoder import arguments, config_of
 from undiffuse.networks.diffusers_format import read_folder, weights_from, weights_to, write_folder
+from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
 
@@ -116,18 +118,12 @@ class AutoencoderKL(AutoencoderNetwork):
         Raises Refused, naming the field, for what this network has not.
         """
         config, weights = read_folder(folder, "AutoencoderKL", "vae")
-        network = cls(**arguments(config))
         named = {
             name.replace("post_quant_conv.", "decoder.quant.").replace("quant_conv.", "encoder.quant."): weight
             for name, weight in weights.items()
         }
-        ours, wanted = weights_from(named), network.state_dict()
-        for name in sorted(wanted.keys() | ours.keys()):
-            have, want = (tuple(w[name].shape) if name in w else "nothing" for w in (ours, wanted))
-            if have != want:
-                raise Refused(f"the weights in {folder} do not fit their config: {name} is {have} and should be {want}")
-        network.load_state_dict(ours)
-        return network.to(ours["encoder.enter.weight"].dtype).eval()
+        what = f"the weights in {folder} do not fit their config"
+        return holding(unwritten(partial(cls, **arguments(config))), weights_from(named), what)
 
     def to_diffusers(self, folder: str | Path, sample_size: int = 64, scaling_factor: float = 1.0) -> None:
         """Write a folder that diffusers' `AutoencoderKL.from_pretrained` reads.

@@ -2,18 +2,18 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.storage.weight_files import folder_weights
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-WEIGHTS_PICKLED = "diffusion_pytorch_model.bin"
+STEM = "diffusion_pytorch_model"
 
 # what a UNet2DModel does when its config leaves a field out, for the fields that a UNet can follow ...
 DEFAULTS: dict[str, Any] = {
@@ -70,8 +70,8 @@ LEGACY = [(".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".
 
 def read_folder(
     folder: str | Path, kind: str = "UNet2DModel", part: str = "unet"
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the weights of a model's folder, or of that part of a pipeline's; loading executes no code.
+) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    """The config of a model's folder, or of that part of a pipeline's, and its weights, see `folder_weights`.
 
     Raises Refused if the folder holds no model of this kind.
     """
@@ -87,11 +87,7 @@ def read_folder(
     if not isinstance(config, dict) or config.get("_class_name", kind) != kind:
         found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
         raise Refused(f"{folder} holds a {found}, not a {kind}")
-    if (folder / WEIGHTS).is_file():
-        return config, load_file(folder / WEIGHTS)
-    if (folder / WEIGHTS_PICKLED).is_file():
-        return config, torch.load(folder / WEIGHTS_PICKLED, map_location="cpu", weights_only=True)
-    raise Refused(f"{folder} has neither {WEIGHTS} nor {WEIGHTS_PICKLED}")
+    return config, folder_weights(folder, (STEM,))
 
 
 def arguments(config: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +186,7 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
     }
 
 
-def weights_from(theirs: dict[str, Tensor], blocks: Sequence[str] = ()) -> dict[str, Tensor]:
+def weights_from(theirs: Mapping[str, Tensor], blocks: Sequence[str] = ()) -> dict[str, Tensor]:
     """A UNet2DModel's weights under a UNet's names: q, k and v side by side, and the time projections of all blocks.
 
     blocks: the names of the residual blocks that take a time, in the order of the U-Net's `time_out`.
@@ -241,9 +237,9 @@ def write_folder(folder: str | Path, config: dict[str, Any], weights: dict[str, 
     """Write config.json and the weights, each under a temporary name first, so that no half-written file is left."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{WEIGHTS}.tmp"
+    unfinished = folder / f"{STEM}.tmp"
     save_file(weights, unfinished, metadata={"format": "pt"})
-    os.replace(unfinished, folder / WEIGHTS)
+    os.replace(unfinished, folder / f"{STEM}.safetensors")
     unfinished = folder / "config.json.tmp"
     unfinished.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     os.replace(unfinished, folder / "config.json")

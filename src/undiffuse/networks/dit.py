@@ -1,6 +1,7 @@
 """DiT: a transformer over patches of sequences, images and volumes, and of their latents (arXiv:2212.09748)."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,6 +18,7 @@ from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.dit_blocks import CONDITIONINGS, Context, DiTBlock, FinalLayer, Style
 from undiffuse.networks.dit_format import from_diffusers, from_original
 from undiffuse.networks.embeddings import Label, positional
+from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.positions import POSITIONS
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
@@ -267,15 +269,7 @@ class DiT(Network, HasDepths, Steerable):
 
     @classmethod
     def _with(cls, arguments: dict[str, Any], weights: dict[str, Tensor], **other: Any) -> Self:
-        network = cls(**(arguments | other))
-        wanted = network.state_dict()
-        weights = {"positions.table": wanted["positions.table"]} | weights
-        for name in sorted(wanted.keys() | weights.keys()):
-            have, want = (tuple(w[name].shape) if name in w else "nothing" for w in (weights, wanted))
-            if have != want:
-                raise Refused(f"these are not the weights of a DiT: {name} is {have} and should be {want}")
-        network.load_state_dict(weights)
-        return network.to(weights["enter.weight"].dtype).eval()
+        return holding(unwritten(partial(cls, **(arguments | other))), weights, "these are not the weights of a DiT")
 
 
 def _check(channels: int, patch: int, width: int, depth: int, heads: int, mlp: float) -> None:

@@ -1,14 +1,15 @@
 """DiTs of others, read without their code: diffusers' DiTTransformer2DModel, and files of the paper's own program."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import read_folder
+from undiffuse.storage.weight_files import file_weights
 
 # what a DiTTransformer2DModel does when its config leaves a field out, for the fields that a DiT can follow ...
 DEFAULTS: dict[str, Any] = {
@@ -97,15 +98,7 @@ def from_original(file: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     A checkpoint of training holds averaged weights under `ema`, which are taken. Raises Refused for another file.
     """
-    if not Path(file).is_file():
-        raise Refused(f"there is no file {file}")
-    try:
-        held: Any = (
-            load_file(file) if Path(file).suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-        )
-    except Exception as error:  # whatever a file of another kind makes of the readers
-        raise Refused(f"{file} holds no weights that can be read: {str(error).partition(chr(10))[0]}") from None
-    held = held.get("ema", held) if isinstance(held, dict) else {}
+    held = file_weights(Path(file))
     try:
         enter, table, places = (
             held[name].shape for name in ("x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed")
@@ -129,22 +122,22 @@ def from_original(file: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     }, _named(held, NAMES) | {"positions.table": held["pos_embed"][0]}
 
 
-def _first_copies(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _first_copies(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights with the first block's embeddings alone; raises Refused where another block's are not the same."""
     found: dict[str, Tensor] = {}
     for name, weight in theirs.items():
         block, embeds, part = name.partition(".norm1.emb.")
-        first = theirs.get(f"transformer_blocks.0.norm1.emb.{part}", weight) if embeds else weight
-        if not torch.equal(first, weight):
+        first = f"transformer_blocks.0.norm1.emb.{part}" if embeds else name
+        if first not in theirs or first == name:
+            found[name] = weight
+        elif not torch.equal(found.get(first, theirs[first]), weight):
             raise Refused(
                 f"{block} of this DiTTransformer2DModel embeds time and class in a way of its own: a DiT cannot"
             )
-        if first is weight:
-            found[name] = weight
     return found
 
 
-def _named(theirs: dict[str, Tensor], names: list[tuple[str, str]]) -> dict[str, Tensor]:
+def _named(theirs: Mapping[str, Tensor], names: list[tuple[str, str]]) -> dict[str, Tensor]:
     """Weights under a DiT's names; the convolution over patches is a linear layer here."""
     ours: dict[str, Tensor] = {}
     for name, weight in theirs.items():

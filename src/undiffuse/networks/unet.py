@@ -35,6 +35,7 @@ from undiffuse.networks.diffusers_format import (
     write_folder,
 )
 from undiffuse.networks.embeddings import Label, fourier_features, positional
+from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
@@ -239,15 +240,9 @@ class UNet(Network, HasDepths, Steerable):
         Raises Refused, naming the field, for what this network has not.
         """
         config, weights = read_folder(folder)
-        unet = cls(**arguments(config))
+        unet = unwritten(partial(cls, **arguments(config)))
         ours = weights_from(weights, unet.residual_names())
-        wanted = unet.state_dict()
-        for name in sorted(wanted.keys() | ours.keys()):
-            have, want = (tuple(w[name].shape) if name in w else "nothing" for w in (ours, wanted))
-            if have != want:
-                raise Refused(f"the weights in {folder} do not fit their config: {name} is {have} and should be {want}")
-        unet.load_state_dict(ours)
-        return unet.to(ours["enter.weight"].dtype).eval()
+        return holding(unet, ours, f"the weights in {folder} do not fit their config")
 
     def to_diffusers(self, folder: str | Path, sample_size: int | tuple[int, int] | None = None) -> None:
         """Write a folder that diffusers' `UNet2DModel.from_pretrained` reads.
