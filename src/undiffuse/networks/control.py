@@ -1,5 +1,6 @@
 """ControlNet: a trained copy of a network's first part that is shown a picture and steers it (arXiv:2302.05543)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop, drop_mask
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.network import Network, reads_time
 from undiffuse.networks.axes import begin, convolution
@@ -41,26 +43,20 @@ class ControlBranch(nn.Module):
     """What a copy of a network's first part, shown pictures, adds to that part:  zero(copy(x + encoder(picture))).
 
     network: the frozen one, of which only the first part is copied. conditions: the pictures and maps by name; levels
-    are shown as 0 ... 1, maps as a channel a class. factor: how many times larger than the hint a picture is shown, a
-    power of two. widths: of `ControlEncoder`, () for its usual ones.
-    Raises Refused for conditions that are no pictures, and for widths that do not come to the factor.
+    are shown as 0 ... 1, maps as a channel a class. widths: of `ControlEncoder`; each after the first makes what is
+    shown twice as large as the hint, of which it is brought to a multiple.
+    Raises Refused for conditions that are no pictures.
     """
 
-    def __init__(self, network: Steerable, conditions: Specs, factor: int = 1, widths: tuple[int, ...] = ()) -> None:
+    def __init__(self, network: Steerable, conditions: Specs, widths: tuple[int, ...] = WIDTHS[:1]) -> None:
         super().__init__()
         for name, (form, _) in conditions.items():
             if form not in ("image", "map"):
                 raise Refused(f"a control is an image or a map, and {name!r} is {form}")
-        widths = tuple(widths) or WIDTHS[: factor.bit_length()]
-        if 2 ** (len(widths) - 1) != factor:
-            raise Refused(
-                f"control.widths = {list(widths)} halve a picture {len(widths) - 1} times, and it is to become "
-                f"{factor} times smaller: give {factor.bit_length()} numbers"
-            )
-        self.conditions, self.factor, self.patch = dict(conditions), factor, network.patch
+        self.conditions, self.patch, self.widths = dict(conditions), network.patch, tuple(widths)
         self.copy: Any = network.first_part()
         channels = sum(shape[0] for _, shape in conditions.values())
-        self.encoder = ControlEncoder(channels, network.width, widths, network.dimensions)
+        self.encoder = ControlEncoder(channels, network.width, self.widths, network.dimensions)
         self.zeros = nn.ModuleList(network.zero_layers())
 
     def forward(
@@ -86,7 +82,7 @@ class ControlBranch(nn.Module):
 
     def _shown(self, x: Tensor, pictures: Mapping[str, Tensor], drop: Drop) -> Tensor:
         """The pictures, one above the other, in the size that the encoder takes; zeros for those that are not there."""
-        sides = [side // self.patch * self.factor for side in x.shape[2:]]
+        sides = [side // self.patch * 2 ** (len(self.widths) - 1) for side in x.shape[2:]]
         parts: list[Tensor] = []
         for name, (form, shape) in self.conditions.items():
             if name not in pictures:
@@ -116,10 +112,14 @@ class Strength(NamedTuple):
 
 
 class Frozen:
-    """The network that branches steer, which is trained no more: copies of what holds it share it."""
+    """The predictor whose network branches steer, and which is trained no more: copies of what holds it share it."""
 
-    def __init__(self, network: Any) -> None:
-        self.network = network
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    @property
+    def network(self) -> Any:
+        return self.predictor.network
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self
@@ -170,3 +170,10 @@ def _product(there: Tensor | None, strength: Tensor | None, x: Tensor) -> Tensor
 
 def _wide(share: Tensor, like: Tensor) -> Tensor:
     return share.reshape(-1, *(1,) * (like.ndim - 1)).to(like.dtype)
+
+
+def usual_widths(conditions: Specs, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
+    """As many of WIDTHS as the largest of the pictures is halved until it is no larger than the hint."""
+    sides = ((shown, side // patch) for _, size in conditions.values() for shown, side in zip(size[1:], shape[1:]))
+    halvings = max((int(math.log2(shown / hint)) for shown, hint in sides if shown > hint), default=0)
+    return WIDTHS[: 1 + halvings]
