@@ -41,7 +41,7 @@ ROWS = [
     {"evaluation", "editing"},
     {"reports"},
     {"models"},
-    {"training"},
+    {"training", "conversion"},
     {"tuning"},
     {"cli"},
 ]

@@ -63,6 +63,7 @@ KINDS = {
         default="diffusion",
         also=("undiffuse.core.latent_space:LatentSpace", "undiffuse.core.item_reader:ItemReader"),
     ),
+    "pipelines": Kind(("conversion.pipelines",), "undiffuse.conversion.pipeline:Pipeline", "Pipeline"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),
 }
 

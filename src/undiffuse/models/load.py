@@ -13,6 +13,7 @@ from torch import Tensor
 from undiffuse.core import devices, registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
+from undiffuse.models.other_formats import foreign, opened, weights_digest
 from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
@@ -25,7 +26,7 @@ from undiffuse.storage.tensor_file import Held, Part, held
 
 
 def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Any:
-    """The run in a folder, of whatever kind, with the averaged weights, ready to use.
+    """The run in a folder, of whatever kind, with the averaged weights, ready to use; or in a folder of diffusers.
 
     precision: "auto" (bfloat16 where the hardware multiplies it and the network has convolutions; float32 of kinds
     whose gradients are needed), "float32" or "bfloat16".
@@ -76,7 +77,7 @@ def description(path: Path | str) -> Description | None:
     """What the run in a folder says of itself, with what the files that its recipe names held; None where there is no
     whole run yet.
     """
-    if not os.path.exists(Path(path) / FILE):
+    if not os.path.exists(Path(path) / FILE) or foreign(path):
         return None
     file, what = _file(path)
     with held(file, "model") as found:
@@ -84,13 +85,17 @@ def description(path: Path | str) -> Description | None:
 
 
 def digest(path: Path | str) -> str:
-    """What tells the file of a run from any other."""
+    """What tells the file of a run from any other; of a folder of another library its files of weights."""
+    if foreign(path):
+        return weights_digest(path)
     with _file(path)[0].open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
 def _opened(path: Path | str) -> Run:
     """The run on the CPU."""
+    if isinstance(path, str | os.PathLike) and foreign(path):
+        return opened(path)
     file, what = _file(path)
     with held(file, "model") as found:
         return _run(found, found.about, what, file.parent)

@@ -1,0 +1,1 @@
+"""What other libraries write, as runs, and runs as what they read: one file of `pipelines` a pipeline."""

@@ -1,0 +1,53 @@
+"""A run made of tables, conditions, a codec and weights that come from elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.recipes.description import Description
+from undiffuse.sampling.run import Run
+from undiffuse.storage.blueprint import Unwritten
+from undiffuse.storage.files import finite, fit
+
+TRAIN = {"steps": 1000, "batch": 16, "lr": 1e-5, "warmup": 100, "held_out": 0.1, "checkpoint_every": 250}
+
+
+def assemble(said: Description, weights: Mapping[str, Tensor], what: str) -> Run:
+    """The run of this description with these weights, by their names in its module; raises Refused where they differ.
+
+    what: where they come from, for people. The dtype of weights does not matter: a run has float32.
+    """
+    kind: type[Run] = registry.get("models", said.recipe.kind)
+    classes = len(said.classes) if "label" in said.conditions else 0
+    of = (said.recipe, said.shape, classes, said.codec)
+    plan = kind.blueprint(*of, said.conditions)
+    fit({name: like(tensor, plan.get(name, tensor)) for name, tensor in weights.items()}, plan, what)
+    with torch.random.fork_rng(devices=[]), Unwritten():
+        module = kind.build(*of, said.conditions)
+    for name, place in module.state_dict().items():
+        place.copy_(weights[name])
+        finite({name: place}, what)
+    return kind.of(module.eval().requires_grad_(False), said)
+
+
+def like(tensor: Tensor, wanted: Tensor) -> Tensor:
+    """The tensor without memory, in the dtype that is wanted if both are floats."""
+    floats = tensor.is_floating_point() and wanted.is_floating_point()
+    return torch.empty(tensor.shape, dtype=wanted.dtype if floats else tensor.dtype, device="meta")
+
+
+def differing(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table without the fields that are as its constructor leaves them."""
+    known = registry.fields(registry.get(kind, str(table["name"])))
+    return {name: value for name, value in table.items() if name == "name" or value != known[name].default}
+
+
+def part(component: Any, interface: type, name: str, what: str) -> Any:
+    """The component, which is of this class; raises Refused for any other. name: of its table; what: it is for."""
+    if not issubclass(type(component), interface):
+        raise Refused(f"{name} is {registry.name_of(component)!r}: {what}")
+    return component

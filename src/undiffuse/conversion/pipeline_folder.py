@@ -1,0 +1,50 @@
+"""A folder of diffusers, looked into part by part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from undiffuse.conversion import weights
+from undiffuse.core.errors import Refused
+from undiffuse.storage.files import read_json
+
+INDEX, CONFIG = "model_index.json", "config.json"
+
+
+@dataclass(frozen=True)
+class PipelineFolder:
+    """Configurations and weights of a pipeline's parts, each in the subfolder of its name; "" is the folder itself.
+
+    Loading executes no code. Raises Refused, naming the part and where it goes, for one that is not there.
+    """
+
+    folder: Path
+
+    def index(self) -> dict[str, Any]:
+        """What model_index.json says, by part [library, class]."""
+        return read_json(self.folder / INDEX, "the index")
+
+    def config(self, part: str, file: str = CONFIG) -> dict[str, Any]:
+        """What the part's configuration says, without the fields that say nothing of the part itself."""
+        return {name: value for name, value in self.said(part, file).items() if not name.startswith("_")}
+
+    def said(self, part: str, file: str = CONFIG) -> dict[str, Any]:
+        """The whole of the part's configuration."""
+        self._refuse_missing(part, file)
+        return read_json(self.folder / part / file, "the configuration")
+
+    def weights(self, part: str) -> Mapping[str, Tensor]:
+        """The part's weights by their names there."""
+        self._refuse_missing(part, CONFIG)
+        return weights.read(self.folder / part)
+
+    def has(self, part: str) -> bool:
+        """Whether there is a part of this name."""
+        return (self.folder / part).is_dir()
+
+    def _refuse_missing(self, part: str, file: str) -> None:
+        if not (self.folder / part / file).is_file():
+            raise Refused(f"{self.folder} lacks its {part}: {self.folder / part / file} is not there; put it there")

@@ -1,0 +1,1 @@
+"""The pipelines of diffusers that are read and written, one file each."""

@@ -1,0 +1,46 @@
+"""Folders of other libraries, opened as runs by the pipeline that reads their class."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused, near
+from undiffuse.sampling.run import Run
+from undiffuse.storage.files import read_json
+
+INDEX, CONFIG, OURS = "model_index.json", "config.json", "recipe.toml"
+
+
+def foreign(path: Path | str) -> bool:
+    """Whether there is a folder of another library at this path."""
+    found = [name for name in (INDEX, CONFIG, OURS) if os.path.isfile(os.path.join(path, name))]
+    return bool(found) and OURS not in found
+
+
+def opened(path: Path | str) -> Run:
+    """The run in such a folder, on the CPU; raises Refused for a class that no pipeline reads."""
+    folder = Path(path)
+    said = read_json(folder / (INDEX if (folder / INDEX).is_file() else CONFIG), "the configuration")
+    name = said.get("_class_name") or next(iter(said.get("architectures") or ()), "")
+    readers = {each: pipeline for pipeline in registry.names("pipelines") for each in _reads(pipeline)}
+    if name not in readers:
+        known = ", ".join(sorted(readers))
+        raise Refused(f"{folder} holds {name or 'no class that it names'}{near(str(name), readers)}; read are: {known}")
+    pipeline: Any = registry.get("pipelines", readers[name])()
+    return pipeline.load(folder)
+
+
+def weights_digest(path: Path | str) -> str:
+    """What tells the weights in such a folder from any others."""
+    found = hashlib.blake2b(digest_size=16)
+    for file in sorted(Path(path).rglob("*.*")):
+        if file.suffix in (".safetensors", ".bin", ".json"):
+            with file.open("rb") as content:
+                found.update(hashlib.file_digest(content, "blake2b").digest())
+    return found.hexdigest()
+
+
+def _reads(pipeline: str) -> Any:
+    return registry.constant("pipelines", pipeline, "reads", ())
