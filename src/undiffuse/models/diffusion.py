@@ -1,18 +1,17 @@
 """Diffusion: a denoiser, the codec at its edges, and the recipe that made them; draws samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import summaries
 from undiffuse.core import registry
-from undiffuse.core.denoiser import Denoiser, Predictor
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.jumps import WORDS
 from undiffuse.core.named_parts import to
@@ -40,7 +39,6 @@ from undiffuse.sampling.session import Session
 from undiffuse.sampling.stored_plan import check_plans
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Diffusion(DenoisingGenerator):
     """A trained denoiser with its codec: draws samples in the data's own units. Fields: see `DenoisingGenerator`."""
 
@@ -52,13 +50,6 @@ class Diffusion(DenoisingGenerator):
     }
     what: ClassVar[str] = "a model of samples"
     writes: ClassVar[tuple[str, ...]] = report.FILES
-
-    denoiser: Predictor
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def use(self) -> str:
@@ -74,34 +65,15 @@ class Diffusion(DenoisingGenerator):
         check_recipe(recipe)
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        return build.blueprint(recipe, shape, classes, codec, conditions=conditions, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return build.predictor(recipe, shape, classes, codec, conditions)
+    def build(cls, about: Description) -> nn.Module:
+        return build.predictor(about)
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
         if "variance" in about.facts:
             _check_variance(module, about.facts["variance"])
         check_plans(about.facts, module)
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
+        return super().of(module, about)
 
     def attempt(self) -> None:
         shape = self.denoiser.state_shape((1, *self.shape))
@@ -147,10 +119,6 @@ class Diffusion(DenoisingGenerator):
         asked = (request or SampleRequest()).updated(options)
         with shown(progress, len(x) * n) as report:
             return predict(self, x, n, asked, lambda done, total: report(done * len(x) * n // total))
-
-    @property
-    def module(self) -> nn.Module:
-        return self.denoiser
 
 
 def _with_runs(request: SampleRequest) -> SampleRequest:

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from undiffuse.codecs.codec import Codec, fitted
-from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import drop_rates
 from undiffuse.conditions.from_data import completed, tensors
 from undiffuse.conditions.from_data import fitted as fitted_conditions
@@ -110,10 +109,10 @@ def train(
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
-    classes = classes_of(conditions)
     if resume:
-        refuse_classes(folder, classes)
-    module = _module(built, chosen, shape, classes, codec, conditions, batch)
+        refuse_classes(folder, classes_of(conditions))
+    about = Description(chosen, shape, conditions, codec)
+    module = _module(built, about, batch)
     if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
         refuse_another(chosen, module, built.objective)
@@ -123,8 +122,7 @@ def train(
     facts |= {"runs": runs} if (runs := used(uses)) else {}
     if resume:
         refuse_others(folder, runs)
-    said = Description(resolved, shape, conditions, codec, facts)
-    make = partial(_result, kind, said)
+    make = partial(_result, kind, replace(about, recipe=resolved, facts=facts))
     check = None
     if held_out is not None:
         beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
@@ -233,51 +231,35 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     return codec
 
 
-def _module(
-    built: build.Components,
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: tuple[str, ...],
-    codec: Codec,
-    conditions: Mapping[str, ConditionKind],
-    batch: Batch,
-) -> Any:
+def _module(built: build.Components, about: Description, batch: Batch) -> Any:
     """The module with its first weights; raises Refused if no memory holds it, or if it cannot take two samples."""
-    made = (recipe, shape, len(classes), codec, conditions)
-    built.kind.blueprint(*made)
+    recipe = about.recipe
+    built.kind.blueprint(about)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
-        module = built.kind.build(*made)
+        module = built.kind.build(about)
         if recipe["init"]:
-            _initialise(module, recipe, shape, classes, codec, conditions)
+            _initialise(module, built.kind, about)
         try:
             built.objective.begin(module, built.train.steps)  # says what does not go together; training begins anew
             with torch.no_grad():
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
             raise Refused(
-                f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
+                f"network {recipe['network']['name']!r} cannot take samples of shape {about.shape}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
     return module
 
 
-def _initialise(
-    module: nn.Module,
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: tuple[str, ...],
-    codec: Codec,
-    conditions: Mapping[str, ConditionKind],
-) -> None:
+def _initialise(module: nn.Module, kind: type[Run], about: Description) -> None:
     """Take over the weights of the run that the recipe starts from."""
-    path = recipe["init"]["run"]
-    base: Run = recipe.uses.run("init.run", path)
-    plan: Any = build.kind_of(recipe).blueprint
-    few, more = (plan(recipe, shape, len(classes) + i, codec, conditions) for i in range(2))
+    path = about.recipe["init"]["run"]
+    base: Run = about.recipe.uses.run("init.run", path)
+    few, more = (kind.blueprint(each) for each in (about, about.with_classes((*about.classes, ""))))
     by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
     weights, known = base.module.state_dict(), base.classes
-    take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)
+    take_over(module, weights, f"init.run = {path!r}", (about.classes, known), by_class)
 
 
 def _result(kind: type[Run], said: Description, module: nn.Module, step: int) -> Run:
