@@ -24,7 +24,7 @@ from undiffuse.sampling.steering import controlled
 
 @dataclass(frozen=True)
 class BaseSettings:
-    """The fields of a recipe's [base]. run: the folder of a run that draws samples, whose network is a unet or a dit."""
+    """The fields of a recipe's [base]. run: the folder of a run that draws samples, whose network is a unet or dit."""
 
     run: str
 
@@ -66,13 +66,13 @@ class ControlNet(DenoisingKind):
             raise Refused(f"{what} holds {run.what}, and the base of a controlnet is a run that denoises samples")
         if run.steers:
             raise Refused(
-                f"{what} is a controlnet itself: train on its own base, {run.recipe['base']['run']!r}; samples may have "
-                "several controls: --controlnet RUN --controlnet RUN"
+                f"{what} is a controlnet itself: train on its own base, {run.recipe['base']['run']!r}; samples may "
+                "have several controls: --controlnet RUN --controlnet RUN"
             )
         if not issubclass(type(run.denoiser.network), Steerable) or run.denoiser.embeddings is not None:
             raise Refused(
-                f"{what} has the network {run.recipe['network']['name']!r}, whose first part cannot be copied: the base "
-                "of a controlnet is a run of values with a unet or a dit"
+                f"{what} has the network {run.recipe['network']['name']!r}, whose first part cannot be copied: the "
+                "base of a controlnet is a run of values with a unet or a dit"
             )
         return run
 

@@ -1,6 +1,5 @@
 """ControlNet: a trained copy of a network's first part that is shown a picture and steers it (arXiv:2302.05543)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
@@ -174,6 +173,8 @@ def _wide(share: Tensor, like: Tensor) -> Tensor:
 
 def usual_widths(conditions: Specs, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:
     """As many of WIDTHS as the largest of the pictures is halved until it is no larger than the hint."""
-    sides = ((shown, side // patch) for _, size in conditions.values() for shown, side in zip(size[1:], shape[1:]))
-    halvings = max((int(math.log2(shown / hint)) for shown, hint in sides if shown > hint), default=0)
+    halvings = 0
+    for _, size in conditions.values():
+        for shown, side in zip(size[1:], shape[1:], strict=True):
+            halvings = max(halvings, (shown * patch // side).bit_length() - 1)
     return WIDTHS[: 1 + halvings]

@@ -26,8 +26,8 @@ KEPT = ("data", "held_out", "seed", "step")  # facts of a model that are those o
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """run: of kind controlnet, or its folder. weight: of what it adds. interval: the noise levels sigma/alpha, above the
-    first and up to the second, at which it does; None: all.
+    """run: of kind controlnet, or its folder. weight: of what it adds. interval: the noise levels sigma/alpha at which
+    it does, above the first and up to the second; None: all.
     """
 
     run: Any
@@ -54,8 +54,7 @@ class Control:
             run, weight, interval = (*asked, *(1.0, None)[len(asked) - 1 :])[:3] if asked else (None, 1.0, None)
         if not isinstance(run, str | Path | Run):
             raise Refused(
-                "controlnet is a run of kind controlnet, its folder, or (run, weight, interval), not "
-                f"{shown(asked)}"
+                f"controlnet is a run of kind controlnet, its folder, or (run, weight, interval), not {shown(asked)}"
             )
         check_interval(interval)
         return cls(run, number(weight, "the weight of a controlnet"), interval)
@@ -138,8 +137,9 @@ def _refuse_another(what: str, theirs: tuple[Predictor, DenoisingRun], ours: tup
         if its != mine:
             raise Refused(f"{begin}: its {name} is {its}, and here it is {mine}")
     if not all(_same(tensors[name], own[name]) for name in own):
+        both = f"the digest of its weights is {digest(frozen.network)[:12]}, and here it is {digest(base.network)[:12]}"
         raise Refused(
-            f"{begin} of the same shapes: its weights are {digest(frozen.network)[:12]}, and here they are {digest(base.network)[:12]}; "
+            f"{begin} of the same shapes: {both}; "
             "go on training it for this one: undiffuse train RECIPE --set base.run=BASE init.run=CONTROLNET"
         )
 
@@ -148,4 +148,3 @@ def _same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are equal, in the coarser of their dtypes."""
     dtype = min(one.dtype, other.dtype, key=lambda each: each.itemsize)
     return torch.equal(one.to(dtype), other.to(one.device, dtype))
-

@@ -39,6 +39,7 @@ from undiffuse.sampling.plan import refuse_another
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
 from undiffuse.training import nested, prepared
+from undiffuse.training.base_run import conditions_of, known_to, refuse_shape, standing
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
@@ -74,7 +75,8 @@ def train(
         raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
-    chosen = Recipe.find(recipe).override(overrides)
+    uses = Uses(partial(load.load, precision="float32", device="cpu"))
+    chosen, base = standing(replace(Recipe.find(recipe).override(overrides), uses=uses))
     is_run = isinstance(recipe, str | Path) and Path(recipe).is_dir()
     folder = Path(out) if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     inside = nested.folders(chosen)
@@ -83,19 +85,19 @@ def train(
         if not resume:
             refuse(folder, absolute(located(resolve(chosen))), resume, inside)
         chosen = nested.trained_first(chosen, folder, resume, train)
-    uses = Uses(partial(load.load, precision="float32", device="cpu"))
-    chosen = _with_files(replace(chosen, uses=uses), folder, resume)
+    chosen = _with_files(chosen, folder, resume)
     built = build.check(chosen)
     settings, kind = built.train, built.kind
     resolved = absolute(located(resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume, inside)
-    learned, held_out = data(chosen)
+    learned, held_out = data(chosen, base)
     conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
+    conditions = conditions if base is None else conditions_of(base, built.conditions, conditions)
     workers = accelerator()
     for name, run in uses.runs.items():
-        if name.startswith("codec."):
+        if name.startswith(("codec.", "base.")):
             run.to("float32", workers.device)
-    codec = _codec(chosen, learned, settings.flip)
+    codec = _codec(chosen, learned, settings.flip) if base is None else base.codec
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions)),
@@ -108,6 +110,8 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
+    if base is not None:
+        refuse_shape(base, shape)
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     if resume:
         refuse_classes(folder, classes_of(conditions))
@@ -165,9 +169,11 @@ def train(
     return training
 
 
-def data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
-    """The recipe's data: what training sees and what it never sees (None where train.held_out = 0)."""
-    loaded = of_recipe(recipe)
+def data(recipe: Recipe, base: Run | None = None) -> tuple[Dataset, Dataset | None]:
+    """The recipe's data: what training sees and what it never sees (None where train.held_out = 0), as the run knows
+    them that it stands on.
+    """
+    loaded = of_recipe(recipe) if base is None else known_to(base, of_recipe(recipe))
     for remark in loaded.notes.get("remarks", ()):
         logging.getLogger("undiffuse").warning("%s: %s", loaded.name, remark)
     share = build.training(recipe).held_out
