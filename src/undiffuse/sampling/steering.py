@@ -115,7 +115,7 @@ def _strength(control: Control, base: Predictor, shape: tuple[int, ...]) -> Stre
     times = base.process.schedule.time(-2 * levels.log())
     nothing = torch.zeros(2, *base.state_shape(shape), dtype=torch.float32)
     low, high = sorted(base.head.open(base.process, nothing, times)[1].tolist())
-    if low == high:
+    if low == high and times[0] < times[1]:
         raise Refused(f"controlnet = {str(control)!r}: the network does not tell these noise levels from one another")
     return Strength(control.weight, low, high if math.isfinite(control.interval[1]) else math.inf)
 
