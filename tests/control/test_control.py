@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
-from undiffuse.networks.control import ControlBranch, ControlledNetwork, Frozen, Strength
+from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.networks.control import ControlBranch, ControlledNetwork, Frozen, Strength, usual_widths
 from undiffuse.networks.dit import DiT
 from undiffuse.networks.unet import UNet
+from undiffuse.schedules.edm import EDMSchedule
 
 SEEN = {"seen": ("image", (1, 8, 8))}
 FLAT: dict[str, Any] = {"channels": 2, "classes": 3}
@@ -34,11 +37,18 @@ def stirred(network: nn.Module) -> Any:
     return network.eval().requires_grad_(False)
 
 
+def frozen(network: Any) -> Frozen:
+    return Frozen(Predictor(network, Gaussian(EDMSchedule()), "edm"))
+
+
 def controlled(network: Any, *strengths: Strength, **conditions: Any) -> Any:
-    axes, factor = network.dimensions, network.patch
+    axes = network.dimensions
     seen = {name: (form, shape[: 1 + axes]) for name, (form, shape) in (conditions or SEEN).items()}
-    branches = [ControlBranch(network, {name: spec}, factor) for name, spec in seen.items()]
-    return ControlledNetwork(Frozen(network), branches, strengths or None)
+    branches = [
+        ControlBranch(network, {name: spec}, usual_widths({name: spec}, (2,) + (8,) * axes, network.patch))
+        for name, spec in seen.items()
+    ]
+    return ControlledNetwork(frozen(network), branches, strengths or None)
 
 
 def given(network: Any, count: int = 3) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -131,7 +141,8 @@ def test_a_map_is_shown_as_a_channel_a_class_and_a_larger_picture_becomes_as_sma
     shown = branch._shown(x, {"map": classes}, None)
     assert (shown.argmax(1, keepdim=True) == classes).all()
     assert (shown.sum(1) == 1).all()
-    large = stirred(ControlBranch(network, {"seen": ("image", (3, 64, 64))}, factor=8))
+    spec = {"seen": ("image", (3, 64, 64))}
+    large = stirred(ControlBranch(network, spec, usual_widths(spec, (2, 8, 8), 1)))
     assert [tuple(layer.weight.shape[:2]) for layer in large.encoder.blocks] == [
         (16, 16), (32, 16), (32, 32), (96, 32), (96, 96), (256, 96)
     ]  # fmt: skip
@@ -145,7 +156,5 @@ def test_what_is_no_control_is_refused() -> None:
     network = stirred(NETWORKS["unet"]())
     with pytest.raises(Refused, match="a control is an image or a map, and 'style' is vector"):
         ControlBranch(network, {"style": ("vector", (3,))})
-    with pytest.raises(Refused, match=r"widths = \[16, 32\] halve a picture 1 times, .* 4 times smaller: give 3"):
-        ControlBranch(network, SEEN, 4, (16, 32))
     with pytest.raises(Refused, match="two controls have a condition of the name 'seen'"):
-        ControlledNetwork(Frozen(network), [ControlBranch(network, SEEN) for _ in range(2)])
+        ControlledNetwork(frozen(network), [ControlBranch(network, SEEN) for _ in range(2)])

@@ -49,8 +49,8 @@ class DenoisingKind(DenoisingGenerator, ABC):
         return preview(self, x, conditions, count)
 
     def evaluate(self, asked: EvaluationRequest) -> report.Report:
-        model = steered(self, asked.request.controlnet)
-        return report.Report(evaluate_run(model, replace(asked, request=with_runs(asked.request))))
+        model = steered(self, asked.request.controlnet, asked.request.lora)
+        return report.Report(evaluate_run(model, replace(asked, request=replace(with_runs(asked.request), lora={}))))
 
     def scores(self, data: Any, seed: int, bar: Bar) -> nll.Scores:
         return nll.evaluate(self, data, seed, bar)
@@ -64,7 +64,9 @@ class DenoisingKind(DenoisingGenerator, ABC):
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = request or SampleRequest()
-        model = steered(self, SampleRequest(controlnet=options.get("controlnet", asked.controlnet)).controlnet)
+        said = {name: options.get(name, getattr(asked, name)) for name in ("controlnet", "lora")}
+        first = SampleRequest(**said)
+        model = steered(self, first.controlnet, first.lora)
         return Session.open(model, with_runs(asked.updated(options, model.conditions)), progress)
 
 

@@ -1,11 +1,14 @@
 """The runs that a request for samples names by their folders, opened: what guides the model, and what steers it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from undiffuse.models.load import load
+from undiffuse.recipes.uses import BASE
+from undiffuse.sampling.lora import with_lora
 from undiffuse.sampling.request import RUNS, SampleRequest
 from undiffuse.sampling.steering import Control, composed
 
@@ -16,18 +19,22 @@ def with_runs(request: SampleRequest) -> SampleRequest:
     return replace(request, **named)
 
 
-def steered(model: Any, controls: Sequence[Any]) -> Any:
-    """The model with the controls that are asked for, see `SampleRequest.controlnet`; itself where it has them already.
+def steered(model: Any, controls: Sequence[Any], lora: Mapping[str, float] = MappingProxyType({})) -> Any:
+    """The model with the LoRA and the controls that are asked for, see `SampleRequest`; itself where it has them.
 
-    Raises Refused as `composed` does, and where there is no such run.
+    A LoRA is of the base, where the model is a base with a control.
+
+    Raises Refused as `with_lora` and `composed` do, and where there is no such run.
     """
     wanted = [Control.of(each) for each in controls]
     names = [str(each) for each in wanted]
-    if not wanted or names == model.facts.get("controls"):
-        return model
+    wanted = [] if names == model.facts.get("controls") else wanted
+    if not (wanted or (model.steers and lora)):
+        return with_lora(model, lora)
     opened = [
         replace(each, run=load(each.run, device=model.device)) if isinstance(each.run, str | Path) else each
         for each in wanted
     ]
-    found = composed(model, opened)
+    base = model.recipe.uses.runs[BASE] if model.steers else model
+    found = composed(model, opened, with_lora(base, lora).denoiser)
     return replace(found, facts={**found.facts, "controls": names})

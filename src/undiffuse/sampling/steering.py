@@ -75,9 +75,10 @@ def controlled(
     return Predictor(network, base.process, base.head, base.jumps, base.guidance_input, base.jump_times)
 
 
-def composed(model: DenoisingRun, controls: Sequence[Control]) -> Any:
+def composed(model: DenoisingRun, controls: Sequence[Control], steers: Predictor | None = None) -> Any:
     """The model with these controls added to those that it has, all of the same base; their conditions are its own.
 
+    steers: what they steer in place of that base, such as the same with a LoRA.
     Raises Refused for what is no control, for a control of another base, and for a condition of two of them.
     """
     network: Any = model.denoiser.network
@@ -94,7 +95,7 @@ def composed(model: DenoisingRun, controls: Sequence[Control]) -> Any:
             branches.append(branch)
             strengths.append(_strength(control, base, model.shape))
             conditions |= {name: run.conditions[name] for name in branch.conditions}
-    made, first = controlled(base, branches, strengths), controls[0].run
+    made, first = controlled(steers or base, branches, strengths), model if model.steers else controls[0].run
     tables = {name: kind.written() for name, kind in conditions.items()}
     recipe = first.recipe.with_tables(conditions=tables, data=model.recipe["data"], sampler=model.recipe["sampler"])
     facts = {name: model.facts[name] for name in KEPT if name in model.facts}

@@ -1,20 +1,22 @@
-"""What a run that stands on another takes over from it: tables of its recipe, codec, conditions and classes."""
+"""The run that another stands on, frozen: what is taken over from it of tables, codec, conditions and classes."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import renumber
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.items import alike
 
-OWN = ("objective", "sampler")  # tables that it may have in the base's place
+OWN = ("objective", "sampler")  # tables that a run may have in the base's place
 
 
-def standing(recipe: Recipe) -> tuple[Recipe, Any]:
+def standing(recipe: Recipe) -> "tuple[Recipe, BaseRun | None]":
     """The recipe with all that its base says in its place, and that base; a recipe without one as it is, and None.
 
     Its conditions are the base's, of which it may say fields of its own such as `drop`, and its own. Raises Refused for
@@ -38,36 +40,44 @@ def standing(recipe: Recipe) -> tuple[Recipe, Any]:
         tables |= {table: its} if its else {}
     mine, its = recipe["conditions"], base.recipe["conditions"]
     tables["conditions"] = {name: {**its.get(name, {}), **mine.get(name, {})} for name in (*its, *mine)}
-    return recipe.with_tables(**tables), base
+    return recipe.with_tables(**tables), BaseRun(base)
 
 
-def known_to(base: Any, data: Dataset) -> Dataset:
-    """The data with classes counted as the base knows them; raises Refused for numbers of another dtype."""
-    dtype = str(data.x.dtype)
-    if dtype != base.data_dtype:
-        raise Refused(f"{data.name} has {dtype}, and the base was trained on {base.data_dtype}: give such data")
-    return renumber(data, base.classes) if base.classes and data.classes != base.classes else data
+@dataclass(frozen=True, eq=False)
+class BaseRun:
+    """run: the one that a recipe names as its base; asked as `StartingRun` is."""
 
+    run: Any
+    keeps: bool = True
 
-def conditions_of(
-    base: Any, declared: Mapping[str, ConditionKind], fitted: Mapping[str, ConditionKind]
-) -> dict[str, ConditionKind]:
-    """The fitted conditions, those of the base as it knows them, each dropped as often as the recipe declares.
+    def data(self, learned: Dataset, held_out: Dataset | None) -> tuple[Dataset, Dataset | None]:
+        """What is learned from and what is held out, with the classes counted as the base knows them."""
+        return self._known(learned), held_out and self._known(held_out)
 
-    Raises Refused for one that the data have in another form, or of other channels or classes.
-    """
-    found = dict(fitted)
-    for name, known in base.conditions.items():
-        (form, shape), (its, wanted) = fitted[name].spec, known.spec
-        if form != its or shape[:1] != wanted[:1]:
-            raise Refused(
-                f"conditions.{name} is {fitted[name].summary()} in the data, and {known.summary()} for the base"
-            )
-        found[name] = replace(known, drop=declared[name].drop)
-    return found
+    def conditions(self, found: Mapping[str, ConditionKind]) -> Mapping[str, ConditionKind]:
+        """The conditions, those of the base as it knows them, each dropped as often as the recipe says.
 
+        Raises Refused for one that the data have in another form, or of other channels or classes.
+        """
+        for name, known in self.run.conditions.items():
+            (form, shape), (its, wanted) = found[name].spec, known.spec
+            if form != its or shape[:1] != wanted[:1]:
+                raise Refused(
+                    f"conditions.{name} is {found[name].summary()} in the data, and {known.summary()} for the base"
+                )
+        mine = {name: replace(known, drop=found[name].drop) for name, known in self.run.conditions.items()}
+        return {name: mine.get(name, condition) for name, condition in found.items()}
 
-def refuse_shape(base: Any, shape: tuple[int, ...]) -> None:
-    """Raises Refused for samples of another shape than the base draws."""
-    if shape != tuple(base.shape):
-        raise Refused(f"the data come to samples of shape {shape}, and the base draws {tuple(base.shape)}")
+    def codec(self, learned: Dataset) -> Codec:
+        """The base's; raises Refused for data of another dtype."""
+        alike(learned.x.dtype, self.run.codec, learned.name)
+        return self.run.codec
+
+    def refuse_shape(self, found: tuple[int, ...]) -> None:
+        """Raises Refused for encoded items of another shape than the base's."""
+        if found != tuple(self.run.shape):
+            raise Refused(f"the data come to samples of shape {found}, and the base draws {tuple(self.run.shape)}")
+
+    def _known(self, data: Dataset) -> Dataset:
+        classes = self.run.classes
+        return renumber(data, classes) if classes and data.classes != classes else data
