@@ -181,7 +181,6 @@ def test_data_that_the_base_does_not_know_are_refused() -> None:
     x = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     labels = np.array(["a", "b"])[np.arange(40) % 2]
     refused("the data 'others' has no 'label'", images=x, labels=np.array(["a", "c"])[np.arange(40) % 2])
-    refused(
-        "the run's data are uint8, and those of others are float32", images=(x / 255).astype(np.float32), labels=labels
-    )
+    grey = (x / 255).astype(np.float32)
+    refused("the run's data are uint8, and those of others are float32", images=grey, labels=labels)
     refused(r"samples of shape \(1, 8, 4\), and the base draws \(1, 8, 8\)", images=x[..., :4], labels=labels)
