@@ -35,6 +35,8 @@ TABLES = (
     "scene",
     "prior",
     "chain",
+    "base",
+    "control",
     "parameterization",
     "denoiser",
     "objective",

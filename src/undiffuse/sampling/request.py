@@ -45,6 +45,8 @@ class SampleRequest:
     "PATH:WEIGHT" or several of these say the same.
     weaker: a run of the same data, or its folder: guesses are moved away from its own, and guidance is the weight (2),
     see `Autoguidance`.
+    controlnet: runs of kind controlnet that steer the model, each a run, its folder, (run, weight, interval) or a text
+    "RUN:WEIGHT:LOW:HIGH", see `Control`; their pictures are conditions like others.
     augmentation: the level of the noise that is added to conditions that were trained with noise, such as samples of
     another model, see `ImageCondition`; 0 leaves them as they are.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
@@ -118,6 +120,10 @@ class SampleRequest:
     classifier_form: str = option(
         "guess", "How a classifier guides: by the guess, or by the mean of a random step.", str, metavar="guess|mean"
     )
+    controlnet: Sequence[Any] = option(
+        (), "Steer by this run of kind controlnet: its weight (1) and noise levels sigma/alpha between.",
+        list[str], read=tuple, repeated=True, metavar="RUN:WEIGHT:LOW:HIGH",
+    )  # fmt: skip
     augmentation: float | None = option(
         None, "Noise level of image conditions that were trained with noise. [default: the recipe's, or 0]",
         float | None, metavar="LEVEL", recipe=True,
@@ -190,6 +196,8 @@ class SampleRequest:
                 raise unknown(name, str(word), known)
         several: Any = self.control if isinstance(self.control, list | tuple) else [self.control]
         yield "control", tuple(each for each in several if each is not None)
+        nets: Any = self.controlnet if isinstance(self.controlnet, list | tuple) else [self.controlnet]
+        yield "controlnet", tuple(each for each in nets if each is not None)
         yield "condition_words", tuple((name, word) for name, word in self.condition_words)
         if (count := whole(self.candidates, "candidates")) < 1:
             raise Refused(f"candidates is how many texts each one is chosen from, 1 or more, not {count}")
