@@ -5,13 +5,14 @@ import torch
 import toy
 
 from undiffuse.models.chain import Chain
+from undiffuse.sampling.chained import StageTable
 
 N = 3000
 
 
 def chain(level: float, shift: float = 0.0) -> Chain:
-    runs = [toy.run(toy.Base(shift)), toy.run(toy.Up(), low=toy.low())]
-    return Chain.of_runs(runs, ["base", "up"], ["low"], [level])
+    runs = {"base": toy.run(toy.Base(shift)), "up": toy.run(toy.Up(), low=toy.low())}
+    return Chain.of_runs(runs, {"up": StageTable("runs/up", augmentation=level)})
 
 
 @pytest.mark.each("level", [0.0, 0.3, 0.7])

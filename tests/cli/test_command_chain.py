@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import undiffuse
+from undiffuse.core.random import Random
+from undiffuse.models.chain import Chain
+from undiffuse.sampling.chained import StageTable
 
 Undiffuse = Callable[..., Any]
 
@@ -48,10 +51,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cascade(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from undiffuse.models.chain import chain_of, said
-
     folder = tmp_path_factory.mktemp("chains") / "cascade"
-    made = chain_of(said([f"base={runs / 'small'}", str(runs / "up")], levels=["up=0.2"]), undiffuse.load)
+    stages = {"base": undiffuse.load(runs / "small"), "up": undiffuse.load(runs / "up")}
+    made = Chain.of_runs(stages, {"up": StageTable("runs/up", augmentation=0.2)})
     made.save(folder)
     made.recipe.save(folder)
     return folder
@@ -73,8 +75,6 @@ def test_a_chain_is_a_run_without_the_runs_that_it_was_made_of(undiffuse_: Undif
     assert drawn["images"].shape[:3] == (4, 8, 8)
     assert drawn["labels"].tolist() == [1, 1, 1, 1]
     first: Any = small.sample(4, seed=5, label=1)
-    from undiffuse.core.random import Random
-
     second: Any = up.sample(4, seed=Random(5).fold(1).seed, low=first.numpy(), augmentation=0.2)
     assert np.array_equal(drawn["images"].reshape(4, 1, 8, 8), second.numpy())
     shown = " ".join(undiffuse_("show", tmp_path / "c").out.split())

@@ -1,7 +1,7 @@
 """`undiffuse chain`: put runs together, each a condition of the next."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -32,13 +32,16 @@ def chain(
     The chain is a run that holds its stages: it is sampled and evaluated as any other. In a .toml file each stage is a
     table [stages.NAME] with run = "FOLDER", and perhaps fills and augmentation.
     """
+    from undiffuse.core import registry
     from undiffuse.core.errors import Refused
-    from undiffuse.models.chain import chain_of, said
     from undiffuse.models.load import load
+    from undiffuse.sampling.chained import said
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused(f"{out} is there already: name a folder that is not, or an empty one")
-    made = chain_of(said(runs, fills or (), augmentation or ()), lambda path: load(path, "float32", "cpu"))
+    stages = said(runs, fills or (), augmentation or ())
+    kind: Any = registry.get("models", "chain")
+    made = kind.of_runs({name: load(stage.run, "float32", "cpu") for name, stage in stages.items()}, stages)
     made.save(out)
     made.recipe.save(out)
     tell(f"{out}: {made.about()['stages']}")

@@ -1,9 +1,9 @@
 """A chain: a run made of runs, such as a cascade, where the sample of one is a condition of the next."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,19 +12,18 @@ from torch import nn
 
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.errors import Refused
 from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
-from undiffuse.recipes.recipe import Recipe, parse
+from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import Uses
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.sampling.chain_session import ChainSession
-from undiffuse.sampling.chained import Stage, conditions_of, stages_of
+from undiffuse.sampling.chained import Stage, StageTable, conditions_of, stages_of
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
-from undiffuse.sampling.words import numbers
 
 STAGE = "chain.stages"  # of the field that names a stage's run, with its number behind
 
@@ -50,28 +49,21 @@ class Chain(Generator):
     writes: ClassVar[tuple[str, ...]] = FILES
 
     @classmethod
-    def of_runs(
-        cls, runs: Sequence[Any], names: Sequence[str], fills: Sequence[str] = (), levels: Sequence[float] = ()
-    ) -> Self:
-        """The chain of these runs, see `stages_of`."""
-        more = len(runs) - 1
-        made = stages_of(runs, names, list(fills) or [""] * more, list(levels) or [0.0] * more)
-        last = runs[-1]
-        table = {
-            "stages": {
-                stage.name: {"run": stage.name, "fills": stage.fills, "augmentation": float(stage.augmentation)}
-                for stage in made
-            }
+    def of_runs(cls, runs: Mapping[str, Any], tables: Mapping[str, StageTable] = MappingProxyType({})) -> Self:
+        """The chain of these runs in order, by the names of their stages. tables: what is said of some of them.
+
+        Raises Refused for runs that do not meet, see `stages_of`.
+        """
+        made, last = stages_of(runs, tables), next(reversed(runs.values()))
+        named = {
+            each.name: {"run": tables[each.name].run if each.name in tables else each.name, "fills": each.fills}
+            | {"augmentation": float(each.augmentation)}
+            for each in made
         }
-        held_out = {"train": {"steps": 1, **{k: v for k, v in last.recipe["train"].items() if k in KEPT}}}
-        tables = {
-            "kind": "chain",
-            "data": last.recipe["data"],
-            "codec": last.recipe["codec"],
-            "chain": table,
-            **held_out,
-        }
-        recipe = Recipe.of("chain", {"about": f"A chain of {', then '.join(names)}", **tables})
+        of_last = {name: last.recipe[name] for name in ("data", "codec")}
+        split = {"steps": 1, **{name: value for name, value in last.recipe["train"].items() if name in KEPT}}
+        said = {"kind": "chain", **of_last, "chain": {"stages": named}, "train": split}
+        recipe = Recipe.of("chain", {"about": f"A chain of {', then '.join(runs)}", **said})
         inside = {name: run for name, run in last.recipe.uses.runs.items() if name.startswith("codec.")}
         inside |= {f"{STAGE}.{stage.name}.run": stage.run for stage in made}
         recipe = replace(recipe, uses=Uses(runs=inside), arrays=last.recipe.arrays)
@@ -90,9 +82,8 @@ class Chain(Generator):
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order."""
         said: Mapping[str, Any] = self.recipe["chain"].get("stages", {})
-        runs = [self.recipe.uses.run(f"{STAGE}.{name}.run", name) for name in said]
-        rest = list(said.values())[1:]
-        return stages_of(runs, list(said), [each["fills"] for each in rest], [each["augmentation"] for each in rest])
+        tables = {name: StageTable(**registry.check(StageTable, each, f"stages.{name}")) for name, each in said.items()}
+        return stages_of({name: self.recipe.uses.run(f"{STAGE}.{name}.run", name) for name in said}, tables)
 
     @property
     def device(self) -> torch.device:
@@ -134,54 +125,3 @@ def _told(stage: Stage) -> str:
     said = f"{stage.name} ({' x '.join(map(str, stage.run.data_shape))})"
     noise = f" with noise of level {stage.augmentation:g}" if stage.augmentation else ""
     return f"{said}, told the sample before as {stage.fills!r}{noise}" if stage.fills else said
-
-
-@dataclass(frozen=True)
-class StageTable:
-    """What is said of a stage: the folder of its run, the condition that it fills ("": the one that fits), and the
-    level of noise on that.
-    """
-
-    run: str
-    fills: str = ""
-    augmentation: float = 0.0
-
-
-def said(words: Sequence[str], fills: Sequence[str] = (), levels: Sequence[str] = ()) -> dict[str, StageTable]:
-    """The stages by name that words of a command line say: folders, each RUN or NAME=RUN, or one .toml file.
-
-    fills: STAGE=CONDITION, levels: STAGE=LEVEL. Raises Refused for what cannot be read, and for stages that there are
-    not.
-    """
-    if len(words) == 1 and words[0].endswith(".toml"):
-        tables: Any = parse(Path(words[0])).get("stages", {})
-        found = {
-            name: StageTable(**registry.check(StageTable, table, f"stages.{name}")) for name, table in tables.items()
-        }
-    else:
-        parted = [word.partition("=") for word in words]
-        pairs = [(name, path) if path else (Path(name).name, name) for name, _, path in parted]
-        found = {name: StageTable(path) for name, path in pairs}
-        if len(found) < len(pairs):
-            raise Refused(f"two stages have one name: {', '.join(name for name, _ in pairs)}; write NAME=RUN")
-    for stage, condition in _by_stage(fills, found):
-        found[stage] = replace(found[stage], fills=condition)
-    for stage, level in _by_stage(levels, found):
-        found[stage] = replace(found[stage], augmentation=numbers(level, f"{level!r} is no level of noise")[0])
-    return found
-
-
-def chain_of(tables: Mapping[str, StageTable], load: Callable[[str], Any]) -> Chain:
-    """The chain of these stages; load: opens a run folder."""
-    rest = list(tables.values())[1:]
-    runs = [load(table.run) for table in tables.values()]
-    return Chain.of_runs(runs, list(tables), [each.fills for each in rest], [each.augmentation for each in rest])
-
-
-def _by_stage(words: Sequence[str], stages: Collection[str]) -> Iterator[tuple[str, str]]:
-    """(stage, value) of each STAGE=VALUE."""
-    for word in words:
-        stage, equals, value = word.partition("=")
-        if not equals or stage not in stages:
-            raise unknown("the chain's stages", stage, stages)
-        yield stage, value

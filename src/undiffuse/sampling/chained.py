@@ -1,12 +1,16 @@
 """The stages of a chain, and whether each one's samples are what the next one takes as a condition."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.core.errors import Refused
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.recipes.recipe import parse
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.words import numbers
 
 FORMS = ("image", "vector")  # of conditions that a sample can be
 
@@ -28,37 +32,38 @@ class Stage:
         return self.run.conditions[self.fills]
 
 
-def stages_of(
-    runs: Sequence[Any], names: Sequence[str], fills: Sequence[str], levels: Sequence[float]
-) -> tuple[Stage, ...]:
-    """The stages that runs are, in order.
+@dataclass(frozen=True)
+class StageTable:
+    """What is said of a stage: the folder of its run, the condition that it fills ("": the one that fits), and the
+    level of noise on that.
+    """
 
-    names: of the stages; fills: of all but the first the condition that is the sample before, "" where there is one
-    that fits; levels: of the noise on it. Raises Refused for runs that draw nothing, conditions that do not fit, shown
-    beside the samples, and levels that a network never saw.
+    run: str
+    fills: str = ""
+    augmentation: float = 0.0
+
+
+def stages_of(runs: Mapping[str, Any], tables: Mapping[str, StageTable]) -> tuple[Stage, ...]:
+    """The stages that runs are, in order, by their names; tables: what is said of some of them.
+
+    Raises Refused for runs that draw nothing, for conditions that the samples before do not fit, with both shapes, and
+    for levels of noise that a network never saw.
     """
     if len(runs) < 2:
         raise Refused(f"a chain has two stages or more, not {len(runs)}")
-    for name, run in zip(names, runs, strict=True):
+    for name, run in runs.items():
         if not run.draws:
             raise Refused(f"stage {name!r} is {run.what}, which draws no samples")
-    if len(set(names)) < len(names):
-        raise Refused(f"two stages have one name: {', '.join(names)}; name them otherwise, as NAME=RUN")
-    found = [Stage(runs[0], names[0])]
-    for before, run, name, fill, level in zip(runs, runs[1:], names[1:], fills, levels, strict=False):
-        chosen = fill or _fitting(before, run, name)
-        if chosen not in run.conditions:
-            raise Refused(f"stage {name!r} has no condition {chosen!r}; its conditions: {_listed(run.conditions)}")
-        _refuse_unlike(before, run.conditions[chosen], name, chosen)
-        if level and not run.conditions[chosen].noisy:
-            raise Refused(
-                f"stage {name!r} was trained on {chosen!r} without noise, so that it never saw the level {level:g}: "
-                f"train it with conditions.{chosen}.noise"
-            )
-        most: Any = run.conditions[chosen]
-        if level and not 0 <= level <= most.noise:
-            raise Refused(f"stage {name!r} knows noise on {chosen!r} of levels from 0 to {most.noise:g}, not {level:g}")
-        found.append(Stage(run, name, chosen, level))
+    found = [Stage(run, name) for name, run in runs.items()]
+    for i in range(1, len(found)):
+        before, run, name = found[i - 1].run, found[i].run, found[i].name
+        table = tables.get(name, StageTable(""))
+        fills = table.fills or _fitting(before, run, name)
+        if fills not in run.conditions:
+            raise Refused(f"stage {name!r} has no condition {fills!r}; its conditions: {_listed(run.conditions)}")
+        _refuse_unlike(before, run.conditions[fills], name, fills)
+        _refuse_level(run.conditions[fills], table.augmentation, name, fills)
+        found[i] = Stage(run, name, fills, table.augmentation)
     return tuple(found)
 
 
@@ -101,5 +106,49 @@ def _refuse_unlike(before: Generator, condition: ConditionKind, name: str, chose
         )
 
 
+def _refuse_level(condition: Any, level: float, name: str, fills: str) -> None:
+    """Raises Refused for a level of noise on a condition that the stage's network never saw."""
+    if level and not condition.noisy:
+        raise Refused(
+            f"stage {name!r} was trained on {fills!r} without noise, so that it never saw the level {level:g}: "
+            f"train it with conditions.{fills}.noise"
+        )
+    if level and not 0 <= level <= condition.noise:
+        raise Refused(f"stage {name!r} knows noise on {fills!r} of levels from 0 to {condition.noise:g}, not {level:g}")
+
+
 def _listed(conditions: Mapping[str, ConditionKind]) -> str:
     return ", ".join(f"{name} ({each.summary()})" for name, each in conditions.items()) or "none"
+
+
+def said(words: Sequence[str], fills: Sequence[str] = (), levels: Sequence[str] = ()) -> dict[str, StageTable]:
+    """The stages by name that words of a command line say: folders, each RUN or NAME=RUN, or one .toml file.
+
+    fills: STAGE=CONDITION, levels: STAGE=LEVEL. Raises Refused for what cannot be read, and for stages that there are
+    not.
+    """
+    if len(words) == 1 and words[0].endswith(".toml"):
+        tables: Any = parse(Path(words[0])).get("stages", {})
+        found = {
+            name: StageTable(**registry.check(StageTable, table, f"stages.{name}")) for name, table in tables.items()
+        }
+    else:
+        parted = [word.partition("=") for word in words]
+        pairs = [(name, path) if path else (Path(name).name, name) for name, _, path in parted]
+        found = {name: StageTable(path) for name, path in pairs}
+        if len(found) < len(pairs):
+            raise Refused(f"two stages have one name: {', '.join(name for name, _ in pairs)}; write NAME=RUN")
+    for stage, condition in _by_stage(fills, found):
+        found[stage] = replace(found[stage], fills=condition)
+    for stage, level in _by_stage(levels, found):
+        found[stage] = replace(found[stage], augmentation=numbers(level, f"{level!r} is no level of noise")[0])
+    return found
+
+
+def _by_stage(words: Sequence[str], stages: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(stage, value) of each STAGE=VALUE."""
+    for word in words:
+        stage, equals, value = word.partition("=")
+        if not equals or stage not in stages:
+            raise unknown("the chain's stages", stage, stages)
+        yield stage, value
