@@ -23,11 +23,9 @@ def assemble(said: Description, weights: Mapping[str, Tensor], what: str) -> Run
     float32 become its own without a copy. Buffers that are not among them stay as they are built.
     """
     kind: type[Run] = registry.get("models", said.recipe.kind)
-    classes = len(said.classes) if "label" in said.conditions else 0
-    of = (said.recipe, said.shape, classes, said.codec)
-    plan = kind.blueprint(*of, said.conditions)
+    plan = kind.blueprint(said)
     with torch.random.fork_rng(devices=[]), Unwritten():
-        module = kind.build(*of, said.conditions)
+        module = kind.build(said)
     found = {**{name: each for name, each in module.named_buffers() if name in plan}, **weights}
     fit({name: like(tensor, plan.get(name, tensor)) for name, tensor in found.items()}, plan, what)
     module.load_state_dict({name: found[name].to(wanted.dtype) for name, wanted in plan.items()}, assign=True)

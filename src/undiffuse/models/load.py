@@ -138,13 +138,11 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     """The run that these tensors and this description are."""
     said = _described(found, about, what, home)
     kind: type[Run] = registry.get("models", said.recipe.kind)
-    classes = len(said.classes) if "label" in said.conditions else 0
     # a network may have more than it saves, but not much
     most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
-    of = (said.recipe, said.shape, classes, said.codec)
     others = (PROCESS, *(f"{USES}{name}." for name in said.recipe.uses.runs))
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
-    plan = kind.blueprint(*of, said.conditions, tensors=most[0], size=most[1])
+    plan = kind.blueprint(said, tensors=most[0], size=most[1])
     fit(like, plan, what)
     module = _built(kind, said)
     for name, place in module.state_dict().items():
@@ -155,9 +153,8 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
 
 def _built(kind: type[Run], said: Description) -> Any:
     """The module, with weights that nothing has written yet."""
-    classes = len(said.classes) if "label" in said.conditions else 0
     with torch.random.fork_rng(devices=[]), Unwritten():
-        return kind.build(said.recipe, said.shape, classes, said.codec, said.conditions)
+        return kind.build(said)
 
 
 def _described(
