@@ -27,6 +27,7 @@ from undiffuse.data.latent_file import refuse_codec
 from undiffuse.data.paths import absolute, located
 from undiffuse.data.predictive import PREDICTS
 from undiffuse.models import load
+from undiffuse.networks.lora import calls
 from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
@@ -42,12 +43,13 @@ from undiffuse.training import nested, prepared
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
-from undiffuse.training.initial_weights import grown, take_over
+from undiffuse.training.initial_weights import grown
 from undiffuse.training.loop import Training
 from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
+from undiffuse.training.starting_run import StartingRun
 from undiffuse.training.teachers import ITEMS, check_teachers
 
 RUNS = Path("runs")
@@ -89,13 +91,14 @@ def train(
     settings, kind = built.train, built.kind
     resolved = absolute(located(resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume, inside)
-    learned, held_out = data(chosen)
-    conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    workers = accelerator()
+    workers, start = accelerator(), StartingRun.of(chosen)
     for name, run in uses.runs.items():
-        if name.startswith("codec."):
+        if name.startswith(("codec.", "init.")):
             run.to("float32", workers.device)
-    codec = _codec(chosen, learned, settings.flip)
+    learned, held_out = start.data(*data(chosen))
+    fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
+    conditions = start.conditions(fitting)
+    codec = start.codec(learned) if start.keeps else _codec(chosen, learned, settings.flip)
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions)),
@@ -108,18 +111,19 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
+    start.refuse_shape(shape)
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     if resume:
         refuse_classes(folder, classes_of(conditions))
     about = Description(chosen, shape, conditions, codec)
-    module = _module(built, about, batch)
+    module = _module(built, start, about, batch)
     if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
         refuse_another(chosen, module, built.objective)
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
-    facts |= {"runs": runs} if (runs := used(uses)) else {}
+    facts |= start.facts() | ({"runs": runs} if (runs := used(uses)) else {})
     if resume:
         refuse_others(folder, runs)
     make = partial(_result, kind, replace(about, recipe=resolved, facts=facts))
@@ -231,35 +235,28 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     return codec
 
 
-def _module(built: build.Components, about: Description, batch: Batch) -> Any:
+def _module(built: build.Components, start: StartingRun, about: Description, batch: Batch) -> Any:
     """The module with its first weights; raises Refused if no memory holds it, or if it cannot take two samples."""
     recipe = about.recipe
     built.kind.blueprint(about)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
         module = built.kind.build(about)
-        if recipe["init"]:
-            _initialise(module, built.kind, about)
+        if start.run is not None:
+            few, more = (built.kind.blueprint(each) for each in (about, about.with_classes((*about.classes, ""))))
+            by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
+            start.initialise(module, about.classes, by_class)
         try:
             built.objective.begin(module, built.train.steps)  # says what does not go together; training begins anew
-            with torch.no_grad():
+            with torch.no_grad(), calls(module) as called:
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
             raise Refused(
                 f"network {recipe['network']['name']!r} cannot take samples of shape {about.shape}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        start.adapt(module, called)
     return module
-
-
-def _initialise(module: nn.Module, kind: type[Run], about: Description) -> None:
-    """Take over the weights of the run that the recipe starts from."""
-    path = about.recipe["init"]["run"]
-    base: Run = about.recipe.uses.run("init.run", path)
-    few, more = (kind.blueprint(each) for each in (about, about.with_classes((*about.classes, ""))))
-    by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
-    weights, known = base.module.state_dict(), base.classes
-    take_over(module, weights, f"init.run = {path!r}", (about.classes, known), by_class)
 
 
 def _result(kind: type[Run], said: Description, module: nn.Module, step: int) -> Run:
