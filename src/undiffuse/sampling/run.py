@@ -84,7 +84,8 @@ class Run(Described, ABC):
     in words. use: what a person does next with the run in the folder {run}. denoises: whether it is a
     `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it gives back what it is given.
     levelled: whether its module is a `DensityModel`, which says how likely an item's levels are. guides: whether its
-    module is log p(label given x_t), as `NoisyClassifier`. rounds: whether precision "auto" may be bfloat16. writes:
+    module is log p(label given x_t), as `NoisyClassifier`. steers: whether its module steers a frozen run, its base.
+    inherits: tables of the base that it takes over. rounds: whether precision "auto" may be bfloat16. writes:
     files of its evaluation.
     """
 
@@ -99,6 +100,8 @@ class Run(Described, ABC):
     completes: ClassVar[bool] = False
     levelled: ClassVar[bool] = False
     guides: ClassVar[bool] = False
+    steers: ClassVar[bool] = False
+    inherits: ClassVar[tuple[str, ...]] = ()
     rounds: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = ()
 
@@ -113,6 +116,14 @@ class Run(Described, ABC):
     @abstractmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         """Raises Refused, naming the field, for what this kind cannot have; needs no data."""
+
+    @classmethod
+    def base_of(cls, recipe: Recipe) -> Any:
+        """The run that such a run stands on, whose codec, conditions and tables it takes over; None: it stands alone.
+
+        Raises Refused, naming the field, for a run that cannot be one.
+        """
+        return None
 
     @classmethod
     @abstractmethod
@@ -293,4 +304,5 @@ class Run(Described, ABC):
         """The codec's table with what it learned from the data; a run in it stays the path that the recipe names."""
         table = self.recipe["codec"]
         own = {name: getattr(self.codec, name) for name in registry.fields(type(self.codec))}
-        return {"name": table["name"], **{k: table[k] if f"codec.{k}" in self.uses else v for k, v in own.items()}}
+        runs = [name for name in own if self.recipe.uses.holds(f"codec.{name}")]
+        return {"name": table["name"], **own, **{name: table[name] for name in runs}}

@@ -40,6 +40,7 @@ from undiffuse.sampling.plan import refuse_another
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
 from undiffuse.training import nested, prepared
+from undiffuse.training.base_run import standing
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
@@ -76,7 +77,8 @@ def train(
         raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
-    chosen = Recipe.find(recipe).override(overrides)
+    uses = Uses(partial(load.load, precision="float32", device="cpu"))
+    chosen, base = standing(replace(Recipe.find(recipe).override(overrides), uses=uses))
     is_run = isinstance(recipe, str | Path) and Path(recipe).is_dir()
     folder = Path(out) if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     inside = nested.folders(chosen)
@@ -85,20 +87,20 @@ def train(
         if not resume:
             refuse(folder, absolute(located(resolve(chosen))), resume, inside)
         chosen = nested.trained_first(chosen, folder, resume, train)
-    uses = Uses(partial(load.load, precision="float32", device="cpu"))
-    chosen = _with_files(replace(chosen, uses=uses), folder, resume)
+    chosen = _with_files(chosen, folder, resume)
     built = build.check(chosen)
     settings, kind = built.train, built.kind
     resolved = absolute(located(resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume, inside)
     workers, start = accelerator(), StartingRun.of(chosen)
+    on = start if base is None else base
     for name, run in uses.runs.items():
-        if name.startswith(("codec.", "init.")):
+        if name.startswith(("codec.", "init.", "base.")):
             run.to("float32", workers.device)
-    learned, held_out = start.data(*data(chosen))
+    learned, held_out = on.data(*data(chosen))
     fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    conditions = start.conditions(fitting)
-    codec = start.codec(learned) if start.keeps else _codec(chosen, learned, settings.flip)
+    conditions = on.conditions(fitting)
+    codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions)),
@@ -111,7 +113,7 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
-    start.refuse_shape(shape)
+    on.refuse_shape(shape)
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     if resume:
         refuse_classes(folder, classes_of(conditions))
