@@ -54,7 +54,7 @@ class Chain(Generator):
 
         Raises Refused for runs that do not meet, see `stages_of`.
         """
-        made, last = stages_of(runs, tables), next(reversed(runs.values()))
+        made, last = stages_of(runs, tables), list(runs.values())[-1]
         named = {
             each.name: {"run": tables[each.name].run if each.name in tables else each.name, "fills": each.fills}
             | {"augmentation": float(each.augmentation)}
