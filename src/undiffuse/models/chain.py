@@ -86,6 +86,19 @@ class Chain(Generator):
         return stages_of({name: self.recipe.uses.run(f"{STAGE}.{name}.run", name) for name in said}, tables)
 
     @property
+    def noisy_stages(self) -> Mapping[str, float]:
+        conditions: dict[str, Any] = {stage.name: stage.condition for stage in self.stages[1:]}
+        return {name: each.noise for name, each in conditions.items() if each.noisy}
+
+    def with_levels(self, levels: Mapping[str, float]) -> Self:
+        said = self.recipe["chain"]["stages"]
+        changed = {
+            name: {**table, **({"augmentation": levels[name]} if name in levels else {})}
+            for name, table in said.items()
+        }
+        return replace(self, recipe=self.recipe.with_tables(chain={"stages": changed}))
+
+    @property
     def device(self) -> torch.device:
         return self.stages[0].run.device
 
