@@ -1,9 +1,11 @@
 """The law of a cascade of exact models is the closed form, and noise on its condition lessens the base's error."""
 
+import numpy as np
 import pytest
 import torch
 import toy
 
+from undiffuse.data.dataset import Dataset
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
 from undiffuse.tuning.augmentation import distance
