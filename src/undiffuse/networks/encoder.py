@@ -24,6 +24,7 @@ from undiffuse.networks.blocks import (
 )
 from undiffuse.networks.embeddings import positional
 from undiffuse.networks.resampling import CHANGES, Halve, refuse_levels
+from undiffuse.networks.spatial_attention import head_count
 
 
 class Encoder(Network):
@@ -74,7 +75,10 @@ class Encoder(Network):
         attended, shrink = {level % depth for level in attention}, CHANGES[resample][0]
         same: dict[str, Any] = {"groups": groups, "eps": eps}
         residual = partial(Residual, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, **same)
-        attend = partial(Attention, head_width=head_width, **same)
+
+        def attend(channels: int) -> Attention:
+            return Attention(channels, heads=head_count(channels, 0, head_width), **same)
+
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.enter = begin(convolution(dimensions, channels, width, 3, padding=1))
