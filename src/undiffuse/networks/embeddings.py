@@ -39,7 +39,7 @@ def fourier_features(c_time: Tensor, width: int, scale: float) -> Tensor:
 
 
 def exactly(layer: Any, x: Tensor) -> Tensor:
-    """layer(x), of a linear one, in float32, or in the layer's dtype where that is finer: a rounded time is another time."""
+    """A linear layer's outputs in float32, or in its dtype where that is finer: a rounded time is another time."""
     dtype = torch.promote_types(layer.weight.dtype, torch.float32)
     return F.linear(x.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))
 
