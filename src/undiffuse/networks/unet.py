@@ -229,6 +229,13 @@ class UNet(Network, HasDepths):
         config = config_of(self, groups, sample_size)
         write_folder(folder, config, weights_to(self.state_dict(), self.residual_names(), self.time_widths))
 
+    def in_diffusers(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        try:
+            config_of(self, {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}, None)
+        except Refused:
+            return {}
+        return weights_to(weights, self.residual_names(), self.time_widths)
+
     def residual_names(self) -> list[str]:
         """The residual blocks in the order of `time_widths`."""
         return [name for name, m in self.named_modules() if isinstance(m, Residual)]
