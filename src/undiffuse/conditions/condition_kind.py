@@ -34,6 +34,11 @@ def from_data(default: Any = ()) -> Any:
     return field(default=default, metadata={"from_data": True})
 
 
+def run_inside() -> Any:
+    """A field that is a run: a recipe says its path, and it travels in the model's file."""
+    return field(default=None, compare=False, metadata={"run": True})
+
+
 @dataclass(frozen=True)
 class ConditionKind(ABC):
     """A condition of a recipe, `[conditions.NAME]`: how it is read, asked for, encoded, dropped and described.
@@ -161,5 +166,6 @@ class ConditionKind(ABC):
         return self.written() | self._said(from_data=True)
 
     def _said(self, from_data: bool) -> dict[str, Any]:
-        found = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("from_data", False) == from_data}
+        own = [each for each in fields(self) if not each.metadata.get("run", False)]  # a recipe says its path
+        found = {f.name: getattr(self, f.name) for f in own if f.metadata.get("from_data", False) == from_data}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in ((), "")}

@@ -62,7 +62,7 @@ def check(recipe: Recipe) -> Components:
     kind of run cannot have.
     """
     settings = training(recipe)
-    conditions = declared(recipe["conditions"])
+    conditions = declared(recipe["conditions"], recipe.uses.of)
     recipe.component("data")
     recipe.component("codec")
     if "network" in kind_of(recipe).tables:
