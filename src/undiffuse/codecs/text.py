@@ -28,7 +28,8 @@ class TextCodec(TokensCodec):
     """Tokens that spell a text: z = x as int64, as the codec `tokens` has it.
 
     unit: what a token is. symbols: of characters and words, in the order of their tokens; words that are not among them
-    are `<unk>`. tokenizer: the JSON of a Hugging Face tokenizer, or of CLIP's, see `ClipTokenizer`. pad: the token behind the end of a text; -1: none.
+    are `<unk>`. tokenizer: the JSON of a Hugging Face tokenizer, or of CLIP's, see `ClipTokenizer`. pad: the token
+    behind the end of a text; -1: none.
     Raises Refused where these do not make as many symbols as the vocabulary has.
     """
 

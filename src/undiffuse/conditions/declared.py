@@ -14,9 +14,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an a
 TAKEN = {"x_t", "t", "to", "x", "c_time", "mask", "drop", "random", "memory", "self"}  # arguments of components
 
 
-def declared(
-    tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | None = None
-) -> dict[str, ConditionKind]:
+def declared(tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | None = None) -> dict[str, ConditionKind]:
     """The tables of [conditions] by name; raises Refused for other tables, names that are taken, and wrong kinds.
 
     runs: of a table, opens the runs that its fields name, see `registry.build`.

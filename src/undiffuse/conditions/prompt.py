@@ -1,14 +1,14 @@
 """A prompt: a text that a frozen run, such as CLIP's text encoder, embeds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.conditions.condition_kind import ConditionKind, Form, run_inside
+from undiffuse.conditions.condition_kind import ConditionKind, Form
 from undiffuse.conditions.values import IndexedValues, expanded, refuse_count
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
@@ -26,11 +26,12 @@ class PromptCondition(ConditionKind):
     was read from such a folder is the prompt "". Source of such texts: arXiv:2112.10752, app. E.2.1.
     """
 
-    encoder: TextEncoder | None = run_inside()
+    encoder: TextEncoder | None = field(default=None, compare=False, metadata={"run": True})
 
     form: ClassVar[Form] = "text"
     axes: ClassVar[tuple[int, ...]] = (2,)
     needs: ClassVar[str] = "texts"
+    says: ClassVar[bool] = True
     metavar: ClassVar[str] = "TEXT"
     help: ClassVar[str] = "A prompt, of a model that reads such."
 

@@ -10,7 +10,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.registry import Runs
 from undiffuse.recipes.bundled import names
 
-INSIDE = ("codec", "sampler", "prior", "conditions")  # tables whose runs sampling needs: they travel inside the run's own file
+# tables whose runs sampling needs: they travel inside the run's own file
+INSIDE = ("codec", "sampler", "prior", "conditions")
 
 
 @dataclass(frozen=True, eq=False)

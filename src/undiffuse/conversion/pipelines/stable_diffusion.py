@@ -56,16 +56,18 @@ class StableDiffusionPipeline(Pipeline):
                 f"the U-Net in {source.folder} takes {own['channels']} channels and gives {own['out_channels']}, and "
                 f"the autoencoder's latents have {latents[0]}"
             )
-        if text.embedded_shape[1] != config.get("cross_attention_dim", 1280):
+        if (made := text.embedded_shape[1]) != (wide := config.get("cross_attention_dim", 1280)):
             raise Refused(
-                f"the U-Net in {source.folder} reads texts {config.get('cross_attention_dim', 1280)} wide, and its text "
-                f"encoder makes them {text.embedded_shape[1]} wide"
+                f"the U-Net in {source.folder} reads texts {wide} wide, and its text encoder makes them {made} wide"
             )
         found = scheduler.tables(source.scheduler(), bounded=False)
         paths = {VAE: str(source.folder / "vae"), ENCODER: str(source.folder / "text_encoder")}
         tables = {
             "data": {
-                **{"name": "folder", "path": "images", "size": list(size), "channels": vae.shape[0]},
+                "name": "folder",
+                "path": "images",
+                "size": list(size),
+                "channels": vae.shape[0],
                 "conditions": {TEXT: "beside"},
             },
             "codec": {"name": "latent", "autoencoder": paths[VAE], "scale": codec.scale, "mean": codec.mean}
@@ -142,9 +144,7 @@ class StableDiffusionPipeline(Pipeline):
         return config_of(unet, groups, height if height == width else [height, width], unet.texts.width)
 
 
-def _network_weights(
-    own: Mapping[str, Any], theirs: Mapping[str, Tensor], text: tuple[int, int]
-) -> dict[str, Tensor]:
+def _network_weights(own: Mapping[str, Any], theirs: Mapping[str, Tensor], text: tuple[int, int]) -> dict[str, Tensor]:
     """A U-Net's weights under its names in a module of a run."""
     with torch.device("meta"), Unwritten():
         unet = UNet(**own, conditions={TEXT: (TEXT, text)})
