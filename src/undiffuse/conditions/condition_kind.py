@@ -49,7 +49,8 @@ class ConditionKind(ABC):
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN, and asked for.
+    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN,
+    and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
