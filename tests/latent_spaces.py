@@ -124,7 +124,7 @@ class Silent(ItemReader):
     columns: Any = ()
     targets: Any = ()
 
-    def told_of(self, rows: Any) -> Any:
+    def told_of(self, rows: Any, learned: bool = False) -> Any:
         raise NotImplementedError
 
 

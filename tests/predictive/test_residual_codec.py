@@ -27,7 +27,7 @@ class Line(ItemReader):
     def targets(self) -> tuple[str, ...]:
         return ("y",)
 
-    def told_of(self, rows: Tensor) -> Tensor:
+    def told_of(self, rows: Tensor, learned: bool = False) -> Tensor:
         return (3 * rows[:, :1] - rows[:, 1:] + 40).double()
 
 

@@ -67,16 +67,16 @@ class ResidualCodec(Codec):
         known = replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), spread=one, dtype=x.dtype.name)
         if self.scale == "target" or self.regressor is None:
             return known
-        fitted = known.added(torch.as_tensor(np.asarray(beside[INPUTS][:])))
+        fitted = known.added(torch.as_tensor(np.asarray(beside[INPUTS][:])), learned=True)
         left = known.encode(np.concatenate(list(slices(x))), **fitted).double().square()
         left = left.transpose(0, 1).flatten(1).mean(1).sqrt()
         return replace(known, spread=tuple(v if v > 0 else 1.0 for v in left.tolist()))
 
-    def added(self, values: Tensor) -> dict[str, Any]:
+    def added(self, values: Tensor, learned: bool = False) -> dict[str, Any]:
         """f of inputs in their own units, (n, numbers), normalised as the target is."""
         if self.regressor is None:
             return {}
-        found = self.regressor.told_of(values)
+        found = self.regressor.told_of(values, learned)
         mean, std, _ = self._moments(found)
         return {FITTED: ((found - mean) / std).float()}
 

@@ -19,6 +19,7 @@ from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import refuse_few
 from undiffuse.core.errors import Refused
+from undiffuse.core.folded_predictor import FoldedPredictor
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.random import Random
@@ -105,7 +106,12 @@ class Regressor(Run, ItemReader):
         conditions: Mapping[str, ConditionKind],
         **limits: Any,
     ) -> dict[str, Tensor]:
-        return build.blueprint(recipe, shape, _outputs(classes, conditions), codec, **limits)
+        found = build.blueprint(recipe, shape, _outputs(classes, conditions), codec, **limits)
+        folds: int = build.objective(recipe).folds
+        if folds == 1:
+            return found
+        members = [f"network.members.{i}." for i in range(folds)]
+        return {into + name.removeprefix("network."): found[name] for into in members for name in found}
 
     @classmethod
     def build(
@@ -116,7 +122,13 @@ class Regressor(Run, ItemReader):
         codec: Codec,
         conditions: Mapping[str, ConditionKind],
     ) -> nn.Module:
-        return ItemPredictor(*build.reading(recipe, shape, _outputs(classes, conditions), codec))
+        made = [
+            build.reading(recipe, shape, _outputs(classes, conditions), codec)
+            for _ in range(build.objective(recipe).folds)
+        ]
+        if len(made) == 1:
+            return ItemPredictor(*made[0])
+        return FoldedPredictor([network for network, *_ in made], *made[0][1:])
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
@@ -127,13 +139,15 @@ class Regressor(Run, ItemReader):
         return self.predictor
 
     @torch.no_grad()
-    def predict(self, x: np.ndarray | Tensor, t: float = 0.0) -> Tensor:
+    def predict(self, x: np.ndarray | Tensor, t: float = 0.0, learned: bool = False) -> Tensor:
         """What items x (n, *shape) in the data's units are told to be: numbers (n, d) in their own units, or the
         chances of the classes (n, classes). t: the time of the noise that x has, of encoded x_t; 0: none.
+        learned: see `ItemReader.told_of`.
         """
         (condition,) = self.conditions.values()
-        found = self.predictor(self.codec.encode(x).to(self.device), t).cpu()
-        return condition.decode(found)
+        items = self.codec.encode(x).to(self.device)
+        found = self.predictor.without(items) if learned else self.predictor(items, t)
+        return condition.decode(found.cpu())
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -144,14 +158,15 @@ class Regressor(Run, ItemReader):
         told = self.facts.get("data", {}).get(PREDICTS, {}).get("targets", ())
         return self.classes or tuple(map(str, told))
 
-    def told_of(self, rows: Tensor) -> Tensor:
+    def told_of(self, rows: Tensor, learned: bool = False) -> Tensor:
         numbers = math.prod(self.data_shape)
         if rows.ndim != 2 or rows.shape[1] != numbers:
             raise Refused(f"the regressor reads items of {numbers} numbers, and given is {tuple(rows.shape)}")
         items = as_dtype(rows, self.codec.dtype).reshape(len(rows), *self.data_shape)
         size = batches(self.shape)
         parts = progress_bar(items.split(size), desc="predicting", unit="batch", delay=2, leave=False)
-        return torch.cat([self.predict(part).double() for part in parts]) if len(rows) else rows.double()
+        found = [self.predict(part, learned=learned).double() for part in parts]
+        return torch.cat(found) if len(rows) else rows.double()
 
     def attempt(self) -> None:
         self.predictor(self.predictor.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)

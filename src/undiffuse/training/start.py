@@ -99,7 +99,7 @@ def train(
     codec = _codec(chosen, learned, settings.flip)
     batches = prepared.batches(
         learned,
-        completed(codec, conditions, tensors(conditions, learned.conditions)),
+        completed(codec, conditions, tensors(conditions, learned.conditions), learned=True),
         codec,
         settings.batch,
         settings.seed,
