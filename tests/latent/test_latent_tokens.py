@@ -103,7 +103,10 @@ def test_codes_train_a_pixelcnn_that_sees_them_as_symbols(place: Path, codes: Pa
 def test_symbols_without_an_order_are_refused_where_levels_are_needed(place: Path, codes: Path):
     flat = {"name": "latent_tokens", "autoencoder": str(codes)}
     for changed, message in (
-        ({"codec": flat}, r"not of items of shape \(16,\): of codes of latents --set codec.grid=true keeps where they stand"),
+        (
+            {"codec": flat},
+            r"not of items of shape \(16,\): of codes of latents --set codec.grid=true keeps where they stand",
+        ),
         ({"network": {"name": "fvbn"}}, "makes symbols without an order, and network 'fvbn' takes levels.*pixelcnn"),
         ({"head": {"name": "logistic_mixture"}}, "and head 'logistic_mixture' takes neighbours for alike: --set head"),
     ):

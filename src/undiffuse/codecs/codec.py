@@ -73,6 +73,11 @@ class Codec(ABC):
         return {}
 
     @property
+    def blurs(self) -> Mapping[str, float]:
+        """Deviations of the noise by which training widens conditions, by name, where items are few; none for most."""
+        return {}
+
+    @property
     def reader(self) -> Callable[[Sequence[int] | np.ndarray], str] | None:
         """What makes a text of tokens; None for a codec that spells none."""
         return None

@@ -21,7 +21,7 @@ class AutoregressiveNetwork(Network, ABC):
 
     The order is the raster's, and within a place that of the channels: place by place, row by row, and at each place
     red, then green, then blue. channels: of the data. outputs: parameters of each value. embeds: whether it can be
-    built with `embedding`, so many numbers for each value, those of one value beside each other.
+    built with `symbol_width`, so many numbers for each value, those of one value beside each other.
     """
 
     embeds: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class AutoregressiveNetwork(Network, ABC):
     @abstractmethod
     def forward(self, x: Tensor, label: Tensor | None = None, drop: Any = None) -> Tensor:
         """x (batch, channels, *places) in [-1, 1] -> (batch, channels, outputs, *places), all values at once; of
-        symbols x is (batch, channels * embedding, *places).
+        symbols x is (batch, channels * symbol_width, *places).
 
         What is given at a value depends on the values before it alone.
         """

@@ -139,7 +139,7 @@ def _made(recipe: Recipe, shape: tuple[int, ...], classes: int, codec: Codec) ->
         raise Refused(
             f"an autoregressive run is of images and sequences with channels, not of items of shape {shape}{where}"
         )
-    embedding = {"embedding": EMBEDDING} if symbols else {}
+    seen = {"symbol_width": EMBEDDING} if symbols else {}
     if symbols and not registry.get("networks", str(recipe["network"]["name"])).embeds:
         raise Refused(
             f"codec {registry.name_of(codec)!r} makes symbols without an order, and network "
@@ -159,6 +159,6 @@ def _made(recipe: Recipe, shape: tuple[int, ...], classes: int, codec: Codec) ->
             dimensions=len(shape) - 1,
             outputs=head.outputs,
             classes=classes,
-            **embedding,
+            **seen,
         )
         return Autoregressive(network, head, grid, EMBEDDING if symbols else 0)

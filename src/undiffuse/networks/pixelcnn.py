@@ -21,7 +21,7 @@ class PixelCNN(AutoregressiveNetwork):
     The vertical stack sees all rows above, the horizontal one its own row up to the value and what the vertical one
     says, so that no value before is hidden: there is no blind spot where depth * (kernel // 2) reaches across the
     image. kernel: places across, odd. A label is a bias in every gate. channels, outputs, classes: given by the data;
-    embedding: numbers that a value is seen as, of symbols without an order.
+    symbol_width: numbers that a value is seen as, of symbols without an order.
     Raises Refused for sizes below 1, an even kernel, a width below the channels, and items that are no images of these
     channels. Source: arXiv:1606.05328, sec. 2 and fig. 2.
     """
@@ -37,12 +37,12 @@ class PixelCNN(AutoregressiveNetwork):
         depth: int = 6,
         kernel: int = 5,
         classes: int = 0,
-        embedding: int = 1,
+        symbol_width: int = 1,
     ) -> None:
         super().__init__()
         refuse_sizes(OWNER, channels, dimensions, width, depth, kernel)
         self.channels, self.outputs, self.width, self.reach = channels, outputs, width, kernel // 2
-        self.inputs = inputs = channels * embedding
+        self.inputs = inputs = channels * symbol_width
         self.layers = nn.ModuleList(
             [GatedLayer(width if i else inputs, width, channels, kernel // 2, classes, i == 0) for i in range(depth)]
         )

@@ -38,7 +38,7 @@ from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
-    *("noise_levels", "conditions", "outputs"),
+    *("noise_levels", "conditions", "outputs", "symbol_width", "blur"),
 )
 PIXELS = (-1.0, 1.0)  # the bounds of a codec that makes pixels
 
@@ -265,6 +265,7 @@ def _network(
         "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
         | told(recipe)
         | dict(codec.adds if codec else {}),
+        "blur": codec.blurs if codec else {},
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)
