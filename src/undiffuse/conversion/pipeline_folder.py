@@ -1,5 +1,6 @@
 """A folder of diffusers, looked into part by part."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from undiffuse.conversion import weights
 from undiffuse.core.errors import Refused
 from undiffuse.storage.files import read_json
+from undiffuse.storage.weight_files import folder_weights
 
 INDEX, CONFIG = "model_index.json", "config.json"
+SCHEDULER = "scheduler_config.json"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,19 @@ class PipelineFolder:
     def weights(self, part: str) -> Mapping[str, Tensor]:
         """The part's weights by their names there."""
         self._refuse_missing(part, CONFIG)
-        return weights.read(self.folder / part)
+        return folder_weights(self.folder / part)
+
+    def scheduler(self) -> dict[str, Any]:
+        """What the scheduler's configuration says, which has infinities at times."""
+        self._refuse_missing("scheduler", SCHEDULER)
+        file = self.folder / "scheduler" / SCHEDULER
+        try:
+            said = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise Refused(f"{file} is not JSON: {error}") from None
+        if not isinstance(said, dict):
+            raise Refused(f"{file} holds no JSON object")
+        return said
 
     def has(self, part: str) -> bool:
         """Whether there is a part of this name."""

@@ -33,6 +33,13 @@ class Network(nn.Module):
 
     reads_time: bool = True
 
+    def in_diffusers(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors with the names of these weights, by the names in diffusers' model of this network; {}: there is none.
+
+        Only rows are taken apart: the first axis is that of the outputs.
+        """
+        return {}
+
 
 def declared(network: type[nn.Module]) -> type[Network]:
     """The class of a network, with what it declares; `Network` itself for a module that declares nothing."""

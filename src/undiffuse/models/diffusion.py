@@ -31,6 +31,7 @@ from undiffuse.reports.preview import preview
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import refuse_taken
 from undiffuse.sampling.guidance import check_recipe
+from undiffuse.sampling.lora import with_lora
 from undiffuse.sampling.plan import shown
 from undiffuse.sampling.predicting import inputs_name, predict
 from undiffuse.sampling.predictions import Predictions
@@ -111,7 +112,8 @@ class Diffusion(DenoisingGenerator):
         return preview(self, x, conditions, count)
 
     def evaluate(self, asked: EvaluationRequest) -> report.Report:
-        return report.Report(evaluate_run(self, replace(asked, request=_with_runs(asked.request))))
+        run, request = with_lora(self, asked.request.lora), replace(_with_runs(asked.request), lora={})
+        return report.Report(evaluate_run(run, replace(asked, request=request)))
 
     def scores(self, data: Any, seed: int, bar: Bar) -> nll.Scores:
         return nll.evaluate(self, data, seed, bar)
@@ -125,7 +127,7 @@ class Diffusion(DenoisingGenerator):
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> Session:
         asked = (request or SampleRequest()).updated(options, self.conditions)
-        return Session.open(self, _with_runs(asked), progress)
+        return Session.open(with_lora(self, asked.lora), _with_runs(asked), progress)
 
     def predict(
         self,

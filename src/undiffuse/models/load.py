@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,12 +15,14 @@ from undiffuse.core import devices, registry
 from undiffuse.core.arguments import shown
 from undiffuse.core.errors import Refused
 from undiffuse.models.other_formats import foreign, opened, weights_digest
+from undiffuse.networks.lora import fingerprint, merged
 from undiffuse.recipes.arrays import named
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling import lora_run
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.run import FILE, PROCESS, USES, Run
+from undiffuse.sampling.run import FILE, LORA, PROCESS, USES, Run
 from undiffuse.storage.blueprint import TENSORS, Unwritten
 from undiffuse.storage.files import finite, fit
 from undiffuse.storage.tensor_file import Held, Part, held
@@ -81,6 +84,8 @@ def description(path: Path | str) -> Description | None:
         return None
     file, what = _file(path)
     with held(file, "model") as found:
+        if LORA in found.about:
+            return _lora(found, what, file.parent).description
         return _described(found, found.about, what, file.parent)
 
 
@@ -98,7 +103,35 @@ def _opened(path: Path | str) -> Run:
         return opened(path)
     file, what = _file(path)
     with held(file, "model") as found:
-        return _run(found, found.about, what, file.parent)
+        return (_lora if LORA in found.about else _whole)(found, what, file.parent)
+
+
+def _whole(found: Held, what: str, home: Path) -> Run:
+    """The run that a file holds."""
+    return _run(found, found.about, what, home)
+
+
+def _lora(found: Held, what: str, home: Path) -> Run:
+    """The run that a LoRA and its base are together: weights to which B A was added, as any other run has them."""
+    lora = lora_run.read(found, what)
+    try:
+        base = _opened(lora.base)
+    except Refused as error:
+        raise Refused(
+            f"{what} is a LoRA of the run {lora.base}: {error}; if the base is elsewhere, sample it with --lora {home}"
+        ) from None
+    lora.refuse_other(fingerprint(base.module), f"{what}: the run {lora.base}")
+    about = lora_run.whole(found.about)
+    said = _described(found, about, what, home, base.uses)
+    kind: type[Run] = registry.get("models", said.recipe.kind)
+    weights = base.module.state_dict()
+    module = _built(kind, said)
+    module.load_state_dict(fit(weights, module.state_dict(), f"{what}, the run {lora.base}"), assign=True)
+    module = merged(module, lora.updates)
+    changed = fit(lora.buffers, {n: t for n, t in module.state_dict().items() if n in lora.buffers}, what)
+    for name, value in changed.items():
+        module.state_dict()[name].copy_(value)
+    return kind.of(module.eval().requires_grad_(False), said)
 
 
 def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) -> Run:
@@ -113,21 +146,31 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
     plan = kind.blueprint(*of, said.conditions, tensors=most[0], size=most[1])
     fit(like, plan, what)
-    with torch.random.fork_rng(devices=[]), Unwritten():
-        module = kind.build(*of, said.conditions)
+    module = _built(kind, said)
     for name, place in module.state_dict().items():
         finite({name: (read := found[name])}, what)
         place.copy_(read)
     return kind.of(module.eval().requires_grad_(False), said)
 
 
-def _described(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) -> Description:
-    """The description, with the runs inside and with what the files that the recipe names held."""
+def _built(kind: type[Run], said: Description) -> Any:
+    """The module, with weights that nothing has written yet."""
+    classes = len(said.classes) if "label" in said.conditions else 0
+    with torch.random.fork_rng(devices=[]), Unwritten():
+        return kind.build(said.recipe, said.shape, classes, said.codec, said.conditions)
+
+
+def _described(
+    found: Held | Part, about: Mapping[str, Any], what: str, home: Path, known: Mapping[str, Run] = MappingProxyType({})
+) -> Description:
+    """The description, with the runs inside and with what the files that the recipe names held. known: further runs
+    inside, which are held elsewhere.
+    """
     inside = about.get("uses", {})
     if not isinstance(inside, dict) or not all(isinstance(each, dict) for each in inside.values()):
         raise Refused(f"{what} is broken: its description spoils 'uses'")
     uses = {name: _run(Part(found, f"{USES}{name}."), each, f"{what}, {name}", home) for name, each in inside.items()}
-    said = Description.of(about, what, uses)
+    said = Description.of(about, what, {**known, **uses})
     arrays = _arrays(found, said.recipe, what)
     return replace(said, recipe=replace(said.recipe, arrays=arrays, home=home.absolute()))
 

@@ -33,7 +33,8 @@ from undiffuse.recipes.abilities import check_network, check_predicts, check_rea
 from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.recipe import KIND, Recipe
-from undiffuse.recipes.settings import Init, Train
+from undiffuse.recipes.settings import Train
+from undiffuse.recipes.starting import Init
 from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
@@ -70,7 +71,7 @@ def check(recipe: Recipe) -> Components:
     trains = objective(recipe)
     _check_pixels(recipe, trains)
     if recipe["init"]:
-        recipe.uses.run("init.run", Init(**registry.check(Init, recipe["init"], owner="init")).run)
+        recipe.uses.run("init.run", Init.of(recipe["init"]).run)
     check_read(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))

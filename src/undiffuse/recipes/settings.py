@@ -89,14 +89,3 @@ class Train:
         for field in fields:
             if not holds(getattr(self, field)):
                 raise Refused(f"train.{field} must be {must}, not {getattr(self, field)!r}")
-
-
-@dataclass(frozen=True)
-class Init:
-    """Where the weights start. run: the folder of a run whose weights are taken over, as far as they fit."""
-
-    run: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.run:
-            raise Refused("init needs run: the folder of the run whose weights are taken over")

@@ -163,6 +163,7 @@ def words(request: SampleRequest | None) -> str:
     by = []
     if request.classifier is not None:
         by = [f"by {request.classifier.recipe.name} (form {request.classifier_form})"]
+    found += [f"LoRA {path} with weight {weight:g}" for path, weight in request.lora.items()]
     by += [*map(str, request.control), *([f"best of {request.candidates}"] if request.candidates > 1 else [])]
     return " ".join(filter(None, [", ".join(found), ", ".join(by)]))
 

@@ -41,6 +41,8 @@ class SampleRequest:
     classifier: a run that classifies noisy samples, or its folder: the label is one of its classes then and no
     condition of the model, and guidance its weight (1); classifier_form: how it moves a step, "guess" of every sampler
     or "mean" of stochastic ones.
+    lora: weights by path, of what a run with [init] lora has learned, or of files of other tools, see `with_lora`;
+    "PATH:WEIGHT" or several of these say the same.
     weaker: a run of the same data, or its folder: guesses are moved away from its own, and guidance is the weight (2),
     see `Autoguidance`.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
@@ -102,6 +104,10 @@ class SampleRequest:
         None, "Guide to the label by this classifier of noisy samples; --guidance is its weight.", str | None,
         metavar="RUN", read=Path, recipe=True,
     )  # fmt: skip
+    lora: Mapping[str, float] = option(
+        {}, "Add a LoRA, a run of one or its files, with this weight [default: 1]; several add up.", dict[str, float],
+        metavar="PATH[:WEIGHT]", read=words.loras, repeated=True,
+    )  # fmt: skip
     weaker: Any = option(
         None, "Guide away from the guess of this weaker run; --guidance is its weight (2).", str | None,
         metavar="RUN", read=Path, recipe=True,
@@ -161,6 +167,7 @@ class SampleRequest:
                 raise Refused(f"interval is a pair (low, high) of noise levels, not {shown(self.interval)}") from None
             ends = (float(end) if end == "inf" else number(end, "interval") for end in (low, high))
             yield "interval", tuple(ends)
+        yield "lora", {path: _finite(weight, f"lora {path}") for path, weight in words.loras(self.lora).items()}
         yield from ((name, number(v, name)) for name in NUMBERS if (v := getattr(self, name)) is not None)
         if self.threshold is not None:
             text(self.threshold, "threshold")

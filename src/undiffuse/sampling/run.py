@@ -31,6 +31,8 @@ from undiffuse.storage.files import write_json, write_tensors
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
 NAMES = 20  # classes that are named in a notebook
 PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
+MERGED = "merged"  # the same of a run that was made of a base and a LoRA
+LORA = "lora"  # of what a file of A and B says: the base that they are for, by its folder and its weights
 USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
 
@@ -163,11 +165,20 @@ class Run(Described, ABC):
         """The runs that sampling needs, by the field of the recipe that names them: they travel in the run's file."""
         return {name: run for name, run in self.recipe.uses.runs.items() if name.partition(".")[0] in INSIDE}
 
+    @property
+    def stored(self) -> Mapping[str, "Run"]:
+        """The runs that travel in the file: none of a LoRA's, whose base has them."""
+        return {} if LORA in self.facts else self.uses
+
     def tree(self) -> dict[str, Any]:
         """The runs that it is made of, in words: those inside it, each with its own, and those it was trained with."""
         inside = {f"{name}, inside: {run}": run.tree() for name, run in self.uses.items()}
         others = {name: found for name, found in self.facts.get("runs", {}).items() if name not in self.uses}
-        return {**inside, **{f"{name}, for training only: {found['path']}": {} for name, found in others.items()}}
+        use = {"init.run": f"with a LoRA of rank {self.facts[MERGED]['rank']}"} if MERGED in self.facts else {}
+        said = {
+            name: f"{name}, {use.get(name, 'for training only')}: {found['path']}" for name, found in others.items()
+        }
+        return {**inside, **{each: {} for each in said.values()}}
 
     def part(self, interface: type, name: str) -> Any:
         """What of this run is of an interface: itself, what was trained, or its codec. name: of the field, for people.
@@ -255,10 +266,14 @@ class Run(Described, ABC):
         write_json(folder / SUMMARY, about)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights, what the files of the recipe's [process] hold, and those of the runs that sampling needs."""
+        """The weights, what the files of the recipe's [process] hold, and those of the runs that sampling needs; of a
+        LoRA A and B.
+        """
         arrays = with_arrays(self.recipe).arrays
         process = {f"{PROCESS}{name}": arrays[path] for name, path in named(self.recipe["process"]).items()}
-        inside = {f"{USES}{name}.{key}": each for name, run in self.uses.items() for key, each in run.tensors().items()}
+        inside = {
+            f"{USES}{name}.{key}": each for name, run in self.stored.items() for key, each in run.tensors().items()
+        }
         return {**self.module.state_dict(), **process, **inside}
 
     def describe(self) -> dict[str, Any]:
@@ -272,7 +287,7 @@ class Run(Described, ABC):
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "recipe": {"kind": recipe.kind, "name": recipe.name, "about": recipe.about, "tables": recipe.tables},
             "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            **({"uses": {name: run.describe() for name, run in self.uses.items()}} if self.uses else {}),
+            **({"uses": {name: run.describe() for name, run in self.stored.items()}} if self.stored else {}),
             **self.facts,
         }
 

@@ -1,6 +1,7 @@
 """Values of a request as words of a command line say them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
@@ -53,6 +54,22 @@ def weights(word: str) -> float | dict[str, float]:
             raise Refused(f"--guidance has two weights for {name.strip()!r}")
         named[name.strip()] = numbers(number, says)[0]
     return named
+
+
+def loras(given: Any) -> dict[str, Any]:
+    """`PATH:WEIGHT`, or `PATH` with weight 1, one or several of these; weights by path stay as they are."""
+    if isinstance(given, Mapping):
+        return {str(path): weight for path, weight in given.items()}
+    found: dict[str, Any] = {}
+    for word in [given] if isinstance(given, str | Path) else given:
+        path, colon, number = str(word).rpartition(":")
+        try:
+            weight = float(number) if colon else 1.0
+        except ValueError:
+            path, weight = "", 1.0
+        path = path or str(word)
+        found[path] = found.get(path, 0.0) + weight
+    return found
 
 
 def interval(word: str) -> tuple[float, ...]:

@@ -36,7 +36,8 @@ DTYPES = {
 class Held(Mapping[str, Tensor]):
     """The tensors of an open file by name, each read when it is asked for.
 
-    about: the JSON object about them. like: tensors of their shapes and dtypes that take no memory (device "meta").
+    about: the JSON object about them; metadata: all that the file says, as texts. like: tensors of their shapes and
+    dtypes that take no memory (device "meta").
     Raises Refused for a header that is broken or too large.
     """
 
@@ -45,6 +46,7 @@ class Held(Mapping[str, Tensor]):
         text, self._body = _header(path, what)
         head = dict(parse_json(text, f"{what} {path}"))
         said = head.pop("__metadata__", {})
+        self.metadata: dict[str, Any] = said if isinstance(said, dict) else {}
         about = said.get("about", "{}") if isinstance(said, dict) else None
         if not isinstance(about, str):
             raise Refused(f"{what} {path} is broken: what it says about itself is no text")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.lora import frozen
 from undiffuse.training import checkpoint, ema_snapshots
 from undiffuse.training.background import Background, HostCopies
 from undiffuse.training.ema import EMA
@@ -39,7 +40,8 @@ class CheckpointWriter:
             return
         self._files.wait()
         if self._average is None:  # not in the background: what the model remembers changes while it samples
-            self._average = copy.deepcopy(average, {id(weights): weights for weights in average.parameters()})
+            shared = (*average.parameters(), *frozen(average))
+            self._average = copy.deepcopy(average, {id(weights): weights for weights in shared})
         self._files.submit(self._write, step, self._states.of(held), self._average, state)
 
     def snapshot(self, step: int, averages: Mapping[str, EMA]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.lora import frozen
 from undiffuse.recipes.settings import EMA_STD, Train
 
 
@@ -53,16 +54,21 @@ RAMPS: dict[str, Callable[[int], float]] = {"none": lambda step: 1.0, "tenth": t
 class EMA:
     """A copy of a module whose weights follow the original's average:  average = beta average + (1 - beta) weights.
 
+    Weights that are frozen are shared with it.
+
     gamma: the power function's exponent, or decay: one beta for all steps (the copy then starts at the initial
     weights), or at most that with a ramp, "tenth" or "power".
     """
 
     def __init__(self, module: nn.Module, gamma: float | None, decay: float | None, ramp: str = "none") -> None:
         self.gamma, self.decay, self.ramp = gamma, decay, RAMPS[ramp]
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        shared = {id(each): each for each in frozen(module)}
+        self.module = copy.deepcopy(module, dict(shared)).eval().requires_grad_(False)
+        buffers = zip(self.module.buffers(), module.buffers(), strict=True)
+        moving = [(mine, theirs) for mine, theirs in buffers if id(theirs) not in shared]
         self._pairs = [
             (list(self.module.parameters()), list(module.parameters())),
-            (list(self.module.buffers()), list(module.buffers())),
+            ([mine for mine, _ in moving], [theirs for _, theirs in moving]),
         ]
 
     @classmethod

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import Objective
+from undiffuse.networks.lora import adapted
 from undiffuse.progress import LOGGER
 from undiffuse.storage.files import fit
 
@@ -16,9 +17,10 @@ SHOWN = 8  # names in a message
 def begin(module: nn.Module, objective: Objective, steps: int) -> None:
     """Let an objective begin a training of so many steps, on the weights that it starts from.
 
-    Layers that only the module has keep their own weights. Raises Refused, naming a tensor, where others do not fit.
+    Layers that only the module has keep their own weights, and a LoRA those of its base. Raises Refused, naming a
+    tensor, where others do not fit.
     """
-    if (start := objective.initial()) is not None:
+    if (start := objective.initial()) is not None and not adapted(module):
         weights, own = start.state_dict(), module.state_dict()
         fitting = fit(weights, {name: own[name] for name in own if name in weights}, "the objective's start")
         module.load_state_dict({**own, **fitting})

@@ -28,6 +28,7 @@ from undiffuse.data.latent_file import refuse_codec
 from undiffuse.data.paths import absolute, located
 from undiffuse.data.predictive import PREDICTS
 from undiffuse.models import load
+from undiffuse.networks.lora import calls
 from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
@@ -43,12 +44,13 @@ from undiffuse.training import nested, prepared
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
-from undiffuse.training.initial_weights import grown, take_over
+from undiffuse.training.initial_weights import grown
 from undiffuse.training.loop import Training
 from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
+from undiffuse.training.starting_run import StartingRun
 from undiffuse.training.teachers import ITEMS, check_teachers
 
 RUNS = Path("runs")
@@ -90,13 +92,14 @@ def train(
     settings, kind = built.train, built.kind
     resolved = absolute(located(resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume, inside)
-    learned, held_out = data(chosen)
-    conditions = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    workers = accelerator()
+    workers, start = accelerator(), StartingRun.of(chosen)
     for name, run in uses.runs.items():
-        if name.startswith("codec."):
+        if name.startswith(("codec.", "init.")):
             run.to("float32", workers.device)
-    codec = _codec(chosen, learned, settings.flip)
+    learned, held_out = start.data(*data(chosen))
+    fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
+    conditions = start.conditions(fitting)
+    codec = start.codec(learned) if start.keeps else _codec(chosen, learned, settings.flip)
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions), learned=True),
@@ -109,18 +112,19 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
+    start.refuse_shape(shape)
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     classes = classes_of(conditions)
     if resume:
         refuse_classes(folder, classes)
-    module = _module(built, chosen, shape, classes, codec, conditions, batch)
+    module = _module(built, start, chosen, shape, classes, codec, conditions, batch)
     if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
         refuse_another(chosen, module, built.objective)
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
-    facts |= {"runs": runs} if (runs := used(uses)) else {}
+    facts |= start.facts() | ({"runs": runs} if (runs := used(uses)) else {})
     if resume:
         refuse_others(folder, runs)
     said = Description(resolved, shape, conditions, codec, facts)
@@ -235,6 +239,7 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
 
 def _module(
     built: build.Components,
+    start: StartingRun,
     recipe: Recipe,
     shape: tuple[int, ...],
     classes: tuple[str, ...],
@@ -248,36 +253,21 @@ def _module(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
         module = built.kind.build(*made)
-        if recipe["init"]:
-            _initialise(module, recipe, shape, classes, codec, conditions)
+        if start.run is not None:
+            few, more = (built.kind.blueprint(recipe, shape, len(classes) + i, codec, conditions) for i in range(2))
+            by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
+            start.initialise(module, classes, by_class)
         try:
             built.objective.begin(module, built.train.steps)  # says what does not go together; training begins anew
-            with torch.no_grad():
+            with torch.no_grad(), calls(module) as called:
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
             raise Refused(
                 f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        start.adapt(module, called)
     return module
-
-
-def _initialise(
-    module: nn.Module,
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: tuple[str, ...],
-    codec: Codec,
-    conditions: Mapping[str, ConditionKind],
-) -> None:
-    """Take over the weights of the run that the recipe starts from."""
-    path = recipe["init"]["run"]
-    base: Run = recipe.uses.run("init.run", path)
-    plan: Any = build.kind_of(recipe).blueprint
-    few, more = (plan(recipe, shape, len(classes) + i, codec, conditions) for i in range(2))
-    by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
-    weights, known = base.module.state_dict(), base.classes
-    take_over(module, weights, f"init.run = {path!r}", (classes, known), by_class)
 
 
 def _result(kind: type[Run], said: Description, module: nn.Module, step: int) -> Run:

@@ -11,7 +11,8 @@ from undiffuse.conditions.label import LabelCondition
 from undiffuse.conversion import scheduler
 from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import PipelineFolder
+from undiffuse.conversion.pipeline_folder import SCHEDULER, PipelineFolder
+from undiffuse.conversion.scheduler_writing import config as scheduler_config
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import arguments, config_of, weights_from, weights_to
@@ -42,7 +43,7 @@ class DDPMPipeline(Pipeline):
             "network": differing("networks", {"name": "unet", **{k: v for k, v in own.items() if k not in GIVEN}}),
             "objective": {"name": "denoising"},
             "train": TRAIN,
-            **scheduler.tables(source.said("scheduler", scheduler.FILE)),
+            **scheduler.tables(source.scheduler()),
         }
         if own["out_channels"] == 2 * own["channels"]:
             tables["denoiser"] = {"variance": "learned_range"}
@@ -71,16 +72,16 @@ class DDPMPipeline(Pipeline):
         part(run.codec, PixelsCodec, "codec", "a DDPMPipeline is of pixels")
         network: Any = run.module
         part(network.network, UNet, "network", "a DDPMPipeline has a unet")
-        scheduler.config(run.recipe)
+        scheduler_config(run.recipe)
         self._config(run)
 
     def write(self, run: Run, folder: Path) -> str:
         module: Any = run.module
         unet: UNet = module.network
-        said = scheduler.config(run.recipe)
+        said = scheduler_config(run.recipe)
         write_config(folder / "unet", self._config(run))
         write_weights(folder / "unet", weights_to(unet.state_dict(), unet.residual_names(), unet.time_widths))
-        write_config(folder / "scheduler", said, scheduler.FILE)
+        write_config(folder / "scheduler", said, SCHEDULER)
         parts = {"unet": ("diffusers", "UNet2DModel"), "scheduler": ("diffusers", said["_class_name"])}
         write_index(folder, "DDPMPipeline", parts)
         return "DDPMPipeline"

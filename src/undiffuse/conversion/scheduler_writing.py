@@ -1,0 +1,106 @@
+"""The configuration of the scheduler of diffusers that does what a recipe says."""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from undiffuse.conversion.scheduler import PREDICTIONS, VARIANCES
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused
+from undiffuse.core.schedule import Schedule
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.plan import recipe_defaults
+from undiffuse.sampling.threshold import STATIC
+
+SAMPLERS = {
+    "ancestral": "DDPMScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "multistep": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+LEFT_OUT = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
+SPACINGS = ("leading", "trailing", "linspace")
+ROUNDING = 1e-9
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    """The configuration, with its `_class_name`; samplers that diffusers has not become a DDIMScheduler, and grids that
+    it has not are spaced "trailing": neither is part of what was trained.
+
+    Raises Refused, naming the table, for a schedule or a parameterization that no scheduler of diffusers has.
+    """
+    names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    prediction = registry.name_of(recipe.component("parameterization"))
+    if prediction not in names:
+        raise Refused(f"parameterization {prediction!r}: schedulers of diffusers have {', '.join(names)}")
+    asked: Any = recipe_defaults(recipe)
+    sampler = registry.name_of(asked.sampler) if asked.sampler is not None else ""
+    kind = SAMPLERS.get(sampler, "DDIMScheduler")
+    return {
+        "_class_name": kind,
+        "_diffusers_version": "0.30.0",
+        **_betas(recipe.component("schedule")),
+        "prediction_type": names[prediction],
+        **_spacing(kind, asked.grid),
+        **_own(kind, asked.sampler),
+        **({"clip_sample": asked.threshold == STATIC} if kind in ("DDPMScheduler", "DDIMScheduler") else {}),
+    }
+
+
+def _betas(schedule: Schedule) -> dict[str, Any]:
+    """The table, by the name of its law or number by number."""
+    kind, made = registry.name_of(schedule), _fields(schedule)
+    ends = {name: made[name] for name in ("beta_start", "beta_end") if name in made}
+    if kind in ("linear_beta", "scaled_linear_beta"):
+        return {"num_train_timesteps": schedule.steps, "beta_schedule": kind.removesuffix("_beta"), **ends}
+    if kind == "cosine" and (made["offset"], made["max_beta"]) == (0.008, 0.999):
+        return {"num_train_timesteps": schedule.steps, "beta_schedule": "squaredcos_cap_v2"}
+    steps = schedule.steps or 1000
+    alpha, sigma = schedule.both(torch.arange(steps + 1, dtype=torch.float64) / steps)
+    if float((alpha**2 + sigma**2 - 1).abs().max()) > ROUNDING:
+        raise Refused(f"schedule {kind!r}: schedulers of diffusers have alpha^2 + sigma^2 = 1 at every step")
+    if made.get("betas"):
+        zero = {"rescale_betas_zero_snr": True} if made["zero_terminal_snr"] else {}
+        return {"num_train_timesteps": steps, "trained_betas": list(made["betas"]), **zero}
+    bars = alpha**2
+    return {"num_train_timesteps": steps, "trained_betas": (1 - bars[1:] / bars[:-1]).tolist()}
+
+
+def _spacing(kind: str, grid: Any) -> dict[str, Any]:
+    """How steps are spaced on the table."""
+    name = registry.name_of(grid) if grid is not None else ""
+    made = _fields(grid)
+    levels = {"karras": "use_karras_sigmas", "log_snr": "use_exponential_sigmas"}
+    if name in levels and kind not in ("DDPMScheduler", "DDIMScheduler"):
+        return {"timestep_spacing": "linspace", levels[name]: True}
+    spacing = made.get("spacing", name)
+    said: dict[str, Any] = {"timestep_spacing": spacing if spacing in SPACINGS else "trailing"}
+    if made.get("offset"):
+        said["steps_offset"] = made["offset"]
+    if kind == "DDIMScheduler":
+        said["set_alpha_to_one"] = not made.get("first", False)
+    elif made.get("first") and kind in ("EulerDiscreteScheduler", *LEFT_OUT):
+        said["final_sigmas_type"] = "sigma_min"
+    return said
+
+
+def _own(kind: str, sampler: Any) -> dict[str, Any]:
+    """Fields of the scheduler's own."""
+    made = _fields(sampler)
+    if kind == "DDPMScheduler":
+        theirs = {ours: theirs for theirs, ours in reversed(VARIANCES.items())}
+        return {"variance_type": theirs.get(made["variance"], "fixed_small")}
+    if kind == "DPMSolverMultistepScheduler":
+        algorithm = "sde-dpmsolver++" if made["eta"] else "dpmsolver++"
+        return {"solver_order": made["order"], "algorithm_type": algorithm, "solver_type": "midpoint"}
+    if kind == "UniPCMultistepScheduler":
+        return {"solver_order": made["order"], "solver_type": made["variant"]}
+    return {}
+
+
+def _fields(component: Any) -> dict[str, Any]:
+    """What a component was made with; nothing of none."""
+    return {} if component is None else {each.name: getattr(component, each.name) for each in fields(component)}
