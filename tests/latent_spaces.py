@@ -143,5 +143,19 @@ WRITTEN = SimpleNamespace(  # in place of the runs that a recipe names
 )
 
 
+class Coded(Blocks):
+    """The same with a codebook."""
+
+    vocabulary = 8  # pyright: ignore[reportAssignmentType]
+
+
+CODED = SimpleNamespace(part=lambda interface, name: Coded(3), recipe={"codec": {"name": "pixels"}}, shape=(3, 8, 8))
+
+
+def written(path: Any) -> Any:
+    """What stands in the place of the run that a recipe names; those of `vq` have a codebook."""
+    return CODED if str(path).endswith("vq") else WRITTEN
+
+
 def pictures(count: int = 40, side: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, channels, side, side), dtype=np.uint8)

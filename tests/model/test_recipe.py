@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from latent_spaces import WRITTEN
+from latent_spaces import written
 
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
@@ -27,7 +27,7 @@ MINIMAL: dict[str, Any] = {
 
 @pytest.mark.each("name", recipe.names())
 def test_every_bundled_recipe_is_sound_and_complete_on_paper(name: str):
-    found = replace(Recipe.find(name), uses=Uses(lambda path: WRITTEN))
+    found = replace(Recipe.find(name), uses=Uses(written))
     assert found.about
     settings = build.check(found).train
     resolved = resolve(found)

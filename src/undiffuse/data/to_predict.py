@@ -57,7 +57,7 @@ def aimed(model: Described, path: str) -> Dataset:
     else:
         column = Column(**{**told.get("aim", {"at": 0, "name": name}), "categories": ()})
         values, _ = column.values(words.alias(str(column.at)).to_frame())
-        targets, wrong = values[:, None].astype(model.data_dtype), np.isnan(values)
+        targets, wrong = values[:, None].astype(np.float32 if column.narrow else np.float64), np.isnan(values)
     if wrong.any():
         first = int(wrong.argmax())
         raise Refused(f"{path}: the target {name!r} of row {first} is {words[first][:40]!r}, which is none")

@@ -57,9 +57,11 @@ class MLPClassifier(Network):
             given = tuple(x.shape[1:])
             raise Refused(f"this MLP takes {self.size} numbers a sample, not {given}; build it with shape = {given}")
         bands: Any = self.bands
-        flat = x.flatten(1)
-        phase = (flat[:, :, None] * bands.to(flat.dtype)).flatten(1)
-        h = self.enter(torch.cat([flat, phase.sin(), phase.cos(), self.time(c_time).to(x.dtype)], dim=1))
+        parts = [x.flatten(1), self.time(c_time).to(x.dtype)]
+        if len(bands):
+            phase = (parts[0][:, :, None] * bands.to(x.dtype)).flatten(1)
+            parts += [phase.sin(), phase.cos()]
+        h = self.enter(torch.cat(parts, dim=1))
         for layer in self.hidden:
             h = layer(nn.functional.silu(h))
         return self.leave(nn.functional.silu(h))
