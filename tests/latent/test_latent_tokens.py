@@ -91,9 +91,9 @@ def test_codes_train_a_pixelcnn_that_sees_them_as_symbols(place: Path, codes: Pa
     z = model.codec.encode(x[:2])
     assert z.shape == (2, 1, 4, 4)
     assert torch.equal(z.flatten(1), LatentTokens(model.codec.autoencoder).encode(x[:2]))
-    seen = model.model._scaled(z)
-    row = torch.stack(list(model.model.network.walk(seen)), dim=2).reshape(2, 8, 4, 4)  # value after value
-    torch.testing.assert_close(row, model.model.network(seen)[:, 0], atol=1e-5, rtol=1e-4)
+    seen = model.module._scaled(z)
+    row = torch.stack(list(model.module.network.walk(seen)), dim=2).reshape(2, 8, 4, 4)  # value after value
+    torch.testing.assert_close(row, model.module.network(seen)[:, 0], atol=1e-5, rtol=1e-4)
     with pytest.raises(Refused, match="lossy codec, 'latent_tokens', is not known"):
         refuse_lossy(model)
     with pytest.raises(Refused, match="draws the codes of an autoencoder, each of which is of many pixels"):

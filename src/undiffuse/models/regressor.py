@@ -1,20 +1,17 @@
 """A regressor: tells numbers or the class of clean or noisy items."""
 
 import math
-import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse import __version__
-from undiffuse.codecs.codec import Codec, as_dtype
+from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import refuse_few
@@ -27,7 +24,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import PREDICTS
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
@@ -60,7 +57,6 @@ class ItemScores(Evaluated):
         yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Regressor(Run, ItemReader):
     """A trained reader of items with its codec. Fields: see `Run`; the one condition is what it tells."""
 
@@ -78,13 +74,6 @@ class Regressor(Run, ItemReader):
     rounds: ClassVar[bool] = False
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
 
-    predictor: ItemPredictor
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         build.check_denoising(recipe, {})
@@ -97,46 +86,15 @@ class Regressor(Run, ItemReader):
             raise Refused(f"a regressor needs every value: conditions.{name}.drop must be 0, not {condition.drop:g}")
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        found = build.blueprint(recipe, shape, _outputs(classes, conditions), codec, **limits)
-        folds: int = build.objective(recipe).folds
+    def build(cls, about: Description) -> nn.Module:
+        shape = next((condition.shape for condition in about.conditions.values()), ())
+        if not shape:
+            refuse_few(len(about.classes))
+        outputs, folds = shape[0] if shape else len(about.classes), build.objective(about.recipe).folds
+        made = [build.reading(about, outputs) for _ in range(folds)]
         if folds == 1:
-            return found
-        members = [f"network.members.{i}." for i in range(folds)]
-        return {into + name.removeprefix("network."): found[name] for into in members for name in found}
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        made = [
-            build.reading(recipe, shape, _outputs(classes, conditions), codec)
-            for _ in range(build.objective(recipe).folds)
-        ]
-        if len(made) == 1:
             return ItemPredictor(*made[0])
         return FoldedPredictor([network for network, *_ in made], *made[0][1:])
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.predictor
 
     @torch.no_grad()
     def predict(self, x: np.ndarray | Tensor, t: float = 0.0, learned: bool = False) -> Tensor:
@@ -146,7 +104,7 @@ class Regressor(Run, ItemReader):
         """
         (condition,) = self.conditions.values()
         items = self.codec.encode(x).to(self.device)
-        found = self.predictor.without(items) if learned else self.predictor(items, t)
+        found = self.module.without(items) if learned else self.module(items, t)
         return condition.decode(found.cpu())
 
     @property
@@ -169,7 +127,7 @@ class Regressor(Run, ItemReader):
         return torch.cat(found) if len(rows) else rows.double()
 
     def attempt(self) -> None:
-        self.predictor(self.predictor.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
+        self.module(self.module.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
         """None: a regressor draws nothing."""
@@ -193,19 +151,8 @@ class Regressor(Run, ItemReader):
         judged = verdict(
             float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=asked.request.seed
         )
-        about = {
-            "command": asked.command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": asked.request.seed,
-            "count": count,
-            "seconds": round(time.perf_counter() - started, 2),
-            "against": asked.against or f"held-out part of {real.held_out.name}",
-            "step": self.facts.get("step"),
-            "levels": {"t": times, "held_out": held_out, "train": train},
-            "warnings": [real.warning] if real.warning else [],
-            "metrics": {what: judged},
-            "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        }
+        levels = {"t": times, "held_out": held_out, "train": train}
+        about = written(self, asked, real, {what: judged}, count, started, levels=levels)
         return ItemScores(what, times, held_out, train, about)
 
     @torch.no_grad()
@@ -216,17 +163,9 @@ class Regressor(Run, ItemReader):
         found: list[Tensor] = []
         for rows in torch.arange(len(x_0)).split(batches(self.shape)):
             part = x_0[rows].to(self.device)
-            noisy = self.predictor.process.marginal(part, t).sample(Random(seed, rows)) if t else part
-            found.append(self.predictor(noisy, t).cpu())
+            noisy = self.module.process.marginal(part, t).sample(Random(seed, rows)) if t else part
+            found.append(self.module(noisy, t).cpu())
         told = torch.cat(found)
         if not target.is_floating_point():
             return float((told.argmax(1) == target).double().mean())
         return 1 - float((told - target).square().mean() / (target - target.mean(0)).square().mean())
-
-
-def _outputs(classes: int, conditions: Mapping[str, ConditionKind]) -> int:
-    """How many numbers the network gives: of a vector, or one a class, of two or more."""
-    shape = next((condition.shape for condition in conditions.values()), ())
-    if not shape:
-        refuse_few(classes)
-    return shape[0] if shape else classes
