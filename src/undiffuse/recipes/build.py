@@ -59,7 +59,7 @@ def check(recipe: Recipe) -> Components:
     Raises Refused, naming the field, for unknown components and fields, for wrong types and values, and for what the
     kind of run cannot have.
     """
-    conditions = declared(recipe["conditions"])
+    conditions = declared(recipe["conditions"], recipe.uses.of)
     if "objective" not in kind_of(recipe).tables:  # what has none is not trained, and says so
         kind_of(recipe).check(recipe, conditions)
     settings = training(recipe)
