@@ -1,12 +1,12 @@
 """Few-step models beside their teacher: distance, agreement with the class and time of each, at each number of steps.
 
-    python benchmarks/few_steps.py runs/mnist-teacher runs/mnist-ect:1,2 ... [-n 10000] [--out few-steps.png]
+    python benchmarks/few_steps.py runs/mnist-teacher runs/mnist-ect:1,2 ... [-n 10000] [--ddim 50]
 
 RUN:STEPS,... is a run with the numbers of steps to draw in; a run alone is drawn as its recipe says. The first run is
-the teacher. Half of the items that it held out train a classifier, the other half is the reference: distances are
-Frechet distances of the classifier's features, of as many samples as reference items at most, and the floor is that of
-training items. `agreement` is how often the classifier reads the class that was asked for. The classes come in turn,
-and every run draws with the same seed. The picture has a row for each row of the table.
+the teacher, also drawn by DDIM in --ddim steps. Half of the items that it held out train a classifier, the other half
+is the reference: distances are Frechet distances of the classifier's features, of as many samples as reference items at
+most, and the floor is that of training items. `agreement` is how often the classifier reads the class that was asked
+for. The classes come in turn, and every run draws with the same seed. The picture has a row for each row of the table.
 """
 
 import argparse
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", default=["runs/mnist-teacher"], metavar="RUN[:STEPS,...]")
     parser.add_argument("-n", type=int, default=10000)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--ddim", type=int, nargs="*", default=[], help="steps of DDIM for the teacher, too")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0], help="weights to try on the teacher")
     parser.add_argument("--out", type=Path, default=Path("few-steps.png"))
     options = parser.parse_args()
@@ -86,12 +87,13 @@ def main() -> None:
     sheet: list[np.ndarray] = []
     for number, (path, counts) in enumerate(asked):
         model: Any = undiffuse.load(path)
-        for steps in counts:
-            for weight in options.guidance if number == 0 else [None]:
-                settings = {} if weight is None else {"guidance": weight}
+        ddim = [(steps, {"sampler": "ddim"}) for steps in options.ddim] if number == 0 else []
+        for steps, by in [*((steps, {}) for steps in counts), *ddim]:
+            for weight in [None] if number or by else options.guidance:
+                settings = by if weight is None else {"guidance": weight}
                 drawn = model.sample(n, steps=steps, label=np.array(classes)[wanted], progress=True, **settings)
                 features, read = seen(judge, drawn.numpy())
-                name = path.name + (f", guidance {weight:g}" if weight not in (None, 1.0) else "")
+                name = path.name + (f", guidance {weight:g}" if weight not in (None, 1.0) else ", DDIM" * bool(by))
                 distance = float(frechet(features, reference))
                 row = Row(name, steps or 0, drawn.calls, distance, float(np.mean(read == wanted)), drawn.seconds)
                 rows.append(row)
