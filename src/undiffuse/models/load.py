@@ -23,7 +23,7 @@ from undiffuse.sampling import lora_run
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.run import FILE, LORA, PROCESS, USES, Run
-from undiffuse.storage.blueprint import TENSORS, Unwritten
+from undiffuse.storage.blueprint import TENSORS
 from undiffuse.storage.files import finite, fit
 from undiffuse.storage.tensor_file import Held, Part, held
 
@@ -125,7 +125,7 @@ def _lora(found: Held, what: str, home: Path) -> Run:
     said = _described(found, about, what, home, base.uses)
     kind: type[Run] = registry.get("models", said.recipe.kind)
     weights = base.module.state_dict()
-    module = _built(kind, said)
+    module = kind.unwritten(said)
     module.load_state_dict(fit(weights, module.state_dict(), f"{what}, the run {lora.base}"), assign=True)
     module = merged(module, lora.updates)
     changed = fit(lora.buffers, {n: t for n, t in module.state_dict().items() if n in lora.buffers}, what)
@@ -144,17 +144,11 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
     plan = kind.blueprint(said, tensors=most[0], size=most[1])
     fit(like, plan, what)
-    module = _built(kind, said)
+    module = kind.unwritten(said)
     for name, place in module.state_dict().items():
         finite({name: (read := found[name])}, what)
         place.copy_(read)
     return kind.of(module.eval().requires_grad_(False), said)
-
-
-def _built(kind: type[Run], said: Description) -> Any:
-    """The module, with weights that nothing has written yet."""
-    with torch.random.fork_rng(devices=[]), Unwritten():
-        return kind.build(said)
 
 
 def _described(

@@ -27,7 +27,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import kind, size
-from undiffuse.storage.blueprint import blueprint
+from undiffuse.storage.blueprint import Unwritten, blueprint
 from undiffuse.storage.files import write_json, write_tensors
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
@@ -141,6 +141,12 @@ class Run(Described, ABC):
         """
         what = f"{cls.made} {str(about.recipe[cls.made].get('name'))!r}"
         return blueprint(partial(cls.build, about), what, **limits)
+
+    @classmethod
+    def unwritten(cls, about: Description) -> nn.Module:
+        """What `build` makes, with weights that nothing has written yet."""
+        with torch.random.fork_rng(devices=[]), Unwritten():
+            return cls.build(about)
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
