@@ -6,14 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from undiffuse.cli.import_ import import_
+from undiffuse.codecs.identity import Identity
+from undiffuse.conditions.text import TextCondition
+from undiffuse.conversion.writing import export
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.models.diffusion import Diffusion
+from undiffuse.models.load import load
 from undiffuse.networks.control import ControlBranch, ControlledNetwork, Frozen, usual_widths
 from undiffuse.networks.controlnet_format import from_diffusers, to_diffusers, weights_to
 from undiffuse.networks.unet import UNet
 from undiffuse.networks.unet_condition_format import arguments, weights_from
+from undiffuse.recipes.description import Description
+from undiffuse.recipes.recipe import Recipe
 from undiffuse.schedules.scaled_linear_beta import ScaledLinearBeta
 from undiffuse.storage.blueprint import Unwritten
 
@@ -130,3 +139,36 @@ def test_what_no_controlnetmodel_is_is_refused(both: tuple[Any, Any, UNet, Path]
     with pytest.raises(Refused, match="is shown one image, and this control a, b"):
         to_diffusers(ControlBranch(unet, several), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def run_of(unet: UNet) -> Diffusion:
+    """A run of latents' size with this U-Net, which reads texts."""
+    tables = {"text_width": 0, "transformer_blocks": 1, "heads": 2, "groups": 2, "eps": 1e-5, "cos_first": True}
+    sizes = {"width": 4, "multipliers": [1, 2], "blocks": 1, "attention": [0], "frequency_shift": 0}
+    network = {"name": "unet", **sizes, **tables, "downsample_padding": 1}
+    text = TextCondition(shape=(5, 8), encoder="minilm")
+    recipe = Recipe.find("fashion-class").with_tables(network=network, conditions={"text": text.written()})
+    about = Description(recipe, (4, 8, 8), {"text": text}, Identity(), {"data": {"dtype": "float32"}})
+    module = Diffusion.build(about)
+    module.network.load_state_dict(unet.state_dict())
+    return Diffusion.of(module.eval().requires_grad_(False), about)
+
+
+def test_a_folder_is_a_control_of_a_run_and_is_written_again(both: tuple[Any, Any, UNet, Path], tmp_path: Path):
+    *_, unet, folder = both
+    run_of(unet.float()).save(tmp_path / "base")
+    with pytest.raises(Refused, match=f"undiffuse import {folder} --base RUN"):
+        import_(folder, tmp_path / "none")
+    import_(folder, tmp_path / "run", tmp_path / "base")
+    run = load(tmp_path / "run", "float32")
+    assert list(run.conditions) == ["text", "picture"]
+    x, t, text = torch.randn(1, 4, 8, 8), torch.tensor([300.0]), torch.randn(1, 5, 8)
+    shown = torch.randint(256, (1, 3, 16, 16), dtype=torch.uint8)
+    branch = from_diffusers(folder, unet, "picture")
+    found = run.denoiser.network.branches[0](x, t, {"picture": shown}, text=text)
+    wanted = branch.eval()(x, t, {"picture": shown}, text=text)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert export(run, tmp_path / "again") == "ControlNetModel"
+    before, after = (load_file(next(each.glob("*.safetensors"))) for each in (folder, tmp_path / "again"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

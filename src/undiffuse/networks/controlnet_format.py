@@ -50,26 +50,31 @@ def from_diffusers(folder: str | Path, network: UNet, name: str = "control") -> 
     return holding(branch, weights_from(weights, branch), f"{folder} steers another network").requires_grad_(True)
 
 
-def to_diffusers(branch: ControlBranch, folder: str | Path) -> None:
-    """Write a folder that diffusers' `ControlNetModel.from_pretrained` reads.
-
-    Raises Refused, naming it, for what a `ControlNetModel` has not. Nothing is written then.
-    """
+def check_written(branch: ControlBranch) -> dict[str, Any]:
+    """The config of the ControlNetModel that computes what the branch does; raises Refused naming what it could not."""
     (_, (form, shape)), *others = branch.conditions.items()
     if others or form != "image":
         raise Refused(f"a {KIND} is shown one image, and this control {', '.join(branch.conditions)}")
-    if branch.patch != 1:
-        raise Refused(f"a {KIND} is a copy of a U-Net, and this control steers a DiT")
+    if not issubclass(type(branch.copy), UNet):
+        raise Refused(f"a {KIND} is a copy of a U-Net, and this control is one of a {type(branch.copy).__name__}")
     unet = branch.copy
     groups = {part.num_groups for part in unet.modules() if isinstance(part, nn.GroupNorm)}
     config = unets.config_of(unet, groups, 0, unet.texts.width)
     config = {k: v for k, v in config.items() if k not in ("sample_size", "out_channels", "up_block_types")}
-    config |= {
+    return config | {
         "_class_name": KIND,
         "conditioning_channels": shape[0],
         "conditioning_embedding_out_channels": list(branch.widths),
         **{field: able[0] for field, able in ONLY.items()},
     }
+
+
+def to_diffusers(branch: ControlBranch, folder: str | Path) -> None:
+    """Write a folder that diffusers' `ControlNetModel.from_pretrained` reads.
+
+    Raises Refused, naming it, for what a `ControlNetModel` has not. Nothing is written then.
+    """
+    config = check_written(branch)
     write_folder(folder, config, weights_to(branch, config["use_linear_projection"]))
 
 
