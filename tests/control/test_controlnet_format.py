@@ -79,7 +79,8 @@ def test_outputs_are_equal_in_float64_and_the_weights_come_back(both: tuple[Any,
     again = ControlNetModel.from_pretrained(tmp_path / "written")
     assert again.state_dict().keys() == control.state_dict().keys()
     assert all(torch.equal(again.state_dict()[name], each) for name, each in control.state_dict().items())
-    theirs, control, unet, branch = (part.double() for part in (theirs, control, unet, branch))
+    for part in (theirs, control, unet, branch):
+        part.double()
     x, text = torch.randn(2, 4, 8, 8).double(), torch.randn(2, 5, 8).double()
     t, shown = torch.tensor([3.0, 977.0]), torch.rand(2, 3, 16, 16).double()
     whole = ControlledNetwork(Frozen(Predictor(unet, Gaussian(ScaledLinearBeta()), "noise")), [branch])
@@ -150,7 +151,8 @@ def run_of(unet: UNet) -> Diffusion:
     recipe = Recipe.find("fashion-class").with_tables(network=network, conditions={"text": text.written()})
     about = Description(recipe, (4, 8, 8), {"text": text}, Identity(), {"data": {"dtype": "float32"}})
     module = Diffusion.build(about)
-    module.network.load_state_dict(unet.state_dict())
+    network_of: Any = module
+    network_of.network.load_state_dict(unet.state_dict())
     return Diffusion.of(module.eval().requires_grad_(False), about)
 
 

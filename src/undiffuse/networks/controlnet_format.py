@@ -115,7 +115,7 @@ def _refuse_another(config: dict[str, Any], network: UNet) -> None:
     said: dict[str, Any] = {"heads": 0, "head_width": 0, **wanted, "dropout": network.dropout, "text_width": 0}
     said["attention"] = tuple(sorted(level % len(said["multipliers"]) for level in said["attention"]))
     for field, value in said.items():
-        mine = getattr(network, field, 0)
+        mine: Any = getattr(network, field, 0)
         if field == "attention":
             mine = tuple(sorted(level % len(network.multipliers) for level in mine))
         if mine != value:
