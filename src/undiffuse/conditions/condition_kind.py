@@ -50,7 +50,8 @@ class ConditionKind(ABC):
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. completes: a value is an item of which some numbers are NaN, and asked for.
+    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN,
+    and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -68,6 +69,7 @@ class ConditionKind(ABC):
     predicted: ClassVar[bool] = False
     beside: ClassVar[bool] = False
     items: ClassVar[tuple[int, ...]] = (3,)
+    says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -178,5 +180,6 @@ class ConditionKind(ABC):
         return self.written() | self._said(from_data=True)
 
     def _said(self, from_data: bool) -> dict[str, Any]:
-        found = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("from_data", False) == from_data}
+        own = [each for each in fields(self) if not each.metadata.get("run", False)]  # whose path a recipe says
+        found = {f.name: getattr(self, f.name) for f in own if f.metadata.get("from_data", False) == from_data}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in ((), "")}

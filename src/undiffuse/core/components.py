@@ -64,6 +64,7 @@ KINDS = {
         also=(
             "undiffuse.core.latent_space:LatentSpace",
             "undiffuse.core.item_reader:ItemReader",
+            "undiffuse.core.text_encoder:TextEncoder",
             "undiffuse.core.item_encoder:ItemEncoder",
         ),
     ),

@@ -18,8 +18,8 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "network", "bottleneck", "scene", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    if conditions := declared(recipe["conditions"]):
-        tables["conditions"] = {name: c.written() for name, c in conditions.items()}
+    if conditions := declared(recipe["conditions"], recipe.uses.of):
+        tables["conditions"] = {name: {**recipe["conditions"][name], **c.written()} for name, c in conditions.items()}
     tables["optimiser"] = {"name": "adamw"} | recipe["optimiser"]
     if tables["optimiser"]["name"] in registry.names("optimisers"):
         tables["optimiser"] = _full("optimisers", tables["optimiser"])

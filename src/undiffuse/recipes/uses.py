@@ -12,7 +12,7 @@ from undiffuse.recipes.bundled import names
 
 BASE = "base.run"  # the field that names the run which another one stands on
 # tables whose runs sampling needs: they travel inside the own file of a run
-INSIDE = ("codec", "sampler", "prior", "base", "chain")
+INSIDE = ("codec", "sampler", "prior", "conditions", "base", "chain")
 
 
 @dataclass(frozen=True, eq=False)

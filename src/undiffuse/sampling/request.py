@@ -35,6 +35,8 @@ class SampleRequest:
     guidance: the weight of every condition that was dropped now and then in training, or one by each name.
     interval: the noise levels sigma/alpha, above the first and up to the second, in which to guide. rescale: share of
     the guess with the spread of the unguided one, see `ClassifierFree`.
+    negative: a text of what samples should not show, or one by a condition's name: guidance moves away from it, in the
+    place of the null condition.
     threshold: "none", "static", "dynamic" or "dynamic:PERCENTILE", see `Threshold`; of embeddings "nearest" or
     "nearest:LEVEL", see `Clamp`, up to that noise level sigma/alpha.
     temperature, top_k, top_p: of tokens' guesses, see `Truncation`; 1, 0 and 1 leave them as they are.
@@ -88,6 +90,10 @@ class SampleRequest:
     rescale: float | None = option(
         None, "Share of guided guesses with the contrast of unguided ones. [default: the recipe's]", float | None,
         recipe=True,
+    )  # fmt: skip
+    negative: str | Mapping[str, str] | None = option(
+        None, "A text of what samples should not show; guidance moves away from it.", str | dict[str, str] | None,
+        metavar="TEXT", read=str,
     )  # fmt: skip
     threshold: str | None = option(
         None, "Keep guesses inside the data's range, or embeddings at words. [default: the recipe's, or none]",
@@ -179,6 +185,10 @@ class SampleRequest:
             yield "guidance", {str(k): _finite(v, f"guidance of {k}") for k, v in self.guidance.items()}
         elif self.guidance is not None:
             yield "guidance", _finite(self.guidance, "guidance")
+        if self.negative is not None:
+            several = self.negative if isinstance(self.negative, Mapping) else {"": self.negative}
+            for name, value in several.items():
+                text(value, f"negative of {name}" if name else "negative")
         if self.interval is not None:
             try:
                 low, high = self.interval

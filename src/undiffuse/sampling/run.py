@@ -296,7 +296,7 @@ class Run(Described, ABC):
         return {
             "format": FORMAT,
             "shape": list(self.shape),
-            "conditions": {name: condition.described() for name, condition in self.conditions.items()},
+            "conditions": {name: self._condition(name) | each.described() for name, each in self.conditions.items()},
             "codec": self._codec(),
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "recipe": {"kind": recipe.kind, "name": recipe.name, "about": recipe.about, "tables": recipe.tables},
@@ -304,6 +304,11 @@ class Run(Described, ABC):
             **({"uses": {name: run.describe() for name, run in self.stored.items()}} if self.stored else {}),
             **self.facts,
         }
+
+    def _condition(self, name: str) -> dict[str, Any]:
+        """The paths of the runs that a condition of the recipe names."""
+        table = self.recipe["conditions"].get(name, {})
+        return {field: path for field, path in table.items() if f"conditions.{name}.{field}" in self.uses}
 
     def _codec(self) -> dict[str, Any]:
         """The codec's table with what it learned from the data; a run in it stays the path that the recipe names."""
