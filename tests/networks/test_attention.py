@@ -84,7 +84,7 @@ def test_the_functions_that_all_networks_share():
     k, v = kv.unflatten(2, (2, 2, 4)).permute(2, 0, 3, 1, 4)
     wanted = plain(q, k, v, there[:, None, None]).transpose(1, 2).flatten(2).float()
     torch.testing.assert_close(cross_attention(qkv[..., :8], kv, 2, there), wanted, rtol=0, atol=1e-6)
-    layer, x = Attention(8, 0, 1e-6, 4), torch.randn(2, 8, 3, 2)
+    layer, x = Attention(8, 0, 1e-6, 2), torch.randn(2, 8, 3, 2)
     nn.init.normal_(layer.out.weight)
     q, k, v = layer.qkv(layer.norm(x).flatten(2).mT).unflatten(2, (3, 2, 4)).permute(2, 0, 3, 1, 4)
     wanted = x + layer.out(plain(q, k, v).float().transpose(1, 2).flatten(2)).mT.unflatten(2, (3, 2))

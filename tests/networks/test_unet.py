@@ -54,7 +54,7 @@ def test_blocks_are_the_identity_at_first():
     x = torch.randn(2, 16, 8, 8)
     assert torch.equal(Residual(16, 16, 0, 1e-6, 0.0, False)(x, torch.randn(2, 16)), x)
     assert torch.equal(Residual(16, 16, 0, 1e-6, 0.0, True)(x, torch.randn(2, 32)), x)
-    assert torch.equal(Attention(16, 0, 1e-6, 8)(x), x)
+    assert torch.equal(Attention(16, 0, 1e-6, 2)(x), x)
 
 
 def test_doubling_is_repetition_then_convolution():
@@ -66,7 +66,7 @@ def test_doubling_is_repetition_then_convolution():
 
 def test_attention_is_softmax_attention():
     torch.manual_seed(0)
-    layer, x = Attention(6, 3, 1e-6, 3), torch.randn(2, 6, 2, 3)
+    layer, x = Attention(6, 3, 1e-6, 2), torch.randn(2, 6, 2, 3)
     torch.nn.init.normal_(layer.out.weight)
     tokens = layer.norm(x).flatten(2).mT  # (batch, pixels, channels)
     q, k, v = (part.unflatten(2, (2, 3)).transpose(1, 2) for part in layer.qkv(tokens).chunk(3, dim=2))

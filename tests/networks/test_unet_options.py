@@ -130,7 +130,7 @@ def test_rescaled_sums_keep_the_variance():
             added = block(x, torch.zeros(8, 32)) / (math.sqrt(0.5) if rescale else 1.0) - x
             block.conv2.weight /= added.std()  # ... and then a part of variance 1
             assert float(block(x, torch.zeros(8, 32)).var()) == pytest.approx(expected, rel=0.05)
-    attention = Attention(32, 0, 1e-6, 8, rescale=True)
+    attention = Attention(32, 0, 1e-6, 4, rescale=True)
     torch.testing.assert_close(attention(x), x * math.sqrt(0.5))
 
 

@@ -36,7 +36,9 @@ def self_attention(qkv: Tensor, heads: int, there: Tensor | None = None) -> Tens
     return merged(attention(*by_head(qkv, 3, heads), there=there))
 
 
-def cross_attention(q: Tensor, kv: Tensor, heads: int, there: Tensor) -> Tensor:
-    """Queries (batch, length, width) ask keys and values (batch, tokens, 2 width); there: (batch, tokens) booleans."""
+def cross_attention(q: Tensor, kv: Tensor, heads: int, there: Tensor | None) -> Tensor:
+    """Queries (batch, length, width) ask keys and values (batch, tokens, 2 width); there: (batch, tokens) booleans,
+    None where all are.
+    """
     (q,), (k, v) = by_head(q, 1, heads), by_head(kv.to(q.dtype), 2, heads)
-    return merged(attention(q, k, v, there[:, None, None]))
+    return merged(attention(q, k, v, None if there is None else there[:, None, None]))

@@ -158,7 +158,7 @@ class AutoencoderParts:
 
     def middle(self, channels: int) -> Middle:
         """The lowest resolution."""
-        attention = Attention(channels, self.groups, self.eps, 0) if self.attention else Unattended()
+        attention = Attention(channels, self.groups, self.eps) if self.attention else Unattended()
         return Middle([self._residual(channels, channels) for _ in range(2)], attention)
 
     def halve(self, channels: int) -> nn.Module:

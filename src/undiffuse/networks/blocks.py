@@ -111,18 +111,15 @@ class Resample(nn.Module):
 class Attention(nn.Module):
     """x + out(softmax(q k^T / sqrt(d)) v) over the places of each sample; the output projection starts at zero.
 
-    head_width: channels a head; 0: one head. With `rescale` the sum is divided by sqrt 2.
+    With `rescale` the sum is divided by sqrt 2.
     text_width: of a text's tokens, to which the places attend after that (`Cross`); 0: there is no text.
     """
 
     def __init__(
-        self, channels: int, groups: int, eps: float, head_width: int, rescale: bool = False, text_width: int = 0
+        self, channels: int, groups: int, eps: float, heads: int = 1, rescale: bool = False, text_width: int = 0
     ) -> None:
         super().__init__()
-        self.rescale = rescale
-        if head_width < 0 or (head_width and channels % head_width):
-            raise Refused(f"head_width = {head_width} does not divide the {channels} channels of an attention layer")
-        self.heads = channels // head_width if head_width else 1
+        self.rescale, self.heads = rescale, heads
         self.norm = nn.GroupNorm(group_count(channels, groups), channels, eps=eps)
         self.qkv = nn.Linear(channels, 3 * channels)
         nn.init.zeros_(self.qkv.bias)

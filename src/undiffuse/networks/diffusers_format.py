@@ -186,15 +186,19 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
     }
 
 
-def weights_from(theirs: Mapping[str, Tensor], blocks: Sequence[str] = ()) -> dict[str, Tensor]:
-    """A UNet2DModel's weights under a UNet's names: q, k and v side by side, and the time projections of all blocks.
+def weights_from(
+    theirs: Mapping[str, Tensor], blocks: Sequence[str] = (), names: Sequence[tuple[str, str]] = NAMES
+) -> dict[str, Tensor]:
+    """Weights of a model of diffusers under a UNet's names: queries, keys and values of one input side by side, and the
+    time projections of all blocks.
 
-    blocks: the names of the residual blocks that take a time, in the order of the U-Net's `time_out`.
+    blocks: the names of the residual blocks that take a time, in the order of the U-Net's `time_out`. names: pairs of
+    theirs and ours.
     """
     ours: dict[str, Tensor] = {}
     for name, weight in theirs.items():
         name = "." + name
-        for old, new in [*LEGACY, *NAMES]:
+        for old, new in [*LEGACY, *names]:
             name = name.replace(old, new)
         name = name.replace(".downsamplers.0.", ".resample.").replace(".upsamplers.0.", ".resample.")
         ours[name[1:]] = (
@@ -205,29 +209,40 @@ def weights_from(theirs: Mapping[str, Tensor], blocks: Sequence[str] = ()) -> di
             ours.pop(f"{block}.time_emb_proj.{kind}") for block in blocks if f"{block}.time_emb_proj.{kind}" in ours
         ]:
             ours[f"time_out.{kind}"] = torch.cat(times)
-        for name in [n for n in ours if n.endswith(f".to_q.{kind}")]:
-            stem = name.removesuffix(f"to_q.{kind}")
-            ours[f"{stem}qkv.{kind}"] = torch.cat([ours.pop(f"{stem}to_{part}.{kind}") for part in "qkv"])
+        for parts in ("qkv", "kv"):
+            for name in [n for n in ours if n.endswith(f".to_{parts[0]}.{kind}")]:
+                stem = name.removesuffix(f"to_{parts[0]}.{kind}")
+                found = [ours.pop(each) for part in parts if (each := f"{stem}to_{part}.{kind}") in ours]
+                ours[f"{stem}{parts}.{kind}"] = torch.cat(found)
     return ours
 
 
-def weights_to(ours: dict[str, Tensor], blocks: Sequence[str] = (), widths: Sequence[int] = ()) -> dict[str, Tensor]:
-    """A UNet's weights under a UNet2DModel's names; widths: how many rows of `time_out` each block has."""
+def weights_to(
+    ours: Mapping[str, Tensor],
+    blocks: Sequence[str] = (),
+    widths: Sequence[int] = (),
+    names: Sequence[tuple[str, str]] = NAMES,
+) -> dict[str, Tensor]:
+    """A UNet's weights under the names of diffusers, see `weights_from`; widths: how many rows of `time_out` each block
+    has.
+    """
     parts: dict[str, Tensor] = {}
     for name, weight in ours.items():
         stem, _, kind = name.rpartition(".")
+        above, _, fused = stem.rpartition(".")
         if stem == "time_out":
             rows = weight.split(list(widths))
             parts |= {f"{block}.time_emb_proj.{kind}": part for block, part in zip(blocks, rows, strict=True)}
-        elif stem.endswith(".qkv"):
-            parts |= {f"{stem[:-3]}to_{part}.{kind}": rows for part, rows in zip("qkv", weight.chunk(3), strict=True)}
+        elif fused in ("qkv", "kv"):
+            rows = weight.chunk(len(fused))
+            parts |= {f"{above}.to_{part}.{kind}": row for part, row in zip(fused, rows, strict=True)}
         else:
             parts[name] = weight
     theirs: dict[str, Tensor] = {}
     for name, weight in parts.items():
         name = "." + name
         name = name.replace(".resample.", ".downsamplers.0." if ".down." in name else ".upsamplers.0.")
-        for new, old in NAMES:
+        for new, old in names:
             name = name.replace(old, new)
         theirs[name[1:]] = weight.detach().contiguous().clone()
     return theirs

@@ -19,7 +19,7 @@ def positional(c_time: Tensor, width: int, *, shift: int = 1, cos_first: bool = 
     """
     half = width // 2
     index = torch.arange(half, dtype=torch.float32, device=c_time.device)
-    phase = c_time.float()[:, None] * torch.exp(index * (-math.log(10000.0) / max(half - shift, 1)))
+    phase = c_time.float()[:, None] * torch.exp(index * -math.log(10000.0) / max(half - shift, 1))  # rounded as others
     parts = [phase.cos(), phase.sin()] if cos_first else [phase.sin(), phase.cos()]
     return F.pad(torch.cat(parts, dim=1), (0, width % 2))
 

@@ -1,7 +1,7 @@
 """Captions and boxes as tokens: bytes read by a small transformer, another encoder's embeddings, corners by waves."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,10 @@ WAVES = 6  # of a corner's place, each twice as fast as the one before
 
 
 class TextTokens(NamedTuple):
-    """tokens (batch, length, width), and where there are any, booleans (batch, length)."""
+    """tokens (batch, length, width), and where there are any, booleans (batch, length); None: at all places."""
 
     tokens: Tensor
-    there: Tensor
+    there: Any
 
 
 class Bytes(nn.Module):

@@ -38,6 +38,8 @@ from undiffuse.networks.embeddings import Label, fourier_features, positional
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
+from undiffuse.networks.spatial_attention import SpatialTransformer, head_count
+from undiffuse.networks.text_embeddings import EmbeddedTexts
 
 
 class UNet(Network, HasDepths):
@@ -46,19 +48,22 @@ class UNet(Network, HasDepths):
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
     multipliers (1, 1, 2, 2, 4, 4) and attention (4,) (113,673,219 parameters). ADM has scale_shift, head_width 64,
     attention at several levels and resample "residual" (arXiv:2105.05233); NCSN++ has resample "fir", rescale and
-    fourier 16 on ln(sigma) (arXiv:2011.13456).
+    fourier 16 on ln(sigma) (arXiv:2011.13456). Stable Diffusion 1 has width 320, multipliers (1, 2, 4, 4), attention
+    (0, 1, 2), transformer_blocks 1, heads 8, text_width 0 and a text (77, 768) (859,520,964 parameters).
 
     channels, out_channels: of the input and the output (0: as the input).
     dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
         width); given by the data.
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
     conditions: further ones by name: vectors, texts and images; given by the data, see `ConditionEmbedding`. Texts
-        reach the levels with attention, by tokens of text_width.
+        reach the levels with attention, by tokens of text_width; 0: texts are embeddings of another encoder, which the
+        levels read as they are, see `EmbeddedTexts`.
     width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
     blocks: residual blocks a level (one more on the way up).
     attention: the levels with attention, so that one network takes any size; resolution r of size s is level
         log2(s / r). Negative numbers count from the deepest. The middle always has attention.
-    head_width: channels an attention head, 0: one head.
+    head_width, heads: channels an attention head, or how many heads at every level; 0 and 0: one head.
+    transformer_blocks: above 0, attention is that of latent diffusion, see `SpatialTransformer`: so many blocks.
     groups: of every norm, 0: 32, but at least 4 channels a group.
     scale_shift: the time also scales the features (arXiv:2102.09672).  dropout: DDPM used 0.1 on CIFAR-10.
     downsample_padding: 0 as TensorFlow's 'SAME' (DDPM), 1 symmetric.
@@ -97,13 +102,16 @@ class UNet(Network, HasDepths):
         rescale: bool = False,
         fourier: float = 0.0,
         text_width: int = 128,
+        heads: int = 0,
+        transformer_blocks: int = 0,
         conditions: Specs | None = None,
     ) -> None:
         super().__init__()
         refuse_dimensions(dimensions, "a U-Net")
-        for name, value in {"channels": channels, "width": width, "blocks": blocks, "text_width": text_width}.items():
-            if value < 1:
-                raise Refused(f"{name} = {value}: a U-Net needs at least 1")
+        least = {"channels": (channels, 1), "width": (width, 1), "blocks": (blocks, 1), "text_width": (text_width, 0)}
+        for name, (value, few) in {**least, "transformer_blocks": (transformer_blocks, 0)}.items():
+            if value < few:
+                raise Refused(f"{name} = {value}: a U-Net needs at least {few}")
         refuse_levels(width, multipliers, attention, downsample_padding, resample, "a U-Net")
         if not 0 <= fourier < math.inf:
             raise Refused(f"fourier = {fourier:g}: the scale of the frequencies is above 0, or 0 for `positional`")
@@ -115,8 +123,11 @@ class UNet(Network, HasDepths):
         self.out_channels, self.dimensions = out_channels or channels, dimensions
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
 
-        self.conditioning = ConditionEmbedding(conditions or {}, 4 * width, "a U-Net", self.forms, text_width)
-        text = text_width if self.conditioning.readers else 0
+        self.heads, self.transformer_blocks = heads, transformer_blocks
+        self.texts = EmbeddedTexts({} if text_width else conditions or {}, "a U-Net of text_width = 0")
+        others = {name: spec for name, spec in (conditions or {}).items() if name not in self.texts.names}
+        self.conditioning = ConditionEmbedding(others, 4 * width, "a U-Net", self.forms, text_width)
+        text = text_width if self.conditioning.readers else self.texts.width
         widths = [round(width * m) for m in multipliers]
         shrink, grow = CHANGES[resample]
         same: dict[str, Any] = {"groups": groups, "eps": eps, "rescale": rescale}
@@ -124,7 +135,7 @@ class UNet(Network, HasDepths):
         parts = LevelParts(
             residual,
             residual,
-            attention=partial(Attention, head_width=head_width, text_width=text, **same),
+            attention=partial(self._attention, text),
             halve=lambda out: (
                 Resample(residual(out, out, change=shrink)) if shrink else Halve(out, downsample_padding, dimensions)
             ),
@@ -151,7 +162,9 @@ class UNet(Network, HasDepths):
     def descend(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Trunk:
         """The way down and the middle; arguments: of `forward`."""
         self._check(x)
+        given, cond = cond, {name: value for name, value in cond.items() if name not in self.texts.names}
         added, text = self.conditioning.read(len(x), cond, drop)
+        text = self.texts(len(x), given, drop) if self.texts.names else text
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
         x = self.enter(self.conditioning.beside(x, cond, drop))
         return descend(x, times, text, self.down, self.middle)
@@ -160,22 +173,31 @@ class UNet(Network, HasDepths):
         """The way up and the output."""
         return self.leave(activate(normalise(ascend(trunk, self.up), self.leave_norm)))
 
+    def _attention(self, text: int, channels: int) -> nn.Module:
+        """What a level attends with; text: how wide the tokens are that it reads."""
+        heads = head_count(channels, self.heads, self.head_width)
+        if self.transformer_blocks:
+            return SpatialTransformer(channels, self.transformer_blocks, heads, self.groups, text)
+        return Attention(channels, self.groups, self.eps, heads, self.rescale, text)
+
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
 
-        The time is embedded in float32 whatever the weights' dtype, also under autocast.
+        The time's sines are in float32 whatever the weights' dtype, and what is made of them in float32 or better, also
+        under autocast.
         """
         with torch.autocast(c_time.device.type, enabled=False):
+            wide = torch.promote_types(self.time_in.weight.dtype, torch.float32)
             c_time = c_time.float() * self.time_scale
             e = (
                 fourier_features(c_time, self.width, self.fourier)
                 if self.fourier
                 else positional(c_time, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
             )
-            e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))
-            e = F.linear(e, self.time_hidden.weight.float(), self.time_hidden.bias.float())
+            e = F.silu(F.linear(e.to(wide), self.time_in.weight.to(wide), self.time_in.bias.to(wide)))
+            e = F.linear(e, self.time_hidden.weight.to(wide), self.time_hidden.bias.to(wide))
             e = self.label(e, label, drop)
-            e = F.silu(e if added is None else e + added.float())
+            e = F.silu(e if added is None else e + added.to(wide))
             return self.time_out(e.to(self.time_out.weight.dtype))
 
     def depths(self) -> Mapping[str, Depth]:
