@@ -117,6 +117,21 @@ def test_what_is_written_by_the_names_of_diffusers_is_read_to_the_same_weights(t
     assert not dict(lora._renamed({**own, "network.more": own["network.enter"]}, lora._foreign(module)))
 
 
+def test_layers_of_stable_diffusion_are_known_by_its_names():
+    """Keys are both queries and values; layers around the blocks are convolutions in version 1."""
+    options: Any = {"attention": (1,), "heads": 2, "groups": 4, "text_width": 0, "transformer_blocks": 1}
+    network = UNet(4, width=8, multipliers=(1, 2), blocks=1, **options, conditions={"text": ("text", (3, 8))})
+    places, block = lora._foreign(network), f"{ATTENTION}.transformer_blocks.0"
+    assert places[f"{block}.attn2.to_k"] == ("down.1.attentions.0.blocks.0.cross.kv", (0, 16), False)
+    assert places[f"{block}.attn1.to_out.0"] == ("down.1.attentions.0.blocks.0.attention.out", None, False)
+    linear = {name.removesuffix(".weight") for name, t in network.state_dict().items() if t.ndim > 1}
+    linear -= {"texts.null_text"}  # which is no layer
+    assert {each.layer for each in places.values()} == linear
+    own = {f"{ATTENTION.replace('down_blocks', 'down')}.before": LowRank(*factors(16, 16), scale=1.0)}
+    ((name, each),) = lora._renamed(own, places)
+    assert (name, each.a.shape, each.b.shape) == (f"{ATTENTION}.proj_in", (2, 16, 1, 1), (16, 2, 1, 1))
+
+
 def test_what_is_for_a_text_encoder_is_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     a, b = factors(16, 16)
     text = {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": a.clone()}
