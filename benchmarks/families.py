@@ -125,12 +125,12 @@ def bits(nats: Bits, run: Any, few: Dataset, learned: Dataset) -> str:
 
 def exact(run: Any, x: Tensor, levels: int) -> Mapping[str, Tensor]:
     """Of an autoregressive run."""
-    return {"exact": -run.model.log_prob(x)}
+    return {"exact": -run.module.log_prob(x)}
 
 
 def dequantised(run: Any, x: Tensor, levels: int) -> Mapping[str, Tensor]:
     """Of a normalizing flow, by 16 draws of the noise."""
-    return {"bound": -torch.stack([run.model.log_prob(x, Random(0).fold(i)) for i in range(16)]).mean(0)}
+    return {"bound": -torch.stack([run.module.log_prob(x, Random(0).fold(i)) for i in range(16)]).mean(0)}
 
 
 def variational(run: Any, x: Tensor, levels: int) -> Mapping[str, Tensor]:

@@ -1,6 +1,8 @@
 """Autoencoders that are written down: linear ones, and one that looks at few pixels."""
 
 import math
+from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +20,11 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.models.diffusion import Diffusion
 from undiffuse.networks.mlp import MLP
+from undiffuse.recipes.description import Description
+from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.resolved import resolve
 from undiffuse.schedules.edm import EDMSchedule
 
 
@@ -126,6 +132,25 @@ class Silent(ItemReader):
 
     def told_of(self, rows: Any) -> Any:
         raise NotImplementedError
+
+
+@cache
+def base(channels: int = 1) -> Diffusion:
+    """A run of pictures of two classes that nobody trained, in place of the base of a controlnet."""
+    network = {"name": "unet", "width": 8, "multipliers": [1, 2], "blocks": 1, "attention": [1], "time_scale": 250.0}
+    recipe = resolve(replace(Recipe.find("fashion-class").with_tables(network=network), name="base"))
+    conditions = {"label": LabelCondition(0.15, classes=("a", "b"))}
+    facts: Any = {"data": {"dtype": "uint8"}, "step": 1}
+    about = Description(recipe, (channels, 8, 8), conditions, PixelsCodec(0.0, 255.0), facts)
+    made = Diffusion.build(about)
+    for weight in made.parameters():
+        torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(weight.numel()))
+    return Diffusion.of(made.eval().requires_grad_(False), about)
+
+
+def named(path: str) -> Any:
+    """What is in place of a run that a bundled recipe names."""
+    return base() if path in ("runs/fashion-class", "runs/photos") else WRITTEN
 
 
 WRITTEN = SimpleNamespace(  # in place of the runs that a recipe names

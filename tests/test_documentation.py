@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from latent_spaces import WRITTEN
+from latent_spaces import named as run_named
 from once import once
 
 import undiffuse
@@ -24,6 +24,7 @@ from undiffuse.recipes import build
 from undiffuse.recipes import recipe as recipes
 from undiffuse.recipes.uses import Uses
 from undiffuse.training import nested
+from undiffuse.training.base_run import standing
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -194,7 +195,8 @@ def test_a_command_of_the_documentation_is_understood(line: str, tmp_path: Path,
     if name == "train" and not str(options["recipe"]).startswith(("runs/", "my-")):
         recipe = recipes.Recipe.find(options["recipe"]).override(options.get("set") or options.get("settings") or [])
         if recipe["data"]["name"] in registry.names("data"):  # the others are files of the documentation
-            build.check(replace(nested.without(recipe), uses=Uses(lambda path: WRITTEN)))
+            found, _ = standing(replace(recipe, uses=Uses(run_named)))
+            build.check(nested.without(found))
     for file in plugins.in_use():
         plugins.forget(file)
 

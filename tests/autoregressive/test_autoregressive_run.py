@@ -62,24 +62,24 @@ def test_a_sample_depends_on_its_seed_and_its_index_alone(run: tuple[Path, Any])
 def test_the_likelihood_is_that_of_the_factors_in_bits_a_value(run: tuple[Path, Any]):
     _, trained = run
     data = Dataset(PICTURES[:6], {"label": np.arange(6) % 2}, ("0", "1"), name="some")
-    scores: Any = level_likelihood(trained, trained.model, data, given=True)
-    nats = trained.model.log_prob(trained.codec.encode(PICTURES[:6]), label=torch.arange(6) % 2)
+    scores: Any = level_likelihood(trained, trained.module, data, given=True)
+    nats = trained.module.log_prob(trained.codec.encode(PICTURES[:6]), label=torch.arange(6) % 2)
     assert scores.log_prob is not None
     np.testing.assert_allclose(scores.log_prob, nats.detach(), rtol=1e-6)
     found = scores.summary()
     assert found["convention"] == "probability of levels"
     with pytest.raises(Refused, match="a bound is a mean over 1 draw or more, not 0"):
-        level_likelihood(trained, trained.model, data, given=True, draws=0)
+        level_likelihood(trained, trained.module, data, given=True, draws=0)
     assert found["exact"]["bits_per_dim"] == pytest.approx(-float(nats.mean()) / 12 / np.log(2), rel=1e-6)
 
 
 def test_pixels_have_256_levels_and_other_heads(tmp_path: Path):
     more = {"codec": {"name": "pixels"}, "head": {"name": "logistic_mixture", "components": 2}}
     trained = undiffuse.train(tables(tmp_path, **more), out=tmp_path / "run").run(progress=False)
-    assert trained.model.levels.levels == 256
+    assert trained.module.levels.levels == 256
     loaded = undiffuse.load(tmp_path / "run")
     x = trained.codec.encode(PICTURES)
-    assert torch.equal(loaded.model.log_prob(x), trained.model.log_prob(x))
+    assert torch.equal(loaded.module.log_prob(x), trained.module.log_prob(x))
     assert loaded.sample(2, label=0).dtype == torch.uint8
 
 
@@ -115,7 +115,7 @@ def test_colours_where_it_was_trained_grey_are_refused_with_both_shapes(run: tup
     _, trained = run
     coloured = np.repeat(PICTURES, 3, axis=1)
     with pytest.raises(Refused, match=r"shape \(1, 3, 4\), and those of some have \(3, 3, 4\)"):
-        level_likelihood(trained, trained.model, Dataset(coloured, name="some"))
+        level_likelihood(trained, trained.module, Dataset(coloured, name="some"))
     with pytest.raises(Refused, match=r"shape \(1, 3, 4\), and this is \(3, 3, 4\)"):
         complete(trained, coloured[0], np.zeros((3, 3, 4)), label=0)
     np.save(tmp_path / "coloured.npy", coloured.transpose(0, 2, 3, 1))
@@ -189,5 +189,5 @@ def test_the_command_scores_items_and_refuses_what_an_ode_is_asked(run: tuple[Pa
     assert "negative log-likelihood, exact" in captured.out
     assert "--bound is for runs with a denoiser" in " ".join(captured.err.split())
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
-    nats = trained.model.log_prob(trained.codec.encode(PICTURES[:3]), label=torch.arange(3) % 2)
+    nats = trained.module.log_prob(trained.codec.encode(PICTURES[:3]), label=torch.arange(3) % 2)
     assert [float(row["log_prob"]) for row in rows] == pytest.approx(nats.tolist(), rel=1e-6)

@@ -86,7 +86,7 @@ def test_evaluate_measures_accuracy_at_every_noise_level(undiffuse_: Undiffuse, 
         undiffuse.registry.build("data", {"name": "digits"}).load().split(0.2)[1],
     )
     x = model.codec.encode(np.asarray(held_out.x))
-    clean = model.classifier.log_probs(x, 1e-4).argmax(1).numpy() == held_out.labels
+    clean = model.module.log_probs(x, 1e-4).argmax(1).numpy() == held_out.labels
     assert levels["accuracy"][0] == pytest.approx(clean.mean(), abs=0.01)  # at sigma 0.011 little is different
     assert "Accuracy in noise" in undiffuse_("show", "judged").out or done.out.count("%") == 20
 
@@ -132,7 +132,7 @@ def test_samples_are_those_of_the_guidance_around_the_model_in_any_batch(
     model = undiffuse.load(plain, precision="float32")
     how: dict[str, Any] = {"label": list(range(5)), "classifier": classifier, "guidance": 20.0, "steps": 3}
     ours = model.sample(5, sampler=Ancestral(), **how)
-    guided = ClassifierGuidance(model.denoiser, classifier.classifier, 20.0)
+    guided = ClassifierGuidance(model.denoiser, classifier.module, 20.0)
     z = undiffuse.sample(guided, (5, *model.shape), sampler=Ancestral(), steps=3, label=torch.arange(5))
     assert torch.equal(ours, model.codec.decode(z))
     assert torch.equal(model.sample(5, sampler=Ancestral(), batch=2, **how), ours)

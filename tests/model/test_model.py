@@ -18,6 +18,7 @@ from undiffuse.models.diffusion import Diffusion
 from undiffuse.networks import precision
 from undiffuse.networks.precision import has_bfloat16, pick
 from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import FILE, SUMMARY
@@ -40,11 +41,12 @@ def images(drop: float | None = 0.1) -> Diffusion:
     """An untrained model of 4 x 4 pictures in three classes; with drop None it is unconditional."""
     tables = {**IMAGES, "conditions": {} if drop is None else {"label": {"drop": drop}}}
     recipe, classes = Recipe.find(tables), () if drop is None else ("cat", "dog", "bird")
-    denoiser = build.predictor(recipe, (1, 4, 4), len(classes))
     conditions = {} if drop is None else {"label": LabelCondition(drop, classes=classes)}
+    about = Description(recipe, (1, 4, 4), conditions, PixelsCodec(), {"step": 5})
+    denoiser = build.predictor(about)
     for weight in denoiser.parameters():  # the output layer starts at zero: then nothing would depend on anything
         torch.nn.init.normal_(weight, std=0.1)
-    return Diffusion(denoiser.eval(), PixelsCodec(), (1, 4, 4), recipe, conditions, {"step": 5})
+    return Diffusion.of(denoiser.eval(), about)
 
 
 def points() -> Diffusion:
@@ -58,7 +60,8 @@ def points() -> Diffusion:
     }
     recipe = Recipe.find(tables)
     codec = Whiten().fit(np.random.default_rng(0).normal(3, 2, (50, 2)).astype(np.float32))
-    return Diffusion(build.predictor(recipe, (2,), 0).eval(), codec, (2,), recipe)
+    about = Description(recipe, (2,), {}, codec)
+    return Diffusion.of(build.predictor(about).eval(), about)
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from latent_spaces import WRITTEN
+from latent_spaces import named
 
 from undiffuse.core.errors import Refused
 from undiffuse.recipes import build, recipe
@@ -13,6 +13,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.plan import recipe_defaults
+from undiffuse.training.base_run import standing
 
 MINIMAL: dict[str, Any] = {
     "data": {"name": "digits"},
@@ -27,7 +28,7 @@ MINIMAL: dict[str, Any] = {
 
 @pytest.mark.each("name", recipe.names())
 def test_every_bundled_recipe_is_sound_and_complete_on_paper(name: str):
-    found = replace(Recipe.find(name), uses=Uses(lambda path: WRITTEN))
+    found, _ = standing(replace(Recipe.find(name), uses=Uses(named)))
     assert found.about
     settings = build.check(found).train
     resolved = resolve(found)

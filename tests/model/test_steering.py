@@ -20,6 +20,7 @@ from undiffuse.guidance.threshold import Threshold
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
 from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.guidance import resolve_guidance, words
 from undiffuse.sampling.plan import recipe_defaults
@@ -43,12 +44,12 @@ def made(codec: Any = None, **sampler: Any) -> Diffusion:
     """An untrained model of points, told a class and two numbers, whose recipe samples as said."""
     recipe = Recipe.find({**TABLES, "sampler": {**TABLES["sampler"], **sampler}})
     conditions = declared({**recipe["conditions"], "label": {"drop": 0.1, "classes": ["a", "b"]}})
+    about = Description(recipe, (2,), conditions, codec or PixelsCodec(-1.0, 1.0, "float32"))
     torch.manual_seed(0)
-    denoiser = build.predictor(recipe, (2,), 2, conditions=conditions)
+    denoiser = build.predictor(about)
     for weight in denoiser.parameters():
         torch.nn.init.normal_(weight, std=0.4)
-    codec = codec or PixelsCodec(-1.0, 1.0, "float32")
-    return Diffusion(denoiser.eval().requires_grad_(False), codec, (2,), recipe, conditions)
+    return Diffusion.of(denoiser.eval().requires_grad_(False), about)
 
 
 def calls(model: Diffusion, **asked: Any) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.codecs.identity import Identity
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
@@ -17,6 +18,7 @@ from undiffuse.networks.precision import place
 from undiffuse.networks.resampling import Double, Halve
 from undiffuse.networks.unet import UNet
 from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 
 SMALL = {"channels": 2, "width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (0,), "classes": 2}
@@ -165,7 +167,8 @@ def test_a_network_for_sequences_learns_sines_of_random_phase(network: dict):
     objective = {"name": "denoising", "weighting": "edm", "times": "log_normal"}
     recipe = Recipe.find({**tables, "parameterization": {"name": "edm"}, "objective": objective, "train": {"steps": 1}})
     torch.manual_seed(0)
-    denoiser, loss = build.predictor(recipe, (1, 16), 0), build.objective(recipe)
+    denoiser = build.predictor(Description(recipe, (1, 16), {}, Identity()))
+    loss = build.objective(recipe)
     phase = 2 * torch.pi * torch.rand(512, 1, 1)
     x, random = torch.sin(2 * torch.pi * torch.arange(16) / 8 + phase), Random(0)
     optimiser = torch.optim.Adam(denoiser.parameters(), lr=3e-3)

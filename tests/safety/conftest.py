@@ -10,15 +10,15 @@ from strange import TABLES
 from undiffuse.codecs.identity import Identity
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes import build
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A folder with a whole model."""
-    recipe = Recipe.find(TABLES)
-    facts = {"step": 5, "data": {"name": "moons"}}
-    Diffusion(build.predictor(recipe, (2,), 0), Identity(), (2,), recipe, facts=facts).save(tmp_path / "run")
+    about = Description(Recipe.find(TABLES), (2,), {}, Identity(), {"step": 5, "data": {"name": "moons"}})
+    Diffusion.of(build.predictor(about), about).save(tmp_path / "run")
     return tmp_path / "run"
 
 

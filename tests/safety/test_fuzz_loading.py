@@ -19,6 +19,7 @@ from undiffuse.codecs.identity import Identity
 from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.recipes import build, recipe
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.resolved import resolve
 from undiffuse.sampling.run import FILE
@@ -52,9 +53,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a good recipe, a good model and a good checkpoint, which tests copy and spoil."""
     folder = tmp_path_factory.mktemp("fuzz")
     chosen = Recipe.find(TABLES)
-    denoiser = build.predictor(chosen, (2,), 0)
+    denoiser = build.predictor(about := Description(chosen, (2,), {}, Identity()))
     chosen.save(folder)
-    Diffusion(denoiser, Identity(), (2,), chosen).save(folder)
+    Diffusion.of(denoiser, about).save(folder)
     average, optimiser = copy.deepcopy(denoiser), torch.optim.AdamW(denoiser.parameters())
     held = TrainingState(denoiser, {"average.": average}, optimiser, {}).tensors()
     checkpoint.save(folder, 3, held, {"seconds": 1.0, "pending": [], "stamp": "a"})
@@ -158,7 +159,7 @@ def test_a_mutated_checkpoint(place: Path, data: st.DataObject):
     for name in (checkpoint.TENSORS, checkpoint.STATE):
         content = (folder / f"good-{name}").read_bytes()
         put(folder / name, mutated(data.draw, content) if name == spoiled else content)
-    denoiser = build.predictor(Recipe.find(TABLES), (2,), 0)
+    denoiser = build.predictor(Description(Recipe.find(TABLES), (2,), {}, Identity()))
     with suppress(Refused):
         held, state = checkpoint.load(folder)
         assert state["step"] >= 0

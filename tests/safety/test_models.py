@@ -12,8 +12,11 @@ from strange import bytes_of, rewrite
 from torch import nn
 
 import undiffuse
+from undiffuse.codecs.pixels import PixelsCodec
+from undiffuse.conditions.label import LabelCondition
 from undiffuse.core.errors import Refused
-from undiffuse.recipes import build
+from undiffuse.models.diffusion import Diffusion
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import FILE
 from undiffuse.storage import files
@@ -278,14 +281,13 @@ def test_a_blueprint_says_what_there_will_be_and_leaves_everything_as_it_is():
         "mean": ((2,), "meta"),
     }
     assert Waved().get_buffer("waves").tolist() == torch.arange(4.0).exp().tolist()
-    recipe = Recipe.find("digits")
-    sketch, real = build.blueprint(recipe, (1, 8, 8), 10), build.predictor(recipe, (1, 8, 8), 10).state_dict()
+    label = LabelCondition(classes=tuple("0123456789"))
+    about = Description(Recipe.find("digits"), (1, 8, 8), {"label": label}, PixelsCodec())
+    sketch, real = Diffusion.blueprint(about), Diffusion.build(about).state_dict()
     assert {n: (t.shape, t.dtype) for n, t in sketch.items()} == {n: (t.shape, t.dtype) for n, t in real.items()}
     torch.set_rng_state(state)
-    first = build.predictor(recipe, (1, 8, 8), 10).state_dict()
-    torch.set_rng_state(state)
-    network = build._network(recipe, (1, 8, 8), 10, build.process(recipe)).state_dict()
-    assert all(torch.equal(first[f"network.{name}"], value) for name, value in network.items())
+    Diffusion.blueprint(about)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

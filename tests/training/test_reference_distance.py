@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def of(run: Any, model: Known, objective: Held, sampler: dict[str, Any]) -> tuple[dict[str, float], float]:
     """The distance with this [sampler], and the root mean square of the noise that it starts from."""
     recipe: Recipe = run.recipe.with_tables(sampler=sampler)
-    made = replace(run, denoiser=model, recipe=recipe)
+    made = replace(run, module=model, recipe=recipe)
     noise = next(iter(made.open(n=32))).x
     distance = ReferenceDistance(objective, lambda module, step: made, Unseen(), {})  # type: ignore[arg-type]
     return distance(model), float(noise.square().mean().sqrt())
@@ -91,7 +91,7 @@ def test_an_exact_flow_map_has_no_distance_and_one_step_of_euler_that_of_the_mea
 
 def test_a_teachers_trajectories_are_taken_once(run: Any):
     teacher, student = Known("none"), Known()
-    made = replace(run, denoiser=student, recipe=run.recipe.with_tables(sampler={"name": "jump", "steps": 2}))
+    made = replace(run, module=student, recipe=run.recipe.with_tables(sampler={"name": "jump", "steps": 2}))
     distance = ReferenceDistance(Held(teacher), lambda module, step: made, Unseen(), {})  # type: ignore[arg-type]
     first, calls = distance(student), teacher.calls
     assert first == distance(student)

@@ -98,12 +98,14 @@ def edit(
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.models.load import completing, denoising
+    from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
     usual = ".gif" if task == "between" else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = completing(run) if task == "mask" else denoising(run, precision="float32")  # half would spoil gradients
+    model = steered(model, request.controlnet)
     if text is not None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
     said: list[str] = []

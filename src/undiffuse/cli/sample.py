@@ -45,6 +45,7 @@ def sample(
     undiffuse sample runs/emoji --text "a red heart" --guidance 3 --interval 0.2,5
     undiffuse sample runs/faces --image small.png --condition style=0.1,0.7
     undiffuse sample runs/digits --label 3 --classifier runs/digits-classifier --guidance 2
+    undiffuse sample runs/photos --controlnet runs/photos-edges:0.8 --condition edges=edges.png
     undiffuse sample runs/digits -o denoising.gif
     undiffuse sample runs/digits --indices 4 -o again.png
     undiffuse sample runs/flowers -n 1000 -o flowers.csv
@@ -55,6 +56,7 @@ def sample(
     undiffuse sample runs/solids-scene -o mesh.obj
     """
     from undiffuse.models.load import generator
+    from undiffuse.models.named_runs import steered
     from undiffuse.sampling import file_content
     from undiffuse.sampling.data_frame import columns
     from undiffuse.sampling.guidance import words
@@ -66,7 +68,7 @@ def sample(
     writer = choose(form, trajectory, out)  # refuses what excludes each other, and places, before the model is read
     if out is not None:
         writer.place(out, run)
-    model = generator(run, precision=precision)
+    model = steered(generator(run, precision=precision), request.controlnet)
     kinds = kind(model, len(model.data_shape))
     tokens = kinds in ("texts", "tokens")
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")

@@ -61,9 +61,13 @@ def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> d
 
 
 def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Values for so many samples, as a person gives them: those of the data in turn, of all conditions but labels."""
+    """Values for so many samples, as a person gives them: those of the data in turn, of all conditions but labels; of
+    these, too, where a picture or a map says what a sample of one class looks like.
+    """
+    there = {key: condition for key, condition in conditions.items() if key in data}
+    shown = any(condition.beside for condition in there.values())
     return {
-        key: condition.from_items(data[key][np.arange(count) % len(data[key])], ())
-        for key, condition in conditions.items()
-        if not condition.counts_classes and key in data
+        key: condition.from_items(data[key][np.arange(count) % len(data[key])], condition.classes)
+        for key, condition in there.items()
+        if shown or not condition.counts_classes
     }

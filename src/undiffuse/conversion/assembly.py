@@ -10,7 +10,6 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.description import Description
 from undiffuse.sampling.run import Run
-from undiffuse.storage.blueprint import Unwritten
 from undiffuse.storage.files import fit
 
 TRAIN = {"steps": 1000, "batch": 16, "lr": 1e-5, "warmup": 100, "held_out": 0.1, "checkpoint_every": 250}
@@ -20,16 +19,13 @@ def assemble(said: Description, weights: Mapping[str, Tensor], what: str) -> Run
     """The run of this description with these weights, by their names in its module; raises Refused where they differ.
 
     what: where they come from, for people. The dtype of weights does not matter: a run has float32, and weights in
-    float32 become its own without a copy.
+    float32 become its own without a copy. Buffers that are not among them stay as they are built.
     """
     kind: type[Run] = registry.get("models", said.recipe.kind)
-    classes = len(said.classes) if "label" in said.conditions else 0
-    of = (said.recipe, said.shape, classes, said.codec)
-    plan = kind.blueprint(*of, said.conditions)
-    fit({name: like(tensor, plan.get(name, tensor)) for name, tensor in weights.items()}, plan, what)
-    with torch.random.fork_rng(devices=[]), Unwritten():
-        module = kind.build(*of, said.conditions)
-    module.load_state_dict({name: weights[name].to(wanted.dtype) for name, wanted in plan.items()}, assign=True)
+    plan, module = kind.blueprint(said), kind.unwritten(said)
+    found = {**{name: each for name, each in module.named_buffers() if name in plan}, **weights}
+    fit({name: like(tensor, plan.get(name, tensor)) for name, tensor in found.items()}, plan, what)
+    module.load_state_dict({name: found[name].to(wanted.dtype) for name, wanted in plan.items()}, assign=True)
     return kind.of(module.eval().requires_grad_(False), said)
 
 

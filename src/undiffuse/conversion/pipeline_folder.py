@@ -59,6 +59,10 @@ class PipelineFolder:
         """Whether there is a part of this name."""
         return (self.folder / part).is_dir()
 
+    def has_config(self) -> bool:
+        """Whether the folder itself is that of a single model."""
+        return (self.folder / CONFIG).is_file()
+
     def _refuse_missing(self, part: str, file: str) -> None:
         if not (self.folder / part / file).is_file():
             raise Refused(f"{self.folder} lacks its {part}: {self.folder / part / file} is not there; put it there")

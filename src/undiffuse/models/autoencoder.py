@@ -1,10 +1,9 @@
 """An autoencoder: turns items into latents and back, alone or at the edge of a model of latents."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +37,6 @@ from undiffuse.storage import blueprint as plans
 SHOWN = 10  # items in a row of a preview
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class AutoencoderRun(Generator, LatentSpace):
     """A trained autoencoder with its codec: encodes items in the data's own units, and decodes latents to such; draws
     samples where its bottleneck has a prior.
@@ -60,13 +58,6 @@ class AutoencoderRun(Generator, LatentSpace):
     reconstructs: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = FILES
 
-    autoencoder: Autoencoder
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         codec = recipe.component("codec")
@@ -78,35 +69,13 @@ class AutoencoderRun(Generator, LatentSpace):
         plans.blueprint(partial(build_autoencoder.bottleneck, recipe), name)
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        return build_autoencoder.blueprint(recipe, shape, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return build_autoencoder.autoencoder(recipe, shape)
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
+    def build(cls, about: Description) -> nn.Module:
+        return build_autoencoder.autoencoder(about.recipe, about.shape)
 
     @property
-    def module(self) -> nn.Module:
-        return self.autoencoder
+    def autoencoder(self) -> Autoencoder:
+        """What was trained."""
+        return self.module
 
     @torch.no_grad()
     def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:

@@ -1,15 +1,12 @@
 """An autoregressive run: the exact probability of an item, value by value, and samples drawn so."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.level_grid import level_grid
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
@@ -29,12 +26,10 @@ from undiffuse.sampling.autoregressive_session import AutoregressiveSession, Com
 from undiffuse.sampling.generator import refuse_taken
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
-from undiffuse.storage import blueprint as plans
 
 HEAD = {"name": "softmax"}  # where the recipe has no table [head]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class AutoregressiveRun(CompletingGenerator):
     """A trained autoregressive model with its codec: exact likelihoods, samples and completions in the data's units.
 
@@ -53,13 +48,6 @@ class AutoregressiveRun(CompletingGenerator):
     rounds: ClassVar[bool] = False  # a rounded logit is another probability
     writes: ClassVar[tuple[str, ...]] = FILES
 
-    model: Autoregressive
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         refuse_taken(conditions)
@@ -69,40 +57,28 @@ class AutoregressiveRun(CompletingGenerator):
         registry.check(head, {k: v for k, v in table.items() if k != "name"}, owner="head")
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        what = f"network {str(recipe['network'].get('name'))!r}"
-        return plans.blueprint(partial(_made, recipe, shape, classes, codec), what, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return _made(recipe, shape, classes, codec)
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model
+    def build(cls, about: Description) -> nn.Module:
+        recipe, shape = about.recipe, about.shape
+        grid, channels = level_grid(about.codec, shape), shape[0]
+        if len(shape) < 2:
+            raise Refused(
+                f"an autoregressive run is of images and sequences with channels, not of items of shape {shape}"
+            )
+        with in_float32():
+            head = registry.build("level_heads", recipe["head"] or HEAD, levels=grid.levels, channels=channels)
+            network = recipe.module(
+                "network",
+                channels=channels,
+                shape=shape,
+                dimensions=len(shape) - 1,
+                outputs=head.outputs,
+                classes=len(about.classes),
+            )
+            return Autoregressive(network, head, grid)
 
     def attempt(self) -> None:
-        dtype = next(self.model.parameters()).dtype
-        self.model.network(torch.zeros(1, *self.shape, dtype=dtype, device=self.device))
+        dtype = next(self.module.parameters()).dtype
+        self.module.network(torch.zeros(1, *self.shape, dtype=dtype, device=self.device))
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)
@@ -114,29 +90,12 @@ class AutoregressiveRun(CompletingGenerator):
         self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
     ) -> AutoregressiveSession:
         asked = (request or SampleRequest()).updated(options, self.conditions)
-        return AutoregressiveSession.open(self, self.model, asked, progress)
+        return AutoregressiveSession.open(self, self.module, asked, progress)
 
     def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
         with bar("likelihood", "item") as advance:
-            return held_out_likelihood(self, self.model, data, seed, advance)
+            return held_out_likelihood(self, self.module, data, seed, advance)
 
     def about(self) -> dict[str, str]:
         channels = f", {self.shape[0]} of them a place" if self.shape[0] > 1 else ""
-        return {"draws": f"{int(np.prod(self.shape)):,} values in a row{channels}, each of {self.model.levels.levels}"}
-
-
-def _made(recipe: Recipe, shape: tuple[int, ...], classes: int, codec: Codec) -> Autoregressive:
-    grid, channels = level_grid(codec, shape), shape[0]
-    if len(shape) < 2:
-        raise Refused(f"an autoregressive run is of images and sequences with channels, not of items of shape {shape}")
-    with in_float32():
-        head = registry.build("level_heads", recipe["head"] or HEAD, levels=grid.levels, channels=channels)
-        network = recipe.module(
-            "network",
-            channels=channels,
-            shape=shape,
-            dimensions=len(shape) - 1,
-            outputs=head.outputs,
-            classes=classes,
-        )
-        return Autoregressive(network, head, grid)
+        return {"draws": f"{int(np.prod(self.shape)):,} values in a row{channels}, each of {self.module.levels.levels}"}

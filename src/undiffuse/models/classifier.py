@@ -1,13 +1,11 @@
 """A classifier of noisy samples: tells their class at every noise level, and so guides a run that draws samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.label import LABEL, refuse_few
 from undiffuse.core.errors import Refused
@@ -21,7 +19,6 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import EvaluationRequest, Run
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Classifier(Run):
     """A trained classifier of noisy samples with its codec: guides `Diffusion.sample(..., classifier=this)`.
 
@@ -42,13 +39,6 @@ class Classifier(Run):
     rounds: ClassVar[bool] = False  # guidance takes its gradients
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
 
-    classifier: NoisyClassifier
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         build.check_denoising(recipe, {name: each for name, each in conditions.items() if name != LABEL})
@@ -60,47 +50,19 @@ class Classifier(Run):
             raise Refused(f"a classifier sees the noisy sample and nothing else: remove [conditions.{other}]")
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        refuse_few(classes)
-        return build.blueprint(recipe, shape, classes, codec, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        refuse_few(classes)
-        return NoisyClassifier(*build.reading(recipe, shape, classes, codec))
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.classifier
+    def build(cls, about: Description) -> nn.Module:
+        refuse_few(len(about.classes))
+        return NoisyClassifier(*build.reading(about, len(about.classes)))
 
     def attempt(self) -> None:
-        noise = self.classifier.process.prior((1, *self.shape)).sample(Random(0))
-        self.classifier.log_probs(noise.to(self.device), 1.0)
+        noise = self.module.process.prior((1, *self.shape)).sample(Random(0))
+        self.module.log_probs(noise.to(self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
         """None: a classifier draws nothing."""
 
     def evaluate(self, asked: EvaluationRequest) -> Readings:
-        return read(self, self.classifier, asked)
+        return read(self, self.module, asked)
 
     def about(self) -> dict[str, str]:
         return {"tells": "the class of noisy samples, for --classifier"}

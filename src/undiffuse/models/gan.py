@@ -1,15 +1,12 @@
 """A generative adversarial network as a run: samples by one call of a generator, and no likelihood."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused
 from undiffuse.core.implicit import ImplicitModel
@@ -25,13 +22,11 @@ from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
-from undiffuse.storage import blueprint as plans
 
 BOUNDS = (-1.0, 1.0)  # of what a generator makes
 NO_LIKELIHOOD = "a GAN makes samples and has no probability of an item: of it there are the metrics of samples"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class GANRun(Generator):
     """A trained generator with its codec; what it was trained against is not kept. Fields: see `Run`."""
 
@@ -45,13 +40,6 @@ class GANRun(Generator):
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` judges them"
     writes: ClassVar[tuple[str, ...]] = FILES
 
-    model: ImplicitModel
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         codec = recipe.component("codec")
@@ -64,39 +52,12 @@ class GANRun(Generator):
             )
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        what = f"network {str(recipe['network'].get('name'))!r}"
-        return plans.blueprint(partial(_made, recipe, shape), what, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return _made(recipe, shape)
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model
+    def build(cls, about: Description) -> nn.Module:
+        with in_float32():
+            return ImplicitModel(about.recipe.module("network", channels=about.shape[0], shape=about.shape))
 
     def attempt(self) -> None:
-        self.model(torch.zeros(1, self.model.network.latents, dtype=torch.float32, device=self.device))
+        self.module(torch.zeros(1, self.module.network.latents, dtype=torch.float32, device=self.device))
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)
@@ -107,11 +68,11 @@ class GANRun(Generator):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """The items in the data's units that draws z (n, latents) from N(0, 1) become, on z's device."""
-        return self.codec.decode(self.model(z.to(self.device))).to(z.device)
+        return self.codec.decode(self.module(z.to(self.device))).to(z.device)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:
         asked = (request or SampleRequest()).updated(options, self.conditions)
-        return PriorSession.open(self, asked, (self.model.network.latents,), self.decode, progress)
+        return PriorSession.open(self, asked, (self.module.network.latents,), self.decode, progress)
 
     def no_likelihood(self) -> str:
         return NO_LIKELIHOOD
@@ -120,9 +81,4 @@ class GANRun(Generator):
         raise Refused(NO_LIKELIHOOD)
 
     def about(self) -> dict[str, str]:
-        return {"draws": f"{self.model.network.latents} numbers of noise, through one call of the network"}
-
-
-def _made(recipe: Recipe, shape: tuple[int, ...]) -> ImplicitModel:
-    with in_float32():
-        return ImplicitModel(recipe.module("network", channels=shape[0], shape=shape))
+        return {"draws": f"{self.module.network.latents} numbers of noise, through one call of the network"}

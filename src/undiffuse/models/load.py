@@ -23,7 +23,7 @@ from undiffuse.sampling import lora_run
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.run import FILE, LORA, PROCESS, USES, Run
-from undiffuse.storage.blueprint import TENSORS, Unwritten
+from undiffuse.storage.blueprint import TENSORS
 from undiffuse.storage.files import finite, fit
 from undiffuse.storage.tensor_file import Held, Part, held
 
@@ -125,7 +125,7 @@ def _lora(found: Held, what: str, home: Path) -> Run:
     said = _described(found, about, what, home, base.uses)
     kind: type[Run] = registry.get("models", said.recipe.kind)
     weights = base.module.state_dict()
-    module = _built(kind, said)
+    module = kind.unwritten(said)
     module.load_state_dict(fit(weights, module.state_dict(), f"{what}, the run {lora.base}"), assign=True)
     module = merged(module, lora.updates)
     changed = fit(lora.buffers, {n: t for n, t in module.state_dict().items() if n in lora.buffers}, what)
@@ -138,26 +138,17 @@ def _run(found: Held | Part, about: Mapping[str, Any], what: str, home: Path) ->
     """The run that these tensors and this description are."""
     said = _described(found, about, what, home)
     kind: type[Run] = registry.get("models", said.recipe.kind)
-    classes = len(said.classes) if "label" in said.conditions else 0
     # a network may have more than it saves, but not much
     most = (min(len(found) + 1000, TENSORS), found.nbytes + 2**30)
-    of = (said.recipe, said.shape, classes, said.codec)
     others = (PROCESS, *(f"{USES}{name}." for name in said.recipe.uses.runs))
     like = {name: tensor for name, tensor in found.like.items() if not name.startswith(others)}
-    plan = kind.blueprint(*of, said.conditions, tensors=most[0], size=most[1])
+    plan = kind.blueprint(said, tensors=most[0], size=most[1])
     fit(like, plan, what)
-    module = _built(kind, said)
+    module = kind.unwritten(said)
     for name, place in module.state_dict().items():
         finite({name: (read := found[name])}, what)
         place.copy_(read)
     return kind.of(module.eval().requires_grad_(False), said)
-
-
-def _built(kind: type[Run], said: Description) -> Any:
-    """The module, with weights that nothing has written yet."""
-    classes = len(said.classes) if "label" in said.conditions else 0
-    with torch.random.fork_rng(devices=[]), Unwritten():
-        return kind.build(said.recipe, said.shape, classes, said.codec, said.conditions)
 
 
 def _described(

@@ -1,15 +1,12 @@
 """A normalizing flow as a run: a bound on the probability of an item, and samples by one inverse."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.level_grid import level_grid
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.normalizing_flow import NormalizingFlow
@@ -26,12 +23,10 @@ from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
-from undiffuse.storage import blueprint as plans
 
 DRAWS = 8  # of the noise that spreads an item over its levels
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class NormalizingFlowRun(Generator):
     """A trained normalizing flow with its codec. Fields: see `Run`; shape: of an encoded item, channels first."""
 
@@ -47,52 +42,19 @@ class NormalizingFlowRun(Generator):
     rounds: ClassVar[bool] = False  # rounded, it is not inverted
     writes: ClassVar[tuple[str, ...]] = FILES
 
-    model: NormalizingFlow
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         """Nothing more: the tables say all."""
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        what = f"network {str(recipe['network'].get('name'))!r}"
-        return plans.blueprint(partial(_made, recipe, shape, codec), what, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return _made(recipe, shape, codec)
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.model
+    def build(cls, about: Description) -> nn.Module:
+        grid = level_grid(about.codec, about.shape)
+        with in_float32():
+            return NormalizingFlow(about.recipe.module("network", channels=about.shape[0], shape=about.shape), grid)
 
     def attempt(self) -> None:
-        dtype = next(self.model.parameters()).dtype
-        self.model.network(torch.zeros(1, *self.shape, dtype=dtype, device=self.device))
+        dtype = next(self.module.parameters()).dtype
+        self.module.network(torch.zeros(1, *self.shape, dtype=dtype, device=self.device))
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)
@@ -102,7 +64,7 @@ class NormalizingFlowRun(Generator):
 
     def decode(self, z: Tensor) -> Tensor:
         """The items in the data's units that draws z (n, *shape) from N(0, 1) are, on z's device."""
-        return self.codec.decode(self.model.decode(z.to(self.device))).to(z.device)
+        return self.codec.decode(self.module.decode(z.to(self.device))).to(z.device)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:
         asked = (request or SampleRequest()).updated(options, self.conditions)
@@ -110,13 +72,7 @@ class NormalizingFlowRun(Generator):
 
     def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
         with bar("bound", "item") as advance:
-            return held_out_likelihood(self, self.model, data, seed, advance, draws=DRAWS)
+            return held_out_likelihood(self, self.module, data, seed, advance, draws=DRAWS)
 
     def about(self) -> dict[str, str]:
         return {"draws": "normal noise, through the inverse of the network"}
-
-
-def _made(recipe: Recipe, shape: tuple[int, ...], codec: Codec) -> NormalizingFlow:
-    grid = level_grid(codec, shape)
-    with in_float32():
-        return NormalizingFlow(recipe.module("network", channels=shape[0], shape=shape), grid)

@@ -4,17 +4,17 @@ import math
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from undiffuse import __version__
-from undiffuse.codecs.codec import Codec, as_dtype
+from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import refuse_few
@@ -59,7 +59,6 @@ class ItemScores(Evaluated):
         yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Regressor(Run, ItemReader):
     """A trained reader of items with its codec. Fields: see `Run`; the one condition is what it tells."""
 
@@ -77,13 +76,6 @@ class Regressor(Run, ItemReader):
     rounds: ClassVar[bool] = False
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
 
-    predictor: ItemPredictor
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         build.check_denoising(recipe, {})
@@ -96,35 +88,11 @@ class Regressor(Run, ItemReader):
             raise Refused(f"a regressor needs every value: conditions.{name}.drop must be 0, not {condition.drop:g}")
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        return build.blueprint(recipe, shape, _outputs(classes, conditions), codec, **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return ItemPredictor(*build.reading(recipe, shape, _outputs(classes, conditions), codec))
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.predictor
+    def build(cls, about: Description) -> nn.Module:
+        shape = next((condition.shape for condition in about.conditions.values()), ())
+        if not shape:
+            refuse_few(len(about.classes))
+        return ItemPredictor(*build.reading(about, shape[0] if shape else len(about.classes)))
 
     @torch.no_grad()
     def predict(self, x: np.ndarray | Tensor, t: float = 0.0) -> Tensor:
@@ -132,7 +100,7 @@ class Regressor(Run, ItemReader):
         chances of the classes (n, classes). t: the time of the noise that x has, of encoded x_t; 0: none.
         """
         (condition,) = self.conditions.values()
-        found = self.predictor(self.codec.encode(x).to(self.device), t).cpu()
+        found = self.module(self.codec.encode(x).to(self.device), t).cpu()
         return condition.decode(found)
 
     @property
@@ -154,7 +122,7 @@ class Regressor(Run, ItemReader):
         return torch.cat([self.predict(part).double() for part in parts]) if len(rows) else rows.double()
 
     def attempt(self) -> None:
-        self.predictor(self.predictor.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
+        self.module(self.module.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
         """None: a regressor draws nothing."""
@@ -201,17 +169,9 @@ class Regressor(Run, ItemReader):
         found: list[Tensor] = []
         for rows in torch.arange(len(x_0)).split(batches(self.shape)):
             part = x_0[rows].to(self.device)
-            noisy = self.predictor.process.marginal(part, t).sample(Random(seed, rows)) if t else part
-            found.append(self.predictor(noisy, t).cpu())
+            noisy = self.module.process.marginal(part, t).sample(Random(seed, rows)) if t else part
+            found.append(self.module(noisy, t).cpu())
         told = torch.cat(found)
         if not target.is_floating_point():
             return float((told.argmax(1) == target).double().mean())
         return 1 - float((told - target).square().mean() / (target - target.mean(0)).square().mean())
-
-
-def _outputs(classes: int, conditions: Mapping[str, ConditionKind]) -> int:
-    """How many numbers the network gives: of a vector, or one a class, of two or more."""
-    shape = next((condition.shape for condition in conditions.values()), ())
-    if not shape:
-        refuse_few(classes)
-    return shape[0] if shape else classes

@@ -1,16 +1,14 @@
 """A scene: images or a solid, trained by score distillation until a frozen run finds their views likely."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from undiffuse import pictures
-from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -37,7 +35,6 @@ PIXELS = (-1.0, 1.0)  # the bounds of a codec that makes pixels
 SHOWN = 8  # views in a preview
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class SceneRun(Generator):
     """A trained scene with the frozen run that it was trained by; its samples are views, in the units of that run's
     data. Fields: see `Run`; shape and codec: of the cameras.
@@ -47,19 +44,13 @@ class SceneRun(Generator):
         **dict.fromkeys(("data", "codec", "scene", "prior", "objective", "train"), True),
         "optimiser": False,
     }
+    made: ClassVar[str] = "scene"
     reads: ClassVar[str] = "scene"
     predicts: ClassVar[str] = "scene"
     what: ClassVar[str] = "a scene"
     use: ClassVar[str] = "show it by `undiffuse sample {run} -o turntable.gif`, or take its mesh by `-o mesh.obj`"
     rounds: ClassVar[bool] = False
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
-
-    scene: SceneModule
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
@@ -79,37 +70,15 @@ class SceneRun(Generator):
         plans.blueprint(partial(_renderable, recipe), f"scene {recipe['scene']['name']!r}")
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        plan = plans.blueprint(partial(_renderable, recipe), f"scene {recipe['scene']['name']!r}", **limits)
-        return {f"renderable.{name}": tensor for name, tensor in plan.items()}
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        made = _renderable(recipe)
-        return SceneModule(made, ScenePrior.of(recipe, made.solid))
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
+    def build(cls, about: Description) -> nn.Module:
+        made = _renderable(about.recipe)
+        with torch.device("cpu"):  # the prior is there already, even where the scene is only sketched
+            return SceneModule(made, ScenePrior.of(about.recipe, made.solid))
 
     @property
-    def module(self) -> nn.Module:
-        return self.scene
+    def scene(self) -> SceneModule:
+        """What was trained."""
+        return self.module
 
     @property
     def prior(self) -> Any:

@@ -17,8 +17,8 @@ from undiffuse.core.autoencoder import AutoencoderNetwork
 from undiffuse.core.errors import Refused
 from undiffuse.networks.axes import Convolution, begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
 from undiffuse.networks.blocks import Attention, Middle, Residual, Unattended, activate, group_count, normalise
-from undiffuse.networks.diffusers_autoencoder import arguments, config_of
-from undiffuse.networks.diffusers_format import read_folder, weights_from, weights_to, write_folder
+from undiffuse.networks.diffusers_autoencoder import arguments, config_of, weights_from, weights_to
+from undiffuse.networks.diffusers_format import read_folder, write_folder
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.resampling import CHANGES, Change, Double, Halve, refuse_levels
@@ -118,12 +118,8 @@ class AutoencoderKL(AutoencoderNetwork):
         Raises Refused, naming the field, for what this network has not.
         """
         config, weights = read_folder(folder, "AutoencoderKL", "vae")
-        named = {
-            name.replace("post_quant_conv.", "decoder.quant.").replace("quant_conv.", "encoder.quant."): weight
-            for name, weight in weights.items()
-        }
         what = f"the weights in {folder} do not fit their config"
-        return holding(unwritten(partial(cls, **arguments(config))), weights_from(named), what)
+        return holding(unwritten(partial(cls, **arguments(config))), weights_from(weights), what)
 
     def to_diffusers(self, folder: str | Path, sample_size: int = 64, scaling_factor: float = 1.0) -> None:
         """Write a folder that diffusers' `AutoencoderKL.from_pretrained` reads.
@@ -132,12 +128,8 @@ class AutoencoderKL(AutoencoderNetwork):
         Raises Refused, naming the argument, for what an `AutoencoderKL` of diffusers has not. Nothing is written then.
         """
         groups = {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}
-        config = config_of(self, groups, sample_size, scaling_factor)
-        weights = {
-            name.replace("decoder.quant.", "post_quant_conv.").replace("encoder.quant.", "quant_conv."): weight
-            for name, weight in self.state_dict().items()
-        }
-        write_folder(folder, config, weights_to(weights))
+        config = config_of(self, groups, sample_size=sample_size, scaling_factor=scaling_factor)
+        write_folder(folder, config, weights_to(self.state_dict()))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Embedding of conditions other than the label: vectors, texts and boxes in its features, images beside its input."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -98,7 +98,9 @@ class ConditionEmbedding(nn.Module):
                 parts.append(x.new_zeros(len(x), shape[0] + 1, *x.shape[2:]))
                 continue
             null = drop_mask(drop, name)
-            image = _one_hot(cond[name], shape[0], x) if kind == "map" else resized(scaled(cond[name]).to(x.dtype), x)
+            image, sides = cond[name], x.shape[2:]
+            shown = kind == "image"
+            image = resized(scaled(image).to(x.dtype), sides) if shown else one_hot(image, shape[0], sides, x.dtype)
             image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
             parts.append(image if null is None else image.masked_fill(null.reshape(-1, *(1,) * (x.ndim - 1)), 0.0))
         return torch.cat(parts, dim=1) if len(parts) > 1 else x
@@ -122,21 +124,20 @@ def scaled(image: Tensor) -> Tensor:
     return image.float() * (2 / LEVELS[image.dtype]) - 1 if image.dtype in LEVELS else image
 
 
-def resized(image: Tensor, like: Tensor) -> Tensor:
-    """The image with as many places along each axis as `like`, by area where these are no more, else linearly."""
-    sides = like.shape[2:]
-    if image.shape[2:] == sides:
+def resized(image: Tensor, sides: Sequence[int]) -> Tensor:
+    """The image with so many places along each axis, by area where these are no more, else linearly."""
+    if list(image.shape[2:]) == list(sides):
         return image
     if all(now >= new for now, new in zip(image.shape[2:], sides, strict=True)):
         return F.interpolate(image, sides, mode="area")
-    return F.interpolate(image, sides, mode=MODES[like.ndim - 2], align_corners=False)
+    return F.interpolate(image, sides, mode=MODES[image.ndim - 2], align_corners=False)
 
 
-def _one_hot(classes: Tensor, count: int, like: Tensor) -> Tensor:
-    """Class numbers (batch, 1, ...) as a channel a class with as many places as `like`, each the nearest one's."""
-    nearest = F.interpolate(classes.float(), like.shape[2:], mode="nearest-exact")
+def one_hot(classes: Tensor, count: int, sides: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Class numbers (batch, 1, ...) as a channel a class, with so many places along each axis, each the nearest's."""
+    nearest = F.interpolate(classes.float(), sides, mode="nearest-exact")
     found = F.one_hot(nearest[:, 0].long().clamp(max=count), count + 1)  # the last: none that the network knows
-    return found[..., :count].movedim(-1, 1).to(like.dtype)
+    return found[..., :count].movedim(-1, 1).to(dtype)
 
 
 def _key(name: str) -> str:

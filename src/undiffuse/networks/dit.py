@@ -1,6 +1,6 @@
 """DiT: a transformer over patches of sequences, images and volumes, and of their latents (arXiv:2212.09748)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -21,6 +21,7 @@ from undiffuse.networks.embeddings import Label, positional
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.positions import POSITIONS
+from undiffuse.networks.steering import Steerable, own_copy, zeroed
 from undiffuse.networks.token_dropping import EDGE, SparseDenseFusion, only, turns_of
 
 PRESETS = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}  # width, depth, heads
@@ -28,7 +29,7 @@ WAVES = 256  # sines and cosines of the time
 HEAD = 64  # numbers a head, where heads are not given
 
 
-class DiT(Network, HasDepths):
+class DiT(Network, HasDepths, Steerable):
     """x (batch, channels, one size an axis), c_time (batch,) -> (batch, out_channels, the same sizes), at first all 0.
 
     The defaults are the paper's: with preset "XL", patch 2, 1000 classes and 8 out_channels on latents (4, 32, 32) it
@@ -116,16 +117,64 @@ class DiT(Network, HasDepths):
         self.final = FinalLayer(style, self.out_channels * patch**dimensions)
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+        return self.steered(x, c_time, (), label, drop, **cond)
+
+    def steered(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        added: Sequence[Tensor],
+        label: Tensor | None = None,
+        drop: Drop = None,
+        **cond: Any,
+    ) -> Tensor:
+        h, context, before = self._tokens(x, c_time, label, drop, cond)
+        h = self._through(h, context, before, added)
+        grid = tuple(size // self.patch for size in x.shape[2:])
+        return joined(self.final(h[:, before:], context.c), self.patch, grid)
+
+    def first_part(self) -> Self:
+        """The first half of the blocks."""
+        count = max(len(self.blocks) // 2, 1)
+        found = own_copy(self, (*self.blocks[count:], self.final, *([] if self.fusion is None else [self.fusion])))
+        found.blocks, found.fusion, found.long_skips = found.blocks[:count], None, 0
+        return found
+
+    def zero_layers(self) -> list[nn.Module]:
+        return [zeroed(nn.Linear(self.width, self.width)) for _ in range(max(len(self.blocks) // 2, 1))]
+
+    def features(
+        self, x: Tensor, c_time: Tensor, hint: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any
+    ) -> list[Tensor]:
+        h, context, _ = self._tokens(x, c_time, label, drop, cond, hint)
+        found: list[Tensor] = []
+        for i in range(len(self.blocks)):
+            h = self._block(i, h, None, context)
+            found.append(h)
+        return found
+
+    def _tokens(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        label: Tensor | None,
+        drop: Drop,
+        cond: dict[str, Any],
+        hint: Tensor | None = None,
+    ) -> tuple[Tensor, Context, int]:
+        """What goes into the first block, (batch, tokens, width), what blocks see besides, and how many tokens stand
+        before the places.
+        """
         refuse_shape(x, self.channels, self.dimensions, "this DiT")
         self._check_size(x)
         grid = tuple(size // self.patch for size in x.shape[2:])
         before, context = self._context(x, c_time, label, drop, cond)
         h = self.enter(patches(self.conditioning.beside(x, cond, drop), self.patch))  # (batch, places, width)
+        h = h if hint is None else h + hint.flatten(2).mT
         count = 0 if before is None else before.shape[1]
         h, turns = self.positions(h, grid, count)
         h = h if before is None else torch.cat([before.to(h.dtype), h], dim=1)
-        h = self._through(h, context._replace(turns=turns), count)
-        return joined(self.final(h[:, count:], context.c), self.patch, grid)
+        return h, context._replace(turns=turns), count
 
     def _context(
         self, x: Tensor, c_time: Tensor, label: Tensor | None, drop: Drop, cond: dict[str, Any]
@@ -158,32 +207,41 @@ class DiT(Network, HasDepths):
             e = F.silu(F.linear(e, first.weight.float(), first.bias.float()))  # type: ignore[union-attr, operator]
             return F.linear(e, last.weight.float(), last.bias.float())  # type: ignore[union-attr, operator]
 
-    def _through(self, h: Tensor, context: Context, before: int) -> Tensor:
-        """Tokens (batch, tokens, width) through all blocks; in training some of them miss the middle."""
+    def _through(self, h: Tensor, context: Context, before: int, added: Sequence[Tensor] = ()) -> Tensor:
+        """Tokens (batch, tokens, width) through all blocks, the first of which get something added; in training some
+        of them miss the middle.
+        """
         depth = len(self.blocks)
         skips: list[Tensor] = []
         if self.fusion is None:
-            return self._some(range(depth), h, context, skips)
-        dense = self._some(range(EDGE), h, context, skips)
+            return self._some(range(depth), h, context, skips, added)
+        dense = self._some(range(EDGE), h, context, skips, added)
         kept, deep, inside = self.fusion.kept(dense, before), dense, context
         if kept is not None:
             deep = only(dense, kept)
             turns = None if context.turns is None else turns_of(context.turns, kept)
             there = None if context.there is None else only(context.there[:, 0, 0, :, None], kept)[:, None, None, :, 0]
             inside = context._replace(turns=turns, there=there)
-        deep = self._some(range(EDGE, depth - EDGE), deep, inside, skips)
+        deep = self._some(range(EDGE, depth - EDGE), deep, inside, skips, added)
         return self._some(range(depth - EDGE, depth), self.fusion(dense, deep, kept), context, skips)
 
-    def _some(self, which: range, h: Tensor, context: Context, skips: list[Tensor]) -> Tensor:
+    def _some(
+        self, which: range, h: Tensor, context: Context, skips: list[Tensor], added: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Tokens through these blocks; `skips` holds what the last blocks will need of the first ones."""
-        depth, again = len(self.blocks), self.checkpoint and torch.is_grad_enabled()
         for i in which:
-            skip = skips.pop() if i >= depth - self.long_skips else None
-            block = self.blocks[i]
-            h = recomputed(block, h, skip, context, use_reentrant=False) if again else block(h, skip, context)  # type: ignore[assignment]
+            skip = skips.pop() if i >= len(self.blocks) - self.long_skips else None
+            h = self._block(i, h, skip, context)
+            h = h + added[i] if i < len(added) else h
             if i < self.long_skips:
                 skips.append(h)
         return h
+
+    def _block(self, i: int, h: Tensor, skip: Tensor | None, context: Context) -> Tensor:
+        block = self.blocks[i]
+        if self.checkpoint and torch.is_grad_enabled():
+            return recomputed(block, h, skip, context, use_reentrant=False)  # type: ignore[return-value]
+        return block(h, skip, context)
 
     def depths(self) -> Mapping[str, Depth]:
         """The output of each block, "block1" the first's; tokens in context stand before the places."""

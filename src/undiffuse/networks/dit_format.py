@@ -62,6 +62,18 @@ DIFFUSERS = [
     (".proj_out_1.", ".final.modulation.linear."),
     (".proj_out_2.", ".final.linear."),
 ]
+WRITTEN: dict[str, Any] = {  # the only values of a DiT's arguments that a DiTTransformer2DModel has
+    "mlp": 4.0,
+    "conditioning": "adaln_zero",
+    "positions": "sine",
+    "qk_norm": False,
+    "norm": "layer",
+    "activation": "gelu",
+    "long_skips": False,
+    "drop_tokens": None,
+    "time_scale": 1.0,
+    "frequency_shift": 1,
+}
 HEADS = {1152: 16}  # of the paper's network of this width; the others have one for 64 numbers, as a DiT by itself
 
 
@@ -71,16 +83,17 @@ def from_diffusers(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     Raises Refused, naming the field, for what a DiT has not.
     """
     config, theirs = read_folder(folder, "DiTTransformer2DModel", "transformer")
+    return arguments(config), weights_from(theirs)
+
+
+def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a DiT that mean the same as a config; raises Refused, naming the field, for what it has not."""
     config = {name: value for name, value in config.items() if not name.startswith("_")}
     for name, value in config.items():
         if name not in DEFAULTS and name not in FREE and value not in ONLY.get(name, ()):
             able = f"only {' or '.join(map(repr, ONLY[name]))}" if name in ONLY else "no such field"
             raise Refused(f"this DiTTransformer2DModel has {name} = {value!r}; a DiT has {able}")
     c = DEFAULTS | config
-    weights = _named(_first_copies(theirs), DIFFUSERS)
-    for name in [n for n in weights if ".attention.to_q." in n]:
-        parts = [weights.pop(name.replace("to_q", f"to_{part}"), None) for part in "qkv"]
-        weights[name.replace("to_q", "qkv")] = torch.cat([part for part in parts if part is not None])
     return {
         "channels": c["in_channels"],
         "out_channels": c["out_channels"] or c["in_channels"],
@@ -90,7 +103,69 @@ def from_diffusers(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
         "width": c["num_attention_heads"] * c["attention_head_dim"],
         "depth": c["num_layers"],
         "heads": c["num_attention_heads"],
-    }, weights
+    }
+
+
+def weights_from(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of diffusers under a DiT's names; raises Refused where blocks embed time and class differently."""
+    weights = _named(_first_copies(theirs), DIFFUSERS)
+    for name in [n for n in weights if ".attention.to_q." in n]:
+        parts = [weights.pop(name.replace("to_q", f"to_{part}"), None) for part in "qkv"]
+        weights[name.replace("to_q", "qkv")] = torch.cat([part for part in parts if part is not None])
+    return weights
+
+
+def config_of(table: Mapping[str, Any], shape: tuple[int, ...], out_channels: int, classes: int) -> dict[str, Any]:
+    """The config of the DiTTransformer2DModel that computes what a DiT with these arguments does.
+
+    table: all arguments of the DiT. Raises Refused, naming the argument, for what it could not.
+    """
+    for name, only in WRITTEN.items():
+        if table[name] != only:
+            raise Refused(f"{name} = {table[name]!r}: a DiTTransformer2DModel is written with {name} = {only!r} only")
+    if len(shape) != 3 or shape[1] != shape[2] or not classes:
+        raise Refused(f"a DiTTransformer2DModel is for squares with a class, not {shape} with {classes} classes")
+    return {
+        "_class_name": "DiTTransformer2DModel",
+        "_diffusers_version": "0.30.0",
+        **{name: values[0] for name, values in ONLY.items()},
+        "norm_num_groups": 32,
+        "num_attention_heads": table["heads"],
+        "attention_head_dim": table["width"] // table["heads"],
+        "in_channels": shape[0],
+        "out_channels": out_channels,
+        "num_layers": table["depth"],
+        "sample_size": shape[1],
+        "patch_size": table["patch"],
+        "num_embeds_ada_norm": classes,
+        "norm_eps": table["eps"],
+    }
+
+
+def weights_to(ours: Mapping[str, Tensor], patch: int) -> dict[str, Tensor]:
+    """A DiT's weights under the names of diffusers, where every block has the embeddings."""
+    depth = len({name.split(".")[1] for name in ours if name.startswith("blocks.")})
+    theirs: dict[str, Tensor] = {}
+    for name, weight in ours.items():
+        stem, _, kind = name.rpartition(".")
+        if name == "positions.table":
+            continue  # theirs is computed
+        if stem.endswith(".qkv"):
+            parts = zip("qkv", weight.chunk(3), strict=True)
+            theirs |= {f"{_theirs(stem[:-3])}to_{part}.{kind}": rows for part, rows in parts}
+            continue
+        weight = weight.unflatten(1, (-1, patch, patch)) if name == "enter.weight" else weight
+        found = _theirs(name)
+        copies = [found.replace(FIRST[1:], FIRST[1:].replace("blocks.0.", f"blocks.{i}.")) for i in range(depth)]
+        theirs |= dict.fromkeys(copies, weight)
+    return {name: weight.detach().contiguous().clone() for name, weight in theirs.items()}
+
+
+def _theirs(name: str) -> str:
+    name = f".{name}"
+    for theirs, ours in sorted(DIFFUSERS, key=lambda pair: -len(pair[1])):  # a name that holds another goes first
+        name = name.replace(ours, theirs)
+    return name[1:]
 
 
 def from_original(file: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

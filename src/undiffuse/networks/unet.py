@@ -4,7 +4,7 @@ DDPM's is for images; the same runs along one axis (sequences) or three (volumes
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -39,12 +39,13 @@ from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
 from undiffuse.networks.spatial_attention import SpatialTransformer, head_count
+from undiffuse.networks.steering import Steerable, own_copy, zeroed
 from undiffuse.networks.text_embeddings import EmbeddedTexts
 from undiffuse.networks.unet_condition_format import config_of as condition_config_of
 from undiffuse.networks.unet_condition_format import weights_to as condition_weights_to
 
 
-class UNet(Network, HasDepths):
+class UNet(Network, HasDepths, Steerable):
     """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
@@ -161,19 +162,65 @@ class UNet(Network, HasDepths):
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         return self.ascend(self.descend(x, c_time, label, drop, **cond))
 
-    def descend(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Trunk:
-        """The way down and the middle; arguments: of `forward`."""
+    def descend(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        label: Tensor | None = None,
+        drop: Drop = None,
+        *,
+        hint: Tensor | None = None,
+        **cond: Any,
+    ) -> Trunk:
+        """The way down and the middle; hint: (batch, width, ...), added before; other arguments: of `forward`."""
         self._check(x)
         given, cond = cond, {name: value for name, value in cond.items() if name not in self.texts.names}
         added, text = self.conditioning.read(len(x), cond, drop)
         text = self.texts(len(x), given, drop) if self.texts.names else text
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
         x = self.enter(self.conditioning.beside(x, cond, drop))
+        x = x if hint is None else x + hint
         return descend(x, times, text, self.down, self.middle)
 
     def ascend(self, trunk: Trunk) -> Tensor:
         """The way up and the output."""
         return self.leave(activate(normalise(ascend(trunk, self.up), self.leave_norm)))
+
+    def first_part(self) -> Self:
+        """The way down and the middle."""
+        count = sum(isinstance(part, Residual) for way in (self.down, self.middle) for part in way.modules())
+        found = own_copy(self, (self.up, self.leave_norm, self.leave))
+        found.time_widths = self.time_widths[:count]
+        rows = slice(sum(found.time_widths))
+        found.time_out.weight = nn.Parameter(found.time_out.weight.detach()[rows].clone())
+        found.time_out.bias = nn.Parameter(found.time_out.bias.detach()[rows].clone())
+        return found
+
+    def zero_layers(self) -> list[nn.Module]:
+        widths = [round(self.width * m) for m in self.multipliers]
+        levels = [[out] * (self.blocks + (i < len(widths) - 1)) for i, out in enumerate(widths)]
+        channels = [self.width, *(out for level in levels for out in level), widths[-1]]
+        return [zeroed(convolution(self.dimensions, each, each, 1)) for each in channels]
+
+    def features(
+        self, x: Tensor, c_time: Tensor, hint: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any
+    ) -> list[Tensor]:
+        trunk = self.descend(x, c_time, label, drop, hint=hint, **cond)
+        return [*trunk.skips, trunk.h]
+
+    def steered(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        added: Sequence[Tensor],
+        label: Tensor | None = None,
+        drop: Drop = None,
+        **cond: Any,
+    ) -> Tensor:
+        trunk = self.descend(x, c_time, label, drop, **cond)
+        trunk.skips = [skip + more for skip, more in zip(trunk.skips, added[:-1], strict=True)]
+        trunk.h = trunk.h + added[-1]
+        return self.ascend(trunk)
 
     def _attention(self, text: int, channels: int) -> nn.Module:
         """What a level attends with; text: how wide the tokens are that it reads."""

@@ -1,13 +1,11 @@
 """What a recipe's tables stand for: the components, built and checked together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -32,10 +30,10 @@ from undiffuse.recipes import process_tables
 from undiffuse.recipes.abilities import check_network, check_predicts, check_read
 from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
+from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Train
 from undiffuse.recipes.starting import Init
-from undiffuse.storage import blueprint as plans
 
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
@@ -157,7 +155,8 @@ def training(recipe: Recipe) -> Train:
 
 def process(recipe: Recipe, codec: Codec | None = None) -> Process:
     """The [process] table (Gaussian if there is none) on the recipe's schedule; codec: knows the data's vocabulary."""
-    return process_tables.process(recipe["process"], recipe.component("schedule"), codec, recipe.arrays)
+    with torch.device("cpu"):  # its numbers are computed with, even where its network is only sketched
+        return process_tables.process(recipe["process"], recipe.component("schedule"), codec, recipe.arrays)
 
 
 def objective(recipe: Recipe) -> Any:
@@ -165,21 +164,12 @@ def objective(recipe: Recipe) -> Any:
     return recipe.component("objective")
 
 
-def predictor(
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: int,
-    codec: Codec | None = None,
-    conditions: Mapping[str, ConditionKind] | None = None,
-) -> Predictor:
-    """The network with its first weights, wrapped as a denoiser of samples of this shape, channels first.
-
-    classes: how many it can tell apart, 0 for none. codec: of tokens, which knows their vocabulary. conditions:
-    with their shapes. Nothing says how much memory it takes: ask `blueprint` first.
-    """
+def predictor(about: Description) -> Predictor:
+    """The network with its first weights, wrapped as a denoiser of what a run's description says."""
+    recipe, codec = about.recipe, about.codec
     process_tables.check(recipe.tables)
     dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
+    network = _network(about, len(about.classes), dynamics)
     settings = denoiser_settings(recipe)
     known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
     return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
@@ -187,7 +177,7 @@ def predictor(
 
 def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
     """What the network's output means, by the tables [parameterization] and [denoiser]."""
-    settings, symbols = denoiser_settings(recipe), codec.vocabulary if codec else 0
+    settings, symbols = denoiser_settings(recipe), codec.vocabulary
     if dynamics.family == "mixed":
         rows = Rows(codec.numbers, len(codec.vocabularies))
         heads: dict[str, Head] = {category(i): TokenHead("plug_in", size) for i, size in enumerate(codec.vocabularies)}
@@ -202,54 +192,18 @@ def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
     return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
 
 
-def reading(
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: int,
-    codec: Codec | None = None,
-    conditions: Mapping[str, ConditionKind] | None = None,
-) -> tuple[nn.Module, Any, Parameterization]:
-    """The network with its first weights, process and parameterization of what reads items and guesses no data.
-
-    Arguments: as of `predictor`.
+def reading(about: Description, outputs: int) -> tuple[nn.Module, Any, Parameterization]:
+    """The network with its first weights, process and parameterization of what reads items, with noise or without, and
+    gives so many numbers.
     """
-    dynamics: Any = process(recipe, codec)
-    network = _network(recipe, shape, classes, dynamics, conditions or {}, codec)
-    return network, dynamics, recipe.component("parameterization")
+    dynamics: Any = process(about.recipe, about.codec)
+    network = _network(replace(about, conditions={}), outputs, dynamics)
+    return network, dynamics, about.recipe.component("parameterization")
 
 
-def blueprint(
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: int,
-    codec: Codec | None = None,
-    tensors: int = plans.TENSORS,
-    size: int | None = None,
-    conditions: Mapping[str, ConditionKind] | None = None,
-) -> dict[str, Tensor]:
-    """The names, shapes and dtypes of what `predictor` makes, as tensors that take no memory.
-
-    Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
-    """
-    what = f"network {str(recipe['network'].get('name'))!r}"
-    build = partial(_network, recipe, shape, classes, process(recipe, codec), conditions or {}, codec)
-    network = plans.blueprint(build, what, tensors, size)
-    found = {f"network.{name}": tensor for name, tensor in network.items()}
-    if embedding := denoiser_settings(recipe).embedding:
-        found["head.table"] = torch.empty(
-            (codec.vocabulary if codec else 0), embedding, dtype=torch.float32, device="meta"
-        )
-    return found
-
-
-def _network(
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: int,
-    dynamics: Process,
-    conditions: Mapping[str, ConditionKind] = MappingProxyType({}),
-    codec: Codec | None = None,
-) -> nn.Module:
+def _network(about: Description, classes: int, dynamics: Process) -> nn.Module:
+    """classes: how many it is told of, or tells apart."""
+    recipe, shape, conditions = about.recipe, about.shape, about.conditions
     check_network(recipe, conditions, dynamics, shape)
     shape = (embedding, *shape) if (embedding := denoiser_settings(recipe).embedding) else shape
     vocabulary = 0 if recipe["parameterization"] else dynamics.vocabulary  # values have none
@@ -265,7 +219,7 @@ def _network(
         "noise_levels": dynamics.schedule.steps,
         "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
         | told(recipe)
-        | dict(codec.adds if codec else {}),
+        | dict(about.codec.adds),
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)

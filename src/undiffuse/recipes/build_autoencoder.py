@@ -1,9 +1,6 @@
 """What the tables of an autoencoder stand for: encoder, bottleneck and decoder, made for one another and the data."""
 
-from functools import partial
 from typing import Any
-
-from torch import Tensor
 
 from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
@@ -11,14 +8,10 @@ from undiffuse.core.bottleneck import Bottleneck
 from undiffuse.core.errors import Refused
 from undiffuse.core.single_precision import in_float32
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.storage import blueprint as plans
 
 
 def autoencoder(recipe: Recipe, shape: tuple[int, ...]) -> Autoencoder:
-    """The autoencoder of encoded items of this shape, channels first, with its first weights.
-
-    Nothing says how much memory it takes: ask `blueprint` first.
-    """
+    """The autoencoder of encoded items of this shape, channels first, with its first weights."""
     with in_float32():
         between = bottleneck(recipe)
         network = recipe.module(
@@ -36,17 +29,6 @@ def autoencoder(recipe: Recipe, shape: tuple[int, ...]) -> Autoencoder:
             )
         network.latent_shape(shape)  # refuses what it cannot take
         return Autoencoder(network, between)
-
-
-def blueprint(
-    recipe: Recipe, shape: tuple[int, ...], tensors: int = plans.TENSORS, size: int | None = None
-) -> dict[str, Tensor]:
-    """The names, shapes and dtypes of what `autoencoder` makes, as tensors that take no memory.
-
-    Raises Refused where there are more than so many tensors or bytes (None: this machine's memory).
-    """
-    what = f"network {str(recipe['network'].get('name'))!r}"
-    return plans.blueprint(partial(autoencoder, recipe, shape), what, tensors, size)
 
 
 def bottleneck(recipe: Recipe) -> Bottleneck:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
-from undiffuse.conditions.label import classes_of
+from undiffuse.conditions.label import LABEL, classes_of
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.recipe import Recipe
@@ -57,7 +57,14 @@ class Description(Described):
     shape: tuple[int, ...]
     conditions: Mapping[str, ConditionKind]
     codec: Codec
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        """The same with other classes; itself where it has no labels."""
+        if LABEL not in self.conditions:
+            return self
+        label = replace(self.conditions[LABEL], classes=classes)
+        return replace(self, conditions={**self.conditions, LABEL: label})
 
     @classmethod
     def of(cls, about: Mapping[str, Any], what: str, uses: Mapping[str, Any] = MappingProxyType({})) -> "Description":

@@ -33,6 +33,8 @@ TABLES = (
     "bottleneck",
     "scene",
     "prior",
+    "base",
+    "control",
     "parameterization",
     "denoiser",
     "objective",

@@ -10,7 +10,13 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.registry import Runs
 from undiffuse.recipes.bundled import names
 
-INSIDE = ("codec", "sampler", "prior")  # tables whose runs sampling needs: they travel inside the run's own file
+BASE = "base.run"  # the field that names the run which another one stands on
+INSIDE = (
+    "codec",
+    "sampler",
+    "prior",
+    "base",
+)  # tables whose runs sampling needs: they travel inside the run's own file
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +31,20 @@ class Uses:
     paths: dict[str, str] = field(default_factory=dict[str, str])
 
     def run(self, name: str, path: str) -> Any:
-        """The run that the field of this name names; raises Refused where it is not there."""
+        """The run that the field of this name names; that of the base, where it holds one of this name. Raises Refused
+        where it is not there.
+        """
+        if name not in self.runs and self.holds(name):
+            return self.runs[BASE].recipe.uses.run(name, path)
         if name not in self.runs:
             if self.open is None:
                 raise Refused(f"{name} = {path!r} is a run that this file does not hold")
             self.runs[name], self.paths[name] = self._opened(name, path), path
         return self.runs[name]
+
+    def holds(self, name: str) -> bool:
+        """Whether the run of this field is here, or in the base."""
+        return name in self.runs or (BASE in self.runs and self.runs[BASE].recipe.uses.holds(name))
 
     def _opened(self, name: str, path: str) -> Any:
         assert self.open is not None

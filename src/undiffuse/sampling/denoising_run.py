@@ -19,7 +19,10 @@ class DenoisingRun(Generator):
     """
 
     denoises: ClassVar[bool] = True
-    denoiser: Predictor
+
+    @property
+    def denoiser(self) -> Predictor:
+        return self.module
 
     @property
     def variance(self) -> Mapping[str, Any]:

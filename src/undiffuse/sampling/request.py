@@ -45,6 +45,8 @@ class SampleRequest:
     "PATH:WEIGHT" or several of these say the same.
     weaker: a run of the same data, or its folder: guesses are moved away from its own, and guidance is the weight (2),
     see `Autoguidance`.
+    controlnet: runs of kind controlnet that steer the model, each a run, its folder, (run, weight, interval) or a text
+    "RUN:WEIGHT:LOW:HIGH", see `Control`; their pictures are conditions like others.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
     candidates: so many texts are drawn for each one, and the best is kept; rank: the best is the one with the least
     mean edit distance to the others ("consensus").
@@ -115,6 +117,10 @@ class SampleRequest:
     classifier_form: str = option(
         "guess", "How a classifier guides: by the guess, or by the mean of a random step.", str, metavar="guess|mean"
     )
+    controlnet: Sequence[Any] = option(
+        (), "Steer by this run of kind controlnet: its weight (1) and noise levels sigma/alpha between.",
+        list[str], read=tuple, repeated=True, metavar="RUN:WEIGHT:LOW:HIGH",
+    )  # fmt: skip
     control: Sequence[Any] = option(
         (), 'What texts of embeddings should be: "keyword:war", "length:12", "pattern:the ____ of [war|peace]".',
         list[str], read=tuple, repeated=True,
@@ -177,6 +183,8 @@ class SampleRequest:
                 raise unknown(name, str(word), known)
         several: Any = self.control if isinstance(self.control, list | tuple) else [self.control]
         yield "control", tuple(each for each in several if each is not None)
+        nets: Any = self.controlnet if isinstance(self.controlnet, list | tuple) else [self.controlnet]
+        yield "controlnet", tuple(each for each in nets if each is not None)
         yield "condition_words", tuple((name, word) for name, word in self.condition_words)
         if (count := whole(self.candidates, "candidates")) < 1:
             raise Refused(f"candidates is how many texts each one is chosen from, 1 or more, not {count}")

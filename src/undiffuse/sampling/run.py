@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -26,6 +27,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import kind, size
+from undiffuse.storage.blueprint import Unwritten, blueprint
 from undiffuse.storage.files import write_json, write_tensors
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
@@ -75,17 +77,20 @@ class Evaluated(ABC):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(Described, ABC):
-    """Something trained with all that says what it is.
+    """Something trained with all that says what it is, see `Described`.
 
-    tables: the tables that a recipe of this kind may have; true: needs. reads: what its network gives, predicts: what
-    its objective trains it to give. what: the kind in words. use: what a person does next with the run in the folder
-    {run}. denoises: whether it is a `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it
-    gives back what it is given. levelled: whether its module is a `DensityModel`, which says how likely an item's
-    levels are. guides: whether its module is log p(label given x_t), as `NoisyClassifier`. rounds: whether precision
-    "auto" may be bfloat16. writes: files of its evaluation.
+    module: what was trained. tables: the tables that a recipe of this kind may have; true: needs. made: the one that
+    says what is trained. reads: what its network gives, predicts: what its objective trains it to give. what: the kind
+    in words. use: what a person does next with the run in the folder {run}. denoises: whether it is a
+    `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it gives back what it is given.
+    levelled: whether its module is a `DensityModel`, which says how likely an item's levels are. guides: whether its
+    module is log p(label given x_t), as `NoisyClassifier`. steers: whether its module steers a frozen run, its base.
+    inherits: tables of the base that it takes over. rounds: whether precision "auto" may be bfloat16. writes:
+    files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
+    made: ClassVar[str] = "network"
     reads: ClassVar[str] = "data"
     predicts: ClassVar[str] = "data"
     what: ClassVar[str]
@@ -95,8 +100,17 @@ class Run(Described, ABC):
     completes: ClassVar[bool] = False
     levelled: ClassVar[bool] = False
     guides: ClassVar[bool] = False
+    steers: ClassVar[bool] = False
+    inherits: ClassVar[tuple[str, ...]] = ()
     rounds: ClassVar[bool] = True
     writes: ClassVar[tuple[str, ...]] = ()
+
+    module: Any
+    codec: Codec
+    shape: tuple[int, ...]
+    recipe: Recipe
+    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     @abstractmethod
@@ -104,45 +118,40 @@ class Run(Described, ABC):
         """Raises Refused, naming the field, for what this kind cannot have; needs no data."""
 
     @classmethod
+    def base_of(cls, recipe: Recipe) -> Any:
+        """The run that such a run stands on, whose codec, conditions and tables it takes over; None: it stands alone.
+
+        Raises Refused, naming the field, for a run that cannot be one.
+        """
+        return None
+
+    @classmethod
     @abstractmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
+    def build(cls, about: Description) -> nn.Module:
+        """What is trained, with its first weights; asked of only after `blueprint`, which says whether memory holds it.
+
+        Inside `blueprint` its tensors have no memory: what it computes with, it makes on the CPU by name.
+        """
+
+    @classmethod
+    def blueprint(cls, about: Description, **limits: Any) -> dict[str, Tensor]:
         """The names, shapes and dtypes of the tensors of what `build` makes of the same, without memory.
 
         limits: `tensors` and `size`, see `storage.blueprint`; raises Refused where there are more.
         """
+        what = f"{cls.made} {str(about.recipe[cls.made].get('name'))!r}"
+        return blueprint(partial(cls.build, about), what, **limits)
 
     @classmethod
-    @abstractmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        """What is trained, with its first weights; asked of only after `blueprint`, which says whether memory holds it.
-
-        classes: how many it can tell apart, 0 for none.
-        """
+    def unwritten(cls, about: Description) -> nn.Module:
+        """What `build` makes, with weights that nothing has written yet."""
+        with torch.random.fork_rng(devices=[]), Unwritten():
+            return cls.build(about)
 
     @classmethod
-    @abstractmethod
     def of(cls, module: Any, about: Description) -> Self:
         """The run that a module and a description are; raises Refused where they do not fit."""
-
-    @property
-    @abstractmethod
-    def module(self) -> nn.Module:
-        """What was trained."""
+        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
 
     @abstractmethod
     def attempt(self) -> None:
@@ -295,4 +304,5 @@ class Run(Described, ABC):
         """The codec's table with what it learned from the data; a run in it stays the path that the recipe names."""
         table = self.recipe["codec"]
         own = {name: getattr(self.codec, name) for name in registry.fields(type(self.codec))}
-        return {"name": table["name"], **{k: table[k] if f"codec.{k}" in self.uses else v for k, v in own.items()}}
+        runs = [name for name in own if self.recipe.uses.holds(f"codec.{name}")]
+        return {"name": table["name"], **own, **{name: table[name] for name in runs}}

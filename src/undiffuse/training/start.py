@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from undiffuse.codecs.codec import Codec, fitted
-from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import drop_rates
 from undiffuse.conditions.from_data import completed, tensors
 from undiffuse.conditions.from_data import fitted as fitted_conditions
@@ -41,6 +40,7 @@ from undiffuse.sampling.plan import refuse_another
 from undiffuse.sampling.run import Run
 from undiffuse.storage.files import own, write_bytes
 from undiffuse.training import nested, prepared
+from undiffuse.training.base_run import standing
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
 from undiffuse.training.distributed import accelerator
@@ -77,7 +77,8 @@ def train(
         raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
-    chosen = Recipe.find(recipe).override(overrides)
+    uses = Uses(partial(load.load, precision="float32", device="cpu"))
+    chosen, base = standing(replace(Recipe.find(recipe).override(overrides), uses=uses))
     is_run = isinstance(recipe, str | Path) and Path(recipe).is_dir()
     folder = Path(out) if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     inside = nested.folders(chosen)
@@ -86,20 +87,20 @@ def train(
         if not resume:
             refuse(folder, absolute(located(resolve(chosen))), resume, inside)
         chosen = nested.trained_first(chosen, folder, resume, train)
-    uses = Uses(partial(load.load, precision="float32", device="cpu"))
-    chosen = _with_files(replace(chosen, uses=uses), folder, resume)
+    chosen = _with_files(chosen, folder, resume)
     built = build.check(chosen)
     settings, kind = built.train, built.kind
     resolved = absolute(located(resolve(chosen))).override(uses.absolute())
     refuse(folder, resolved, resume, inside)
     workers, start = accelerator(), StartingRun.of(chosen)
+    on = start if base is None else base
     for name, run in uses.runs.items():
-        if name.startswith(("codec.", "init.")):
+        if name.startswith(("codec.", "init.", "base.")):
             run.to("float32", workers.device)
-    learned, held_out = start.data(*data(chosen))
+    learned, held_out = on.data(*data(chosen))
     fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    conditions = start.conditions(fitting)
-    codec = start.codec(learned) if start.keeps else _codec(chosen, learned, settings.flip)
+    conditions = on.conditions(fitting)
+    codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions)),
@@ -112,12 +113,12 @@ def train(
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
-    start.refuse_shape(shape)
+    on.refuse_shape(shape)
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
-    classes = classes_of(conditions)
     if resume:
-        refuse_classes(folder, classes)
-    module = _module(built, start, chosen, shape, classes, codec, conditions, batch)
+        refuse_classes(folder, classes_of(conditions))
+    about = Description(chosen, shape, conditions, codec)
+    module = _module(built, start, about, batch)
     if kind.denoises:
         warn_of_signal_left(module, batch.x[:1])
         refuse_another(chosen, module, built.objective)
@@ -127,8 +128,7 @@ def train(
     facts |= start.facts() | ({"runs": runs} if (runs := used(uses)) else {})
     if resume:
         refuse_others(folder, runs)
-    said = Description(resolved, shape, conditions, codec, facts)
-    make = partial(_result, kind, said)
+    make = partial(_result, kind, replace(about, recipe=resolved, facts=facts))
     check = None
     if held_out is not None:
         beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
@@ -237,33 +237,24 @@ def _codec(recipe: Recipe, learned: Dataset, flip: Flip) -> Codec:
     return codec
 
 
-def _module(
-    built: build.Components,
-    start: StartingRun,
-    recipe: Recipe,
-    shape: tuple[int, ...],
-    classes: tuple[str, ...],
-    codec: Codec,
-    conditions: Mapping[str, ConditionKind],
-    batch: Batch,
-) -> Any:
+def _module(built: build.Components, start: StartingRun, about: Description, batch: Batch) -> Any:
     """The module with its first weights; raises Refused if no memory holds it, or if it cannot take two samples."""
-    made = (recipe, shape, len(classes), codec, conditions)
-    built.kind.blueprint(*made)
+    recipe = about.recipe
+    built.kind.blueprint(about)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(built.train.seed)
-        module = built.kind.build(*made)
+        module = built.kind.build(about)
         if start.run is not None:
-            few, more = (built.kind.blueprint(recipe, shape, len(classes) + i, codec, conditions) for i in range(2))
+            few, more = (built.kind.blueprint(each) for each in (about, about.with_classes((*about.classes, ""))))
             by_class = {name: grown(few[name], more[name]) for name in few if few[name].shape != more[name].shape}
-            start.initialise(module, classes, by_class)
+            start.initialise(module, about.classes, by_class)
         try:
             built.objective.begin(module, built.train.steps)  # says what does not go together; training begins anew
             with torch.no_grad(), calls(module) as called:
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
             raise Refused(
-                f"network {recipe['network']['name']!r} cannot take samples of shape {shape}: "
+                f"network {recipe['network']['name']!r} cannot take samples of shape {about.shape}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
         start.adapt(module, called)

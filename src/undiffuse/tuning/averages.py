@@ -152,7 +152,8 @@ def _distance(held_out: Dataset, count: int) -> Measure:
     def distance(model: DenoisingGenerator) -> float:
         known = model.classes if "label" in model.conditions else ()
         classes = [known[i % len(known)] for i in range(count)] if known else None
-        drawn = model.sample(count, label=classes, **examples(model.conditions, held_out.conditions, count))
+        given = examples(model.conditions, held_out.conditions, count)
+        drawn = model.sample(count, **{"label": classes, **given})
         x, y = (model.codec.encode(each).flatten(1).double().numpy() for each in (drawn, real))
         return sliced_wasserstein(x, y) if len(model.data_shape) == 1 else frechet(x, y)
 

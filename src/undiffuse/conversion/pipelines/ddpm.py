@@ -3,91 +3,73 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import nn
-
 from undiffuse.codecs.pixels import PixelsCodec
-from undiffuse.conditions.label import LabelCondition
-from undiffuse.conversion import scheduler
-from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
+from undiffuse.conversion import scheduler, unet2d
+from undiffuse.conversion.assembly import TRAIN, assemble, part
 from undiffuse.conversion.pipeline import Pipeline
 from undiffuse.conversion.pipeline_folder import SCHEDULER, PipelineFolder
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core.errors import Refused
-from undiffuse.networks.diffusers_format import arguments, config_of, weights_from, weights_to
-from undiffuse.networks.unet import UNet
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
-from undiffuse.storage.blueprint import Unwritten
 
-GIVEN = ("channels", "classes", "out_channels")  # what the data say
+ALONE = "UNet2DModel"
+PIXELS = (1, 3)  # channels of images
 
 
 class DDPMPipeline(Pipeline):
-    """A U-Net of pixels with a table of noise levels (arXiv:2006.11239)."""
+    """A U-Net of pixels with a table of noise levels (arXiv:2006.11239); alone it is taken for one of DDPM's."""
 
-    reads: ClassVar[tuple[str, ...]] = ("DDPMPipeline", "DDIMPipeline")
+    reads: ClassVar[tuple[str, ...]] = ("DDPMPipeline", "DDIMPipeline", "UNet2DModel")
 
     def read(self, source: PipelineFolder) -> Run:
-        config = source.config("unet")
-        own = arguments(config)
+        alone = not source.has("unet") and source.has_config()
+        place = "" if alone else "unet"
+        config = source.config(place)
         sides = config.get("sample_size")
         if not sides:
-            raise Refused(f"{source.folder}: unet/config.json does not say its sample_size")
+            raise Refused(f"{source.folder}: {Path(place, 'config.json')} does not say its sample_size")
         height, width = (sides, sides) if isinstance(sides, int) else sides
-        tables: dict[str, Any] = {
-            "data": {"name": "folder", "path": "images", "size": [height, width], "channels": own["channels"]},
+        channels = config.get("in_channels", 3)
+        if alone and channels not in PIXELS:
+            raise Refused(
+                f"{source.folder} holds a {ALONE} of {channels} channels, which are no pixels: give the folder of its "
+                "pipeline, with the autoencoder"
+            )
+        tables, conditions = unet2d.tables(config)
+        said = {"_class_name": "DDPMScheduler"} if alone else source.scheduler()
+        tables = {
+            "data": {"name": "folder", "path": "images", "size": [height, width], "channels": channels},
             "codec": {"name": "pixels"},
-            "network": differing("networks", {"name": "unet", **{k: v for k, v in own.items() if k not in GIVEN}}),
-            "objective": {"name": "denoising"},
             "train": TRAIN,
-            **scheduler.tables(source.scheduler()),
+            **scheduler.tables(said),
+            **tables,
         }
-        if own["out_channels"] == 2 * own["channels"]:
-            tables["denoiser"] = {"variance": "learned_range"}
-        conditions: dict[str, Any] = {}
-        if own["classes"]:
-            conditions["label"] = LabelCondition(classes=tuple(map(str, range(own["classes"]))))
-            tables["conditions"] = {"label": conditions["label"].written()}
-        with torch.device("meta"), Unwritten():
-            names = UNet(**own).residual_names()
-        weights = {
-            f"network.{name}": weight for name, weight in weights_from(dict(source.weights("unet")), names).items()
-        }
-        name = str(source.index()["_class_name"])
-        said = Description(
+        name = ALONE if alone else str(source.index()["_class_name"])
+        description = Description(
             Recipe.of("ddpm", {"about": f"Read from a {name} of diffusers", **tables}),
-            (own["channels"], height, width),
+            (channels, height, width),
             conditions,
             PixelsCodec(0.0, 255.0),
             {"data": {"name": name, "dtype": "uint8"}},
         )
-        return assemble(said, weights, f"{source.folder / 'unet'}")
+        weights = unet2d.weights(config, source.weights(place))
+        return assemble(description, weights, str(source.folder / place))
 
     def check(self, run: Run) -> None:
         if not run.denoises:
             raise Refused(f"the run is {run.what}, and a DDPMPipeline draws by a denoiser")
         part(run.codec, PixelsCodec, "codec", "a DDPMPipeline is of pixels")
-        network: Any = run.module
-        part(network.network, UNet, "network", "a DDPMPipeline has a unet")
+        unet2d.config(run, "a DDPMPipeline has a unet")
         scheduler_config(run.recipe)
-        self._config(run)
 
     def write(self, run: Run, folder: Path) -> str:
-        module: Any = run.module
-        unet: UNet = module.network
-        said = scheduler_config(run.recipe)
-        write_config(folder / "unet", self._config(run))
-        write_weights(folder / "unet", weights_to(unet.state_dict(), unet.residual_names(), unet.time_widths))
+        said: dict[str, Any] = scheduler_config(run.recipe)
+        write_config(folder / "unet", unet2d.config(run, "it is written"))
+        write_weights(folder / "unet", unet2d.written(run))
         write_config(folder / "scheduler", said, SCHEDULER)
         parts = {"unet": ("diffusers", "UNet2DModel"), "scheduler": ("diffusers", said["_class_name"])}
         write_index(folder, "DDPMPipeline", parts)
         return "DDPMPipeline"
-
-    def _config(self, run: Run) -> dict[str, Any]:
-        module: Any = run.module
-        groups = {m.num_groups for m in module.network.modules() if isinstance(m, nn.GroupNorm)}
-        height, width = run.shape[1:]
-        return config_of(module.network, groups, height if height == width else (height, width))

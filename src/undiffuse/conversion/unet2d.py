@@ -1,0 +1,60 @@
+"""A UNet2DModel of a pipeline: the table of its network, its weights, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from undiffuse.conditions.label import LabelCondition
+from undiffuse.conversion.assembly import differing, part
+from undiffuse.networks.diffusers_format import arguments, config_of, weights_from, weights_to
+from undiffuse.networks.unet import UNet
+from undiffuse.sampling.run import Run
+from undiffuse.storage.blueprint import Unwritten
+
+GIVEN = ("channels", "classes", "out_channels")  # what the data say
+
+
+def tables(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, LabelCondition]]:
+    """The tables [network], [objective] and where they are needed [denoiser] and [conditions] that mean the same as a
+    config, and the conditions.
+    """
+    own = arguments(dict(config))
+    learned = own["out_channels"] == 2 * own["channels"]
+    found: dict[str, Any] = {
+        "objective": {"name": "hybrid" if learned else "denoising"},
+        "network": differing("networks", {"name": "unet", **{k: v for k, v in own.items() if k not in GIVEN}}),
+    }
+    if learned:
+        found["denoiser"] = {"variance": "learned_range"}
+    if not own["classes"]:
+        return found, {}
+    label = LabelCondition(classes=tuple(map(str, range(own["classes"]))))
+    return found | {"conditions": {"label": label.written()}}, {"label": label}
+
+
+def weights(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names of a denoiser of ours."""
+    with torch.device("meta"), Unwritten():
+        names = UNet(**arguments(dict(config))).residual_names()
+    return {f"network.{name}": weight for name, weight in weights_from(theirs, names).items()}
+
+
+def config(run: Run, what: str) -> dict[str, Any]:
+    """The config of the UNet2DModel of a run; what: needs it. Raises Refused, naming what it could not."""
+    unet = _unet(run, what)
+    groups = {m.num_groups for m in unet.modules() if isinstance(m, nn.GroupNorm)}
+    height, width = run.shape[1:]
+    return config_of(unet, groups, height if height == width else (height, width))
+
+
+def written(run: Run) -> dict[str, Tensor]:
+    """Its weights."""
+    unet = _unet(run, "it is written")
+    return weights_to(unet.state_dict(), unet.residual_names(), unet.time_widths)
+
+
+def _unet(run: Run, what: str) -> UNet:
+    denoiser: Any = run.module
+    return part(denoiser.network, UNet, "network", what)
