@@ -4,8 +4,8 @@
     python benchmarks/lora.py runs/emoji-latent-text --emoji fluent_emoji_64.npz [--ranks 1 4 16]
 
 The style is charcoal: ten emoji that the base has held out, in grey, each with "charcoal" before its caption. The first
-command writes them; the second trains the recipe emoji-lora on them at each rank. Then, for other captions that the base
-has held out: how grey are the samples of "charcoal X" and those of X (the mean distance of the colours of a pixel from
+command writes them; the second trains the recipe emoji-lora on them at each rank. Then, for other captions that the
+base has held out: how grey are the samples of "charcoal X" and of X (the mean distance of the colours of a pixel from
 their own mean, of 255), and how often is a sample of X nearer to its own caption than to nine others, as
 `benchmarks/retrieval.py` measures it, before and after? The base is without the LoRA. Writes a sheet: a row of samples
 of X of the base, then of each rank a row of X and one of "charcoal X".
