@@ -14,7 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.sampling.lora import export_lora, export_merged
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training import checkpoint
-from undiffuse.tuning.averages import ema
+from undiffuse.tuning.grids import grid
 
 DIGITS = str(Path(__file__).parents[1] / "training" / "digits.npz")  # 300 of them
 FEW: dict[str, Any] = {
@@ -118,7 +118,7 @@ def test_a_lora_is_written_as_a_run_of_its_own_and_as_files_for_peft(base: Path,
     plain = undiffuse.load(base, "float32")
     assert torch.equal(plain.sample(2, lora=tmp_path / "peft", **ASKED), expected)
     with pytest.raises(Refused, match=r"style is a LoRA, .*: first `undiffuse export .*style --format merged -o "):
-        ema(style, [0.1])
+        grid(style)
     for write in (export_lora, export_merged):
         with pytest.raises(Refused, match=r"base is a whole run and no LoRA: train one by `undiffuse train"):
             write(base, plain, tmp_path / "none")
