@@ -64,7 +64,8 @@ def test_outputs_are_equal_in_float64_and_the_weights_come_back(config: dict[str
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     torch.manual_seed(0)
-    theirs = UNet2DConditionModel(**config).eval()
+    theirs: Any = UNet2DConditionModel(**config)
+    theirs.eval()
     weights = theirs.state_dict()
     unet, theirs = ours_of(config, weights, 5), theirs.double()
     x, text = torch.randn(2, unet.channels, 8, 12).double(), torch.randn(2, 5, config["cross_attention_dim"]).double()
@@ -79,7 +80,7 @@ def test_outputs_are_equal_in_float64_and_the_weights_come_back(config: dict[str
     assert back.keys() == weights.keys()
     assert all(torch.equal(back[name], weights[name]) for name in weights)
     groups = {config["norm_num_groups"]}
-    again = UNet2DConditionModel.from_config(config_of(unet, groups, 8, config["cross_attention_dim"]))
+    again: Any = UNet2DConditionModel.from_config(config_of(unet, groups, 8, config["cross_attention_dim"]))
     assert {name: weight.shape for name, weight in again.state_dict().items()} == {n: w.shape for n, w in back.items()}
 
 

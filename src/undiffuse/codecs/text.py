@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import regex
 
+from undiffuse.codecs.clip_tokenizer import ClipTokenizer
 from undiffuse.codecs.tokens import TokensCodec
 from undiffuse.core.errors import Refused, near
 
-Unit = Literal["characters", "bytes", "words", "tokenizer"]
+Unit = Literal["characters", "bytes", "words", "tokenizer", "clip"]
 # pieces between the default word boundaries of Unicode (UAX 29), where marks stay with their letters; such with letters
 # or digits are one word where nothing stands between them (scripts without spaces), or one hyphen
 WORD = regex.compile(r"(?:\w.*?\b)+(?:[-\u2010\u2011](?:\w.*?\b)+)*|\S.*?\b", regex.V1 | regex.WORD | regex.DOTALL)
@@ -27,7 +28,8 @@ class TextCodec(TokensCodec):
     """Tokens that spell a text: z = x as int64, as the codec `tokens` has it.
 
     unit: what a token is. symbols: of characters and words, in the order of their tokens; words that are not among them
-    are `<unk>`. tokenizer: the JSON of a Hugging Face tokenizer. pad: the token behind the end of a text; -1: none.
+    are `<unk>`. tokenizer: the JSON of a Hugging Face tokenizer, or of CLIP's, see `ClipTokenizer`. pad: the token
+    behind the end of a text; -1: none.
     Raises Refused where these do not make as many symbols as the vocabulary has.
     """
 
@@ -41,7 +43,7 @@ class TextCodec(TokensCodec):
         spelled = self.unit in ("characters", "words")
         if self.vocabulary and (
             (spelled and len(self.symbols) != self.vocabulary)
-            or (self.unit == "tokenizer") != bool(self.tokenizer)
+            or (self.unit in ("tokenizer", "clip")) != bool(self.tokenizer)
             or (self.unit == "bytes" and self.vocabulary < 256)
             or not -1 <= self.pad < self.vocabulary
         ):
@@ -66,6 +68,8 @@ class TextCodec(TokensCodec):
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.int64)
         if self.unit == "words":
             return np.array([self._word(word) for word in words(text)], np.int64)
+        if self.unit == "clip":
+            return np.array(ClipTokenizer.read(self.tokenizer).tokens(text), np.int64)
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
     @property
@@ -117,6 +121,8 @@ class TextCodec(TokensCodec):
     def _joined(self, tokens: list[int]) -> str:
         if self.unit == "bytes":
             return bytes(tokens).decode("utf-8", "replace")
+        if self.unit == "clip":
+            return ClipTokenizer.read(self.tokenizer).text(tokens)
         if self.unit == "tokenizer":
             return self._tokenizer.decode(tokens)
         spelled = [self.symbols[token] for token in tokens]

@@ -13,6 +13,7 @@ from torch import Tensor
 from undiffuse.conditions.values import Values
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
@@ -49,7 +50,8 @@ class ConditionKind(ABC):
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. completes: a value is an item of which some numbers are NaN, and asked for.
+    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN,
+    and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -67,6 +69,7 @@ class ConditionKind(ABC):
     predicted: ClassVar[bool] = False
     beside: ClassVar[bool] = False
     items: ClassVar[tuple[int, ...]] = (3,)
+    says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -129,6 +132,22 @@ class ConditionKind(ABC):
         """Whether it is the item itself: what is modelled then is the item's target, or its class."""
         return False
 
+    @property
+    def noisy(self) -> bool:
+        """Whether training adds noise to its values, so that the network knows noisy ones, see `noised`."""
+        return False
+
+    def noised(self, values: Tensor, level: Tensor | float, random: Random) -> Tensor:
+        """Values as networks take them, (n, *shape), with noise of a level, () or (n,), which the network is told.
+
+        Raises Refused for a kind whose values have no noise, and for a level that training never had.
+        """
+        raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    def drawn(self, values: Tensor, random: Random) -> Tensor:
+        """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""
+        return values
+
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""
         return values
@@ -161,5 +180,6 @@ class ConditionKind(ABC):
         return self.written() | self._said(from_data=True)
 
     def _said(self, from_data: bool) -> dict[str, Any]:
-        found = {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("from_data", False) == from_data}
+        own = [each for each in fields(self) if not each.metadata.get("run", False)]  # whose path a recipe says
+        found = {f.name: getattr(self, f.name) for f in own if f.metadata.get("from_data", False) == from_data}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items() if v not in ((), "")}

@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -14,8 +14,10 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an a
 TAKEN = {"x_t", "t", "to", "x", "c_time", "mask", "drop", "random", "memory", "self"}  # arguments of components
 
 
-def declared(tables: Mapping[str, Any]) -> dict[str, ConditionKind]:
+def declared(tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | None = None) -> dict[str, ConditionKind]:
     """The tables of [conditions] by name; raises Refused for other tables, names that are taken, and wrong kinds.
+
+    runs: of a table, opens the runs that its fields name, see `registry.build`.
 
     Runs that draw samples refuse the names of their options, too.
     """
@@ -29,7 +31,8 @@ def declared(tables: Mapping[str, Any]) -> dict[str, ConditionKind]:
             )
         component = _component(name, fields.get("kind", "label"))
         own = {field: value for field, value in fields.items() if field != "kind"}
-        found[name] = component(**registry.check(component, own, owner=f"conditions.{name}"))
+        table = f"conditions.{name}"
+        found[name] = component(**registry.check(component, own, owner=table, runs=runs(table) if runs else None))
     return found
 
 

@@ -31,6 +31,7 @@ class TextCondition(ConditionKind):
     form: ClassVar[Form] = "text"
     axes: ClassVar[tuple[int, ...]] = (1, 2)
     needs: ClassVar[str] = "texts"
+    says: ClassVar[bool] = True
     metavar: ClassVar[str] = "TEXT"
     help: ClassVar[str] = "A caption, of a model that takes texts."
 

@@ -61,7 +61,12 @@ KINDS = {
         "Run",
         may_be_run=True,
         default="diffusion",
-        also=("undiffuse.core.latent_space:LatentSpace", "undiffuse.core.item_reader:ItemReader"),
+        also=(
+            "undiffuse.core.latent_space:LatentSpace",
+            "undiffuse.core.item_reader:ItemReader",
+            "undiffuse.core.text_encoder:TextEncoder",
+            "undiffuse.core.item_encoder:ItemEncoder",
+        ),
     ),
     "pipelines": Kind(("conversion.pipelines",), "undiffuse.conversion.pipeline:Pipeline", "Pipeline"),
     "metrics": Kind(("evaluation.metrics",), "undiffuse.evaluation.metrics.metric:Metric", "Metric"),

@@ -27,7 +27,7 @@ def of_recipe(recipe: Recipe) -> Dataset:
         if recipe.home is None or is_there(str(recipe["data"].get("path", recipe.home))):
             raise
         raise Refused(f"{error}\nIf the data of {recipe.home} have moved, say where they are: --data DATA") from None
-    return derived(loaded, declared(recipe["conditions"]))
+    return derived(loaded, declared(recipe["conditions"], recipe.uses.of))
 
 
 def of_model(model: Run) -> Dataset:

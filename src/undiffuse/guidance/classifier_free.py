@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +28,8 @@ class ClassifierFree(Extrapolation):
 
     all in one call; of values, the variance is that of the guess with the last of them. without: another denoiser for
     the unconditional guess, which is told no condition; none: this one with its conditions dropped, both in one call.
-    hide: the conditions that are dropped, none: all; the others stay in every guess.
+    hide: the conditions that are dropped, none: all; the others stay in every guess. negative: values (1, ...) that
+    stand in the place of conditions where these would be dropped, such as a prompt of what samples should not show.
     interval, rescale, parallel, largest: see `Extrapolation`; the last three are for one weight.
     The guided guess is not the one of the tilted density p(x given c)^weight p(x)^(1 - weight): see the docs on
     guidance. Source: arXiv:2207.12598, eq. 6.
@@ -44,6 +45,7 @@ class ClassifierFree(Extrapolation):
     parallel: float = 1.0
     largest: float = math.inf
     hide: tuple[str, ...] | None = None
+    negative: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     aliases: ClassVar[tuple[str, ...]] = ("cfg", "classifier_free_guidance")
 
@@ -92,22 +94,30 @@ class ClassifierFree(Extrapolation):
     ) -> list[Distribution]:
         """A guess for each set of conditions to drop (None: all), from one call on so many copies of the batch."""
         t, k = torch.as_tensor(t, dtype=torch.float64), len(dropped)
-        copies = {name: _copied(value, k) for name, value in cond.items() if name != "drop"}
+        copies = {name: self._beside(name, value, dropped) for name, value in cond.items() if name != "drop"}
         x = _copied(x_t, k)
         some: Tensor = next(iter(x.values())) if isinstance(x, dict) else x  # any part tells the batch
         n = len(some) // k
 
         def drop(name: str | None) -> Tensor:
+            told = name in self.negative
             rows = torch.tensor(
-                [d is None or name in d for d in dropped], dtype=torch.bool, device=some.device
+                [not told and (d is None or name in d) for d in dropped], dtype=torch.bool, device=some.device
             ).repeat_interleave(n)
             before = drop_mask(cond.get("drop"), name or "")
             return rows if before is None else rows | _copied(before, k)
 
-        together = None in dropped and not isinstance(cond.get("drop"), Mapping)
+        together = None in dropped and not self.negative and not isinstance(cond.get("drop"), Mapping)
         drops = drop(None) if together else {name: drop(name) for name in copies}
         guesses = self.denoiser(x, _copied(t, k), drop=drops, **copies)
         return [guesses.rows(slice(i * n, (i + 1) * n)) for i in range(k)]
+
+    def _beside(self, name: str, value: Any, dropped: Sequence[set[str] | None]) -> Any:
+        """A condition for each guess: the negative one, if there is one, where it is dropped."""
+        if name not in self.negative:
+            return _copied(value, len(dropped))
+        instead = self.negative[name].to(value).expand_as(value)
+        return torch.cat([instead if d is None or name in d else value for d in dropped])
 
 
 def _copied(batch: Any, count: int) -> Any:

@@ -1,11 +1,9 @@
 """A regressor: tells numbers or the class of clean or noisy items."""
 
 import math
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse import __version__
 from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import refuse_few
 from undiffuse.core.errors import Refused
+from undiffuse.core.folded_predictor import FoldedPredictor
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.random import Random
@@ -26,7 +24,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import PREDICTS
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
@@ -92,16 +90,22 @@ class Regressor(Run, ItemReader):
         shape = next((condition.shape for condition in about.conditions.values()), ())
         if not shape:
             refuse_few(len(about.classes))
-        return ItemPredictor(*build.reading(about, shape[0] if shape else len(about.classes)))
+        outputs, folds = shape[0] if shape else len(about.classes), build.objective(about.recipe).folds
+        made = [build.reading(about, outputs) for _ in range(folds)]
+        if folds == 1:
+            return ItemPredictor(*made[0])
+        return FoldedPredictor([network for network, *_ in made], *made[0][1:])
 
     @torch.no_grad()
-    def predict(self, x: np.ndarray | Tensor, t: float = 0.0) -> Tensor:
+    def predict(self, x: np.ndarray | Tensor, t: float = 0.0, learned: bool = False) -> Tensor:
         """What items x (n, *shape) in the data's units are told to be: numbers (n, d) in their own units, or the
         chances of the classes (n, classes). t: the time of the noise that x has, of encoded x_t; 0: none.
+        learned: see `ItemReader.told_of`.
         """
         (condition,) = self.conditions.values()
-        found = self.module(self.codec.encode(x).to(self.device), t).cpu()
-        return condition.decode(found)
+        items = self.codec.encode(x).to(self.device)
+        found = self.module.without(items) if learned else self.module(items, t)
+        return condition.decode(found.cpu())
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,14 +116,15 @@ class Regressor(Run, ItemReader):
         told = self.facts.get("data", {}).get(PREDICTS, {}).get("targets", ())
         return self.classes or tuple(map(str, told))
 
-    def told_of(self, rows: Tensor) -> Tensor:
+    def told_of(self, rows: Tensor, learned: bool = False) -> Tensor:
         numbers = math.prod(self.data_shape)
         if rows.ndim != 2 or rows.shape[1] != numbers:
             raise Refused(f"the regressor reads items of {numbers} numbers, and given is {tuple(rows.shape)}")
         items = as_dtype(rows, self.codec.dtype).reshape(len(rows), *self.data_shape)
         size = batches(self.shape)
         parts = progress_bar(items.split(size), desc="predicting", unit="batch", delay=2, leave=False)
-        return torch.cat([self.predict(part).double() for part in parts]) if len(rows) else rows.double()
+        found = [self.predict(part, learned=learned).double() for part in parts]
+        return torch.cat(found) if len(rows) else rows.double()
 
     def attempt(self) -> None:
         self.module(self.module.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
@@ -146,19 +151,8 @@ class Regressor(Run, ItemReader):
         judged = verdict(
             float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=asked.request.seed
         )
-        about = {
-            "command": asked.command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": asked.request.seed,
-            "count": count,
-            "seconds": round(time.perf_counter() - started, 2),
-            "against": asked.against or f"held-out part of {real.held_out.name}",
-            "step": self.facts.get("step"),
-            "levels": {"t": times, "held_out": held_out, "train": train},
-            "warnings": [real.warning] if real.warning else [],
-            "metrics": {what: judged},
-            "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        }
+        levels = {"t": times, "held_out": held_out, "train": train}
+        about = written(self, asked, real, {what: judged}, count, started, levels=levels)
         return ItemScores(what, times, held_out, train, about)
 
     @torch.no_grad()

@@ -90,7 +90,7 @@ class Description(Described):
             raise Refused(
                 f"{what}: its codec decodes to {str(codec['dtype'])[:40]!r}, and data are {', '.join(DTYPES)}"
             )
-        conditions = declared(_field(about, "conditions", dict, what))
+        conditions = declared(_field(about, "conditions", dict, what), recipe.uses.of)
         for name, condition in conditions.items():
             if not condition.fitted:
                 raise Refused(f"{what} is broken: its condition {name!r} has no shape and no classes")

@@ -19,8 +19,8 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "network", "bottleneck", "scene", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    if conditions := declared(recipe["conditions"]):
-        tables["conditions"] = {name: c.written() for name, c in conditions.items()}
+    if conditions := declared(recipe["conditions"], recipe.uses.of):
+        tables["conditions"] = {name: {**recipe["conditions"][name], **c.written()} for name, c in conditions.items()}
     for name, part in PARTS.items():
         if name in recipe["init"]:
             tables["init"] = {**recipe["init"], **tables.get("init", {}), name: _defaults(part) | recipe["init"][name]}

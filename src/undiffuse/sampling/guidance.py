@@ -42,6 +42,7 @@ def guide(model: DenoisingRun, request: SampleRequest, wrap: Callable[[Denoiser]
         denoiser = FixedConditions(denoiser, **{GUIDANCE: request.guidance})
     elif request.guidance is not None:
         how: dict[str, Any] = {"interval": request.interval, "rescale": request.rescale or 0.0}
+        how["negative"] = _negative(model, request)
         if isinstance(request.guidance, Mapping):
             denoiser = ClassifierFree(denoiser, weight=dict(request.guidance), **how)
         else:
@@ -57,6 +58,20 @@ def guide(model: DenoisingRun, request: SampleRequest, wrap: Callable[[Denoiser]
     if (highest := level(request.threshold)) is not None:
         return Clamp(denoiser, model.denoiser.embeddings.snapped, (0.0, highest))
     return Threshold(denoiser, bounds(model.codec, str(request.threshold)), percentile(request.threshold))
+
+
+def _negative(model: DenoisingRun, request: SampleRequest) -> dict[str, Any]:
+    """The values that stand where conditions are dropped, (1, ...) each, by name."""
+    if request.negative is None:
+        return {}
+    texts = [name for name, condition in model.conditions.items() if condition.says and condition.drop > 0]
+    if isinstance(request.negative, str) and len(texts) != 1:
+        raise Refused(f"negative is a text of one condition, and the model guides by {', '.join(texts) or 'no text'}")
+    said = {texts[0]: request.negative} if isinstance(request.negative, str) else request.negative
+    for name in said:
+        if name not in texts:
+            raise unknown("what the model guides by as a text", name, texts)
+    return {name: model.conditions[name].given(text, 1, name).to(model.device) for name, text in said.items()}
 
 
 def _weaker(run: Any) -> Denoiser:
@@ -78,6 +93,11 @@ def resolve_guidance(model: DenoisingRun, request: SampleRequest, given: Collect
     able = [name for name, condition in model.conditions.items() if condition.drop > 0]
     own = recipe_defaults(model.recipe)
     found = replace(request.over(own), steps=request.steps, grid=request.grid)
+    if request.negative is not None and (found.weaker is not None or model.denoiser.guidance_input is not None):
+        raise Refused(
+            "negative is of guidance by a condition that is dropped: leave it out with a weaker run, and of a model "
+            "that takes the weight as an input"
+        )
     if found.weaker is not None:
         if isinstance(found.guidance, Mapping):
             raise Refused("with a weaker run guidance is one number, the weight of the step away from it")
@@ -100,6 +120,8 @@ def resolve_guidance(model: DenoisingRun, request: SampleRequest, given: Collect
         _refuse_unguided(f"guidance = {request.guidance:g}", list(model.conditions), able, given)
     if model.denoiser.guidance_input is not None:
         return _as_input(model.denoiser.guidance_input, request, found)
+    if request.negative is not None and found.guidance in (None, 1):
+        raise Refused("negative needs guidance: give it a weight, and a condition to guide to")
     for name in ("interval", "rescale"):
         if found.guidance is None and getattr(request, name):
             raise Refused(f"{name} is of guidance, and there is none: give it a weight, and a condition to guide to")

@@ -84,9 +84,9 @@ class Run(Described, ABC):
     in words. use: what a person does next with the run in the folder {run}. denoises: whether it is a
     `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it gives back what it is given.
     levelled: whether its module is a `DensityModel`, which says how likely an item's levels are. guides: whether its
-    module is log p(label given x_t), as `NoisyClassifier`. steers: whether its module steers a frozen run, its base.
-    inherits: tables of the base that it takes over. rounds: whether precision "auto" may be bfloat16. writes:
-    files of its evaluation.
+    module is log p(condition given x_t) of its own condition, or as good as that, as `NoisyClassifier` and
+    `ImageTextPair`; see `reads_noise`. steers: whether its module steers a frozen run, its base. inherits: tables of
+    the base that it takes over. rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
@@ -210,6 +210,11 @@ class Run(Described, ABC):
         return False
 
     @property
+    def reads_noise(self) -> bool:
+        """Of one that guides: whether it knows noisy items; else it is asked of the clean guess."""
+        return True
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
@@ -291,7 +296,7 @@ class Run(Described, ABC):
         return {
             "format": FORMAT,
             "shape": list(self.shape),
-            "conditions": {name: condition.described() for name, condition in self.conditions.items()},
+            "conditions": {name: self._condition(name) | each.described() for name, each in self.conditions.items()},
             "codec": self._codec(),
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "recipe": {"kind": recipe.kind, "name": recipe.name, "about": recipe.about, "tables": recipe.tables},
@@ -299,6 +304,11 @@ class Run(Described, ABC):
             **({"uses": {name: run.describe() for name, run in self.stored.items()}} if self.stored else {}),
             **self.facts,
         }
+
+    def _condition(self, name: str) -> dict[str, Any]:
+        """The paths of the runs that a condition of the recipe names."""
+        table = self.recipe["conditions"].get(name, {})
+        return {field: path for field, path in table.items() if f"conditions.{name}.{field}" in self.uses}
 
     def _codec(self) -> dict[str, Any]:
         """The codec's table with what it learned from the data; a run in it stays the path that the recipe names."""

@@ -1,0 +1,60 @@
+"""CLIP's text encoder: a transformer over tokens, each of which sees those before it."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+from undiffuse.networks.attention import by_head, merged
+
+ACTIVATIONS = {"quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "gelu": F.gelu}
+
+
+class ClipText(nn.Module):
+    """tokens (batch, length) -> embeddings (batch, length, width), normalised; each sees the tokens up to its own.
+
+    activation: "quick_gelu", x sigmoid(1.702 x), or "gelu". Source: arXiv:2103.00020, sec. 2.4.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int = 77,
+        width: int = 768,
+        hidden: int = 3072,
+        depth: int = 12,
+        heads: int = 12,
+        activation: str = "quick_gelu",
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise Refused(f"activation = {activation!r}: a text encoder has {' or '.join(ACTIVATIONS)}")
+        if min(vocabulary, length, width, hidden, depth, heads) < 1 or width % heads:
+            raise Refused(f"a text encoder of width {width} with {heads} heads, {depth} layers and {length} tokens")
+        self.length, self.width = length, width
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+        self.layers = nn.ModuleList([ClipLayer(width, hidden, heads, activation, eps) for _ in range(depth)])
+        self.norm = nn.LayerNorm(width, eps=eps)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.places.weight[: tokens.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+
+class ClipLayer(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x))."""
+
+    def __init__(self, width: int, hidden: int, heads: int, activation: str, eps: float) -> None:
+        super().__init__()
+        self.heads, self.activation = heads, activation
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = by_head(self.qkv(self.norm1(x)), 3, self.heads)
+        x = x + self.out(merged(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        return x + self.narrow(ACTIVATIONS[self.activation](self.wide(self.norm2(x))))
