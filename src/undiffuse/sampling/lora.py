@@ -108,13 +108,13 @@ def _placed(module: nn.Module, layers: Mapping[str, LowRank], what: str) -> dict
         )
     found: dict[str, list[LowRank]] = {}
     for name, part in layers.items():
-        place = places[name] or Place("")
+        place = places[name] or LayerRows("")
         found.setdefault(place.layer, []).append(replace(part, rows=place.rows))
     check(module, found, what)
     return found
 
 
-class Place(NamedTuple):
+class LayerRows(NamedTuple):
     """A layer of the module, the rows of it that another name stands for (None: all), and whether the layer of that
     name is a convolution of 1 x 1 places.
     """
@@ -124,20 +124,20 @@ class Place(NamedTuple):
     convolves: bool = False
 
 
-def _names(module: nn.Module) -> dict[str, Place]:
+def _names(module: nn.Module) -> dict[str, LayerRows]:
     """Layer and rows by every name that a file may call them by: those of the module and of diffusers."""
     layers = [name for name, layer in module.named_modules() if isinstance(layer, LAYERS)]
-    own = {name: Place(name) for name in layers}
-    short = {name.partition(".")[2]: Place(name) for name in layers if name.startswith("network.")}
+    own = {name: LayerRows(name) for name in layers}
+    short = {name.partition(".")[2]: LayerRows(name) for name in layers if name.startswith("network.")}
     return {**short, **own, **_foreign(module)}
 
 
-def _foreign(module: nn.Module) -> dict[str, Place]:
+def _foreign(module: nn.Module) -> dict[str, LayerRows]:
     """Layer and rows by the names that diffusers has for the layers; {} where it has no such network.
 
     Found by renaming tensors that hold the numbers of their rows.
     """
-    found: dict[str, Place] = {}
+    found: dict[str, LayerRows] = {}
     for prefix, part in module.named_modules():
         if not issubclass(type(part), Network):
             continue
@@ -155,11 +155,11 @@ def _foreign(module: nn.Module) -> dict[str, Place]:
             layer = f"{prefix}.{name}".removeprefix(".").removesuffix(".weight")
             if theirs.endswith(".weight") and torch.equal(ids, torch.arange(len(ids), dtype=torch.int64) + ids[0]):
                 rows_of = None if whole else (first, first + len(ids))
-                found[theirs.removesuffix(".weight")] = Place(layer, rows_of, mark.ndim > 2)
+                found[theirs.removesuffix(".weight")] = LayerRows(layer, rows_of, mark.ndim > 2)
     return found
 
 
-def _renamed(own: Mapping[str, LowRank], places: Mapping[str, Place]) -> Iterator[tuple[str, LowRank]]:
+def _renamed(own: Mapping[str, LowRank], places: Mapping[str, LayerRows]) -> Iterator[tuple[str, LowRank]]:
     """The products by the names of diffusers; all or none of them."""
     if own.keys() - {place.layer for place in places.values()}:
         return
