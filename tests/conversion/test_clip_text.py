@@ -46,7 +46,7 @@ def test_embeddings_are_those_of_transformers(folder: Path):
     """Version 5.24.0 gave these sums of the embeddings of two texts in float64."""
     run = undiffuse.load(folder / "text_encoder", "float32")
     assert run.embedded_shape == (8, 12)
-    run.encoder.double()
+    run.module.double()
     found = run.embed(["the red cat", "a b"])
     assert float(found.sum()) == pytest.approx(-10.782080630695171, abs=1e-9)
     assert float(found.abs().sum()) == pytest.approx(154.27020915282918, abs=1e-9)

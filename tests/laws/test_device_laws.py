@@ -12,7 +12,7 @@ import torch
 from beartype.roar import BeartypeCallHintViolation
 from pretend_device import MixedDevicesError, Reads, Remote, device, pretend
 from registered import every, networks, settled
-from tiny_models import LABEL, MODELS, N
+from tiny_models import LABEL, MODELS, WORDS, N
 from torch import Tensor, nn
 
 from undiffuse import likelihood
@@ -201,6 +201,7 @@ NO_FIT = (Refused, TypeError, AttributeError, RuntimeError, ValueError, IndexErr
 def batch(which: str, x: Any, onto: torch.device | str = "cpu") -> Batch:
     label, drop = LABEL.to(onto), torch.tensor([False, True, False]).to(onto)
     cond = {"label": label} if which in ("label", "item") else {"label": label, "drop": drop}
+    cond = {"text": WORDS.to(onto)} if which == "pair" else cond
     return Batch(x, cond, codec=SimpleNamespace(lossy=True, features=lambda z: [z, z[:, :1] ** 2]))
 
 

@@ -15,6 +15,7 @@ from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.heads.token_outputs import TokenHead
+from undiffuse.core.image_text_pair import ImageTextPair
 from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.network import Depth, HasDepths, Network
@@ -27,6 +28,7 @@ from undiffuse.level_heads.softmax import Softmax
 from undiffuse.networks.fvbn import FVBN
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.networks.mlp_generator import MLPGenerator
+from undiffuse.networks.text_transformer import TextTransformer
 from undiffuse.parameterizations.data import Data
 from undiffuse.parameterizations.velocity import Velocity
 from undiffuse.rendering.scene_module import SceneModule
@@ -111,6 +113,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "autoencoder": (lambda: Autoencoder(MLPAutoencoder(shape=(2,), outputs=4, width=4), KLBottleneck()), ITEMS),
     "label": (lambda: NoisyClassifier(Tiny(3), VALUES, Velocity()), ITEMS),
     "item": (lambda: ItemPredictor(Tiny(3), VALUES, Velocity()), ITEMS),
+    "pair": (lambda: ImageTextPair(ItemPredictor(Tiny(3), VALUES, Velocity()), TextTransformer((2,), 4), 3, 4), ITEMS),
     "density": (lambda: Autoregressive(FVBN(1, (1, 1, 2), classes=3), Softmax(2), Decoder(-1.0, 1.0, 2)), BINARY),
     "generator": (lambda: ImplicitModel(MLPGenerator(width=4)), ITEMS),
     "scene": (lambda: SceneModule(ImageScene((2,), 2), Prior(Predictor(Tiny(2), VALUES, Velocity()))), CAMERAS),

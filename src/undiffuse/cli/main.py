@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from undiffuse import __version__
 from undiffuse.cli import (
+    chain,
     check_data,
     compare,
     decode,
@@ -56,6 +57,7 @@ app = typer.Typer(
 for command in (
     train.train,
     distill.distill,
+    chain.chain,
     sample.sample,
     edit.edit,
     forecast.forecast,

@@ -30,7 +30,7 @@ Features = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="pixels, spectrogram, efficientnet-lite0, inception, inception:FILE or module:package.file:name.",
+        help="pixels, spectrogram, efficientnet-lite0, inception, inception:FILE, module:FILE:NAME, run:FOLDER.",
     ),
 ]
 Metrics = Annotated[
@@ -158,6 +158,10 @@ def _fields(help: Mapping[str, str]) -> dict[str, Any]:
 
 def judge(features: str, metrics: str | None, resize: int | None, cache: bool) -> "Judge":
     """How to judge, as it was typed; raises Refused for names that do not exist."""
+    from undiffuse.evaluation.features.choice import choose
     from undiffuse.evaluation.judge import Judge
+    from undiffuse.models.load import load
+    from undiffuse.recipes.uses import Uses
 
-    return Judge(features, tuple(name.strip() for name in (metrics or "").split(",") if name.strip()), resize, cache)
+    by = choose(features, Uses(load).of("features"))
+    return Judge(by, tuple(name.strip() for name in (metrics or "").split(",") if name.strip()), resize, cache)

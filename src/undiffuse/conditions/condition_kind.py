@@ -13,6 +13,7 @@ from torch import Tensor
 from undiffuse.conditions.values import Values
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
@@ -130,6 +131,22 @@ class ConditionKind(ABC):
     def of_item(self) -> bool:
         """Whether it is the item itself: what is modelled then is the item's target, or its class."""
         return False
+
+    @property
+    def noisy(self) -> bool:
+        """Whether training adds noise to its values, so that the network knows noisy ones, see `noised`."""
+        return False
+
+    def noised(self, values: Tensor, level: Tensor | float, random: Random) -> Tensor:
+        """Values as networks take them, (n, *shape), with noise of a level, () or (n,), which the network is told.
+
+        Raises Refused for a kind whose values have no noise, and for a level that training never had.
+        """
+        raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    def drawn(self, values: Tensor, random: Random) -> Tensor:
+        """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""
+        return values
 
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.ndimage import label
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +37,8 @@ def edges(x: Tensor, std: float = 1.0) -> Tensor:
     """Canny's edges, 1 on lines one pixel wide and else 0: where the slope is the greatest along its own direction,
     above `HIGH`, or above `LOW` and connected to such. Source: J. Canny, 1986, doi:10.1109/TPAMI.1986.4767851.
     """
+    from scipy.ndimage import label  # takes long to import
+
     down, right = slopes(x, std)
     steep = (down.square() + right.square()).sqrt()
     which = torch.atan2(down, right).div(math.pi / 4).round().long() % 4

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.random import Random
 
 
 def requested(
@@ -33,6 +34,23 @@ def requested(
         if name not in found and condition.drop == 0:
             raise Refused(f"the model needs {name!r}: it was never dropped in training (conditions.{name}.drop = 0)")
     return found
+
+
+def augmented(
+    conditions: Mapping[str, ConditionKind], values: Mapping[str, Tensor], level: float, random: Random
+) -> dict[str, Tensor]:
+    """Values as networks take them, those of conditions that were trained with noise with noise of this level.
+
+    Raises Refused where a level is asked for and no condition was trained so, or not up to this level.
+    """
+    noisy = {name: condition for name, condition in conditions.items() if condition.noisy and name in values}
+    if level and not noisy:
+        raise Refused(
+            f"augmentation = {level:g} is noise on a condition that was trained with some (conditions.NAME.noise), and "
+            "none is given"
+        )
+    made = {name: noisy[name].noised(values[name], level, random.fold(i)) for i, name in enumerate(sorted(noisy))}
+    return {**values, **made} if level else dict(values)
 
 
 def captions(conditions: Mapping[str, ConditionKind], values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,8 @@ from undiffuse.conditions.values import as_tensor, expanded
 from undiffuse.conditions.vector import refuse_moments
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
-from undiffuse.networks.conditions import MODES, scaled
+from undiffuse.core.random import Random
+from undiffuse.networks.conditions import LEVELS, MODES, scaled
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
@@ -28,9 +30,14 @@ class ImageCondition(ConditionKind):
     of: how it is made of the item itself: "superresolve:4", "blur:1.5", "grey", "layout:4:4", "hole:12", "edges",
     "soft_edges", "lines:12" or "scribble:3"; else the data have it. mean, std: one each, which bring levels of 16 bit
     to [-1, 1]. dtype: in the training data. The data decide these three.
+    noise: the greatest level s, from 0 to 1, of the noise that training adds, at a level drawn anew from U(0, noise):
+    sqrt(1 - s^2) picture + s eps, the picture in [-1, 1]. The network is told the level, by one channel more, and so
+    takes the samples of another model, which are not quite like data (conditioning augmentation, arXiv:2106.15282,
+    sec. 4.2, not truncated).
     """
 
     of: str = ""
+    noise: float = 0.0
     mean: tuple[float, ...] = from_data()
     std: tuple[float, ...] = from_data()
     dtype: str = from_data("")
@@ -46,6 +53,8 @@ class ImageCondition(ConditionKind):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_moments(self.mean, self.std, (1,))
+        if not 0 <= self.noise <= 1:
+            raise Refused(f"noise is the greatest level of a picture's noise: from 0 to 1, not {self.noise:g}")
         if self.dtype not in ("", *DTYPES):
             raise Refused(f"a condition is of {', '.join(DTYPES)}, not {self.dtype[:40]!r}")
 
@@ -60,15 +69,14 @@ class ImageCondition(ConditionKind):
         return replace(found, mean=((low + high) / 2,), std=(((high - low) or 2) / 2,))
 
     def encode(self, values: np.ndarray) -> Tensor:
-        """16-bit ones in [-1, 1] where their range is known, others as they are."""
-        if not (self.mean and _deep(values)):
-            return as_tensor(values)
-        return (as_float(values) - self.mean[0]) / self.std[0]
+        """16-bit ones in [-1, 1] where their range is known, others as they are; without noise."""
+        deep = self.mean and _deep(values)
+        return self._told((as_float(values) - self.mean[0]) / self.std[0] if deep else as_tensor(values))
 
     def given(self, value: Any, n: int, name: str) -> Tensor:
         """Integers are scaled, and all is brought to the size that the condition had in training."""
         found = self._in_dtype(arguments.array(value, name), name)
-        images = scaled(self.encode(found))
+        images = scaled(self._bare(self.encode(found)))
         axes, (channels, *sides) = len(self.shape), self.shape
         images = images[None] if images.ndim == axes - 1 else images  # a grey image without its one channel
         images = images[None] if images.ndim == axes else images
@@ -77,7 +85,7 @@ class ImageCondition(ConditionKind):
         if list(images.shape[2:]) != sides:
             smooth = {"align_corners": False, "antialias": True} if axes == 3 else {"align_corners": False}
             images = F.interpolate(images.float(), sides, mode=MODES[axes - 1], **smooth)
-        return expanded(images.float(), n, name)
+        return expanded(self._told(images.float()), n, name)
 
     def from_word(self, word: str, name: str) -> Any:
         """An image file, (channels, height, width), as training reads it: uint8, or grey of 16 bit; an .npy as it
@@ -98,6 +106,52 @@ class ImageCondition(ConditionKind):
             return read(Path(word), Target(channels, dtype if channels == 1 and dtype in DEEP else "uint8"))
         except Exception as error:  # a decoder may stumble over damaged bytes in any way
             raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+
+    @property
+    def spec(self) -> tuple[Form, tuple[int, ...]]:
+        channels, *sides = self.shape
+        return self.form, (channels + self.noisy, *sides)
+
+    @property
+    def noisy(self) -> bool:
+        return self.noise > 0
+
+    def null(self, n: int) -> Tensor:
+        return torch.zeros(n, *self.spec[1], dtype=torch.float32)
+
+    def noised(self, values: Tensor, level: Tensor | float, random: Random) -> Tensor:
+        if not self.noisy:
+            raise Refused("this image has no noise: the network was trained without (conditions.NAME.noise = 0)")
+        levels = torch.as_tensor(level, dtype=torch.float32).expand(len(values))
+        if not bool(((levels >= 0) & (levels <= self.noise)).all()):
+            raise Refused(
+                f"noise of a level from 0 to {self.noise:g} was trained, and asked for is {float(levels.max()):g}"
+            )
+        return self._noised(values, levels.to(values.device), random)
+
+    def drawn(self, values: Tensor, random: Random) -> Tensor:
+        if not self.noisy:
+            return values
+        levels = self.noise * random.fold(0).uniform((len(values),), values.device).float()
+        return self._noised(values, levels, random.fold(1))
+
+    def _noised(self, values: Tensor, levels: Tensor, random: Random) -> Tensor:
+        clean = scaled(self._bare(values)).float()
+        s = levels.reshape(-1, *(1,) * (clean.ndim - 1))
+        noise = random.normal(tuple(clean.shape), device=clean.device)
+        channel = (2 * s - 1).expand(len(clean), 1, *clean.shape[2:])
+        return torch.cat([(1 - s**2).sqrt() * clean + s * noise, channel], dim=1)
+
+    def _told(self, values: Tensor) -> Tensor:
+        """Pictures with the channel that says that they have no noise, the blackest there is."""
+        if not self.noisy:
+            return values
+        clean = torch.zeros_like(values[:, :1])
+        return torch.cat([values, clean if values.dtype in LEVELS else clean - 1], dim=1)
+
+    def _bare(self, values: Tensor) -> Tensor:
+        """Pictures without that channel."""
+        return values[:, :-1] if self.noisy else values
 
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         return values.flip(axis)

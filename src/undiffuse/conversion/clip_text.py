@@ -104,7 +104,7 @@ def write(run: Any, encoder: Path, tokenizer: Path) -> None:
         "pad_token_id": made.vocabulary[made.pad],
     }
     write_config(encoder, config)
-    write_weights(encoder, _theirs(run.encoder.state_dict()), "model.safetensors")
+    write_weights(encoder, _theirs(run.module.state_dict()), "model.safetensors")
     write_config(tokenizer, made.vocabulary, FILES[0])
     (tokenizer / FILES[1]).write_text("\n".join(["#version: 0.2", *made.merges, ""]), encoding="utf-8")
     special = {"bos_token": made.start, "eos_token": made.end, "unk_token": made.end, "pad_token": made.pad}

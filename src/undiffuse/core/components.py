@@ -65,6 +65,7 @@ KINDS = {
             "undiffuse.core.latent_space:LatentSpace",
             "undiffuse.core.item_reader:ItemReader",
             "undiffuse.core.text_encoder:TextEncoder",
+            "undiffuse.core.item_encoder:ItemEncoder",
         ),
     ),
     "pipelines": Kind(("conversion.pipelines",), "undiffuse.conversion.pipeline:Pipeline", "Pipeline"),

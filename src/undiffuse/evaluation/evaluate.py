@@ -178,7 +178,8 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     predicted = predictions(model, real, request, bar)
     told = answers(model, real, request, bar) if how.wants(FORECAST) else {}
     with bar("judging", "metric") as advance:
-        judged = how(drawn.x, real, request.seed, known_labels(drawn, real), advance, predicted, told)
+        labels, captions = known_labels(drawn, real), known_captions(model, drawn)
+        judged = how(drawn.x, real, request.seed, labels, advance, predicted, told, captions)
     looked_at = TEXTS if real.train.spelling else ITEMS
     few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
     noise = errors(
@@ -235,6 +236,12 @@ def with_examples(model: Generator, real: Real, request: SampleRequest, n: int) 
 def known_labels(drawn: Samples, real: Real) -> Any:
     """The classes asked for, where they are those of the data."""
     return drawn.labels.numpy() if drawn.labels is not None and drawn.classes == real.train.classes else None
+
+
+def known_captions(model: Generator, drawn: Samples) -> tuple[str, tuple[str, ...]]:
+    """The name of the model's first caption, and those that the samples were asked for by, one each; else none."""
+    name = next((name for name, condition in model.conditions.items() if condition.form == "text"), "")
+    return (name, drawn.captions) if len(drawn.captions) == len(drawn.x) else ("", ())
 
 
 def sampling(drawn: Samples) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Settings of an evaluation: features, metrics, size of images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.resize import Resize
 from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.features.choice import choose
+from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.metrics.cache import Cache, usual
 from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_evidence
@@ -39,14 +40,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judge:
-    """features: as `features.choice.choose` reads them; metrics: their names, () for all that apply.
+    """features: as `features.choice.choose` takes them; metrics: their names, () for all that apply.
 
     resize: bring images to so many pixels a side before, bicubic and antialiased; None: leave them. cached: keep what
     is costly about the real data for the next time.
     Raises Refused for names that do not exist and a size out of reason, before anything is drawn.
     """
 
-    features: str = "pixels"
+    features: str | Features = "pixels"
     metrics: tuple[str, ...] = ()
     resize: int | None = None
     cached: bool = True
@@ -87,11 +88,13 @@ class Judge:
         advance: Advance = lambda done, total: None,
         predicted: Predicted | None = None,
         answers: Mapping[str, Answer] = MappingProxyType({}),
+        captions: tuple[str, Sequence[str]] = ("", ()),
     ) -> Judged:
         """Judge samples, a data set or an array with the labels that were asked for, against the real parts, and what
         was predicted of held-out items.
 
-        answers: of a run that completes items, see `Evidence`.
+        answers: of a run that completes items, see `Evidence`. captions: the name of the condition that is a caption,
+        and those that the samples were asked for by.
         """
         kept = usual() if self.cached else Cache()
         parts = [self._seen(real.held_out), self._seen(real.train)]
@@ -111,6 +114,8 @@ class Judge:
             answers=answers,
         )
         evidence = replace(evidence, predicted=predicted, clouds=CLOUD in real.train.notes)
+        if captions[0] in parts[0].conditions:
+            evidence = replace(evidence, captions=(captions[1], np.asarray(parts[0].conditions[captions[0]]).tolist()))
         wanted = find(self.compared) if self.metrics != (NLL,) else []
         seconds: dict[str, float] = {}
         timed = seconds.__setitem__

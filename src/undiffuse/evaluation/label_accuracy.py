@@ -1,10 +1,8 @@
 """The accuracy of a classifier of noisy samples at every noise level, on held-out data."""
 
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse import __version__
 from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
 from undiffuse.storage.files import write_json
@@ -79,19 +76,8 @@ def read(model: Run, classifier: NoisyClassifier, asked: EvaluationRequest) -> R
     (held_out, nats), (train, _) = (_read(model, classifier, part, times, seed) for part in (real.held_out, real.train))
     count = min(COUNT, len(real.held_out))
     judged = verdict(sum(held_out) / LEVELS, sum(train) / LEVELS, better="higher", count=count, seed=seed)
-    about = {
-        "command": asked.command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": seed,
-        "count": count,
-        "seconds": round(time.perf_counter() - started, 2),
-        "against": which or f"held-out part of {real.held_out.name}",
-        "step": model.facts.get("step"),
-        "levels": {"noise": noise, "accuracy": held_out, "accuracy_train": train, "nats": nats},
-        "warnings": [real.warning] if real.warning else [],
-        "metrics": {"accuracy": judged},
-        "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
+    levels = {"noise": noise, "accuracy": held_out, "accuracy_train": train, "nats": nats}
+    about = written(model, asked, real, {"accuracy": judged}, count, started, levels=levels)
     return Readings(noise, held_out, train, nats, about, real.warning)
 
 

@@ -1,10 +1,17 @@
-"""Reads the metrics of a run folder: those of its training and of its last evaluation."""
+"""What a run folder says of a run's quality: the metrics of its training, and evaluation.json, written and read."""
 
 import json
 import math
+import platform
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from undiffuse import __version__
+from undiffuse.sampling.run import EvaluationRequest, Run
 from undiffuse.storage.files import read_json, read_text
 
 METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"
@@ -34,3 +41,26 @@ def evaluation(run: Path) -> dict[str, Any]:
     """The last evaluation of a run; empty if there was none."""
     path = run / EVALUATION
     return read_json(path, "evaluation") if path.exists() else {}
+
+
+def written(
+    run: Run, how: EvaluationRequest, real: Any, metrics: dict[str, Any], count: int, started: float, **detail: Any
+) -> dict[str, Any]:
+    """What evaluation.json says of a run that was judged so.
+
+    real: the `sources.Real` data that it was judged on. count: items. started: by `time.perf_counter`, before the
+    first was read. detail: further entries, between the step and the warnings.
+    """
+    return {
+        "command": how.command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": how.request.seed,
+        "count": count,
+        "seconds": round(time.perf_counter() - started, 2),
+        "against": how.against or f"held-out part of {real.held_out.name}",
+        "step": run.facts.get("step"),
+        **detail,
+        "warnings": [real.warning] if real.warning else [],
+        "metrics": metrics,
+        "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }

@@ -1,24 +1,21 @@
 """How often the views of a scene are recognised as what it was asked for."""
 
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from undiffuse import __version__
 from undiffuse.conditions.label import LABEL
 from undiffuse.core.errors import Refused
 from undiffuse.data.derived_conditions import of_model
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.classifier import train_classifier
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
 from undiffuse.storage.files import write_json
 
@@ -70,19 +67,8 @@ def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccurac
     told = model.scene.prior.conditions(x)[LABEL].numpy()  # of a class by number, by name or with {view}
     label = prior.classes[told[0]] if isinstance(label, int) else label
     share = float((reader(_flat(views.numpy())) == told).mean())
-    about = {
-        "command": asked.command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": asked.request.seed,
-        "count": len(views),
-        "seconds": round(time.perf_counter() - started, 2),
-        "against": asked.against or f"held-out part of {real.held_out.name}",
-        "step": model.facts.get("step"),
-        "asked": label,
-        "warnings": [real.warning] if real.warning else [],
-        "metrics": {"accuracy": verdict(share, right, better="higher", count=len(views), seed=asked.request.seed)},
-        "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
+    judged = verdict(share, right, better="higher", count=len(views), seed=asked.request.seed)
+    about = written(model, asked, real, {"accuracy": judged}, len(views), started, asked=label)
     return ViewAccuracy(label, share, right, about)
 
 

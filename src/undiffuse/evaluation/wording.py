@@ -69,6 +69,12 @@ WORDS = {
     "r2": Word(
         "R squared", "share of the numbers' variance that is told of held-out items; the floor is of training items"
     ),
+    "caption_retrieval": Word(
+        "Caption found among 10",
+        "samples that are nearer to their own caption than to nine others; the floor is of held-out items",
+        share=True,
+    ),
+    "clip_score": Word("CLIP score", "100 cos of samples and their captions; the floor is of held-out items"),
     "c2st": Word(
         "Two-sample test (C2ST)", "items that a classifier rightly calls real or sample; 50 % is a guess", share=True
     ),

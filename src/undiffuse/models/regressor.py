@@ -1,11 +1,9 @@
 """A regressor: tells numbers or the class of clean or noisy items."""
 
 import math
-import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse import __version__
 from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
@@ -26,7 +23,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import PREDICTS
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION
+from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
@@ -146,19 +143,8 @@ class Regressor(Run, ItemReader):
         judged = verdict(
             float(np.mean(held_out)), float(np.mean(train)), better="higher", count=count, seed=asked.request.seed
         )
-        about = {
-            "command": asked.command,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": asked.request.seed,
-            "count": count,
-            "seconds": round(time.perf_counter() - started, 2),
-            "against": asked.against or f"held-out part of {real.held_out.name}",
-            "step": self.facts.get("step"),
-            "levels": {"t": times, "held_out": held_out, "train": train},
-            "warnings": [real.warning] if real.warning else [],
-            "metrics": {what: judged},
-            "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        }
+        levels = {"t": times, "held_out": held_out, "train": train}
+        about = written(self, asked, real, {what: judged}, count, started, levels=levels)
         return ItemScores(what, times, held_out, train, about)
 
     @torch.no_grad()

@@ -1,16 +1,13 @@
 """A text encoder: turns texts into the embeddings that a model of pictures reads; CLIP's, read from a folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.clip_tokenizer import ClipTokenizer
-from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -20,12 +17,10 @@ from undiffuse.networks.text_encoders import ClipText
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import EvaluationRequest, Run
-from undiffuse.storage import blueprint as plans
 
 TOGETHER = 64  # texts that are embedded at once
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TextEncoderRun(Run, TextEncoder):
     """CLIP's text encoder with its tokenizer, which conditions of kind `prompt` name; it is read, and not trained.
 
@@ -33,52 +28,21 @@ class TextEncoderRun(Run, TextEncoder):
     """
 
     tables: ClassVar[Mapping[str, bool]] = {"codec": True, "encoder": True}
+    made: ClassVar[str] = "encoder"
     reads: ClassVar[str] = "embeddings"
     what: ClassVar[str] = "a text encoder"
     use: ClassVar[str] = 'name it in a recipe: [conditions.text] kind = "prompt", encoder = "{run}"'
     rounds: ClassVar[bool] = False
-
-    encoder: ClipText
-    codec: Codec
-    shape: tuple[int, ...]
-    recipe: Recipe
-    conditions: Mapping[str, ConditionKind] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         raise Refused("a text encoder is read from a folder, by `undiffuse import`, and not trained here")
 
     @classmethod
-    def blueprint(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-        **limits: Any,
-    ) -> dict[str, Tensor]:
-        return plans.blueprint(partial(_made, recipe, shape, codec), "the text encoder", **limits)
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        shape: tuple[int, ...],
-        classes: int,
-        codec: Codec,
-        conditions: Mapping[str, ConditionKind],
-    ) -> nn.Module:
-        return _made(recipe, shape, codec)
-
-    @classmethod
-    def of(cls, module: Any, about: Description) -> Self:
-        return cls(module, about.codec, about.shape, about.recipe, about.conditions, about.facts)
-
-    @property
-    def module(self) -> nn.Module:
-        return self.encoder
+    def build(cls, about: Description) -> nn.Module:
+        own = registry.check(ClipText, about.recipe["encoder"], owner="encoder")
+        with in_float32():
+            return ClipText(**{**own, "vocabulary": about.codec.vocabulary, "length": about.shape[0]})
 
     @property
     def tokenizer(self) -> ClipTokenizer:
@@ -88,12 +52,12 @@ class TextEncoderRun(Run, TextEncoder):
 
     @property
     def embedded_shape(self) -> tuple[int, int]:
-        return self.shape[0], self.encoder.width
+        return self.shape[0], self.module.width
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
         numbers = torch.tensor([self.tokenizer.padded(text, self.shape[0]) for text in texts], dtype=torch.int64)
-        return torch.cat([self.encoder(part.to(self.device)).cpu() for part in numbers.split(TOGETHER)])
+        return torch.cat([self.module(part.to(self.device)).cpu() for part in numbers.split(TOGETHER)])
 
     def attempt(self) -> None:
         self.embed([""])
@@ -107,9 +71,3 @@ class TextEncoderRun(Run, TextEncoder):
     def about(self) -> dict[str, str]:
         length, width = self.embedded_shape
         return {"embeds": f"texts of up to {length - 2} tokens as {length} x {width} numbers"}
-
-
-def _made(recipe: Recipe, shape: tuple[int, ...], codec: Codec) -> ClipText:
-    own = registry.check(ClipText, recipe["encoder"], owner="encoder")
-    with in_float32():
-        return ClipText(**{**own, "vocabulary": codec.vocabulary, "length": shape[0]})

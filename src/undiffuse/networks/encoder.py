@@ -24,6 +24,7 @@ from undiffuse.networks.blocks import (
 )
 from undiffuse.networks.embeddings import positional
 from undiffuse.networks.resampling import CHANGES, Halve, refuse_levels
+from undiffuse.networks.spatial_attention import head_count
 
 
 class Encoder(Network):
@@ -74,14 +75,15 @@ class Encoder(Network):
         attended, shrink = {level % depth for level in attention}, CHANGES[resample][0]
         same: dict[str, Any] = {"groups": groups, "eps": eps}
         residual = partial(Residual, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, **same)
-        attend = partial(Attention, head_width=head_width, **same)
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.enter = begin(convolution(dimensions, channels, width, 3, padding=1))
         self.down, now = nn.ModuleList(), width
         for level, out in enumerate(round(width * m) for m in multipliers):
             stack = [residual(now if i == 0 else out, out) for i in range(blocks)]
-            attentions = [attend(out) if level in attended else Unattended() for _ in range(blocks)]
+            attentions = [
+                self._attention(out, head_width, same) if level in attended else Unattended() for _ in range(blocks)
+            ]
             halve = None
             if level < depth - 1:
                 halve = (
@@ -91,13 +93,16 @@ class Encoder(Network):
                 )
             self.down.append(Down(stack, attentions, halve))
             now = out
-        self.middle = Middle([residual(now, now), residual(now, now)], attend(now))
+        self.middle = Middle([residual(now, now), residual(now, now)], self._attention(now, head_width, same))
         self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
         self.heads = now // head_width if head_width else 1
         self.qkv = begin(nn.Linear(now, 3 * now)) if pool == "attention" else None
         self.leave = begin(nn.Linear(now, classes), scale=0.0)
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
         self.time_out = begin(nn.Linear(4 * width, sum(self.time_widths)))
+
+    def _attention(self, channels: int, head_width: int, same: dict[str, Any]) -> Attention:
+        return Attention(channels, heads=head_count(channels, 0, head_width), **same)
 
     def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this encoder")

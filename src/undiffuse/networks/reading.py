@@ -22,13 +22,13 @@ class TextTokens(NamedTuple):
 
 
 class Bytes(nn.Module):
-    """Numbers (batch, at most length) below SYMBOLS -> Text: embedded with their places, then LAYERS of attention."""
+    """Numbers (batch, at most length) below SYMBOLS -> Text: embedded with their places, then layers of attention."""
 
-    def __init__(self, length: int, width: int) -> None:
+    def __init__(self, length: int, width: int, layers: int = LAYERS) -> None:
         super().__init__()
         self.enter = nn.Embedding(SYMBOLS, width, padding_idx=0)
         self.places = nn.Parameter(torch.randn(length, width).mul_(0.02))
-        self.layers = nn.ModuleList([Layer(width) for _ in range(LAYERS)])
+        self.layers = nn.ModuleList([Layer(width) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
 
     def forward(self, text: Tensor) -> TextTokens:

@@ -59,8 +59,10 @@ def check(recipe: Recipe) -> Components:
     Raises Refused, naming the field, for unknown components and fields, for wrong types and values, and for what the
     kind of run cannot have.
     """
-    settings = training(recipe)
     conditions = declared(recipe["conditions"], recipe.uses.of)
+    if "objective" not in kind_of(recipe).tables:  # what has none is not trained, and says so
+        kind_of(recipe).check(recipe, conditions)
+    settings = training(recipe)
     recipe.component("data")
     recipe.component("codec")
     if "network" in kind_of(recipe).tables:

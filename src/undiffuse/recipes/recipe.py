@@ -29,10 +29,12 @@ TABLES = (
     "process",
     "schedule",
     "network",
+    "text_network",
     "head",
     "bottleneck",
     "scene",
     "prior",
+    "chain",
     "base",
     "control",
     "parameterization",
@@ -49,6 +51,7 @@ KIND = {  # of the component that a table describes
     "codec": "codecs",
     "schedule": "schedules",
     "network": "networks",
+    "text_network": "networks",
     "head": "level_heads",
     "bottleneck": "bottlenecks",
     "scene": "scenes",
@@ -95,14 +98,14 @@ class Recipe:
             raise Refused(f"recipe is a name, a file, a run folder or tables, not {shown(which)}")
         path = Path(which)
         if os.path.isdir(path) and os.path.exists(path / FILE):  # a Path would raise for names that no file has
-            return replace(cls.of(path.resolve().name, _parse(path / FILE)), home=path.absolute())
+            return replace(cls.of(path.resolve().name, parse(path / FILE)), home=path.absolute())
         if os.path.isdir(path) and str(which) not in names():
             raise Refused(f"{path} is no run folder: it has no {FILE}")
         if path.suffix == ".toml" or len(path.parts) > 1:
-            return cls.of(path.stem, _parse(path))
+            return cls.of(path.stem, parse(path))
         if str(which) not in names():
             raise unknown("recipes", str(which), names())
-        return cls.of(str(which), _parse(BUNDLED / f"{which}.toml"))
+        return cls.of(str(which), parse(BUNDLED / f"{which}.toml"))
 
     @classmethod
     def of(cls, name: str, content: Mapping[str, Any]) -> "Recipe":
@@ -191,7 +194,8 @@ class Recipe:
         write_text(folder / FILE, self.to_toml())
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def parse(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; raises Refused where it is none."""
     try:
         return _toml(read_text(path, "recipe", LIMIT))
     except (ValueError, RecursionError) as error:

@@ -11,8 +11,8 @@ from undiffuse.core.registry import Runs
 from undiffuse.recipes.bundled import names
 
 BASE = "base.run"  # the field that names the run which another one stands on
-# tables whose runs sampling needs: they travel inside the run's own file
-INSIDE = ("codec", "sampler", "prior", "conditions", "base")
+# tables whose runs sampling needs: they travel inside the own file of a run
+INSIDE = ("codec", "sampler", "prior", "conditions", "base", "chain")
 
 
 @dataclass(frozen=True, eq=False)

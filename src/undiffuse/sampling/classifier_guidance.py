@@ -1,4 +1,4 @@
-"""A model guided by a classifier of noisy samples: what fits together, and by which of the two forms."""
+"""A model guided by a classifier of noisy samples, or by a pair of encoders: what fits together, and by which form."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +18,7 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.guidance.classifier import ClassifierGuidance
+from undiffuse.guidance.energy import EnergyGuidance
 from undiffuse.guidance.mean_shift import MeanShift
 from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.guidance import guide, resolve_guidance
@@ -31,33 +32,64 @@ def classifier_guided(
 ) -> tuple[SampleRequest, Denoiser, Sampler, dict[str, Tensor]]:
     """The resolved request, the denoiser, the sampler and the conditions of n samples that go where a classifier leads.
 
-    The label is the classifier's, one of its classes, and no condition of the model; other conditions are the model's.
-    The form "guess" moves the guess (`ClassifierGuidance`), "mean" the mean of the sampler's step (`MeanShift`).
-    Raises Refused without a label, where model and classifier do not fit together, for guidance that a form has not,
-    and for "mean" with a sampler whose steps have no variance.
+    What the classifier reads is asked for as a condition: a label is one of its classes, and no condition of the model;
+    a text is the model's as well where it knows one of this name. Other conditions are the model's.
+    The form "guess" moves the guess (`ClassifierGuidance`, or `EnergyGuidance` by a run that knows clean items alone),
+    "mean" the mean of the sampler's step (`MeanShift`).
+    Raises Refused without that condition, where model and classifier do not fit together, for guidance that a form has
+    not, and for "mean" with a sampler whose steps have no variance, or a classifier of clean items.
     """
-    classifier, values = request.classifier, request.conditions
+    classifier = request.classifier
     if not (isinstance(classifier, Run) and classifier.guides):
         given = classifier.what if isinstance(classifier, Run) else shown(classifier)
         raise Refused(f"classifier is a run that tells the class of noisy samples, as `load` returns, not {given}")
     refuse_unlike(model, classifier)
-    if values.get(LABEL) is None:
-        raise Refused("a classifier needs a label: which class to guide to")
+    values = request.conditions
+    led = _led(model, classifier, values, n)
     found = _resolved(model, request)
     log_prob: Any = classifier.module
     weight: Any = found.guidance
-    label = classifier.conditions[LABEL].given(values[LABEL], n, LABEL).to(model.device)
-    given = requested(
-        model.conditions, n, {name: value for name, value in values.items() if name != LABEL}, model.device
-    )
+    own = {
+        name: value for name, value in values.items() if name in model.conditions or name not in classifier.conditions
+    }
+    given = requested(model.conditions, n, {name: v for name, v in own.items() if name not in led}, model.device)
     rest = resolve_guidance(model, replace(found, guidance=None, interval=None, rescale=None), given)
+    reads = tuple(led)
     if found.classifier_form == "guess":
-        wrap = partial(ClassifierGuidance, classifier=log_prob, weight=weight, interval=found.interval)
-        return found, guide(model, rest, wrap), sampler, {**given, LABEL: label}
+        wrap = partial(_guided, log_prob, classifier.reads_noise, weight, found.interval, reads)
+        return found, guide(model, rest, wrap), sampler, {**given, **led}
     if found.interval:
         raise Refused("interval is of the form 'guess': the form 'mean' moves every step")
+    if not classifier.reads_noise:
+        raise Refused(
+            "the form 'mean' asks of noisy samples, and the classifier knows clean ones: use the form 'guess'"
+        )
     _refuse_certain(model, sampler, times)
-    return found, guide(model, rest), MeanShift(sampler, log_prob, weight), {**given, LABEL: label}
+    return found, guide(model, rest), MeanShift(sampler, log_prob, weight, reads=reads), {**given, **led}
+
+
+def _led(model: DenoisingRun, classifier: Run, values: Mapping[str, Any], n: int) -> dict[str, Tensor]:
+    """What a classifier is to guide n samples to, by names that no condition of the model goes by at the same time."""
+    found: dict[str, Tensor] = {}
+    for name, condition in classifier.conditions.items():
+        if values.get(name) is None:
+            raise Refused(f"a classifier needs a {name}: which {'class' if name == LABEL else name} to guide to")
+        shared = name in model.conditions and not condition.counts_classes
+        found[f"{name} of the classifier" if shared else name] = condition.given(values[name], n, name).to(model.device)
+    return found
+
+
+def _guided(
+    log_prob: Any, reads_noise: bool, weight: float, interval: Any, reads: tuple[str, ...], denoiser: Denoiser
+) -> Denoiser:
+    """The denoiser, led by what reads noisy items, or by what reads the clean guess."""
+    if reads_noise:
+        return ClassifierGuidance(denoiser, log_prob, weight, interval, reads)
+    return EnergyGuidance(denoiser, partial(_of_clean, log_prob), weight, interval, reads)
+
+
+def _of_clean(log_prob: Any, mean: Tensor, **cond: Tensor) -> Tensor:
+    return log_prob(mean, 0.0, **cond)
 
 
 def _resolved(model: DenoisingRun, request: SampleRequest) -> SampleRequest:
@@ -78,7 +110,7 @@ def refuse_unlike(model: DenoisingRun, classifier: Run) -> None:
     """Raises Refused, showing both, where the classifier has not seen what the model's sampler will show it."""
     guide: Any = classifier.module
     for what, theirs, ours in (
-        ("noise", guide.process, model.denoiser.process),
+        *((("noise", guide.process, model.denoiser.process),) if classifier.reads_noise else ()),
         ("samples of shape", classifier.shape, model.shape),
         ("codec", classifier.codec, model.codec),
     ):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SEED = 2**64 - 1  # the largest
 MOST = 1_000_000  # steps of a sampler
 RUNS = ("classifier", "weaker")  # fields that are runs, or their folders
-NUMBERS = ("rescale", "temperature", "top_p", "control_weight")
+NUMBERS = ("rescale", "augmentation", "temperature", "top_p", "control_weight")
 End = float | Literal["inf"]
 
 
@@ -49,7 +49,10 @@ class SampleRequest:
     see `Autoguidance`.
     controlnet: runs of kind controlnet that steer the model, each a run, its folder, (run, weight, interval) or a text
     "RUN:WEIGHT:LOW:HIGH", see `Control`; their pictures are conditions like others.
+    augmentation: the level of the noise that is added to conditions that were trained with noise, such as samples of
+    another model, see `ImageCondition`; 0 leaves them as they are.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
+    stages: of a chain, by the stage's name: fields of that stage's own request, which go before those of this one.
     candidates: so many texts are drawn for each one, and the best is kept; rank: the best is the one with the least
     mean edit distance to the others ("consensus").
     batch: at most so many samples at once (default: what fits memory; halved where it does not); changes no sample.
@@ -127,11 +130,19 @@ class SampleRequest:
         (), "Steer by this run of kind controlnet: its weight (1) and noise levels sigma/alpha between.",
         list[str], read=tuple, repeated=True, metavar="RUN:WEIGHT:LOW:HIGH",
     )  # fmt: skip
+    augmentation: float | None = option(
+        None, "Noise level of image conditions that were trained with noise. [default: the recipe's, or 0]",
+        float | None, metavar="LEVEL", recipe=True,
+    )  # fmt: skip
     control: Sequence[Any] = option(
         (), 'What texts of embeddings should be: "keyword:war", "length:12", "pattern:the ____ of [war|peace]".',
         list[str], read=tuple, repeated=True,
     )  # fmt: skip
     control_weight: float = option(0.01, "How much fluency counts against --control: more obeys less.", float)
+    stages: Mapping[str, Mapping[str, Any]] = option(
+        {}, "Of a chain: a field of one stage's request; a field alone is of all stages.", dict[str, dict[str, Any]],
+        flag="--stage", metavar="STAGE:FIELD=VALUE", read=words.stages, repeated=True,
+    )  # fmt: skip
     candidates: int = option(1, "Of each N texts keep the best.", int, metavar="N")
     rank: str = option("consensus", "The best of the candidates: consensus, nearest to the others.", str)
     batch: int | None = option(None, "At most so many at once. [default: what fits memory]", int | None)
@@ -150,6 +161,8 @@ class SampleRequest:
         check_interval(self.interval)
         if self.rescale is not None and not 0 <= self.rescale <= 1:
             raise Refused(f"rescale is a share: from 0 to 1, not {self.rescale:g}")
+        if self.augmentation is not None and not 0 <= self.augmentation <= 1:
+            raise Refused(f"augmentation is a level of noise: from 0 to 1, not {self.augmentation:g}")
         percentile(self.threshold)
         level(self.threshold)
         check_truncation(**self.truncation)

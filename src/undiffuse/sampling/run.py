@@ -84,9 +84,9 @@ class Run(Described, ABC):
     in words. use: what a person does next with the run in the folder {run}. denoises: whether it is a
     `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it gives back what it is given.
     levelled: whether its module is a `DensityModel`, which says how likely an item's levels are. guides: whether its
-    module is log p(label given x_t), as `NoisyClassifier`. steers: whether its module steers a frozen run, its base.
-    inherits: tables of the base that it takes over. rounds: whether precision "auto" may be bfloat16. writes:
-    files of its evaluation.
+    module is log p(condition given x_t) of its own condition, or as good as that, as `NoisyClassifier` and
+    `ImageTextPair`; see `reads_noise`. steers: whether its module steers a frozen run, its base. inherits: tables of
+    the base that it takes over. rounds: whether precision "auto" may be bfloat16. writes: files of its evaluation.
     """
 
     tables: ClassVar[Mapping[str, bool]]
@@ -208,6 +208,11 @@ class Run(Described, ABC):
     def draws(self) -> bool:
         """Whether samples can be drawn from it, as from a `Generator`."""
         return False
+
+    @property
+    def reads_noise(self) -> bool:
+        """Of one that guides: whether it knows noisy items; else it is asked of the clean guess."""
+        return True
 
     @property
     def device(self) -> torch.device:

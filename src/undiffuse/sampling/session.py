@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.conditions.from_data import completed
-from undiffuse.conditions.given import captions, from_words, requested
+from undiffuse.conditions.given import augmented, captions, from_words, requested
 from undiffuse.conditions.label import LABEL
 from undiffuse.core import devices, named_parts
 from undiffuse.core.denoiser import Denoiser
@@ -32,6 +32,8 @@ from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.stored_plan import chosen
+
+AUGMENTATION = -2  # its stream of random numbers: -1 is the prior's, 0 and on are the steps'
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Session(OpenedRequest):
         if request.control:
             sampler = controlled(model, sampler, request.control, request.control_weight)
         which = torch.arange(n) if request.indices is None else torch.tensor(request.indices, dtype=torch.int64)
+        level = recipe_defaults(model.recipe).augmentation if request.augmentation is None else request.augmentation
+        cond = augmented(model.conditions, cond, level or 0.0, Random(request.seed, which).fold(AUGMENTATION))
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
         return cls(
             model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned
@@ -211,8 +215,8 @@ class Session(OpenedRequest):
         return self.model.samples(
             x,
             None if labels is None else labels[:: self.request.candidates],
-            self.model.classes if leads is None else leads.classes,
-            captions(self.model.conditions, self.request.conditions),
+            self.model.classes if leads is None or LABEL not in leads.conditions else leads.classes,
+            captions({**({} if leads is None else leads.conditions), **self.model.conditions}, self.request.conditions),
             request=self.request,
             calls=cost[0],
             seconds=cost[1],
@@ -244,24 +248,32 @@ def labels_in_turn(model: Generator, request: SampleRequest) -> SampleRequest:
     the next ... and again, so that the class of a sample depends on its index only.
     """
     request = with_runs_of_recipe(model, with_words_read(model, request))
-    if request.conditions.get(LABEL) is not None or (request.classifier is None and LABEL not in model.conditions):
+    led: Any = model if request.classifier is None else request.classifier
+    if request.conditions.get(LABEL) is not None or LABEL not in led.conditions:
         return request
-    classes = model.classes if request.classifier is None else request.classifier.classes
     which = np.arange(request.count) if request.indices is None else np.array(request.indices)
-    return replace(request, conditions={**request.conditions, LABEL: np.array(classes)[which % len(classes)]})
+    return replace(request, conditions={**request.conditions, LABEL: np.array(led.classes)[which % len(led.classes)]})
 
 
 def with_runs_of_recipe(model: Generator, request: SampleRequest) -> SampleRequest:
-    """The request with the runs that the recipe guides by: a classifier where a label is asked for, a weaker run."""
-    own, labelled = recipe_defaults(model.recipe), request.conditions.get(LABEL) is not None
-    leads = own.classifier if request.classifier is None and labelled else request.classifier
+    """The request with the runs that the recipe guides by: a classifier where what it reads is asked for, a weaker
+    run.
+    """
+    own, leads = recipe_defaults(model.recipe), request.classifier
+    if leads is None and own.classifier is not None:
+        asked = any(request.conditions.get(name) is not None for name in own.classifier.conditions)
+        leads = own.classifier if asked else None
     return replace(request, classifier=leads, weaker=own.weaker if request.weaker is None else request.weaker)
 
 
 def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
-    """The request with the conditions that its words ask for."""
+    """The request with the conditions that its words ask for, of the model or of what guides it."""
+    if not request.condition_words:
+        return request
+    leads: Any = request.classifier or recipe_defaults(model.recipe).classifier
+    known = {**({} if leads is None else leads.conditions), **model.conditions}
     free = [pair for pair in request.condition_words if pair[0] == LABEL and LABEL not in model.conditions]
-    found = from_words(model.conditions, [pair for pair in request.condition_words if pair not in free])
+    found = from_words(known, [pair for pair in request.condition_words if pair not in free])
     found |= dict(free)  # a classifier's, or refused
     return replace(request, conditions={**request.conditions, **found}, condition_words=())
 

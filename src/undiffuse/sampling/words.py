@@ -39,6 +39,20 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def stages(words: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`NAME:FIELD=VALUE`, several of these: fields of the requests of a chain's stages, by stage."""
+    from undiffuse.recipes.recipe import setting
+
+    found: dict[str, dict[str, Any]] = {}
+    for word in words:
+        name, colon, said = word.partition(":")
+        if not (name and colon and "=" in said):
+            raise Refused(f"cannot read the stage setting {word!r}; write STAGE:FIELD=VALUE, for example up:steps=8")
+        path, value = setting(f"sampler.{said}")
+        found.setdefault(name, {})[".".join(path[1:])] = value
+    return found
+
+
 def weights(word: str) -> float | dict[str, float]:
     """`4` or `text=4,style=1.5`."""
     says = f"--guidance is a weight or one by each name, as 4 or text=4,style=1.5; not {word!r}"

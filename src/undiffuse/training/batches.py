@@ -17,7 +17,7 @@ from undiffuse.core.objective import Batch
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
 
-ORDER, FLIP, DROP, ENCODE = 0, 1, 2, 7  # independent streams of one seed
+ORDER, FLIP, DROP, ENCODE, DRAW = 0, 1, 2, 7, 8  # independent streams of one seed
 CPU = torch.device("cpu")
 SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
 BLOCK = 2**26  # bytes that are read together
@@ -42,8 +42,9 @@ class Batches:
     step. drop: the chance that a sample's conditions are hidden, all together (the mask `drop`, left out if 0), or of
     each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
     top to bottom ("vertical"), or independently both, each with chance 1/2. mirrors: what mirrors the values of a
-    condition along an axis, by its name, see `ConditionKind.mirror`. versions: `Codec.prepare` has been done for x,
-    which has each item so often, in all its mirror images, see `training.prepared`; 0: these are the items themselves.
+    condition along an axis, by its name, see `ConditionKind.mirror`; draws: what training makes of its values each
+    time, see `ConditionKind.drawn`. versions: `Codec.prepare` has been done for x, which has each item so often, in all
+    its mirror images, see `training.prepared`; 0: these are the items themselves.
     """
 
     x: Tensor | TrainingRows
@@ -54,6 +55,7 @@ class Batches:
     drop: float | Mapping[str, float] = 0.0
     flip: Flip = False
     mirrors: Mapping[str, Callable[[Tensor, int], Tensor]] = field(default_factory=dict)
+    draws: Mapping[str, Callable[[Tensor, Random], Tensor]] = field(default_factory=dict)
     versions: int = 0
     device: torch.device = CPU
 
@@ -126,9 +128,17 @@ class Batches:
                 name: _either(mirrored, mirror(conditions[name], axis), conditions[name])
                 for name, mirror in self.mirrors.items()
             }
+        conditions = self.drawn(conditions, self.random.fold(DRAW, step).at(slots))
         drawn = self.random.fold(ENCODE, step).at(slots)
         encoded = self.codec.finish(x, drawn, **self.codec.told(conditions))
         return Batch(encoded, conditions | self._hidden(step, slots), codec=self.codec)
+
+    def drawn(self, conditions: Mapping[str, Tensor], random: Random) -> dict[str, Tensor]:
+        """The conditions of some items as training sees them once."""
+        made = {
+            name: draw(conditions[name], random.fold(i)) for i, (name, draw) in enumerate(sorted(self.draws.items()))
+        }
+        return {**conditions, **made}
 
     def _flips(self, step: int, slots: Tensor, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
         """The axes along which items are mirrored, each with booleans (k,) that say which are."""

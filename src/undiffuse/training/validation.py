@@ -13,7 +13,7 @@ from undiffuse.training.batches import Batches
 ITEMS = 1024  # at most so many held-out items are looked at
 LEVELS, RANGE = 16, 12.0  # noise levels of the histogram, and the largest log-SNR on it
 TOGETHER = 4  # levels in one call: with no gradients it takes less memory than a step of training
-VALIDATE = 3  # its stream of random numbers
+VALIDATE, DRAWN = 3, 9  # its streams of random numbers: all, and that of conditions
 
 
 class Validation:
@@ -50,4 +50,5 @@ class Validation:
     def _batch(self, which: Tensor) -> tuple[Batch, Random]:
         data = self._data
         conditions = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
-        return Batch(data.encoded(which), conditions, codec=data.codec), self._random.at(which)
+        random = self._random.at(which)
+        return Batch(data.encoded(which), data.drawn(conditions, random.fold(DRAWN)), codec=data.codec), random

@@ -6,14 +6,19 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from undiffuse.core.item_encoder import ItemEncoder
+
 
 class Features(ABC):
     """Maps items in the data's own units, (count, *shape), to float32 vectors (count, dimensions).
 
     fitted: what `fit` has learned, as arrays that can be stored in a file; empty before `fit`. natural: published
     distances use the vectors' own scale, so they must not be rescaled. learns: `fit` depends on the individual items
-    that it is given, so these must not be compared with other items afterwards.
+    that it is given, so these must not be compared with other items afterwards. encoder: the run whose vectors they
+    are, which reads texts as well; None: there is none.
     """
+
+    encoder: ItemEncoder | None = None
 
     fitted: Mapping[str, np.ndarray]
     natural: ClassVar[bool]

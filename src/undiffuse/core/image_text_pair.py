@@ -1,0 +1,67 @@
+"""What brings items and texts together: an encoder of each, whose unit vectors are near where they belong together."""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undiffuse.core.errors import Refused
+from undiffuse.core.item_predictor import ItemPredictor
+
+FIRST, LARGEST = 1 / 0.07, 100.0  # of the scale of similarities
+
+
+class ImageTextPair(nn.Module):
+    """logits[i, j] = scale <image(x_i), text(y_j)>, both of unit length; scale = exp(log_scale), at most 100.
+
+    items: gives numbers (batch, n) of clean or noisy items, as an `ItemPredictor`; a linear layer brings them to the
+    width of the space. texts: called with what networks get of a text, (batch, length ...), gives (batch, width).
+    Source: arXiv:2103.00020, fig. 3 and sec. 2.5 (temperature).
+    """
+
+    def __init__(self, items: ItemPredictor, texts: nn.Module, outputs: int, width: int) -> None:
+        super().__init__()
+        self.items, self.texts = items, texts
+        self.project = nn.Linear(outputs, width)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST), dtype=torch.float32))
+
+    @property
+    def process(self) -> Any:
+        """The process whose noisy items it reads."""
+        return self.items.process
+
+    @property
+    def symbols(self) -> None:
+        """None, for values have none."""
+        return None
+
+    @property
+    def scale(self) -> Tensor:
+        """How much a similarity counts."""
+        return self.log_scale.exp().clamp(max=LARGEST)
+
+    def embed_items(self, x_t: Tensor, t: Tensor | float = 0.0) -> Tensor:
+        """Unit vectors (batch, width) of encoded items, x_t (batch, *shape) at the time t, () or (batch,)."""
+        found = self.items(x_t, t)
+        projected = self.project(found.to(self.project.weight.dtype))
+        return F.normalize(projected.to(found.dtype), dim=1)
+
+    def embed_texts(self, text: Tensor) -> Tensor:
+        """Unit vectors (batch, width) of texts as networks get them."""
+        return F.normalize(self.texts(text).to(torch.promote_types(self.log_scale.dtype, torch.float32)), dim=1)
+
+    def logits(self, x_t: Tensor, t: Tensor | float, text: Tensor) -> Tensor:
+        """How well each item and each text go together, (items, texts)."""
+        return self.scale * self.embed_items(x_t, t) @ self.embed_texts(text).mT
+
+    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        """How well each item and its own text go together, scale <image, text>, (batch,): what guidance climbs.
+
+        cond: the one text; `drop` is of no account. Raises Refused without it.
+        """
+        texts = cast("list[Tensor]", [value for name, value in cond.items() if name != "drop"])
+        if len(texts) != 1:
+            raise Refused(f"a pair of encoders reads one text beside an item, not {len(texts)}")
+        return self.scale * (self.embed_items(x_t, t) * self.embed_texts(texts[0])).sum(1)

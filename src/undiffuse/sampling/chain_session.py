@@ -1,0 +1,110 @@
+"""A request opened on a chain: stage after stage is sampled, and each one's samples are a condition of the next."""
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.given import captions, from_words
+from undiffuse.conditions.label import LABEL
+from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.random import Random
+from undiffuse.progress import Progress
+from undiffuse.sampling.chained import Stage
+from undiffuse.sampling.generator import Generator, OpenedRequest
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.samples import Samples
+
+SHARED = ("n", "seed", "indices", "batch")  # what is the chain's own, and not one stage's
+ONE = ("classifier", "weaker", "lora", "control", "candidates")  # what fits one run alone
+
+
+@dataclass(frozen=True, eq=False)
+class ChainSession(OpenedRequest):
+    """request: with words read. stages: those that are sampled, the first one perhaps from what a person gave."""
+
+    model: Generator
+    request: SampleRequest
+    stages: tuple[Stage, ...]
+    first: int
+    progress: Progress = False
+
+    @classmethod
+    def open(cls, model: Generator, stages: tuple[Stage, ...], request: SampleRequest, progress: Progress) -> Self:
+        """Raises Refused for conditions that no stage knows, for settings of stages that there are not, and for what
+        only a single run can be asked for.
+        """
+        known: dict[str, ConditionKind] = dict(model.conditions)
+        known |= {stage.fills: stage.condition for stage in stages[1:]}
+        words = from_words(known, request.condition_words)
+        request = replace(request, conditions={**request.conditions, **words}, condition_words=())
+        for name, value in request.conditions.items():
+            if value is not None and name not in known:
+                raise unknown("the chain's conditions", name, known)
+        for name in request.to_json():
+            if name in ONE:
+                raise Refused(
+                    f"{name} is of one run: ask one stage for it, stages = {{{stages[-1].name}: {name} = ...}}"
+                )
+        if missing := next((each for each in request.stages if each not in {s.name for s in stages}), None):
+            raise unknown("the chain's stages", str(missing), [stage.name for stage in stages])
+        given = [i for i, stage in enumerate(stages) if i and request.conditions.get(stage.fills) is not None]
+        return cls(model, request, stages, max(given, default=0), progress)
+
+    def draw(self) -> Samples:
+        """The last stage's samples."""
+        return self._run(film=False)
+
+    def film(self) -> Samples:
+        """The same samples with `frames`, those of every stage one after the other, in the last one's size."""
+        return self._run(film=True)
+
+    def of_stage(self, which: int, before: np.ndarray | None) -> SampleRequest:
+        """What stage `which` is asked for; before: the samples of the one before it."""
+        stage, asked = self.stages[which], self.request
+        own = SampleRequest.from_json(asked.stages.get(stage.name, {}))
+        conditions = {name: value for name, value in asked.conditions.items() if name in stage.run.conditions}
+        conditions |= {stage.fills: before} if before is not None else {}
+        shared = {name: getattr(asked, name) for name in SHARED}
+        both = own.over(replace(asked, stages={}, conditions={}))
+        level = both.augmentation if stage.fills else own.augmentation
+        level = stage.augmentation if level is None else level
+        seed = Random(asked.seed).fold(which).seed if which else asked.seed
+        return replace(
+            both, **{**shared, "augmentation": level, "seed": seed, "conditions": {**conditions, **own.conditions}}
+        )
+
+    def _run(self, film: bool) -> Samples:
+        start, calls, frames = time.perf_counter(), 0.0, list[np.ndarray]()
+        drawn: Any = None
+        for i in range(self.first, len(self.stages)):
+            before = None if drawn is None else drawn.numpy()
+            opened = self.stages[i].run.open(self.of_stage(i, before), progress=self.progress)
+            drawn = opened.film() if film else opened.draw()
+            calls += drawn.calls
+            if film:
+                frames.append(_sized(drawn.frames, self.model.data_shape))
+        label, asked = self.model.conditions.get(LABEL), self.request.conditions.get(LABEL)
+        labels = None if label is None or asked is None else label.given(asked, self.request.count, LABEL)
+        seconds = time.perf_counter() - start
+        more = {"frames": np.concatenate(frames)} if film else {}
+        told = captions(self.model.conditions, self.request.conditions)
+        classes = () if label is None else label.classes
+        return self.model.samples(
+            drawn.as_subclass(Tensor), labels, classes, told, request=self.request, calls=calls, seconds=seconds, **more
+        )
+
+
+def _sized(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Frames (steps, n, *shape) of a stage as large as the last one's items, each number as often as it takes."""
+    if frames.shape[2:] == shape or frames.ndim - 2 != len(shape) or len(shape) < 2:
+        return frames
+    steps, n = frames.shape[:2]
+    flat = torch.from_numpy(frames.reshape(steps * n, *frames.shape[2:]).astype(np.float64))
+    large = F.interpolate(flat, shape[1:], mode="nearest").numpy().astype(frames.dtype)
+    return large.reshape(steps, n, *large.shape[1:])

@@ -1,0 +1,51 @@
+"""The law of a cascade of exact models is the closed form, and noise on its condition lessens the base's error."""
+
+import pytest
+import torch
+import toy
+
+from undiffuse.models.chain import Chain
+from undiffuse.sampling.chained import StageTable
+
+N = 3000
+
+
+def chain(level: float, shift: float = 0.0) -> Chain:
+    runs = {"base": toy.run(toy.Base(shift)), "up": toy.run(toy.Up(), low=toy.low())}
+    return Chain.of_runs(runs, {"up": StageTable("runs/up", augmentation=level)})
+
+
+@pytest.mark.each("level", [0.0, 0.3, 0.7])
+def test_the_law_of_the_chain_is_the_closed_form_at_every_level(level: float):
+    """high ~ N(0, C^2 V + W), whatever the level: re-noised samples of an exact base are noisy data."""
+    found = chain(level).sample(N).double().flatten()
+    variance = toy.C**2 * toy.V + toy.W
+    assert abs(float(found.mean())) < 4 * (variance / N) ** 0.5
+    assert float(found.var()) == pytest.approx(variance, rel=4 * (2 / N) ** 0.5)
+
+
+@pytest.mark.each("level", [0.0, 0.3, 0.7])
+def test_noise_on_the_condition_multiplies_the_gain_of_the_bases_error(level: float):
+    """A base whose mean is off by d moves the chain's by C d alpha^2 V / (alpha^2 V + s^2) (the same noise in both)."""
+    moved = (chain(level, 0.5).sample(N).double() - chain(level).sample(N).double()).mean()
+    signal = (1 - level**2) * toy.V
+    assert float(moved) == pytest.approx(0.5 * toy.C * signal / (signal + level**2), rel=0.02)
+
+
+def test_samples_depend_on_seed_and_index_alone_and_stages_on_their_own_requests():
+    found = chain(0.3)
+    drawn = found.sample(6, seed=3)
+    assert torch.equal(found.sample(2, seed=3, indices=[4, 5]), drawn[4:])
+    assert torch.equal(found.sample(6, seed=3, batch=4), drawn)
+    assert not torch.equal(found.sample(6, seed=4), drawn)
+    few = found.sample(6, seed=3, stages={"up": {"steps": 7}})
+    assert few.calls < drawn.calls
+    base = found.stages[0].run.sample(6, seed=3)
+    told = found.sample(6, seed=3, low=base.numpy())
+    assert torch.equal(told, drawn)  # the base's samples given: only the second stage is sampled
+    assert told.calls < drawn.calls
+    assert found.sample(6, seed=3, augmentation=0.3).equal(drawn)
+    filmed = found.open(n=6, seed=3).film()
+    assert torch.equal(filmed, drawn)
+    assert filmed.frames is not None
+    assert filmed.frames.shape == (82, 6, 1, 1, 1)  # 41 states of each stage
