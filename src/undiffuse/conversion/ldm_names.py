@@ -54,9 +54,9 @@ def vae_names(names: Iterable[str]) -> dict[str, str]:
 
 def layers_of(names: Iterable[str]) -> int:
     """How many layers a level of a U-Net has."""
-    blocks = {int(m[2]) for name in names if (m := NUMBERED.match(name)) and m[1] == "input"}
-    ends = [int(m[2]) for name in names if (m := NUMBERED.match(name)) and m[1] == "input" and m[4].startswith("op.")]
-    return (min(ends) if ends else max(blocks, default=0) + 1) - 1
+    found = [m for name in names if (m := NUMBERED.match(name)) and m[1] == "input"]
+    ends = [int(m[2]) for m in found if m[4].startswith("op.")]
+    return min(ends, default=1 + max((int(m[2]) for m in found), default=0)) - 1
 
 
 def _named(names: Iterable[str], rule: Callable[[str], str | None]) -> dict[str, str]:
