@@ -17,7 +17,7 @@ from undiffuse.networks.axes import begin, refuse_dimensions, refuse_shape, refu
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.dit_blocks import CONDITIONINGS, Context, DiTBlock, FinalLayer, Style
 from undiffuse.networks.dit_format import from_diffusers, from_original
-from undiffuse.networks.embeddings import Label, positional
+from undiffuse.networks.embeddings import Label, exactly, positional
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.positions import POSITIONS
@@ -200,12 +200,11 @@ class DiT(Network, HasDepths, Steerable):
         return tokens, Context(there=F.pad(there, (0, places), value=True)[:, None, None])
 
     def _embed(self, c_time: Tensor) -> Tensor:
-        """The time's features, (batch, width), in float32 whatever the weights' dtype, also under autocast."""
+        """The time's features, (batch, width), in float32 or better, also under autocast."""
         with torch.autocast(c_time.device.type, enabled=False):
             e = positional(c_time.float() * self.time_scale, WAVES, shift=self.frequency_shift, cos_first=True)
-            first, last = self.time[0], self.time[2]
-            e = F.silu(F.linear(e, first.weight.float(), first.bias.float()))  # type: ignore[union-attr, operator]
-            return F.linear(e, last.weight.float(), last.bias.float())  # type: ignore[union-attr, operator]
+            first, act, last = self.time
+            return exactly(last, act(exactly(first, e)))
 
     def _through(self, h: Tensor, context: Context, before: int, added: Sequence[Tensor] = ()) -> Tensor:
         """Tokens (batch, tokens, width) through all blocks, the first of which get something added; in training some

@@ -1,6 +1,7 @@
 """Embeddings of time and class: the time as sines and cosines, a class as a learned vector, the null class as zero."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,12 @@ def fourier_features(c_time: Tensor, width: int, scale: float) -> Tensor:
     w = math.sqrt(2) * torch.erfinv((index + 0.5) / max(half, 1))
     phase = c_time.float()[:, None] * (2 * math.pi * scale * w)
     return F.pad(torch.cat([phase.sin(), phase.cos()], dim=1), (0, width % 2))
+
+
+def exactly(layer: Any, x: Tensor) -> Tensor:
+    """A linear layer's outputs in float32, or in its dtype where that is finer: a rounded time is another time."""
+    dtype = torch.promote_types(layer.weight.dtype, torch.float32)
+    return F.linear(x.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))
 
 
 class RawTime(nn.Module):

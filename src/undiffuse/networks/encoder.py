@@ -22,7 +22,7 @@ from undiffuse.networks.blocks import (
     group_count,
     normalise,
 )
-from undiffuse.networks.embeddings import positional
+from undiffuse.networks.embeddings import exactly, positional
 from undiffuse.networks.resampling import CHANGES, Halve, refuse_levels
 from undiffuse.networks.spatial_attention import head_count
 
@@ -123,11 +123,10 @@ class Encoder(Network):
         return merged(attention(q[:, :, :1], k, v)).flatten(1)
 
     def embed(self, c_time: Tensor) -> Tensor:
-        """Features of all blocks from the time, (batch, sum of time_widths), in float32 whatever the weights' dtype."""
+        """Features of all blocks from the time, (batch, sum of time_widths), in float32 or better, see `exactly`."""
         with torch.autocast(c_time.device.type, enabled=False):
             e = positional(c_time.float() * self.time_scale, self.width)
-            e = F.silu(F.linear(e, self.time_in.weight.float(), self.time_in.bias.float()))
-            e = F.silu(F.linear(e, self.time_hidden.weight.float(), self.time_hidden.bias.float()))
+            e = F.silu(exactly(self.time_hidden, F.silu(exactly(self.time_in, e))))
             return self.time_out(e.to(self.time_out.weight.dtype))
 
 

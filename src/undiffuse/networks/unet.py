@@ -34,7 +34,7 @@ from undiffuse.networks.diffusers_format import (
     weights_to,
     write_folder,
 )
-from undiffuse.networks.embeddings import Label, fourier_features, positional
+from undiffuse.networks.embeddings import Label, exactly, fourier_features, positional
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
 from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
@@ -234,17 +234,15 @@ class UNet(Network, HasDepths, Steerable):
         under autocast.
         """
         with torch.autocast(c_time.device.type, enabled=False):
-            wide = torch.promote_types(self.time_in.weight.dtype, torch.float32)
             c_time = c_time.float() * self.time_scale
             e = (
                 fourier_features(c_time, self.width, self.fourier)
                 if self.fourier
                 else positional(c_time, self.width, shift=self.frequency_shift, cos_first=self.cos_first)
             )
-            e = F.silu(F.linear(e.to(wide), self.time_in.weight.to(wide), self.time_in.bias.to(wide)))
-            e = F.linear(e, self.time_hidden.weight.to(wide), self.time_hidden.bias.to(wide))
+            e = exactly(self.time_hidden, F.silu(exactly(self.time_in, e)))
             e = self.label(e, label, drop)
-            e = F.silu(e if added is None else e + added.to(wide))
+            e = F.silu(e if added is None else e + added.to(e.dtype))
             return self.time_out(e.to(self.time_out.weight.dtype))
 
     def depths(self) -> Mapping[str, Depth]:
