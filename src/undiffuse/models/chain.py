@@ -54,7 +54,7 @@ class Chain(Generator):
 
         Raises Refused for runs that do not meet, see `stages_of`.
         """
-        made, last = stages_of(runs, tables), next(reversed(runs.values()))
+        made, last = stages_of(runs, tables), list(runs.values())[-1]
         named = {
             each.name: {"run": tables[each.name].run if each.name in tables else each.name, "fills": each.fills}
             | {"augmentation": float(each.augmentation)}
@@ -84,6 +84,19 @@ class Chain(Generator):
         said: Mapping[str, Any] = self.recipe["chain"].get("stages", {})
         tables = {name: StageTable(**registry.check(StageTable, each, f"stages.{name}")) for name, each in said.items()}
         return stages_of({name: self.recipe.uses.run(f"{STAGE}.{name}.run", name) for name in said}, tables)
+
+    @property
+    def noisy_stages(self) -> Mapping[str, float]:
+        conditions: dict[str, Any] = {stage.name: stage.condition for stage in self.stages[1:]}
+        return {name: each.noise for name, each in conditions.items() if each.noisy}
+
+    def with_levels(self, levels: Mapping[str, float]) -> Self:
+        said = self.recipe["chain"]["stages"]
+        changed = {
+            name: {**table, **({"augmentation": levels[name]} if name in levels else {})}
+            for name, table in said.items()
+        }
+        return replace(self, recipe=self.recipe.with_tables(chain={"stages": changed}))
 
     @property
     def device(self) -> torch.device:

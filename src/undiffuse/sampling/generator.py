@@ -1,9 +1,9 @@
 """A run that draws samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -50,6 +50,15 @@ class Generator(Run):
     def usual(self) -> int | None:
         """How many samples show all there is; None: there is no end of them."""
         return None
+
+    @property
+    def noisy_stages(self) -> Mapping[str, float]:
+        """Of a chain: the stages that were trained with noise on their condition, and its greatest level."""
+        return {}
+
+    def with_levels(self, levels: Mapping[str, float]) -> Self:
+        """Of a chain: itself with other levels of that noise, by stage."""
+        raise Refused(f"{self.what} has no stages whose conditions have noise")
 
     @abstractmethod
     def open(
