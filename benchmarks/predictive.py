@@ -7,7 +7,9 @@ Of a table each split trains on four fifths of the rows and predicts the fifth t
 the splits. Every method gives a distribution, and all are judged by the same metrics: `card` by its draws, linear
 regression by a normal law, boosting by 19 quantiles, an ensemble of five networks by the normal laws of their spread
 and their residuals, and split conformal prediction by the residuals of boosting on rows that it did not see.
-Of a toy 4,000 new points are predicted, 400 draws each, beside the law itself. CPU seconds are of training.
+Of a toy 20,480 new points are predicted, 128 draws each (--points, --draws), beside the law itself; of as many draws n
+the mean has an error of its own, which makes the RMSE larger by 1/(2n) of it. CPU seconds are of training, and of
+predicting the new points.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -32,8 +35,9 @@ from undiffuse.sampling.predictions import Predictions
 
 METRICS = ("rmse", "gaussian_nll", "crps", "picp", "qice")
 LEVELS = np.arange(1, 20) / 20
-DRAWS, POINTS, PLACES, MEMBERS = 400, 4000, 40, 5
-HEAD = f"{'':20}" + "".join(f"{name:>14}" for name in METRICS) + "     CPU s"
+DRAWS, PLACES, MEMBERS = 400, 40, 5
+POINTS, TOY_DRAWS = 20_480, 128
+HEAD = f"{'':20}" + "".join(f"{name:>14}" for name in METRICS) + "    train s  predict s"
 EVEN = (np.arange(DRAWS) + 0.5) / DRAWS  # the levels of as many draws of a known law
 
 Law = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # training inputs, targets, new inputs -> draws
@@ -114,8 +118,8 @@ def trained(words: Sequence[str], out: Path, settings: Sequence[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def line(name: str, numbers: Sequence[float], seconds: float = float("nan")) -> str:
-    return f"{name:20}" + "".join(f"{number:14.4f}" for number in numbers) + f"{seconds:10.1f}"
+def line(name: str, numbers: Sequence[float], *seconds: float) -> str:
+    return f"{name:20}" + "".join(f"{number:14.4f}" for number in numbers) + "".join(f"{s:11.1f}" for s in seconds)
 
 
 def of_table(path: Path, column: str, splits: int, settings: Sequence[str]) -> None:
@@ -123,7 +127,7 @@ def of_table(path: Path, column: str, splits: int, settings: Sequence[str]) -> N
     with path.open(newline="") as file:
         head, *rows = list(csv.reader(file))
     found: dict[str, list[list[float]]] = {name: [] for name in ("card", *BASELINES)}
-    seconds: list[float] = []
+    seconds: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for split in range(splits):
             order = np.random.default_rng(split).permutation(len(rows))
@@ -136,27 +140,32 @@ def of_table(path: Path, column: str, splits: int, settings: Sequence[str]) -> N
             aim = learned.conditions["target"][:, 0].astype(np.float64)
             run = Path(folder) / f"run-{split}"
             asked = [f"data.target={column}", "train.held_out=0.05", *settings]
-            seconds.append(trained([str(files["train"]), "--recipe", "card"], run, asked))
+            training = trained([str(files["train"]), "--recipe", "card"], run, asked)
             model = undiffuse.load(run)
             new, cells = inputs(model, files["test"])
             assert cells is not None
             truth = cells[column].cast(float).to_numpy()
-            found["card"].append(judged(model.predict(files["test"], n=DRAWS, seed=split).draws[:, :, 0], truth))
+            started = time.process_time()
+            draws = model.predict(files["test"], n=DRAWS, seed=split).draws[:, :, 0]
+            seconds.append((training, time.process_time() - started))
+            found["card"].append(judged(draws, truth))
             for name, law in BASELINES.items():
                 found[name].append(judged(law(np.asarray(learned.x), aim, new), truth))
             print(f"split {split}, crps:", *(f"{name} {each[-1][2]:.3f}" for name, each in found.items()), flush=True)
     print(f"{path.name}, {column}, {splits} splits\n{HEAD}")
     for name, each in found.items():
-        print(line(name, np.mean(each, axis=0).tolist(), float(np.mean(seconds)) if name == "card" else float("nan")))
+        took = np.mean(seconds, axis=0).tolist() if name == "card" else ()
+        print(line(name, np.mean(each, axis=0).tolist(), *took))
 
 
-def of_toy(which: Which, settings: Sequence[str], folder: Path) -> None:
+def of_toy(which: Which, settings: Sequence[str], folder: Path, points: int, n: int) -> None:
     """Predictions of new points, and those of the law itself where it is one of a mean and a spread."""
-    seconds = trained(["card-toy"], folder / which, [f"data.which={which}", *settings])
-    toy = ToyRegression(which, POINTS)
+    training = trained(["card-toy"], folder / which, [f"data.which={which}", *settings])
+    toy = ToyRegression(which, points)
     x, y = toy.draw(np.random.default_rng(1))
-    draws = undiffuse.load(folder / which).predict(x[:, None].astype(np.float32), n=DRAWS).draws[:, :, 0]
-    print(line(which, judged(draws, y), seconds), flush=True)
+    started = time.process_time()
+    draws = undiffuse.load(folder / which).predict(x[:, None].astype(np.float32), n=n, progress=True).draws[:, :, 0]
+    print(line(which, judged(draws, y), training, time.process_time() - started), flush=True)
     if which in ("linear", "quadratic", "sine"):
         print(line("  its law", judged(normal(toy.middle(x), SINE if which == "sine" else 2.0), y)))
     if which == "inverse_sine":
@@ -196,6 +205,8 @@ def main() -> None:
     parser.add_argument("column", nargs="?", help="the one that is predicted")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--toys", nargs="*", choices=get_args(Which), help="some toys; none named: all")
+    parser.add_argument("--points", type=int, default=POINTS, help="of a toy that are predicted")
+    parser.add_argument("--draws", type=int, default=TOY_DRAWS, help="of each of them")
     parser.add_argument("--out", type=Path, help="where the toys' runs stay")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the recipe")
     given = parser.parse_args()
@@ -207,7 +218,7 @@ def main() -> None:
         print(HEAD)
         with tempfile.TemporaryDirectory() as folder:
             for which in given.toys or get_args(Which):
-                of_toy(which, given.set, given.out or Path(folder))
+                of_toy(which, given.set, given.out or Path(folder), given.points, given.draws)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Silent(ItemReader):
     columns: Any = ()
     targets: Any = ()
 
-    def told_of(self, rows: Any) -> Any:
+    def told_of(self, rows: Any, learned: bool = False) -> Any:
         raise NotImplementedError
 
 
@@ -150,6 +150,8 @@ def base(channels: int = 1) -> Diffusion:
 
 def named(path: str) -> Any:
     """What is in place of a run that a bundled recipe names."""
+    if path == "runs/emoji-vq":
+        return CODED
     return base() if path in ("runs/fashion-class", "runs/photos") else WRITTEN
 
 
@@ -166,6 +168,15 @@ WRITTEN = SimpleNamespace(  # in place of the runs that a recipe names
         "camera": VectorCondition(0.1, (3,)),
     },
 )
+
+
+class Coded(Blocks):
+    """The same with a codebook."""
+
+    vocabulary = 8  # pyright: ignore[reportAssignmentType]
+
+
+CODED = SimpleNamespace(part=lambda interface, name: Coded(3), recipe={"codec": {"name": "pixels"}}, shape=(3, 8, 8))
 
 
 def pictures(count: int = 40, side: int = 8, channels: int = 1, seed: int = 0) -> np.ndarray:

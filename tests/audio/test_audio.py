@@ -78,6 +78,7 @@ def test_what_is_written_is_read_by_anyone_and_clipped():
         (riff(b"\x00" * 80, 1, 40), "40 bits"),
         (b"RIFF\x04\x00\x00\x00WAVE", "damaged"),
         (riff(np.full(4, np.nan, "<f4").tobytes(), 3, 32), "NaN"),
+        (riff(b"\x00" * 80, 1, 16)[:-6], "is cut off: of its sound there are 74 of 80 bytes"),
     ],
 )
 def test_what_is_no_sound_is_refused_by_its_name(tmp_path: Path, data: bytes, says: str):
@@ -196,3 +197,33 @@ def test_a_run_draws_wav_files_at_the_rate_of_its_data(tmp_path: Path, capfd: py
     about = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
     assert about["data"]["sound"] == {"rate": 4000}
     capfd.readouterr()
+
+
+def test_a_sound_whose_length_was_never_written_goes_to_the_end(tmp_path: Path):
+    whole = riff(body(16), 1, 16)
+    (tmp_path / "x.wav").write_bytes(whole.replace(struct.pack("<I", len(body(16))), b"\xff" * 4))
+    np.testing.assert_allclose(read(tmp_path / "x.wav").x, X, atol=1e-7)
+
+
+def test_pieces_of_a_file_are_on_one_side_of_what_is_held_out(tmp_path: Path):
+    for i in range(8):
+        x = np.random.default_rng(i).uniform(-0.5, 0.5, (1, 320)).astype(np.float32)
+        (tmp_path / f"{i}.wav").write_bytes(written(x, 8000))
+    whole = Audio(str(tmp_path), length=64).load()
+    starts = [set(np.asarray(part.x)[:, 0, 0].tolist()) for part in whole.split(0.3)]
+    for file in range(8):
+        own = set(whole.x[5 * file : 5 * file + 5, 0, 0].tolist())
+        assert own <= starts[0] or own <= starts[1]
+    assert min(map(len, starts)) >= 10
+    alone = Audio(str(tmp_path / "0.wav"), length=16).load()  # 20 pieces
+    learned, held_out = alone.split(0.3)
+    assert np.array_equal(held_out.x, alone.x[-6:])
+    assert np.array_equal(learned.x, alone.x[:13])
+
+
+def test_broken_sounds_are_left_out_where_that_is_asked_for(tmp_path: Path):
+    (tmp_path / "good.wav").write_bytes(riff(body(16), 1, 16))
+    (tmp_path / "short.wav").write_bytes(riff(body(16), 1, 16)[:-8])
+    with pytest.raises(Refused, match=r"short.wav is cut off.*\n.*go on without such files: --skip-broken"):
+        Audio(str(tmp_path), length=64).load()
+    assert "cut off" in str(Audio(str(tmp_path), length=64, skip_broken=True).load().notes["broken"])

@@ -129,7 +129,6 @@ def test_colours_where_it_was_trained_grey_are_refused_with_both_shapes(run: tup
         ({"network": {"name": "unet"}}, "network 'unet' predicts data.*pixelcnn"),
         ({"objective": {"name": "denoising"}}, "objective 'denoising' predicts data.*maximum_likelihood"),
         ({"schedule": {"name": "vp"}}, r"kind 'autoregressive' has no table \[schedule\]"),
-        ({"codec": {"name": "tokens"}}, "codec 'tokens' makes none of data of uint8: take pixels"),
         ({"network": {"name": "pixelcnn", "kernel": 4}}, "kernel = 4: a pixelcnn needs an odd one"),
         ({"network": {"name": "pixelcnn", "depth": 0}}, "depth = 0: a pixelcnn of 1 channels needs at least 1"),
         ({"head": {"name": "softmex"}}, "level_heads has no 'softmex'.*'softmax'"),
@@ -173,6 +172,15 @@ def test_the_command_completes_a_picture_and_says_what_did_not_count(
     assert not left.value.code
     said = " ".join("".join(capsys.readouterr()).split())
     assert "8 of the given values come after an unknown one in the order" in said
+    assert "lie between" not in said
+    np.save(tmp_path / "image.npy", PICTURES[0] + np.uint8(3))  # 3, 12 and 93: none of the levels
+    with pytest.raises(SystemExit) as left:
+        main(["edit", str(folder), *files, "-n", "3", "--label", "1", "-o", str(tmp_path / "again.npy")])
+    assert not left.value.code
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "12 of the 12 numbers of" in said
+    assert "lie between the 3 levels that the run knows: each was brought to the nearest one" in said
+    assert np.array_equal(np.load(tmp_path / "again.npy"), np.load(tmp_path / "made.npy"))
     assert "completed in its order" in said
     assert np.array_equal(np.load(tmp_path / "made.npy")[:, :, 1:], np.broadcast_to(PICTURES[0, :, 1:], (3, 1, 2, 4)))
 

@@ -192,5 +192,14 @@ def test_a_run_of_clouds_draws_pictures_and_arrays_that_can_be_trained_on(
         assert not stop.value.code
     assert np.load(tmp_path / "x.npy").shape == (5, 16, 3)
     assert PointClouds(str(tmp_path / "x.npy"), points=16).load().x.shape == (5, 3, 16)
+    model = undiffuse.load(tmp_path / "run")
+    for name in ("x.ply", "x.obj"):
+        with pytest.raises(SystemExit) as stop:
+            main(["sample", str(tmp_path / "run"), "-o", str(tmp_path / name)])
+        assert not stop.value.code
+    np.testing.assert_allclose(read(tmp_path / "x.ply"), model.sample(1).numpy()[0].T, atol=1e-5)
+    assert (tmp_path / "x.obj").read_text().count("v ") == 16
+    with pytest.raises(Refused, match=r"a .ply or .obj file holds one cloud, not 4: ask for -n 1, or for all as .npy"):
+        model.open(n=4).solid()
     assert list((tmp_path / "run" / "previews").iterdir())
     capfd.readouterr()

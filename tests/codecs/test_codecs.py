@@ -139,6 +139,7 @@ BY_HAND = {  # a value that the data would not give, for each field of that name
     "columns": ("a",),
     "targets": ("b",),
     "spread": (1.0, 2.0, 3.0),
+    "count": 7,
 }
 
 

@@ -14,7 +14,9 @@ import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.derived_conditions import of_recipe
+from undiffuse.data.to_predict import aimed
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.predicting import refuse_rows
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.training import nested
@@ -45,7 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predicted")
     table = written(folder / "prices.csv")
     small = folder / "small.toml"
-    told = [*SMALL, "train.steps=60", "train.warmup=1", "train.lr=0.01", "network.width=16"]  # so that it learns
+    told = [*SMALL, "train.steps=60", "train.warmup=1", "train.lr=0.01", "network.width=16", "objective.folds=4"]
     small.write_text(Recipe.find("card-regressor").override(told).to_toml())
     overrides = [f"data.path={table}", "data.target=price", f"codec.regressor={small}", *QUICK]
     undiffuse.train("card", out=folder / "run", overrides=overrides).run(progress=False)
@@ -174,7 +176,7 @@ def test_the_class_of_an_image_has_chances(tmp_path: Path):
     found = model.predict(np.asarray(some.x), n=5)
     assert found.targets == tuple("0123456789")
     np.testing.assert_allclose(found.probabilities.sum(1), 1)
-    assert found.frame().columns[:5] == ["label", "p_value", "p_0", "p_0_low", "p_0_high"]
+    assert found.frame().columns[:5] == ["label", "label_p_value", "p_0", "p_0_low", "p_0_high"]
     f = undiffuse.load(tmp_path / "run" / "regressor")
     flat = torch.from_numpy(np.asarray(some.x)).flatten(1).float()
     torch.testing.assert_close(f.told_of(flat), f.predict(np.asarray(some.x)).double())
@@ -262,6 +264,24 @@ def test_a_table_without_a_named_target_is_asked_for_it(tmp_path: Path):
 
 def test_the_regressor_holds_out_nothing_where_the_whole_holds_out_nothing(tmp_path: Path):
     told = [f"data.path={written(tmp_path / 'prices.csv')}", "data.target=price"]
-    for mine, theirs in ((0.0, 0.0), (0.1, 0.2), (0.3, 0.3)):
+    for mine, theirs in ((0.0, 0.0), (0.01, 0.05), (0.3, 0.3)):
         recipe = Recipe.find("card").override([*told, f"train.held_out={mine}"])
         assert nested._recipe(recipe, "regressor")["train"]["held_out"] == theirs
+
+
+def test_samples_of_a_run_that_predicts_are_refused_with_its_command(trained: Path):
+    where = trained / "run"
+    with pytest.raises(Refused, match=rf"samples alone say nothing: .* predict {where} ROWS -o predicted.csv"):
+        refuse_rows(undiffuse.load(where), SampleRequest(n=3), where)
+    refuse_rows(undiffuse.load(where), SampleRequest(condition_words=[("inputs", "1,2,3,4,5,6")]), where)
+
+
+def test_a_date_is_predicted_as_one(tmp_path: Path):
+    table = tmp_path / "days.csv"
+    days = [np.datetime64("2024-01-01") + int(i) for i in range(120)]
+    table.write_text("\n".join(["size,day", *(f"{i}.5,{day}" for i, day in enumerate(days))]))
+    recipe = Recipe.find("card").override([f"data.path={table}", "data.target=day", *QUICK, "train.steps=2"])
+    run = undiffuse.train(recipe.with_tables(codec={"name": "residual"}), out=tmp_path / "run").run(progress=False)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", run.predict({"size": [3.5]}, n=4).frame()["day_mean"][0])
+    aim = aimed(run, str(table))
+    np.testing.assert_array_equal(aim.x[:, 0], [day.astype("datetime64[D]").astype(int) for day in days])

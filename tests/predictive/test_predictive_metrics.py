@@ -1,6 +1,7 @@
 """Metrics of predictions: closed forms of a known law, and their floors."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
+from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation.crps import crps
 from undiffuse.evaluation.metrics.confident_accuracy import ConfidentAccuracy, curve
+from undiffuse.evaluation.metrics.judge import collect, find, judge_evidence
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.sampling.predictions import Predictions
 
@@ -89,7 +92,7 @@ def test_classes_have_chances_intervals_and_a_test():
     sure = ConfidentAccuracy().judge(evidence)["confident_accuracy"]
     assert sure["value"] == (found.best == truth)[found.p_values < 0.05].mean()
     assert sure["detail"]["kept"] == (found.p_values < 0.05).mean()
-    assert found.frame().columns[:3] == ["kind", "p_value", "p_a"]
+    assert found.frame().columns[:3] == ["kind", "kind_p_value", "p_a"]
 
 
 def test_what_predictions_refuse():
@@ -105,3 +108,26 @@ def test_the_frame_has_a_column_for_each_thing_asked():
     frame = found.frame([0.0, 0.5], samples=True)
     assert frame.columns == ["y_mean", "y_std", "y_q0", "y_q0.5", *(f"y_sample{k}" for k in range(6))]
     assert frame.row(0)[:4] == (2.5, pytest.approx(np.arange(6).std()), 0.0, 2.5)
+
+
+def test_columns_of_classes_have_names_of_their_own():
+    draws = RANDOM.standard_normal((3, 5, 3))
+    found = Predictions(draws, ("value", "a", "a_low"), classes=True, name="kind").frame()
+    names = ["p_value", "p_value_low", "p_value_high", "p_a", "p_a_low", "p_a_high"]
+    assert found.columns == ["kind", "kind_p_value", *names, "p_a_low_", "p_a_low_low", "p_a_low_high"]
+
+
+def test_dates_are_written_as_dates():
+    draws = np.array([[[20000.0], [20001.4], [20003.0]]])
+    found = Predictions(draws, ("day",), form="%d.%m.%Y").frame([0.5], samples=True)
+    assert found.row(0) == ("05.10.2024", draws.std(), *["05.10.2024"] * 1, "04.10.2024", "05.10.2024", "07.10.2024")
+
+
+def test_of_classes_only_metrics_of_predictions_come_unasked():
+    truth = np.eye(2, dtype=np.float32)[RANDOM.integers(2, size=60)]
+    found = Predictions(truth[:, None] + 0.1 * RANDOM.standard_normal((60, 8, 2)), ("a", "b"), classes=True)
+    evidence = replace(
+        collect(*map(Dataset, (truth[:20], truth[20:40], truth[40:]))), predicted=Predicted(found, truth)
+    )
+    assert set(judge_evidence(evidence)) == {"class_accuracy", "confident_accuracy", "ece", "log_loss"}
+    assert set(judge_evidence(evidence, find(["energy_distance"]), all_asked=True)) == {"energy_distance"}

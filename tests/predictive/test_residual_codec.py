@@ -9,6 +9,7 @@ from undiffuse.codecs.residual import FITTED, INPUTS, ResidualCodec
 from undiffuse.core.errors import Refused
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.networks.mlp import MLP
 from undiffuse.schedules import LinearBeta
 
 RANDOM = np.random.default_rng(0)
@@ -27,7 +28,7 @@ class Line(ItemReader):
     def targets(self) -> tuple[str, ...]:
         return ("y",)
 
-    def told_of(self, rows: Tensor) -> Tensor:
+    def told_of(self, rows: Tensor, learned: bool = False) -> Tensor:
         return (3 * rows[:, :1] - rows[:, 1:] + 40).double()
 
 
@@ -97,3 +98,18 @@ def test_without_a_regressor_it_standardises():
 def test_what_it_refuses(make, message: str):
     with pytest.raises(Refused, match=message):
         make()
+
+
+def test_few_rows_widen_their_conditions_by_the_rule_of_thumb():
+    assert fitted().blurs == pytest.approx({INPUTS: 1.06 * 500 ** (-1 / 6), FITTED: 1.06 * 500 ** (-1 / 5)})
+    assert ResidualCodec().fit(Y).blurs == {}
+    torch.manual_seed(0)
+    conditions: dict = {"a": ("vector", (2,)), "b": ("vector", (1,))}
+    network = MLP(1, width=8, depth=1, conditions=conditions, blur={"a": 0.5})
+    x, time, a = (torch.ones(400, n, dtype=torch.float32) for n in (1, 1, 2))
+    given = {"x": x, "c_time": time[:, 0], "b": x}
+    assert network.eval()(**given, a=a).std() < 1e-6
+    assert network.train()(**given, a=a).std() > 0.01
+    assert network(**given).std() < 1e-6
+    with pytest.raises(Refused, match="an MLP needs dropout from 0 to below 1 and blur of 0 or more, not 2 and None"):
+        MLP(1, dropout=2)

@@ -15,6 +15,7 @@ from PIL import Image
 import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
+from undiffuse.data.toys import solids
 from undiffuse.data.toys.solids import SHAPES, Solids
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.rendering import cameras
@@ -65,10 +66,12 @@ def test_views_turn_and_meshes_are_written(scene: Path, tmp_path: Path):
     assert film.frames.shape == (5, 1, 3, 8, 8)
     for name in ("turn.gif", "mesh.obj", "mesh.ply"):
         writer = choose(None, None, tmp_path / name)
-        opened = run.open(n=5)
+        opened = run.open(n=1 if writer.solid else 5)
         writer.write(opened.solid() if writer.solid else opened.film(), tmp_path / name)
     with Image.open(tmp_path / "turn.gif") as picture:
         assert getattr(picture, "n_frames", 1) > 1
+    with pytest.raises(Refused, match="a scene has one mesh, and 4 samples are asked for: leave -n"):
+        run.open(n=4).solid()
     assert (tmp_path / "mesh.ply").read_bytes().startswith(b"ply\n")
     mesh = run.mesh()
     assert np.abs(np.linalg.norm(mesh.vertices, axis=1)).max() < 1.05
@@ -227,7 +230,7 @@ def test_requests_that_a_scene_cannot_answer_are_refused(scene: Path, prior: Pat
         run.sample(2, steps=3)
     with pytest.raises(Refused, match="a scene has no likelihood: score distillation looks for likely views"):
         run.scores(None, 0, None)
-    with pytest.raises(Refused, match="meshes are of scenes in three dimensions, and this run has none"):
+    with pytest.raises(Refused, match="meshes are of scenes in three dimensions and clouds of points: ask for"):
         undiffuse.load(prior).open(n=1).solid()
 
 
@@ -245,8 +248,19 @@ def test_solids_are_what_their_labels_say():
     assert background.max() < most
     assert (data.conditions["colour"][:, 0] > data.conditions["colour"][:, 1:].max(1)).all()
     np.testing.assert_allclose(np.linalg.norm(data.conditions["camera"], axis=1), 1, atol=1e-6)
-    again = Solids(count=24, size=16, only=("red sphere", "blue cone", "red cone"), without=("blue cone",)).load()
-    assert np.array_equal(data.x, again.x)
+
+
+def test_many_solids_are_rendered_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path))
+    monkeypatch.setattr(solids, "KEPT", 1)
+    few = Solids(count=9, size=8)
+    first = few.load()
+    monkeypatch.delattr(solids, "pictures")  # so that nothing can be rendered
+    again = few.load()
+    assert np.array_equal(first.x, again.x)
+    assert np.array_equal(first.conditions["camera"], again.conditions["camera"])
+    with pytest.raises(NameError):
+        Solids(count=9, size=8, seed=1).load()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived
+from undiffuse.data.series_file import read
 from undiffuse.data.toys.seasonal import Seasonal
 from undiffuse.editing.impute import impute, windows
 from undiffuse.evaluation.answers import Answer
@@ -30,6 +31,7 @@ from undiffuse.evaluation.crps import crps_normal
 from undiffuse.evaluation.metrics.forecast import Forecast
 from undiffuse.evaluation.metrics.judge import collect
 from undiffuse.evaluation.series_baselines import Autoregression, NormalLaw, SeasonalNaive, baselines, season
+from undiffuse.evaluation.sources import against
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.objectives.denoising import Denoising
 from undiffuse.objectives.imputation import Imputation
@@ -254,6 +256,13 @@ def test_the_command_forecasts_and_fills_in(run: tuple[Path, str], tmp_path: Pat
     assert "trained to forecast 4 steps" in said
     undiffuse_command("forecast", folder, series, "-n", "3", "-o", tmp_path / "next.png")
     assert (tmp_path / "next.png").read_bytes().startswith(b"\x89PNG")
+    other = tmp_path / "other.csv"
+    lines = Path(series).read_text(encoding="utf-8").splitlines()
+    other.write_text("\n".join(["date,hour," + lines[0].replace("when,", ""), *(f"2020-01-01,{x}" for x in lines[1:])]))
+    undiffuse_command("forecast", folder, other, "-n", "2", "--set", "data.time=hour", "-o", tmp_path / "next.csv")
+    assert (tmp_path / "next.csv").read_text(encoding="utf-8").startswith("hour,")
+    said = undiffuse_command("forecast", folder, other, "--set", "data.timme=hour", code=2)
+    assert "settings of reading a series has no 'timme' (did you mean 'time'" in said
 
 
 def test_an_evaluation_stands_beside_baselines(run: tuple[Path, str], tmp_path: Path, undiffuse_command: Callable):
@@ -264,3 +273,19 @@ def test_an_evaluation_stands_beside_baselines(run: tuple[Path, str], tmp_path: 
     found = json.loads((tmp_path / "judged" / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
     assert set(found) == {"forecast", "imputation"}
     assert "autoregression" not in str(found["imputation"]["detail"]["beside"])
+
+
+def test_another_file_is_read_as_the_runs_own_series(run: tuple[Path, str], tmp_path: Path):
+    folder, series = run
+    lines = Path(series).read_text(encoding="utf-8").splitlines()
+    later = [line.replace(",", ",1") for line in lines[60:160]]
+    (tmp_path / "later.csv").write_text("\n".join([lines[0], *later]), encoding="utf-8")
+    other = against(undiffuse.load(folder), str(tmp_path / "later.csv")).held_out
+    assert other.x.shape[1:] == (1, 16)
+    assert "known" in other.conditions
+
+
+def test_a_line_of_a_series_that_cannot_be_read_is_to_be_mended(tmp_path: Path):
+    (tmp_path / "x.csv").write_text("when,load\n2024-01-01,3\n2024-01-02,4\n2024-01-03,oh\n", encoding="utf-8")
+    with pytest.raises(Refused, match=r"cannot be read: line 4 .*\nMend them$"):
+        read(str(tmp_path / "x.csv"))

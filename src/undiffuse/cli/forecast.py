@@ -1,5 +1,6 @@
 """`undiffuse forecast`: what comes next in a series, and what is missing of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from undiffuse.editing.forecast import SeriesForecast
 
 DRAWS = 100
+DATA = "data."  # before settings that say how to read the file
 
 
 @options.sampling(without=("known",), help={"n": "How many draws. [default: 100]"})
@@ -41,6 +43,7 @@ def forecast(
     undiffuse forecast runs/load recent.csv --horizon 12 -n 500 -o draws.npz
     undiffuse forecast runs/load recent.csv -o forecast.png
     undiffuse forecast runs/load gaps.csv --horizon 0 -o filled.csv
+    undiffuse forecast runs/load other.csv --set data.time=hour data.drop=remark
     """
     from undiffuse.editing import forecast as forecasts
     from undiffuse.models.load import generator
@@ -49,7 +52,9 @@ def forecast(
     target = output_paths.file(out, run, "forecast.csv", tuple(FORMS))
     model = generator(run)
     steps = forecasts.horizon_of(model, horizon)
-    known = forecasts.read(model, series)
+    reading = {name: value for name, value in request.settings.items() if name.startswith(DATA)}
+    request = replace(request, settings={k: v for k, v in request.settings.items() if k not in reading})
+    known = forecasts.read(model, series, {name.removeprefix(DATA): value for name, value in reading.items()})
     n = DRAWS if request.n is None else request.n
     with progress("forecasting", "step") as advance:
         found = forecasts.forecast(model, known, steps, n, request, advance)

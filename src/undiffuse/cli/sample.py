@@ -54,12 +54,14 @@ def sample(
     undiffuse sample runs/text-diffusion-lm -n 5 --control "keyword:war" --control "length:12" --candidates 10
     undiffuse sample runs/solids-scene -o turntable.gif
     undiffuse sample runs/solids-scene -o mesh.obj
+    undiffuse sample runs/point-clouds -o cloud.ply
     """
     from undiffuse.models.load import generator
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling import file_content
     from undiffuse.sampling.data_frame import columns
     from undiffuse.sampling.guidance import words
+    from undiffuse.sampling.predicting import refuse_rows
     from undiffuse.sampling.samples import kind
     from undiffuse.sampling.session import labels_in_turn
     from undiffuse.storage import output_paths
@@ -69,6 +71,7 @@ def sample(
     if out is not None:
         writer.place(out, run)
     model = steered(generator(run, precision=precision), request.controlnet)
+    refuse_rows(model, request, run)
     kinds = kind(model, len(model.data_shape))
     tokens = kinds in ("texts", "tokens")
     writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")
@@ -78,7 +81,7 @@ def sample(
     target = writer.place(out, run)
     if request.n is None and request.indices is None:
         several = writer.count(points=len(model.data_shape) == 1 and not tokens)
-        request = replace(request, n=model.usual or several)
+        request = replace(request, n=several if writer.solid else model.usual or several)
     with progress("sampling", "step") as advance:
         session = model.open(labels_in_turn(model, request), progress=advance)
         drawn = session.solid() if writer.solid else session.film() if writer.moves else session.draw()

@@ -73,6 +73,11 @@ class Codec(ABC):
         return {}
 
     @property
+    def blurs(self) -> Mapping[str, float]:
+        """Deviations of the noise by which training widens conditions, by name, where items are few; none for most."""
+        return {}
+
+    @property
     def reader(self) -> Callable[[Sequence[int] | np.ndarray], str] | None:
         """What makes a text of tokens; None for a codec that spells none."""
         return None
@@ -113,6 +118,10 @@ class Codec(ABC):
         """`encode` of items that `prepare` has been done for, where it is costly, else of the items as they are."""
         return self.encode(prepared, random, **cond)
 
+    def nearest(self, x: np.ndarray) -> np.ndarray:
+        """The numbers x in the data's units, of any shape, each brought to the nearest one that it can encode."""
+        return x
+
     def encoded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that an item of this shape is encoded to; raises Refused for one that cannot be encoded."""
         return shape
@@ -133,9 +142,9 @@ class Codec(ABC):
         """Of a lossy codec: what its decoder computes on its way from z, see `LatentSpace.features`."""
         raise NotImplementedError
 
-    def added(self, values: Tensor) -> dict[str, Any]:
+    def added(self, values: Tensor, learned: bool = False) -> dict[str, Any]:
         """The conditions that it `adds`, (count, ...) in float32, of values (count, ...) in the data's units of the one
-        that it `reads`.
+        that it `reads`. learned: they are those of the training data.
         """
         return {}
 

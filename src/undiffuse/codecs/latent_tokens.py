@@ -19,6 +19,7 @@ class LatentTokens(Codec):
     """z = the numbers of the codes nearest to the latents of x, (count, places), row after row; decoding is the decoder
     on these codes.
 
+    grid: (count, 1, *places), codes where they stand in the latent, as an autoregressive run takes them.
     autoencoder: the run, whose bottleneck has a codebook; in a recipe its folder. vocabulary: the codes; frequencies:
     the share of each among the training data's. shape, dtype: of an item of the data.
     Source: arXiv:1711.00937, sec. 3.3.  Raises Refused for an autoencoder without a codebook, and for other items.
@@ -32,6 +33,7 @@ class LatentTokens(Codec):
     frequencies: tuple[float, ...] = ()
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
+    grid: bool = False
 
     def __post_init__(self) -> None:
         if not self.autoencoder.vocabulary:
@@ -43,7 +45,7 @@ class LatentTokens(Codec):
     @property
     def stamp(self) -> str:
         """What `prepare` depends on besides the items."""
-        return f"tokens {self.autoencoder.digest}"
+        return f"tokens {self.autoencoder.digest}{' grid' * self.grid}"
 
     def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the vocabulary and how frequent each code is among the items x."""
@@ -53,13 +55,14 @@ class LatentTokens(Codec):
         return self._counted(x, slices(prepared))
 
     def encode(self, x: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
-        """Codes as int64, (count, places)."""
+        """Codes as int64, (count, places) or (count, 1, *places)."""
         return self.finish(self.prepare(x), random)
 
     def prepare(self, x: np.ndarray | Tensor) -> Tensor:
         """The same as int32."""
         self.autoencoder.latent_shape(tuple(x.shape[1:]))
-        return self.autoencoder.tokens(x).flatten(1).int()
+        found = self.autoencoder.tokens(x).int()
+        return found.reshape(len(found), 1, *found.shape[1:]) if self.grid else found.flatten(1)
 
     def finish(self, prepared: np.ndarray | Tensor, random: Random | None = None, **cond: Tensor) -> Tensor:
         """The same as int64."""

@@ -76,6 +76,12 @@ class Levels(Codec):
         levels = torch.tensor([*self.values, self.values[len(self.values) // 2]], dtype=torch.float64, device=z.device)
         return levels[z.clamp(max=len(self.values))].to(getattr(torch, self.dtype))
 
+    def nearest(self, x: np.ndarray) -> np.ndarray:
+        """The nearest level of each number; of two equally near ones the lower one."""
+        levels = np.array(self.values)
+        between = (levels[1:] + levels[:-1]) / 2
+        return levels[np.searchsorted(between, x.astype(np.float64))].astype(x.dtype)
+
     def log_det(self, shape: tuple[int, ...]) -> float:
         """0: nothing is scaled."""
         return 0.0

@@ -27,8 +27,8 @@ class ResidualCodec(Codec):
     network, `fitted`, beside `inputs`, from which it is predicted.
     regressor: the run, which is frozen; in a recipe its folder; None: f = 0, the mean of the target. scale: "target":
     spread is 1, as in the paper; "residual": the deviation of y - f over the training data, so that z has deviation 1.
-    columns, targets: the names of the inputs and of what is modelled; given by the data. mean, std, spread, dtype: what
-    was fitted.
+    columns, targets: the names of the inputs and of what is modelled; given by the data. mean, std, spread, dtype,
+    count: what was fitted.
     Source: arXiv:2206.07275, eq. 5.
     Raises Refused for a regressor of another table or target, and for items without its prediction.
     """
@@ -41,6 +41,7 @@ class ResidualCodec(Codec):
     std: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
     dtype: str = "float32"
+    count: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.mean) == len(self.std) == len(self.spread):
@@ -58,6 +59,17 @@ class ResidualCodec(Codec):
         """What the regressor predicts."""
         return {} if self.regressor is None else {FITTED: ("vector", (len(self.mean),))}
 
+    @property
+    def blurs(self) -> Mapping[str, float]:
+        """1.06 count^(-1/(d + 4)) of the d columns of a table, and of what the regressor predicts of one number.
+
+        Source: the rule of thumb of arXiv:1907.08982, sec. 4.
+        """
+        if not (self.count and self.columns and self.reads):
+            return {}
+        inputs, one = (1.06 * self.count ** (-1 / (d + 4)) for d in (len(self.columns), 1))
+        return {INPUTS: inputs, FITTED: one} if len(self.mean) == 1 else {INPUTS: inputs}
+
     def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the moments of the targets x, (count, targets, ...), and of what the regressor leaves of them."""
         self._check()
@@ -65,18 +77,19 @@ class ResidualCodec(Codec):
         std = np.where(low == high, 1.0, np.where(std > 0, std, (high - low) / 2))
         one = (1.0,) * x.shape[1]
         known = replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), spread=one, dtype=x.dtype.name)
+        known = replace(known, count=len(x))
         if self.scale == "target" or self.regressor is None:
             return known
-        fitted = known.added(torch.as_tensor(np.asarray(beside[INPUTS][:])))
+        fitted = known.added(torch.as_tensor(np.asarray(beside[INPUTS][:])), learned=True)
         left = known.encode(np.concatenate(list(slices(x))), **fitted).double().square()
         left = left.transpose(0, 1).flatten(1).mean(1).sqrt()
         return replace(known, spread=tuple(v if v > 0 else 1.0 for v in left.tolist()))
 
-    def added(self, values: Tensor) -> dict[str, Any]:
+    def added(self, values: Tensor, learned: bool = False) -> dict[str, Any]:
         """f of inputs in their own units, (n, numbers), normalised as the target is."""
         if self.regressor is None:
             return {}
-        found = self.regressor.told_of(values)
+        found = self.regressor.told_of(values, learned)
         mean, std, _ = self._moments(found)
         return {FITTED: ((found - mean) / std).float()}
 

@@ -46,12 +46,14 @@ def tensors(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) ->
     return {key: condition.encode(data[key]) for key, condition in conditions.items()}
 
 
-def completed(codec: Codec, conditions: Mapping[str, ConditionKind], values: Mapping[str, Any]) -> dict[str, Any]:
+def completed(
+    codec: Codec, conditions: Mapping[str, ConditionKind], values: Mapping[str, Any], learned: bool = False
+) -> dict[str, Any]:
     """Values as networks take them, with the conditions that the codec makes of them, see `Codec.added`."""
     own = values.get(codec.reads)
     if own is None:
         return dict(values)
-    made = codec.added(conditions[codec.reads].decode(own))
+    made = codec.added(conditions[codec.reads].decode(own), learned)
     return {**values, **{name: value.to(own.device) for name, value in made.items()}}
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from undiffuse.core.density import DensityModel
 from undiffuse.core.distribution.discretised_normal import Decoder
@@ -20,9 +20,11 @@ class AutoregressiveNetwork(Network, ABC):
     """For every value of an item the parameters of its distribution given those before it.
 
     The order is the raster's, and within a place that of the channels: place by place, row by row, and at each place
-    red, then green, then blue. channels: of the data. outputs: parameters of each value.
+    red, then green, then blue. channels: of the data. outputs: parameters of each value. embeds: whether it can be
+    built with `symbol_width`, so many numbers for each value, those of one value beside each other.
     """
 
+    embeds: ClassVar[bool] = False
     predicts: ClassVar[str] = "conditionals"
     forms: ClassVar[tuple[str, ...]] = ("label",)
 
@@ -31,7 +33,8 @@ class AutoregressiveNetwork(Network, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, label: Tensor | None = None, drop: Any = None) -> Tensor:
-        """x (batch, channels, *places) in [-1, 1] -> (batch, channels, outputs, *places), all values at once.
+        """x (batch, channels, *places) in [-1, 1] -> (batch, channels, outputs, *places), all values at once; of
+        symbols x is (batch, channels * symbol_width, *places).
 
         What is given at a value depends on the values before it alone.
         """
@@ -47,15 +50,18 @@ class Autoregressive(DensityModel):
     """log P(x) = sum over i of log P(x_i given x_1 ... x_{i-1}), x on `levels`, even ones from -1 to 1.
 
     network: gives the parameters of each factor, and head says what they mean. levels: where encoded items lie.
+    embedding: of symbols without an order, such as codes: so many learned numbers stand for each; 0: levels are
+    numbers.
     Source: arXiv:1601.06759, eq. 1 and 2.
     """
 
     exact: ClassVar[bool] = True
     network: AutoregressiveNetwork
 
-    def __init__(self, network: AutoregressiveNetwork, head: LevelHead, levels: Decoder) -> None:
+    def __init__(self, network: AutoregressiveNetwork, head: LevelHead, levels: Decoder, embedding: int = 0) -> None:
         super().__init__()
         self.network, self.head, self.levels = network, head, levels
+        self.table = nn.Embedding(levels.levels, embedding) if embedding else None
 
     def log_prob(self, x: Tensor, random: Random | None = None, **cond: Any) -> Tensor:
         """Exact; nothing is drawn."""
@@ -81,7 +87,8 @@ class Autoregressive(DensityModel):
         draw, as a temperature does. row: is told the values after each row.
         """
         places = torch.where(known, places, 0)
-        seen = torch.where(known, self._scaled(places), 0.0)
+        each = 1 if self.table is None else self.table.embedding_dim
+        seen = torch.where(known.repeat_interleave(each, 0), self._scaled(places), 0.0)
         width = places.shape[-1] * places.shape[1]
         outputs = self.network.walk(seen, **cond)
         for i, ((*place, channel), out) in enumerate(zip(order(places.shape[1:]), outputs, strict=True), 1):
@@ -89,13 +96,16 @@ class Autoregressive(DensityModel):
             if not known[at[1:]]:
                 log_probs = self.head.all_log_probs(_wide(out), seen[(slice(None), slice(None), *place)], channel)
                 places[at] = Tokens(cut(log_probs)).sample(random.fold(i))
-                seen[at] = self._scaled(places[at])
+                own = (slice(None), slice(channel, channel + 1), *place)
+                seen[(slice(None), slice(channel * each, (channel + 1) * each), *place)] = self._scaled(places[own])
             if i % width == 0:
                 row(places)
         return places
 
     def _scaled(self, places: Tensor) -> Tensor:
-        """Levels as numbers from -1 to 1 in the network's dtype."""
+        """Levels as numbers from -1 to 1 in the network's dtype, or the numbers that stand for symbols."""
+        if self.table is not None:
+            return self.table(places).movedim(-1, 2).flatten(1, 2)
         dtype = next(self.network.parameters()).dtype
         return (places.double() * (2 / (self.levels.levels - 1)) - 1).to(dtype)
 

@@ -27,13 +27,25 @@ class ItemPredictor(FeatureNetwork):
         self.parameterization = parameterization
 
     def forward(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        return self.each(x_t, t)[0]
+
+    def each(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        """The outputs of each member, (members, batch, outputs): of one network there is one."""
         schedule = self.process.schedule
         t = as_time(t).clamp(min=1 / schedule.steps if schedule.steps else LEAST)
         _, _, c_in = self.parameterization.coefficients(*schedule.at(t, x_t))
         c_time = self.parameterization.time(schedule, t).to(device=x_t.device, dtype=torch.float32)
         dtype = next((p.dtype for p in self.network.parameters()), x_t.dtype)
         found: Tensor = self.network((c_in.to(x_t.dtype) * x_t).to(dtype), c_time.expand(len(x_t)))
-        return found.to(torch.promote_types(x_t.dtype, torch.float32))
+        return found.to(torch.promote_types(x_t.dtype, torch.float32)).reshape(-1, len(x_t), found.shape[-1])
+
+    def learns(self, x: Tensor) -> Tensor:
+        """Which members learn from the clean items x (batch, *shape): booleans (members, batch); one learns of all."""
+        return torch.ones(1, len(x), dtype=torch.bool, device=x.device)
+
+    def without(self, x: Tensor) -> Tensor:
+        """What is told of the clean items x by those members that do not learn from them; by the one, if it does."""
+        return self(x, 0.0)
 
     def layers(self, x: Tensor) -> list[Tensor]:
         """What the network makes of clean items at several depths, see `by_depth`."""

@@ -23,9 +23,10 @@ class ItemReader(ABC):
         """The names of what it tells."""
 
     @abstractmethod
-    def told_of(self, rows: Tensor) -> Tensor:
+    def told_of(self, rows: Tensor, learned: bool = False) -> Tensor:
         """What is told of items, each a row of its numbers in the data's units, (n, numbers): (n, targets) in float64,
-        numbers in their own units or the chances of the classes.
+        numbers in their own units or the chances of the classes. learned: the items are those that it learned from, and
+        what is told of them is, as far as it can, what it would tell if it had not.
 
         Raises Refused for rows of another length.
         """

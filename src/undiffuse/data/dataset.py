@@ -35,7 +35,8 @@ class Dataset:
     such as how many broken files were left out. names: what the items are called where they come from; a part of them
     has none. vocabulary: how many symbols tokens have; 0 for all else. spelling: of a text, the fields of the codec
     `text` that say what its tokens stand for. drawn: the items are independent draws of a known law, so that equal ones
-    are no copies. together: so many neighbouring items are held out together, or learned from. overlap: the items stand
+    are no copies. together: so many neighbouring items are held out together, or learned from; groups: (count,), so are
+    those of one number, such as the pieces of a file. overlap: the items stand
     in the order of time, and each shares numbers with so many before it: the last ones are held out.
     Raises Refused for no items, other shapes or dtypes, numbers that are not finite, tokens outside the vocabulary and
     conditions of another length.
@@ -52,6 +53,7 @@ class Dataset:
     spelling: Mapping[str, Any] = field(default_factory=dict, repr=False)
     drawn: bool = False
     together: int = 1
+    groups: np.ndarray | None = field(default=None, repr=False)
     overlap: int = 0
     categories: tuple[tuple[str, ...], ...] = ()
     known: Survey | None = field(default=None, repr=False)  # what is known of the items x, and of no others
@@ -133,8 +135,8 @@ class Dataset:
         neither the order of the items nor new ones move an old one. At least FEWEST are held out, of fewer than 3
         FEWEST items a third: those of the least hashes. An item stays where it is learned from if its class had no
         other there. Of items that are `drawn` the place decides: equal ones may be on both sides; of those that stand
-        `together` the first one's bytes; of those that `overlap` the last are held out, and those that share numbers
-        with them are in neither part.
+        `together`, or are of one of `groups`, the first one's bytes; of those that `overlap` the last are held out, and
+        those that share numbers with them are in neither part.
         Raises Refused for a share that is not between 0 and 1 and for fewer than two different items.
         """
         if not 0 < held_out < 1:
@@ -147,6 +149,9 @@ class Dataset:
             )
         place = _places(len(self)) if self.drawn else self.survey().hashes
         place = place[np.arange(len(self)) // self.together * self.together]
+        if self.groups is not None:
+            _, first, group = np.unique(self.groups, return_index=True, return_inverse=True)
+            place = place[first][group]
         if place.min() == place.max():
             raise Refused(
                 f"{self.name} has {len(self)} items that are all the same: nothing to hold out; "

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def read(
     if not own:
         raise Refused(f"{path} has no column of numbers beside its time")
     wanted = ((clock,) if clock else ()) + own
-    table = TableData(path, columns=wanted, numeric=own, header=header, encoding=encoding).load()
+    how: Any = {"header": header, "encoding": encoding, "skip_broken": None}
+    table = TableData(path, columns=wanted, numeric=own, **how).load()
     told, names = table.notes[TABLE], table.columns or wanted
     x = np.array(table.x, np.float64)
     for name, base in told.get("bases", {}).items():

@@ -12,11 +12,13 @@ class Source(ABC):
     """A description of data, written in a recipe; nothing is read before `load`.
 
     files: the fields that may name files. suffixes: of files, or of those in a folder, that it reads in place of what
-    reads such files otherwise, where a recipe names it.
+    reads such files otherwise, where a recipe names it. own: files of these suffixes that such data are compared with
+    are read by it as well, with the same fields.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
     suffixes: ClassVar[tuple[str, ...]] = ()
+    own: ClassVar[bool] = False
 
     @abstractmethod
     def load(self) -> Dataset:

@@ -10,8 +10,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.survey import Survey, survey
+from undiffuse.data.tables.columns import Column
 from undiffuse.data.tables.inputs import TableInputs
-from undiffuse.data.tables.kinds import number
 from undiffuse.recipes.description import Described
 from undiffuse.sampling.predicting import PREDICTS, inputs_name
 
@@ -49,15 +49,18 @@ def aimed(model: Described, path: str) -> Dataset:
     x, cells = inputs(model, path)
     if cells is None or name not in cells.columns:
         raise Refused(f"{path} has no column {name!r}, which the run predicts, and so its predictions cannot be judged")
-    words = cells[name].str.strip_chars().to_list()
+    words = cells[name].str.strip_chars()
     if told.get("classes"):
-        rows = {word: np.eye(len(names), dtype=np.float32)[i] for i, word in enumerate(names)}
+        known = {word: i for i, word in enumerate(names)}
+        places = np.array([known.get(word, -1) for word in words.to_list()])
+        targets, wrong = np.eye(len(names), dtype=np.float32)[places], places < 0
     else:
-        rows = {word: np.array([value], np.float32) for word in set(words) if (value := number(word)) is not None}
-    first = next((i for i, word in enumerate(words) if word not in rows), None)
-    if first is not None:
+        column = Column(**{**told.get("aim", {"at": 0, "name": name}), "categories": ()})
+        values, _ = column.values(words.alias(str(column.at)).to_frame())
+        targets, wrong = values[:, None].astype(np.float32 if column.narrow else np.float64), np.isnan(values)
+    if wrong.any():
+        first = int(wrong.argmax())
         raise Refused(f"{path}: the target {name!r} of row {first} is {words[first][:40]!r}, which is none")
-    targets = np.stack([rows[word] for word in words])
     seen = Survey(targets, survey(x, path).hashes, targets.min(1), targets.max(1))
     return Dataset(targets, {inputs_name(model): x}, (), Path(path).stem, names, known=seen)
 

@@ -31,6 +31,11 @@ def complete(
     request, options: as in `Generator.sample`. Raises Refused, with both shapes, for an item or a mask that does not
     fit, and where nothing is unknown.
     """
+    if model.codec.lossy:
+        raise Refused(
+            "this run draws the codes of an autoencoder, each of which is of many pixels: what is known of an item "
+            "says none of them alone, so that it cannot be completed"
+        )
     session = model.open(request, n=n, **options)
     given, mask = item(model, x, "x"), _mask(model.data_shape, known)
     if mask.all():

@@ -51,7 +51,14 @@ class EditRequest:
         """The picture, or another file, as an item of the model's or of another shape."""
         found = path or self.image
         assert found is not None
-        return files.item(found, shape or self.model.data_shape, self.dtype)
+        given = files.item(found, shape or self.model.data_shape, self.dtype)
+        near = self.model.codec.nearest(given)
+        if moved := int((near != given).sum()):
+            self.say(
+                f"{moved:,} of the {given.size:,} numbers of {found} lie between the {self.model.codec.vocabulary} "
+                "levels that the run knows: each was brought to the nearest one"
+            )
+        return near
 
 
 def _mask(edit: EditRequest, value: Path) -> np.ndarray:

@@ -4,13 +4,14 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from undiffuse.core.errors import Refused
+from undiffuse.core import registry
+from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.series_file import SeriesFile
-from undiffuse.data.series_file import read as read_file
 from undiffuse.editing.impute import completed_by, impute, windows
 from undiffuse.progress import Advance
 from undiffuse.sampling.generator import Generator
@@ -69,12 +70,16 @@ class SeriesForecast:
         return encoded(fans(known, self.samples, self.steps - start, self.series.names), suffix)
 
 
-def read(model: Generator, path: str) -> SeriesFile:
-    """A file with the channels of the model's own data."""
-    data = model.recipe["data"]
-    told: Mapping[str, Any] = {name: data[name] for name in READING if name in data}
+def read(model: Generator, path: str, settings: Mapping[str, Any] = MappingProxyType({})) -> SeriesFile:
+    """A file with the channels of the model's own data, which is read as these were, or by settings of its own."""
+    if wrong := next((name for name in settings if name not in READING), None):
+        raise unknown("settings of reading a series", wrong, READING)
+    data = {**model.recipe["data"], **settings}
+    told = {name: data[name] for name in READING if name in data}
     names = model.facts.get("data", {}).get("series", {}).get("names", ())
-    found = read_file(path, **{**told, **({"columns": tuple(names)} if names else {})})
+    if names and "columns" not in settings:
+        told["columns"] = tuple(names)
+    found = registry.build("data", {"name": "series", "path": path, **told}).file()
     channels = model.data_shape[0]
     if found.values.shape[1] != channels:
         raise Refused(

@@ -69,5 +69,11 @@ def _codec(run: Run, name: str) -> Latent:
     codec: Any = run.codec
     if codec.lossy and not codec.tokens:
         return codec
-    space: Any = codec.autoencoder if codec.lossy else run.part(LatentSpace, name)
+    try:
+        space: Any = codec.autoencoder if codec.lossy else run.part(LatentSpace, name)
+    except Refused:
+        raise Refused(
+            f"{name} holds {run.what}, which has no latents: encode and decode take the run of an autoencoder, such as "
+            "undiffuse train mnist-vae makes, or a model of latents"
+        ) from None
     return Latent(space, shape=run.data_shape, dtype=codec.dtype)

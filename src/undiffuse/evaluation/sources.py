@@ -177,7 +177,10 @@ def against(model: Run, which: str | None) -> Real:
     learned = of_model(model)
     learned = learned.split(share)[0] if share else learned
     told = learned.notes.get(PREDICTS, {})
-    if told.get("reads") and resolve.table(which)["name"] == "table":
+    source: Any = model.recipe.component("data")
+    if source.own and Path(which).suffix.lower() in source.suffixes:
+        other = derived(renumber(replace(source, path=which).load(), learned.classes), model.conditions)
+    elif told.get("reads") and resolve.table(which)["name"] == "table":
         other = aimed(model, which)
     else:
         other = derived(alike(which, learned), model.conditions)

@@ -1,5 +1,7 @@
 """A softmax over the levels: any distribution."""
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,6 +17,8 @@ class Softmax(LevelHead):
 
     levels: given by the data. Raises Refused for more than 1,024.
     """
+
+    ordered: ClassVar[bool] = False
 
     def __init__(self, levels: int = 2) -> None:
         if levels > MOST:

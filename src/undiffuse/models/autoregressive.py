@@ -11,6 +11,7 @@ from undiffuse.codecs.level_grid import level_grid
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.autoregressive import Autoregressive
+from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.single_precision import in_float32
 from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
@@ -28,6 +29,8 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, EvaluationRequest
 
 HEAD = {"name": "softmax"}  # where the recipe has no table [head]
+EMBEDDING = 32  # numbers that stand for a symbol without an order
+WHERE = ": of codes of latents --set codec.grid=true keeps where they stand"
 
 
 class AutoregressiveRun(CompletingGenerator):
@@ -58,14 +61,27 @@ class AutoregressiveRun(CompletingGenerator):
 
     @classmethod
     def build(cls, about: Description) -> nn.Module:
-        recipe, shape = about.recipe, about.shape
-        grid, channels = level_grid(about.codec, shape), shape[0]
+        recipe, shape, codec = about.recipe, about.shape, about.codec
+        symbols, channels = codec.tokens and not codec.values, shape[0]
+        grid = Decoder(0.0, codec.vocabulary - 1.0, codec.vocabulary) if symbols else level_grid(codec, shape)
         if len(shape) < 2:
+            where = WHERE if symbols else ""
             raise Refused(
-                f"an autoregressive run is of images and sequences with channels, not of items of shape {shape}"
+                f"an autoregressive run is of images and sequences with channels, not of items of shape {shape}{where}"
+            )
+        seen = {"symbol_width": EMBEDDING} if symbols else {}
+        if symbols and not registry.get("networks", str(recipe["network"]["name"])).embeds:
+            raise Refused(
+                f"codec {registry.name_of(codec)!r} makes symbols without an order, and network "
+                f"{recipe['network']['name']!r} takes levels, whose numbers rise: take pixelcnn"
             )
         with in_float32():
             head = registry.build("level_heads", recipe["head"] or HEAD, levels=grid.levels, channels=channels)
+            if symbols and head.ordered:
+                raise Refused(
+                    f"codec {registry.name_of(codec)!r} makes symbols without an order, and head "
+                    f"{recipe['head']['name']!r} takes neighbours for alike: --set head.name=softmax"
+                )
             network = recipe.module(
                 "network",
                 channels=channels,
@@ -73,12 +89,16 @@ class AutoregressiveRun(CompletingGenerator):
                 dimensions=len(shape) - 1,
                 outputs=head.outputs,
                 classes=len(about.classes),
+                **seen,
             )
-            return Autoregressive(network, head, grid)
+            return Autoregressive(network, head, grid, EMBEDDING if symbols else 0)
 
     def attempt(self) -> None:
-        dtype = next(self.module.parameters()).dtype
-        self.module.network(torch.zeros(1, *self.shape, dtype=dtype, device=self.device))
+        first = torch.zeros(1, *self.shape, dtype=torch.int64, device=self.device)
+        self.module.log_prob(self.module.levels.values(first))
+
+    def no_likelihood(self) -> str:
+        return self.codec.no_density() if self.codec.lossy else ""
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
         return preview(self, x, conditions, count)

@@ -16,6 +16,7 @@ from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import refuse_few
 from undiffuse.core.errors import Refused
+from undiffuse.core.folded_predictor import FoldedPredictor
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.random import Random
@@ -89,16 +90,22 @@ class Regressor(Run, ItemReader):
         shape = next((condition.shape for condition in about.conditions.values()), ())
         if not shape:
             refuse_few(len(about.classes))
-        return ItemPredictor(*build.reading(about, shape[0] if shape else len(about.classes)))
+        outputs, folds = shape[0] if shape else len(about.classes), build.objective(about.recipe).folds
+        made = [build.reading(about, outputs) for _ in range(folds)]
+        if folds == 1:
+            return ItemPredictor(*made[0])
+        return FoldedPredictor([network for network, *_ in made], *made[0][1:])
 
     @torch.no_grad()
-    def predict(self, x: np.ndarray | Tensor, t: float = 0.0) -> Tensor:
+    def predict(self, x: np.ndarray | Tensor, t: float = 0.0, learned: bool = False) -> Tensor:
         """What items x (n, *shape) in the data's units are told to be: numbers (n, d) in their own units, or the
         chances of the classes (n, classes). t: the time of the noise that x has, of encoded x_t; 0: none.
+        learned: see `ItemReader.told_of`.
         """
         (condition,) = self.conditions.values()
-        found = self.module(self.codec.encode(x).to(self.device), t).cpu()
-        return condition.decode(found)
+        items = self.codec.encode(x).to(self.device)
+        found = self.module.without(items) if learned else self.module(items, t)
+        return condition.decode(found.cpu())
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -109,14 +116,15 @@ class Regressor(Run, ItemReader):
         told = self.facts.get("data", {}).get(PREDICTS, {}).get("targets", ())
         return self.classes or tuple(map(str, told))
 
-    def told_of(self, rows: Tensor) -> Tensor:
+    def told_of(self, rows: Tensor, learned: bool = False) -> Tensor:
         numbers = math.prod(self.data_shape)
         if rows.ndim != 2 or rows.shape[1] != numbers:
             raise Refused(f"the regressor reads items of {numbers} numbers, and given is {tuple(rows.shape)}")
         items = as_dtype(rows, self.codec.dtype).reshape(len(rows), *self.data_shape)
         size = batches(self.shape)
         parts = progress_bar(items.split(size), desc="predicting", unit="batch", delay=2, leave=False)
-        return torch.cat([self.predict(part).double() for part in parts]) if len(rows) else rows.double()
+        found = [self.predict(part, learned=learned).double() for part in parts]
+        return torch.cat(found) if len(rows) else rows.double()
 
     def attempt(self) -> None:
         self.module(self.module.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)

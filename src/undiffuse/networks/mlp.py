@@ -1,6 +1,7 @@
 """The lectures' network for points: a few fully connected layers, the time appended to the input."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,8 @@ class MLP(Network):
     channels: dimensions of a point; used where shape is empty.  shape: the data's shape, e.g. (2,) or (1, 8, 8).
     classes: number of classes, 0 for none; a class adds a learned vector to the first hidden layer, null nothing.
     conditions: vectors, a linear layer each; given by the data, see `ConditionEmbedding`.
+    dropout: of the hidden layers' features. blur: in training noise of these deviations is added to vectors, by
+        name, so that what is learned at one item holds around it (arXiv:1907.08982); the codec may say them.
     time_scale, time_shift, waves: see `RawTime`; the defaults are the lectures', for steps 0 to 999. With EDM's
         ln(sigma)/4 use 0.4 and 0.1; 4 to 8 waves help wherever the noise level matters much.
 
@@ -38,6 +41,8 @@ class MLP(Network):
         time_scale: float = 1 / 999,
         time_shift: float = -0.5,
         waves: int = 0,
+        dropout: float = 0.0,
+        blur: Mapping[str, float] | None = None,
         conditions: Specs | None = None,
     ) -> None:
         super().__init__()
@@ -53,6 +58,10 @@ class MLP(Network):
         self.enter = nn.Linear(self.size + self.time.width, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(depth - 1)])
         self.leave = nn.Linear(width, self.size)
+        self.blur = dict(blur or {})
+        if not (0 <= dropout < 1 and min(self.blur.values(), default=0.0) >= 0):
+            raise Refused(f"an MLP needs dropout from 0 to below 1 and blur of 0 or more, not {dropout:g} and {blur}")
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         if x[:1].numel() != self.size and len(x):
@@ -61,8 +70,10 @@ class MLP(Network):
         features = self.time(c_time).to(x.dtype)
         h = self.enter(torch.cat([x.flatten(1), features], dim=1))
         h = self.label(h, label, drop)
+        if self.training and self.blur:
+            cond = {name: v + self.blur.get(name, 0.0) * torch.randn_like(v) for name, v in cond.items()}
         added, _ = self.conditioning.read(len(x), cond, drop)
         h = h if added is None else h + added.to(h.dtype)
         for layer in self.hidden:
-            h = layer(h.relu())
-        return self.leave(h.relu()).view(x.shape)
+            h = layer(self.dropout(h.relu()))
+        return self.leave(self.dropout(h.relu())).view(x.shape)

@@ -1,7 +1,7 @@
 """The gated PixelCNN: two stacks of masked convolutions, one for the rows above and one for the row itself."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,13 @@ class PixelCNN(AutoregressiveNetwork):
 
     The vertical stack sees all rows above, the horizontal one its own row up to the value and what the vertical one
     says, so that no value before is hidden: there is no blind spot where depth * (kernel // 2) reaches across the
-    image. kernel: places across, odd. A label is a bias in every gate. channels, outputs, classes: given by the data.
+    image. kernel: places across, odd. A label is a bias in every gate. channels, outputs, classes: given by the data;
+    symbol_width: numbers that a value is seen as, of symbols without an order.
     Raises Refused for sizes below 1, an even kernel, a width below the channels, and items that are no images of these
     channels. Source: arXiv:1606.05328, sec. 2 and fig. 2.
     """
+
+    embeds: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -34,17 +37,19 @@ class PixelCNN(AutoregressiveNetwork):
         depth: int = 6,
         kernel: int = 5,
         classes: int = 0,
+        symbol_width: int = 1,
     ) -> None:
         super().__init__()
         refuse_sizes(OWNER, channels, dimensions, width, depth, kernel)
         self.channels, self.outputs, self.width, self.reach = channels, outputs, width, kernel // 2
+        self.inputs = inputs = channels * symbol_width
         self.layers = nn.ModuleList(
-            [GatedLayer(width if i else channels, width, channels, kernel // 2, classes, i == 0) for i in range(depth)]
+            [GatedLayer(width if i else inputs, width, channels, kernel // 2, classes, i == 0) for i in range(depth)]
         )
         self.leave = leave(width, channels, outputs)
 
     def forward(self, x: Tensor, label: Tensor | None = None, drop: Any = None) -> Tensor:
-        refuse_shape(x, self.channels, 2, OWNER)
+        refuse_shape(x, self.inputs, 2, OWNER)
         reach, rows = self.reach, x.shape[2]
         above = row = x
         for layer in self._layers:
@@ -55,9 +60,9 @@ class PixelCNN(AutoregressiveNetwork):
 
     def walk(self, x: Tensor, label: Tensor | None = None, drop: Any = None) -> Iterator[Tensor]:
         """Of every layer the rows that are done are kept, and of the row that is drawn the places before."""
-        refuse_shape(x, self.channels, 2, OWNER)
-        (batch, channels, rows, columns), reach = x.shape, self.reach
-        widths = [channels, *[self.width] * (len(self.layers) - 1)]
+        refuse_shape(x, self.inputs, 2, OWNER)
+        (batch, inputs, rows, columns), reach = x.shape, self.reach
+        widths = [inputs, *[self.width] * (len(self.layers) - 1)]
         told = [layer.told(x, label, drop) for layer in self._layers]
         above = [x.new_zeros(batch, width, rows + reach, columns + 2 * reach) for width in widths]
         for i in range(rows):
@@ -71,7 +76,7 @@ class PixelCNN(AutoregressiveNetwork):
                     above[k + 1][:, :, reach + i, reach:-reach] = gate(v)[:, :, 0]
             row = [x.new_zeros(batch, width, 1, reach + columns) for width in widths]
             for j in range(columns):
-                for channel in range(channels):
+                for channel in range(self.channels):
                     h = x[:, :, i : i + 1]  # the whole row: what was drawn last is in it now
                     for k, layer in enumerate(self._layers):
                         row[k][..., reach + (j if k else 0) : reach + (j + 1 if k else columns)] = h

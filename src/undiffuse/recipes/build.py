@@ -37,7 +37,7 @@ from undiffuse.recipes.starting import Init
 
 GIVEN = (  # what the data says; a network takes what it has a field for
     *("channels", "classes", "shape", "size", "features", "dimensions", "vocabulary", "vocabularies"),
-    *("noise_levels", "conditions", "outputs"),
+    *("noise_levels", "conditions", "outputs", "symbol_width", "blur"),
 )
 PIXELS = (-1.0, 1.0)  # the bounds of a codec that makes pixels
 
@@ -222,6 +222,7 @@ def _network(about: Description, classes: int, dynamics: Process) -> nn.Module:
         "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
         | told(recipe)
         | dict(about.codec.adds),
+        "blur": about.codec.blurs,
     }
     with in_float32():
         return registry.build("networks", widened(recipe, shape[0]), **given)

@@ -16,30 +16,35 @@ BLOCK = 2**16  # points that are asked for together
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """vertices: (n, 3) places; faces: (m, 3) vertices of each triangle, anticlockwise seen from outside; colours:
-    (n, 3) uint8.
+    """vertices: (n, 3) places; faces: (m, 3) vertices of each triangle, anticlockwise seen from outside, none of a
+    cloud of points; colours: (n, 3) uint8; None: there are none.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
-    colours: np.ndarray
+    colours: np.ndarray | None = None
 
     def obj(self) -> bytes:
         """A Wavefront .obj with a colour behind each vertex; its vertices count from 1."""
-        places = np.concatenate([self.vertices, self.colours / 255], axis=1)
+        places = self.vertices
+        if self.colours is not None:
+            places = np.concatenate([places, self.colours / 255], axis=1)
         lines = [*(f"v {' '.join(f'{number:.6f}' for number in row)}" for row in places)]
         lines += [f"f {a} {b} {c}" for a, b, c in self.faces + 1]
         return ("\n".join(lines) + "\n").encode()
 
     def ply(self) -> bytes:
-        """A binary .ply with colours."""
+        """A binary .ply, with the colours that there are."""
+        tints = () if self.colours is None else ("red", "green", "blue")
+        coloured = "".join(f"property uchar {name}\n" for name in tints)
         head = (
             f"ply\nformat binary_little_endian 1.0\nelement vertex {len(self.vertices)}\nproperty float x\n"
-            "property float y\nproperty float z\nproperty uchar red\nproperty uchar green\nproperty uchar blue\n"
+            f"property float y\nproperty float z\n{coloured}"
             f"element face {len(self.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
         )
-        corners = np.empty(len(self.vertices), [("place", "<f4", 3), ("colour", "u1", 3)])
-        corners["place"], corners["colour"] = self.vertices, self.colours
+        corners = np.empty(len(self.vertices), [("place", "<f4", 3), ("colour", "u1", len(tints))])
+        corners["place"] = self.vertices
+        corners["colour"] = self.colours if self.colours is not None else np.zeros((len(corners), 0))
         triangles = np.empty(len(self.faces), [("count", "u1"), ("corners", "<i4", 3)])
         triangles["count"], triangles["corners"] = 3, self.faces
         return head.encode() + corners.tobytes() + triangles.tobytes()

@@ -7,12 +7,12 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.description import Described
+from undiffuse.sampling.dates import UNITS
 
 if TYPE_CHECKING:
     from polars import DataFrame, Series
 
 TABLE = "table"  # where a run's facts say what its data's columns were, see `data.table`
-UNITS = {"days": 86_400_000_000, "minutes": 60_000_000, "seconds": 1_000_000, "microseconds": 1}  # of dates
 
 
 def columns(model: Described) -> tuple[str, ...]:

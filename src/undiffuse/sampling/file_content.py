@@ -238,9 +238,12 @@ def gif(drawn: "Samples") -> bytes:
 
 
 def surface(drawn: "Samples") -> "Mesh":
-    """The mesh of a scene."""
-    assert drawn.mesh is not None, "a scene that is written as a mesh has one"
-    return drawn.mesh
+    """The mesh of a scene; of a cloud its points, without faces."""
+    import numpy as np
+
+    from undiffuse.rendering.mesh import Mesh
+
+    return drawn.mesh or Mesh(drawn.x[0].T.astype(np.float32), np.zeros((0, 3), np.int64))
 
 
 def _frames(drawn: "Samples") -> "np.ndarray":

@@ -49,7 +49,7 @@ class Writer:
     name: of the file or the folder, where none is asked for. suffixes: that the file may have; none: it is a folder.
     usual: how many samples, where it is not said. make: the file's bytes, for a suffix; a folder's many files come by
     name. fits: raises Refused for samples of a shape, in a dtype, that have no such form. moves: it needs the states on
-    the way. solid: it needs the mesh.
+    the way. solid: it needs the mesh, or a cloud.
     """
 
     name: str

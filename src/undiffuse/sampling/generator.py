@@ -33,8 +33,10 @@ class OpenedRequest(ABC):
         """The same samples with `frames`, the states on the way to them."""
 
     def solid(self) -> Samples:
-        """A sample with `mesh`, the surface of what it shows; raises Refused where there is none."""
-        raise Refused("meshes are of scenes in three dimensions, and this run has none: ask for .png or .npz")
+        """A sample with `mesh`, the surface of what it shows, or a point cloud; raises Refused where there is none, and
+        for several.
+        """
+        raise Refused("meshes are of scenes in three dimensions and clouds of points: ask for .png or .npz")
 
 
 class Generator(Run):

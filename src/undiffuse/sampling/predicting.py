@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from undiffuse.core.arguments import whole
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.command import command
 from undiffuse.recipes.description import Described
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.predictions import Predictions
@@ -28,6 +31,16 @@ def inputs_name(model: Described) -> str:
             "--data FILE.csv --set data.target=COLUMN"
         )
     return found
+
+
+def refuse_rows(model: Described, request: SampleRequest, run: Path) -> None:
+    """Raises Refused, with the command for it, for a run that predicts from rows and was given none."""
+    name = next((name for name, condition in model.conditions.items() if condition.of_item), None)
+    if name is not None and name not in {*request.conditions, *(option for option, _ in request.condition_words)}:
+        raise Refused(
+            f"{run} predicts the target of rows, and samples alone say nothing: {command()} predict {quote(str(run))} "
+            "ROWS -o predicted.csv, with ROWS a .csv file of the columns that it reads, or data as for training"
+        )
 
 
 def predict(
@@ -62,4 +75,5 @@ def predict(
         drawn.append(each.decoded(each.encoded()).numpy().reshape(len(part), n, -1))
     of = tuple(map(str, told.get("targets", ()))) or model.classes
     classes = bool(told.get("classes"))
-    return Predictions(np.concatenate(drawn), of, classes, str(told.get("name") or (of[0] if not classes else "label")))
+    called = str(told.get("name") or (of[0] if not classes else "label"))
+    return Predictions(np.concatenate(drawn), of, classes, called, str(told.get("aim", {}).get("form", "")))

@@ -9,6 +9,7 @@ import numpy as np
 
 from undiffuse.core.arguments import number
 from undiffuse.core.errors import Refused
+from undiffuse.sampling.dates import spelled
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -24,12 +25,14 @@ class Predictions:
     """draws: (rows, draws, targets) in the target's own units, or of a class one number a class, near 1 for its own.
 
     targets: the names of the numbers, or of the classes. classes: whether it is a class. name: of what is predicted.
+    form: of dates, the format in which a frame writes them; the draws count them from 1970, see `dates.unit`.
     """
 
     draws: np.ndarray
     targets: tuple[str, ...]
     classes: bool = False
     name: str = "target"
+    form: str = ""
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -94,27 +97,40 @@ class Predictions:
 
     def frame(self, quantiles: Sequence[float] = QUANTILES, samples: bool = False) -> "DataFrame":
         """A row each: mean, std and quantiles of numbers; the likeliest class, its p value, and of every class its
-        chance with an interval. samples: the draws, too.
+        chance with an interval. samples: the draws, too. Of dates all but the std are dates.
         """
         import polars as pl
 
-        made: dict[str, Any] = {}
+        made: list[tuple[str, Any]] = []
         if self.classes:
-            made[self.name] = [self.targets[i] for i in self.best]
-            made["p_value"] = self.p_values
+            low, high = self.intervals()
+            made = [(self.name, [self.targets[i] for i in self.best]), (f"{self.name}_p_value", self.p_values)]
             for i, name in enumerate(self.targets):
-                low, high = self.intervals()[:, :, i]
-                made |= {f"p_{name}": self.probabilities[:, i], f"p_{name}_low": low, f"p_{name}_high": high}
+                ends = [(f"p_{name}_low", low[:, i]), (f"p_{name}_high", high[:, i])]
+                made += [(f"p_{name}", self.probabilities[:, i]), *ends]
         else:
             found = self.quantiles(quantiles)
             for i, name in enumerate(self.targets):
-                made |= {f"{name}_mean": self.mean[:, i], f"{name}_std": self.std[:, i]}
-                made |= {f"{name}_q{level:g}": found[k, :, i] for k, level in enumerate(quantiles)}
+                made += [(f"{name}_mean", self._written(self.mean[:, i])), (f"{name}_std", self.std[:, i])]
+                made += [(f"{name}_q{level:g}", self._written(found[k, :, i])) for k, level in enumerate(quantiles)]
         if samples:
-            names = [(f"{name}_sample{k}", self.draws[:, k, i]) for i, name in enumerate(self.targets)
-                     for k in range(self.draws.shape[1])]  # fmt: skip
-            made |= dict(names)
-        return pl.DataFrame(made)
+            made += [
+                (f"{name}_sample{k}", self._written(self.draws[:, k, i]))
+                for i, name in enumerate(self.targets)
+                for k in range(self.draws.shape[1])
+            ]
+        columns: dict[str, Any] = {}
+        for name, column in made:
+            while name in columns:  # such as of the classes "a" and "a_low"
+                name += "_"
+            columns[name] = column
+        return pl.DataFrame(columns)
+
+    def _written(self, numbers: np.ndarray) -> Any:
+        """Numbers of the target as a frame has them: of dates, dates."""
+        import polars as pl
+
+        return spelled(pl.Series(np.rint(numbers).astype(np.int64)), self.form) if self.form else numbers
 
 
 def checked(levels: Sequence[float]) -> list[float]:

@@ -56,7 +56,12 @@ class SceneSession(OpenedRequest):
         return self._samples(frames[0], start, frames=frames.numpy())
 
     def solid(self) -> Samples:
-        """One view, with the mesh of the scene."""
+        """One view, with the mesh of the scene; raises Refused where several are asked for."""
+        if self.request.count > 1:
+            raise Refused(
+                f"a scene has one mesh, and {self.request.count} samples are asked for: leave -n and --indices out, or "
+                "ask for so many views, -o views.png"
+            )
         start = time.perf_counter()
         seen = self.model.views(turntable(1))
         return self._samples(seen, start, mesh=self.mesh())

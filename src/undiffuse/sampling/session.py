@@ -25,6 +25,7 @@ from undiffuse.progress import Progress
 from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.denoising_run import DenoisingRun
+from undiffuse.sampling.file_content import CLOUD
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
@@ -140,6 +141,13 @@ class Session(OpenedRequest):
         with self._measured() as cost:
             x = self.best(self._batched(self.model.decoded))
         return self._samples(x, cost)
+
+    def solid(self) -> Samples:
+        if CLOUD not in self.model.facts.get("data", {}):
+            return super().solid()
+        if self.n > 1:
+            raise Refused(f"a .ply or .obj file holds one cloud, not {self.n}: ask for -n 1, or for all as .npy")
+        return self.draw()
 
     def film(self) -> Samples:
         """The same samples with `frames`, every state on the way from noise; all are drawn together."""

@@ -12,6 +12,7 @@ from undiffuse.core.errors import Refused
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # of a file's format
 LARGEST = 2**31  # bytes
+OPEN = 2**31  # the length of a sound from which on it says none, as of one that was written to a pipe
 FULL = 32767  # of 16 bits, which 1 is written as
 
 
@@ -30,7 +31,7 @@ def read(path: Path) -> Sound:
     data = path.read_bytes()
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise Refused(f"{path} is no .wav file")
-    chunks = _chunks(data)
+    chunks = _chunks(data, path)
     head, body = chunks.get(b"fmt "), chunks.get(b"data")
     if head is None or body is None or len(head) < 16:
         raise Refused(f"{path} is damaged: it has no sound")
@@ -61,12 +62,15 @@ def written(x: np.ndarray, rate: int) -> bytes:
     return file.getvalue()
 
 
-def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """The first chunk of each name."""
+def _chunks(data: bytes, path: Path) -> dict[bytes, bytes]:
+    """The first chunk of each name; raises Refused where the sound ends before its length, if it says one."""
     found: dict[bytes, bytes] = {}
     place = 12
     while place + 8 <= len(data):
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        there = len(data) - place - 8
+        if name == b"data" and there < size < OPEN:
+            raise Refused(f"{path} is cut off: of its sound there are {there:,} of {size:,} bytes")
         found.setdefault(name, data[place + 8 : place + 8 + size])
         place += 8 + size + size % 2
     return found

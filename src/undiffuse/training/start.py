@@ -104,7 +104,7 @@ def train(
     noisy = {name: condition.drawn for name, condition in conditions.items() if condition.noisy}
     batches = prepared.batches(
         learned,
-        completed(codec, conditions, tensors(conditions, learned.conditions)),
+        completed(codec, conditions, tensors(conditions, learned.conditions), learned=True),
         codec,
         settings.batch,
         settings.seed,

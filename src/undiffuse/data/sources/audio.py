@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Audio(Stored):
     piece of half the length or more, is filled up with silence. rate: samples a second; 0: that of the files, which
     must be the same; else files of other rates are brought to it. channels: 0: those of the files; 1: their mean.
     labels: "folders": subfolders, where there are any, are classes; "none".
+    The pieces of a file are held out together, or learned from; of a single file the last ones are held out.
     skip_broken: leave out files that cannot be read. Raises Refused, naming the file, for what cannot be used.
     """
 
@@ -58,7 +59,7 @@ class Audio(Stored):
                 sound = self._brought(read(root / file), file, first)
             except Refused as error:
                 if not self.skip_broken:
-                    raise
+                    raise Refused(f"{error}\nMend it, or go on without such files: --skip-broken") from None
                 broken[file] = str(error)
                 continue
             first = first or sound
@@ -76,7 +77,9 @@ class Audio(Stored):
         conditions, classes = {}, ()
         if names and self.labels == "folders":
             conditions["label"], classes = classify(names, self.path)
-        return Dataset(np.concatenate(parts), conditions, tuple(classes), root.resolve().name, notes=notes)
+        groups = np.unique(kept, return_inverse=True)[1]
+        split: dict[str, Any] = {"groups": groups} if groups.any() else {"overlap": 1}
+        return Dataset(np.concatenate(parts), conditions, tuple(classes), root.resolve().name, notes=notes, **split)
 
     def peek(self) -> Peek:
         """The shape of a piece of the first file, and whether there are subfolders."""

@@ -46,6 +46,7 @@ class Series(Stored):
     encoding: str = "utf-8"
 
     aliases: ClassVar[tuple[str, ...]] = ("time_series",)
+    own: ClassVar[bool] = True
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ class Series(Stored):
         names = head(Path(self.path), self.encoding, self.header, {*self.columns, *self.drop, self.label} - {""}).names
         own = self.columns or tuple(name for name in names if name not in {*self.drop, self.time, self.label})
         table = TableData(
-            self.path, self.label, own, numeric=own, header=self.header, encoding=self.encoding
+            self.path, self.label, own, None, numeric=own, header=self.header, encoding=self.encoding
         ).load()  # fmt: skip
         names = table.columns or own
         x = np.array(table.x, np.float64)[:, [names.index(name) for name in own]]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -42,13 +42,13 @@ class TableData(Stored):
     missing: what becomes of numbers that are missing. "keep": the column's middle number stands there, and a column
     `NAME missing` of no and yes behind all others says where, so that samples have missing cells at their rate;
     "impute": only the number; "refuse": the line is broken. Of categories what is missing is one of them, "".
-    skip_broken: leave out lines with text among numbers, or too few or too many cells.
+    skip_broken: leave out lines with text among numbers, or too few or too many cells; None: nothing can be left out.
     """
 
     path: str
     label: str = ""
     columns: tuple[str, ...] = ()
-    skip_broken: bool = False
+    skip_broken: bool | None = False
     conditions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
@@ -82,7 +82,9 @@ class TableData(Stored):
         notes = {**about, TABLE: self._told(reading, aside)}
         if self.target:
             inputs = TableInputs(tuple(c for c in reading.columns if c.at not in aside), tuple(reading.holes))
-            notes = {**about, PREDICTS: {"name": self.target, "targets": [self.target], **inputs.described()}}
+            told = {"name": self.target, "targets": [self.target], **inputs.described()}
+            told |= {"aim": asdict(reading.columns[at[place]]) for place in self._aimed(reading)}  # noqa: B035 - one
+            notes = {**about, PREDICTS: told}
             x, names, kinds = inputs.numbers(np.asarray(x[:])), inputs.names, ()
         for aim in self._aimed(reading):
             beside[TARGET] = np.ascontiguousarray(kept.x[:][:, [at[aim]]])
@@ -130,7 +132,7 @@ class TableData(Stored):
         if not found.count:
             raise Refused(f"{self.path} has no lines of numbers")
         if self.target and label is not None:
-            refuse_missing(self.path, self.target, found.seen[-1][1], self.skip_broken)
+            refuse_missing(self.path, self.target, found.seen[-1][1], bool(self.skip_broken))
             if not is_class(found.seen[-1][1], label in categorical):
                 wanted, beside, label = (*wanted, label), (*beside, label), None
         mark = self.missing == "keep"

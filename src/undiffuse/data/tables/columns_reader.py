@@ -175,15 +175,19 @@ class BrokenLines:
             if len(self.examples) < NAMED:
                 self.examples[f"line {each.number}"] = each.why
 
-    def settle(self, path: str, skip: bool, left: int) -> dict[str, object]:
-        """What `describe` says of them, and a warning; raises Refused if they are not to be left out, or are all."""
+    def settle(self, path: str, skip: bool | None, left: int) -> dict[str, object]:
+        """What `describe` says of them, and a warning; raises Refused if they are not to be left out, or are all.
+
+        skip: whether they are left out; None: they cannot be.
+        """
         if self.first is None:
             return {}
         line = self.first.line if len(self.first.line) <= 80 else self.first.line[:77] + "..."
         one = f"line {self.first.number} ({self.first.why}): {line}"
         said = f"{path} has {self.count:,} line{'s' * (self.count > 1)} that cannot be read: {one}"
         if not skip or not left:
-            raise Refused(f"{said}\nMend them, or go on without them: --skip-broken{self._advice()}")
+            without = "" if skip is None else f", or go on without them: --skip-broken{self._advice()}"
+            raise Refused(f"{said}\nMend them{without}")
         logging.getLogger("undiffuse").warning("%s; left out", said)
         return {"broken": {"count": self.count, "examples": self.examples}}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from undiffuse.sampling.data_frame import UNITS
+from undiffuse.sampling.dates import UNITS, spelled, unit
 
 if TYPE_CHECKING:
     from polars import Series
@@ -168,22 +168,6 @@ def dated(cells: "Series", form: str) -> "Series":
         return whole.str.to_date(read, strict=False).cast(pl.Int32).cast(pl.Int64)
     times = whole.str.to_datetime(read, strict=False, time_unit="us").cast(pl.Int64)
     return times // UNITS[unit(form)]
-
-
-def spelled(count: "Series", form: str) -> "Series":
-    """The texts of dates that are counted so."""
-    import polars as pl
-
-    if unit(form) == "days":
-        return count.cast(pl.Int32).cast(pl.Date).dt.strftime(form)
-    return (count * UNITS[unit(form)]).cast(pl.Datetime("us")).dt.strftime(form)
-
-
-def unit(form: str) -> str:
-    """What dates of this format are counted in."""
-    finest = {"%.": "microseconds", "%f": "microseconds", "%S": "seconds", "%T": "seconds", "%s": "seconds",
-              "%M": "minutes", "%H": "minutes", "%I": "minutes", "%R": "minutes"}  # fmt: skip
-    return next((name for mark, name in finest.items() if mark in form), "days")
 
 
 def _are(cells: "Series", form: str) -> bool:

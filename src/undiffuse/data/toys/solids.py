@@ -10,6 +10,8 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.decoded_cache import Decoded, find, load_items, place, remember
+from undiffuse.data.rows import Items
 from undiffuse.data.source import Source
 from undiffuse.data.toys.cameras import Cameras
 from undiffuse.progress import progress_bar
@@ -27,6 +29,8 @@ JITTER, SCALE = 0.03, (0.9, 1.05)  # of colours; of sizes
 LIGHT, AMBIENT = (0.36, 0.48, 0.8), 0.4  # it stands still, so that a place has the same colour from everywhere
 MARCH, CLOSE, FAR = 40, 2e-3, 1.0  # steps along a ray, what counts as a hit, and the radius of all there is
 TOGETHER = 64  # pictures that are computed at once
+KEPT = 2**21  # bytes of pictures from which on they are kept: seconds of rendering
+RENDERING = 1  # counts up when the same solids are rendered to other numbers
 Distance = Callable[[Tensor], Tensor]  # points (n, 3) -> signed distances (n,), or less, negative inside
 
 
@@ -72,20 +76,28 @@ class Solids(Source):
         elevation = np.radians(random.uniform(*Cameras.elevation, self.count))
         scale = torch.from_numpy(random.uniform(*SCALE, self.count)).float()
         spread = JITTER * random.standard_normal((self.count, 3))
-        pairs, shapes = np.array(self._pairs)[chosen], list(SHAPES)
+        pairs = np.array(self._pairs)[chosen]
         colour = (np.array([COLOURS[name] for name in pairs[:, 0]]) + spread).clip(0, 1).astype(np.float32)
         where = torch.from_numpy(np.stack([azimuth, elevation, np.full(self.count, cameras.DISTANCE)], axis=1)).float()
+        x = self._rendered(pairs[:, 1], torch.from_numpy(colour), where, scale)
+        labels = np.array([list(SHAPES).index(shape) for shape in pairs[:, 1]], np.int64)
+        conditions = {"label": labels, "colour": colour, "camera": cameras.towards(where).numpy()}
+        return Dataset(x, conditions, tuple(SHAPES), "solids", drawn=True)
+
+    def _rendered(self, named: np.ndarray, colour: Tensor, where: Tensor, scale: Tensor) -> Items:
+        """The pictures of these shapes; many are kept on the disk for the next time."""
+        there = place(("solids", RENDERING, self), [])
+        if (kept := find(there)) is not None:
+            return load_items(there, kept)
         x = np.empty((self.count, 3, self.size, self.size), np.uint8)
         with progress_bar(total=self.count, desc="rendering solids", unit="picture", delay=2, leave=False) as bar:
-            for shape in shapes:
-                for rows in torch.from_numpy(np.flatnonzero(pairs[:, 1] == shape)).split(TOGETHER):
+            for shape in SHAPES:
+                for rows in torch.from_numpy(np.flatnonzero(named == shape)).split(TOGETHER):
                     if not len(rows):
                         continue
-                    x[rows] = pictures(shape, torch.from_numpy(colour)[rows], where[rows], scale[rows], self.size)
+                    x[rows] = pictures(shape, colour[rows], where[rows], scale[rows], self.size)
                     bar.update(len(rows))
-        labels = np.array([shapes.index(shape) for shape in pairs[:, 1]], np.int64)
-        conditions = {"label": labels, "colour": colour, "camera": cameras.towards(where).numpy()}
-        return Dataset(x, conditions, tuple(shapes), "solids", drawn=True)
+        return remember(there, Decoded(x)).x if x.nbytes >= KEPT else x
 
 
 def pictures(shape: str, colour: Tensor, where: Tensor, scale: Tensor, size: int) -> np.ndarray:

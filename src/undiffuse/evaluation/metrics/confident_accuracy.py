@@ -21,6 +21,7 @@ class ConfidentAccuracy(Metric):
     """
 
     needs: ClassVar[str] = "a run that predicts a class"
+    predictions: ClassVar[bool] = True
 
     alpha: float = ALPHA
 

@@ -85,14 +85,19 @@ def judge_evidence(
 ) -> Verdicts:
     """The verdicts of the metrics that apply, by name; raises Refused if one does not, where `all_asked`.
 
+    Of predicted classes, whose samples are 1 and 0 in columns, only metrics of predictions say something; others come
+    where they are asked for.
+
     timed: called with the name of each metric and the seconds that it took.
     """
     metrics = metrics or find(())
     verdicts: Verdicts = {}
+    of_classes = evidence.predicted is not None and evidence.predicted.found.classes and not all_asked
     for i, metric in enumerate(metrics):
         advance(i, len(metrics))
         started = time.perf_counter()
-        if metric.texts == (evidence.reader is not None) and metric.applies(evidence):
+        fits = metric.texts == (evidence.reader is not None) and (metric.predictions or not of_classes)
+        if fits and metric.applies(evidence):
             verdicts |= metric.judge(evidence)
         elif all_asked:
             raise Refused(f"the metric {registry.name_of(metric)!r} does not apply here: it needs {metric.needs}")

@@ -16,11 +16,13 @@ NO_FLOOR = (
 class Metric(ABC):
     """Compares samples with held-out data and, as the floor, training data with them, at the same counts.
 
-    needs: what `applies` asks for, in words. texts: whether the metric is for texts only.
+    needs: what `applies` asks for, in words. texts: whether the metric is for texts only. predictions: whether it
+    compares predictions with what came true.
     """
 
     needs: ClassVar[str] = ""
     texts: ClassVar[bool] = False
+    predictions: ClassVar[bool] = False
 
     @abstractmethod
     def applies(self, evidence: Evidence) -> bool:

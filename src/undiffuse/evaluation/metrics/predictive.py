@@ -23,6 +23,7 @@ class PredictiveMetric(Metric, ABC):
     """
 
     needs: ClassVar[str] = "a run that predicts a target"
+    predictions: ClassVar[bool] = True
     classes: ClassVar[bool] = False
     better: ClassVar[str] = "lower"
 
