@@ -64,7 +64,9 @@ if TYPE_CHECKING:
     from undiffuse.evaluation.metrics.metric import Metric
     from undiffuse.models.autoencoder import AutoencoderRun
     from undiffuse.models.autoregressive import AutoregressiveRun
+    from undiffuse.models.chain import Chain
     from undiffuse.models.classifier import Classifier
+    from undiffuse.models.clip import CLIP
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
     from undiffuse.models.regressor import Regressor
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from undiffuse.tuning.times import tune_grid
 
 __all__ = [
+    "CLIP",
     "Autoencoder",
     "AutoencoderNetwork",
     "AutoencoderRun",
@@ -86,6 +89,7 @@ __all__ = [
     "Batch",
     "Bottleneck",
     "Categorical",
+    "Chain",
     "Classifier",
     "Codec",
     "Dataset",
@@ -161,6 +165,8 @@ _HOME = {
     "AutoencoderNetwork": ("core.autoencoder", "AutoencoderNetwork"),
     "AutoencoderRun": ("models.autoencoder", "AutoencoderRun"),
     "AutoregressiveRun": ("models.autoregressive", "AutoregressiveRun"),
+    "Chain": ("models.chain", "Chain"),
+    "CLIP": ("models.clip", "CLIP"),
     "Bottleneck": ("core.bottleneck", "Bottleneck"),
     "LatentSpace": ("core.latent_space", "LatentSpace"),
     "Reconstruction": ("core.reconstruction_loss", "Reconstruction"),

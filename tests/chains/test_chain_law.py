@@ -1,11 +1,14 @@
 """The law of a cascade of exact models is the closed form, and noise on its condition lessens the base's error."""
 
+import numpy as np
 import pytest
 import torch
 import toy
 
+from undiffuse.data.dataset import Dataset
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
+from undiffuse.tuning.augmentation import distance
 
 N = 3000
 
@@ -30,6 +33,17 @@ def test_noise_on_the_condition_multiplies_the_gain_of_the_bases_error(level: fl
     moved = (chain(level, 0.5).sample(N).double() - chain(level).sample(N).double()).mean()
     signal = (1 - level**2) * toy.V
     assert float(moved) == pytest.approx(0.5 * toy.C * signal / (signal + level**2), rel=0.02)
+
+
+def test_the_distance_that_levels_are_chosen_by_tells_the_right_one():
+    """Of a base that is off the largest level is the best; of an exact one all are alike."""
+    variance = toy.C**2 * toy.V + toy.W
+    real = Dataset((np.random.default_rng(0).normal(size=(4000, 1, 1, 1)) * variance**0.5).astype(np.float32))
+    off = [distance(chain(0.0, 1.0), real, 2000, {"up": {"augmentation": level}}) for level in (0.0, 0.5, 0.9)]
+    assert off[0] > off[1] > off[2]
+    exact = [distance(chain(0.0), real, 2000, {"up": {"augmentation": level}}) for level in (0.0, 0.5, 0.9)]
+    assert max(exact) < 0.02
+    assert off[2] < 0.1 * off[0]
 
 
 def test_samples_depend_on_seed_and_index_alone_and_stages_on_their_own_requests():

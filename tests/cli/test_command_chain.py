@@ -138,3 +138,24 @@ def test_what_is_of_one_run_is_not_asked_of_a_chain(undiffuse_: Undiffuse, casca
     done = undiffuse_("train", cascade, "--resume")
     assert done.status == 2
     assert "a chain is not trained" in " ".join(done.err.split())
+
+
+def test_the_level_of_noise_between_stages_is_found_and_kept(
+    undiffuse_: Undiffuse, cascade: Path, runs: Path, tmp_path: Path
+):
+    shutil.copytree(cascade, tmp_path / "c")
+    done = undiffuse_("tune", tmp_path / "c", "augmentation", "--levels", "0,0.4", "-n", 20, "--keep")
+    assert done.status == 0, done.err
+    said = json.loads((tmp_path / "c" / "tuning" / "augmentation.json").read_text())
+    assert [each["level"] for each in said["tried"]] == [0.0, 0.4]
+    best = min(said["tried"], key=lambda each: each["distance"])["level"]
+    assert said["best"] == {"up": best}
+    kept: Any = undiffuse.load(tmp_path / "c")
+    assert kept.stages[1].augmentation == best
+    assert (tmp_path / "c" / "tuning" / "augmentation.png").stat().st_size > 1000
+    done = undiffuse_("tune", runs / "small", "augmentation")
+    assert done.status == 2
+    assert "has no stage that was trained with noise on its condition" in " ".join(done.err.split())
+    done = undiffuse_("tune", cascade, "augmentation", "--levels", "0.9", "-n", 10)
+    assert done.status == 2
+    assert "noise of a level from 0 to 0.5 was trained, and asked for is 0.9" in " ".join(done.err.split())

@@ -6,7 +6,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -54,7 +53,7 @@ class Chain(Generator):
 
         Raises Refused for runs that do not meet, see `stages_of`.
         """
-        made, last = stages_of(runs, tables), next(reversed(runs.values()))
+        made, last = stages_of(runs, tables), list(runs.values())[-1]
         named = {
             each.name: {"run": tables[each.name].run if each.name in tables else each.name, "fills": each.fills}
             | {"augmentation": float(each.augmentation)}
@@ -86,6 +85,19 @@ class Chain(Generator):
         return stages_of({name: self.recipe.uses.run(f"{STAGE}.{name}.run", name) for name in said}, tables)
 
     @property
+    def noisy_stages(self) -> Mapping[str, float]:
+        conditions: dict[str, Any] = {stage.name: stage.condition for stage in self.stages[1:]}
+        return {name: each.noise for name, each in conditions.items() if each.noisy}
+
+    def with_levels(self, levels: Mapping[str, float]) -> Self:
+        said = self.recipe["chain"]["stages"]
+        changed = {
+            name: {**table, **({"augmentation": levels[name]} if name in levels else {})}
+            for name, table in said.items()
+        }
+        return replace(self, recipe=self.recipe.with_tables(chain={"stages": changed}))
+
+    @property
     def device(self) -> torch.device:
         return self.stages[0].run.device
 
@@ -96,9 +108,6 @@ class Chain(Generator):
 
     def attempt(self) -> None:
         self.stages[-1].run.attempt()
-
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
-        """None: a chain is not trained."""
 
     def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
         return DrawnReport(evaluate_drawn(self, asked))

@@ -1,5 +1,6 @@
 """What a finished run can gain without training: averaged weights, a reverse variance, plans of few steps."""
 
+from undiffuse.tuning.augmentation import LEVEL_CURVE, LEVEL_TABLE, TriedLevel, augmentation
 from undiffuse.tuning.averages import CURVE, LENGTHS, TABLE, Trial, best, ema
 from undiffuse.tuning.grids import GRID_CURVE, GRID_TABLE, TunedGrid, TunedSteps, grid
 from undiffuse.tuning.place import BEFORE, FOLDER
@@ -12,11 +13,15 @@ __all__ = [
     "GRID_CURVE",
     "GRID_TABLE",
     "LENGTHS",
+    "LEVEL_CURVE",
+    "LEVEL_TABLE",
     "TABLE",
     "Estimate",
     "Trial",
+    "TriedLevel",
     "TunedGrid",
     "TunedSteps",
+    "augmentation",
     "best",
     "ema",
     "grid",

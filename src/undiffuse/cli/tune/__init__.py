@@ -6,11 +6,11 @@ from typing import Annotated
 from typer import Argument, Context, Typer
 
 from undiffuse.cli.commands import Command
-from undiffuse.cli.tune import ema, grid, variance
+from undiffuse.cli.tune import augmentation, ema, grid, variance
 from undiffuse.core.errors import Refused
 
 app = Typer(invoke_without_command=True, rich_markup_mode=None, add_completion=False)
-for command in (ema.ema, variance.variance, grid.grid):
+for command in (ema.ema, variance.variance, grid.grid, augmentation.augmentation):
     app.command(name=command.__name__, cls=Command)(command)
 
 
@@ -19,14 +19,15 @@ def tune(
     context: Context,
     run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
 ) -> None:
-    """Improve a finished run without training. Finds the length of its averaged weights, the variance of its steps, or
-    plans of few steps.
+    """Improve a finished run without training. Finds the length of its averaged weights, the variance of its steps,
+    plans of few steps, or the noise between the stages of a chain.
 
     \b
     undiffuse tune runs/digits ema
     undiffuse tune runs/digits-ddpm variance --keep
     undiffuse tune runs/digits grid --steps 4,8,16
+    undiffuse tune runs/cascade augmentation --keep
     """
     if context.invoked_subcommand is None:
-        raise Refused("say what to tune, behind the run: ema, variance or grid")
+        raise Refused("say what to tune, behind the run: ema, variance, grid or augmentation")
     context.obj = run
