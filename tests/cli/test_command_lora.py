@@ -20,7 +20,7 @@ def test_a_lora_is_trained_on_a_run_and_added_to_it(undiffuse_: Undiffuse, digit
     assert "LoRA style with weight 1" in drawn.err
     assert undiffuse_("sample", "style", "-n", 2, "-o", "b.npz").status == 0
     with np.load("a.npz") as one, np.load("b.npz") as other:
-        assert np.array_equal(one["samples"], other["samples"])
+        assert np.array_equal(one["images"], other["images"])
     assert "with a LoRA of rank 4" in " ".join(undiffuse_("show", "style").out.split())
     assert undiffuse_("export", "style", "--format", "merged", "-o", "whole").err.startswith(
         "whole: a model of samples"
