@@ -1,6 +1,7 @@
 """Drawings of pictures: edges, their strength, straight lines and scribbles, each one grey channel in [0, 1]."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,8 @@ def edges(x: Tensor, std: float = 1.0) -> Tensor:
     ahead, behind = (torch.stack([_moved(steep, sign, step) for step in STEPS]) for sign in (1, -1))
     ahead, behind = (each.gather(0, which[None])[0] for each in (ahead, behind))
     thin = torch.where((steep > ahead) & (steep >= behind), steep, 0.0)
-    parts, count = label(thin.numpy()[:, 0] > LOW, np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))]))
+    found: Any = label(thin.numpy()[:, 0] > LOW, np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))]))
+    parts, count = found
     kept = np.zeros(count + 1, bool)
     kept[parts[thin.numpy()[:, 0] > HIGH]] = True
     return torch.from_numpy(kept[parts]).to(x.dtype)[:, None]

@@ -41,7 +41,9 @@ class Control:
         """
         if isinstance(asked, cls):
             return asked
-        run, weight, interval = asked, 1.0, None
+        run: Any = asked
+        weight: Any = 1.0
+        interval: Any = None
         if isinstance(asked, str):
             found = TEXT.fullmatch(asked)
             if found is None or ":" in found["run"][2:]:  # a drive's letter may stand before a colon
@@ -51,7 +53,7 @@ class Control:
             run, weight = found["run"], float(found["weight"] or 1.0)
             interval = (float(found["low"]), float(found["high"])) if found["low"] else None
         elif isinstance(asked, tuple | list):
-            run, weight, interval = (*asked, *(1.0, None)[len(asked) - 1 :])[:3] if asked else (None, 1.0, None)
+            run, weight, interval = (*asked, *(None, 1.0, None)[len(asked) :])[:3]
         if not isinstance(run, str | Path | Run):
             raise Refused(
                 f"controlnet is a run of kind controlnet, its folder, or (run, weight, interval), not {shown(asked)}"
@@ -72,7 +74,8 @@ def controlled(
 ) -> Predictor:
     """A denoiser that is the frozen one, steered by these branches."""
     network = ControlledNetwork(Frozen(base), branches, strengths)
-    return Predictor(network, base.process, base.head, base.jumps, base.guidance_input, base.jump_times)
+    jumps: Any = base.jumps
+    return Predictor(network, base.process, base.head, jumps, base.guidance_input, base.jump_times)
 
 
 def composed(model: DenoisingRun, controls: Sequence[Control], steers: Predictor | None = None) -> Any:
