@@ -26,7 +26,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 
 
-def filled(network: nn.Module) -> nn.Module:
+def filled(network: nn.Module) -> Any:
     """No layer that is zero, so that the output depends on all of them."""
     with torch.no_grad():
         for weight in network.parameters():
@@ -85,11 +85,12 @@ def test_two_are_added_one_is_taken_away_again_and_what_is_not_changed_is_shared
     [(nn.Linear(4, 6), (5, 4), 4), (nn.Conv2d(2, 20, 3, padding=1, stride=2), (3, 2, 6, 6), 18)],
 )
 def test_full_rank_with_an_orthogonal_a_and_scale_1_is_one_step_of_fine_tuning(
-    layer: nn.Module, x: tuple[int, ...], rank: int
+    layer: Any, x: tuple[int, ...], rank: int
 ):
     """B = 0, so that dL/dB = dL/dW A^T and dL/dA = 0; then W + B A = W - lr dL/dW A^T A = W - lr dL/dW."""
     layer, given = layer.double(), torch.randn(x, dtype=torch.float64)
-    module, whole = nn.ModuleDict({"layer": copy.deepcopy(layer)}), copy.deepcopy(layer)
+    whole: Any = copy.deepcopy(layer)
+    module: Any = nn.ModuleDict({"layer": copy.deepcopy(layer)})
     adapt(module, ["layer"], rank, alpha=float(rank))
     with torch.no_grad():
         module["layer"].lora_A.weight.flatten(1).copy_(torch.linalg.qr(torch.randn(rank, rank, dtype=torch.float64))[0])
@@ -111,7 +112,7 @@ def test_frozen_weights_are_in_no_file_take_no_gradient_and_are_not_copied_by_an
     assert adapted(module)
     assert list(module.state_dict()) == [f"middle.attentions.0.out.lora_{each}.weight" for each in "AB"]
     assert not any(weight.requires_grad for weight in frozen(module))
-    average = EMA(module, None, 0.5)
+    average: Any = EMA(module, None, 0.5)
     assert {each.data_ptr() for each in frozen(average.module)} == {each.data_ptr() for each in frozen(module)}
     before = [each.clone() for each in frozen(module)]
     with torch.no_grad():

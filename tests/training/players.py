@@ -22,6 +22,7 @@ from undiffuse.core.optimiser import Optimiser
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.networks.dit import DiT
+from undiffuse.networks.lora import adapt
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
@@ -116,6 +117,14 @@ def training(name: str, folder: Path, moves: Optimiser | None = None, **settings
     points = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     chosen = Train(**({"steps": 8, "batch": 16, "lr": 0.01, "warmup": 2, "log_every": 1, "snapshots": 0} | settings))
     return Training(net(), objective(name), TensorDataset(points), chosen, optimiser=moves, folder=folder)
+
+
+def adapting(folder: Path) -> Training[nn.Module]:
+    """A contrastive loss of which A and B beside frozen layers are trained."""
+    module, points = net(), torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    adapt(module, ["0", "3"], rank=2, alpha=2.0)
+    chosen = Train(steps=4, batch=16, lr=0.01, warmup=0, log_every=1, snapshots=0)
+    return Training(module, Contrastive(), TensorDataset(points), chosen, folder=folder)
 
 
 def reconstructing(folder: Path) -> Training[Any]:

@@ -35,6 +35,7 @@ other = os.fork()  # so that all this is imported once
 os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
 train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False)
 players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
+players.adapting(Path(folder, "adapting")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
 players.consistent(Path(folder, "consistent"), "sgd").run(progress=False)
 players.jumping(Path(folder, "jumping"), "sgd").run(progress=False)
@@ -81,6 +82,16 @@ def test_two_processes_do_what_one_does(pair: Path, tmp_path: Path):
         assert torch.allclose(mine[name], theirs[name], rtol=1e-3, atol=1e-5), name
     further = train(pair / "digits", resume=True, overrides=["train.steps=5"])
     assert [numbers["step"] for numbers in further] == [5]
+
+
+def test_low_rank_beside_frozen_weights_is_the_same_in_two_processes(pair: Path, tmp_path: Path):
+    players.adapting(tmp_path / "one").run(progress=False)
+    one, two = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "adapting")
+    assert {name for name in one if name.startswith("weights.")} == {
+        f"weights.{layer}.lora_{which}.weight" for layer in (0, 3) for which in "AB"
+    }
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-5, atol=1e-6)
 
 
 def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_parts(pair: Path, tmp_path: Path):

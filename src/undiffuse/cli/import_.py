@@ -9,7 +9,9 @@ from undiffuse.cli.terminal import count, tell
 
 
 def import_(
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="The folder of a diffusers pipeline or model.")],
+    folder: Annotated[
+        Path, Argument(metavar="FOLDER|FILE", help="The folder of a diffusers pipeline or model, or a single file.")
+    ],
     out: Annotated[Path, Option("-o", "--out", metavar="RUN", help="The run folder to write.")],
     base: Annotated[Path | None, Option(metavar="RUN", help="Of a ControlNetModel: the run that it steers.")] = None,
 ) -> None:

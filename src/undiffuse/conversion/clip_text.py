@@ -9,7 +9,7 @@ from torch import Tensor
 from undiffuse.codecs.clip_tokenizer import END, START, ClipTokenizer
 from undiffuse.codecs.text import TextCodec
 from undiffuse.conversion.assembly import assemble
-from undiffuse.conversion.pipeline_folder import PipelineFolder
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.writing import write_config, write_weights
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import weights_from, weights_to
@@ -51,7 +51,7 @@ NAMES = [
 FILES = ("vocab.json", "merges.txt")  # else tokenizer.json has both
 
 
-def read(source: PipelineFolder, part: str, tokenizer: Path) -> Run:
+def read(source: PipelineSource, part: str, tokenizer: Path) -> Run:
     """The text encoder in a part of a folder, with the tokenizer in another folder, as a run."""
     said = source.said(part)
     for field, able in ONLY.items():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from undiffuse.codecs.latent import Latent
 from undiffuse.conversion import autoencoder
 from undiffuse.conversion.assembly import part
-from undiffuse.conversion.pipeline_folder import PipelineFolder
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.writing import write_config, write_weights
 from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.run import Run
@@ -22,7 +22,7 @@ class Latents(NamedTuple):
     uses: Uses
 
 
-def read(source: PipelineFolder, name: str, sides: tuple[int, int]) -> Latents:
+def read(source: PipelineSource, name: str, sides: tuple[int, int]) -> Latents:
     """The codec by the autoencoder that is this part of a folder; sides: height and width of the latents."""
     said = source.said(name)
     size = autoencoder.image_size(said, sides)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from undiffuse.conversion.pipeline_folder import PipelineFolder
+from undiffuse.conversion.pipeline_source import PipelineSource
+from undiffuse.conversion.single_file import SingleFile
 from undiffuse.sampling.run import Run
 
 
@@ -18,11 +20,11 @@ class Pipeline(ABC):
     reads: ClassVar[tuple[str, ...]]
 
     def load(self, folder: Path) -> Run:
-        """`read` of a folder."""
-        return self.read(PipelineFolder(folder))
+        """`read` of a folder, or of a single file."""
+        return self.read(SingleFile(folder) if folder.is_file() else PipelineFolder(folder))
 
     @abstractmethod
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         """The run that the folder holds, in float32 on the CPU.
 
         Raises Refused, naming the field or the part, for what has no meaning here and for what is missing.

@@ -8,16 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from undiffuse.conversion.pipeline_source import CONFIG, INDEX, SCHEDULER, PipelineSource
 from undiffuse.core.errors import Refused
 from undiffuse.storage.files import read_json
 from undiffuse.storage.weight_files import folder_weights
 
-INDEX, CONFIG = "model_index.json", "config.json"
-SCHEDULER = "scheduler_config.json"
-
 
 @dataclass(frozen=True)
-class PipelineFolder:
+class PipelineFolder(PipelineSource):
     """Configurations and weights of a pipeline's parts, each in the subfolder of its name; "" is the folder itself.
 
     Loading executes no code. Raises Refused, naming the part and where it goes, for one that is not there.
@@ -28,10 +26,6 @@ class PipelineFolder:
     def index(self) -> dict[str, Any]:
         """What model_index.json says, by part [library, class]."""
         return read_json(self.folder / INDEX, "the index")
-
-    def config(self, part: str, file: str = CONFIG) -> dict[str, Any]:
-        """What the part's configuration says, without the fields that say nothing of the part itself."""
-        return {name: value for name, value in self.said(part, file).items() if not name.startswith("_")}
 
     def said(self, part: str, file: str = CONFIG) -> dict[str, Any]:
         """The whole of the part's configuration."""

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import CONFIG, INDEX
+from undiffuse.conversion.pipeline_source import CONFIG, INDEX
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.sampling.run import Run

@@ -41,6 +41,8 @@ from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
 from undiffuse.networks.spatial_attention import SpatialTransformer, head_count
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
 from undiffuse.networks.text_embeddings import EmbeddedTexts
+from undiffuse.networks.unet_condition_format import config_of as condition_config_of
+from undiffuse.networks.unet_condition_format import weights_to as condition_weights_to
 
 
 class UNet(Network, HasDepths, Steerable):
@@ -275,11 +277,16 @@ class UNet(Network, HasDepths, Steerable):
         write_folder(folder, config, weights_to(self.state_dict(), self.residual_names(), self.time_widths))
 
     def in_diffusers(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        groups = {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}
+        blocks = self.residual_names(), self.time_widths
         try:
-            config_of(self, {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}, None)
+            if not self.transformer_blocks:
+                config_of(self, groups, None)
+                return weights_to(weights, *blocks)
+            condition_config_of(self, groups, 0, 0)
+            return condition_weights_to(weights, *blocks, linear=bool(self.head_width))
         except Refused:
             return {}
-        return weights_to(weights, self.residual_names(), self.time_widths)
 
     def residual_names(self) -> list[str]:
         """The residual blocks in the order of `time_widths`."""

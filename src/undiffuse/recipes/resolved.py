@@ -10,6 +10,7 @@ from undiffuse.recipes import process_tables
 from undiffuse.recipes.build import GIVEN
 from undiffuse.recipes.recipe import KIND, Recipe
 from undiffuse.recipes.settings import Train
+from undiffuse.recipes.starting import PARTS
 
 
 def resolve(recipe: Recipe) -> Recipe:
@@ -20,6 +21,9 @@ def resolve(recipe: Recipe) -> Recipe:
             tables[table] = _full(KIND[table], recipe[table])
     if conditions := declared(recipe["conditions"], recipe.uses.of):
         tables["conditions"] = {name: {**recipe["conditions"][name], **c.written()} for name, c in conditions.items()}
+    for name, part in PARTS.items():
+        if name in recipe["init"]:
+            tables["init"] = {**recipe["init"], **tables.get("init", {}), name: _defaults(part) | recipe["init"][name]}
     tables["optimiser"] = {"name": "adamw"} | recipe["optimiser"]
     if tables["optimiser"]["name"] in registry.names("optimisers"):
         tables["optimiser"] = _full("optimisers", tables["optimiser"])

@@ -77,10 +77,13 @@ class Init:
     def of(cls, table: Mapping[str, Any]) -> Self:
         """The [init] table; raises Refused, by the field's name, for other fields and values that do not fit."""
         given, parts = dict(table), {}
-        for name, kind in (("lora", LoRA), ("prior", Prior)):
+        for name, kind in PARTS.items():
             if name in given:
                 fields = given.pop(name)
                 if not isinstance(fields, Mapping):
                     raise Refused(f"init.{name} is a table, as init.{name} = {{ {EXAMPLE[name]} }}, not {fields!r}")
                 parts[name] = kind(**registry.check(kind, fields, owner=f"init.{name}"))
         return cls(**registry.check(cls, given, owner="init"), **parts)
+
+
+PARTS: dict[str, type[Any]] = {"lora": LoRA, "prior": Prior}  # the tables in [init]

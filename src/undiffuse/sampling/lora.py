@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,29 +108,36 @@ def _placed(module: nn.Module, layers: Mapping[str, LowRank], what: str) -> dict
         )
     found: dict[str, list[LowRank]] = {}
     for name, part in layers.items():
-        own, rows = places[name] or ("", None)
-        found.setdefault(own, []).append(replace(part, rows=rows))
+        place = places[name] or LayerRows("")
+        found.setdefault(place.layer, []).append(replace(part, rows=place.rows))
     check(module, found, what)
     return found
 
 
-Place = tuple[str, tuple[int, int] | None]
+class LayerRows(NamedTuple):
+    """A layer of the module, the rows of it that another name stands for (None: all), and whether the layer of that
+    name is a convolution of 1 x 1 places.
+    """
+
+    layer: str
+    rows: tuple[int, int] | None = None
+    convolves: bool = False
 
 
-def _names(module: nn.Module) -> dict[str, Place]:
+def _names(module: nn.Module) -> dict[str, LayerRows]:
     """Layer and rows by every name that a file may call them by: those of the module and of diffusers."""
     layers = [name for name, layer in module.named_modules() if isinstance(layer, LAYERS)]
-    own: dict[str, Place] = {name: (name, None) for name in layers}
-    short: dict[str, Place] = {name.partition(".")[2]: (name, None) for name in layers if name.startswith("network.")}
+    own = {name: LayerRows(name) for name in layers}
+    short = {name.partition(".")[2]: LayerRows(name) for name in layers if name.startswith("network.")}
     return {**short, **own, **_foreign(module)}
 
 
-def _foreign(module: nn.Module) -> dict[str, Place]:
+def _foreign(module: nn.Module) -> dict[str, LayerRows]:
     """Layer and rows by the names that diffusers has for the layers; {} where it has no such network.
 
     Found by renaming tensors that hold the numbers of their rows.
     """
-    found: dict[str, Place] = {}
+    found: dict[str, LayerRows] = {}
     for prefix, part in module.named_modules():
         if not issubclass(type(part), Network):
             continue
@@ -147,15 +154,17 @@ def _foreign(module: nn.Module) -> dict[str, Place]:
             whole = len(ids) == len(marks[name])
             layer = f"{prefix}.{name}".removeprefix(".").removesuffix(".weight")
             if theirs.endswith(".weight") and torch.equal(ids, torch.arange(len(ids), dtype=torch.int64) + ids[0]):
-                found[theirs.removesuffix(".weight")] = (layer, None if whole else (first, first + len(ids)))
+                rows_of = None if whole else (first, first + len(ids))
+                found[theirs.removesuffix(".weight")] = LayerRows(layer, rows_of, mark.ndim > 2)
     return found
 
 
-def _renamed(own: Mapping[str, LowRank], places: Mapping[str, Place]) -> Iterator[tuple[str, LowRank]]:
+def _renamed(own: Mapping[str, LowRank], places: Mapping[str, LayerRows]) -> Iterator[tuple[str, LowRank]]:
     """The products by the names of diffusers; all or none of them."""
-    if own.keys() - {layer for layer, _ in places.values()}:
+    if own.keys() - {place.layer for place in places.values()}:
         return
-    for name, (layer, rows) in places.items():
+    for name, (layer, rows, convolves) in places.items():
         if layer in own:
-            part = own[layer]
-            yield name, part if rows is None else replace(part, b=part.b[slice(*rows)])
+            a, b = own[layer].a, own[layer].b[slice(*(rows or (None,)))]
+            pair = (a[..., None, None], b[..., None, None]) if convolves else (a, b)
+            yield name, replace(own[layer], a=pair[0], b=pair[1])

@@ -114,7 +114,11 @@ def kohya(name: str) -> str:
 
 def _named(layers: Mapping[str, LowRank], prefix: str) -> dict[str, Tensor]:
     pairs = {name: {"lora_A": each.a, "lora_B": each.b} for name, each in layers.items()}
-    return {f"{prefix}{name}.{which}.weight": value for name, pair in pairs.items() for which, value in pair.items()}
+    return {
+        f"{prefix}{name}.{which}.weight": value.clone()  # queries, keys and values share an A
+        for name, pair in pairs.items()
+        for which, value in pair.items()
+    }
 
 
 def _refuse(config: Mapping[str, Any], what: str) -> None:

@@ -17,7 +17,7 @@ from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
 from undiffuse.evaluation.metrics.frechet import frechet
 from undiffuse.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
-from undiffuse.models.load import denoising, load
+from undiffuse.models.load import load
 from undiffuse.recipes import build
 from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
@@ -31,7 +31,7 @@ from undiffuse.training.prepared import batches
 from undiffuse.training.run_lock import run_lock
 from undiffuse.training.state import AVERAGE, WEIGHTS
 from undiffuse.training.validation import Validation
-from undiffuse.tuning.place import FOLDER, draw
+from undiffuse.tuning.place import FOLDER, draw, tunable
 from undiffuse.tuning.place import keep as keep_
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def ema(
     if not lengths:
         raise Refused("give at least one length to try, for example --lengths 0.05,0.1,0.2")
     snapshots(run)
-    model = denoising(run, precision="float32")
+    model = tunable(run)
     model = replace(model, recipe=on(model.recipe, data))
     loss, distance = _measures(model, metric, count)
     lock = run_lock(run)

@@ -12,7 +12,6 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.data.paths import on
-from undiffuse.models.load import denoising
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.option import as_json
 from undiffuse.sampling.plan import plan
@@ -24,7 +23,7 @@ from undiffuse.training.run_lock import run_lock
 from undiffuse.training.stop import Stop
 from undiffuse.tuning.jump_times import JumpTuner
 from undiffuse.tuning.opened import Opened, opened
-from undiffuse.tuning.place import FOLDER, draw
+from undiffuse.tuning.place import FOLDER, draw, tunable
 from undiffuse.tuning.times import Plan, Tuner
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def grid(
     wanted = sorted({arguments.whole(each, "steps") for each in steps})
     if not wanted or wanted[0] < 1:
         raise Refused(f"sampling needs at least 1 step, not {wanted[0] if wanted else 'none'}")
-    model = denoising(run, precision="float32")
+    model = tunable(run)
     if drawn := DRAWN.get(model.denoiser.process.family):
         raise Refused(f"tune grid is for values, whose steps follow an ODE; {run} is another run: {drawn}")
     count = None if starts is None else arguments.whole(starts, "starts")

@@ -5,15 +5,33 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from undiffuse.core.errors import Refused
+from undiffuse.models.load import denoising
+from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.run import FILE
+from undiffuse.sampling.run import FILE, LORA
 from undiffuse.storage.files import whole
+from undiffuse.storage.tensor_file import held
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER = "tuning"
 BEFORE = "model-before-tuning.safetensors"
+
+
+def tunable(run: Path) -> DenoisingGenerator:
+    """The run in float32; raises Refused for a LoRA, whose weights are not its own."""
+    model = denoising(run, precision="float32")
+    if not (run / FILE).exists():  # the folder of another library
+        return model
+    with held(run / FILE, "model") as found:
+        if LORA in found.about:
+            raise Refused(
+                f"{run} is a LoRA, and what is tuned is kept with whole weights: first "
+                f"`undiffuse export {run} --format merged -o {run}-merged`, and then tune that"
+            )
+    return model
 
 
 def keep(run: Path, model: Generator) -> None:

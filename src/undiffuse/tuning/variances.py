@@ -18,13 +18,12 @@ from undiffuse.data.derived_conditions import of_model
 from undiffuse.data.paths import on
 from undiffuse.guidance.optimal_steps import optimal_steps
 from undiffuse.guidance.optimal_variance import OptimalVariance, estimated
-from undiffuse.models.load import denoising
 from undiffuse.recipes import build
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.plan import batches
 from undiffuse.storage.files import own, write_json
 from undiffuse.training.run_lock import run_lock
-from undiffuse.tuning.place import FOLDER, draw
+from undiffuse.tuning.place import FOLDER, draw, tunable
 from undiffuse.tuning.place import keep as keep_
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def variance(
     Writes tuning/variance.json and tuning/variance.png. Raises Refused for tokens, and while another process has it.
     """
     own(run)
-    model = denoising(run, precision="float32")
+    model = tunable(run)
     model = replace(model, recipe=on(model.recipe, data))
     process: Any = model.denoiser.process
     if process.family != "values":

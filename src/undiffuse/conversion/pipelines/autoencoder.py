@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from undiffuse.conversion.autoencoder import read, written
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import PipelineFolder
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.writing import write_config, write_weights
 from undiffuse.core.errors import Refused
 from undiffuse.sampling.run import Run
@@ -16,7 +16,7 @@ class AutoencoderPipeline(Pipeline):
 
     reads: ClassVar[tuple[str, ...]] = ("AutoencoderKL", "VQModel")
 
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         return read(source.said(""), source.weights(""), str(source.folder))
 
     def check(self, run: Run) -> None:

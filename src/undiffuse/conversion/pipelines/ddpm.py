@@ -7,7 +7,7 @@ from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.conversion import scheduler, unet2d
 from undiffuse.conversion.assembly import TRAIN, assemble, part
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import SCHEDULER, PipelineFolder
+from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core.errors import Refused
@@ -24,7 +24,7 @@ class DDPMPipeline(Pipeline):
 
     reads: ClassVar[tuple[str, ...]] = ("DDPMPipeline", "DDIMPipeline", "UNet2DModel")
 
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         alone = not source.has("unet") and source.has_config()
         place = "" if alone else "unet"
         config = source.config(place)

@@ -10,7 +10,7 @@ from undiffuse.conditions.label import LabelCondition
 from undiffuse.conversion import latents, scheduler
 from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import SCHEDULER, PipelineFolder
+from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core import registry
@@ -30,7 +30,7 @@ class DiTPipeline(Pipeline):
 
     reads: ClassVar[tuple[str, ...]] = ("DiTPipeline",)
 
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         own = arguments(source.config("transformer"))
         codec, table, uses = latents.read(source, "vae", own["shape"][1:])
         label = LabelCondition(classes=_classes(source.index().get("id2label"), own["classes"]), drop=0.1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from undiffuse.conversion import latents, scheduler, unet2d
 from undiffuse.conversion.assembly import TRAIN, assemble
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import SCHEDULER, PipelineFolder
+from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core.errors import Refused
@@ -21,7 +21,7 @@ class LDMPipeline(Pipeline):
 
     reads: ClassVar[tuple[str, ...]] = ("LDMPipeline",)
 
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         config = source.config("unet")
         side, channels = config.get("sample_size"), config.get("in_channels", 3)
         if not side:

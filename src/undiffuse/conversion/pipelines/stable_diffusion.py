@@ -13,7 +13,7 @@ from undiffuse.conditions.prompt import PromptCondition
 from undiffuse.conversion import autoencoder, clip_text, scheduler
 from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import SCHEDULER, PipelineFolder
+from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core.errors import Refused
@@ -38,7 +38,7 @@ class StableDiffusionPipeline(Pipeline):
 
     reads: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
 
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         index = source.index()
         _refuse_parts(index, str(source.folder))
         config = source.config("unet")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from undiffuse.conversion import clip_text
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_folder import PipelineFolder
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.core.errors import Refused
 from undiffuse.core.text_encoder import TextEncoder
 from undiffuse.sampling.run import Run
@@ -16,7 +16,7 @@ class TextEncoderPipeline(Pipeline):
 
     reads: ClassVar[tuple[str, ...]] = ("CLIPTextModel",)
 
-    def read(self, source: PipelineFolder) -> Run:
+    def read(self, source: PipelineSource) -> Run:
         beside = source.folder.absolute().parent / "tokenizer"
         inside = (source.folder / "tokenizer_config.json").is_file() or not beside.is_dir()
         return clip_text.read(source, "", source.folder if inside else beside)
