@@ -12,8 +12,6 @@ levels that the data have (17 of the digits, 256 of other images): exact, or by 
 
 import argparse
 import math
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from vae import CLOCKS, train, unlabelled
 
 import undiffuse
 from undiffuse import likelihood
@@ -33,8 +32,6 @@ from undiffuse.likelihood import Decoder
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 
-TRIAL = 20  # steps, of which the second half is timed
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 EVEN = {"train.preview_every": 0, "train.validate_every": 0, "train.held_out": 0.2}
 LESS = {"network.width": 32}
 STEPS = {"sampler.steps": 100}
@@ -72,27 +69,8 @@ def main() -> None:
 def recipe(family: Family, data: Path | None) -> Recipe:
     """The family's recipe on the data, which is told no labels and so needs no guidance."""
     settings = dict(family.settings) | EVEN
-    found = Recipe.find(family.recipe)
-    sampler = {name: value for name, value in found["sampler"].items() if name != "guidance"}
-    plain = {"conditions": {}} if "conditions" in found.tables else {}
-    found = found.with_tables(**plain, **({"sampler": sampler} if sampler else {}))
     source = ["data.name=digits"] if data is None else ["data.name=file", f"data.path={data}"]
-    return found.override([*source, *(f"{name}={value}" for name, value in settings.items())])
-
-
-def train(recipe: Recipe, folder: Path, minutes: float, clock: Callable[[], float]) -> None:
-    """A run in the folder, trained for so many minutes; one that is there already stays."""
-    if (folder / "model.safetensors").exists():
-        return
-    with tempfile.TemporaryDirectory() as place:
-        started, half = 0.0, TRIAL // 2
-        for numbers in undiffuse.train(recipe.override([f"train.steps={TRIAL}"]), out=Path(place) / "trial"):
-            started = clock() if numbers["step"] == half else started
-        seconds = (clock() - started) / half
-    steps = max(TRIAL, int(60 * minutes / seconds))
-    warm = min(recipe["train"].get("warmup", 100), steps // 10)
-    settings = [f"train.steps={steps}", f"train.checkpoint_every={steps}", f"train.warmup={warm}"]
-    undiffuse.train(recipe.override(settings), out=folder).run(progress=False)
+    return unlabelled(family.recipe).override([*source, *(f"{name}={value}" for name, value in settings.items())])
 
 
 def row(name: str, family: Family, run: Any, options: argparse.Namespace, clock: Callable[[], float]) -> str:

@@ -56,10 +56,16 @@ def vae(data: Path, latents: int) -> Recipe:
 
 
 def diffusion(data: Path) -> Recipe:
-    """The U-Net of the recipe `mnist`, which is told no labels and so needs no guidance."""
-    recipe = Recipe.find("mnist").override([f"data.path={data}", *QUIET])
+    """The U-Net of the recipe `mnist`."""
+    return unlabelled("mnist").override([f"data.path={data}", *QUIET])
+
+
+def unlabelled(name: str) -> Recipe:
+    """A recipe which is told no labels and so needs no guidance."""
+    recipe = Recipe.find(name)
     sampler = {name: value for name, value in recipe["sampler"].items() if name != "guidance"}
-    return recipe.with_tables(conditions={}, sampler=sampler)
+    plain = {"conditions": {}} if "conditions" in recipe.tables else {}
+    return recipe.with_tables(**plain, **({"sampler": sampler} if sampler else {}))
 
 
 def train(recipe: Recipe, folder: Path, minutes: float, clock: Callable[[], float]) -> None:
@@ -72,7 +78,9 @@ def train(recipe: Recipe, folder: Path, minutes: float, clock: Callable[[], floa
             started = clock() if numbers["step"] == half else started
         seconds = (clock() - started) / half
     steps = max(TRIAL, int(60 * minutes / seconds))
-    undiffuse.train(recipe.override([f"train.steps={steps}", f"train.checkpoint_every={steps}"]), out=folder).run()
+    warm = min(recipe["train"].get("warmup", 100), steps // 10)
+    settings = [f"train.steps={steps}", f"train.checkpoint_every={steps}", f"train.warmup={warm}"]
+    undiffuse.train(recipe.override(settings), out=folder).run()
 
 
 def show(found: Comparison, minutes: float) -> None:

@@ -12,6 +12,7 @@ from latent_spaces import base
 import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.editing.inverse_problems import inpaint
+from undiffuse.evaluation.judge import Judge
 from undiffuse.models.load import load
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
@@ -100,7 +101,8 @@ def test_controls_are_asked_for_beside_a_base_by_weight_and_interval() -> None:
 
 
 def test_a_controlled_run_is_evaluated_and_edited_like_any_other() -> None:
-    found = load("base").evaluate(EvaluationRequest(request=SampleRequest(n=10, steps=2, controlnet=["edges"])))
+    request = SampleRequest(n=10, steps=2, controlnet=["edges"])
+    found = load("base").evaluate(EvaluationRequest(request=request, how=Judge(metrics=("frechet",))))
     assert found.save(Path("judged"), Path("base"))
     assert '"controlnet"' in Path("judged/evaluation.json").read_text()
     known = np.ones((8, 8), bool)

@@ -24,7 +24,6 @@ Against = Annotated[
 Moved = Annotated[
     str | None, Option("--data", metavar="DATA", help="Where the run's own data are now, if they have moved.")
 ]
-Count = Annotated[int | None, Option("-n", "--count", help="How many to draw. [default: 1000; 200 texts]")]
 Seed = Annotated[int, Option(min=0, max=SEED, help="Of the samples and of the metrics' draws.")]
 Features = Annotated[
     str,

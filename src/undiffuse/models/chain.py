@@ -6,7 +6,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -109,9 +108,6 @@ class Chain(Generator):
 
     def attempt(self) -> None:
         self.stages[-1].run.attempt()
-
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
-        """None: a chain is not trained."""
 
     def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
         return DrawnReport(evaluate_drawn(self, asked))

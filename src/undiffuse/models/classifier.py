@@ -1,9 +1,8 @@
 """A classifier of noisy samples: tells their class at every noise level, and so guides a run that draws samples."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 from torch import nn
 
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -57,9 +56,6 @@ class Classifier(Run):
     def attempt(self) -> None:
         noise = self.module.process.prior((1, *self.shape)).sample(Random(0))
         self.module.log_probs(noise.to(self.device), 1.0)
-
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
-        """None: a classifier draws nothing."""
 
     def evaluate(self, asked: EvaluationRequest) -> Readings:
         return read(self, self.module, asked)

@@ -128,9 +128,6 @@ class CLIP(Run, ItemEncoder):
         noise = self.module.process.prior((1, *self.shape)).sample(Random(0))
         self.module.embed_items(noise.to(self.device), 1.0)
 
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
-        """None: a pair of encoders draws nothing."""
-
     def evaluate(self, asked: EvaluationRequest) -> Retrieval:
         real, started = sources.against(self, asked.against), time.perf_counter()
         (name,) = self.conditions

@@ -129,9 +129,6 @@ class Regressor(Run, ItemReader):
     def attempt(self) -> None:
         self.module(self.module.process.prior((1, *self.shape)).sample(Random(0)).to(self.device), 1.0)
 
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> None:
-        """None: a regressor draws nothing."""
-
     def about(self) -> dict[str, str]:
         ((name, condition),) = self.conditions.items()
         return {"tells": f"{name}: {condition.summary()}"}

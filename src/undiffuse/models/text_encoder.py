@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,9 +60,6 @@ class TextEncoderRun(Run, TextEncoder):
 
     def attempt(self) -> None:
         self.embed([""])
-
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes | None:
-        return None
 
     def evaluate(self, asked: EvaluationRequest) -> Any:
         raise Refused("a text encoder is judged by the pictures of a model that reads it: evaluate that run")

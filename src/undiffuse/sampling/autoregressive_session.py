@@ -15,17 +15,16 @@ from torch import Tensor
 from undiffuse.conditions.given import captions, requested
 from undiffuse.conditions.label import LABEL
 from undiffuse.core.autoregressive import Autoregressive
-from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.guidance.truncation import truncated
 from undiffuse.progress import Progress
-from undiffuse.sampling.generator import Generator, OpenedRequest
+from undiffuse.sampling.generator import ANSWERED, Generator, OpenedRequest, refuse_unanswered
 from undiffuse.sampling.plan import in_batches
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.session import with_words_read
 
-ANSWERED = ("n", "seed", "indices", "batch", "temperature", "top_k", "top_p", "conditions", "condition_words")
+OPTIONS = ("temperature", "top_k", "top_p", "conditions", "condition_words")  # that it answers besides
 AT_ONCE = 2**18  # values of all items that are drawn together: what is kept of each is some kilobytes
 
 
@@ -50,12 +49,8 @@ class AutoregressiveSession(OpenedRequest):
         cls, model: Generator, autoregressive: Autoregressive, request: SampleRequest, progress: Progress = False
     ) -> Self:
         """Raises Refused for what only a denoiser could answer, and for conditions that the model does not have."""
-        for name in request.to_json():
-            if name not in ANSWERED:
-                raise Refused(
-                    f"{name} is for runs that draw step by step from noise: {model.what} draws value by value; of a "
-                    f"request it takes {', '.join(ANSWERED[:-2])} and its conditions"
-                )
+        why = f" is for runs that draw step by step from noise: {model.what} draws value by value"
+        refuse_unanswered(request, (*ANSWERED, *OPTIONS), why)
         request = with_words_read(model, request)
         cond = requested(model.conditions, request.count, request.conditions, model.device)
         none = torch.zeros(1, *model.shape, dtype=torch.int64, device=model.device)
@@ -76,9 +71,7 @@ class AutoregressiveSession(OpenedRequest):
         return self._samples(made, start, np.stack(frames))
 
     def _rows(self, rows: slice, row: Callable[[Tensor], None] = lambda places: None) -> Tensor:
-        asked = self.request.indices
-        which = torch.arange(self.request.count) if asked is None else torch.tensor(asked, dtype=torch.int64)
-        which = which[rows]
+        which = self.which[rows]
         drawn = self.autoregressive.draw(
             self.places.expand(len(which), *self.model.shape),
             self.known,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from undiffuse.core import arguments
@@ -15,6 +16,8 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Bar, Run
 from undiffuse.sampling.samples import Samples
 
+ANSWERED = ("n", "seed", "indices", "batch")  # what of a request has a meaning for whatever draws
+
 
 class OpenedRequest(ABC):
     """A request to a run, opened: nothing is drawn yet.
@@ -23,6 +26,12 @@ class OpenedRequest(ABC):
     """
 
     request: SampleRequest
+
+    @property
+    def which(self) -> Tensor:
+        """The index of each sample, int64: with the seed alone it says how the sample is drawn."""
+        asked = self.request.indices
+        return torch.arange(self.request.count) if asked is None else torch.tensor(asked, dtype=torch.int64)
 
     @abstractmethod
     def draw(self) -> Samples:
@@ -109,3 +118,14 @@ def refuse_taken(conditions: Collection[str]) -> None:
     for name in conditions:
         if name in taken:
             raise Refused(f"a condition cannot be called {name!r}, which is an option of `sample`: rename it")
+
+
+def refuse_unanswered(request: SampleRequest, answered: Collection[str], why: str) -> None:
+    """Raises Refused for an option of a request that is not among those that are answered. why: none other is, in
+    words that follow the option's name.
+    """
+    for name in request.to_json():
+        if name not in answered:
+            taken = [each for each in answered if not each.startswith("condition")]
+            more = " and its conditions" if "conditions" in answered else ""
+            raise Refused(f"{name}{why}; of a request it takes {', '.join(taken)}{more}")

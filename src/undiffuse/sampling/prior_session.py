@@ -12,12 +12,10 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.progress import Progress
-from undiffuse.sampling.generator import Generator, OpenedRequest
+from undiffuse.sampling.generator import ANSWERED, Generator, OpenedRequest, refuse_unanswered
 from undiffuse.sampling.plan import batches, in_batches
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
-
-ANSWERED = ("n", "seed", "indices", "batch")  # what of a request has a meaning here
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,19 +38,14 @@ class PriorSession(OpenedRequest):
         progress: Progress = False,
     ) -> Self:
         """Raises Refused for what only a sampler of steps, or a condition, could answer."""
-        for name in request.to_json():
-            if name not in ANSWERED:
-                raise Refused(
-                    f"{name}: {model.what} draws z ~ N(0, 1) and decodes it once, without steps and conditions; of a "
-                    f"request it takes {', '.join(ANSWERED)}"
-                )
+        once = f": {model.what} draws z ~ N(0, 1) and decodes it once, without steps and conditions"
+        refuse_unanswered(request, ANSWERED, once)
         return cls(model, request, shape, decode, progress)
 
     @property
     def latents(self) -> Tensor:
         """The draws from the prior, (n, *shape): sample i depends on the seed and on i alone."""
-        asked = self.request.indices
-        which = torch.arange(self.request.count) if asked is None else torch.tensor(asked, dtype=torch.int64)
+        which = self.which
         like = torch.zeros(len(which), *self.shape, dtype=torch.float32)
         return Normal(like, torch.ones_like(like)).sample(Random(self.request.seed, which))
 

@@ -12,12 +12,11 @@ from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
 from undiffuse.rendering.cameras import turntable
 from undiffuse.rendering.mesh import Mesh, mesh
-from undiffuse.sampling.generator import Generator, OpenedRequest
+from undiffuse.sampling.generator import ANSWERED, Generator, OpenedRequest, refuse_unanswered
 from undiffuse.sampling.plan import shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 
-ANSWERED = ("n", "seed", "indices", "batch")  # what of a request has a meaning here
 VIEWS, TOGETHER = 24, 8  # views of a turntable, where it is not said; views that are rendered at once
 SURFACE = 5.0  # the density of a mesh's surface, in 1 / unit of length
 
@@ -35,12 +34,8 @@ class SceneSession(OpenedRequest):
     @classmethod
     def open(cls, model: Generator, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what only a sampler of steps, or a condition, could answer."""
-        for name in request.to_json():
-            if name not in ANSWERED:
-                raise Refused(
-                    f"{name} is for runs that draw samples: a scene shows what it holds, and what it is of was said in "
-                    f"training ([prior.conditions]); of a request it takes {', '.join(ANSWERED)}"
-                )
+        shown = " is for runs that draw samples: a scene shows what it holds, and what it is of was said in training"
+        refuse_unanswered(request, ANSWERED, f"{shown} ([prior.conditions])")
         return cls(model, request, progress)
 
     def draw(self) -> Samples:
@@ -72,9 +67,7 @@ class SceneSession(OpenedRequest):
 
     def _views(self) -> Iterator[Tensor]:
         """The views that are asked for, a few at a time, in the units of the prior's data."""
-        asked = self.request.indices
-        n = self.request.count if asked is None else VIEWS
-        which = torch.arange(n) if asked is None else torch.tensor(asked, dtype=torch.int64)
+        which, n = self.which, self.request.count if self.request.indices is None else VIEWS
         cameras = turntable(n)
         with shown(self.progress, len(which)) as report:
             for part in which.split(self.request.batch or TOGETHER):

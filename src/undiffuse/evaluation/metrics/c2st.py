@@ -29,10 +29,6 @@ class C2ST(Metric):
 
     needs: ClassVar[str] = "nothing"
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Always."""
-        return True
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`c2st`; detail: the standard error of value and floor where both have one law."""
         count = min(evidence.count, MOST)

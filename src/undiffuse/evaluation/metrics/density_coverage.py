@@ -23,10 +23,6 @@ class DensityCoverage(Metric):
     aliases: ClassVar[tuple[str, ...]] = ("density", "coverage")
     needs: ClassVar[str] = "nothing"
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Always."""
-        return True
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`density` and `coverage` of samples against held-out data; floor: of as many training items."""
         return in_balls(evidence, self.neighbours, self._both, ("density", "coverage"))

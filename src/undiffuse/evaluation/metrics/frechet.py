@@ -24,10 +24,6 @@ class Frechet(Metric):
     aliases: ClassVar[tuple[str, ...]] = ("fid", "frechet_distance")
     needs: ClassVar[str] = "nothing"
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Always."""
-        return True
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`frechet`: samples to held-out data; floor: as many training items to the same held-out data."""
         pairs = np.array([frechet_both(*draw) for draw in evidence.draws(evidence.vectors)])

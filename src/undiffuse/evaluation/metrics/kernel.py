@@ -20,10 +20,6 @@ class Kernel(Metric):
     aliases: ClassVar[tuple[str, ...]] = ("kid", "mmd")
     needs: ClassVar[str] = "nothing"
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Always."""
-        return True
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`kernel`: samples to held-out data, in detail with the standard errors of the value and the floor."""
         vectors = evidence.vectors

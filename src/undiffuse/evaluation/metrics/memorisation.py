@@ -27,10 +27,6 @@ class Memorisation(Metric):
     pairs: int = 16
     needs: ClassVar[str] = "nothing"
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Always."""
-        return True
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`memorisation`."""
         x = evidence.coordinates

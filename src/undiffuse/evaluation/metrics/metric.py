@@ -24,9 +24,9 @@ class Metric(ABC):
     texts: ClassVar[bool] = False
     predictions: ClassVar[bool] = False
 
-    @abstractmethod
     def applies(self, evidence: Evidence) -> bool:
         """Whether the evidence has what the metric needs (labels, points ...)."""
+        return True
 
     @abstractmethod
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:

@@ -23,10 +23,6 @@ class PrecisionRecall(Metric):
     aliases: ClassVar[tuple[str, ...]] = ("precision", "recall")
     needs: ClassVar[str] = "nothing"
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Always."""
-        return True
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`precision` and `recall` of samples against held-out data; floor: of as many training items."""
         return in_balls(evidence, self.neighbours, self._shares, ("precision", "recall"))
