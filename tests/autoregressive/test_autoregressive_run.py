@@ -14,6 +14,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.editing import complete
 from undiffuse.editing.complete import late
+from undiffuse.editing.latents import encode
 from undiffuse.evaluation.judge import Judge
 from undiffuse.evaluation.level_likelihood import level_likelihood
 from undiffuse.sampling.request import SampleRequest
@@ -199,3 +200,8 @@ def test_the_command_scores_items_and_refuses_what_an_ode_is_asked(run: tuple[Pa
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
     nats = trained.module.log_prob(trained.codec.encode(PICTURES[:3]), label=torch.arange(3) % 2)
     assert [float(row["log_prob"]) for row in rows] == pytest.approx(nats.tolist(), rel=1e-6)
+
+
+def test_a_run_without_latents_has_nothing_to_encode_to(run: tuple[Path, Any]):
+    with pytest.raises(Refused, match="x holds an autoregressive model, which has no latents: encode and decode take"):
+        encode(run[1], Dataset(PICTURES), "x")
