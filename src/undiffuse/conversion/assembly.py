@@ -1,6 +1,6 @@
 """A run made of tables, conditions, a codec and weights that come from elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,15 +15,19 @@ from undiffuse.storage.files import fit
 TRAIN = {"steps": 1000, "batch": 16, "lr": 1e-5, "warmup": 100, "held_out": 0.1, "checkpoint_every": 250}
 
 
-def assemble(said: Description, weights: Mapping[str, Tensor], what: str) -> Run:
+def assemble(
+    said: Description, weights: Mapping[str, Tensor] | Callable[[Any], Mapping[str, Tensor]], what: str
+) -> Run:
     """The run of this description with these weights, by their names in its module; raises Refused where they differ.
 
-    what: where they come from, for people. The dtype of weights does not matter: a run has float32, and weights in
-    float32 become its own without a copy. Buffers that are not among them stay as they are built.
+    weights: or what makes them of the module. what: where they come from, for people. The dtype of weights does not
+    matter: a run has float32, and weights in float32 become its own without a copy. Buffers that are not among them
+    stay as they are built.
     """
     kind: type[Run] = registry.get("models", said.recipe.kind)
     plan, module = kind.blueprint(said), kind.unwritten(said)
-    found = {**{name: each for name, each in module.named_buffers() if name in plan}, **weights}
+    given = weights(module) if callable(weights) else weights
+    found = {**{name: each for name, each in module.named_buffers() if name in plan}, **given}
     fit({name: like(tensor, plan.get(name, tensor)) for name, tensor in found.items()}, plan, what)
     module.load_state_dict({name: found[name].to(wanted.dtype) for name, wanted in plan.items()}, assign=True)
     return kind.of(module.eval().requires_grad_(False), said)

@@ -1,9 +1,8 @@
 """A UNet2DModel of a pipeline: the table of its network, its weights, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from undiffuse.conditions.label import LabelCondition
@@ -11,7 +10,6 @@ from undiffuse.conversion.assembly import differing, part
 from undiffuse.networks.diffusers_format import arguments, config_of, weights_from, weights_to
 from undiffuse.networks.unet import UNet
 from undiffuse.sampling.run import Run
-from undiffuse.storage.blueprint import Unwritten
 
 GIVEN = ("channels", "classes", "out_channels")  # what the data say
 
@@ -34,11 +32,14 @@ def tables(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, LabelCo
     return found | {"conditions": {"label": label.written()}}, {"label": label}
 
 
-def weights(config: Mapping[str, Any], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of a denoiser of ours."""
-    with torch.device("meta"), Unwritten():
-        names = UNet(**arguments(dict(config))).residual_names()
-    return {f"network.{name}": weight for name, weight in weights_from(theirs, names).items()}
+def weights(theirs: Mapping[str, Tensor]) -> Callable[[Any], dict[str, Tensor]]:
+    """What makes the weights under the names of a denoiser of ours, for `assemble`."""
+
+    def found(denoiser: Any) -> dict[str, Tensor]:
+        made = weights_from(theirs, denoiser.network.residual_names())
+        return {f"network.{name}": weight for name, weight in made.items()}
+
+    return found
 
 
 def config(run: Run, what: str) -> dict[str, Any]:

@@ -156,8 +156,9 @@ class UNet(Network, HasDepths, Steerable):
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
         self.time_out = nn.Linear(4 * width, sum(self.time_widths))
         nn.init.zeros_(self.time_out.bias)
-        for rows in self.time_out.weight.detach().split(self.time_widths):
-            nn.init.xavier_uniform_(rows)
+        with torch.no_grad():
+            for rows in self.time_out.weight.split(self.time_widths):
+                nn.init.xavier_uniform_(rows)
 
     def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
         return self.ascend(self.descend(x, c_time, label, drop, **cond))

@@ -61,12 +61,17 @@ class Unwritten(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in WRITES or getattr(func, "__module__", None) == "torch.nn.init":
             written = args[0] if args else kwargs.get("tensor")
-            if isinstance(written, nn.Parameter) or (isinstance(written, Tensor) and written.is_meta):
+            if isinstance(written, Tensor) and (_parameter(written) or written.is_meta):
                 return written
         if func in DRAWS and torch.get_default_device().type == "meta":
             named = {name: value for name, value in kwargs.items() if name not in ("generator", "dtype")}
             return torch.empty(*args, dtype=kwargs.get("dtype"), **named)
         return func(*args, **kwargs)
+
+
+def _parameter(tensor: Tensor) -> bool:
+    """Whether this is a parameter, or a part of one."""
+    return isinstance(tensor, nn.Parameter) or isinstance(tensor._base, nn.Parameter)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class DDPMPipeline(Pipeline):
             PixelsCodec(0.0, 255.0),
             {"data": {"name": name, "dtype": "uint8"}},
         )
-        weights = unet2d.weights(config, source.weights(place))
+        weights = unet2d.weights(source.weights(place))
         return assemble(description, weights, str(source.folder / place))
 
     def check(self, run: Run) -> None:

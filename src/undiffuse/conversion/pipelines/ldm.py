@@ -43,7 +43,7 @@ class LDMPipeline(Pipeline):
         )
         facts = {"data": {"name": "LDMPipeline", "dtype": "uint8"}}
         said = Description(replace(recipe, uses=uses), (channels, height, width), conditions, codec, facts)
-        return assemble(said, unet2d.weights(config, source.weights("unet")), str(source.folder / "unet"))
+        return assemble(said, unet2d.weights(source.weights("unet")), str(source.folder / "unet"))
 
     def check(self, run: Run) -> None:
         if not run.denoises:

@@ -24,7 +24,6 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.run import Run
-from undiffuse.storage.blueprint import Unwritten
 
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 UNREAD = ("safety_checker", "feature_extractor", "image_encoder", "requires_safety_checker")  # change no picture
@@ -88,8 +87,11 @@ class StableDiffusionPipeline(Pipeline):
             codec,
             {"data": {"name": name, "dtype": "uint8"}},
         )
-        weights = _network_weights(own, source.weights("unet"), text.embedded_shape)
-        weights[f"network.{NULL}"] = text.embed([""])[0]
+
+        def weights(module: Any) -> dict[str, Tensor]:
+            found = weights_from(source.weights("unet"), module.network.residual_names())
+            return {f"network.{name}": weight for name, weight in {**found, NULL: text.embed([""])[0]}.items()}
+
         return assemble(description, weights, str(source.folder / "unet"))
 
     def check(self, run: Run) -> None:
@@ -142,14 +144,6 @@ class StableDiffusionPipeline(Pipeline):
         groups = {m.num_groups for m in unet.modules() if isinstance(m, nn.GroupNorm) if m.eps == unet.eps}
         height, width = run.shape[1:]
         return config_of(unet, groups, height if height == width else [height, width], unet.texts.width)
-
-
-def _network_weights(own: Mapping[str, Any], theirs: Mapping[str, Tensor], text: tuple[int, int]) -> dict[str, Tensor]:
-    """A U-Net's weights under its names in a module of a run."""
-    with torch.device("meta"), Unwritten():
-        unet = UNet(**own, conditions={TEXT: (TEXT, text)})
-    found = weights_from(theirs, unet.residual_names())
-    return {f"network.{name}": weight for name, weight in found.items()}
 
 
 def _refuse_parts(index: Mapping[str, Any], folder: str) -> None:
