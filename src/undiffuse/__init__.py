@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from undiffuse.models.autoregressive import AutoregressiveRun
     from undiffuse.models.chain import Chain
     from undiffuse.models.classifier import Classifier
-    from undiffuse.models.clip import CLIP
+    from undiffuse.models.clip import CLIPRun
     from undiffuse.models.diffusion import Diffusion
     from undiffuse.models.load import load
     from undiffuse.models.regressor import Regressor
@@ -81,13 +81,13 @@ if TYPE_CHECKING:
     from undiffuse.tuning.times import tune_grid
 
 __all__ = [
-    "CLIP",
     "Autoencoder",
     "AutoencoderNetwork",
     "AutoencoderRun",
     "AutoregressiveRun",
     "Batch",
     "Bottleneck",
+    "CLIPRun",
     "Categorical",
     "Chain",
     "Classifier",
@@ -166,7 +166,7 @@ _HOME = {
     "AutoencoderRun": ("models.autoencoder", "AutoencoderRun"),
     "AutoregressiveRun": ("models.autoregressive", "AutoregressiveRun"),
     "Chain": ("models.chain", "Chain"),
-    "CLIP": ("models.clip", "CLIP"),
+    "CLIPRun": ("models.clip", "CLIPRun"),
     "Bottleneck": ("core.bottleneck", "Bottleneck"),
     "LatentSpace": ("core.latent_space", "LatentSpace"),
     "Reconstruction": ("core.reconstruction_loss", "Reconstruction"),

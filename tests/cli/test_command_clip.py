@@ -11,7 +11,7 @@ import torch
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.models.clip import CLIP
+from undiffuse.models.clip import CLIPRun
 from undiffuse.models.load import load
 
 Undiffuse = Callable[..., Any]
@@ -74,7 +74,7 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_items_and_their_captions_are_brought_together(run: Path, data: Path):
     pair: Any = load(run)
-    assert isinstance(pair, CLIP)
+    assert isinstance(pair, CLIPRun)
     x = np.load(data)["images"].transpose(0, 3, 1, 2)[:4]
     alike = pair.similarity(x, [f"a {name} square" for name in COLOURS])
     assert alike.shape == (4, 4)

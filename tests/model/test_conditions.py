@@ -279,9 +279,11 @@ def test_words_of_a_command_line_name_a_condition_or_its_kind(model: Diffusion, 
 
 def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
     data = {"text": arrays()["captions"][:2], "vector": arrays()["styles"][:2], "map": arrays()["maps"][:2, None]}
-    given = examples(model.conditions, {**data, "label": np.zeros(2)}, 3)
+    given = examples(model.conditions, {**data, "label": np.array([1, 0])}, 3)
     assert given["text"].tolist() == ["a cat", "zwölf", "a cat"]
-    drawn = model.sample(3, label=1, **given).numpy()
+    classes = model.conditions["label"].classes
+    assert given["label"] == [classes[1], classes[0], classes[1]]  # a map says what a sample of its class looks like
+    drawn = model.sample(3, **{**given, "label": 1}).numpy()
     alone = model.sample(1, indices=[2], label=1, **{name: values[0] for name, values in data.items()}).numpy()
     assert np.abs(drawn[2:].astype(int) - alone).max() <= 1
 

@@ -36,7 +36,7 @@ FORM = "text"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CLIP(Run, ItemEncoder):
+class CLIPRun(Run, ItemEncoder):
     """A trained pair of encoders with its codec. Fields: see `Run`; the one condition is the text of an item.
 
     Source: arXiv:2103.00020.
