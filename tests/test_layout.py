@@ -134,6 +134,19 @@ def test_no_file_asks_which_kind_a_run_is_of():
     assert not named, named
 
 
+def test_no_file_outside_the_kinds_asks_which_kind_a_condition_has():
+    asking = [
+        f"{file.relative_to(SOURCE)}:{node.lineno}"
+        for file in sorted(SOURCE.rglob("*.py"))
+        if file.parent.name != "conditions"
+        for node in code(file).nodes
+        if isinstance(node, ast.Compare)
+        and any(isinstance(part, ast.Attribute) and part.attr in ("kind", "form") for part in ast.walk(node))
+        and any(isinstance(p, ast.Constant) and p.value in registry.names("conditions") for p in ast.walk(node))
+    ]
+    assert not asking
+
+
 def test_the_tables_of_a_recipe_are_resolved_in_one_place():
     """What a table of a recipe stands for is built by `Recipe.component` alone, which keeps it."""
     wrong = [

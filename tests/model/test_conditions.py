@@ -1,6 +1,5 @@
 """Runs that are told something: declared in a recipe, hidden by rates of their own, asked for by name."""
 
-import ast
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +18,6 @@ from undiffuse.conditions.from_data import examples, tensors
 from undiffuse.conditions.given import from_words, pairs
 from undiffuse.conditions.text import TextCondition
 from undiffuse.conditions.text_encoder import encode
-from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.models.load import load
@@ -333,19 +331,3 @@ def test_recipes_that_the_data_or_the_network_do_not_fit_are_refused(
 ):
     with pytest.raises(Refused, match=message):
         undiffuse.train(str(run / "recipe.toml"), out=tmp_path / "other", overrides=overrides)
-
-
-def test_no_file_outside_the_kinds_asks_which_kind_a_condition_has():
-    source = Path(undiffuse.__file__).parent
-    asking = [
-        f"{file.relative_to(source)}:{node.lineno}"
-        for file in source.rglob("*.py")
-        if file.parent.name != "conditions"
-        for text in [file.read_text(encoding="utf-8")]
-        if ".kind" in text or ".form" in text  # the others need not be parsed
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Compare)
-        and any(isinstance(part, ast.Attribute) and part.attr in ("kind", "form") for part in ast.walk(node))
-        and any(isinstance(p, ast.Constant) and p.value in registry.names("conditions") for p in ast.walk(node))
-    ]
-    assert not asking

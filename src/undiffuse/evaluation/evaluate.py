@@ -240,7 +240,7 @@ def known_labels(drawn: Samples, real: Real) -> Any:
 
 def known_captions(model: Generator, drawn: Samples) -> tuple[str, tuple[str, ...]]:
     """The name of the model's first caption, and those that the samples were asked for by, one each; else none."""
-    name = next((name for name, condition in model.conditions.items() if condition.form == "text"), "")
+    name = next((name for name, condition in model.conditions.items() if condition.says), "")
     return (name, drawn.captions) if len(drawn.captions) == len(drawn.x) else ("", ())
 
 

@@ -91,7 +91,7 @@ class ControlNet(DenoisingKind):
                 "--set conditions.edges.kind=image conditions.edges.of=edges"
             )
         for name, kind in own.items():
-            if kind.form not in ("image", "map"):
+            if not kind.beside:
                 raise Refused(f"a control is an image or a map, and conditions.{name} is of kind {kind.kind!r}")
 
     @classmethod

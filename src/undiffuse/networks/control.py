@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,12 @@ class ControlBranch(nn.Module):
     Raises Refused for conditions that are no pictures.
     """
 
+    forms: ClassVar[tuple[str, ...]] = ("image", "map")
+
     def __init__(self, network: Steerable, conditions: Specs, widths: tuple[int, ...] = WIDTHS[:1]) -> None:
         super().__init__()
         for name, (form, _) in conditions.items():
-            if form not in ("image", "map"):
+            if form not in self.forms:
                 raise Refused(f"a control is an image or a map, and {name!r} is {form}")
         self.conditions, self.patch, self.widths = dict(conditions), network.patch, tuple(widths)
         self.copy: Any = network.first_part()
