@@ -14,6 +14,7 @@ of X of the base, then of each rank a row of X and one of "charcoal X".
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 import undiffuse
 from undiffuse import pictures
 from undiffuse.conditions.from_data import examples
+from undiffuse.data.paths import on
 from undiffuse.evaluation import sources
 from undiffuse.storage.files import write_bytes
 
@@ -61,7 +63,8 @@ def main() -> None:
 def sweep(options: argparse.Namespace, folder: Path) -> None:
     """The base, and a LoRA of each rank."""
     base = undiffuse.load(options.run)
-    real = sources.against(base, str(options.emoji) if options.emoji.exists() else None)
+    base = replace(base, recipe=on(base.recipe, str(options.emoji)))
+    real = sources.against(base, None)
     others = np.array([caption not in WORDS for caption in real.held_out.conditions["text"]])
     held_out = real.held_out.take(others).some(options.n)
     torch.manual_seed(0)
