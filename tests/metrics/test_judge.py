@@ -35,7 +35,16 @@ def verdicts(metric: Metric, *parts: Any, **how: Any) -> dict[str, dict[str, Any
 
 
 def test_the_registry_lists_the_metrics_and_nothing_else():
-    images = {"agreement", "c2st", "density_coverage", "frechet", "frechet_infinity", "histogram", "inception_score"}
+    images = {
+        "agreement",
+        "c2st",
+        "clip_score",
+        "density_coverage",
+        "frechet",
+        "frechet_infinity",
+        "histogram",
+        "inception_score",
+    }
     both = {"kernel", "memorisation", "precision_recall"}
     texts = {"copies", "known_ngrams", "known_words", "symbol_entropy"}
     tables = {"dcr", "column_pairs", "column_shapes", "columns", "tstr"}
