@@ -189,7 +189,7 @@ def test_beside_latents_pictures_shrink_by_area_and_classes_by_the_nearest():
 @pytest.mark.parametrize("sides", [(4,), (4, 4), (4, 4, 4)])
 def test_an_image_of_less_places_is_made_larger_linearly(sides: tuple[int, ...]):
     image = torch.arange(2.0).reshape(1, 1, 2, *(1,) * (len(sides) - 1)).expand(1, 1, *(2,) * len(sides))
-    larger = resized(image, torch.zeros(1, 3, *sides))
+    larger = resized(image, sides)
     torch.testing.assert_close(
         larger[0, 0].flatten(1).mean(1) if len(sides) > 1 else larger[0, 0], Tensor([0, 0.25, 0.75, 1])
     )

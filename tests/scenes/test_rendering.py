@@ -179,6 +179,7 @@ def test_the_mesh_of_a_ball_is_a_closed_ball_seen_from_outside():
     edges = [tuple(edge) for face in found.faces.tolist() for edge in zip(face, face[1:] + face[:1], strict=True)]
     assert len(set(edges)) == len(edges)
     assert {(b, a) for a, b in edges} == set(edges)
+    assert found.colours is not None
     assert abs(found.colours / 255 - abs(found.vertices)).max() < 0.01
     head, body = found.ply().split(b"end_header\n", 1)
     assert f"element vertex {len(found.vertices)}\n".encode() in head

@@ -1,7 +1,7 @@
 """The noise on the condition of a chain's stages: the level at which samples come nearest to held-out data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,13 @@ def augmentation(
     for all levels. Raises Refused for runs whose stages take no noise, and for levels that a network never saw.
     """
     model = generator(run, "float32")
+    model = replace(model, recipe=on(model.recipe, data))
     if not model.noisy_stages:
         raise Refused(
             f"{run} has no stage that was trained with noise on its condition (conditions.NAME.noise): there is no "
             "level to choose"
         )
-    real = sources.of_run(on(model, data)).held_out
+    real = sources.of_run(model).held_out
     total = sum(len(levels or range(POINTS)) for _ in model.noisy_stages)
     found: list[TriedLevel] = []
     chosen: dict[str, float] = {}
