@@ -71,7 +71,8 @@ def test_a_chain_is_a_run_without_the_runs_that_it_was_made_of(undiffuse_: Undif
     shutil.rmtree(both)
     done = undiffuse_("sample", tmp_path / "c", "-n", 4, "--label", "1", "--seed", 5, "-o", tmp_path / "drawn.npz")
     assert done.status == 0, done.err
-    drawn = np.load(tmp_path / "drawn.npz")
+    with np.load(tmp_path / "drawn.npz") as file:
+        drawn = dict(file)
     assert drawn["images"].shape[:3] == (4, 8, 8)
     assert drawn["labels"].tolist() == [1, 1, 1, 1]
     first: Any = small.sample(4, seed=5, label=1)

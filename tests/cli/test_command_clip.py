@@ -75,7 +75,8 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_items_and_their_captions_are_brought_together(run: Path, data: Path):
     pair: Any = load(run)
     assert isinstance(pair, CLIPRun)
-    x = np.load(data)["images"].transpose(0, 3, 1, 2)[:4]
+    with np.load(data) as file:
+        x = file["images"].transpose(0, 3, 1, 2)[:4]
     alike = pair.similarity(x, [f"a {name} square" for name in COLOURS])
     assert alike.shape == (4, 4)
     assert torch.equal(alike.argmax(1), torch.arange(4))
@@ -112,7 +113,8 @@ def test_a_text_leads_a_model_that_knows_no_texts(
         asked = ["--text", "a blue square", "--classifier", run, "--guidance", weight, "--steps", 12]
         done = undiffuse_("sample", model, "-n", 12, "-o", out, *asked, *settings)
         assert done.status == 0, done.err
-        alike.append(float(pair.similarity(np.load(out)["images"].transpose(0, 3, 1, 2), "a blue square").mean()))
+        with np.load(out) as file:
+            alike.append(float(pair.similarity(file["images"].transpose(0, 3, 1, 2), "a blue square").mean()))
     assert alike[1] > alike[0] + 0.1
     done = undiffuse_("sample", model, "-n", 2, "--classifier", run)
     assert done.status == 2

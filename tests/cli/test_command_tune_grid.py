@@ -69,7 +69,10 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
         assert refused.status == 2
         assert message in refused.err
     nothing = undiffuse_("tune", run)
-    assert (nothing.status, nothing.err) == (2, "error: say what to tune, behind the run: ema, variance or grid\n")
+    assert (nothing.status, nothing.err) == (
+        2,
+        "error: say what to tune, behind the run: ema, variance, grid or augmentation\n",
+    )
 
 
 def test_a_plan_is_of_its_model_and_of_whole_samples(run: Path, tmp_path: Path):

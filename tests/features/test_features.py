@@ -20,7 +20,7 @@ POINTS = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32) * [1,
 
 
 def test_the_registry_lists_the_features_and_nothing_else():
-    assert registry.names("features") == ["efficientnet_lite0", "inception", "module", "pixels", "spectrogram"]
+    assert registry.names("features") == ["efficientnet_lite0", "inception", "module", "pixels", "run", "spectrogram"]
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_networks(name: str, reads: Reads):
     assert not reads
 
 
-NO_FIT = (Refused, TypeError, AttributeError, RuntimeError, ValueError, IndexError, BeartypeCallHintViolation)
+NO_FIT = (Refused, TypeError, AttributeError, RuntimeError, ValueError, LookupError, BeartypeCallHintViolation)
 
 
 def batch(which: str, x: Any, onto: torch.device | str = "cpu") -> Batch:

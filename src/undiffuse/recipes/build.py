@@ -173,7 +173,8 @@ def predictor(about: Description) -> Predictor:
     dynamics: Any = process(recipe, codec)
     network = _network(about, len(about.classes), dynamics)
     settings = denoiser_settings(recipe)
-    known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
+    with torch.device("cpu"):
+        known = settings.jumps, settings.guidance_input, times(recipe, dynamics)
     return Predictor(network, dynamics, _head(recipe, dynamics, codec), *known)
 
 
