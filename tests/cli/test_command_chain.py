@@ -80,6 +80,7 @@ def test_a_chain_is_a_run_without_the_runs_that_it_was_made_of(undiffuse_: Undif
     assert np.array_equal(drawn["images"].reshape(4, 1, 8, 8), second.numpy())
     shown = " ".join(undiffuse_("show", tmp_path / "c").out.split())
     assert "stages base (1 x 4 x 4), then up (1 x 8 x 8)" in shown
+    assert f"parameters {small.parameters + up.parameters:,}" in shown
 
 
 def test_a_chain_is_filmed_evaluated_and_asked_stage_by_stage(undiffuse_: Undiffuse, cascade: Path, tmp_path: Path):

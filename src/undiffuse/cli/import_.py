@@ -37,4 +37,4 @@ def import_(
         run = ControlNetPipeline().on(folder, load(base, "float32", "cpu"), str(base.absolute()))
     run.save(out)
     run.recipe.save(out)
-    tell(f"{out}: {run.what}, {count(sum(p.numel() for p in run.module.parameters()))} parameters")
+    tell(f"{out}: {run.what}, {count(run.parameters)} parameters")

@@ -98,6 +98,10 @@ class Chain(Generator):
         return replace(self, recipe=self.recipe.with_tables(chain={"stages": changed}))
 
     @property
+    def parameters(self) -> int:
+        return sum(stage.run.parameters for stage in self.stages)
+
+    @property
     def device(self) -> torch.device:
         return self.stages[0].run.device
 

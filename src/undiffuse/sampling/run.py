@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,13 +24,12 @@ from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import FORMAT, Described, Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import INSIDE
+from undiffuse.sampling import run_facts
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.samples import kind, size
 from undiffuse.storage.blueprint import Unwritten, blueprint
 from undiffuse.storage.files import write_json, write_tensors
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
-NAMES = 20  # classes that are named in a notebook
 PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
 MERGED = "merged"  # the same of a run that was made of a base and a LoRA
 LORA = "lora"  # of what a file of A and B says: the base that they are for, by its folder and its weights
@@ -215,41 +213,22 @@ class Run(Described, ABC):
         return True
 
     @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(p.numel() for p in self.module.parameters())
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
 
     def __repr__(self) -> str:
         """What it is of, in a line."""
-        return f"{type(self).__name__} of {', '.join(f'{value}' for value in self._facts().values())}"
+        return f"{type(self).__name__} of {', '.join(run_facts.of(self).values())}"
 
     def _repr_html_(self) -> str:
         """The same as a table, with its conditions."""
-        conditions = {f"condition {name}": condition.kind for name, condition in self.conditions.items()}
-        listed = {"class names": ", ".join(self.classes[:NAMES]) + " ..." * (len(self.classes) > NAMES)}
-        rows = self._facts() | (listed if self.classes else {}) | conditions
-        return (
-            "<table>"
-            + "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
-            + "</table>"
-        )
-
-    def _facts(self) -> dict[str, str]:
-        """What a person wants to see of it first."""
-        name = self.facts.get("data", {}).get("name", self.recipe.name)
-        what = kind(self, len(self.data_shape))
-        classes = {"classes": f"{len(self.classes)} classes"} if self.classes else {}
-        steps = {"steps": f"{self.facts['step']:,} steps"} if "step" in self.facts else {}
-        parameters = sum(p.numel() for p in self.module.parameters())
-        return {
-            "data": f"{name}",
-            "samples": f"{what} of {size(what, self.data_shape)}",
-            **classes,
-            "parameters": f"{parameters:,} parameters",
-            **steps,
-            "recipe": f"recipe {self.recipe.name}",
-            "device": f"on {self.device}",
-        }
+        return run_facts.html(self)
 
     def to(self, precision: str = "auto", device: torch.device | str | None = None) -> Self:
         """The same on a device, in a precision; the weights move, they are not copied.
@@ -298,7 +277,7 @@ class Run(Described, ABC):
             "shape": list(self.shape),
             "conditions": {name: self._condition(name) | each.described() for name, each in self.conditions.items()},
             "codec": self._codec(),
-            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "parameters": self.parameters,
             "recipe": {"kind": recipe.kind, "name": recipe.name, "about": recipe.about, "tables": recipe.tables},
             "versions": {"undiffuse": __version__, "torch": torch.__version__, "python": platform.python_version()},
             **({"uses": {name: run.describe() for name, run in self.stored.items()}} if self.stored else {}),
