@@ -111,35 +111,16 @@ def arguments(config: dict[str, Any]) -> dict[str, Any]:
             f"down_block_types {down} and up_block_types {up} have attention at different levels; "
             "a UNet has it on both ways"
         )
-    if c["resnet_time_scale_shift"] not in ("default", "scale_shift"):
+    same, normed = same_arguments(c), c["attn_norm_num_groups"]
+    if normed != c["norm_num_groups"] and (same["scale_shift"] or normed is not None):
         raise Refused(
-            f"resnet_time_scale_shift = {c['resnet_time_scale_shift']!r}: a UNet has only 'default' and 'scale_shift'"
-        )
-    scale_shift = c["resnet_time_scale_shift"] == "scale_shift"
-    if c["attn_norm_num_groups"] != c["norm_num_groups"] and (scale_shift or c["attn_norm_num_groups"] is not None):
-        raise Refused(
-            f"attn_norm_num_groups = {c['attn_norm_num_groups']}: "
+            f"attn_norm_num_groups = {normed}: "
             f"a UNet's middle attention is normed like the rest, in {c['norm_num_groups']} groups"
         )
-    widths = list(c["block_out_channels"])
-    if c["time_embedding_dim"] not in (None, 4 * widths[0]):
-        raise Refused(f"time_embedding_dim = {c['time_embedding_dim']}: a UNet has only 4 * {widths[0]}")
     return {
-        "channels": c["in_channels"],
-        "out_channels": c["out_channels"],
-        "classes": c["num_class_embeds"] or 0,
-        "width": widths[0],
-        "multipliers": tuple(int(w / widths[0]) if w % widths[0] == 0 else w / widths[0] for w in widths),
-        "blocks": c["layers_per_block"],
+        **same,
         "attention": attention,
         "head_width": c["attention_head_dim"] or 0,
-        "groups": c["norm_num_groups"],
-        "eps": c["norm_eps"],
-        "dropout": c["dropout"],
-        "scale_shift": scale_shift,
-        "downsample_padding": c["downsample_padding"],
-        "frequency_shift": c["freq_shift"],
-        "cos_first": c["flip_sin_to_cos"],
     }
 
 
@@ -157,33 +138,73 @@ def config_of(unet: Any, groups: set[int], sample_size: int | tuple[int, int] | 
         raise Refused(
             f"a UNet2DModel has no condition but a label, and this U-Net has {', '.join(unet.conditioning.conditions)}"
         )
-    if widths[0] != unet.width:
-        raise Refused(f"multipliers = {unet.multipliers}: a UNet2DModel needs a first multiplier of 1")
-    if len(groups) > 1:
-        raise Refused(f"the norms have {sorted(groups)} groups: a UNet2DModel has one number for all; set groups")
-    attended = [level % len(widths) in {a % len(widths) for a in unet.attention} for level in range(len(widths))]
+    attended = attended_levels(unet, widths, groups, "UNet2DModel")
     return {
         "_class_name": "UNet2DModel",
         "_diffusers_version": "0.30.0",
         **{name: values[0] for name, values in ONLY.items()},
+        **same_config(unet, widths, groups, sample_size),
+        "down_block_types": ["AttnDownBlock2D" if a else "DownBlock2D" for a in attended],
+        "up_block_types": ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attended)],
+        "attention_head_dim": unet.head_width or None,
+        "attn_norm_num_groups": min(groups),
+    }
+
+
+def same_arguments(c: Mapping[str, Any]) -> dict[str, Any]:
+    """The UNet's arguments that every U-Net of diffusers says by the same fields; raises Refused for times that a UNet
+    embeds otherwise.
+    """
+    widths = list(c["block_out_channels"])
+    if c["resnet_time_scale_shift"] not in ("default", "scale_shift"):
+        raise Refused(
+            f"resnet_time_scale_shift = {c['resnet_time_scale_shift']!r}: a UNet has only 'default' and 'scale_shift'"
+        )
+    if c["time_embedding_dim"] not in (None, 4 * widths[0]):
+        raise Refused(f"time_embedding_dim = {c['time_embedding_dim']}: a UNet has only 4 * {widths[0]}")
+    return {
+        "channels": c["in_channels"],
+        "out_channels": c["out_channels"],
+        "classes": c["num_class_embeds"] or 0,
+        "width": widths[0],
+        "multipliers": tuple(int(w / widths[0]) if w % widths[0] == 0 else w / widths[0] for w in widths),
+        "blocks": c["layers_per_block"],
+        "groups": c["norm_num_groups"],
+        "eps": c["norm_eps"],
+        "dropout": c["dropout"],
+        "scale_shift": c["resnet_time_scale_shift"] == "scale_shift",
+        "downsample_padding": c["downsample_padding"],
+        "frequency_shift": c["freq_shift"],
+        "cos_first": c["flip_sin_to_cos"],
+    }
+
+
+def same_config(unet: Any, widths: list[int], groups: set[int], sample_size: Any) -> dict[str, Any]:
+    """The fields of the config that every U-Net of diffusers has."""
+    return {
         "sample_size": sample_size,
         "in_channels": unet.channels,
         "out_channels": unet.out_channels,
         "freq_shift": unet.frequency_shift,
         "flip_sin_to_cos": unet.cos_first,
-        "down_block_types": ["AttnDownBlock2D" if a else "DownBlock2D" for a in attended],
-        "up_block_types": ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attended)],
         "block_out_channels": widths,
         "layers_per_block": unet.blocks,
         "downsample_padding": unet.downsample_padding,
         "dropout": unet.dropout,
-        "attention_head_dim": unet.head_width or None,
         "norm_num_groups": min(groups),
-        "attn_norm_num_groups": min(groups),
         "norm_eps": unet.eps,
         "resnet_time_scale_shift": "scale_shift" if unet.scale_shift else "default",
         "num_class_embeds": unet.classes or None,
     }
+
+
+def attended_levels(unet: Any, widths: list[int], groups: set[int], kind: str) -> list[bool]:
+    """Whether each level of a UNet has attention; raises Refused for widths and groups that no config says."""
+    if widths[0] != unet.width:
+        raise Refused(f"multipliers = {unet.multipliers}: a {kind} needs a first multiplier of 1")
+    if len(groups) > 1:
+        raise Refused(f"the norms have {sorted(groups)} groups: a {kind} has one number for all; set groups")
+    return [level % len(widths) in {a % len(widths) for a in unet.attention} for level in range(len(widths))]
 
 
 def weights_from(

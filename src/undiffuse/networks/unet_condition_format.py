@@ -7,6 +7,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import NAMES as UNET2D
+from undiffuse.networks.diffusers_format import attended_levels, same_arguments, same_config
 from undiffuse.networks.diffusers_format import weights_from as renamed_from
 from undiffuse.networks.diffusers_format import weights_to as renamed_to
 
@@ -105,28 +106,10 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("layers_per_block", "transformer_layers_per_block", "cross_attention_dim"):
         if not isinstance(c[name], int):
             raise Refused(f"this {KIND} has {name} = {c[name]!r}; a UNet has one number for all levels")
-    if c["resnet_time_scale_shift"] not in ("default", "scale_shift"):
-        raise Refused(
-            f"resnet_time_scale_shift = {c['resnet_time_scale_shift']!r}: a UNet has only 'default' and 'scale_shift'"
-        )
-    if c["time_embedding_dim"] not in (None, 4 * widths[0]):
-        raise Refused(f"time_embedding_dim = {c['time_embedding_dim']}: a UNet has only 4 * {widths[0]}")
     return {
-        "channels": c["in_channels"],
-        "out_channels": c["out_channels"],
-        "classes": c["num_class_embeds"] or 0,
-        "width": widths[0],
-        "multipliers": tuple(int(w / widths[0]) if w % widths[0] == 0 else w / widths[0] for w in widths),
-        "blocks": c["layers_per_block"],
+        **same_arguments(c),
         "attention": attention,
         **_heads(c, [widths[level] for level in (*attention, -1)], attention),
-        "groups": c["norm_num_groups"],
-        "eps": c["norm_eps"],
-        "dropout": c["dropout"],
-        "scale_shift": c["resnet_time_scale_shift"] == "scale_shift",
-        "downsample_padding": c["downsample_padding"],
-        "frequency_shift": c["freq_shift"],
-        "cos_first": c["flip_sin_to_cos"],
         "text_width": 0,
         "transformer_blocks": c["transformer_layers_per_block"],
     }
@@ -161,35 +144,19 @@ def config_of(unet: Any, groups: set[int], sample_size: int | Sequence[int], tex
         raise Refused(f"fourier = {unet.fourier}: a {KIND} is written with fourier = 0.0 only")
     if not unet.transformer_blocks:
         raise Refused(f"transformer_blocks = 0: a {KIND} attends by transformer blocks")
-    if widths[0] != unet.width:
-        raise Refused(f"multipliers = {unet.multipliers}: a {KIND} needs a first multiplier of 1")
-    if len(groups) > 1:
-        raise Refused(f"the norms have {sorted(groups)} groups: a {KIND} has one number for all; set groups")
-    attended = [level % len(widths) in {a % len(widths) for a in unet.attention} for level in range(len(widths))]
+    attended = attended_levels(unet, widths, groups, KIND)
     counts = [width // unet.head_width for width in widths] if unet.head_width else unet.heads or 1
     return {
         "_class_name": KIND,
         "_diffusers_version": "0.30.0",
         **{name: values[0] for name, values in ONLY.items()},
-        "sample_size": sample_size,
-        "in_channels": unet.channels,
-        "out_channels": unet.out_channels,
-        "freq_shift": unet.frequency_shift,
-        "flip_sin_to_cos": unet.cos_first,
+        **same_config(unet, widths, groups, sample_size),
         "down_block_types": [DOWN[a] for a in attended],
         "up_block_types": [UP[a] for a in reversed(attended)],
-        "block_out_channels": widths,
-        "layers_per_block": unet.blocks,
-        "downsample_padding": unet.downsample_padding,
-        "dropout": unet.dropout,
         "attention_head_dim": counts,
         "cross_attention_dim": text_width,
         "transformer_layers_per_block": unet.transformer_blocks,
         "use_linear_projection": bool(unet.head_width),  # as Stable Diffusion 2 has it, and 1 has not
-        "norm_num_groups": min(groups),
-        "norm_eps": unet.eps,
-        "resnet_time_scale_shift": "scale_shift" if unet.scale_shift else "default",
-        "num_class_embeds": unet.classes or None,
     }
 
 

@@ -33,7 +33,24 @@ DTYPES = {
 }
 
 
-class Held(Mapping[str, Tensor]):
+class StoredTensors(Mapping[str, Tensor]):
+    """Tensors by name that are read when they are asked for. like: of their shapes and dtypes, which take no memory."""
+
+    like: dict[str, Tensor]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.like)
+
+    def __len__(self) -> int:
+        return len(self.like)
+
+    @property
+    def nbytes(self) -> int:
+        """What all tensors take together, by their header."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.like.values())
+
+
+class Held(StoredTensors):
     """The tensors of an open file by name, each read when it is asked for.
 
     about: the JSON object about them; metadata: all that the file says, as texts. like: tensors of their shapes and
@@ -67,17 +84,6 @@ class Held(Mapping[str, Tensor]):
                 raise ValueError("it ends too soon")
             return tensor
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.like)
-
-    def __len__(self) -> int:
-        return len(self.like)
-
-    @property
-    def nbytes(self) -> int:
-        """What all tensors take together, by their header."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.like.values())
-
     def close(self) -> None:
         """Let go of the file; tensors that were read stay."""
         if self._file is not None:
@@ -85,7 +91,7 @@ class Held(Mapping[str, Tensor]):
             self._file = None
 
 
-class Part(Mapping[str, Tensor]):
+class Part(StoredTensors):
     """The tensors of an open file whose names begin with a prefix, without it."""
 
     def __init__(self, whole: "Held | Part", prefix: str) -> None:
@@ -96,17 +102,6 @@ class Part(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._whole[self._prefix + name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.like)
-
-    def __len__(self) -> int:
-        return len(self.like)
-
-    @property
-    def nbytes(self) -> int:
-        """What all tensors take together, by their header."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.like.values())
 
 
 @contextmanager

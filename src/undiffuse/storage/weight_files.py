@@ -3,7 +3,7 @@
 import json
 import pickle
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.storage.tensor_file import Held, refusing
+from undiffuse.storage.tensor_file import Held, StoredTensors, refusing
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")  # of diffusers, and of transformers
 SAFE, PICKLED = ".safetensors", (".bin", ".ckpt", ".pt", ".pth")
 NESTED = ("state_dict", "ema", "model")  # where checkpoints of training hold their weights
 
 
-class WeightFiles(Mapping[str, Tensor]):
+class WeightFiles(StoredTensors):
     """The tensors of one or several files by name, each in its file's dtype and mapped to memory when it is asked for.
 
     Nothing is copied: a tensor's memory is the file's, until somebody writes to it. like: tensors of their shapes and
@@ -38,17 +38,6 @@ class WeightFiles(Mapping[str, Tensor]):
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt")
             return self._open[path].get_tensor(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.like)
-
-    def __len__(self) -> int:
-        return len(self.like)
-
-    @property
-    def nbytes(self) -> int:
-        """What all tensors take together."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.like.values())
 
 
 def folder_weights(folder: Path, stems: Iterable[str] = STEMS) -> WeightFiles:
