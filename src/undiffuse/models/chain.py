@@ -118,7 +118,8 @@ class Chain(Generator):
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> ChainSession:
         known = {**self.conditions, **{stage.fills: stage.condition for stage in self.stages[1:]}}
-        return ChainSession.open(self, self.stages, (request or SampleRequest()).updated(options, known), progress)
+        asked = (request or SampleRequest()).updated(options, known)
+        return ChainSession.open(self, self.stages, asked, known, progress)
 
     def scores(self, data: Any, seed: int, bar: Bar) -> Any:
         raise Refused(self.no_likelihood())

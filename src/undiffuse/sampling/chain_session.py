@@ -1,6 +1,7 @@
 """A request opened on a chain: stage after stage is sampled, and each one's samples are a condition of the next."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -35,12 +36,17 @@ class ChainSession(OpenedRequest):
     progress: Progress = False
 
     @classmethod
-    def open(cls, model: Generator, stages: tuple[Stage, ...], request: SampleRequest, progress: Progress) -> Self:
-        """Raises Refused for conditions that no stage knows, for settings of stages that there are not, and for what
-        only a single run can be asked for.
+    def open(
+        cls,
+        model: Generator,
+        stages: tuple[Stage, ...],
+        request: SampleRequest,
+        known: Mapping[str, ConditionKind],
+        progress: Progress,
+    ) -> Self:
+        """known: the conditions that a person may give, of all stages. Raises Refused for others, for settings of
+        stages that there are not, and for what only a single run can be asked for.
         """
-        known: dict[str, ConditionKind] = dict(model.conditions)
-        known |= {stage.fills: stage.condition for stage in stages[1:]}
         words = from_words(known, request.condition_words)
         request = replace(request, conditions={**request.conditions, **words}, condition_words=())
         for name, value in request.conditions.items():
