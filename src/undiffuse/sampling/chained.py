@@ -12,7 +12,7 @@ from undiffuse.recipes.recipe import parse
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.words import numbers
 
-FORMS = ("image", "vector")  # of conditions that a sample can be
+FORMS = ("image", "vector", "embedding")  # of conditions that a sample can be
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,7 @@ def stages_of(runs: Mapping[str, Any], tables: Mapping[str, StageTable]) -> tupl
         if fills not in run.conditions:
             raise Refused(f"stage {name!r} has no condition {fills!r}; its conditions: {_listed(run.conditions)}")
         _refuse_unlike(before, run.conditions[fills], name, fills)
+        _refuse_space(found[i - 1], run.conditions[fills], name, fills)
         _refuse_level(run.conditions[fills], table.augmentation, name, fills)
         found[i] = Stage(run, name, fills, table.augmentation)
     return tuple(found)
@@ -103,6 +104,17 @@ def _refuse_unlike(before: Generator, condition: ConditionKind, name: str, chose
         raise Refused(
             f"stage {name!r} takes {chosen!r} as {condition.summary()}, and the stage before it makes samples of shape "
             f"{before.data_shape}: train one of them on the other's size (data.size, conditions.{chosen}.of)"
+        )
+
+
+def _refuse_space(before: Stage, condition: ConditionKind, name: str, fills: str) -> None:
+    """Raises Refused where a stage takes vectors of one pair of encoders, and the one before makes others."""
+    made = before.run.codec.space
+    if condition.space and made != condition.space:
+        others = f"those of another ({made[:8]})" if made else "vectors of none"
+        raise Refused(
+            f"stage {name!r} takes as {fills!r} vectors of the pair of encoders {condition.space[:8]}, and stage "
+            f"{before.name!r} makes {others}: train both with one run of kind clip"
         )
 
 
