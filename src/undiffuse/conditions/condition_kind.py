@@ -144,6 +144,17 @@ class ConditionKind(ABC):
         """
         raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
 
+    def handed(self, values: Tensor, level: float) -> Tensor:
+        """Of a noisy kind: values, (n, channels, ...) in [-1, 1], that have the noise of this level already, as
+        networks take them: told the level. See `noised` for others.
+        """
+        raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether `drawn` makes something else of values each time."""
+        return self.noisy
+
     def drawn(self, values: Tensor, random: Random) -> Tensor:
         """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""
         return values

@@ -101,7 +101,7 @@ def train(
     fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
     conditions = on.conditions(fitting)
     codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
-    noisy = {name: condition.drawn for name, condition in conditions.items() if condition.noisy}
+    redrawn = {name: condition.drawn for name, condition in conditions.items() if condition.redrawn}
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions), learned=True),
@@ -111,7 +111,7 @@ def train(
         drop=drop_rates(conditions),
         flip=settings.flip,
         mirrors={name: condition.mirror for name, condition in conditions.items()},
-        draws=noisy,
+        draws=redrawn,
     )
     batch = batches.at(0, slice(2))
     shape = tuple(batch.x.shape[1:])
@@ -135,7 +135,7 @@ def train(
     if held_out is not None:
         beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
         unseen = prepared.batches(
-            held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=noisy
+            held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=redrawn
         )
         distance = ReferenceDistance(objective, make, unseen, held_out.conditions)
         check = partial(validate, objective, unseen, distance)
