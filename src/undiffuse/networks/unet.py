@@ -17,14 +17,7 @@ from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
 from undiffuse.core.network import Depth, HasDepths, Network
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
-from undiffuse.networks.blocks import (
-    Attention,
-    Resample,
-    Residual,
-    activate,
-    group_count,
-    normalise,
-)
+from undiffuse.networks.blocks import Resample, Residual, activate, group_count, normalise
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.diffusers_format import (
     arguments,
@@ -37,8 +30,9 @@ from undiffuse.networks.diffusers_format import (
 from undiffuse.networks.embeddings import Label, exactly, fourier_features, positional
 from undiffuse.networks.foreign_weights import holding, unwritten
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
-from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
-from undiffuse.networks.spatial_attention import SpatialTransformer, head_count
+from undiffuse.networks.resampling import CHANGES, refuse_levels
+from undiffuse.networks.space_time import LAYERS
+from undiffuse.networks.spatial_attention import head_count
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
 from undiffuse.networks.text_embeddings import EmbeddedTexts
 from undiffuse.networks.unet_condition_format import config_of as condition_config_of
@@ -56,7 +50,7 @@ class UNet(Network, HasDepths, Steerable):
 
     channels, out_channels: of the input and the output (0: as the input).
     dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
-        width); given by the data.
+        width); given by the data. video: the first of 3 is that of frames, see `space_time`.
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
     conditions: further ones by name: vectors, texts and images; given by the data, see `ConditionEmbedding`. Texts
         reach the levels with attention, by tokens of text_width; 0: texts are embeddings of another encoder, which the
@@ -101,6 +95,7 @@ class UNet(Network, HasDepths, Steerable):
         cos_first: bool = False,
         out_channels: int = 0,
         dimensions: int = 2,
+        video: bool = False,
         resample: str = "conv",
         rescale: bool = False,
         fourier: float = 0.0,
@@ -111,6 +106,10 @@ class UNet(Network, HasDepths, Steerable):
     ) -> None:
         super().__init__()
         refuse_dimensions(dimensions, "a U-Net")
+        if video and dimensions != 3:
+            raise Refused(
+                f"video = true is for videos, (batch, channels, frames, height, width), not {dimensions} axes"
+            )
         least = {"channels": (channels, 1), "width": (width, 1), "blocks": (blocks, 1), "text_width": (text_width, 0)}
         for name, (value, few) in {**least, "transformer_blocks": (transformer_blocks, 0)}.items():
             if value < few:
@@ -123,10 +122,10 @@ class UNet(Network, HasDepths, Steerable):
         self.head_width, self.groups, self.eps, self.dropout = head_width, groups, eps, dropout
         self.scale_shift, self.downsample_padding, self.time_scale = scale_shift, downsample_padding, time_scale
         self.frequency_shift, self.cos_first = frequency_shift, cos_first
-        self.out_channels, self.dimensions = out_channels or channels, dimensions
+        self.out_channels, self.dimensions, self.video = out_channels or channels, dimensions, video
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
-
         self.heads, self.transformer_blocks = heads, transformer_blocks
+        self.layers, axes = (layers := LAYERS[video]), 2 if video else dimensions
         self.texts = EmbeddedTexts({} if text_width else conditions or {}, "a U-Net of text_width = 0")
         others = {name: spec for name, spec in (conditions or {}).items() if name not in self.texts.names}
         self.conditioning = ConditionEmbedding(others, 4 * width, "a U-Net", self.forms, text_width)
@@ -134,24 +133,24 @@ class UNet(Network, HasDepths, Steerable):
         widths = [round(width * m) for m in multipliers]
         shrink, grow = CHANGES[resample]
         same: dict[str, Any] = {"groups": groups, "eps": eps, "rescale": rescale}
-        residual = partial(Residual, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, **same)
+        residual = partial(layers.residual, dropout=dropout, scale_shift=scale_shift, dimensions=axes, **same)
         parts = LevelParts(
             residual,
             residual,
             attention=partial(self._attention, text),
             halve=lambda out: (
-                Resample(residual(out, out, change=shrink)) if shrink else Halve(out, downsample_padding, dimensions)
+                Resample(residual(out, out, change=shrink)) if shrink else layers.halve(out, downsample_padding, axes)
             ),
-            double=lambda out: Resample(residual(out, out, change=grow)) if grow else Double(out, dimensions),
+            double=lambda out: Resample(residual(out, out, change=grow)) if grow else layers.double(out, axes),
+            join=layers.join,
         )
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
-        self.enter = begin(convolution(dimensions, channels + self.conditioning.channels, width, 3, padding=1))
+        self.enter = begin(convolution(axes, channels + self.conditioning.channels, width, 3, padding=1))
         self.down, self.middle, self.up = levels(width, widths, blocks, attention, parts)
-        now = widths[0]
-        self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
-        self.leave = begin(convolution(dimensions, now, self.out_channels, 3, padding=1), scale=0.0)
+        self.leave_norm = nn.GroupNorm(group_count(widths[0], groups), widths[0], eps=eps)
+        self.leave = begin(convolution(axes, widths[0], self.out_channels, 3, padding=1), scale=0.0)
         # one matrix product gives every block its time; blocks are numbered down, middle, up
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
         self.time_out = nn.Linear(4 * width, sum(self.time_widths))
@@ -179,13 +178,16 @@ class UNet(Network, HasDepths, Steerable):
         added, text = self.conditioning.read(len(x), cond, drop)
         text = self.texts(len(x), given, drop) if self.texts.names else text
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
-        x = self.enter(self.conditioning.beside(x, cond, drop))
+        x = self.layers.each(self.enter, self.conditioning.beside(x, cond, drop))
         x = x if hint is None else x + hint
         return descend(x, times, text, self.down, self.middle)
 
     def ascend(self, trunk: Trunk) -> Tensor:
         """The way up and the output."""
-        return self.leave(activate(normalise(ascend(trunk, self.up), self.leave_norm)))
+        return self.layers.each(self._leave, ascend(trunk, self.up))
+
+    def _leave(self, h: Tensor) -> Tensor:
+        return self.leave(activate(normalise(h, self.leave_norm)))
 
     def first_part(self) -> Self:
         """The way down and the middle."""
@@ -227,8 +229,8 @@ class UNet(Network, HasDepths, Steerable):
         """What a level attends with; text: how wide the tokens are that it reads."""
         heads = head_count(channels, self.heads, self.head_width)
         if self.transformer_blocks:
-            return SpatialTransformer(channels, self.transformer_blocks, heads, self.groups, text)
-        return Attention(channels, self.groups, self.eps, heads, self.rescale, text)
+            return self.layers.transformer(channels, self.transformer_blocks, heads, self.groups, text)
+        return self.layers.attention(channels, self.groups, self.eps, heads, self.rescale, text)
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
@@ -253,7 +255,11 @@ class UNet(Network, HasDepths, Steerable):
 
     def _check(self, x: Tensor) -> None:
         refuse_shape(x, self.channels, self.dimensions, "this U-Net")
-        refuse_sizes(x, 2 ** (len(self.multipliers) - 1), f"a U-Net of {len(self.multipliers)} levels")
+        refuse_sizes(
+            x[:, :, 0] if self.video else x,
+            2 ** (len(self.multipliers) - 1),
+            f"a U-Net of {len(self.multipliers)} levels",
+        )
 
     @classmethod
     def from_diffusers(cls, folder: str | Path) -> Self:
