@@ -22,7 +22,7 @@ from undiffuse.networks.conditions import LEVELS, MODES, scaled
 from undiffuse.operators.blur import blurred
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
-BLURRED = 0.5  # the chance of a blur: arXiv:2106.15282, app. B
+BLURRED = 0.5  # the chance of a blur: arXiv:2106.15282
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,9 @@ class ImageCondition(ConditionKind):
     to [-1, 1]. dtype: in the training data. The data decide these three.
     noise: the greatest level s, from 0 to 1, of the noise that training adds, at a level drawn anew from U(0, noise):
     sqrt(1 - s^2) picture + s eps, the picture in [-1, 1]. The network is told the level, by one channel more, and so
-    takes the samples of another model, which are not quite like data (conditioning augmentation, arXiv:2106.15282,
-    sec. 4.2).
+    takes the samples of another model, which are not quite like data (conditioning augmentation, arXiv:2106.15282).
     blur: the least and the greatest deviation, in its own pixels, of the Gaussian blur that training puts on every
-    second one before the noise, drawn anew each time; () for none (the same, app. B: 0.4 and 0.6).
+    second one before the noise, drawn anew each time; () for none (the same paper: 0.4 and 0.6).
     """
 
     of: str = ""

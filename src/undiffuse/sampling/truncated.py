@@ -27,7 +27,7 @@ def stopped_early(session: Session, s: float, film: bool = False) -> StoppedEarl
     """The states of a session's samples where sigma/alpha = s/sqrt(1 - s^2), divided by alpha and times sqrt(1 - s^2).
 
     The sampler takes the steps of its grid down to that level. Raises Refused where sampling begins below it.
-    Source: arXiv:2106.15282, sec. 4.2 (truncated conditioning augmentation).
+    Source: arXiv:2106.15282 (truncated conditioning augmentation).
     """
     session = session.untuned()
     schedule = session.model.denoiser.process.schedule
