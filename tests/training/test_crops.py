@@ -57,7 +57,7 @@ def test_a_crop_and_the_condition_beside_it_show_the_same_place():
     [
         (8, DATA, {}, PixelsCodec(), "a crop is smaller than the pictures, which are 8 x 8"),
         (3, DATA, {"low": low()}, PixelsCodec(), "'low' of 4 x 4 has no whole pixels in such a part"),
-        (4, DATA, {"where": BoxesCondition()}, PixelsCodec(), "'where' has boxes of the whole picture"),
+        (4, DATA, {"where": BoxesCondition()}, PixelsCodec(), "'where' names places of the whole picture"),
         (4, Dataset(X[:, :, 0]), {}, PixelsCodec(), "crops are of pictures"),
         (4, DATA, {}, Centred(), "what this codec makes of a picture is not of each pixel"),
     ],

@@ -50,8 +50,8 @@ class ConditionKind(ABC):
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN,
-    and asked for.
+    made of, see `derivation`. placed: its values name places of the item. says: its values are texts. completes: a
+    value is an item of which some numbers are NaN, and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -69,6 +69,7 @@ class ConditionKind(ABC):
     predicted: ClassVar[bool] = False
     beside: ClassVar[bool] = False
     items: ClassVar[tuple[int, ...]] = (3,)
+    placed: ClassVar[bool] = False
     says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
 

@@ -33,7 +33,7 @@ class Crops:
         """Crops of the data's pictures, None for a side of 0.
 
         Raises Refused for what cannot be cropped: other items than pictures, a codec whose numbers are of whole
-        pictures, boxes, and sizes that do not fit.
+        pictures, conditions that name places, and sizes that do not fit.
         """
         if not side:
             return None
@@ -43,8 +43,8 @@ class Crops:
         height, width = data.x.shape[2:]
         if not side < min(height, width):
             raise Refused(f"{says}a crop is smaller than the pictures, which are {height} x {width}")
-        if name := next((name for name, each in conditions.items() if each.form == "boxes"), None):
-            raise Refused(f"{says}{name!r} has boxes of the whole picture")
+        if name := next((name for name, each in conditions.items() if each.placed), None):
+            raise Refused(f"{says}{name!r} names places of the whole picture")
         beside = {name: each.shape for name, each in conditions.items() if each.beside}
         for name, shape in beside.items():
             down, across = height / shape[1], width / shape[2]
