@@ -1,6 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.embeddings import towards, variations
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
@@ -20,5 +21,7 @@ __all__ = [
     "noise_level",
     "outpaint",
     "restore",
+    "towards",
+    "variations",
     "vary",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
 from undiffuse.editing.complete import complete, late
+from undiffuse.editing.embeddings import towards, variations
 from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
 from undiffuse.editing.outpaint import outpaint
@@ -109,6 +110,22 @@ def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
     return way.numpy()
 
 
+def _vary(edit: EditRequest, value: float) -> np.ndarray:
+    _refuse_sampler(edit, "--vary")
+    return variations(edit.model, edit.item(), eta=value, **edit.how).numpy()
+
+
+def _towards(edit: EditRequest, value: tuple[str, str]) -> np.ndarray:
+    _refuse_sampler(edit, "--towards")
+    how = {name: each for name, each in edit.how.items() if name != "n"}
+    return towards(edit.model, edit.item(), *value, frames=edit.frames, **how).numpy()
+
+
+def _refuse_sampler(edit: EditRequest, task: str) -> None:
+    if edit.request.sampler is not None:
+        raise Refused(f"{task} goes to the picture's code and back by ddim: leave --sampler out")
+
+
 def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
     operator = Pool(_number(text, int, "--measurement superresolve takes a factor, such as superresolve:4"))
     return operator, (channels, height // operator.factor, width // operator.factor)
@@ -139,4 +156,6 @@ _TASKS: dict[str, Callable[[EditRequest, Any], np.ndarray]] = {
     "denoise": _denoise,
     "size": _size,
     "between": _between,
+    "vary": _vary,
+    "towards": _towards,
 }
