@@ -50,8 +50,8 @@ class ConditionKind(ABC):
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN,
-    and asked for.
+    made of, see `derivation`. placed: its values name places of the item. says: its values are texts. completes: a
+    value is an item of which some numbers are NaN, and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -69,6 +69,7 @@ class ConditionKind(ABC):
     predicted: ClassVar[bool] = False
     beside: ClassVar[bool] = False
     items: ClassVar[tuple[int, ...]] = (3,)
+    placed: ClassVar[bool] = False
     says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
 
@@ -143,6 +144,17 @@ class ConditionKind(ABC):
         Raises Refused for a kind whose values have no noise, and for a level that training never had.
         """
         raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    def handed(self, values: Tensor, level: float) -> Tensor:
+        """Of a noisy kind: values, (n, channels, ...) in [-1, 1], that have the noise of this level already, as
+        networks take them: told the level. See `noised` for others.
+        """
+        raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether `drawn` makes something else of values each time."""
+        return self.noisy
 
     def drawn(self, values: Tensor, random: Random) -> Tensor:
         """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""

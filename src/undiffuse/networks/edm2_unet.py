@@ -87,7 +87,7 @@ class EDM2UNet(Network, AfterStep, HasDepths):
         kernel = (3,) * dimensions
         self.time_in, self.label = UnitWeights(2 * math.ceil(width / 2), wide), Label(classes, wide)
         self.enter = UnitWeights(channels + self.conditioning.channels + 1, width, kernel)
-        self.down, self.middle, self.up = levels(width, self.widths, blocks, attention, parts)
+        self.down, self.middle, self.up = levels(width, self.widths, [blocks] * len(self.widths), attention, parts)
         self.leave = UnitWeights(self.widths[0], out_channels or channels, kernel)
         self.gain = nn.Parameter(torch.zeros((), dtype=torch.float32))
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, UnitResidual)]

@@ -138,7 +138,7 @@ class Session(OpenedRequest):
 
     def draw(self) -> Samples:
         """The samples, in as many batches as memory needs."""
-        with self._measured() as cost:
+        with self.measured() as cost:
             x = self.best(self._batched(self.model.decoded))
         return self._samples(x, cost)
 
@@ -151,7 +151,7 @@ class Session(OpenedRequest):
 
     def film(self) -> Samples:
         """The same samples with `frames`, every state on the way from noise; all are drawn together."""
-        with self._measured() as cost, shown(self.progress, self.steps) as report:
+        with self.measured() as cost, shown(self.progress, self.steps) as report:
             frames: list[np.ndarray] = []
             for state, frame in self.decoded_states():
                 frames.append(frame.numpy())
@@ -233,7 +233,7 @@ class Session(OpenedRequest):
         )
 
     @contextmanager
-    def _measured(self) -> Iterator[list[float]]:
+    def measured(self) -> Iterator[list[float]]:
         """Fills the yielded list with network calls a sample and seconds, once the work is done."""
         rows = 0
 
