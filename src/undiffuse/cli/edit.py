@@ -117,14 +117,14 @@ def edit(
     if task != "length" and (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
-    from undiffuse.models.load import completing, denoising
+    from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
     usual = ".gif" if task in ("between", "frames", "length") else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
-    model = completing(run) if task == "mask" else denoising(run, precision="float32")  # half would spoil gradients
+    model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
     if text is not None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
@@ -140,6 +140,7 @@ def edit(
     shape = "x".join(map(str, edited.shape[1:]))
     guided = words(model.open(request).request)
     how = "completed in its order" if model.completes else METHODS[task].format(method)
+    how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))
 

@@ -125,6 +125,11 @@ class ConditionKind(ABC):
         """What makes the values of the items; None: the data hold them."""
         return None
 
+    @property
+    def variation(self) -> tuple[str, float] | None:
+        """The folder of a run whose variations training takes in the place of values, and how strong they are."""
+        return None
+
     def questions(self, values: np.ndarray) -> Mapping[str, Question]:
         """Of one that completes items: what is asked of the items with these values of the data, in each way that
         training asks.
