@@ -2,6 +2,7 @@
 
 from undiffuse.editing.complete import complete
 from undiffuse.editing.embeddings import towards, variations
+from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
@@ -14,6 +15,8 @@ __all__ = [
     "between",
     "complete",
     "denoise",
+    "extend",
+    "fill",
     "impute",
     "infill",
     "inpaint",
