@@ -26,7 +26,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling import run_facts
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.storage.blueprint import Unwritten, blueprint
+from undiffuse.storage.blueprint import Unwritten, sketch
 from undiffuse.storage.files import write_json, write_tensors
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
@@ -137,8 +137,13 @@ class Run(Described, ABC):
 
         limits: `tensors` and `size`, see `storage.blueprint`; raises Refused where there are more.
         """
+        return dict(cls.sketch(about, **limits).state_dict())
+
+    @classmethod
+    def sketch(cls, about: Description, **limits: Any) -> nn.Module:
+        """What `build` makes, of tensors without memory; limits: see `blueprint`."""
         what = f"{cls.made} {str(about.recipe[cls.made].get('name'))!r}"
-        return blueprint(partial(cls.build, about), what, **limits)
+        return sketch(partial(cls.build, about), what, **limits)
 
     @classmethod
     def unwritten(cls, about: Description) -> nn.Module:

@@ -90,9 +90,12 @@ class StableDiffusionPipeline(Pipeline):
 
         def weights(module: Any) -> dict[str, Tensor]:
             found = weights_from(source.weights("unet"), module.network.residual_names())
-            return {f"network.{name}": weight for name, weight in {**found, NULL: text.embed([""])[0]}.items()}
+            found[NULL] = torch.zeros(text.embedded_shape, dtype=torch.float32)
+            return {f"network.{name}": weight for name, weight in found.items()}
 
-        return assemble(description, weights, str(source.folder / "unet"))
+        run: Any = assemble(description, weights, str(source.folder / "unet"))
+        run.module.network.texts.postpone(TEXT, lambda: text.embed([""])[0])
+        return run
 
     def check(self, run: Run) -> None:
         if not run.denoises:
