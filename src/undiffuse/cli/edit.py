@@ -49,8 +49,12 @@ def edit(
     ] = None,
     frames: Annotated[int, Option(help="Of the way between two pictures.")] = 16,
     method: Annotated[
-        str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
-    ] = "mmps",
+        str | None,
+        Option(
+            help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace, repaint, or network "
+            "of a run that was trained to paint in. [default: network of such a run, else mmps]"
+        ),
+    ] = None,
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
     text: Annotated[
         str | None,
@@ -97,6 +101,7 @@ def edit(
     if (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
+    from undiffuse.editing.inverse_problems import usual_method
     from undiffuse.models.load import completing, denoising
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
@@ -118,7 +123,10 @@ def edit(
     output_paths.put(target, FORMS[suffix](edited, suffix))
     shape = "x".join(map(str, edited.shape[1:]))
     guided = words(model.open(request).request)
-    how = "completed in its order" if model.completes else METHODS[task].format(method)
+    if model.completes:
+        how = "completed in its order"
+    else:
+        how = METHODS[task].format(method or (usual_method(model) if task == "mask" else "mmps"))
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))
 

@@ -113,6 +113,10 @@ class ImageCondition(ConditionKind):
         return self.form, (channels + self.noisy, *sides)
 
     @property
+    def paints(self) -> bool:
+        return self.of.startswith("hole:")
+
+    @property
     def noisy(self) -> bool:
         return self.noise > 0
 

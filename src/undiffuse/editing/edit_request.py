@@ -24,15 +24,15 @@ from undiffuse.sampling.request import SampleRequest
 @dataclass(frozen=True)
 class EditRequest:
     """model: a run with a denoiser; for a mask also one that completes. image: the file of the picture. n: how many
-    answers. method and noise: of a measurement, the noise in the data's units. request, progress: as in
-    `Generator.sample`.
+    answers. method and noise: of a mask and of a measurement, the noise in the data's units; method None: the usual
+    one. request, progress: as in `Generator.sample`.
     """
 
     model: Any
     dtype: str
     image: Path | None
     n: int
-    method: str
+    method: str | None
     noise: float
     frames: int
     request: SampleRequest
@@ -96,7 +96,7 @@ def _measurement(edit: EditRequest, value: str) -> np.ndarray:
         raise unknown("--measurement", name, _OPERATORS)
     operator, shape = _OPERATORS[name](text, *edit.model.data_shape)
     y = edit.item(shape=shape)
-    return restore(edit.model, y, operator, edit.noise, edit.method, **edit.how).numpy()
+    return restore(edit.model, y, operator, edit.noise, edit.method or "mmps", **edit.how).numpy()
 
 
 def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:

@@ -51,6 +51,7 @@ METHODS: dict[str, Method] = {
     ),
 }
 REPLACING = ("replace", "repaint")  # for masks only
+NETWORK = "network"  # for masks, of a run that was trained to paint in: its network is told the hole
 
 
 def restore(
@@ -87,7 +88,7 @@ def inpaint(
     model: DenoisingGenerator,
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
-    method: str = "mmps",
+    method: str | None = None,
     n: int = 1,
     request: SampleRequest | None = None,
     **options: Any,
@@ -95,29 +96,61 @@ def inpaint(
     """n samples that have an item's known part, in the data's units: (n, *shape); that part comes out as it went in.
 
     mask: 1 where known, of the item's shape or one that broadcasts to it; a latent is known where all that it stands
-    for is. method: one of METHODS, or "replace" or "repaint". request, options: as in `Generator.sample`. Raises
-    Refused for an unknown method and, with both shapes, a mask that does not fit.
+    for is. method: one of METHODS, "replace" or "repaint", or "network", see `usual_method`. request, options: as in
+    `Generator.sample`. Raises Refused for an unknown method and, with both shapes, a mask that does not fit.
     """
-    session = opened(model, request, options, n)
     whole = item(model, image, "image")
-    x = model.codec.encode(whole).to(model.device)
     known = arguments.array(mask, "mask")
     if known.size and not 0 <= known.min() <= known.max() <= 1:
         raise Refused(f"mask is 1 where known and 0 where not, and goes from {known.min():g} to {known.max():g}")
     shown = Mask(torch.as_tensor(known.astype(np.float32)))
     shown(torch.as_tensor(whole))
-    keep = Mask(model.codec.known(shown.mask).to(x))
-    seen = keep(x)
     if known.size and known.min() > 0:
         raise Refused("mask is empty: every number of the item is known, and nothing is to be painted")
+    method = method or usual_method(model)
+    if method == NETWORK:
+        told = {_told(model): _with_hole(whole, shown.mask)}
+        session = opened(model, request, options | told, n)
+        return _pasted(session, session.encoded(), shown.mask, whole)
+    session = opened(model, request, options, n)
+    x = model.codec.encode(whole).to(model.device)
+    keep = Mask(model.codec.known(shown.mask).to(x))
+    seen = keep(x)
     if method == "replace":
         z = replace(session, sampler=Inpaint(session.sampler, x, keep.mask)).encoded()
     elif method == "repaint":
         z = replace(session, sampler=RePaint(session.sampler, x, keep.mask, jump=1)).encoded()
     else:
         z = _posterior(session, Measurement(keep, seen, STD), method)
+    return _pasted(session, z, shown.mask, whole)
+
+
+def usual_method(model: DenoisingGenerator) -> str:
+    """How the model paints in where nobody says it: by its network's own input, if it has one, else by MMPS."""
+    return NETWORK if any(kind.paints for kind in model.conditions.values()) else "mmps"
+
+
+def _told(model: DenoisingGenerator) -> str:
+    """The condition that tells the network the hole; raises Refused where it has none."""
+    found = next((name for name, kind in model.conditions.items() if kind.paints), None)
+    if found is None:
+        others = ", ".join((*METHODS, *REPLACING))
+        raise Refused(f"method = {NETWORK!r} needs a run that was trained to paint in; of this one there are {others}")
+    return found
+
+
+def _with_hole(whole: np.ndarray, mask: Tensor) -> np.ndarray:
+    """A picture (1, channels, ...) that is black in the hole, and one channel more that is 0 there, else white."""
+    white = np.iinfo(whole.dtype).max if whole.dtype.kind in "iu" else 1
+    there = (mask.numpy() > 0).reshape(-1, *mask.shape[-len(whole.shape[2:]) - 1 :]).all(1, keepdims=True)
+    there = np.broadcast_to(there[:1], (1, 1, *whole.shape[2:]))
+    return np.concatenate([whole * there, there * white], axis=1).astype(whole.dtype)
+
+
+def _pasted(session: Session, z: Tensor, mask: Tensor, whole: np.ndarray) -> Tensor:
+    """The decoded samples with the known part as it was."""
     drawn = session.decoded(z)
-    return torch.where(shown.mask > 0, torch.as_tensor(whole).to(drawn), drawn)
+    return torch.where(mask > 0, torch.as_tensor(whole).to(drawn), drawn)
 
 
 def _posterior(session: Session, known: Measurement, method: str) -> Tensor:

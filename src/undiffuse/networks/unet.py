@@ -80,7 +80,7 @@ class UNet(Network, HasDepths, Steerable):
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map", "hole")
 
     def __init__(
         self,

@@ -98,9 +98,9 @@ def train(
         if name.startswith(("codec.", "init.", "base.")):
             run.to("float32", workers.device)
     learned, held_out = on.data(*data(chosen))
-    fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    conditions = on.conditions(fitting)
     codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
+    within = {name: condition.within(codec) for name, condition in built.conditions.items()}
+    conditions = on.conditions(fitted_conditions(within, learned.conditions, learned.name, learned.classes))
     noisy = {name: condition.drawn for name, condition in conditions.items() if condition.noisy}
     batches = prepared.batches(
         learned,
