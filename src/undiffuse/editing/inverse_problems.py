@@ -142,8 +142,7 @@ def _told(model: DenoisingGenerator) -> str:
 def _with_hole(whole: np.ndarray, mask: Tensor) -> np.ndarray:
     """A picture (1, channels, ...) that is black in the hole, and one channel more that is 0 there, else white."""
     white = np.iinfo(whole.dtype).max if whole.dtype.kind in "iu" else 1
-    there = (mask.numpy() > 0).reshape(-1, *mask.shape[-len(whole.shape[2:]) - 1 :]).all(1, keepdims=True)
-    there = np.broadcast_to(there[:1], (1, 1, *whole.shape[2:]))
+    there = np.asarray(np.broadcast_to(mask.numpy() > 0, whole.shape)).all(axis=1, keepdims=True)
     return np.concatenate([whole * there, there * white], axis=1).astype(whole.dtype)
 
 

@@ -117,12 +117,15 @@ class StableDiffusionPipeline(Pipeline):
         codec: Any = part(run.codec, Latent, "codec", "a StableDiffusionPipeline is of latents")
         module: Any = run.module
         unet: UNet = part(module.network, UNet, "network", "a StableDiffusionPipeline has a unet")
-        if ENCODER not in run.uses or [k.form for n, k in run.conditions.items() if n != TEXT] not in ([], ["hole"]):
+        others = {name: kind for name, kind in run.conditions.items() if name != TEXT}
+        if ENCODER not in run.uses or len(others) > 1:
             has = ", ".join(run.conditions) or "none"
             raise Refused(
                 "a StableDiffusionPipeline has the condition 'text' of kind 'prompt', and to paint in one of kind "
                 f"'hole'; the run has {has}"
             )
+        for name, kind in others.items():
+            part(kind, HoleCondition, f"conditions.{name}", "a StableDiffusionPipeline has beside its text a hole")
         encoder: Any = part(run.uses[ENCODER], TextEncoder, ENCODER, "a StableDiffusionPipeline has a text encoder")
         if unet.texts.names != (TEXT,):
             raise Refused("network.text_width is above 0: a StableDiffusionPipeline reads its text as it is embedded")
