@@ -12,6 +12,7 @@ from undiffuse.conditions.image import ImageCondition
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.networks.conditions import ConditionEmbedding, scaled
+from undiffuse.operators.blur import Blur, blurred
 
 X = np.random.default_rng(0).integers(0, 256, (2000, 1, 2, 2)).astype(np.uint8)
 
@@ -87,3 +88,29 @@ def test_a_run_is_sampled_at_a_level_and_says_what_it_cannot(tmp_path: Path):
     plain = undiffuse.train({**tables, "conditions": {}, "sampler": {"name": "ddim"}}, out=tmp_path / "b").run()
     with pytest.raises(Refused, match=r"augmentation = 0.1 is noise on a condition that was trained with some"):
         plain.sample(1, augmentation=0.1)
+
+
+def test_training_blurs_every_second_picture_by_a_drawn_width():
+    """Of white noise a Gaussian blur of deviation b leaves the share sum(kernel^2)^2 of the variance."""
+    x = np.random.default_rng(0).normal(size=(400, 1, 16, 16)).astype(np.float32)
+    made = ImageCondition(blur=(0.5, 1.5)).fit(x, ())
+    assert made.redrawn
+    assert made.spec == ("image", (1, 16, 16))
+    drawn = made.drawn(made.encode(x), Random(0, torch.arange(400)))
+    share = drawn.double().var((1, 2, 3)) / torch.from_numpy(x).double().var((1, 2, 3))
+    as_it_was = share > 0.999
+    assert abs(float(as_it_was.double().mean()) - 0.5) < 0.1
+    assert torch.equal(drawn[as_it_was], torch.from_numpy(x)[as_it_was])
+    assert 0.02 < float(share[~as_it_was].min()) < 0.08 < 0.3 < float(share[~as_it_was].max()) < 0.5
+    assert torch.equal(made.drawn(made.encode(x[7:9]), Random(0, torch.arange(7, 9))), drawn[7:9])
+    noisy = ImageCondition(noise=0.5, blur=(1.0, 1.0)).fit(X, ())
+    assert noisy.drawn(noisy.encode(X[:4]), Random(0)).shape == (4, 2, 2, 2)
+    with pytest.raises(Refused, match=r"least and the greatest deviation in pixels, as \[0.4, 0.6\]"):
+        ImageCondition(blur=(0.6, 0.4))
+
+
+def test_each_item_is_blurred_by_its_own_width():
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 2, 9, 8)))
+    std = torch.tensor([0.4, 1.0, 2.0], dtype=torch.float64)
+    each = torch.cat([Blur(float(s))(x[i : i + 1]) for i, s in enumerate(std)])
+    torch.testing.assert_close(blurred(x, std), each)

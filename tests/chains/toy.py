@@ -1,10 +1,12 @@
 """A cascade of two exact models of Gaussian data: low ~ N(0, V), high given low ~ N(C low, W)."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.identity import Identity
 from undiffuse.conditions.image import ImageCondition
 from undiffuse.core.denoiser import Predictor
@@ -55,7 +57,7 @@ def levels(schedule: Schedule, c_time: Tensor, like: Tensor) -> tuple[Tensor, Te
     return alpha.to(like), sigma.to(like)
 
 
-def run(network: nn.Module, **conditions: ImageCondition) -> Any:
+def run(network: nn.Module, codec: Codec | None = None, **conditions: ImageCondition) -> Any:
     """The network as a run."""
     tables: dict[str, Any] = {
         "data": {"name": "file", "path": "toy.npz"},
@@ -68,9 +70,16 @@ def run(network: nn.Module, **conditions: ImageCondition) -> Any:
         "conditions": {name: each.written() for name, each in conditions.items()},
         "train": {"steps": 1},
     }
-    about = Description(Recipe.of("toy", tables), ITEM, conditions, Identity(), {})
+    about = Description(Recipe.of("toy", tables), ITEM, conditions, codec or Identity(), {})
     return Diffusion.of(Predictor(network, Gaussian(SCHEDULE), Data()).eval(), about)
 
 
-def low() -> ImageCondition:
-    return ImageCondition(noise=1.0, shape=ITEM)
+def replaced(run: Any, **tables: Any) -> Any:
+    """The run with other fields in the tables of its recipe."""
+    recipe = run.recipe
+    said = {name: {**recipe[name], **fields} for name, fields in tables.items()}
+    return replace(run, recipe=recipe.with_tables(**said))
+
+
+def low(noise: float = 1.0) -> ImageCondition:
+    return ImageCondition(noise=noise, shape=ITEM)

@@ -46,3 +46,16 @@ def test_a_ladder_is_printed_written_and_kept(undiffuse_: Any, run: Path):
         assert refused.status == 2
         assert message in refused.err
     assert undiffuse_("tune", run, "sampler").status == 2
+
+
+def test_the_learning_rate_of_a_recipe_is_tried_and_said(undiffuse_: Any, tmp_path: Path):
+    words = ("toy-2d", "lr", "--set", "data.count=300", "train.batch=200", "--steps", "20", "-o", tmp_path)
+    done = undiffuse_("tune", *words, "--first", "1e-4", "--last", "3")
+    edge = re.search(r"the loss is least at a learning rate of (\S+), and rises behind it", done.out)
+    assert edge, done.err
+    advice = re.search(r"take half of it: (--set train.lr=(\S+))", done.out)
+    assert advice
+    assert float(edge[1]) / 3 < float(advice[2]) < float(edge[1])
+    assert (tmp_path / "lr.png").exists()
+    assert "try a larger --last" in undiffuse_("tune", *words, "--first", "1e-4", "--last", "2e-4").out
+    assert "the loss never fell" in undiffuse_("tune", *words, "--first", "50", "--last", "60").out

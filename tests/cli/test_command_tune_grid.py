@@ -71,7 +71,7 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
     nothing = undiffuse_("tune", run)
     assert (nothing.status, nothing.err) == (
         2,
-        "error: say what to tune, behind the run: ema, variance, grid or augmentation\n",
+        "error: say what to tune, behind the run: ema, variance, grid, augmentation or lr\n",
     )
 
 

@@ -116,11 +116,7 @@ def equal(cell: str, back: str) -> bool:
 
 
 def near(column: list[str], back: list[str]) -> None:
-    """As equal as float32 makes it: the same where the range has fewer than 2^23 steps, else to 2^-24 of the range.
-
-    A number is up to the whole range away from the mean that is subtracted, so that float32 rounds it by up to 2^-24 of
-    the range, half a step of 2^23.
-    """
+    """As equal as float32 makes it: the same where the range has fewer than 2^24 steps, else to 2^-24 of the range."""
     there = [i for i, cell in enumerate(column) if not missing(cell)]
     values = [stamp(column[i]) for i in there]
     if not there or None in values:
@@ -129,7 +125,7 @@ def near(column: list[str], back: list[str]) -> None:
     numbers: Any = np.array(values)
     ends = np.ptp(numbers)
     places = max(len(column[i].partition(".")[2]) for i in there) if not any("e" in column[i] for i in there) else 99
-    exact = places <= 9 and ends * 10.0**places < 2**23
+    exact = places <= 9 and ends * 10.0**places < 2**24
     for i, value in zip(there, numbers, strict=True):
         found = stamp(back[i])
         assert found is not None

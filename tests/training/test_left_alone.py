@@ -134,14 +134,14 @@ class Losing(Objective):
 
 def test_where_memory_runs_out_what_fits_is_said(tmp_path: Path):
     training = train(tiny.TABLES, out=tmp_path / "run")
-    inner = training._step.objective
+    inner = training.stepper.objective
 
     def small(module: Any, batch: Batch, *rest: Any) -> Tensor:
         if len(batch) > 4:
             raise torch.OutOfMemoryError("out of memory")
         return inner.loss(module, batch, *rest)
 
-    training._step.objective = Losing(small)
+    training.stepper.objective = Losing(small)
     message = "32 does not fit the memory of cpu, and 4 does: give --set train.accumulate=8, .* or --set train.batch=4"
     with pytest.raises(Refused, match=message):
         next(training)
@@ -177,10 +177,10 @@ def test_a_loss_that_is_no_number_says_why(tmp_path: Path, spoil: str, why: str)
         with torch.no_grad():
             list(training.module.parameters())[-1].fill_(torch.inf)
     elif spoil == "data":
-        training._step._fetch = lambda step: Dealt(torch.arange(32), torch.full((32, 1, 8, 8), torch.nan))  # type: ignore[assignment]
-        training._step.encoded = lambda step: torch.full((32, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
+        training.stepper._fetch = lambda step: Dealt(torch.arange(32), torch.full((32, 1, 8, 8), torch.nan))  # type: ignore[assignment]
+        training.stepper.encoded = lambda step: torch.full((32, 1, 8, 8), torch.nan)  # type: ignore[method-assign]
     else:
-        training._step.objective = Losing(lambda *given: torch.full((32,), torch.nan, requires_grad=True))
+        training.stepper.objective = Losing(lambda *given: torch.full((32,), torch.nan, requires_grad=True))
     with pytest.raises(Diverged, match=rf"at step 2; the last good checkpoint is .*00000001\. {why}"):
         next(training)
     assert checkpoint.newest(tmp_path / "run") is not None
@@ -188,7 +188,7 @@ def test_a_loss_that_is_no_number_says_why(tmp_path: Path, spoil: str, why: str)
 
 def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_path: Path):
     training = train(tiny.TABLES, out=tmp_path / "run", overrides=["train.precision=float32"])
-    inner = training._step.objective
+    inner = training.stepper.objective
 
     class Spoiled(torch.autograd.Function):
         @staticmethod
@@ -199,7 +199,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(tmp_pat
         def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
             return grad * torch.nan
 
-    training._step.objective = Losing(lambda *given: Spoiled.apply(inner.loss(*given)))
+    training.stepper.objective = Losing(lambda *given: Spoiled.apply(inner.loss(*given)))
     with pytest.raises(Diverged, match="the gradient is not a number at step 1"):
         next(training)
     assert all(torch.isfinite(p).all() for p in training.module.parameters())

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset, Weighte
 from undiffuse import Train, Training
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import Objective, Player
+from undiffuse.core.random import Random
 from undiffuse.objectives import Denoising
 from undiffuse.optimisers.by_name import optimiser, torch_optimisers
 from undiffuse.training import checkpoint
@@ -136,6 +137,22 @@ def test_every_optimiser_trains_and_resumes_bit_for_bit(tmp_path: Path, name: st
     assert not torch.equal(next(whole.module.parameters()), next(players.net().parameters()))
     interrupted(tmp_path / "parts", 3, "contrastive", moves)
     tiny.same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_muon_moves_kernels_as_matrices_and_vectors_by_adamw():
+    """The first step of momentum m goes along U V^T of m = U S V^T, of AdamW by lr in every number."""
+    kernel, bias, depthwise = (nn.Parameter(torch.zeros(shape)) for shape in ((6, 3, 3, 3), (6,), (6, 1, 1, 1)))
+    gradients = [Random(i).normal(tuple(p.shape)) for i, p in enumerate((kernel, bias, depthwise))]
+    moves = optimiser({"name": "muon"}).over([kernel, bias, depthwise], lr=0.1)
+    for parameter, gradient in zip((kernel, bias, depthwise), gradients, strict=True):
+        parameter.grad = gradient
+    moves.step()
+    u, _, v = torch.linalg.svd(gradients[0].flatten(1), full_matrices=False)
+    step = -kernel.detach().flatten(1) / (0.1 * 0.2 * 27**0.5)  # AdamW's size: 0.2 sqrt(the longer side)
+    assert (step - u @ v).norm() < 0.35 * (u @ v).norm()  # five iterations leave singular values between .7 and 1.2
+    assert torch.linalg.svdvals(step).min() > 0.5
+    for parameter, gradient in ((bias, gradients[1]), (depthwise, gradients[2])):
+        assert torch.allclose(parameter, -0.1 * gradient.sign(), atol=1e-6)
 
 
 @pytest.mark.parametrize(

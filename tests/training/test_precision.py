@@ -50,7 +50,7 @@ def test_gradients_of_volumes_are_those_of_float32_to_rounding(tmp_path: Path, s
     data = {"name": "file", "path": str(path), "axes": "NDHWC"}
     training = train(VOLUMES | {"data": data, "codec": {"name": "whiten"}}, out=tmp_path / "run")
     assert [np.isfinite(numbers["grad_norm"]) for numbers in training] == [True]
-    step = training._step
+    step = training.stepper
     found: dict[torch.dtype, list[torch.Tensor]] = {}
     for dtype in (torch.float32, step.dtype or torch.float16):
         step.dtype = dtype

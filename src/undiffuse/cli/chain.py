@@ -22,6 +22,10 @@ def chain(
         list[str] | None,
         Option(metavar="STAGE=LEVEL", help="Noise on that condition, where it was trained with noise. [default: 0]"),
     ] = None,
+    truncated: Annotated[
+        list[str] | None,
+        Option(metavar="STAGE", help="The stage before this one stops at that level, and hands over its noise."),
+    ] = None,
 ) -> None:
     """Put runs together in a chain, such as a cascade. The sample of one is a condition of the next.
 
@@ -30,7 +34,7 @@ def chain(
     undiffuse sample runs/cascade -n 16 --stage up:steps=8
 
     The chain is a run that holds its stages: it is sampled and evaluated as any other. In a .toml file each stage is a
-    table [stages.NAME] with run = "FOLDER", and perhaps fills and augmentation.
+    table [stages.NAME] with run = "FOLDER", and perhaps fills, augmentation and truncated.
     """
     from undiffuse.core import registry
     from undiffuse.core.errors import Refused
@@ -39,7 +43,7 @@ def chain(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused(f"{out} is there already: name a folder that is not, or an empty one")
-    stages = said(runs, fills or (), augmentation or ())
+    stages = said(runs, fills or (), augmentation or (), truncated or ())
     kind: Any = registry.get("models", "chain")
     made = kind.of_runs({name: load(stage.run, "float32", "cpu") for name, stage in stages.items()}, stages)
     made.save(out)

@@ -58,7 +58,7 @@ def train(
         raise Refused(
             f"--recipe {by} takes the data that come first, {recipe}, and --data {data} says others: leave one"
         )
-    chosen, overrides = _chosen(recipe, data, overrides) if by is None else _chosen(by, recipe, overrides)
+    chosen, overrides = chosen_recipe(recipe, data, overrides) if by is None else chosen_recipe(by, recipe, overrides)
     finish(train(chosen, out=out, overrides=overrides, resume=resume))
 
 
@@ -78,7 +78,7 @@ def finish(training: "Training[Any]") -> None:
     print(f"next: {made.use.format(run=training.folder)}".replace("undiffuse", command()))
 
 
-def _chosen(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":
+def chosen_recipe(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":
     """The recipe and what changes it: as named, on other data, or the one that fits data without a recipe."""
     from undiffuse.data.paths import settings
     from undiffuse.data.recipe_for import recipe as fitting

@@ -144,8 +144,9 @@ def _knots(column: np.ndarray, decimals: int, low: float, high: float) -> _Knots
     """Where the line of a column bends."""
     steps = (high - low) * 10.0 ** max(decimals, 0)
     count = len(column)
-    if decimals >= 0 and FINE <= steps < 2**BITS:
+    if decimals >= 0 and FINE <= steps < 2 ** (BITS + 1):  # the ends are rounded outwards
         wide = (high - low) / 2 / max(float(np.hypot(column.std(), column.mean() - (low + high) / 2)), 1e-300)
+        wide = 2.0 ** np.round(np.log2(wide))  # below a power of two float32 is finest
         return _Knots(np.array([low, high]), np.array([-wide, wide]))
     values, counts = np.unique(column, return_counts=True)
     after = counts.cumsum()

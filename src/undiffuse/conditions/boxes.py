@@ -35,6 +35,7 @@ class BoxesCondition(ConditionKind):
     axes: ClassVar[tuple[int, ...]] = (2,)
     needs: ClassVar[str] = "JSON texts of boxes, or (count, most, 5)"
     metavar: ClassVar[str] = "JSON|FILE"
+    placed: ClassVar[bool] = True
     help: ClassVar[str] = 'A layout, [["cat", x0, y0, x1, y1], ...] with corners from 0 to 1.'
 
     def accepts(self, values: np.ndarray) -> bool:

@@ -18,7 +18,7 @@ from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
-Form = Literal["label", "vector", "text", "boxes", "image", "map", "hole"]
+Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map", "hole"]
 Derive = Callable[..., np.ndarray]  # items (count, channels, ...), white, where a number is missing -> (count, ...)
 
 
@@ -46,14 +46,14 @@ class ConditionKind(ABC):
 
     form: how networks take it: "label", class numbers (batch,) with a learned vector each; "vector", numbers (batch, d)
     through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "boxes",
-    classes + 1 and corners (batch, most, 5), likewise; "image", channels (batch, c, ...) beside the sample's own;
-    "map", class numbers (batch, 1, ...), a channel a class beside the sample's own; "hole", channels likewise of which
-    the first is 1 where nothing is known. axes: how many a shape may have.
+    classes + 1 and corners (batch, most, 5), likewise; "embedding", numbers (batch, d), likewise; "image", channels
+    (batch, c, ...) beside the sample's own; "map", class numbers (batch, 1, ...), a channel a class beside them;
+    "hole", channels likewise of which the first is 1 where nothing is known. axes: how many a shape may have.
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. says: its values are texts. completes: a value is an item of which some numbers are NaN,
-    and asked for.
+    made of, see `derivation`. placed: its values name places of the item. says: its values are texts. completes: a
+    value is an item of which some numbers are NaN, and asked for.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -71,6 +71,7 @@ class ConditionKind(ABC):
     predicted: ClassVar[bool] = False
     beside: ClassVar[bool] = False
     items: ClassVar[tuple[int, ...]] = (3,)
+    placed: ClassVar[bool] = False
     says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
 
@@ -145,6 +146,16 @@ class ConditionKind(ABC):
         return {}
 
     @property
+    def stamp(self) -> str:
+        """What tells a costly derivation, whose values are kept on the disk, from any other; "": they are not kept."""
+        return ""
+
+    @property
+    def space(self) -> str:
+        """The digest of the pair of encoders in whose space of vectors its values lie; "": in none."""
+        return ""
+
+    @property
     def of_item(self) -> bool:
         """Whether it is the item itself: what is modelled then is the item's target, or its class."""
         return False
@@ -161,6 +172,17 @@ class ConditionKind(ABC):
         """
         raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
 
+    def handed(self, values: Tensor, level: float) -> Tensor:
+        """Of a noisy kind: values, (n, channels, ...) in [-1, 1], that have the noise of this level already, as
+        networks take them: told the level. See `noised` for others.
+        """
+        raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether `drawn` makes something else of values each time."""
+        return self.noisy
+
     def drawn(self, values: Tensor, random: Random) -> Tensor:
         """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""
         return values
@@ -171,7 +193,9 @@ class ConditionKind(ABC):
 
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:
-        """What a network is built for: the form and the shape; of boxes (most, classes), of maps (classes, ...)."""
+        """What a network is built for: the form and the shape; of boxes (most, classes), of maps (classes, ...), of
+        embeddings (numbers, tokens).
+        """
         return self.form, self.shape
 
     @property

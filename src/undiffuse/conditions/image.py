@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,14 +12,17 @@ from torch.nn import functional as F
 from undiffuse.codecs.codec import as_float
 from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
 from undiffuse.conditions.derived_image import maker
+from undiffuse.conditions.picture_file import picture
 from undiffuse.conditions.values import as_tensor, expanded
 from undiffuse.conditions.vector import refuse_moments
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.networks.conditions import LEVELS, MODES, scaled
+from undiffuse.operators.blur import blurred
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
+BLURRED = 0.5  # the chance of a blur: arXiv:2106.15282
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class ImageCondition(ConditionKind):
     to [-1, 1]. dtype: in the training data. The data decide these three.
     noise: the greatest level s, from 0 to 1, of the noise that training adds, at a level drawn anew from U(0, noise):
     sqrt(1 - s^2) picture + s eps, the picture in [-1, 1]. The network is told the level, by one channel more, and so
-    takes the samples of another model, which are not quite like data (conditioning augmentation, arXiv:2106.15282,
-    sec. 4.2, not truncated).
+    takes the samples of another model, which are not quite like data (conditioning augmentation, arXiv:2106.15282).
+    blur: the least and the greatest deviation, in its own pixels, of the Gaussian blur that training puts on every
+    second one before the noise, drawn anew each time; () for none (the same paper: 0.4 and 0.6).
     """
 
     of: str = ""
     noise: float = 0.0
+    blur: tuple[float, ...] = ()
     mean: tuple[float, ...] = from_data()
     std: tuple[float, ...] = from_data()
     dtype: str = from_data("")
@@ -57,6 +61,10 @@ class ImageCondition(ConditionKind):
             raise Refused(f"noise is the greatest level of a picture's noise: from 0 to 1, not {self.noise:g}")
         if self.dtype not in ("", *DTYPES):
             raise Refused(f"a condition is of {', '.join(DTYPES)}, not {self.dtype[:40]!r}")
+        if self.blur and not (len(self.blur) == 2 and 0 < self.blur[0] <= self.blur[1]):
+            raise Refused(f"blur is the least and the greatest deviation in pixels, as [0.4, 0.6], not {self.blur}")
+        if self.blur and self.shape and len(self.shape) != 3:
+            raise Refused(f"blur is of pictures (channels, height, width), and this condition has shape {self.shape}")
 
     def accepts(self, values: np.ndarray) -> bool:
         return values.ndim - 1 in self.axes and (values.dtype.kind in "uf" or values.dtype == np.int16)
@@ -88,24 +96,7 @@ class ImageCondition(ConditionKind):
         return expanded(self._told(images.float()), n, name)
 
     def from_word(self, word: str, name: str) -> Any:
-        """An image file, (channels, height, width), as training reads it: uint8, or grey of 16 bit; an .npy as it
-        is.
-        """
-        from undiffuse.storage.image_file import DEEP, Target, kind, read
-        from undiffuse.storage.image_file import MODES as CHANNELS
-
-        if not Path(word).is_file():
-            raise Refused(f"there is no file {word} for {name!r}")
-        array, channels = word.lower().endswith(".npy"), self.shape[0]
-        if not array and (len(self.shape) != 3 or channels not in CHANNELS):
-            raise Refused(f"{name} has the shape {self.shape}, which no image file has: give it as an .npy")
-        try:
-            if array:
-                return np.load(word, allow_pickle=False)
-            dtype = kind(Path(word)).dtype
-            return read(Path(word), Target(channels, dtype if channels == 1 and dtype in DEEP else "uint8"))
-        except Exception as error:  # a decoder may stumble over damaged bytes in any way
-            raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+        return picture(word, name, self.shape)
 
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:
@@ -133,11 +124,30 @@ class ImageCondition(ConditionKind):
             )
         return self._noised(values, levels.to(values.device), random)
 
+    def handed(self, values: Tensor, level: float) -> Tensor:
+        told = torch.full_like(values[:, :1], 2 * level - 1)
+        return torch.cat([values, told], dim=1)
+
+    @property
+    def redrawn(self) -> bool:
+        return self.noisy or bool(self.blur)
+
     def drawn(self, values: Tensor, random: Random) -> Tensor:
+        values = self._blurred(values, random.fold(2)) if self.blur else values
         if not self.noisy:
             return values
         levels = self.noise * random.fold(0).uniform((len(values),), values.device).float()
         return self._noised(values, levels, random.fold(1))
+
+    def _blurred(self, values: Tensor, random: Random) -> Tensor:
+        """Pictures in [-1, 1], every second one blurred, by chance."""
+        low, high = self.blur
+        told = scaled(values).float()
+        std = low + (high - low) * random.fold(0).uniform((len(values),), values.device)
+        which = random.fold(1).uniform((len(values), 1, 1, 1), values.device) < BLURRED
+        smooth = blurred(self._bare(told), std)
+        smooth = torch.cat([smooth, told[:, smooth.shape[1] :]], dim=1)
+        return torch.where(which, smooth, told)
 
     def _noised(self, values: Tensor, levels: Tensor, random: Random) -> Tensor:
         clean = scaled(self._bare(values)).float()

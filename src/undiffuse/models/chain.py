@@ -56,7 +56,7 @@ class Chain(Generator):
         made, last = stages_of(runs, tables), list(runs.values())[-1]
         named = {
             each.name: {"run": tables[each.name].run if each.name in tables else each.name, "fills": each.fills}
-            | {"augmentation": float(each.augmentation)}
+            | {"augmentation": float(each.augmentation), "truncated": each.truncated}
             for each in made
         }
         of_last = {name: last.recipe[name] for name in ("data", "codec")}
@@ -137,5 +137,6 @@ KEPT = ("held_out", "seed")  # of the last stage's settings: which items were he
 def _told(stage: Stage) -> str:
     """A stage in words."""
     said = f"{stage.name} ({' x '.join(map(str, stage.run.data_shape))})"
-    noise = f" with noise of level {stage.augmentation:g}" if stage.augmentation else ""
+    how = ", at which the stage before stops" if stage.truncated else ""
+    noise = f" with noise of level {stage.augmentation:g}{how}" if stage.augmentation else ""
     return f"{said}, told the sample before as {stage.fills!r}{noise}" if stage.fills else said

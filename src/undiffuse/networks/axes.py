@@ -33,8 +33,14 @@ def everywhere(features: Tensor, like: Tensor) -> Tensor:
     return features.reshape(*features.shape, *(1,) * (like.ndim - 2))
 
 
-def refuse_dimensions(dimensions: int, owner: str) -> None:
-    """Raises Refused for anything but one to three axes: points and rows of a table have none to convolve along."""
+def refuse_dimensions(dimensions: int, owner: str, video: bool = False) -> None:
+    """Raises Refused for anything but one to three axes: points and rows of a table have none to convolve along.
+
+    video: the first of three is that of frames.
+    """
+    if video and dimensions != 3:
+        wanted = "(batch, channels, frames, height, width)"
+        raise Refused(f"video = true is for videos, {wanted}, and these items have {dimensions} axes beside channels")
     if dimensions not in AXES:
         raise Refused(
             f"dimensions = {dimensions}: {owner} takes sequences (1), images (2) and volumes (3); "

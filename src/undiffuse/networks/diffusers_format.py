@@ -180,7 +180,12 @@ def same_arguments(c: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same_config(unet: Any, widths: list[int], groups: set[int], sample_size: Any) -> dict[str, Any]:
-    """The fields of the config that every U-Net of diffusers has."""
+    """The fields of the config that every U-Net of diffusers has; raises Refused for what none of them has."""
+    for name, given in {"scale_skips": unet.scale_skips, "halve_first": unet.halve_first}.items():
+        if given:
+            raise Refused(f"{name} = true: a U-Net of diffusers has none")
+    if not isinstance(unet.blocks, int):
+        raise Refused(f"blocks = {unet.blocks}: a U-Net of diffusers has as many at every level")
     return {
         "sample_size": sample_size,
         "in_channels": unet.channels + unet.conditioning.channels,

@@ -40,7 +40,7 @@ class EDM2UNet(Network, AfterStep, HasDepths):
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map", "hole")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
     half_pays: ClassVar[bool] = True
 
     def __init__(
@@ -87,7 +87,7 @@ class EDM2UNet(Network, AfterStep, HasDepths):
         kernel = (3,) * dimensions
         self.time_in, self.label = UnitWeights(2 * math.ceil(width / 2), wide), Label(classes, wide)
         self.enter = UnitWeights(channels + self.conditioning.channels + 1, width, kernel)
-        self.down, self.middle, self.up = levels(width, self.widths, blocks, attention, parts)
+        self.down, self.middle, self.up = levels(width, self.widths, [blocks] * len(self.widths), attention, parts)
         self.leave = UnitWeights(self.widths[0], out_channels or channels, kernel)
         self.gain = nn.Parameter(torch.zeros((), dtype=torch.float32))
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, UnitResidual)]

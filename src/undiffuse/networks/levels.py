@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from undiffuse.core.errors import Refused
 from undiffuse.core.network import Depth
-from undiffuse.networks.blocks import Down, Middle, Unattended, Up, concatenated
+from undiffuse.networks.blocks import SQRT_HALF, Down, Middle, Unattended, Up, concatenated
 from undiffuse.networks.reading import TextTokens
 
 
@@ -28,30 +29,46 @@ class LevelParts:
     join: Callable[[Tensor, Tensor], Tensor] = concatenated
 
 
+def blocks_each(blocks: int | Sequence[int], depth: int, owner: str) -> tuple[int, ...]:
+    """How many blocks each level has; raises Refused, naming the owner, for fewer than 1, and for another count."""
+    each = (blocks,) * depth if isinstance(blocks, int) else tuple(blocks)
+    if len(each) != depth:
+        raise Refused(f"blocks = {blocks}: {owner} of {depth} levels needs one number, or {depth}")
+    if min(each, default=1) < 1:
+        raise Refused(f"blocks = {blocks}: {owner} needs at least 1 a level")
+    return each
+
+
+def joined_smaller(join: Callable[[Tensor, Tensor], Tensor], x: Tensor, skip: Tensor) -> Tensor:
+    """What `join` makes of both, with the skip divided by sqrt 2 first."""
+    return join(x, SQRT_HALF * skip)
+
+
 def levels(
-    first: int, widths: Sequence[int], blocks: int, attention: Sequence[int], parts: LevelParts
+    first: int, widths: Sequence[int], blocks: Sequence[int], attention: Sequence[int], parts: LevelParts
 ) -> tuple[nn.ModuleList, Middle, nn.ModuleList]:
     """The way down, the middle, and the way up, deepest level first.
 
-    first: channels that the way down starts with. widths: of each level. blocks: residual blocks a level, one more on
-    the way up. attention: the levels with attention, negative ones counted from the deepest; the middle always has it.
+    first: channels that the way down starts with. widths: of each level. blocks: residual blocks of each level, one
+    more on the way up. attention: the levels with attention, negative ones counted from the deepest; the middle always
+    has it.
     """
     depth = len(widths)
     attended = {level % depth for level in attention}
     attentions = [parts.attention if level in attended else _none for level in range(depth)]
     down, up, skips, now = nn.ModuleList(), nn.ModuleList(), [first], first
     for level, out in enumerate(widths):
-        stack = [parts.down(now if i == 0 else out, out) for i in range(blocks)]
+        stack = [parts.down(now if i == 0 else out, out) for i in range(blocks[level])]
         last = level == depth - 1
-        found = [attentions[level](out) for _ in range(blocks)]
+        found = [attentions[level](out) for _ in range(blocks[level])]
         down.append(Down(stack, found, None if last else parts.halve(out)))
-        skips += [out] * (blocks if last else blocks + 1)
+        skips += [out] * (blocks[level] + (not last))
         now = out
     inside = parts.attention(now)
     middle = Middle([parts.up(now, now), parts.up(now, now)], inside)
     for level, out in reversed(list(enumerate(widths))):
-        stack = [parts.up((now if i == 0 else out) + skips.pop(), out) for i in range(blocks + 1)]
-        found = [attentions[level](out) for _ in range(blocks + 1)]
+        stack = [parts.up((now if i == 0 else out) + skips.pop(), out) for i in range(blocks[level] + 1)]
+        found = [attentions[level](out) for _ in range(blocks[level] + 1)]
         up.append(Up(stack, found, parts.double(out) if level else None, parts.join))
         now = out
     return down, middle, up

@@ -6,7 +6,6 @@ DDPM's is for images; the same runs along one axis (sequences) or three (volumes
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,37 +14,21 @@ from torch.nn import functional as F
 
 from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
-from undiffuse.core.network import Depth, HasDepths, Network
+from undiffuse.core.network import Depth, HasDepths
 from undiffuse.networks.axes import begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
-from undiffuse.networks.blocks import (
-    Attention,
-    Resample,
-    Residual,
-    activate,
-    group_count,
-    normalise,
-)
+from undiffuse.networks.blocks import Resample, Residual, activate, group_count, normalise
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
-from undiffuse.networks.diffusers_format import (
-    arguments,
-    config_of,
-    read_folder,
-    weights_from,
-    weights_to,
-    write_folder,
-)
 from undiffuse.networks.embeddings import Label, exactly, fourier_features, positional
-from undiffuse.networks.foreign_weights import holding, unwritten
-from undiffuse.networks.levels import LevelParts, Trunk, ascend, depths_of, descend, levels
-from undiffuse.networks.resampling import CHANGES, Double, Halve, refuse_levels
-from undiffuse.networks.spatial_attention import SpatialTransformer, head_count
+from undiffuse.networks.levels import LevelParts, Trunk, ascend, blocks_each, depths_of, descend, joined_smaller, levels
+from undiffuse.networks.resampling import CHANGES, refuse_levels
+from undiffuse.networks.space_time import LAYERS
+from undiffuse.networks.spatial_attention import head_count
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
 from undiffuse.networks.text_embeddings import EmbeddedTexts
-from undiffuse.networks.unet_condition_format import config_of as condition_config_of
-from undiffuse.networks.unet_condition_format import weights_to as condition_weights_to
+from undiffuse.networks.unet_exchange import ExchangedUNet
 
 
-class UNet(Network, HasDepths, Steerable):
+class UNet(ExchangedUNet, HasDepths, Steerable):
     """x (batch, channels, height, width), c_time (batch,) -> (batch, out_channels, height, width), at first all zero.
 
     The defaults are DDPM's CIFAR-10 network (35,746,307 parameters); its 256 x 256 network has
@@ -56,13 +39,13 @@ class UNet(Network, HasDepths, Steerable):
 
     channels, out_channels: of the input and the output (0: as the input).
     dimensions: 1 for sequences (batch, channels, length), 2 for images, 3 for volumes (batch, channels, depth, height,
-        width); given by the data.
+        width); given by the data. video: the first of 3 is that of frames, see `space_time`.
     classes: number of classes, 0 for none; the null class adds nothing, so it costs no parameter.
     conditions: further ones by name: vectors, texts and images; given by the data, see `ConditionEmbedding`. Texts
         reach the levels with attention, by tokens of text_width; 0: texts are embeddings of another encoder, which the
         levels read as they are, see `EmbeddedTexts`.
     width, multipliers: level i has width * multipliers[i] channels; every level after the first halves the resolution.
-    blocks: residual blocks a level (one more on the way up).
+    blocks: residual blocks a level (one more on the way up), or a number for each level.
     attention: the levels with attention, so that one network takes any size; resolution r of size s is level
         log2(s / r). Negative numbers count from the deepest. The middle always has attention.
     head_width, heads: channels an attention head, or how many heads at every level; 0 and 0: one head.
@@ -76,11 +59,14 @@ class UNet(Network, HasDepths, Steerable):
     resample: "conv" convolves between levels; residual blocks do it by averages and repetition ("residual") or by the
         filter 1, 3, 3, 1 ("fir").
     rescale: the sums of residual blocks and attention are divided by sqrt 2.
+    scale_skips: what the way up gets of the way down is divided by sqrt 2.  halve_first: every level halves before its
+        blocks and doubles after them, so that none work at the input's resolution. Imagen's Efficient U-Net has both,
+        and more blocks at the deeper levels (arXiv:2205.11487, app. B).
 
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "image", "map", "hole")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
 
     def __init__(
         self,
@@ -88,7 +74,7 @@ class UNet(Network, HasDepths, Steerable):
         classes: int = 0,
         width: int = 128,
         multipliers: tuple[float, ...] = (1, 2, 2, 2),
-        blocks: int = 2,
+        blocks: int | tuple[int, ...] = 2,
         attention: tuple[int, ...] = (1,),
         head_width: int = 0,
         groups: int = 0,
@@ -101,17 +87,25 @@ class UNet(Network, HasDepths, Steerable):
         cos_first: bool = False,
         out_channels: int = 0,
         dimensions: int = 2,
+        video: bool = False,
         resample: str = "conv",
         rescale: bool = False,
         fourier: float = 0.0,
         text_width: int = 128,
         heads: int = 0,
         transformer_blocks: int = 0,
+        scale_skips: bool = False,
+        halve_first: bool = False,
         conditions: Specs | None = None,
     ) -> None:
         super().__init__()
         refuse_dimensions(dimensions, "a U-Net")
-        least = {"channels": (channels, 1), "width": (width, 1), "blocks": (blocks, 1), "text_width": (text_width, 0)}
+        if video and dimensions != 3:
+            raise Refused(
+                f"video = true is for videos, (batch, channels, frames, height, width), not {dimensions} axes"
+            )
+        self.each_blocks = blocks_each(blocks, len(multipliers), "a U-Net")
+        least = {"channels": (channels, 1), "width": (width, 1), "text_width": (text_width, 0)}
         for name, (value, few) in {**least, "transformer_blocks": (transformer_blocks, 0)}.items():
             if value < few:
                 raise Refused(f"{name} = {value}: a U-Net needs at least {few}")
@@ -123,10 +117,11 @@ class UNet(Network, HasDepths, Steerable):
         self.head_width, self.groups, self.eps, self.dropout = head_width, groups, eps, dropout
         self.scale_shift, self.downsample_padding, self.time_scale = scale_shift, downsample_padding, time_scale
         self.frequency_shift, self.cos_first = frequency_shift, cos_first
-        self.out_channels, self.dimensions = out_channels or channels, dimensions
+        self.out_channels, self.dimensions, self.video = out_channels or channels, dimensions, video
         self.resample, self.rescale, self.fourier = resample, rescale, fourier
-
+        self.scale_skips, self.halve_first = scale_skips, halve_first
         self.heads, self.transformer_blocks = heads, transformer_blocks
+        self.layers, axes = (layers := LAYERS[video]), 2 if video else dimensions
         self.texts = EmbeddedTexts({} if text_width else conditions or {}, "a U-Net of text_width = 0")
         others = {name: spec for name, spec in (conditions or {}).items() if name not in self.texts.names}
         self.conditioning = ConditionEmbedding(others, 4 * width, "a U-Net", self.forms, text_width)
@@ -134,24 +129,26 @@ class UNet(Network, HasDepths, Steerable):
         widths = [round(width * m) for m in multipliers]
         shrink, grow = CHANGES[resample]
         same: dict[str, Any] = {"groups": groups, "eps": eps, "rescale": rescale}
-        residual = partial(Residual, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, **same)
+        residual = partial(layers.residual, dropout=dropout, scale_shift=scale_shift, dimensions=axes, **same)
         parts = LevelParts(
             residual,
             residual,
             attention=partial(self._attention, text),
             halve=lambda out: (
-                Resample(residual(out, out, change=shrink)) if shrink else Halve(out, downsample_padding, dimensions)
+                Resample(residual(out, out, change=shrink)) if shrink else layers.halve(out, downsample_padding, axes)
             ),
-            double=lambda out: Resample(residual(out, out, change=grow)) if grow else Double(out, dimensions),
+            double=lambda out: Resample(residual(out, out, change=grow)) if grow else layers.double(out, axes),
+            join=partial(joined_smaller, layers.join) if scale_skips else layers.join,
         )
         self.time_in = begin(nn.Linear(width, 4 * width))
         self.time_hidden = begin(nn.Linear(4 * width, 4 * width))
         self.label = Label(classes, 4 * width)
-        self.enter = begin(convolution(dimensions, channels + self.conditioning.channels, width, 3, padding=1))
-        self.down, self.middle, self.up = levels(width, widths, blocks, attention, parts)
-        now = widths[0]
-        self.leave_norm = nn.GroupNorm(group_count(now, groups), now, eps=eps)
-        self.leave = begin(convolution(dimensions, now, self.out_channels, 3, padding=1), scale=0.0)
+        self.enter = begin(convolution(axes, channels + self.conditioning.channels, width, 3, padding=1))
+        self.halve_input = parts.halve(width) if halve_first else None
+        self.down, self.middle, self.up = levels(width, widths, self.each_blocks, attention, parts)
+        self.double_output = parts.double(widths[0]) if halve_first else None
+        self.leave_norm = nn.GroupNorm(group_count(widths[0], groups), widths[0], eps=eps)
+        self.leave = begin(convolution(axes, widths[0], self.out_channels, 3, padding=1), scale=0.0)
         # one matrix product gives every block its time; blocks are numbered down, middle, up
         self.time_widths = [m.time_width for m in self.modules() if isinstance(m, Residual)]
         self.time_out = nn.Linear(4 * width, sum(self.time_widths))
@@ -179,18 +176,26 @@ class UNet(Network, HasDepths, Steerable):
         added, text = self.conditioning.read(len(x), cond, drop)
         text = self.texts(len(x), given, drop) if self.texts.names else text
         times = iter(self.embed(c_time, label, drop, added).to(x.dtype).split(self.time_widths, dim=1))
-        x = self.enter(self.conditioning.beside(x, cond, drop))
+        x = self.layers.each(self.enter, self.conditioning.beside(x, cond, drop))
         x = x if hint is None else x + hint
+        x = x if self.halve_input is None else self.halve_input(x, times)
         return descend(x, times, text, self.down, self.middle)
 
     def ascend(self, trunk: Trunk) -> Tensor:
         """The way up and the output."""
-        return self.leave(activate(normalise(ascend(trunk, self.up), self.leave_norm)))
+        x = ascend(trunk, self.up)
+        x = x if self.double_output is None else self.double_output(x, trunk.times)
+        return self.layers.each(self._leave, x)
+
+    def _leave(self, h: Tensor) -> Tensor:
+        return self.leave(activate(normalise(h, self.leave_norm)))
 
     def first_part(self) -> Self:
         """The way down and the middle."""
-        count = sum(isinstance(part, Residual) for way in (self.down, self.middle) for part in way.modules())
-        found = own_copy(self, (self.up, self.leave_norm, self.leave))
+        first = [way for way in (self.halve_input, self.down, self.middle) if way is not None]
+        last = [part for part in (self.up, self.double_output, self.leave_norm, self.leave) if part is not None]
+        count = sum(isinstance(part, Residual) for way in first for part in way.modules())
+        found = own_copy(self, last)
         found.time_widths = self.time_widths[:count]
         rows = slice(sum(found.time_widths))
         found.time_out.weight = nn.Parameter(found.time_out.weight.detach()[rows].clone())
@@ -199,7 +204,7 @@ class UNet(Network, HasDepths, Steerable):
 
     def zero_layers(self) -> list[nn.Module]:
         widths = [round(self.width * m) for m in self.multipliers]
-        levels = [[out] * (self.blocks + (i < len(widths) - 1)) for i, out in enumerate(widths)]
+        levels = [[out] * (self.each_blocks[i] + (i < len(widths) - 1)) for i, out in enumerate(widths)]
         channels = [self.width, *(out for level in levels for out in level), widths[-1]]
         return [zeroed(convolution(self.dimensions, each, each, 1)) for each in channels]
 
@@ -227,8 +232,8 @@ class UNet(Network, HasDepths, Steerable):
         """What a level attends with; text: how wide the tokens are that it reads."""
         heads = head_count(channels, self.heads, self.head_width)
         if self.transformer_blocks:
-            return SpatialTransformer(channels, self.transformer_blocks, heads, self.groups, text)
-        return Attention(channels, self.groups, self.eps, heads, self.rescale, text)
+            return self.layers.transformer(channels, self.transformer_blocks, heads, self.groups, text)
+        return self.layers.attention(channels, self.groups, self.eps, heads, self.rescale, text)
 
     def embed(self, c_time: Tensor, label: Tensor | None, drop: Drop, added: Tensor | None = None) -> Tensor:
         """Features of all blocks from the time, the class and other conditions, (batch, sum of time_widths).
@@ -253,42 +258,8 @@ class UNet(Network, HasDepths, Steerable):
 
     def _check(self, x: Tensor) -> None:
         refuse_shape(x, self.channels, self.dimensions, "this U-Net")
-        refuse_sizes(x, 2 ** (len(self.multipliers) - 1), f"a U-Net of {len(self.multipliers)} levels")
-
-    @classmethod
-    def from_diffusers(cls, folder: str | Path) -> Self:
-        """The network in the folder of a diffusers `UNet2DModel` (or of a pipeline that has one), with equal outputs.
-
-        Where that model has class embeddings, each is a class here; the null class adds none of them.
-        Raises Refused, naming the field, for what this network has not.
-        """
-        config, weights = read_folder(folder)
-        unet = unwritten(partial(cls, **arguments(config)))
-        ours = weights_from(weights, unet.residual_names())
-        return holding(unet, ours, f"the weights in {folder} do not fit their config")
-
-    def to_diffusers(self, folder: str | Path, sample_size: int | tuple[int, int] | None = None) -> None:
-        """Write a folder that diffusers' `UNet2DModel.from_pretrained` reads.
-
-        sample_size: the height and width that diffusers' pipelines draw by default.
-        Raises Refused, naming the argument, for what a `UNet2DModel` has not. Nothing is written then.
-        """
-        groups = {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}
-        config = config_of(self, groups, sample_size)
-        write_folder(folder, config, weights_to(self.state_dict(), self.residual_names(), self.time_widths))
-
-    def in_diffusers(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        groups = {m.num_groups for m in self.modules() if isinstance(m, nn.GroupNorm)}
-        blocks = self.residual_names(), self.time_widths
-        try:
-            if not self.transformer_blocks:
-                config_of(self, groups, None)
-                return weights_to(weights, *blocks)
-            condition_config_of(self, groups, 0, 0)
-            return condition_weights_to(weights, *blocks, linear=bool(self.head_width))
-        except Refused:
-            return {}
-
-    def residual_names(self) -> list[str]:
-        """The residual blocks in the order of `time_widths`."""
-        return [name for name, m in self.named_modules() if isinstance(m, Residual)]
+        refuse_sizes(
+            x[:, :, 0] if self.video else x,
+            2 ** (len(self.multipliers) - 1 + self.halve_first),
+            f"a U-Net of {len(self.multipliers)} levels",
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import nn
@@ -13,9 +14,11 @@ from undiffuse.optimisers.adamw import AdamW
 
 @dataclass(frozen=True)
 class Muon(Optimiser):
-    """W -= lr scale orthogonal(momentum) for weights of two axes; `AdamW` with the same lr for all others.
+    """W -= lr scale orthogonal(momentum) for matrices; `AdamW` with the same lr for all others.
 
-    momentum, nesterov: of the gradient. weight_decay: of the matrices. scale: so that a step has the size of AdamW's.
+    Matrices are weights of two axes, and kernels of convolutions (out, in, *kernel) as (out, in * kernel); an axis of
+    length 1 counts for nothing, so that a vector in whatever shape is none. momentum, nesterov: of the gradient.
+    weight_decay: of the matrices. scale: so that a step has the size of AdamW's.
     Raises Refused where this version of PyTorch has no Muon. Source: arXiv:2502.16982, sec. 2.2.
     """
 
@@ -26,28 +29,44 @@ class Muon(Optimiser):
     def over(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         if not hasattr(torch.optim, "Muon"):
             raise Refused(f"optimiser 'muon' comes with PyTorch 2.9, and this is {torch.__version__}: take adamw")
-        matrices, others = ([p for p in parameters if (p.ndim == 2) is wanted] for wanted in (True, False))
+        matrices, others = ([p for p in parameters if _is_matrix(p) is wanted] for wanted in (True, False))
         if not matrices:
             return AdamW().over(others, lr)
+        views = [nn.Parameter(p.detach().view(len(p), -1)) for p in matrices]
         made = torch.optim.Muon(
-            matrices,
+            views,
             lr=lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
-        return Two(made, AdamW().over(others, lr)) if others else made
+        return Two(matrices, made, AdamW().over(others, lr) if others else None)
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    return parameter.ndim >= 2 and 1 < len(parameter) < parameter.numel()
 
 
 class Two(torch.optim.Optimizer):
-    """Two optimisers of different parameters as one."""
+    """Muon of parameters that it sees as matrices, and an optimiser of the others, as one."""
 
-    def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer) -> None:
-        super().__init__([*first.param_groups, *second.param_groups], {})
-        self.parts = (first, second)
-        self.state = second.state = first.state
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], muon: torch.optim.Optimizer, others: torch.optim.Optimizer | None
+    ) -> None:
+        own = [{**group, "params": list(parameters)} for group in muon.param_groups]
+        super().__init__([*own, *(others.param_groups if others else [])], {})
+        self.muon, self.others = muon, others
+        self.pairs = list(zip(parameters, chain.from_iterable(g["params"] for g in muon.param_groups), strict=True))
+        if others is not None:
+            others.state = self.state
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for each in self.parts:
-            each.step()
+        for group in self.muon.param_groups:
+            group["lr"] = self.param_groups[0]["lr"]
+        for parameter, view in self.pairs:
+            view.grad = None if parameter.grad is None else parameter.grad.reshape(view.shape)
+            self.muon.state[view] = self.state[parameter]
+        self.muon.step()
+        if self.others is not None:
+            self.others.step()

@@ -28,8 +28,9 @@ class Train:
     accumulate: parts in which a batch is computed one after the other, for batches that do not fit the memory.
     precision: "auto", "float32" or "bfloat16". compile: compile the network first (needs a C++ compiler; slow to
     start).
-    flip: mirror items left to right (true), or "vertical" or "both", each time with chance 1/2. held_out: share of the
-    data that validates and is never trained on.
+    flip: mirror items left to right (true), or "vertical" or "both", each time with chance 1/2. crop: the side of a
+    random square that a step sees of each picture, for networks that take any size; 0: all of it. held_out: share of
+    the data that validates and is never trained on.
     *_every: in steps, 0 = never (log_every: at least 1). keep: checkpoints that stay on disk, the newest ones.
     previews: samples in a preview.
     Raises Refused for values that make no sense.
@@ -50,6 +51,7 @@ class Train:
     compile: bool = False
     accumulate: int = 1
     flip: bool | Literal["horizontal", "vertical", "both"] = False
+    crop: int = 0
     held_out: float = 0.2
     log_every: int = 10
     checkpoint_every: int = 500
@@ -62,7 +64,7 @@ class Train:
     def __post_init__(self) -> None:
         self._require(("steps", "batch", "accumulate", "log_every", "keep", "previews"), lambda v: v >= 1, "at least 1")
         self._require(
-            ("warmup", "decay_from", "checkpoint_every", "preview_every", "validate_every", "snapshots"),
+            ("warmup", "decay_from", "crop", "checkpoint_every", "preview_every", "validate_every", "snapshots"),
             lambda v: v >= 0,
             "0 or more",
         )

@@ -20,6 +20,7 @@ from undiffuse.sampling.chained import Stage
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
+from undiffuse.sampling.truncated import stopped_early
 
 SHARED = ("n", "seed", "indices", "batch")  # what is the chain's own, and not one stage's
 ONE = ("classifier", "weaker", "lora", "control", "candidates")  # what fits one run alone
@@ -85,16 +86,24 @@ class ChainSession(OpenedRequest):
             both, **{**shared, "augmentation": level, "seed": seed, "conditions": {**conditions, **own.conditions}}
         )
 
+    def stops(self, which: int) -> float:
+        """The level of noise at which stage `which` is stopped and handed over; 0: it is finished."""
+        if which + 1 >= len(self.stages) or not self.stages[which + 1].truncated:
+            return 0.0
+        return self.of_stage(which + 1, None).augmentation or 0.0
+
     def _run(self, film: bool) -> Samples:
         start, calls, frames = time.perf_counter(), 0.0, list[np.ndarray]()
         drawn: Any = None
+        level = 0.0
         for i in range(self.first, len(self.stages)):
-            before = None if drawn is None else drawn.numpy()
-            opened = self.stages[i].run.open(self.of_stage(i, before), progress=self.progress)
-            drawn = opened.film() if film else opened.draw()
-            calls += drawn.calls
+            opened = self._opened(i, drawn, level)
+            level = self.stops(i)
+            found = stopped_early(opened, level, film) if level else opened.film() if film else opened.draw()
+            drawn = found.states if level else found
+            calls += found.calls
             if film:
-                frames.append(_sized(drawn.frames, self.model.data_shape))
+                frames.append(_sized(found.frames, self.model.data_shape))
         label, asked = self.model.conditions.get(LABEL), self.request.conditions.get(LABEL)
         labels = None if label is None or asked is None else label.given(asked, self.request.count, LABEL)
         seconds = time.perf_counter() - start
@@ -104,6 +113,17 @@ class ChainSession(OpenedRequest):
         return self.model.samples(
             drawn.as_subclass(Tensor), labels, classes, told, request=self.request, calls=calls, seconds=seconds, **more
         )
+
+    def _opened(self, which: int, before: Any, level: float) -> Any:
+        """Stage `which`, told what the stage before made: its samples, or its states with the noise of a level."""
+        stage = self.stages[which]
+        if not level:
+            asked = self.of_stage(which, None if before is None else before.numpy())
+            return stage.run.open(asked, progress=self.progress)
+        kind: Any = stage.condition
+        empty = np.zeros(kind.shape, kind.dtype or "float32")
+        opened: Any = stage.run.open(replace(self.of_stage(which, empty), augmentation=0.0), progress=self.progress)
+        return replace(opened, cond={**opened.cond, stage.fills: kind.handed(before.float(), level)})
 
 
 def _sized(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -10,21 +10,24 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.recipes.recipe import parse
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.meeting import refuse_filters, refuse_space, refuse_truncated
 from undiffuse.sampling.words import numbers
 
-FORMS = ("image", "vector")  # of conditions that a sample can be
+FORMS = ("image", "vector", "embedding")  # of conditions that a sample can be
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """A run of a chain. name: as requests call it. fills: its condition that is the sample of the stage before, "" for
-    the first; augmentation: the level of noise on it.
+    the first; augmentation: the level of noise on it; truncated: the stage before stops at that level, and its state is
+    taken as it is, where else its finished sample gets new noise.
     """
 
     run: Generator
     name: str
     fills: str = ""
     augmentation: float = 0.0
+    truncated: bool = False
 
     @property
     def condition(self) -> ConditionKind:
@@ -34,20 +37,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageTable:
-    """What is said of a stage: the folder of its run, the condition that it fills ("": the one that fits), and the
-    level of noise on that.
+    """What is said of a stage: the folder of its run, the condition that it fills ("": the one that fits), the level of
+    noise on that, and whether the stage before stops there.
     """
 
     run: str
     fills: str = ""
     augmentation: float = 0.0
+    truncated: bool = False
 
 
 def stages_of(runs: Mapping[str, Any], tables: Mapping[str, StageTable]) -> tuple[Stage, ...]:
     """The stages that runs are, in order, by their names; tables: what is said of some of them.
 
-    Raises Refused for runs that draw nothing, for conditions that the samples before do not fit, with both shapes, and
-    for levels of noise that a network never saw.
+    Raises Refused for runs that draw nothing, for conditions that the samples before do not fit, with both shapes, for
+    pictures that were made small by different filters, for levels of noise that a network never saw, and for samples
+    that cannot be handed over with their noise.
     """
     if len(runs) < 2:
         raise Refused(f"a chain has two stages or more, not {len(runs)}")
@@ -62,8 +67,12 @@ def stages_of(runs: Mapping[str, Any], tables: Mapping[str, StageTable]) -> tupl
         if fills not in run.conditions:
             raise Refused(f"stage {name!r} has no condition {fills!r}; its conditions: {_listed(run.conditions)}")
         _refuse_unlike(before, run.conditions[fills], name, fills)
+        refuse_space(found[i - 1], found[i], fills)
+        refuse_filters(found[i - 1], found[i], fills)
         _refuse_level(run.conditions[fills], table.augmentation, name, fills)
-        found[i] = Stage(run, name, fills, table.augmentation)
+        if table.truncated:
+            refuse_truncated(found[i - 1], found[i], fills)
+        found[i] = Stage(run, name, fills, table.augmentation, table.truncated)
     return tuple(found)
 
 
@@ -121,11 +130,13 @@ def _listed(conditions: Mapping[str, ConditionKind]) -> str:
     return ", ".join(f"{name} ({each.summary()})" for name, each in conditions.items()) or "none"
 
 
-def said(words: Sequence[str], fills: Sequence[str] = (), levels: Sequence[str] = ()) -> dict[str, StageTable]:
+def said(
+    words: Sequence[str], fills: Sequence[str] = (), levels: Sequence[str] = (), truncated: Sequence[str] = ()
+) -> dict[str, StageTable]:
     """The stages by name that words of a command line say: folders, each RUN or NAME=RUN, or one .toml file.
 
-    fills: STAGE=CONDITION, levels: STAGE=LEVEL. Raises Refused for what cannot be read, and for stages that there are
-    not.
+    fills: STAGE=CONDITION, levels: STAGE=LEVEL, truncated: STAGE. Raises Refused for what cannot be read, and for
+    stages that there are not.
     """
     if len(words) == 1 and words[0].endswith(".toml"):
         tables: Any = parse(Path(words[0])).get("stages", {})
@@ -142,6 +153,10 @@ def said(words: Sequence[str], fills: Sequence[str] = (), levels: Sequence[str] 
         found[stage] = replace(found[stage], fills=condition)
     for stage, level in _by_stage(levels, found):
         found[stage] = replace(found[stage], augmentation=numbers(level, f"{level!r} is no level of noise")[0])
+    for stage in truncated:
+        if stage not in found:
+            raise unknown("the chain's stages", stage, found)
+        found[stage] = replace(found[stage], truncated=True)
     return found
 
 

@@ -25,7 +25,6 @@ from undiffuse.progress import Progress
 from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.denoising_run import DenoisingRun
-from undiffuse.sampling.file_content import CLOUD
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
@@ -33,6 +32,7 @@ from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.stored_plan import chosen
+from undiffuse.storage.notes import CLOUD
 
 AUGMENTATION = -2  # its stream of random numbers: -1 is the prior's, 0 and on are the steps'
 
@@ -138,7 +138,7 @@ class Session(OpenedRequest):
 
     def draw(self) -> Samples:
         """The samples, in as many batches as memory needs."""
-        with self._measured() as cost:
+        with self.measured() as cost:
             x = self.best(self._batched(self.model.decoded))
         return self._samples(x, cost)
 
@@ -151,7 +151,7 @@ class Session(OpenedRequest):
 
     def film(self) -> Samples:
         """The same samples with `frames`, every state on the way from noise; all are drawn together."""
-        with self._measured() as cost, shown(self.progress, self.steps) as report:
+        with self.measured() as cost, shown(self.progress, self.steps) as report:
             frames: list[np.ndarray] = []
             for state, frame in self.decoded_states():
                 frames.append(frame.numpy())
@@ -233,7 +233,7 @@ class Session(OpenedRequest):
         )
 
     @contextmanager
-    def _measured(self) -> Iterator[list[float]]:
+    def measured(self) -> Iterator[list[float]]:
         """Fills the yielded list with network calls a sample and seconds, once the work is done."""
         rows = 0
 

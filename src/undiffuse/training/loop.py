@@ -89,11 +89,11 @@ class Training(Generic[M]):
         self.ema = EMA.of(self.module, settings)
         self._tracks = ema_snapshots.averages(self.module, self.ema) if settings.snapshots else {}
         self._averages = {id(each): each for each in (self.ema, *self._tracks.values())}.values()
-        self._step = Step(self.accelerator, self.module, objective, self.data, settings, optimiser or AdamW())
-        past = self._step.history
+        self.stepper = Step(self.accelerator, self.module, objective, self.data, settings, optimiser or AdamW())
+        past = self.stepper.history
         losses = {} if past is None else {"losses": past.losses, "counts": past.counts}
         named = ema_snapshots.named(self.ema, self._tracks)
-        sides = self._step.sides
+        sides = self.stepper.sides
         self._state = TrainingState(self.module, named, sides[0].optimiser, losses, sides, objective.state())
         self._keeper = CheckpointWriter(folder if self.accelerator.is_main_process else None, settings.keep, result)
         self.stop, self._log = Stop(), None
@@ -137,7 +137,7 @@ class Training(Generic[M]):
             self._state.restore(held, what=f"checkpoint {path}")
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             if self.settings.precision == "auto" != state["precision"]:
-                self._step.dtype = named(state["precision"])
+                self.stepper.dtype = named(state["precision"])
             self._watch.pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
             self._saved = self.step  # the model too: it is written before its checkpoint
         return self
@@ -185,7 +185,7 @@ class Training(Generic[M]):
                     self._keeper.reserve(self._state.tensors())
                 return self._after(numbers)
         except Refused:
-            self._close()
+            self.close()
             raise
 
     def _begin(self) -> None:
@@ -194,8 +194,8 @@ class Training(Generic[M]):
             raise Refused(f"{self.folder} holds a run: go on with training.resume(), or choose another folder")
         self._log = Log(self.folder if self.accelerator.is_main_process else None, self.step)
         self._began = self.step
-        why = "as before" if self._step.dtype else self._step.choose()
-        LOGGER.info("computing in %s: %s", self._step.precision, why)
+        why = "as before" if self.stepper.dtype else self.stepper.choose()
+        LOGGER.info("computing in %s: %s", self.stepper.precision, why)
         if self.step == 0:
             if self._validate and self.settings.validate_every:
                 measured = self._validate(self.ema.module, self.ema.module)
@@ -204,18 +204,18 @@ class Training(Generic[M]):
 
     def _turn(self) -> dict[str, float | Tensor]:
         """One optimiser step."""
-        seen = self._step.gradient(self.step)
+        seen = self.stepper.gradient(self.step)
         if self.device.type == "cpu":  # elsewhere asking would wait for the device: there it is asked for the log
-            for name, pair in self._step.seen.items():
+            for name, pair in self.stepper.seen.items():
                 self._watch.check(pair.tolist(), self.step + 1, self._diverged, name)
-        lr = self._step.update(self.step)
+        lr = self.stepper.update(self.step)
         self.step += 1
         for each in self._averages:
             each.update(self.step)
         with torch.no_grad():
             self.objective.after(self.module, self.step)
         self._watch.pending.append(seen)
-        others = {f"loss_{name}": pair[LOSS] for name, pair in self._step.seen.items() if name != RUN}
+        others = {f"loss_{name}": pair[LOSS] for name, pair in self.stepper.seen.items() if name != RUN}
         return {"step": self.step, "loss": seen[LOSS], "grad_norm": seen[NORM], "lr": lr, **others}
 
     def _after(self, numbers: dict[str, float | Tensor]) -> Numbers:
@@ -254,13 +254,13 @@ class Training(Generic[M]):
         if self._saved != self.step:
             self.save()
         self._keeper.wait()
-        self._close()
+        self.close()
         if self.stopped and not self._told:
             self._told = True
             again = f"; go on with: {command()} train {shlex.quote(str(self.folder))} --resume" if self.folder else ""
             LOGGER.warning("stopped and saved at step %d of %d%s", self.step, self.settings.steps, again)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Give back the log and the run folder."""
         if self._log is not None:
             self._log.close()
@@ -287,12 +287,12 @@ class Training(Generic[M]):
         """Copy the state and have it written: the checkpoint, the model; old checkpoints are dropped."""
         pending = self._watch.pairs(self.step, self._diverged)
         self._saved = self.step
-        state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp, "precision": self._step.precision}
+        state = {"seconds": self.seconds, "pending": pending, "stamp": self._stamp, "precision": self.stepper.precision}
         self._keeper.checkpoint(self.step, self._state.tensors(), self.ema.module, state)
 
     def _diverged(self, what: str, step: int, norms: Sequence[float]) -> str:
         """What to say of a loss or a gradient that is not a number, with a reason and the last good checkpoint."""
-        half = self._step.dtype is torch.bfloat16
+        half = self.stepper.dtype is torch.bfloat16
         saved = self.folder if self.folder and checkpoint.newest(self.folder) else None
-        why = diagnose(self.module, self._step.encoded(step - 1), list(norms), step, self.settings, half, saved)
+        why = diagnose(self.module, self.stepper.encoded(step - 1), list(norms), step, self.settings, half, saved)
         return f"{what} at step {step}; {self._keeper.good()}. {why}"

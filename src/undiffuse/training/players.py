@@ -23,11 +23,12 @@ class Side:
         self.name, self.every, self.start = player.name, player.every, player.start
         self.updates = player.updates
         self.clip = settings.clip if player.clip is None else player.clip
-        self.lr = settings.lr if player.lr is None else player.lr
+        lr = settings.lr if player.lr is None else player.lr
+        self.share = lr / settings.lr if lr != settings.lr else 1.0  # of the run's rate, at every step
         self.modules = player.modules
         self.beside = nn.ModuleList([each for each in player.modules if each is not model])
         self.parameters = [p for each in player.modules for p in each.parameters() if p.requires_grad]
-        self.optimiser = (player.optimiser or optimiser).over(self.parameters, self.lr)
+        self.optimiser = (player.optimiser or optimiser).over(self.parameters, lr)
 
     def due(self, step: int) -> bool:
         """Whether it moves in step 0, 1 ..."""
@@ -37,7 +38,7 @@ class Side:
         """Take step 0, 1 ... with the gradient there is; returns the learning rate."""
         lr = rate(settings, step + 1, self.phases)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr if self.lr == settings.lr else lr / settings.lr * self.lr
+            group["lr"] = lr * self.share
         self.optimiser.step()
         self.optimiser.zero_grad()
         after_step(self.modules)

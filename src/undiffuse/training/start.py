@@ -43,6 +43,7 @@ from undiffuse.training import nested, prepared
 from undiffuse.training.base_run import standing
 from undiffuse.training.batches import Flip
 from undiffuse.training.continuing import announce, clear, refuse, refuse_classes, refuse_others, used
+from undiffuse.training.crops import Crops
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.initial_weights import grown
 from undiffuse.training.loop import Training
@@ -101,7 +102,7 @@ def train(
     codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
     within = {name: condition.within(codec) for name, condition in built.conditions.items()}
     conditions = on.conditions(fitted_conditions(within, learned.conditions, learned.name, learned.classes))
-    noisy = {name: condition.drawn for name, condition in conditions.items() if condition.noisy}
+    redrawn = {name: condition.drawn for name, condition in conditions.items() if condition.redrawn}
     batches = prepared.batches(
         learned,
         completed(codec, conditions, tensors(conditions, learned.conditions), learned=True),
@@ -111,10 +112,11 @@ def train(
         drop=drop_rates(conditions),
         flip=settings.flip,
         mirrors={name: condition.mirror for name, condition in conditions.items()},
-        draws=noisy,
+        draws=redrawn,
+        crop=Crops.of(settings.crop, learned, conditions, codec),
     )
     batch = batches.at(0, slice(2))
-    shape = tuple(batch.x.shape[1:])
+    shape = tuple(replace(batches, crop=None).at(0, slice(1)).x.shape[1:])
     on.refuse_shape(shape)
     check_teachers(uses, codec, shape, np.asarray(learned.some(ITEMS).x))
     if resume:
@@ -135,7 +137,7 @@ def train(
     if held_out is not None:
         beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
         unseen = prepared.batches(
-            held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=noisy
+            held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=redrawn
         )
         distance = ReferenceDistance(objective, make, unseen, held_out.conditions)
         check = partial(validate, objective, unseen, distance)
@@ -258,7 +260,7 @@ def _module(built: build.Components, start: StartingRun, about: Description, bat
                 built.objective.loss(module, batch, Random(built.train.seed))
         except RuntimeError as error:
             raise Refused(
-                f"network {recipe['network']['name']!r} cannot take samples of shape {about.shape}: "
+                f"network {recipe['network']['name']!r} cannot take samples of shape {tuple(batch.x.shape[1:])}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
         start.adapt(module, called)

@@ -92,6 +92,12 @@ class Step:
         self._clean()
         return why
 
+    @torch.no_grad()
+    def loss(self, step: int) -> float:
+        """The loss of the batch of a step, without a gradient."""
+        dealt = self.data.deal(step, self._rows)
+        return sum(self._loss(step, dealt, part).float().item() for part in self._parts)
+
     def update(self, step: int) -> float:
         """Take the step with the gradient there is; returns the learning rate."""
         lr, *_ = [side.move(self.settings, step) for side in self.sides if side.due(step)]
@@ -120,6 +126,11 @@ class Step:
 
     def _part(self, step: int, dealt: Dealt, part: slice, player: str = RUN, update: int = 0) -> Tensor:
         """Add the gradient of a part of the batch; returns its share of the loss."""
+        loss = self._loss(step, dealt, part, player, update)
+        self.accelerator.backward(loss)
+        return loss.detach().float()
+
+    def _loss(self, step: int, dealt: Dealt, part: slice, player: str = RUN, update: int = 0) -> Tensor:
         random, offset, early = self.data.random, self._rows.start, (-update,) if update else ()
         batch = self.data.at(step, part, dealt.part(slice(part.start - offset, part.stop - offset)))
         dtype, device = self.dtype or torch.float32, self.accelerator.device
@@ -131,9 +142,7 @@ class Step:
         slots = torch.arange(part.start, part.stop)
         with seeded(chance, device), autocast(dtype, device):
             loss = self._losses(batch, random.fold(NOISE, step, *early).at(slots), step, player).mean()
-        loss = loss / len(self._parts)
-        self.accelerator.backward(loss)
-        return loss.detach().float()
+        return loss / len(self._parts)
 
     def _losses(self, batch: Batch, random: Random, step: int, player: str) -> Tensor:
         """The loss of each item, (batch,), weighted where its time was drawn by importance."""

@@ -1,8 +1,9 @@
-"""What a finished run can gain without training: averaged weights, a reverse variance, plans of few steps."""
+"""What a finished run can gain without training, and the learning rate of a recipe before it."""
 
 from undiffuse.tuning.augmentation import LEVEL_CURVE, LEVEL_TABLE, TriedLevel, augmentation
 from undiffuse.tuning.averages import CURVE, LENGTHS, TABLE, Trial, best, ema
 from undiffuse.tuning.grids import GRID_CURVE, GRID_TABLE, TunedGrid, TunedSteps, grid
+from undiffuse.tuning.learning_rate import RATE_CURVE, RATE_TABLE, learning_rate
 from undiffuse.tuning.place import BEFORE, FOLDER
 from undiffuse.tuning.variances import Estimate, variance
 
@@ -15,6 +16,8 @@ __all__ = [
     "LENGTHS",
     "LEVEL_CURVE",
     "LEVEL_TABLE",
+    "RATE_CURVE",
+    "RATE_TABLE",
     "TABLE",
     "Estimate",
     "Trial",
@@ -25,5 +28,6 @@ __all__ = [
     "best",
     "ema",
     "grid",
+    "learning_rate",
     "variance",
 ]
