@@ -53,14 +53,13 @@ class EmbeddedTexts(nn.Module):
         self._postponed[name] = make
 
     def _one(self, name: str, n: int, text: Tensor | None, drop: Drop) -> Tensor:
-        null = self.null(name).expand(n, -1, -1)
         if text is None:
-            return null
-        if text.shape != null.shape:
-            raise Refused(f"{self.owner} takes {name!r} of shape {tuple(null.shape)}, not {tuple(text.shape)}")
-        dropped = drop_mask(drop, name)
-        text = text.to(null.dtype)
-        return text if dropped is None else torch.where(dropped[:, None, None], null, text)
+            return self.null(name).expand(n, -1, -1)
+        like = self.get_buffer(f"null_{name}")
+        if text.shape != (wanted := (n, *like.shape)):
+            raise Refused(f"{self.owner} takes {name!r} of shape {wanted}, not {tuple(text.shape)}")
+        dropped, text = drop_mask(drop, name), text.to(like.dtype)
+        return text if dropped is None else torch.where(dropped[:, None, None], self.null(name), text)
 
 
 def _all_made(texts: EmbeddedTexts, prefix: str, keep: bool) -> None:

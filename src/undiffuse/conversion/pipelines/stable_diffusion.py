@@ -1,6 +1,6 @@
 """StableDiffusionPipeline and that of in-painting: a U-Net of latents that reads a prompt by CLIP's text encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,11 +39,33 @@ NULL = f"texts.null_{TEXT}"
 class StableDiffusionPipeline(Pipeline):
     """Text to image in latents (arXiv:2112.10752); a U-Net of 2 c + 1 channels is told a hole to paint in."""
 
-    reads: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline", "StableDiffusionInpaintPipeline")
+    reads: ClassVar[tuple[str, ...]] = (
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+    )
+    refuses: ClassVar[dict[str, str]] = {
+        "StableDiffusionDepth2ImgPipeline": "its U-Net is told a map of depth: a control of depth steers a plain one, "
+        "undiffuse import CONTROLNET --base RUN -o CONTROL",
+        "StableDiffusionXLPipeline": "it has two text encoders and is told sizes: versions 1 and 2 are read",
+        "StableDiffusionXLInpaintPipeline": "it has two text encoders and is told sizes: versions 1 and 2 are read",
+        "StableDiffusion3Pipeline": "it has three text encoders and a transformer of two streams: versions 1 and 2 are "
+        "read",
+        "StableDiffusionImageVariationPipeline": "its U-Net reads the vector of a picture: undiffuse edit RUN --image "
+        "PICTURE --strength 0.6 varies a picture by a plain one",
+        "StableDiffusionInstructPix2PixPipeline": "its U-Net is told a whole picture: undiffuse edit RUN --image "
+        "PICTURE --text TEXT --strength 0.6 changes a picture by a plain one",
+        "StableDiffusionUpscalePipeline": "its U-Net is told a small picture with noise: undiffuse edit RUN --image "
+        "SMALL --measurement superresolve:4 enlarges one by a run of pixels",
+    }
 
     def read(self, source: PipelineSource) -> Run:
+        return self.read_beside(source)
+
+    def read_beside(self, source: PipelineSource, *others: str) -> Run:
+        """`read` of a folder that has further parts of these names, which are left alone."""
         index = source.index()
-        _refuse_parts(index, str(source.folder))
+        _refuse_parts(index, str(source.folder), others)
         config = source.config("unet")
         own = arguments(config)
         said = source.said("vae")
@@ -170,9 +192,9 @@ class StableDiffusionPipeline(Pipeline):
         return config_of(unet, groups, height if height == width else [height, width], unet.texts.width)
 
 
-def _refuse_parts(index: Mapping[str, Any], folder: str) -> None:
+def _refuse_parts(index: Mapping[str, Any], folder: str, others: Sequence[str]) -> None:
     """Raises Refused for a part that means something and is not read."""
     for name, said in index.items():
-        known = name.startswith("_") or name in (*PARTS, *UNREAD)
+        known = name.startswith("_") or name in (*PARTS, *UNREAD, *others)
         if not known and said not in (None, [None, None]):
             raise Refused(f"{folder} has a part {name!r}, {said}, which no StableDiffusionPipeline here has")
