@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_the_control_on_its_base_and_draws_without_any_other_run(folder: Path, tmp_path: Path):
     plain, run = (undiffuse.load(folder / name, "float32") for name in ("plain", "whole"))
-    apart = ControlNetPipeline().on(folder / "whole" / "controlnet", plain, "plain")
+    apart: Any = ControlNetPipeline().on(folder / "whole" / "controlnet", plain, "plain")
     assert run.steers
     edges = np.random.default_rng(0).integers(0, 2, (3, 16, 16), dtype=np.uint8) * np.uint8(255)
     asked: dict[str, Any] = {"steps": 3, "seed": 1, "text": "the red cat"}
