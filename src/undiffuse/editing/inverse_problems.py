@@ -12,6 +12,7 @@ from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.sampler import Sampler
+from undiffuse.editing.by_stage import by_stage, known_blocks
 from undiffuse.editing.given import encoded, item, opened, unit
 from undiffuse.guidance.dps import DPS
 from undiffuse.guidance.inpaint import Inpaint
@@ -23,6 +24,7 @@ from undiffuse.guidance.repaint import RePaint
 from undiffuse.operators.mask import Mask
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
@@ -85,7 +87,7 @@ def restore(
 
 
 def inpaint(
-    model: DenoisingGenerator,
+    model: Generator,
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
     method: str | None = None,
@@ -96,9 +98,18 @@ def inpaint(
     """n samples that have an item's known part, in the data's units: (n, *shape); that part comes out as it went in.
 
     mask: 1 where known, of the item's shape or one that broadcasts to it; a latent is known where all that it stands
-    for is. method: one of METHODS, "replace" or "repaint", or "network", see `usual_method`. request, options: as in
-    `Generator.sample`. Raises Refused for an unknown method and, with both shapes, a mask that does not fit.
+    for is, and of a chain, whose stages paint at their own sizes, a block of pixels likewise. method: one of METHODS,
+    "replace" or "repaint", or "network", see `usual_method`. request, options: as in `Generator.sample`. Raises
+    Refused for an unknown method and, with both shapes, a mask that does not fit.
     """
+    if model.stages:
+
+        def edit(run: Any, x: Tensor, by: int, **how: Any) -> Tensor:
+            return inpaint(run, x, known_blocks(mask, by, x), method, **how)
+
+        return by_stage(model, edit, image, n, request, options)
+    method = method or usual_method(model)
+    session = None if method == NETWORK else opened(model, request, options, n)
     whole = item(model, image, "image")
     known = arguments.array(mask, "mask")
     if known.size and not 0 <= known.min() <= known.max() <= 1:
@@ -107,12 +118,10 @@ def inpaint(
     shown(torch.as_tensor(whole))
     if known.size and known.min() > 0:
         raise Refused("mask is empty: every number of the item is known, and nothing is to be painted")
-    method = method or usual_method(model)
-    if method == NETWORK:
+    if session is None:
         told = {_told(model): _with_hole(whole, shown.mask)}
         session = opened(model, request, options | told, n)
         return _pasted(session, session.encoded(), shown.mask, whole)
-    session = opened(model, request, options, n)
     x = model.codec.encode(whole).to(model.device)
     keep = Mask(model.codec.known(shown.mask).to(x))
     seen = keep(x)
@@ -125,12 +134,12 @@ def inpaint(
     return _pasted(session, z, shown.mask, whole)
 
 
-def usual_method(model: DenoisingGenerator) -> str:
+def usual_method(model: Generator) -> str:
     """How the model paints in where nobody says it: by its network's own input, if it has one, else by MMPS."""
     return NETWORK if any(kind.paints for kind in model.conditions.values()) else "mmps"
 
 
-def _told(model: DenoisingGenerator) -> str:
+def _told(model: Generator) -> str:
     """The condition that tells the network the hole; raises Refused where it has none."""
     found = next((name for name, kind in model.conditions.items() if kind.paints), None)
     if found is None:
