@@ -46,6 +46,11 @@ class EditRequest:
         return _TASKS[task](self, value)
 
     @property
+    def posterior(self) -> str:
+        """The method of what is no plain mask."""
+        return self.method or "mmps"
+
+    @property
     def how(self) -> dict[str, Any]:
         return {"n": self.n, "request": self.request, "progress": self.progress}
 
@@ -98,7 +103,7 @@ def _measurement(edit: EditRequest, value: str) -> np.ndarray:
         raise unknown("--measurement", name, _OPERATORS)
     operator, shape = _OPERATORS[name](text, *edit.model.data_shape)
     y = edit.item(shape=shape)
-    return restore(edit.model, y, operator, edit.noise, edit.method or "mmps", **edit.how).numpy()
+    return restore(edit.model, y, operator, edit.noise, edit.posterior, **edit.how).numpy()
 
 
 def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
@@ -114,9 +119,7 @@ def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
 
 def _frames(edit: EditRequest, value: str) -> np.ndarray:
     assert edit.image is not None
-    return fill(
-        edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.method or "mmps", **edit.how
-    ).numpy()
+    return fill(edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.posterior, **edit.how).numpy()
 
 
 def _length(edit: EditRequest, value: int) -> np.ndarray:
@@ -128,7 +131,7 @@ def _length(edit: EditRequest, value: int) -> np.ndarray:
         if not kept[: kept.sum()].all():
             raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
         first = first[:, kept].astype(edit.dtype)
-    return extend(edit.model, first, value, method=edit.method or "mmps", **edit.how).numpy()
+    return extend(edit.model, first, value, method=edit.posterior, **edit.how).numpy()
 
 
 def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
