@@ -76,8 +76,12 @@ def edit(
         int | None, Option(help="So many frames: a video (or a sample, without --image) goes on, window by window.")
     ] = None,
     method: Annotated[
-        str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
-    ] = "mmps",
+        str | None,
+        Option(
+            help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace, repaint, or network "
+            "of a run that was trained to paint in. [default: network of such a run, else mmps]"
+        ),
+    ] = None,
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
     text: Annotated[
         str | None,
@@ -133,6 +137,7 @@ def edit(
     if task != "length" and (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
+    from undiffuse.editing.inverse_problems import usual_method
     from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
@@ -155,7 +160,10 @@ def edit(
     output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
     guided = words(model.open(request).request)
-    how = "completed in its order" if model.completes else METHODS[task].format(method)
+    if model.completes:
+        how = "completed in its order"
+    else:
+        how = METHODS[task].format(method or (usual_method(model) if task == "mask" else "mmps"))
     how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))

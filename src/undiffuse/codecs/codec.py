@@ -163,6 +163,13 @@ class Codec(ABC):
         """Of the conditions of some items those that encoding and decoding them need."""
         return {name: cond[name] for name in self.adds if name in cond}
 
+    def encode_known(self, x: np.ndarray | Tensor, known: Tensor) -> Tensor:
+        """`encode` of items x of which a part is known, booleans that broadcast to them: 0, or what stands for the
+        middle of their range, in the place of the rest.
+        """
+        z = self.encode(x)
+        return z * known.to(z)
+
     def known(self, mask: Tensor) -> Tensor:
         """Which of the encoded numbers are known, (batch, ...), where these numbers of an item are."""
         return mask

@@ -114,7 +114,7 @@ def _kept(stamp: str, data: Dataset, make: Callable[[], np.ndarray]) -> np.ndarr
     if not stamp:
         return make()
     digest = blake2b(data.survey().hashes.astype("<u8").tobytes(), digest_size=16).hexdigest()
-    there = place(("derived", stamp, digest), [])
+    there = place(("derived", stamp, digest, data.shape, str(data.x.dtype)), [])
     return np.asarray(load_items(there, find(there) or remember(there, Decoded(make())))[:])
 
 

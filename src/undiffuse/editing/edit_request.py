@@ -27,15 +27,15 @@ from undiffuse.sampling.request import SampleRequest
 @dataclass(frozen=True)
 class EditRequest:
     """model: a run with a denoiser; for a mask also one that completes. image: the file of the picture. n: how many
-    answers. method and noise: of a measurement, the noise in the data's units. request, progress: as in
-    `Generator.sample`.
+    answers. method and noise: of a mask and of a measurement, the noise in the data's units; method None: the usual
+    one. request, progress: as in `Generator.sample`.
     """
 
     model: Any
     dtype: str
     image: Path | None
     n: int
-    method: str
+    method: str | None
     noise: float
     frames: str | None
     request: SampleRequest
@@ -45,6 +45,11 @@ class EditRequest:
     def run(self, task: str, value: Any) -> np.ndarray:
         """The answers, (n, *shape) in the data's units; raises Refused for what does not fit the model."""
         return _TASKS[task](self, value)
+
+    @property
+    def posterior(self) -> str:
+        """The method of what is no plain mask."""
+        return self.method or "mmps"
 
     @property
     def how(self) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def _measurement(edit: EditRequest, value: str) -> np.ndarray:
         raise unknown("--measurement", name, _OPERATORS)
     operator, shape = _OPERATORS[name](text, *edit.model.data_shape)
     y = edit.item(shape=shape)
-    return restore(edit.model, y, operator, edit.noise, edit.method, **edit.how).numpy()
+    return restore(edit.model, y, operator, edit.noise, edit.posterior, **edit.how).numpy()
 
 
 def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
@@ -135,7 +140,7 @@ def _refuse_sampler(edit: EditRequest, task: str) -> None:
 
 def _frames(edit: EditRequest, value: str) -> np.ndarray:
     assert edit.image is not None
-    return fill(edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.method, **edit.how).numpy()
+    return fill(edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.posterior, **edit.how).numpy()
 
 
 def _length(edit: EditRequest, value: int) -> np.ndarray:
@@ -147,7 +152,7 @@ def _length(edit: EditRequest, value: int) -> np.ndarray:
         if not kept[: kept.sum()].all():
             raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
         first = first[:, kept].astype(edit.dtype)
-    return extend(edit.model, first, value, method=edit.method, **edit.how).numpy()
+    return extend(edit.model, first, value, method=edit.posterior, **edit.how).numpy()
 
 
 def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
