@@ -139,9 +139,11 @@ def test_every_optimiser_trains_and_resumes_bit_for_bit(tmp_path: Path, name: st
     tiny.same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_muon_moves_kernels_as_matrices_and_vectors_by_adamw():
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_muon_moves_kernels_as_matrices_and_vectors_by_adamw(form: torch.memory_format):
     """The first step of momentum m goes along U V^T of m = U S V^T, of AdamW by lr in every number."""
     kernel, bias, depthwise = (nn.Parameter(torch.zeros(shape)) for shape in ((6, 3, 3, 3), (6,), (6, 1, 1, 1)))
+    kernel = nn.Parameter(kernel.detach().to(memory_format=form))
     gradients = [Random(i).normal(tuple(p.shape)) for i, p in enumerate((kernel, bias, depthwise))]
     moves = optimiser({"name": "muon"}).over([kernel, bias, depthwise], lr=0.1)
     for parameter, gradient in zip((kernel, bias, depthwise), gradients, strict=True):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.optimiser import Optimiser
@@ -32,7 +32,7 @@ class Muon(Optimiser):
         matrices, others = ([p for p in parameters if _is_matrix(p) is wanted] for wanted in (True, False))
         if not matrices:
             return AdamW().over(others, lr)
-        views = [nn.Parameter(p.detach().view(len(p), -1)) for p in matrices]
+        views = [nn.Parameter(_matrix(p.detach(), p).view(len(p), -1)) for p in matrices]
         made = torch.optim.Muon(
             views,
             lr=lr,
@@ -46,6 +46,13 @@ class Muon(Optimiser):
 
 def _is_matrix(parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and 1 < len(parameter) < parameter.numel()
+
+
+def _matrix(x: Tensor, parameter: nn.Parameter) -> Tensor:
+    """x with its axes in the order in which the parameter lies in memory, such as channels last: a matrix's columns
+    may stand in any order.
+    """
+    return x.permute(0, *sorted(range(1, x.ndim), key=parameter.stride, reverse=True))
 
 
 class Two(torch.optim.Optimizer):
@@ -65,7 +72,7 @@ class Two(torch.optim.Optimizer):
         for group in self.muon.param_groups:
             group["lr"] = self.param_groups[0]["lr"]
         for parameter, view in self.pairs:
-            view.grad = None if parameter.grad is None else parameter.grad.reshape(view.shape)
+            view.grad = None if parameter.grad is None else _matrix(parameter.grad, parameter).reshape(view.shape)
             self.muon.state[view] = self.state[parameter]
         self.muon.step()
         if self.others is not None:
