@@ -70,18 +70,39 @@ def sketch(lines: Sequence[Any], x: str, y: str, log: bool = False, **size: floa
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _sketched() -> Iterator[None]:
-    """Every run draws its page of training: half a second, of which a test that asks for `drawn` sees something."""
-    from undiffuse.reports import training_page
+def _sketched() -> Iterator[Any]:
+    """Every page draws its curves: half a second, of which a test that asks for `drawn` sees something."""
+    from undiffuse.reports import charts
 
+    chart = charts.chart
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_page, "chart", sketch)
+        patch.setattr(charts, "chart", sketch)
+        yield chart
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDIFFUSE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page of training with its curves."""
-    from undiffuse.reports import charts, training_page
+@pytest.fixture(scope="module")
+def drawn(_sketched: Any) -> Iterator[None]:
+    """Pages with their curves."""
+    from undiffuse.reports import charts
 
-    monkeypatch.setattr(training_page, "chart", charts.chart)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charts, "chart", _sketched)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Nobody waits for the disk, but processes of their own that are killed while they write."""
+    from undiffuse.storage import files
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "sync", lambda path: None)
+        yield

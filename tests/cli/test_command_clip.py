@@ -83,8 +83,10 @@ def test_items_and_their_captions_are_brought_together(run: Path, data: Path):
     assert pair.encode_image(x).norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
     logged = (run / "metrics.jsonl").read_text()
     assert "validation_own text nearest" in logged or "own text nearest" in logged
-    with pytest.raises(Refused, match=r"reads items of shape \(3, 4, 4\), not \(3, 8, 8\)"):
-        pair.encode_image(np.zeros((2, 3, 8, 8), np.uint8))
+    with pytest.raises(Refused, match=r"reads items of shape \(3, 4, 4\), not \(1, 8, 8\)"):
+        pair.encode_image(np.zeros((2, 1, 8, 8), np.uint8))
+    large = np.repeat(np.repeat(x, 2, 2), 2, 3)
+    assert torch.equal(pair.encode_image(large), pair.encode_image(x))  # made small by the mean of each block
 
 
 def test_an_evaluation_tells_retrieval_beside_chance_and_classes_by_their_names(

@@ -24,8 +24,8 @@ Undiffuse = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def judged(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an evaluation of the run on digits wrote."""
+def judged(digits: Path, tmp_path_factory: pytest.TempPathFactory, drawn: None) -> Path:
+    """What an evaluation of the run on digits wrote, its curves drawn."""
     from undiffuse.cli.main import main
 
     folder = tmp_path_factory.mktemp("judged")

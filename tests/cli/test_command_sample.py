@@ -216,7 +216,7 @@ def test_image_files_lose_nothing(tmp_path: Path, shape: tuple[int, ...], dtype:
         ("png", (2, 8, 8), "uint8", "no image files of 2 channels of uint8"),
         ("png", (3, 8, 8), "float32", "no image files of 3 channels of float32"),
         ("png", (2, 8), "float32", "sequences are no pictures of their own"),
-        ("png", (1, 4, 8, 8), "float32", "volumes are no pictures of their own"),
+        ("png", (1, 4, 8, 8), "float32", "volumes and videos are no pictures of their own"),
         ("csv", (1, 8, 8), "uint8", r"samples of shape \(1, 8, 8\) are no lines of a table"),
     ],
 )

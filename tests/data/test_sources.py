@@ -12,12 +12,23 @@ from undiffuse.data.toys.moons import Moons
 from undiffuse.data.toys.swiss_roll import SwissRoll
 from undiffuse.data.toys.two_spirals import TwoSpirals
 
-STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table", "text"]
+STORED = ["digits", "file", "folder", "hdf5", "huggingface", "shards", "table", "text", "video"]
 TOYS = ["checkerboard", "eight_gaussians", "moons", "swiss_roll", "two_spirals"]
 
 
 OTHERS = [
-    *("audio", "cameras", "census", "heartbeat", "plucked_strings", "point_clouds", "seasonal", "series", "solids"),
+    *(
+        "audio",
+        "cameras",
+        "census",
+        "heartbeat",
+        "moving_digits",
+        "plucked_strings",
+        "point_clouds",
+        "seasonal",
+        "series",
+        "solids",
+    ),
     *("surfaces", "toy_regression"),
 ]
 

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import tiny_run as tiny
 import torch
 
 import undiffuse
-from undiffuse.core import registry
+from undiffuse.core import plugins, registry
 from undiffuse.core.errors import Refused
 from undiffuse.guidance import Autoguidance
 from undiffuse.samplers import DDIM
@@ -67,12 +68,15 @@ TABLES: dict[str, Any] = {**tiny.TABLES, "train": FEW}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own(tmp_path_factory: pytest.TempPathFactory) -> None:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A person's own objective with a teacher, and a sampler that draws with another run."""
     folder = tmp_path_factory.mktemp("own")
     for name, text in (("distill_toy", TEACHER), ("weaker", SAMPLER)):
         (folder / f"{name}.py").write_text(text)
         undiffuse.use(folder / f"{name}.py")
+    yield
+    for path in plugins.in_use():  # else processes that later tests start use them as well
+        plugins.forget(path)
 
 
 @pytest.fixture(scope="module")

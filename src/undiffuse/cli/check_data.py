@@ -9,6 +9,7 @@ from typer import Argument, Exit, Option
 
 from undiffuse.cli.terminal import console, count
 from undiffuse.storage import output_paths
+from undiffuse.storage.notes import VIDEO
 
 if TYPE_CHECKING:
     from undiffuse.data.check import Checked
@@ -97,6 +98,9 @@ def _rows(checked: "Checked") -> dict[str, str]:
         "items": f"{count(facts['count'])} {facts['kind']} of {shape}, {facts['dtype']}",
         "range": f"{_number(facts['low'])} to {_number(facts['high'])}",
     }
+    if VIDEO in facts:
+        found = facts[VIDEO]
+        rows["videos"] = f"{count(found['videos'])}, {found['rate']:g} frames a second in a clip"
     if "categories" in facts:
         each = [f"{name} ({', '.join(of[:5])}{' ...' * (len(of) > 5)})" for name, of in facts["categories"].items()]
         more = f" and {len(each) - MOST} more" if len(each) > MOST else ""

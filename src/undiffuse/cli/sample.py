@@ -55,6 +55,7 @@ def sample(
     undiffuse sample runs/solids-scene -o turntable.gif
     undiffuse sample runs/solids-scene -o mesh.obj
     undiffuse sample runs/point-clouds -o cloud.ply
+    undiffuse sample runs/moving-digits -n 9 -o digits.gif
     """
     from undiffuse.models.load import generator
     from undiffuse.models.named_runs import steered
@@ -62,7 +63,7 @@ def sample(
     from undiffuse.sampling.data_frame import columns
     from undiffuse.sampling.guidance import words
     from undiffuse.sampling.predicting import refuse_rows
-    from undiffuse.sampling.samples import kind
+    from undiffuse.sampling.samples import VIDEO_AXES, kind
     from undiffuse.sampling.session import labels_in_turn
     from undiffuse.storage import output_paths
     from undiffuse.storage.files import own
@@ -74,7 +75,8 @@ def sample(
     refuse_rows(model, request, run)
     kinds = kind(model, len(model.data_shape))
     tokens = kinds in ("texts", "tokens")
-    writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts")
+    moves = len(model.data_shape) == VIDEO_AXES
+    writer = choose(form, trajectory, out, bool(columns(model)) or tokens, kinds == "texts", moves)
     writer.fits(model.data_shape, model.data_dtype)
     if out is None:
         own(run)  # where links could lead what is written elsewhere
@@ -90,7 +92,7 @@ def sample(
         print(file_content.text(drawn))
     where = "stdout" if target == output_paths.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
-    count = f"{len(drawn)} samples"
+    count = f"{len(drawn)} {kinds if kinds == 'videos' else 'samples'}"
     if drawn.mesh is not None:
         count = f"a mesh of {len(drawn.mesh.vertices):,} vertices"
     elif model.usual is not None and drawn.frames is not None:

@@ -68,6 +68,15 @@ class Codec(ABC):
     reads: str = ""
 
     @property
+    def space(self) -> str:
+        """The digest of the pair of encoders whose `vectors` of items are modelled in their place; "": none are."""
+        return ""
+
+    def vectors(self, x: np.ndarray) -> np.ndarray:
+        """What is modelled in the place of items x (count, ...): their unit vectors (count, d), float32."""
+        raise NotImplementedError
+
+    @property
     def adds(self) -> Mapping[str, tuple[Any, tuple[int, ...]]]:
         """The conditions that it makes of the one that it reads; none for most codecs."""
         return {}

@@ -17,7 +17,7 @@ from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
-Form = Literal["label", "vector", "text", "boxes", "image", "map"]
+Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map"]
 Derive = Callable[..., np.ndarray]  # items (count, channels, ...), white, where a number is missing -> (count, ...)
 
 
@@ -45,7 +45,8 @@ class ConditionKind(ABC):
 
     form: how networks take it: "label", class numbers (batch,) with a learned vector each; "vector", numbers (batch, d)
     through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "boxes",
-    classes + 1 and corners (batch, most, 5), likewise; "image", channels (batch, c, ...) beside the sample's own;
+    classes + 1 and corners (batch, most, 5), likewise; "embedding", numbers (batch, d), likewise; "image", channels
+    (batch, c, ...) beside the sample's own;
     "map", class numbers (batch, 1, ...), a channel a class beside the sample's own. axes: how many a shape may have.
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
@@ -129,6 +130,16 @@ class ConditionKind(ABC):
         return {}
 
     @property
+    def stamp(self) -> str:
+        """What tells a costly derivation, whose values are kept on the disk, from any other; "": they are not kept."""
+        return ""
+
+    @property
+    def space(self) -> str:
+        """The digest of the pair of encoders in whose space of vectors its values lie; "": in none."""
+        return ""
+
+    @property
     def of_item(self) -> bool:
         """Whether it is the item itself: what is modelled then is the item's target, or its class."""
         return False
@@ -166,7 +177,9 @@ class ConditionKind(ABC):
 
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:
-        """What a network is built for: the form and the shape; of boxes (most, classes), of maps (classes, ...)."""
+        """What a network is built for: the form and the shape; of boxes (most, classes), of maps (classes, ...), of
+        embeddings (numbers, tokens).
+        """
         return self.form, self.shape
 
     @property

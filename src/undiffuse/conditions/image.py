@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from undiffuse.codecs.codec import as_float
 from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
 from undiffuse.conditions.derived_image import maker
+from undiffuse.conditions.picture_file import picture
 from undiffuse.conditions.values import as_tensor, expanded
 from undiffuse.conditions.vector import refuse_moments
 from undiffuse.core import arguments
@@ -96,24 +96,7 @@ class ImageCondition(ConditionKind):
         return expanded(self._told(images.float()), n, name)
 
     def from_word(self, word: str, name: str) -> Any:
-        """An image file, (channels, height, width), as training reads it: uint8, or grey of 16 bit; an .npy as it
-        is.
-        """
-        from undiffuse.storage.image_file import DEEP, Target, kind, read
-        from undiffuse.storage.image_file import MODES as CHANNELS
-
-        if not Path(word).is_file():
-            raise Refused(f"there is no file {word} for {name!r}")
-        array, channels = word.lower().endswith(".npy"), self.shape[0]
-        if not array and (len(self.shape) != 3 or channels not in CHANNELS):
-            raise Refused(f"{name} has the shape {self.shape}, which no image file has: give it as an .npy")
-        try:
-            if array:
-                return np.load(word, allow_pickle=False)
-            dtype = kind(Path(word)).dtype
-            return read(Path(word), Target(channels, dtype if channels == 1 and dtype in DEEP else "uint8"))
-        except Exception as error:  # a decoder may stumble over damaged bytes in any way
-            raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+        return picture(word, name, self.shape)
 
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:

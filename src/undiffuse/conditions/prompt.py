@@ -22,7 +22,8 @@ TOGETHER = 256
 class PromptCondition(ConditionKind):
     """A text as a run embeds it, which travels in the model's file; a longer one than that reads is refused.
 
-    encoder: the run; in a recipe its folder, or one of diffusers. The null condition of a model that
+    encoder: the run; in a recipe its folder, or one of diffusers. Of a run of kind clip the last row is the vector of
+    the text, times sqrt(its length), behind those of its tokens. The null condition of a model that
     was read from such a folder is the prompt "". Source of such texts: arXiv:2112.10752, app. E.2.1.
     """
 
@@ -61,6 +62,10 @@ class PromptCondition(ConditionKind):
 
     def captions(self, value: Any) -> tuple[str, ...]:
         return tuple(map(str, _each(value)))
+
+    @property
+    def space(self) -> str:
+        return self._encoder.space
 
     @property
     def _encoder(self) -> TextEncoder:

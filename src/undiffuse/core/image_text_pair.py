@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.item_predictor import ItemPredictor
+from undiffuse.core.text_reader import TextReader
 
 FIRST, LARGEST = 1 / 0.07, 100.0  # of the scale of similarities
 
@@ -17,11 +18,11 @@ class ImageTextPair(nn.Module):
     """logits[i, j] = scale <image(x_i), text(y_j)>, both of unit length; scale = exp(log_scale), at most 100.
 
     items: gives numbers (batch, n) of clean or noisy items, as an `ItemPredictor`; a linear layer brings them to the
-    width of the space. texts: called with what networks get of a text, (batch, length ...), gives (batch, width).
+    width of the space. texts: reads what networks get of a text, (batch, length ...), gives (batch, width).
     Source: arXiv:2103.00020, fig. 3 and sec. 2.5 (temperature).
     """
 
-    def __init__(self, items: ItemPredictor, texts: nn.Module, outputs: int, width: int) -> None:
+    def __init__(self, items: ItemPredictor, texts: TextReader, outputs: int, width: int) -> None:
         super().__init__()
         self.items, self.texts = items, texts
         self.project = nn.Linear(outputs, width)
@@ -50,7 +51,20 @@ class ImageTextPair(nn.Module):
 
     def embed_texts(self, text: Tensor) -> Tensor:
         """Unit vectors (batch, width) of texts as networks get them."""
-        return F.normalize(self.texts(text).to(torch.promote_types(self.log_scale.dtype, torch.float32)), dim=1)
+        return self._unit(self.texts(text))
+
+    def embed_tokens(self, text: Tensor) -> Tensor:
+        """Texts as conditions, (batch, length + 1, the wider of both): the vector of each token, zeros where there is
+        none, and in the last row the text's unit vector times sqrt(width).
+        """
+        tokens, there = self.texts.tokens(text)
+        unit = self._unit(self.texts.pooled(tokens, there))
+        parts = [tokens * there.unsqueeze(2), (unit * math.sqrt(unit.shape[1])).unsqueeze(1).to(tokens.dtype)]
+        wide = max(part.shape[2] for part in parts)
+        return torch.cat([F.pad(part, (0, wide - part.shape[2])) for part in parts], dim=1)
+
+    def _unit(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors.to(torch.promote_types(self.log_scale.dtype, torch.float32)), dim=1)
 
     def logits(self, x_t: Tensor, t: Tensor | float, text: Tensor) -> Tensor:
         """How well each item and each text go together, (items, texts)."""

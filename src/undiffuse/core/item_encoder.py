@@ -15,9 +15,22 @@ class ItemEncoder(ABC):
     def digest(self) -> str:
         """A text that differs where any weight does."""
 
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many numbers a vector has."""
+
+    @property
+    @abstractmethod
+    def data_shape(self) -> tuple[int, ...]:
+        """The shape of an item in the data's own units."""
+
     @abstractmethod
     def encode_image(self, x: Any) -> Tensor:
-        """Unit vectors (n, width) of items x (n, *data_shape); raises Refused for items of another shape or dtype."""
+        """Unit vectors (n, width) of items x (n, *data_shape), of pictures also of other sizes.
+
+        Raises Refused for items of another shape or dtype.
+        """
 
     @abstractmethod
     def encode_text(self, texts: str | Sequence[str]) -> Tensor:

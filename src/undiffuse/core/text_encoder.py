@@ -14,6 +14,13 @@ class TextEncoder(ABC):
     def embedded_shape(self) -> tuple[int, int]:
         """The shape of an embedded text: (length, width)."""
 
+    @property
+    def space(self) -> str:
+        """What tells the space in which the last row of an embedded text is the vector of the text, near those of the
+        items that it describes: the digest of the pair of encoders; "": there is no such row.
+        """
+        return ""
+
     @abstractmethod
     def embed(self, texts: Sequence[str]) -> Tensor:
         """The embeddings of texts, (count, length, width), on the CPU.

@@ -21,8 +21,8 @@ from undiffuse.data.rows import mapped
 from undiffuse.data.source import Peek
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.file_content import CLOUD, SOUND
 from undiffuse.schedules.ncsn_levels import NCSNLevels, ncsn_levels
+from undiffuse.storage.notes import CLOUD, SOUND, VIDEO
 
 EXAMPLES = 5
 MANY = 2000  # data whose distances a ladder is chosen by: about a second for small images
@@ -113,7 +113,7 @@ def _training(
     """What `undiffuse train` would do with the data: the recipe, the split, the codec, and the line to type; and the
     codec itself.
     """
-    heard = (SOUND in data.notes, CLOUD in data.notes)
+    heard = (SOUND in data.notes, CLOUD in data.notes, VIDEO in data.notes)
     labelled, kinds = data.labels is not None, (data.vocabulary, data.categories, data.spelling, *heard)
     seen = Peek(data.shape, labelled, *map(bool, kinds))
     chosen = fitting(path, asked, seen)

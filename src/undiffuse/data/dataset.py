@@ -11,6 +11,7 @@ from undiffuse.codecs.text import TextCodec
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Items, chunk, mapped, taken
 from undiffuse.data.survey import Survey, survey
+from undiffuse.storage.notes import VIDEO
 
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
 FEWEST = 10  # items that are held out, of small sets too
@@ -98,8 +99,8 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """points, tokens, sequences, images or volumes."""
-        return "tokens" if self.vocabulary else KINDS[self.x.ndim]
+        """points, tokens, sequences, images, volumes or videos."""
+        return "tokens" if self.vocabulary else "videos" if VIDEO in self.notes else KINDS[self.x.ndim]
 
     @property
     def labels(self) -> np.ndarray | None:

@@ -1,16 +1,20 @@
 """The data of a recipe or a run, with the conditions that are made of the items themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import MISSING, Dataset
+from undiffuse.data.decoded_cache import Decoded, find, load_items, place, remember
 from undiffuse.data.paths import is_there, located
 from undiffuse.data.predictive import of_targets
+from undiffuse.data.survey import Survey
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
 
@@ -27,7 +31,7 @@ def of_recipe(recipe: Recipe) -> Dataset:
         if recipe.home is None or is_there(str(recipe["data"].get("path", recipe.home))):
             raise
         raise Refused(f"{error}\nIf the data of {recipe.home} have moved, say where they are: --data DATA") from None
-    return derived(loaded, declared(recipe["conditions"], recipe.uses.of))
+    return derived(embedded(loaded, recipe.component("codec")), declared(recipe["conditions"], recipe.uses.of))
 
 
 def of_model(model: Run) -> Dataset:
@@ -70,8 +74,31 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
             what = "pictures" if conditions[name].items == (3,) else "series and pictures"
             raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
     white, missing = _white(data), data.conditions.get(MISSING)
-    made = {name: make(data.x, white, missing) for name, make in makers.items()}
+    made = {
+        name: _kept(conditions[name].stamp, data, lambda make=make: make(data.x, white, missing))
+        for name, make in makers.items()
+    }
     return replace(data, conditions=data.conditions | made)
+
+
+def embedded(data: Dataset, codec: Codec) -> Dataset:
+    """The data with the vectors of the items in their place, where the codec models these; what is held out is decided
+    by the items.
+    """
+    if not codec.space:
+        return data
+    x = _kept(codec.space, data, lambda: codec.vectors(np.asarray(data.x[:])))
+    seen = Survey(x, data.survey().hashes, x.min(1), x.max(1))
+    return replace(data, x=x, columns=(), categories=(), names=(), known=seen)
+
+
+def _kept(stamp: str, data: Dataset, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What is made of the items; where it has a stamp, it is made once and kept under UNDIFFUSE_CACHE."""
+    if not stamp:
+        return make()
+    digest = blake2b(data.survey().hashes.astype("<u8").tobytes(), digest_size=16).hexdigest()
+    there = place(("derived", stamp, digest), [])
+    return np.asarray(load_items(there, find(there) or remember(there, Decoded(make())))[:])
 
 
 def _white(data: Dataset) -> float:

@@ -9,6 +9,7 @@ from undiffuse.data.source import Peek
 from undiffuse.recipes.recipe import Recipe
 
 IMAGES, TABLE, MIXED, TEXT, AUDIO, CLOUDS = "images", "table", "table-mixed", "text", "audio", "point-clouds"
+VIDEOS = "videos"
 TOKENS = "tokens"  # the codec of tokens that spell no text
 SIDES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -61,7 +62,7 @@ def unlabelled(recipe: Recipe) -> Recipe:
 def bundled(seen: Peek) -> str:
     """The name of the recipe for items that look so."""
     points = MIXED if seen.mixed else TABLE
-    kinds = {TEXT: seen.tokens, AUDIO: seen.sound, CLOUDS: seen.cloud, points: len(seen.shape) == 1}
+    kinds = {TEXT: seen.tokens, AUDIO: seen.sound, CLOUDS: seen.cloud, VIDEOS: seen.video, points: len(seen.shape) == 1}
     return next((name for name, is_one in kinds.items() if is_one), IMAGES)
 
 
@@ -69,12 +70,14 @@ def misfit(chosen: Recipe, shape: tuple[int, ...]) -> str:
     """Why the recipe's network cannot take items of this shape, and what to type then; empty if it can."""
     levels = len(chosen["network"].get("multipliers", [1]))
     divisor = 2 ** (levels - 1)
-    odd = [(name, side) for name, side in zip(SIDES.get(len(shape) - 1, ()), shape[1:], strict=False) if side % divisor]
+    free = chosen["network"].get("video", False)  # any number of frames goes
+    sides = list(zip(SIDES.get(len(shape) - 1, ()), shape[1:], strict=False))[bool(free) :]
+    odd = [(name, side) for name, side in sides if side % divisor]
     if not odd:
         return ""
     name, side = odd[0]
-    if len(shape) == 3:
-        near = [max(divisor, round(side / divisor) * divisor) for side in shape[1:]]
+    if len(shape) == 3 or free:
+        near = [max(divisor, round(side / divisor) * divisor) for side in shape[-2:]]
         advice = f"data.size={near[0]}" if near[0] == near[1] else f"data.size=[{near[0]},{near[1]}]"
     else:
         fewer = next(n for n in range(levels, 0, -1) if all(side % 2 ** (n - 1) == 0 for side in shape[1:]))

@@ -13,6 +13,7 @@ from undiffuse.data.sources.shards import PACKED
 from undiffuse.data.text.passages import is_text
 from undiffuse.data.walk import ending, walk
 from undiffuse.recipes.recipe import put, setting
+from undiffuse.storage import image_file, video_file
 
 SUFFIXES = {
     ".npz": "file",
@@ -25,6 +26,7 @@ SUFFIXES = {
     ".txt": "text",
     ".jsonl": "text",
     ".wav": "audio",
+    **dict.fromkeys(video_file.ENDINGS, "video"),
 }
 CLOUDS = (".ply", ".xyz", ".npy")  # of a folder; a file alone is read as what such files mostly are
 HUB = "hf:"
@@ -80,14 +82,16 @@ def is_data(path: str) -> bool:
 
 
 def _folder(there: Path) -> str:
-    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of sounds, of point clouds, of
-    texts, else of images.
+    """Which component reads this folder: saved by Hugging Face's library, of .tar files, of videos, of sounds, of point
+    clouds, of texts, else of images.
     """
     if any((there / name).exists() for name in SAVED):
         return "huggingface"
     if any(there.glob("*.tar")) or any(PACKED.search(path.name) for path in there.glob("*.t*")):
         return "shards"
     files = walk(there).files
+    if files and all(ending(file) in video_file.ENDINGS for file in files) and _moves(there / files[0]):
+        return "video"
     if any(ending(file) in ENDINGS for file in files):
         return "folder"  # images, and the texts beside them are their captions
     if any(ending(file) == ".wav" for file in files):
@@ -95,3 +99,11 @@ def _folder(there: Path) -> str:
     if any(ending(file) in CLOUDS for file in files):
         return "point_clouds"
     return "text" if any(map(is_text, files)) else "folder"
+
+
+def _moves(file: Path) -> bool:
+    """Whether a file is a video; a .gif of one picture is an image."""
+    try:
+        return ending(file.name) != video_file.GIF or image_file.kind(file).pages > 1
+    except (OSError, Refused):
+        return False

@@ -32,8 +32,8 @@ class Source(ABC):
 @dataclass(frozen=True)
 class Peek:
     """What is known of stored data without reading all of it: the shape of an item, whether it has a label, and
-    whether it is tokens, whether these spell a text, whether it is a row with categories, and whether it is a sound
-    or a point cloud.
+    whether it is tokens, whether these spell a text, whether it is a row with categories, and whether it is a sound,
+    a point cloud or a video.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +43,7 @@ class Peek:
     spelled: bool = False
     sound: bool = False
     cloud: bool = False
+    video: bool = False
 
 
 class Stored(Source):

@@ -21,7 +21,7 @@ from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_ev
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.sources import Real
 from undiffuse.progress import Advance
-from undiffuse.sampling.file_content import CLOUD
+from undiffuse.storage.notes import CLOUD
 
 MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
 SIDES = (8, 2048)

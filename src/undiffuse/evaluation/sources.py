@@ -11,7 +11,8 @@ from undiffuse.codecs import steps
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.derived_conditions import derived, of_model, renumber
+from undiffuse.data.derived_conditions import derived, of_model, of_recipe, renumber
+from undiffuse.data.paths import on
 from undiffuse.data.to_predict import aimed
 from undiffuse.evaluation import text_files
 from undiffuse.recipes import build
@@ -180,6 +181,8 @@ def against(model: Run, which: str | None) -> Real:
     source: Any = model.recipe.component("data")
     if source.own and Path(which).suffix.lower() in source.suffixes:
         other = derived(renumber(replace(source, path=which).load(), learned.classes), model.conditions)
+    elif model.codec.space:
+        other = of_recipe(on(model.recipe, which))
     elif told.get("reads") and resolve.table(which)["name"] == "table":
         other = aimed(model, which)
     else:

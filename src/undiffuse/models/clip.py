@@ -1,7 +1,7 @@
 """A pair of encoders that bring items and texts together, as CLIP: what is alike, and what guides towards a text."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -18,10 +19,12 @@ from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.network import Network
 from undiffuse.core.random import Random
 from undiffuse.core.single_precision import in_float32
+from undiffuse.core.text_encoder import TextEncoder
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.evaluation.retrieval import Retrieval, both_ways, judged
+from undiffuse.networks.conditions import resized
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
@@ -36,7 +39,7 @@ FORM = "text"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CLIPRun(Run, ItemEncoder):
+class CLIPRun(Run, ItemEncoder, TextEncoder):
     """A trained pair of encoders with its codec. Fields: see `Run`; the one condition is the text of an item.
 
     Source: arXiv:2103.00020.
@@ -51,8 +54,9 @@ class CLIPRun(Run, ItemEncoder):
     predicts: ClassVar[str] = "pair"
     what: ClassVar[str] = "a pair of encoders of items and texts"
     use: ClassVar[str] = (
-        "it guides a model, by `undiffuse sample MODEL --classifier {run}`, it tells how alike items and texts are, by "
-        '`undiffuse.load("{run}").similarity(x, texts)` in Python, and `undiffuse evaluate` measures it'
+        "it guides a model, by `undiffuse sample MODEL --classifier {run}`, conditions of kind prompt and embedding "
+        'name it, it tells how alike items and texts are, by `undiffuse.load("{run}").similarity(x, texts)`, and '
+        "`undiffuse evaluate` measures it"
     )
     guides: ClassVar[bool] = True
     rounds: ClassVar[bool] = False  # guidance takes its gradients
@@ -101,12 +105,22 @@ class CLIPRun(Run, ItemEncoder):
 
     @torch.no_grad()
     def encode_image(self, x: np.ndarray | Tensor) -> Tensor:
-        """Unit vectors (n, width) of items x (n, *data_shape) in the data's own units."""
-        if tuple(x.shape[1:]) != self.data_shape:
-            raise Refused(f"the pair of encoders reads items of shape {self.data_shape}, not {tuple(x.shape[1:])}")
-        z = self.codec.encode(x)
+        """Unit vectors (n, width) of items x (n, *data_shape) in the data's own units; pictures of other sizes are made
+        small by area, and large linearly.
+        """
+        z = self.codec.encode(self._sized(x))
         bar = progress_bar(z.split(batches(self.shape)), desc="reading items", unit="batch", delay=2, leave=False)
         return torch.cat([self.module.embed_items(part.to(self.device)).cpu() for part in bar])
+
+    def _sized(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Pictures in the size that it reads; raises Refused, with both shapes, for other items."""
+        given, own = tuple(x.shape[1:]), self.data_shape
+        if given == own:
+            return x
+        if len(own) != 3 or given[:1] != own[:1] or len(given) != 3:
+            raise Refused(f"the pair of encoders reads items of shape {own}, not {given}")
+        pictures = torch.as_tensor(np.asarray(x)) if not isinstance(x, Tensor) else x
+        return as_dtype(resized(pictures.float(), own[1:]), str(pictures.dtype).removeprefix("torch."))
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> Tensor:
@@ -114,11 +128,28 @@ class CLIPRun(Run, ItemEncoder):
         words = np.array([texts] if isinstance(texts, str) else list(texts))
         if not (words.ndim == 1 and words.dtype.kind == "U" and len(words)):
             raise Refused("encode_text takes a text or a list of texts")
+        return self._read(self.module.embed_texts, words)
+
+    @property
+    def width(self) -> int:
+        return self.module.texts.width
+
+    @property
+    def space(self) -> str:
+        return self.digest
+
+    @property
+    def embedded_shape(self) -> tuple[int, int]:
+        return self.text.shape[0] + 1, max(self.width, self.module.texts.inside)
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        return self._read(self.module.embed_tokens, np.array(texts))
+
+    def _read(self, how: Callable[[Tensor], Tensor], words: np.ndarray) -> Tensor:
+        """What is made of texts, some at a time, on the CPU."""
         values = self.text.encode(words)
-        found = [
-            self.module.embed_texts(values[rows].to(self.device)).cpu() for rows in torch.arange(len(words)).split(256)
-        ]
-        return torch.cat(found)
+        return torch.cat([how(values[rows].to(self.device)).cpu() for rows in torch.arange(len(words)).split(256)])
 
     def similarity(self, x: np.ndarray | Tensor, texts: str | Sequence[str]) -> Tensor:
         """The cosines between items x (n, *data_shape) and texts: (n, texts)."""

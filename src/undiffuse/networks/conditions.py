@@ -1,4 +1,4 @@
-"""Embedding of conditions other than the label: vectors, texts and boxes in its features, images beside its input."""
+"""Embedding of conditions other than the label: vectors and texts in its features, images beside its input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.errors import Refused
 from undiffuse.core.jumps import TOLD
-from undiffuse.networks.reading import BoxTokens, Bytes, EncodedCaption, TextTokens
+from undiffuse.networks.reading import BoxTokens, Bytes, EmbeddingTokens, EncodedCaption, TextTokens
 
 Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its form and sizes, see `ConditionKind.spec`
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -22,7 +22,8 @@ class ConditionEmbedding(nn.Module):
 
     vector (batch, d): through a linear layer, zero at first where it says where to jump or how to guide.  text, (batch,
     length) bytes or (batch, length, d) embeddings, and boxes (batch, most, 5), see `BoxTokens`: tokens for
-    cross-attention behind one that stands for none, and their mean through a linear layer.  image (batch, c, ...): its
+    cross-attention behind one that stands for none, and their mean through a linear layer; embedding (batch, d):
+    likewise, as several tokens, see `EmbeddingTokens`.  image (batch, c, ...): its
     channels, brought to the input's size (see `resized`), and one that is 1 where it is there. Integers go to [-1, 1]
     first.  map (batch, 1, ...), class numbers: a channel a class, each place of the input as the nearest one, and
     likewise one more.
@@ -39,10 +40,14 @@ class ConditionEmbedding(nn.Module):
                     + ("" if "image" in takes else "; a unet takes every kind")
                 )
         self.conditions, self.owner = dict(conditions), owner
-        vectors, texts, boxes, images, maps = (
+        vectors, texts, boxes, embeddings, images, maps = (
             {name: shape for name, (kind, shape) in conditions.items() if kind == wanted}
-            for wanted in ("vector", "text", "boxes", "image", "map")
+            for wanted in ("vector", "text", "boxes", "embedding", "image", "map")
         )
+        if embeddings and not text_width:
+            raise Refused(
+                f"{owner} reads {next(iter(embeddings))!r} as tokens: text_width, how wide they are, is above 0"
+            )
         self.images = {name: shape for name, shape in conditions.items() if name in (*images, *maps)}
         self.channels = sum(shape[0] + 1 for _, shape in self.images.values())
         self.vectors = nn.ModuleDict({_key(name): nn.Linear(shape[0], width) for name, shape in vectors.items()})
@@ -52,15 +57,16 @@ class ConditionEmbedding(nn.Module):
                 for name, shape in texts.items()
             }
             | {_key(name): BoxTokens(classes, text_width) for name, (_, classes) in boxes.items()}
+            | {_key(name): EmbeddingTokens(inside, count, text_width) for name, (inside, count) in embeddings.items()}
         )
         for layer in (self.vectors[_key(name)] for name in TOLD if name in vectors):
             for weight in layer.parameters():
                 nn.init.zeros_(weight)
-        self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in (*texts, *boxes)})
-        self.null = nn.Parameter(torch.zeros(text_width)) if texts or boxes else None
+        self.pools = nn.ModuleDict({_key(name): nn.Linear(text_width, width) for name in (*texts, *boxes, *embeddings)})
+        self.null = nn.Parameter(torch.zeros(text_width)) if texts or boxes or embeddings else None
 
     def read(self, n: int, cond: Mapping[str, Any], drop: Drop) -> tuple[Tensor | None, TextTokens | None]:
-        """What vectors, texts and boxes add to the features of n samples, (n, width), and the tokens of the latter."""
+        """What vectors, texts and others add to the features of n samples, (n, width), and the tokens of the latter."""
         self._check(cond, n)
         added: list[Tensor] = []
         texts: list[TextTokens] = []
@@ -111,7 +117,7 @@ class ConditionEmbedding(nn.Module):
                 known = ", ".join(self.conditions) or "none but the label"
                 raise Refused(f"{self.owner} was not built for {name!r}; its conditions are: {known}")
             kind, shape = self.conditions[name]
-            shape = {"boxes": (shape[0], 5), "map": (1, *shape[1:])}.get(kind, shape)
+            shape = {"boxes": (shape[0], 5), "map": (1, *shape[1:]), "embedding": shape[:1]}.get(kind, shape)
             given, wanted = tuple(value.shape), (n, *shape)
             any_size = kind in ("image", "map")
             fits = given[:2] == wanted[:2] and len(given) == len(wanted) if any_size else given == wanted

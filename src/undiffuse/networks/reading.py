@@ -1,4 +1,4 @@
-"""Captions and boxes as tokens: bytes read by a small transformer, another encoder's embeddings, corners by waves."""
+"""Captions, boxes and vectors as tokens: bytes by a small transformer, others' embeddings, corners by waves."""
 
 import math
 from typing import Any, NamedTuple
@@ -67,6 +67,19 @@ class BoxTokens(nn.Module):
         phase = (boxes[..., 1:, None].float() * speeds).flatten(2)  # (batch, most, 4 WAVES)
         waves = torch.cat([phase.sin(), phase.cos()], dim=2).to(self.corners.weight.dtype)
         return TextTokens(self.norm(self.enter(number) + self.corners(waves)), number > 0)
+
+
+class EmbeddingTokens(nn.Module):
+    """A vector (batch, inside) -> so many tokens, each by a linear layer of its own, and a norm."""
+
+    def __init__(self, inside: int, count: int, width: int) -> None:
+        super().__init__()
+        self.count = count
+        self.enter, self.norm = nn.Linear(inside, count * width), nn.LayerNorm(width)
+
+    def forward(self, vector: Tensor) -> TextTokens:
+        tokens = self.enter(vector.to(self.enter.weight.dtype)).unflatten(1, (self.count, -1))
+        return TextTokens(self.norm(tokens), torch.ones(tokens.shape[:2], dtype=torch.bool, device=vector.device))
 
 
 class Layer(nn.Module):

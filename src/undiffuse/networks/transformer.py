@@ -36,7 +36,7 @@ class Transformer(Network):
 
     half_pays: ClassVar[bool] = True  # bfloat16 halves a training step where the device multiplies it
     families: ClassVar[frozenset[str]] = TOKENS
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "embedding")
     masks: ClassVar[bool] = True
 
     def __init__(

@@ -14,7 +14,7 @@ def png(image: Image.Image) -> bytes:
 
 def encoded(image: Image.Image, suffix: str) -> bytes:
     """The picture as the bytes of a file with this suffix, one of FORMATS."""
-    how = {"PNG": {"optimize": True}, "JPEG": {"quality": 92}, "WEBP": {"lossless": True}}[FORMATS[suffix]]
+    how = {"JPEG": {"quality": 92}, "WEBP": {"lossless": True}}.get(FORMATS[suffix], {})
     if suffix in (".jpg", ".jpeg") and image.mode not in ("L", "RGB"):
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")  # JPEG has no transparency

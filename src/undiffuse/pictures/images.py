@@ -13,10 +13,16 @@ Span = tuple[float, float]
 
 LINES = ("#e4572e", "#2563eb", "#16a34a", "#9333ea", "#ca8a04", "#0891b2")  # of a sequence's channels, in turn
 PLOT = (80, 160)  # height and width of a drawn sequence
+ABREAST, FINE, GAP = (
+    8,
+    32,
+    2,
+)  # frames of a video beside each other, pixels that each is high at least, and between them
 
 
 def as_images(x: Array, span: Span | None = None) -> Array:
-    """Items (n, channels, ...) as uint8 pictures (n, channels, height, width): lines, pixels, or a volume's middle.
+    """Items (n, channels, ...) as uint8 pictures (n, channels, height, width): lines, pixels, or a volume's slices and
+    a video's frames side by side.
 
     Tokens (n, length) become rows of squares. span: the floats at the two ends; None: what `span_of` says of all items.
     """
@@ -25,7 +31,21 @@ def as_images(x: Array, span: Span | None = None) -> Array:
     if x.ndim == 3:
         low, high = span or (float(x.min()), float(x.max()))
         return np.stack([_lines((item - low) / ((high - low) or 1.0)) for item in x.astype(np.float64)])
-    return to_uint8(x[:, :, x.shape[2] // 2] if x.ndim == 5 else x, span)
+    return side_by_side(to_uint8(x, span)) if x.ndim == 5 else to_uint8(x, span)
+
+
+def side_by_side(x: Array) -> Array:
+    """Videos or volumes (n, channels, depth, height, width) uint8 as pictures (n, channels, height, width): up to
+    ABREAST frames or slices, the first and the last among them, each FINE pixels high at least, with white between.
+    """
+    n, channels, depth, height, width = x.shape
+    chosen = np.linspace(0, depth - 1, min(depth, ABREAST)).round().astype(int)
+    times = max(1, -(-FINE // height))
+    high, wide = height * times, width * times
+    found = np.full((n, channels, high, len(chosen) * (wide + GAP) - GAP), 255, np.uint8)
+    for i, place in enumerate(chosen):
+        found[..., i * (wide + GAP) : i * (wide + GAP) + wide] = x[:, :, place].repeat(times, 2).repeat(times, 3)
+    return found
 
 
 def to_uint8(images: Array, span: Span | None = None) -> Array:

@@ -25,7 +25,7 @@ def overview(
 
     x: tokens (n, length) as rows of squares; points (n, features) as a scatter plot, or where there are not two as
     histograms of each column, called `names`, with `categories`; (n, channels, length) as lines; (n, channels, height,
-    width) as a grid; of (n, channels, depth, height, width) the middle slice.
+    width) as a grid; of (n, channels, depth, height, width) slices, or frames, in a row.
     labels, classes, captions: what the items are of, see `sheet`. like: other items that are drawn on the same axes.
     """
     if x.ndim == 2 and not are_tokens(x):

@@ -83,6 +83,18 @@ def check_read(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         )
 
 
+def check_space(recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+    """Raises Refused where a text is embedded by another pair of encoders than the items that are modelled."""
+    own = recipe.component("codec").space
+    for name, condition in conditions.items():
+        if own and condition.space not in ("", own):
+            named = recipe["conditions"][name].get("encoder"), recipe["codec"].get("encoder")
+            raise Refused(
+                f"conditions.{name}.encoder = {named[0]!r} and codec.encoder = {named[1]!r} are different pairs "
+                f"({condition.space[:8]} and {own[:8]}): texts and items lie in one space, name one run for both"
+            )
+
+
 def _predicting(kind: str, wanted: str) -> dict[str, Any]:
     """The components that predict this; imports all of the kind, and so only where one is refused."""
     known: dict[str, Any] = {name: registry.get(kind, name) for name in registry.names(kind)}

@@ -27,7 +27,7 @@ from undiffuse.core.process.process import Process
 from undiffuse.core.single_precision import in_float32
 from undiffuse.optimisers.by_name import optimiser
 from undiffuse.recipes import process_tables
-from undiffuse.recipes.abilities import check_network, check_predicts, check_read
+from undiffuse.recipes.abilities import check_network, check_predicts, check_read, check_space
 from undiffuse.recipes.denoiser_settings import denoiser_settings, times, told
 from undiffuse.recipes.denoiser_settings import network as widened
 from undiffuse.recipes.description import Description
@@ -73,6 +73,7 @@ def check(recipe: Recipe) -> Components:
     if recipe["init"]:
         recipe.uses.run("init.run", Init.of(recipe["init"]).run)
     check_read(recipe, conditions)
+    check_space(recipe, conditions)
     kind_of(recipe).check(recipe, conditions)
     return Components(kind_of(recipe), settings, conditions, trains, optimiser(recipe["optimiser"]))
 

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from undiffuse.conditions.declared import declared
+from undiffuse.conditions.label import LABEL
 from undiffuse.core import registry
 from undiffuse.recipes import process_tables
 from undiffuse.recipes.build import GIVEN
@@ -19,8 +20,8 @@ def resolve(recipe: Recipe) -> Recipe:
     for table in ("data", "network", "bottleneck", "scene", "parameterization", "objective", "sampler"):
         if recipe[table]:
             tables[table] = _full(KIND[table], recipe[table])
-    if conditions := declared(recipe["conditions"], recipe.uses.of):
-        tables["conditions"] = {name: {**recipe["conditions"][name], **c.written()} for name, c in conditions.items()}
+    if conditions := recipe["conditions"]:
+        tables["conditions"] = {name: _condition(table) for name, table in conditions.items()}
     for name, part in PARTS.items():
         if name in recipe["init"]:
             tables["init"] = {**recipe["init"], **tables.get("init", {}), name: _defaults(part) | recipe["init"][name]}
@@ -29,6 +30,15 @@ def resolve(recipe: Recipe) -> Recipe:
         tables["optimiser"] = _full("optimisers", tables["optimiser"])
     tables["train"] = _defaults(Train) | recipe["train"]
     return recipe.with_tables(**tables)
+
+
+def _condition(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition's table with the fields' defaults; those that the data decide, and runs, are left as they are."""
+    component: Any = registry.get("conditions", str(table.get("kind", LABEL)))
+    own = [each for each in fields(component) if not each.metadata.get("from_data") and not each.metadata.get("run")]
+    defaults = {each.name: each.default for each in own if each.default not in ((), "")}
+    kind = next(name for name in registry.names("conditions") if registry.get("conditions", name) is component)
+    return {**defaults, **table, "kind": kind}
 
 
 def _dynamics(recipe: Recipe) -> dict[str, Any]:

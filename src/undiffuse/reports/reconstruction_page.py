@@ -14,8 +14,8 @@ from undiffuse.evaluation.reconstruction import Reconstructed
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.recipes.command import command
-from undiffuse.reports import page, report_curves
-from undiffuse.reports.charts import Line, chart
+from undiffuse.reports import charts, page, report_curves
+from undiffuse.reports.charts import Line
 from undiffuse.reports.latent_pictures import manifold, traversal
 from undiffuse.sampling.file_content import sheet
 from undiffuse.sampling.run import Evaluated
@@ -153,7 +153,7 @@ def _curve(found: Reconstructed) -> list[str]:
         "what each further bit is worth."
     )
     line = Line("PSNR", found.curve.bits, found.curve.psnr, dots=True)
-    return [page.drawing(chart([line], "rate, bits an item", "PSNR, dB"), caption)]
+    return [page.drawing(charts.chart([line], "rate, bits an item", "PSNR, dB"), caption)]
 
 
 def _commands(found: Reconstructed, run: Path) -> str:

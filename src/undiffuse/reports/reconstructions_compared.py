@@ -12,8 +12,8 @@ from undiffuse import pictures
 from undiffuse.evaluation import wording
 from undiffuse.evaluation.compare_reconstructions import ReconstructionComparison, Row
 from undiffuse.pictures import png
-from undiffuse.reports import page
-from undiffuse.reports.charts import COLOURS, Line, chart
+from undiffuse.reports import charts, page
+from undiffuse.reports.charts import COLOURS, Line
 from undiffuse.reports.compare_page import FILES
 from undiffuse.storage.files import write_bytes, write_json
 
@@ -101,7 +101,7 @@ def _curves(comparison: ReconstructionComparison) -> list[str]:
         Line(name, each.bits, each.psnr, COLOURS[i % len(COLOURS)], dots=True) for i, (name, each) in enumerate(known)
     ]
     caption = "From the prior, of no bits, to the posterior: what each further bit of latents is worth."
-    return [page.drawing(chart(lines, "rate, bits an item", "PSNR, dB"), caption)]
+    return [page.drawing(charts.chart(lines, "rate, bits an item", "PSNR, dB"), caption)]
 
 
 def _said(value: float | None) -> str:

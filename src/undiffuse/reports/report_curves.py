@@ -5,8 +5,8 @@ from html import escape
 from undiffuse.evaluation import nll
 from undiffuse.evaluation.evaluate import RunEvaluation
 from undiffuse.evaluation.record import Curve
-from undiffuse.reports import page
-from undiffuse.reports.charts import COLOURS, Line, chart, smooth
+from undiffuse.reports import charts, page
+from undiffuse.reports.charts import COLOURS, Line, smooth
 
 
 def losses(curves: dict[str, Curve]) -> str:
@@ -24,7 +24,7 @@ def losses(curves: dict[str, Curve]) -> str:
         "Held-out items are measured with the averaged weights, which sampling uses. "
         "Most of the loss is noise that nobody can predict: its floor is not 0."
     )
-    return page.drawing(chart(lines, "step", "loss", log=min(loss) > 0), caption)
+    return page.drawing(charts.chart(lines, "step", "loss", log=min(loss) > 0), caption)
 
 
 def noise(evaluation: RunEvaluation) -> str:
@@ -39,7 +39,7 @@ def noise(evaluation: RunEvaluation) -> str:
         "Left is pure noise, right is clean data. "
         "Where training items lie far below held-out ones, the model has learnt them by heart."
     )
-    return page.drawing(chart(lines, "log-SNR", noise.what, log=True), caption)
+    return page.drawing(charts.chart(lines, "log-SNR", noise.what, log=True), caption)
 
 
 def likelihood(evaluation: RunEvaluation) -> list[str]:
@@ -50,5 +50,5 @@ def likelihood(evaluation: RunEvaluation) -> list[str]:
     levels, terms = nll.curve(scores.terms, evaluation.model.denoiser.process.schedule)
     said = "".join(f"<p>{escape(line)}</p>" for line in nll.lines(evaluation.about["likelihood"]))
     caption = "What the bound pays between two noise levels. Left is pure noise, right is clean data."
-    drawn = chart([Line("bound", levels, terms)], "log-SNR", "bits per dimension", log=min(terms) > 0)
+    drawn = charts.chart([Line("bound", levels, terms)], "log-SNR", "bits per dimension", log=min(terms) > 0)
     return [page.section("How likely held-out data are", said + page.drawing(drawn, caption))]

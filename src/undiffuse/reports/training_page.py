@@ -15,8 +15,8 @@ from undiffuse.evaluation.record import METRICS
 from undiffuse.recipes import build, bundled
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.resolved import resolve
-from undiffuse.reports import page
-from undiffuse.reports.charts import COLOURS, Line, chart, smooth
+from undiffuse.reports import charts, page
+from undiffuse.reports.charts import COLOURS, Line, smooth
 from undiffuse.reports.verdicts import DISTANCES, Curve, verdicts
 from undiffuse.storage.files import read_json, read_text, write_text
 
@@ -176,7 +176,7 @@ def _losses(story: Story, recipe: Recipe | None) -> str:
     caption = "Training batches are noisy, so the bold line is a running mean."
     if shipped:
         caption += " Dashed: what this recipe gave when it was shipped."
-    return page.drawing(chart(lines, "step", "loss", log=positive, width=9.6), caption)
+    return page.drawing(charts.chart(lines, "step", "loss", log=positive, width=9.6), caption)
 
 
 def _levels(story: Story) -> str:
@@ -185,7 +185,7 @@ def _levels(story: Story) -> str:
     steps = _spread(sorted(story.levels), LEVELS)
     lines = [Line(f"step {step:,}", *story.levels[step], GREENS[-len(steps) :][i]) for i, step in enumerate(steps)]
     positive = all(value > 0 for line in lines for value in line.y)
-    return page.drawing(chart(lines, "log-SNR", "loss on held-out data", log=positive), "Left is pure noise.")
+    return page.drawing(charts.chart(lines, "log-SNR", "loss on held-out data", log=positive), "Left is pure noise.")
 
 
 def _norms(story: Story, recipe: Recipe | None) -> str:
@@ -202,7 +202,7 @@ def _norms(story: Story, recipe: Recipe | None) -> str:
         lines.append(Line("train.clip", [steps[0], steps[-1]], [clip, clip], COLOURS[2], dashed=True))
         over = sum(norm > clip for norm in norms) / len(norms)
         caption = f"{100 * over:.0f} % of these steps were clipped. {caption}"
-    return page.drawing(chart(lines, "step", "norm", log=all(n > 0 for n in norms)), caption)
+    return page.drawing(charts.chart(lines, "step", "norm", log=all(n > 0 for n in norms)), caption)
 
 
 def _distance(story: Story, name: str) -> tuple[str, str]:
@@ -211,13 +211,13 @@ def _distance(story: Story, name: str) -> tuple[str, str]:
     title = name.replace("_", " ").capitalize()
     lines = [Line("", steps, values, COLOURS[0], dots=len(steps) < 30)]
     caption = "Root mean square between samples and the ends of fine trajectories, over the data's standard deviation."
-    return title, page.drawing(chart(lines, "step", "distance", log=min(values) > 0, width=9.6), caption)
+    return title, page.drawing(charts.chart(lines, "step", "distance", log=min(values) > 0, width=9.6), caption)
 
 
 def _plain(story: Story, name: str, title: str) -> str:
     if name not in story.curves:
         return ""
-    return page.drawing(chart([Line(title, *_thin(story.curves[name]))], "step", title), "")
+    return page.drawing(charts.chart([Line(title, *_thin(story.curves[name]))], "step", title), "")
 
 
 def _pictures(run: Path) -> str:

@@ -10,10 +10,10 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.recipes.recipe import parse
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.meeting import refuse_filters, refuse_truncated
+from undiffuse.sampling.meeting import refuse_filters, refuse_space, refuse_truncated
 from undiffuse.sampling.words import numbers
 
-FORMS = ("image", "vector")  # of conditions that a sample can be
+FORMS = ("image", "vector", "embedding")  # of conditions that a sample can be
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +67,7 @@ def stages_of(runs: Mapping[str, Any], tables: Mapping[str, StageTable]) -> tupl
         if fills not in run.conditions:
             raise Refused(f"stage {name!r} has no condition {fills!r}; its conditions: {_listed(run.conditions)}")
         _refuse_unlike(before, run.conditions[fills], name, fills)
+        refuse_space(found[i - 1], found[i], fills)
         refuse_filters(found[i - 1], found[i], fills)
         _refuse_level(run.conditions[fills], table.augmentation, name, fills)
         if table.truncated:

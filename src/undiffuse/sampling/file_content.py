@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from undiffuse.core.errors import Refused
+from undiffuse.storage.notes import CLOUD, SOUND, VIDEO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from undiffuse.sampling.samples import Samples
 
 SAMPLE_FORMAT = 339  # the tag of a TIFF that says what its numbers are; 2: they have a sign
-CLOUD = "cloud"  # where a run's facts say that its samples are point clouds, (3, points)
-SOUND = "sound"  # where a run's facts say how many samples a second its sounds have
 PAUSE = 0.25  # seconds between sounds in one file
 NPZ = "ask for --format npz (the numbers)"
 
@@ -27,8 +26,9 @@ def sheet(drawn: "Samples", like: "Sequence[np.ndarray]" = ()) -> "Image":
     """The samples as one picture: one class a row under its name where there are classes, each above its caption where
     texts were told, else about as wide as high.
 
-    Sequences are drawn as lines, tokens as rows of squares, texts as they read, of volumes the middle slice; points as
-    a scatter plot or histograms; point clouds from three sides. like: other samples that are drawn on the same axes.
+    Sequences are drawn as lines, tokens as rows of squares, texts as they read, volumes as a row of slices, videos of
+    frames; points as a scatter plot or histograms; point clouds from three sides. like: other samples that are drawn
+    on the same axes.
     """
     from undiffuse.pictures import overview, page, views
     from undiffuse.pictures import sheet as arranged
@@ -60,10 +60,47 @@ def picture(drawn: "Samples", suffix: str = ".png") -> bytes:
     return encoded(sheet(drawn), suffix)
 
 
+def fits_moving(shape: tuple[int, ...], dtype: str) -> None:
+    """Raises Refused for samples that are no videos."""
+    if len(shape) != 4:
+        raise Refused(
+            f"samples of shape {shape} do not move: a .gif of them is their way from noise (--trajectory gif); {NPZ}"
+        )
+
+
+def moving(drawn: "Samples", suffix: str) -> bytes:
+    """All videos beside each other, playing at the data's rate; of volumes slice after slice."""
+    from undiffuse.pictures import sheet as arranged
+    from undiffuse.pictures import to_uint8
+    from undiffuse.storage import video_file
+
+    x, labels = to_uint8(drawn.x), None if drawn.labels is None else drawn.labels.numpy()
+    frames = [arranged(x[:, :, i], labels, drawn.classes, drawn.captions) for i in range(x.shape[2])]
+    write = video_file.gif if suffix == video_file.GIF else video_file.mp4
+    return write(frames, frame_rate(drawn))
+
+
+def videos(drawn: "Samples") -> dict[str, bytes]:
+    """A .gif for each video, in its own size."""
+    from undiffuse.pictures import picture, to_uint8
+    from undiffuse.storage import video_file
+
+    digits, rate = max(4, len(str(len(drawn.x) - 1))), frame_rate(drawn)
+    x = to_uint8(drawn.x).swapaxes(1, 2)
+    return {f"{i:0{digits}d}.gif": video_file.gif([picture(frame) for frame in each], rate) for i, each in enumerate(x)}
+
+
+def frame_rate(drawn: "Samples") -> float:
+    """Frames a second."""
+    from undiffuse.storage.video_file import RATE
+
+    return float(drawn.of.facts.get("data", {}).get(VIDEO, {}).get("rate") or RATE)
+
+
 def fits_files(shape: tuple[int, ...], dtype: str) -> None:
     """Raises Refused for samples that are no image files: other shapes, or too many channels for that dtype."""
     if len(shape) != 3:
-        kind = {1: "points", 2: "sequences", 4: "volumes"}.get(len(shape), "samples of this shape")
+        kind = {1: "points", 2: "sequences", 4: "volumes and videos"}.get(len(shape), "samples of this shape")
         raise Refused(f"{kind} are no pictures of their own; ask for --format grid (one picture) or {NPZ[8:]}")
     if shape[0] not in ((1, 3, 4) if dtype == "uint8" else (1,)):
         raise Refused(f"there are no image files of {shape[0]} channels of {dtype}; {NPZ}")
@@ -88,13 +125,13 @@ def files(drawn: "Samples") -> dict[str, bytes]:
 
 
 def array(drawn: "Samples") -> bytes:
-    """An .npy of the samples alone, which can be trained on: images channels last, point clouds (n, points, 3), all
-    else as it is.
+    """An .npy of the samples alone, which can be trained on: images and videos channels last, point clouds (n, points,
+    3), all else as it is.
     """
     import numpy as np
 
     file = io.BytesIO()
-    x = drawn.x.swapaxes(1, 2) if _are_clouds(drawn) else _channels_last(drawn.x)
+    x = drawn.x.swapaxes(1, 2) if _are_clouds(drawn) else _channels_last(drawn)
     np.save(file, x, allow_pickle=False)
     return file.getvalue()
 
@@ -106,7 +143,7 @@ def arrays(drawn: "Samples") -> bytes:
     from undiffuse.sampling.made_by import LATENTS, MadeBy
 
     made = MadeBy.of(drawn.of.facts.get("data", {}))
-    found = {"images" if drawn.ndim == 4 else "x": _channels_last(drawn.x)}
+    found = {"images" if drawn.ndim == 4 else "x": _channels_last(drawn)}
     if made is not None:
         found = {LATENTS: drawn.x, **made.arrays()}
     if drawn.labels is not None:
@@ -263,9 +300,13 @@ def _pictures(drawn: "Samples") -> "np.ndarray":
     return images.reshape(steps, n, *images.shape[1:])
 
 
-def _channels_last(x: "np.ndarray") -> "np.ndarray":
-    """Images (n, height, width, channels), grey ones without channels; all else as it is."""
+def _channels_last(drawn: "Samples") -> "np.ndarray":
+    """Images (n, height, width, channels) and videos (n, frames, height, width, channels), grey ones without channels;
+    all else as it is.
+    """
     import numpy as np
 
-    grey = x.ndim == 4 and x.shape[1] == 1
-    return x[:, 0] if grey else np.moveaxis(x, 1, -1) if x.ndim == 4 else x
+    x = drawn.x
+    if drawn.kind not in ("images", "videos"):
+        return x
+    return x[:, 0] if x.shape[1] == 1 else np.moveaxis(x, 1, -1)

@@ -19,7 +19,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 class Form(StrEnum):
     """Samples as one picture, as a folder of pictures, as arrays, as a table of numbers; texts as lines or objects;
-    sounds in one file, or in a folder; a scene as a mesh.
+    sounds in one file, or in a folder; videos in one, or in a folder; a scene as a mesh.
     """
 
     GRID = "grid"
@@ -31,6 +31,9 @@ class Form(StrEnum):
     JSONL = "jsonl"
     WAV = "wav"
     WAVS = "wavs"
+    GIF = "gif"
+    GIFS = "gifs"
+    MP4 = "mp4"
     OBJ = "obj"
     PLY = "ply"
 
@@ -80,12 +83,18 @@ class Writer:
 
 
 def choose(
-    form: Form | None, film: Film | None, out: Path | None, table: bool = False, text: bool | None = None
+    form: Form | None,
+    film: Film | None,
+    out: Path | None,
+    table: bool = False,
+    text: bool | None = None,
+    moves: bool = False,
 ) -> Writer:
     """The writer that is asked for, by name or by the suffix of `out`.
 
     table: whether the samples have columns with names, so that they become a .csv unless something else is asked for;
-    text: whether they read, so that they become a .txt; None: it is not known yet. Raises Refused for a form and a film
+    text: whether they read, so that they become a .txt; None: it is not known yet. moves: whether they are videos, of
+    which a .gif is what they show and not their way. Raises Refused for a form and a film
     at once, for a suffix that no form has or that contradicts the one asked for, and for lines of what does not read.
     """
     if film and form:
@@ -99,7 +108,7 @@ def choose(
         makes = f"a {' or '.join(asked.suffixes)} file" if asked.suffixes else "a folder of one file an image"
         raise Refused(f"{option} makes {makes}, and {out} is another; leave {option} out, or name the right one")
     usual = FORMS[Form.TXT if text else Form.CSV if table else Form.GRID]
-    chosen = asked or (SUFFIXES[suffix] if suffix else usual)
+    chosen = asked or (FORMS[Form.GIF] if moves and suffix == ".gif" else SUFFIXES[suffix] if suffix else usual)
     if chosen in (FORMS[Form.TXT], FORMS[Form.JSONL]) and text is False:
         raise Refused(f"the run's samples are no text, and {chosen.suffixes[0]} is for texts; {file_content.NPZ}")
     return chosen
@@ -119,6 +128,9 @@ FORMS = {
         "samples.wav", (".wav",), 10, lambda drawn, _: file_content.sound(drawn), file_content.fits_sounds
     ),
     Form.WAVS: Writer("sounds", (), 100, lambda drawn, _: file_content.sounds(drawn), file_content.fits_sounds),
+    Form.GIF: Writer("samples.gif", (".gif",), 16, file_content.moving, file_content.fits_moving),
+    Form.GIFS: Writer("videos", (), 16, lambda drawn, _: file_content.videos(drawn), file_content.fits_moving),
+    Form.MP4: Writer("samples.mp4", (".mp4",), 16, file_content.moving, file_content.fits_moving),
     Form.OBJ: Writer("mesh.obj", (".obj",), 1, lambda drawn, _: file_content.surface(drawn).obj(), solid=True),
     Form.PLY: Writer("mesh.ply", (".ply",), 1, lambda drawn, _: file_content.surface(drawn).ply(), solid=True),
 }
@@ -126,6 +138,6 @@ FILMS = {
     Film.STRIP: Writer("trajectory.png", PICTURES, 10, file_content.strip, moves=True),
     Film.GIF: Writer("trajectory.gif", (".gif",), 100, lambda drawn, _: file_content.gif(drawn), moves=True),
 }
-SUFFIXES = {
-    suffix: writer for writer in [*FILMS.values(), *FORMS.values()] for suffix in writer.suffixes
-}  # a picture is one of samples, unless their way is asked for
+SUFFIXES = {suffix: writer for writer in [*FILMS.values(), *FORMS.values()] for suffix in writer.suffixes} | {
+    ".gif": FILMS[Film.GIF]
+}  # a picture is one of samples, unless their way is asked for; but only videos move

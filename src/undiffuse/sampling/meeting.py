@@ -1,4 +1,4 @@
-"""Whether two stages of a chain were trained on the same small pictures, and whether noise can be handed over."""
+"""Whether two stages of a chain were trained on the same pictures or vectors, and whether noise can be handed over."""
 
 import math
 from collections.abc import Mapping
@@ -54,6 +54,17 @@ def _resizing(run: Any) -> Mapping[str, Any]:
         return {}
     said = {name: table.get(name, fields[name].default) for name in ("size", "filter", *FRAME)}
     return said if said["size"] is not None else {}
+
+
+def refuse_space(before: Named, stage: Named, fills: str) -> None:
+    """Raises Refused where a stage takes vectors of one pair of encoders, and the one before makes others."""
+    wanted, made = stage.run.conditions[fills].space, before.run.codec.space
+    if wanted and made != wanted:
+        others = f"those of another ({made[:8]})" if made else "vectors of none"
+        raise Refused(
+            f"stage {stage.name!r} takes as {fills!r} vectors of the pair of encoders {wanted[:8]}, and stage "
+            f"{before.name!r} makes {others}: train both with one run of kind clip"
+        )
 
 
 def refuse_truncated(before: Named, stage: Named, fills: str) -> None:

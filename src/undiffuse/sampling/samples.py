@@ -14,17 +14,21 @@ from undiffuse.recipes.description import Described
 from undiffuse.rendering.mesh import Mesh
 from undiffuse.sampling.data_frame import columns, frame
 from undiffuse.sampling.request import SampleRequest
+from undiffuse.storage.notes import VIDEO
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from polars import DataFrame
 
 SHOWN, ROWS, POINTS = 100, 20, 5000  # of what a notebook shows: pictures; texts and rows; points
+VIDEO_AXES = 4
 KINDS = {2: "sequences", 3: "images", 4: "volumes"}  # by the axes of one
 
 
 def kind(of: Described, axes: int) -> str:
     """What the samples of a model with so many axes are, in the plural: images, rows, texts ..."""
+    if axes == VIDEO_AXES and VIDEO in of.facts.get("data", {}):
+        return "videos"
     if axes > 1:
         return KINDS.get(axes, "samples")
     if of.codec.reader:

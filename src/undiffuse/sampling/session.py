@@ -25,7 +25,6 @@ from undiffuse.progress import Progress
 from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.denoising_run import DenoisingRun
-from undiffuse.sampling.file_content import CLOUD
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.minimum_bayes_risk import consensus
@@ -33,6 +32,7 @@ from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.stored_plan import chosen
+from undiffuse.storage.notes import CLOUD
 
 AUGMENTATION = -2  # its stream of random numbers: -1 is the prior's, 0 and on are the steps'
 

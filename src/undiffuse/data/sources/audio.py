@@ -13,7 +13,7 @@ from undiffuse.data.labels import classify
 from undiffuse.data.source import Peek, Stored
 from undiffuse.data.walk import ending, same, walk
 from undiffuse.progress import progress_bar
-from undiffuse.sampling.file_content import SOUND
+from undiffuse.storage.notes import SOUND
 from undiffuse.storage.sound_file import Sound, read
 
 WAV = ".wav"

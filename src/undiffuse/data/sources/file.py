@@ -104,6 +104,12 @@ class File(Resized):
         return Peek(shape, bool(self._label_key(arrays)), tokens=bool(self.vocabulary))
 
     @property
+    def stored(self) -> tuple[int, ...]:
+        """The shape of the array that the items are, from its header."""
+        arrays = members(self._there())
+        return tuple(arrays[self._key(arrays)].shape)
+
+    @property
     def _axes(self) -> str:
         return "NF" if self.vocabulary else self.axes
 

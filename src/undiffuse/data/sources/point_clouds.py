@@ -13,7 +13,7 @@ from undiffuse.data.labels import classify
 from undiffuse.data.source import Peek, Stored
 from undiffuse.data.walk import ending, same, walk
 from undiffuse.progress import progress_bar
-from undiffuse.sampling.file_content import CLOUD
+from undiffuse.storage.notes import CLOUD
 
 ENDINGS = (".ply", ".npy", ".xyz", ".csv", ".txt")
 

@@ -7,7 +7,7 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.source import Source
-from undiffuse.sampling.file_content import SOUND
+from undiffuse.storage.notes import SOUND
 
 NOTES = {"C4": -9, "D4": -7, "E4": -5, "F4": -4, "G4": -2, "A4": 0, "B4": 2, "C5": 3}  # half tones from A4
 A4 = 440.0  # cycles a second

@@ -7,7 +7,7 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.source import Source
-from undiffuse.sampling.file_content import CLOUD
+from undiffuse.storage.notes import CLOUD
 
 SHAPES = ("cube", "cylinder", "sphere", "torus")
 
