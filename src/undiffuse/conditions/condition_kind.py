@@ -52,7 +52,8 @@ class ConditionKind(ABC):
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
     made of, see `derivation`. placed: its values name places of the item. says: its values are texts. completes: a
-    value is an item of which some numbers are NaN, and asked for.
+    value is an item of which some numbers are NaN, and asked for. optional: samples are shown and judged
+    without it, where training drops it at times.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -73,6 +74,7 @@ class ConditionKind(ABC):
     placed: ClassVar[bool] = False
     says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
+    optional: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -121,6 +123,11 @@ class ConditionKind(ABC):
 
     def derivation(self, name: str) -> Derive | None:
         """What makes the values of the items; None: the data hold them."""
+        return None
+
+    @property
+    def variation(self) -> tuple[str, float] | None:
+        """The folder of a run whose variations training takes in the place of values, and how strong they are."""
         return None
 
     def questions(self, values: np.ndarray) -> Mapping[str, Question]:

@@ -1,6 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
@@ -13,6 +14,8 @@ __all__ = [
     "between",
     "complete",
     "denoise",
+    "extend",
+    "fill",
     "impute",
     "infill",
     "inpaint",

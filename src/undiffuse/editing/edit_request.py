@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.conditions.frames import placed
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
 from undiffuse.editing.complete import complete, late
+from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
 from undiffuse.editing.outpaint import outpaint
@@ -34,7 +36,7 @@ class EditRequest:
     n: int
     method: str
     noise: float
-    frames: int
+    frames: str | None
     request: SampleRequest
     progress: Progress
     say: Callable[[str], None]
@@ -104,9 +106,27 @@ def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
         raise Refused("--between walks with deterministic ddim, there and back: leave --sampler out")
     ends = [edit.item(path) for path in value]
     how = {name: value for name, value in edit.how.items() if name != "n"}
-    way, error = between(edit.model, ends[0], ends[1], edit.frames, **how)
+    count = _number(edit.frames or "16", int, "--frames, of the way between two pictures, is how many")
+    way, error = between(edit.model, ends[0], ends[1], count, **how)
     edit.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
     return way.numpy()
+
+
+def _frames(edit: EditRequest, value: str) -> np.ndarray:
+    assert edit.image is not None
+    return fill(edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.method, **edit.how).numpy()
+
+
+def _length(edit: EditRequest, value: int) -> np.ndarray:
+    first, shape = None, edit.model.data_shape
+    if edit.image is not None:
+        half = f"0-{shape[1] // 2 - 1}"
+        first = placed(edit.image, edit.frames or half, shape)
+        kept: np.ndarray = ~np.isnan(first).any((0, 2, 3))
+        if not kept[: kept.sum()].all():
+            raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
+        first = first[:, kept].astype(edit.dtype)
+    return extend(edit.model, first, value, method=edit.method, **edit.how).numpy()
 
 
 def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
@@ -139,4 +159,6 @@ _TASKS: dict[str, Callable[[EditRequest, Any], np.ndarray]] = {
     "denoise": _denoise,
     "size": _size,
     "between": _between,
+    "frames": _frames,
+    "length": _length,
 }

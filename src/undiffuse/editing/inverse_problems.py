@@ -12,6 +12,7 @@ from undiffuse.core import arguments
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.sampler import Sampler
+from undiffuse.editing.by_stage import by_stage, known_blocks
 from undiffuse.editing.given import encoded, item, opened, unit
 from undiffuse.guidance.dps import DPS
 from undiffuse.guidance.inpaint import Inpaint
@@ -23,6 +24,7 @@ from undiffuse.guidance.repaint import RePaint
 from undiffuse.operators.mask import Mask
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
@@ -84,7 +86,7 @@ def restore(
 
 
 def inpaint(
-    model: DenoisingGenerator,
+    model: Generator,
     image: np.ndarray | Tensor,
     mask: np.ndarray | Tensor,
     method: str = "mmps",
@@ -95,9 +97,16 @@ def inpaint(
     """n samples that have an item's known part, in the data's units: (n, *shape); that part comes out as it went in.
 
     mask: 1 where known, of the item's shape or one that broadcasts to it; a latent is known where all that it stands
-    for is. method: one of METHODS, or "replace" or "repaint". request, options: as in `Generator.sample`. Raises
-    Refused for an unknown method and, with both shapes, a mask that does not fit.
+    for is, and of a chain, whose stages paint at their own sizes, a block of pixels likewise. method: one of METHODS,
+    or "replace" or "repaint". request, options: as in `Generator.sample`. Raises Refused for an unknown method and,
+    with both shapes, a mask that does not fit.
     """
+    if model.stages:
+
+        def edit(run: Any, x: Tensor, by: int, **how: Any) -> Tensor:
+            return inpaint(run, x, known_blocks(mask, by, x), method, **how)
+
+        return by_stage(model, edit, image, n, request, options)
     session = opened(model, request, options, n)
     whole = item(model, image, "image")
     x = model.codec.encode(whole).to(model.device)
