@@ -141,7 +141,7 @@ def test_every_optimiser_trains_and_resumes_bit_for_bit(tmp_path: Path, name: st
 
 def test_muon_is_that_of_pytorch_to_its_16_bits():
     ours, theirs = (nn.Parameter(Random(9).normal((6, 20))) for _ in range(2))
-    fields = {"momentum": 0.9, "weight_decay": 0.1}
+    fields: dict[str, Any] = {"momentum": 0.9, "weight_decay": 0.1}
     moves = optimiser({"name": "muon", **fields}).over([ours], lr=0.1)
     peer = torch.optim.Muon([theirs], lr=0.1, adjust_lr_fn="match_rms_adamw", **fields)
     for step in range(3):
