@@ -67,7 +67,7 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("enter.weight",)
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
 
     def __init__(
         self,
