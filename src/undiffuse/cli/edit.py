@@ -26,8 +26,11 @@ METHODS = {  # what each task says of itself
     "between": "there and back by ddim",
     "frames": "the other frames filled in",
     "length": "window after window",
+    "enlarge": "enlarged frame by frame, with one noise for all",
 }
 TASKS = tuple(METHODS)
+NAMED = {"between": "two pictures", "enlarge": "video"}  # what tasks say themselves
+MOVING = ("between", "frames", "length", "enlarge")  # what they make is best seen as a .gif
 
 
 @options.sampling(
@@ -65,6 +68,9 @@ def edit(
     length: Annotated[
         int | None, Option(help="So many frames: a video (or a sample, without --image) goes on, window by window.")
     ] = None,
+    enlarge: Annotated[
+        Path | None, Option(help="A small video, each frame of which is enlarged by a run of images, with one noise.")
+    ] = None,
     method: Annotated[
         str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
     ] = "mmps",
@@ -99,12 +105,13 @@ def edit(
     undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0,15 -n 4 -o between.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0-7 --length 48 -o longer.gif
+    undiffuse edit runs/mnist-superresolve --enlarge small.gif -o large.gif
     undiffuse edit runs/speeches --text "we the ____ of the united states" -n 5
     undiffuse edit runs/speeches --text "th_ p__pl_" --only aeiou -n 5
     undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5 --temperature 0.8
     """
     some = frames if between is None and length is None else None
-    values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between, some, length), strict=True))
+    values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between, some, length, enlarge), strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
         _phrase(run, text, request, only, out)
@@ -114,15 +121,16 @@ def edit(
     if len(tasks) != 1:
         raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
     task = tasks[0]
-    if task != "length" and (image is None) != (task == "between"):
-        raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
+    own = NAMED.get(task)
+    if task != "length" and (image is None) != bool(own):
+        raise Refused(f"--{task} names its {own} itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
-    usual = ".gif" if task in ("between", "frames", "length") else ".png"
+    usual = ".gif" if task in MOVING else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
@@ -138,7 +146,7 @@ def edit(
     written = _video(model, edited) if edited.ndim == VIDEOS and suffix == ".gif" else FORMS[suffix](edited, suffix)
     output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
-    guided = words(model.open(request).request)
+    guided = "" if task == "enlarge" else words(model.open(request).request)  # which is told frames in its own way
     how = "completed in its order" if model.completes else METHODS[task].format(method)
     how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]

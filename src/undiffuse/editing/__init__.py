@@ -1,6 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.enlarge import enlarge
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
@@ -14,6 +15,7 @@ __all__ = [
     "between",
     "complete",
     "denoise",
+    "enlarge",
     "extend",
     "fill",
     "impute",
