@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from undiffuse.core.errors import Refused
-from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.decode import known_channels
 from undiffuse.data.images.resize import Filter, Fit, Resize, Size
 from undiffuse.data.labels import classify
+from undiffuse.data.resolve import open as open_data
 from undiffuse.data.source import Peek, Resized
 from undiffuse.data.sources.file import File
 from undiffuse.data.stills import with_images
@@ -155,7 +155,7 @@ class Video(Resized):
             return made
         same = {"size": x.shape[3:], "fit": self.fit, "filter": self.filter, "crop": self.crop}
         channels = {"channels": x.shape[1]} if Path(self.images).is_dir() else {}
-        return with_images(made, resolve.open(self.images, **same, **channels), self.share)
+        return with_images(made, open_data(self.images, **same, **channels), self.share)
 
     def _videos(self) -> tuple[Path, dict[str, list[str]]]:
         """Each video's name, a file or a folder, and its files, relative to the folder, in their order."""
