@@ -24,13 +24,15 @@ METHODS = {  # what each task says of itself
     "denoise": "denoised",
     "size": "painted around by mmps in windows",
     "between": "there and back by ddim",
+    "vary": "varied around its code by ddim",
+    "towards": "from its code by ddim",
     "frames": "the other frames filled in",
     "length": "window after window",
     "enlarge": "enlarged frame by frame, with one noise for all",
 }
 TASKS = tuple(METHODS)
 NAMED = {"between": "two pictures", "enlarge": "video"}  # what tasks say themselves
-MOVING = ("between", "frames", "length", "enlarge")  # what they make is best seen as a .gif
+MOVING = ("between", "towards", "frames", "length", "enlarge")  # what they make is best seen as a .gif
 
 
 @options.sampling(
@@ -57,12 +59,20 @@ def edit(
     between: Annotated[
         tuple[Path, Path] | None, Option(metavar="A B", help="The way from one picture to another.")
     ] = None,
+    vary: Annotated[
+        bool,
+        Option("--vary", help="Variations that show the same, of a model of vectors; --set eta=0.5 is nearer."),
+    ] = False,
+    towards: Annotated[
+        str | None,
+        Option(metavar="TEXT", help="The way to what a text says, of such a model; --text is what is there."),
+    ] = None,
     frames: Annotated[
         str | None,
         Option(
             metavar="N|0,15",
-            help="How many, of the way between two pictures [default: 16]; of a video those that stay: the others are "
-            "drawn anew.",
+            help="How many, of the way between two pictures or towards a text [default: 16]; of a video those that "
+            "stay: the others are drawn anew.",
         ),
     ] = None,
     length: Annotated[
@@ -72,8 +82,12 @@ def edit(
         Path | None, Option(help="A small video, each frame of which is enlarged by a run of images, with one noise.")
     ] = None,
     method: Annotated[
-        str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
-    ] = "mmps",
+        str | None,
+        Option(
+            help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace, repaint, or network "
+            "of a run that was trained to paint in. [default: network of such a run, else mmps]"
+        ),
+    ] = None,
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
     text: Annotated[
         str | None,
@@ -103,6 +117,8 @@ def edit(
     undiffuse edit runs/digits --image small.png --measurement superresolve:4 -o large.png
     undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
     undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
+    undiffuse edit runs/emoji-unclip --image heart.png --vary -n 8 -o variations.png
+    undiffuse edit runs/emoji-unclip --image heart.png --text "a red heart" --towards "a blue heart" -o way.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0,15 -n 4 -o between.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0-7 --length 48 -o longer.gif
     undiffuse edit runs/mnist-superresolve --enlarge small.gif -o large.gif
@@ -110,8 +126,12 @@ def edit(
     undiffuse edit runs/speeches --text "th_ p__pl_" --only aeiou -n 5
     undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5 --temperature 0.8
     """
-    some = frames if between is None and length is None else None
-    values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between, some, length, enlarge), strict=True))
+    to = None if towards is None else (towards, text or "")
+    eta, others = request.settings.get("eta", 1.0), {k: v for k, v in request.settings.items() if k != "eta"}
+    request = replace(request, settings=others) if vary else request
+    some = frames if between is None and length is None and to is None else None
+    given = (mask, strength, measurement, denoise, size, between, eta if vary else None, to, some, length, enlarge)
+    values = dict(zip(TASKS, given, strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
         _phrase(run, text, request, only, out)
@@ -125,6 +145,7 @@ def edit(
     if task != "length" and (image is None) != bool(own):
         raise Refused(f"--{task} names its {own} itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
+    from undiffuse.editing.inverse_problems import usual_method
     from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
@@ -134,7 +155,7 @@ def edit(
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
-    if text is not None:
+    if text is not None and towards is None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
     said: list[str] = []
     with progress("editing", "step") as advance:
@@ -147,7 +168,10 @@ def edit(
     output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
     guided = "" if task == "enlarge" else words(model.open(request).request)  # which is told frames in its own way
-    how = "completed in its order" if model.completes else METHODS[task].format(method)
+    if model.completes:
+        how = "completed in its order"
+    else:
+        how = METHODS[task].format(method or (usual_method(model) if task == "mask" else "mmps"))
     how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))

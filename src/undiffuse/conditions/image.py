@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from undiffuse.codecs.codec import as_float
 from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
-from undiffuse.conditions.derived_image import maker
+from undiffuse.conditions.derived_image import maker, stamp
 from undiffuse.conditions.picture_file import picture
 from undiffuse.conditions.values import as_tensor, expanded
 from undiffuse.conditions.vector import refuse_moments
@@ -109,6 +109,14 @@ class ImageCondition(ConditionKind):
     def spec(self) -> tuple[Form, tuple[int, ...]]:
         channels, *sides = self.shape
         return self.form, (channels + self.noisy, *sides)
+
+    @property
+    def stamp(self) -> str:
+        return stamp(self.of)
+
+    @property
+    def paints(self) -> bool:
+        return self.of.startswith("hole:")
 
     @property
     def noisy(self) -> bool:

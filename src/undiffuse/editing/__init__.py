@@ -1,6 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.embeddings import towards, variations
 from undiffuse.editing.enlarge import enlarge
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
@@ -25,5 +26,7 @@ __all__ = [
     "noise_level",
     "outpaint",
     "restore",
+    "towards",
+    "variations",
     "vary",
 ]

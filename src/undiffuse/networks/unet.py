@@ -68,7 +68,10 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("enter.weight",)
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "still")
+    forms: ClassVar[tuple[str, ...]] = (
+        *("label", "vector", "text", "boxes", "embedding", "image", "map", "hole"),
+        "still",
+    )
 
     def __init__(
         self,

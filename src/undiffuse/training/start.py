@@ -102,9 +102,9 @@ def train(
     learned, held_out = on.data(*data(chosen))
     learned = with_samples(learned, built.conditions)
     held_out = with_samples(held_out, built.conditions) if held_out else None
-    fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    conditions = on.conditions(fitting)
     codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
+    within = {name: condition.within(codec) for name, condition in built.conditions.items()}
+    conditions = on.conditions(fitted_conditions(within, learned.conditions, learned.name, learned.classes))
     redrawn = {name: condition.drawn for name, condition in conditions.items() if condition.redrawn}
     batches = prepared.batches(
         learned,
