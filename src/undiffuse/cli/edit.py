@@ -24,6 +24,8 @@ METHODS = {  # what each task says of itself
     "denoise": "denoised",
     "size": "painted around by mmps in windows",
     "between": "there and back by ddim",
+    "vary": "varied around its code by ddim",
+    "towards": "from its code by ddim",
     "frames": "the other frames filled in",
     "length": "window after window",
 }
@@ -54,12 +56,20 @@ def edit(
     between: Annotated[
         tuple[Path, Path] | None, Option(metavar="A B", help="The way from one picture to another.")
     ] = None,
+    vary: Annotated[
+        bool,
+        Option("--vary", help="Variations that show the same, of a model of vectors; --set eta=0.5 is nearer."),
+    ] = False,
+    towards: Annotated[
+        str | None,
+        Option(metavar="TEXT", help="The way to what a text says, of such a model; --text is what is there."),
+    ] = None,
     frames: Annotated[
         str | None,
         Option(
             metavar="N|0,15",
-            help="How many, of the way between two pictures [default: 16]; of a video those that stay: the others are "
-            "drawn anew.",
+            help="How many, of the way between two pictures or towards a text [default: 16]; of a video those that "
+            "stay: the others are drawn anew.",
         ),
     ] = None,
     length: Annotated[
@@ -101,14 +111,20 @@ def edit(
     undiffuse edit runs/digits --image small.png --measurement superresolve:4 -o large.png
     undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
     undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
+    undiffuse edit runs/emoji-unclip --image heart.png --vary -n 8 -o variations.png
+    undiffuse edit runs/emoji-unclip --image heart.png --text "a red heart" --towards "a blue heart" -o way.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0,15 -n 4 -o between.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0-7 --length 48 -o longer.gif
     undiffuse edit runs/speeches --text "we the ____ of the united states" -n 5
     undiffuse edit runs/speeches --text "th_ p__pl_" --only aeiou -n 5
     undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5 --temperature 0.8
     """
-    some = frames if between is None and length is None else None
-    values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between, some, length), strict=True))
+    to = None if towards is None else (towards, text or "")
+    eta, others = request.settings.get("eta", 1.0), {k: v for k, v in request.settings.items() if k != "eta"}
+    request = replace(request, settings=others) if vary else request
+    some = frames if between is None and length is None and to is None else None
+    given = (mask, strength, measurement, denoise, size, between, eta if vary else None, to, some, length)
+    values = dict(zip(TASKS, given, strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
         _phrase(run, text, request, only, out)
@@ -127,11 +143,11 @@ def edit(
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
-    usual = ".gif" if task in ("between", "frames", "length") else ".png"
+    usual = ".gif" if task in ("between", "towards", "frames", "length") else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
-    if text is not None:
+    if text is not None and towards is None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
     said: list[str] = []
     with progress("editing", "step") as advance:

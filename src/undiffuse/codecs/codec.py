@@ -38,7 +38,8 @@ class Codec(ABC):
     tokens: whether it encodes to tokens, int64 from 0, of which there are `vocabulary`, as frequent as `frequencies`.
     mixed: whether it encodes to rows, `numbers` numbers first and then the tokens of categories, of `vocabularies`.
     bounds: of what it encodes data to; None: there are none. low, high: the ends of the data's range that become these.
-    values: what tokens stand for, where they are levels. categories: the names of each column's. decimals: of each
+    levels: how many even ones from -1 to 1 it encodes to, whatever the data are; 0: it does not. values: what tokens
+    stand for, where they are levels. categories: the names of each column's. decimals: of each
     column of numbers. pad: the token of places behind a text's end; -1: there is none. dtype: of the data; "": unknown.
     lossy: whether decoding brings back another item than was encoded. normalises: whether what it encodes has mean 0
     and deviation 1. stamp: what tells the costly part of encoding, `prepare`, from any other; "": there is none.
@@ -53,6 +54,7 @@ class Codec(ABC):
     normalises: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float] | None] = None
 
+    levels: int = 0
     vocabulary: int = 0
     frequencies: Any = ()
     numbers: int = 0

@@ -153,6 +153,11 @@ class ConditionKind(ABC):
         return {}
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of other conditions whose values, as networks take them, it is made of besides the items."""
+        return ()
+
+    @property
     def stamp(self) -> str:
         """What tells a costly derivation, whose values are kept on the disk, from any other; "": they are not kept."""
         return ""

@@ -1,8 +1,10 @@
 """The data of a recipe or a run, with the conditions that are made of the items themselves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -75,10 +77,25 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
             raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
     white, missing = _white(data), data.conditions.get(MISSING)
     made = {
-        name: _kept(conditions[name].stamp, data, lambda make=make: make(data.x, white, missing))
+        name: _kept(
+            conditions[name].stamp,
+            data,
+            partial(make, data.x, white, missing, **_read(data, conditions, conditions[name].reads)),
+        )
         for name, make in makers.items()
     }
     return replace(data, conditions=data.conditions | made)
+
+
+def _read(data: Dataset, conditions: Mapping[str, ConditionKind], names: Sequence[str]) -> dict[str, Any]:
+    """The values of these conditions as networks take them; raises Refused for one that is no embedded text."""
+    for name in names:
+        if name not in conditions or name not in data.conditions or not conditions[name].space:
+            raise Refused(
+                f"a similarity is to a text that a run of kind clip embeds: write [conditions.{name}] with kind = "
+                "'prompt', and name such a run as its encoder"
+            )
+    return {name: conditions[name].encode(data.conditions[name]) for name in names}
 
 
 def embedded(data: Dataset, codec: Codec) -> Dataset:

@@ -1,6 +1,7 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.embeddings import towards, variations
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
@@ -23,5 +24,7 @@ __all__ = [
     "noise_level",
     "outpaint",
     "restore",
+    "towards",
+    "variations",
     "vary",
 ]

@@ -11,6 +11,7 @@ from undiffuse.conditions.frames import placed
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
 from undiffuse.editing.complete import complete, late
+from undiffuse.editing.embeddings import towards, variations
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
@@ -111,10 +112,30 @@ def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
         raise Refused("--between walks with deterministic ddim, there and back: leave --sampler out")
     ends = [edit.item(path) for path in value]
     how = {name: value for name, value in edit.how.items() if name != "n"}
-    count = _number(edit.frames or "16", int, "--frames, of the way between two pictures, is how many")
-    way, error = between(edit.model, ends[0], ends[1], count, **how)
+    way, error = between(edit.model, ends[0], ends[1], _count(edit), **how)
     edit.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
     return way.numpy()
+
+
+def _vary(edit: EditRequest, value: float) -> np.ndarray:
+    _refuse_sampler(edit, "--vary")
+    return variations(edit.model, edit.item(), eta=value, **edit.how).numpy()
+
+
+def _towards(edit: EditRequest, value: tuple[str, str]) -> np.ndarray:
+    _refuse_sampler(edit, "--towards")
+    how = {name: each for name, each in edit.how.items() if name != "n"}
+    return towards(edit.model, edit.item(), *value, frames=_count(edit), **how).numpy()
+
+
+def _count(edit: EditRequest) -> int:
+    """How many frames a way has."""
+    return _number(edit.frames or "16", int, "--frames, of a way, is how many")
+
+
+def _refuse_sampler(edit: EditRequest, task: str) -> None:
+    if edit.request.sampler is not None:
+        raise Refused(f"{task} goes to the picture's code and back by ddim: leave --sampler out")
 
 
 def _frames(edit: EditRequest, value: str) -> np.ndarray:
@@ -164,6 +185,8 @@ _TASKS: dict[str, Callable[[EditRequest, Any], np.ndarray]] = {
     "denoise": _denoise,
     "size": _size,
     "between": _between,
+    "vary": _vary,
+    "towards": _towards,
     "frames": _frames,
     "length": _length,
 }
