@@ -73,11 +73,13 @@ from pathlib import Path
 import torch
 who, folder = sys.argv[1:3]
 if who == "undiffuse":
+    import pydantic
     from undiffuse.core import registry
     from undiffuse.models.load import load
     for kind, name in (("models", "diffusion"), ("models", "autoencoder"), ("models", "text_encoder"),
                        ("pipelines", "stable_diffusion"), ("networks", "unet"), ("networks", "autoencoder_kl"),
-                       ("conditions", "prompt"), ("codecs", "latent"), ("objectives", "autoencoding")):
+                       ("conditions", "prompt"), ("codecs", "latent"), ("objectives", "autoencoding"),
+                       ("bottlenecks", "kl"), ("schedules", "scaled_linear_beta"), ("parameterizations", "noise")):
         registry.get(kind, name)
     open_ = lambda: load(folder, "float32", "cpu")
     modules = lambda run: [run.module, *(each.module for each in run.uses.values())]

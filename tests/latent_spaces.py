@@ -17,9 +17,11 @@ from undiffuse.conditions.vector import VectorCondition
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.item_encoder import ItemEncoder
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.process.gaussian import Gaussian
+from undiffuse.core.text_encoder import TextEncoder
 from undiffuse.models.diffusion import Diffusion
 from undiffuse.networks.mlp import MLP
 from undiffuse.recipes.description import Description
@@ -121,7 +123,8 @@ def part(interface: type, name: str) -> Any:
     """What a recipe asks of a run that it names: an autoencoder, a denoiser of pixels, or a reader of items."""
     if issubclass(Predictor, interface):
         return Predictor(MLP(), Gaussian(EDMSchedule()), "edm")
-    return Silent() if issubclass(Silent, interface) else Blocks()
+    silent = next((each for each in (Silent, SilentPair) if issubclass(each, interface)), None)
+    return Blocks() if silent is None else silent()
 
 
 class Silent(ItemReader):
@@ -131,6 +134,25 @@ class Silent(ItemReader):
     targets: Any = ()
 
     def told_of(self, rows: Any, learned: bool = False) -> Any:
+        raise NotImplementedError
+
+
+class SilentPair(ItemEncoder, TextEncoder):
+    """A pair of encoders that is never asked."""
+
+    digest: Any = "pair"
+    space: Any = "pair"
+    width: Any = 8
+    data_shape: Any = (3, 8, 8)
+    embedded_shape: Any = (5, 8)
+
+    def encode_image(self, x: Any) -> Tensor:
+        raise NotImplementedError
+
+    def encode_text(self, texts: Any) -> Tensor:
+        raise NotImplementedError
+
+    def embed(self, texts: Any) -> Tensor:
         raise NotImplementedError
 
 

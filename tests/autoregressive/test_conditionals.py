@@ -17,6 +17,7 @@ NAMES: list[str] = [
     name for name in registry.names("networks") if registry.get("networks", name).predicts == "conditionals"
 ]
 SMALL = {
+    "causal_transformer": {"width": 8, "depth": 1, "heads": 2},
     "pixelcnn": {"width": 9, "depth": 4, "kernel": 3},
     "pixelrnn": {"width": 12, "depth": 1, "kernel": 3},
     "rows": {"name": "pixelrnn", "width": 12, "depth": 1, "kernel": 3, "lstm": "row"},

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.identity import Identity
@@ -43,6 +44,7 @@ class Up(nn.Module):
         self.gain = nn.Parameter(torch.tensor(C, dtype=torch.float32))
 
     def forward(self, x: Tensor, c_time: Tensor, low: Tensor, **cond: Any) -> Tensor:
+        low = F.interpolate(low, x.shape[2:])
         noisy, s = low[:, :1], (low[:, 1:] + 1) / 2
         seen = (1 - s**2) * V + s**2
         mean = self.gain * (1 - s**2).sqrt() * V / seen * noisy
@@ -57,21 +59,35 @@ def levels(schedule: Schedule, c_time: Tensor, like: Tensor) -> tuple[Tensor, Te
     return alpha.to(like), sigma.to(like)
 
 
-def run(network: nn.Module, codec: Codec | None = None, **conditions: ImageCondition) -> Any:
-    """The network as a run."""
+def run(
+    network: nn.Module, codec: Codec | None = None, shape: tuple[int, ...] = ITEM, **conditions: ImageCondition
+) -> Any:
+    """The network as a run of items of this shape."""
+    about = described(shape, codec, **conditions)
+    return Diffusion.of(Predictor(network, Gaussian(SCHEDULE), Data()).eval(), about)
+
+
+def untrained(shape: tuple[int, ...], **conditions: ImageCondition) -> Any:
+    """A run that can be saved: a small U-Net with its first weights."""
+    torch.manual_seed(0)
+    about = described(shape, None, **conditions)
+    return Diffusion.of(Diffusion.build(about).eval(), about)
+
+
+def described(shape: tuple[int, ...], codec: Codec | None, **conditions: ImageCondition) -> Description:
+    """All that is said of a run but its weights."""
     tables: dict[str, Any] = {
         "data": {"name": "file", "path": "toy.npz"},
         "codec": {"name": "identity"},
         "schedule": {"name": "continuous_cosine"},
-        "network": {"name": "unet"},
+        "network": {"name": "unet", "width": 4, "multipliers": [1], "blocks": 1, "attention": []},
         "parameterization": {"name": "data"},
         "objective": {"name": "denoising"},
         "sampler": {"name": "adams", "steps": 40},
         "conditions": {name: each.written() for name, each in conditions.items()},
         "train": {"steps": 1},
     }
-    about = Description(Recipe.of("toy", tables), ITEM, conditions, codec or Identity(), {})
-    return Diffusion.of(Predictor(network, Gaussian(SCHEDULE), Data()).eval(), about)
+    return Description(Recipe.of("toy", tables), shape, conditions, codec or Identity(), {})
 
 
 def replaced(run: Any, **tables: Any) -> Any:
@@ -81,5 +97,5 @@ def replaced(run: Any, **tables: Any) -> Any:
     return replace(run, recipe=recipe.with_tables(**said))
 
 
-def low(noise: float = 1.0) -> ImageCondition:
-    return ImageCondition(noise=noise, shape=ITEM)
+def low(noise: float = 1.0, shape: tuple[int, ...] = ITEM) -> ImageCondition:
+    return ImageCondition(noise=noise, shape=shape)

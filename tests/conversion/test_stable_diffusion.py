@@ -134,6 +134,25 @@ def test_an_empty_prompt_is_none_and_long_ones_are_counted(run: Any):
         run.sample(1, text="a", negative="a b c d e f g")
 
 
+def test_networks_take_no_memory_and_the_empty_prompt_is_embedded_when_it_is_needed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from undiffuse.models.text_encoder import TextEncoderRun
+    from undiffuse.sampling.run import Run
+
+    embedded, embed = list[Any](), TextEncoderRun.embed
+    monkeypatch.setattr(TextEncoderRun, "embed", lambda self, texts: embedded.append(texts) or embed(self, texts))
+    monkeypatch.setattr(Run, "unwritten", lambda about: pytest.fail("a network took memory of its own"))
+    loaded = undiffuse.load(folder, "float32")
+    assert not embedded
+    loaded.sample(1, text="the cat", steps=2, guidance=1.0)
+    assert embedded == [["the cat"]]
+    state = loaded.module.state_dict()["network.texts.null_text"]
+    assert embedded[1:] == [[""]]
+    torch.testing.assert_close(state, loaded.uses["conditions.text.encoder"].embed([""])[0], rtol=0, atol=0)
+    assert state.abs().max() > 0.1
+
+
 @pytest.mark.each(
     ("options", "message"),
     [

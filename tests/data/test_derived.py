@@ -49,6 +49,23 @@ def test_of_12_bit_pictures_white_is_what_12_bit_hold() -> None:
     assert made(Dataset(x.astype(np.int16) - 100), "superresolve:2").dtype == np.int16
 
 
+def test_a_drawing_is_made_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNDIFFUSE_CACHE", str(tmp_path))
+    data = pictures()
+    first = made(data, "soft_edges")
+    kept = list(tmp_path.iterdir())
+    assert len(kept) == 1
+    made(data, "grey")
+    other = made(data, "soft_edges:2")
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not np.array_equal(other, first)
+    items = kept[0] / "items.npy"
+    np.save(items, np.zeros_like(first))
+    assert not made(pictures(), "soft_edges").any()
+    turned = Dataset(np.asarray(data.x).reshape(6, 1, 12, 8), name="pictures")
+    assert made(turned, "soft_edges").shape == turned.x.shape
+
+
 def test_a_grey_picture_has_the_mean_of_its_channels() -> None:
     data = pictures(channels=3)
     assert np.abs(made(data, "grey") - np.asarray(data.x).mean(1, keepdims=True)).max() <= 0.5001

@@ -136,7 +136,7 @@ def test_recipes_that_make_no_sense_are_refused(place: Path, change: list[str], 
         (["--control", "keyword:"], "a keyword has 1 to 8 tokens here, and '' has 0"),
         (["--control", "pattern:[god is|war]"], "each alternative in [god is|war] is one token"),
         (["--control", "pattern:" + "we " * 9], "a pattern has 1 to 8 places here"),
-        (["--candidates", "0"], "candidates is how many texts each one is chosen from, 1 or more, not 0"),
+        (["--candidates", "0"], "candidates is how many each one is chosen from, 1 or more, not 0"),
     ],
 )
 def test_controls_that_cannot_be_read_say_what_is_possible(run: Path, undiffuse_, words: list[str], message: str):
@@ -150,7 +150,7 @@ def test_models_without_embeddings_refuse_control_clamp_and_choice(tmp_path: Pat
         model.sample(1, control="length:3")
     with pytest.raises(Refused, match="needs a model of embeddings, as text-diffusion-lm trains"):
         model.sample(1, threshold="nearest")
-    with pytest.raises(Refused, match=r"candidates = 3 are of texts, .*, and this run makes none"):
+    with pytest.raises(Refused, match=r"candidates = 3 are of texts and of vectors .*, and this run makes none"):
         model.sample(1, candidates=3)
 
 

@@ -51,8 +51,8 @@ def test_the_registry_lists_the_metrics_and_nothing_else():
     predictive = {"rmse", "gaussian_nll", "crps", "picp", "qice", "class_accuracy", "ece", "log_loss"}
     predictive |= {"confident_accuracy"}
     points = {"energy_distance", "sliced_wasserstein", "cloud_neighbours"}
-    series = {"forecast", "pitch"}
-    assert set(registry.names("metrics")) == images | both | texts | tables | predictive | points | series
+    series, videos = {"forecast", "pitch"}, {"frame_change", "frame_frechet"}
+    assert set(registry.names("metrics")) == images | both | texts | tables | predictive | points | series | videos
 
 
 def test_real_data_meet_every_floor(parts: tuple[Dataset, Dataset, Dataset]):

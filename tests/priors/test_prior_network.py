@@ -63,7 +63,7 @@ def test_a_token_sees_those_before_it_alone():
 
 def test_padding_is_seen_by_nobody_and_a_dropped_text_is_not_heard():
     made = network()
-    enter: Any = made.tokens["condition_text"]
+    enter: Any = made.prefix.tokens["condition_text"]
     with torch.no_grad():
         enter.bias.add_(1)  # what a padded token is made of is not 0
     before = states(made, X, text=TEXT)

@@ -42,6 +42,19 @@ def test_a_prior_models_vectors_and_holds_out_what_the_pair_holds_out(home: Path
     assert prior.codec.encode(real.train.x).square().mean() == pytest.approx(1, abs=1e-5)
 
 
+def test_of_two_candidates_the_one_nearer_to_its_text_is_kept(home: Path):
+    prior, pair = undiffuse.load(home / "prior"), undiffuse.load(home / "pair")
+    both = prior.sample(6, text=[word for word in WORDS for _ in range(2)]).unflatten(0, (3, 2))
+    near = (both * pair.encode_text(WORDS)[:, None]).sum(-1)
+    wanted = both[torch.arange(3), near.argmax(1)]
+    assert torch.equal(prior.sample(3, text=WORDS, candidates=2, rank="similarity"), wanted)
+    assert torch.equal(prior.sample(3, text=WORDS, candidates=2), wanted)
+    with pytest.raises(Refused, match="ranked by their similarity to a text: say which"):
+        prior.sample(3, candidates=2)
+    with pytest.raises(Refused, match="rank = 'consensus' is not for what this run makes, whose best is told by"):
+        prior.sample(3, text=WORDS, candidates=2, rank="consensus")
+
+
 def test_vectors_may_be_moved_to_mean_0_and_deviation_1(home: Path):
     from undiffuse.codecs.embedding import Embedding
 

@@ -13,9 +13,12 @@ from torch.utils.data import TensorDataset
 
 from undiffuse import Train, Training
 from undiffuse.bottlenecks.vq import VQBottleneck
+from undiffuse.codecs.identity import Identity
 from undiffuse.core import registry
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.denoiser import Predictor
+from undiffuse.core.image_text_pair import ImageTextPair
+from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.jumps import conditions
 from undiffuse.core.objective import Batch, Objective, Player
 from undiffuse.core.optimiser import Optimiser
@@ -24,15 +27,21 @@ from undiffuse.core.random import Random
 from undiffuse.networks.dit import DiT
 from undiffuse.networks.lora import adapt
 from undiffuse.networks.mlp_autoencoder import MLPAutoencoder
+from undiffuse.networks.mlp_classifier import MLPClassifier
+from undiffuse.networks.text_transformer import TextTransformer
 from undiffuse.networks.unet import UNet
 from undiffuse.objectives.autoencoding import Autoencoding
 from undiffuse.objectives.consistency import ConsistencyObjective
+from undiffuse.objectives.contrastive import Contrastive as PairObjective
 from undiffuse.objectives.distribution_matching import DistributionMatching
 from undiffuse.objectives.mean_flow import MeanFlow
 from undiffuse.objectives.progressive import Progressive as ProgressiveObjective
 from undiffuse.optimisers.by_name import optimiser
+from undiffuse.parameterizations.edm import EDMParameterization
 from undiffuse.schedules.edm import EDMSchedule
 from undiffuse.schedules.flow import FlowSchedule
+from undiffuse.time_distributions.uniform import Uniform
+from undiffuse.training.batches import Batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,3 +213,20 @@ def quantising(folder: Path, steps: int = 3, dead_below: float = 0.0, **settings
     model = Autoencoder(MLPAutoencoder(shape=(2,), width=4), vq)
     data = TensorDataset(Random(0).normal((20, 2)))
     return Training(model, Autoencoding(penalty_weight=1.0), data, Train(steps, **chosen), folder=folder)
+
+
+def pairing(folder: Path, moves: str = "adamw") -> Training[Any]:
+    """A pair of encoders of noisy points and of texts of three bytes."""
+    torch.manual_seed(4)
+    reader = MLPClassifier(shape=(2,), classes=4, width=8)
+    model = ImageTextPair(
+        ItemPredictor(reader, Gaussian(EDMSchedule()), EDMParameterization()), TextTransformer((3,), 8, 1), 4, 8
+    )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    words = Random(1).integers(256, (20, 3)) + 1
+    batches = Batches.of(Random(0).normal((20, 2)).numpy(), {"text": words}, Identity(), 8, 0)
+    chosen = Train(4, batch=8, lr=0.01, warmup=0, snapshots=0, log_every=1, precision="float32")
+    given = {"optimiser": optimiser({"name": moves}), "folder": folder}
+    return Training(model, PairObjective(noisy=True, times=Uniform()), batches, chosen, **given)

@@ -35,6 +35,7 @@ other = os.fork()  # so that all this is imported once
 os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
 train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False)
 players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
+players.pairing(Path(folder, "pairing"), "sgd").run(progress=False)
 players.adapting(Path(folder, "adapting")).run(progress=False)
 players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
 players.consistent(Path(folder, "consistent"), "sgd").run(progress=False)
@@ -105,6 +106,17 @@ def test_losses_over_the_whole_batch_are_the_same_in_two_processes_and_never_in_
     assert any(key.startswith("players.discriminator") for key in one)
     with pytest.raises(Refused, match=r"train.accumulate = 2 computes a batch in parts, and the items of this"):
         players.training("contrastive", tmp_path / "parts", accumulate=2)
+
+
+def test_a_pair_of_encoders_sees_the_texts_of_all_processes(pair: Path, tmp_path: Path):
+    """Its losses, among all items and texts of the batch, and the gradient of all weights."""
+    players.pairing(tmp_path / "one", "sgd").run(progress=False)
+    one, two = tiny.metrics(tmp_path / "one"), tiny.metrics(pair / "pairing")
+    for key in ("loss", "grad_norm"):
+        assert [line[key] for line in two] == pytest.approx([line[key] for line in one], rel=1e-5)
+    mine, theirs = tiny.tensors(tmp_path / "one"), tiny.tensors(pair / "pairing")
+    for key, value in mine.items():
+        torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-6)
 
 
 def test_a_game_of_distribution_matching_is_the_same_in_two_processes(pair: Path, tmp_path: Path):

@@ -32,8 +32,10 @@ def image_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def video_run(digits: Path, image_run: Path) -> Path:
+    """It knows of its frames nothing."""
     folder = image_run.parent / "videos"
-    train(recipe("moving-digits-from-images", digits, f"init.run={image_run}"), out=folder).run()
+    whole = recipe("moving-digits-from-images", digits, f"init.run={image_run}")
+    train(whole.with_tables(conditions={"label": whole["conditions"]["label"]}), out=folder).run()
     return folder
 
 

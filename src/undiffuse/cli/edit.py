@@ -14,6 +14,9 @@ from undiffuse.sampling.request import SampleRequest
 if TYPE_CHECKING:
     import numpy as np
 
+    from undiffuse.sampling.generator import Generator
+
+VIDEOS = 5  # axes of an array of them
 METHODS = {  # what each task says of itself
     "mask": "painted by {0}",
     "strength": "variations",
@@ -21,17 +24,23 @@ METHODS = {  # what each task says of itself
     "denoise": "denoised",
     "size": "painted around by mmps in windows",
     "between": "there and back by ddim",
+    "vary": "varied around its code by ddim",
+    "towards": "from its code by ddim",
+    "frames": "the other frames filled in",
+    "length": "window after window",
 }
 TASKS = tuple(METHODS)
 
 
 @options.sampling(
-    without=("text", "image"),
+    without=("text", "image", "frames"),
     help={"n": "How many answers. [default: 1]", "label": "A class, by number or name. [default: none]"},
 )
 def edit(
     run: Annotated[Path, Argument(metavar="RUN", help="The run folder of a trained model.")],
-    image: Annotated[Path | None, Option(help="The picture (or .npy array) to edit, of the model's size.")] = None,
+    image: Annotated[
+        Path | None, Option(help="The picture (or video, or .npy array) to edit, of the model's size.")
+    ] = None,
     mask: Annotated[Path | None, Option(help="Paint anew where this picture is white, and keep the rest.")] = None,
     strength: Annotated[
         float | None, Option(help="Variations: how much to forget, 0 to 1, in shares of the steps.")
@@ -47,10 +56,32 @@ def edit(
     between: Annotated[
         tuple[Path, Path] | None, Option(metavar="A B", help="The way from one picture to another.")
     ] = None,
-    frames: Annotated[int, Option(help="Of the way between two pictures.")] = 16,
+    vary: Annotated[
+        bool,
+        Option("--vary", help="Variations that show the same, of a model of vectors; --set eta=0.5 is nearer."),
+    ] = False,
+    towards: Annotated[
+        str | None,
+        Option(metavar="TEXT", help="The way to what a text says, of such a model; --text is what is there."),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        Option(
+            metavar="N|0,15",
+            help="How many, of the way between two pictures or towards a text [default: 16]; of a video those that "
+            "stay: the others are drawn anew.",
+        ),
+    ] = None,
+    length: Annotated[
+        int | None, Option(help="So many frames: a video (or a sample, without --image) goes on, window by window.")
+    ] = None,
     method: Annotated[
-        str, Option(help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace or repaint.")
-    ] = "mmps",
+        str | None,
+        Option(
+            help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace, repaint, or network "
+            "of a run that was trained to paint in. [default: network of such a run, else mmps]"
+        ),
+    ] = None,
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
     text: Annotated[
         str | None,
@@ -80,11 +111,20 @@ def edit(
     undiffuse edit runs/digits --image small.png --measurement superresolve:4 -o large.png
     undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
     undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
+    undiffuse edit runs/emoji-unclip --image heart.png --vary -n 8 -o variations.png
+    undiffuse edit runs/emoji-unclip --image heart.png --text "a red heart" --towards "a blue heart" -o way.gif
+    undiffuse edit runs/moving-digits --image clip.gif --frames 0,15 -n 4 -o between.gif
+    undiffuse edit runs/moving-digits --image clip.gif --frames 0-7 --length 48 -o longer.gif
     undiffuse edit runs/speeches --text "we the ____ of the united states" -n 5
     undiffuse edit runs/speeches --text "th_ p__pl_" --only aeiou -n 5
     undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5 --temperature 0.8
     """
-    values = dict(zip(TASKS, (mask, strength, measurement, denoise, size, between), strict=True))
+    to = None if towards is None else (towards, text or "")
+    eta, others = request.settings.get("eta", 1.0), {k: v for k, v in request.settings.items() if k != "eta"}
+    request = replace(request, settings=others) if vary else request
+    some = frames if between is None and length is None and to is None else None
+    given = (mask, strength, measurement, denoise, size, between, eta if vary else None, to, some, length)
+    values = dict(zip(TASKS, given, strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
         _phrase(run, text, request, only, out)
@@ -94,19 +134,20 @@ def edit(
     if len(tasks) != 1:
         raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
     task = tasks[0]
-    if (image is None) != (task == "between"):
+    if task != "length" and (image is None) != (task == "between"):
         raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
-    from undiffuse.models.load import completing, denoising
+    from undiffuse.editing.inverse_problems import usual_method
+    from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
-    usual = ".gif" if task == "between" else ".png"
+    usual = ".gif" if task in ("between", "towards", "frames", "length") else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
-    model = completing(run) if task == "mask" else denoising(run, precision="float32")  # half would spoil gradients
+    model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
-    if text is not None:
+    if text is not None and towards is None:
         request = replace(request, condition_words=[("text", text), *request.condition_words])
     said: list[str] = []
     with progress("editing", "step") as advance:
@@ -115,10 +156,15 @@ def edit(
             task, values[task]
         )
     suffix = target.suffix.lower() or usual
-    output_paths.put(target, FORMS[suffix](edited, suffix))
+    written = _video(model, edited) if edited.ndim == VIDEOS and suffix == ".gif" else FORMS[suffix](edited, suffix)
+    output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
     guided = words(model.open(request).request)
-    how = "completed in its order" if model.completes else METHODS[task].format(method)
+    if model.completes:
+        how = "completed in its order"
+    else:
+        how = METHODS[task].format(method or (usual_method(model) if task == "mask" else "mmps"))
+    how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))
 
@@ -138,6 +184,16 @@ def _phrase(run: Path, text: str, request: SampleRequest, only: str | None, out:
     if target is not None:
         output_paths.put(target, "".join(f"{answer}\n" for answer in answers).encode())
         tell(f"{target}: {len(answers)} answers, seed {request.seed}")
+
+
+def _video(model: "Generator", x: "np.ndarray") -> bytes:
+    """The answers beside each other, playing."""
+    import torch
+
+    from undiffuse.sampling.file_content import moving
+    from undiffuse.sampling.samples import Samples
+
+    return moving(Samples.made(torch.from_numpy(x), model.description), ".gif")
 
 
 def _picture(x: "np.ndarray", suffix: str) -> bytes:

@@ -38,7 +38,8 @@ class Codec(ABC):
     tokens: whether it encodes to tokens, int64 from 0, of which there are `vocabulary`, as frequent as `frequencies`.
     mixed: whether it encodes to rows, `numbers` numbers first and then the tokens of categories, of `vocabularies`.
     bounds: of what it encodes data to; None: there are none. low, high: the ends of the data's range that become these.
-    values: what tokens stand for, where they are levels. categories: the names of each column's. decimals: of each
+    levels: how many even ones from -1 to 1 it encodes to, whatever the data are; 0: it does not. values: what tokens
+    stand for, where they are levels. categories: the names of each column's. decimals: of each
     column of numbers. pad: the token of places behind a text's end; -1: there is none. dtype: of the data; "": unknown.
     lossy: whether decoding brings back another item than was encoded. normalises: whether what it encodes has mean 0
     and deviation 1. stamp: what tells the costly part of encoding, `prepare`, from any other; "": there is none.
@@ -53,6 +54,7 @@ class Codec(ABC):
     normalises: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float] | None] = None
 
+    levels: int = 0
     vocabulary: int = 0
     frequencies: Any = ()
     numbers: int = 0
@@ -160,6 +162,13 @@ class Codec(ABC):
     def told(self, cond: Mapping[str, Any]) -> dict[str, Any]:
         """Of the conditions of some items those that encoding and decoding them need."""
         return {name: cond[name] for name in self.adds if name in cond}
+
+    def encode_known(self, x: np.ndarray | Tensor, known: Tensor) -> Tensor:
+        """`encode` of items x of which a part is known, booleans that broadcast to them: 0, or what stands for the
+        middle of their range, in the place of the rest.
+        """
+        z = self.encode(x)
+        return z * known.to(z)
 
     def known(self, mask: Tensor) -> Tensor:
         """Which of the encoded numbers are known, (batch, ...), where these numbers of an item are."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, slices
+from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_float, slices
 from undiffuse.codecs.latent_tiles import in_rows, in_tiles
 from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
@@ -100,6 +100,15 @@ class Latent(Codec):
         z = self._drawn(torch.as_tensor(prepared), random)
         mean, std = self._statistics(z)
         return (z - mean) / std
+
+    @torch.no_grad()
+    def encode_known(self, x: np.ndarray | Tensor, known: Tensor) -> Tensor:
+        """Latents of items whose unknown part is the middle of the range, such as grey; those of the mode."""
+        inner, shown = self.autoencoder.inner, as_float(x)
+        middle = 0.0 if inner.low is None or inner.high is None else (inner.low + inner.high) / 2
+        q: Any = self.autoencoder.posterior(torch.where(known.to(shown.device), shown, middle))
+        mean, std = self._statistics(q.mean)
+        return (q.mean - mean) / std
 
     def latents(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """The latents of items as the encoder gives them, (count, ...) in float32: a draw, or of None the mode."""

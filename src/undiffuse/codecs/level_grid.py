@@ -11,10 +11,12 @@ from undiffuse.core.errors import Refused
 
 
 def level_grid(codec: Codec, shape: tuple[int, ...]) -> Decoder:
-    """The levels of encoded items of this shape: those of the codec `levels`, whole numbers from 0, or of integers.
+    """The levels of encoded items of this shape: the codec's own, whole numbers from 0, or of integers.
 
     Raises Refused for data that have no levels, such as floats, and for tokens that have no order, such as letters.
     """
+    if codec.levels:
+        return Decoder(-1.0, 1.0, codec.levels)
     if codec.values:
         return Decoder(0.0, codec.vocabulary - 1.0, codec.vocabulary)
     found = None if codec.tokens or codec.mixed or codec.lossy else levels(codec, np.dtype(codec.dtype), shape)

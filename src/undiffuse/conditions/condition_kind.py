@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.values import Values
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -17,7 +18,7 @@ from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
-Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map"]
+Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map", "hole"]
 Derive = Callable[..., np.ndarray]  # items (count, channels, ...), white, where a number is missing -> (count, ...)
 
 
@@ -46,13 +47,14 @@ class ConditionKind(ABC):
     form: how networks take it: "label", class numbers (batch,) with a learned vector each; "vector", numbers (batch, d)
     through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "boxes",
     classes + 1 and corners (batch, most, 5), likewise; "embedding", numbers (batch, d), likewise; "image", channels
-    (batch, c, ...) beside the sample's own;
-    "map", class numbers (batch, 1, ...), a channel a class beside the sample's own. axes: how many a shape may have.
+    (batch, c, ...) beside the sample's own; "map", class numbers (batch, 1, ...), a channel a class beside them;
+    "hole", channels likewise of which the first is 1 where nothing is known. axes: how many a shape may have.
     needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
     data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
     `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
     made of, see `derivation`. placed: its values name places of the item. says: its values are texts. completes: a
-    value is an item of which some numbers are NaN, and asked for.
+    value is an item of which some numbers are NaN, and asked for. optional: samples are shown and judged
+    without it, where training drops it at times.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -73,6 +75,7 @@ class ConditionKind(ABC):
     placed: ClassVar[bool] = False
     says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
+    optional: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -119,8 +122,28 @@ class ConditionKind(ABC):
         """The texts to show beside samples of this value, one for all or one each; () where a value is no text."""
         return ()
 
+    def within(self, codec: Codec) -> Self:
+        """The same in a model with this codec: of a kind whose values are encoded as items are, one that knows it."""
+        return self
+
+    def usual(self, n: int) -> Tensor | None:
+        """What n samples have, (n, *shape), that are given none, of a kind that needs no dropping for that; None: it
+        must be given.
+        """
+        return None
+
+    @property
+    def paints(self) -> bool:
+        """Whether a value is an item with a hole, told by one channel more, which the model paints in."""
+        return False
+
     def derivation(self, name: str) -> Derive | None:
         """What makes the values of the items; None: the data hold them."""
+        return None
+
+    @property
+    def variation(self) -> tuple[str, float] | None:
+        """The folder of a run whose variations training takes in the place of values, and how strong they are."""
         return None
 
     def questions(self, values: np.ndarray) -> Mapping[str, Question]:
@@ -128,6 +151,11 @@ class ConditionKind(ABC):
         training asks.
         """
         return {}
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of other conditions whose values, as networks take them, it is made of besides the items."""
+        return ()
 
     @property
     def stamp(self) -> str:

@@ -18,6 +18,8 @@ from undiffuse.operators.grey import Grey
 from undiffuse.operators.pool import Pool
 from undiffuse.progress import progress_bar
 
+DRAWINGS = ("edges", "soft_edges", "lines", "scribble")  # take long, and do not depend on an item's place
+DRAWN = 1  # counts up when the same words draw otherwise
 BLOCK = 2**24  # numbers of pictures that are made into conditions at once
 Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, width) and which they are -> (k, ...)
 
@@ -40,6 +42,11 @@ def maker(of: str, name: str) -> Derive:
         if isinstance(error, Refused):
             raise
         raise Refused(f"conditions.{name}.of = {of!r}: write {usage}") from None
+
+
+def stamp(of: str) -> str:
+    """What tells such a drawing from any other, see `ConditionKind.stamp`; "" for what is quick to make."""
+    return f"drawing {DRAWN} {of}" if of.partition(":")[0] in DRAWINGS else ""
 
 
 def _made(make: Make, name: str, x: Any, white: float, missing: Any = None) -> np.ndarray:

@@ -83,6 +83,10 @@ class EmbeddingCondition(ConditionKind):
         """The unit vectors (count, d) of items (count, ...), float32."""
         return self._encoder.encode_image(x).float().numpy()
 
+    def texts(self, words: Sequence[str]) -> Tensor:
+        """The unit vectors (count, d) of texts, in the same space."""
+        return self._encoder.encode_text(words).float()
+
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:
         return self.form, (*self.shape, self.tokens)

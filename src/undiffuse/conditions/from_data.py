@@ -64,9 +64,11 @@ def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> d
 
 def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Values for so many samples, as a person gives them: those of the data in turn, of all conditions but labels; of
-    these, too, where a picture or a map says what a sample of one class looks like.
+    these, too, where a picture or a map says what a sample of one class looks like. What is optional is left out where
+    training hides it at times.
     """
-    there = {key: condition for key, condition in conditions.items() if key in data}
+    free = {key for key, condition in conditions.items() if condition.optional and condition.drop}
+    there = {key: condition for key, condition in conditions.items() if key in data and key not in free}
     shown = any(condition.beside for condition in there.values())
     return {
         key: condition.from_items(data[key][np.arange(count) % len(data[key])], condition.classes)

@@ -32,7 +32,11 @@ def requested(
         found[name] = conditions[name].given(value, n, name).to(device)
     for name, condition in conditions.items():
         if name not in found and condition.drop == 0:
-            raise Refused(f"the model needs {name!r}: it was never dropped in training (conditions.{name}.drop = 0)")
+            if (usual := condition.usual(n)) is None:
+                raise Refused(
+                    f"the model needs {name!r}: it was never dropped in training (conditions.{name}.drop = 0)"
+                )
+            found[name] = usual.to(device)
     return found
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from undiffuse.codecs.codec import as_float
 from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
-from undiffuse.conditions.derived_image import maker
+from undiffuse.conditions.derived_image import maker, stamp
 from undiffuse.conditions.picture_file import picture
 from undiffuse.conditions.values import as_tensor, expanded
 from undiffuse.conditions.vector import refuse_moments
@@ -37,11 +37,15 @@ class ImageCondition(ConditionKind):
     takes the samples of another model, which are not quite like data (conditioning augmentation, arXiv:2106.15282).
     blur: the least and the greatest deviation, in its own pixels, of the Gaussian blur that training puts on every
     second one before the noise, drawn anew each time; () for none (the same paper: 0.4 and 0.6).
+    varied_by: the folder of a run of such pictures, as the stage before in a chain: training takes what it makes of
+    each one in its place, by noise and the way back, `strength` of the steps (see `vary`); "": they are as they are.
     """
 
     of: str = ""
     noise: float = 0.0
     blur: tuple[float, ...] = ()
+    varied_by: str = ""
+    strength: float = 0.5
     mean: tuple[float, ...] = from_data()
     std: tuple[float, ...] = from_data()
     dtype: str = from_data("")
@@ -59,6 +63,8 @@ class ImageCondition(ConditionKind):
         refuse_moments(self.mean, self.std, (1,))
         if not 0 <= self.noise <= 1:
             raise Refused(f"noise is the greatest level of a picture's noise: from 0 to 1, not {self.noise:g}")
+        if not 0 < self.strength <= 1:
+            raise Refused(f"strength is the share of varied_by's steps: above 0 and up to 1, not {self.strength:g}")
         if self.dtype not in ("", *DTYPES):
             raise Refused(f"a condition is of {', '.join(DTYPES)}, not {self.dtype[:40]!r}")
         if self.blur and not (len(self.blur) == 2 and 0 < self.blur[0] <= self.blur[1]):
@@ -102,6 +108,14 @@ class ImageCondition(ConditionKind):
     def spec(self) -> tuple[Form, tuple[int, ...]]:
         channels, *sides = self.shape
         return self.form, (channels + self.noisy, *sides)
+
+    @property
+    def stamp(self) -> str:
+        return stamp(self.of)
+
+    @property
+    def paints(self) -> bool:
+        return self.of.startswith("hole:")
 
     @property
     def noisy(self) -> bool:
@@ -168,6 +182,10 @@ class ImageCondition(ConditionKind):
 
     def summary(self) -> str:
         return f"an image of {' x '.join(map(str, self.shape))}"
+
+    @property
+    def variation(self) -> tuple[str, float] | None:
+        return (self.varied_by, self.strength) if self.varied_by else None
 
     def derivation(self, name: str) -> Derive | None:
         return maker(self.of, name) if self.of else None

@@ -3,17 +3,22 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from undiffuse.codecs.codec import as_float
 from undiffuse.codecs.whiten import Whiten
-from undiffuse.conditions.condition_kind import ConditionKind, Form, from_data
+from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
 from undiffuse.conditions.values import expanded
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
+
+ITEM, SIMILARITY = "item", "similarity:"
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,11 @@ class VectorCondition(ConditionKind):
     moved.
 
     of: "item": the numbers of the item itself, row or image, and what is modelled is the item's target, or of its class
-    one number a class, 1 or 0. mean, std: of each number; the data decide them.
+    one number a class, 1 or 0; "similarity:NAME": of vectors of a pair of encoders, the dot product of the item and of
+    the text of this name (arXiv:2204.06125, sec. 2.2). mean, std: of each number; the data decide them.
     """
 
-    of: Literal["", "item"] = ""
+    of: str = ""
     mean: tuple[float, ...] = from_data()
     std: tuple[float, ...] = from_data()
 
@@ -35,9 +41,12 @@ class VectorCondition(ConditionKind):
     metavar: ClassVar[str] = "A,B,C"
     help: ClassVar[str] = "Numbers, of a model that takes some."
     predicted: ClassVar[bool] = True
+    items: ClassVar[tuple[int, ...]] = (1,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.of not in ("", ITEM) and not self.reads:
+            raise Refused(f"of = {self.of[:40]!r}: a vector is of the {ITEM!r}, or {SIMILARITY!r} and a text's name")
         refuse_moments(self.mean, self.std, self.shape)
 
     def accepts(self, values: np.ndarray) -> bool:
@@ -69,10 +78,27 @@ class VectorCondition(ConditionKind):
 
     @property
     def of_item(self) -> bool:
-        return bool(self.of)
+        return self.of == ITEM
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        name = self.of.removeprefix(SIMILARITY)
+        return (name,) if self.of != name and name else ()
+
+    def derivation(self, name: str) -> Derive | None:
+        return partial(_similarity, self.reads[0]) if self.reads else None
 
     def summary(self) -> str:
+        if self.reads:
+            return f"the dot product of the item and {self.reads[0]!r}"
         return f"{self.shape[0] if self.shape else 0} numbers{' of the item itself' * self.of_item}"
+
+
+def _similarity(text: str, x: Any, white: float, missing: Any = None, /, **beside: Any) -> np.ndarray:
+    """(count, 1): the dot products of unit vectors x (count, d) and of the texts', which stand in their last rows."""
+    told = beside[text][torch.arange(len(x))][:, -1, : x.shape[1]]
+    rows = torch.from_numpy(np.asarray(x[:], np.float32))
+    return (rows * F.normalize(told.float(), dim=1)).sum(1, keepdim=True).numpy()
 
 
 def refuse_moments(mean: tuple[float, ...], std: tuple[float, ...], shape: tuple[int, ...]) -> None:

@@ -1,6 +1,6 @@
 """A run made of tables, conditions, a codec and weights that come from elsewhere."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,17 +20,30 @@ def assemble(
 ) -> Run:
     """The run of this description with these weights, by their names in its module; raises Refused where they differ.
 
-    weights: or what makes them of the module. what: where they come from, for people. The dtype of weights does not
-    matter: a run has float32, and weights in float32 become its own without a copy. Buffers that are not among them
-    stay as they are built.
+    weights: or what makes them of the module, whose own have no memory yet. what: where they come from, for people. The
+    dtype of weights does not matter: a run has float32, and weights in float32 become its own without a copy. Buffers
+    that are not among them are as they are built.
     """
     kind: type[Run] = registry.get("models", said.recipe.kind)
-    plan, module = kind.blueprint(said), kind.unwritten(said)
+    module = kind.sketch(said)
+    plan = module.state_dict()
     given = weights(module) if callable(weights) else weights
-    found = {**{name: each for name, each in module.named_buffers() if name in plan}, **given}
+    built = _buffers(kind, said, [name for name, _ in module.named_buffers() if name not in given])
+    found = {**{name: each for name, each in built.items() if name in plan}, **given}
     fit({name: like(tensor, plan.get(name, tensor)) for name, tensor in found.items()}, plan, what)
     module.load_state_dict({name: found[name].to(wanted.dtype) for name, wanted in plan.items()}, assign=True)
+    for name, tensor in built.items():  # those that no file holds, too
+        owner, _, own = name.rpartition(".")
+        setattr(module.get_submodule(owner), own, tensor)
     return kind.of(module.eval().requires_grad_(False), said)
+
+
+def _buffers(kind: type[Run], said: Description, names: Sequence[str]) -> dict[str, Tensor]:
+    """The buffers of these names as they are built."""
+    if not names:
+        return {}
+    built = dict(kind.unwritten(said).named_buffers())
+    return {name: built[name] for name in names}
 
 
 def like(tensor: Tensor, wanted: Tensor) -> Tensor:

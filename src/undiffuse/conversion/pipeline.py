@@ -14,10 +14,11 @@ class Pipeline(ABC):
     """Reads folders of some classes of diffusers as runs, and writes runs as such.
 
     reads: the names of these classes, in `model_index.json`, or in `config.json` of a single model. No two pipelines
-    read the same.
+    read the same. refuses: the names of classes like these that have no run here, each with why and what to do.
     """
 
     reads: ClassVar[tuple[str, ...]]
+    refuses: ClassVar[dict[str, str]] = {}
 
     def load(self, folder: Path) -> Run:
         """`read` of a folder, or of a single file."""

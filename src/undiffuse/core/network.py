@@ -22,7 +22,8 @@ class Network(nn.Module):
     forms: of the conditions that it can be built for, see `ConditionKind`; those with any need the constructor's field
     `conditions`, the form "label" the field `classes`. masks: whether it leaves out the padding of items of different
     sizes, with a keyword `mask` of `forward`. half_pays: whether bfloat16 is faster where the device multiplies it;
-    networks with convolutions need not say so. reads_time: whether what it gives depends on c_time.
+    networks with convolutions need not say so. inputs: the weights that read the sample's channels and, behind them,
+    those of images beside it, along their second axis. reads_time: whether what it gives depends on c_time.
     """
 
     families: ClassVar[frozenset[str]] = VALUES
@@ -30,6 +31,7 @@ class Network(nn.Module):
     forms: ClassVar[tuple[str, ...]] = ()
     masks: ClassVar[bool] = False
     half_pays: ClassVar[bool] = False
+    inputs: ClassVar[tuple[str, ...]] = ()
 
     reads_time: bool = True
 
@@ -49,6 +51,13 @@ def declared(network: type[nn.Module]) -> type[Network]:
 def reads_time(network: nn.Module) -> bool:
     """Whether what the network gives depends on the time."""
     return network.reads_time if isinstance(network, Network) else Network.reads_time
+
+
+def inputs_of(module: nn.Module) -> set[str]:
+    """The names of all weights in a module that networks declare as `inputs`."""
+    parts: dict[str, nn.Module] = dict(module.named_modules())
+    networks = {name: part for name, part in parts.items() if isinstance(part, Network)}
+    return {f"{name}.{each}".removeprefix(".") for name, part in networks.items() for each in part.inputs}
 
 
 class AfterStep(ABC):

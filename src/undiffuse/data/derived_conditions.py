@@ -1,8 +1,10 @@
 """The data of a recipe or a run, with the conditions that are made of the items themselves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -71,14 +73,29 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
         return data
     for name in makers:
         if data.vocabulary or data.x.ndim - 1 not in conditions[name].items:
-            what = "pictures" if conditions[name].items == (3,) else "series and pictures"
+            what = {(3,): "pictures", (4,): "videos"}.get(conditions[name].items, "series and pictures")
             raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
     white, missing = _white(data), data.conditions.get(MISSING)
     made = {
-        name: _kept(conditions[name].stamp, data, lambda make=make: make(data.x, white, missing))
+        name: _kept(
+            conditions[name].stamp,
+            data,
+            partial(make, data.x, white, missing, **_read(data, conditions, conditions[name].reads)),
+        )
         for name, make in makers.items()
     }
     return replace(data, conditions=data.conditions | made)
+
+
+def _read(data: Dataset, conditions: Mapping[str, ConditionKind], names: Sequence[str]) -> dict[str, Any]:
+    """The values of these conditions as networks take them; raises Refused for one that is no embedded text."""
+    for name in names:
+        if name not in conditions or name not in data.conditions or not conditions[name].space:
+            raise Refused(
+                f"a similarity is to a text that a run of kind clip embeds: write [conditions.{name}] with kind = "
+                "'prompt', and name such a run as its encoder"
+            )
+    return {name: conditions[name].encode(data.conditions[name]) for name in names}
 
 
 def embedded(data: Dataset, codec: Codec) -> Dataset:
@@ -97,7 +114,7 @@ def _kept(stamp: str, data: Dataset, make: Callable[[], np.ndarray]) -> np.ndarr
     if not stamp:
         return make()
     digest = blake2b(data.survey().hashes.astype("<u8").tobytes(), digest_size=16).hexdigest()
-    there = place(("derived", stamp, digest), [])
+    there = place(("derived", stamp, digest, data.shape, str(data.x.dtype)), [])
     return np.asarray(load_items(there, find(there) or remember(there, Decoded(make())))[:])
 
 

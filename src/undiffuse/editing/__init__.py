@@ -1,6 +1,8 @@
 """Editing: what a model can do with a sample that is there already."""
 
 from undiffuse.editing.complete import complete
+from undiffuse.editing.embeddings import towards, variations
+from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
 from undiffuse.editing.interpolate import between, inverted
@@ -13,6 +15,8 @@ __all__ = [
     "between",
     "complete",
     "denoise",
+    "extend",
+    "fill",
     "impute",
     "infill",
     "inpaint",
@@ -20,5 +24,7 @@ __all__ = [
     "noise_level",
     "outpaint",
     "restore",
+    "towards",
+    "variations",
     "vary",
 ]

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.conditions.frames import placed
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
 from undiffuse.editing.complete import complete, late
+from undiffuse.editing.embeddings import towards, variations
+from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
 from undiffuse.editing.outpaint import outpaint
@@ -24,17 +27,17 @@ from undiffuse.sampling.request import SampleRequest
 @dataclass(frozen=True)
 class EditRequest:
     """model: a run with a denoiser; for a mask also one that completes. image: the file of the picture. n: how many
-    answers. method and noise: of a measurement, the noise in the data's units. request, progress: as in
-    `Generator.sample`.
+    answers. method and noise: of a mask and of a measurement, the noise in the data's units; method None: the usual
+    one. request, progress: as in `Generator.sample`.
     """
 
     model: Any
     dtype: str
     image: Path | None
     n: int
-    method: str
+    method: str | None
     noise: float
-    frames: int
+    frames: str | None
     request: SampleRequest
     progress: Progress
     say: Callable[[str], None]
@@ -42,6 +45,11 @@ class EditRequest:
     def run(self, task: str, value: Any) -> np.ndarray:
         """The answers, (n, *shape) in the data's units; raises Refused for what does not fit the model."""
         return _TASKS[task](self, value)
+
+    @property
+    def posterior(self) -> str:
+        """The method of what is no plain mask."""
+        return self.method or "mmps"
 
     @property
     def how(self) -> dict[str, Any]:
@@ -96,7 +104,7 @@ def _measurement(edit: EditRequest, value: str) -> np.ndarray:
         raise unknown("--measurement", name, _OPERATORS)
     operator, shape = _OPERATORS[name](text, *edit.model.data_shape)
     y = edit.item(shape=shape)
-    return restore(edit.model, y, operator, edit.noise, edit.method, **edit.how).numpy()
+    return restore(edit.model, y, operator, edit.noise, edit.posterior, **edit.how).numpy()
 
 
 def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
@@ -104,9 +112,47 @@ def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
         raise Refused("--between walks with deterministic ddim, there and back: leave --sampler out")
     ends = [edit.item(path) for path in value]
     how = {name: value for name, value in edit.how.items() if name != "n"}
-    way, error = between(edit.model, ends[0], ends[1], edit.frames, **how)
+    way, error = between(edit.model, ends[0], ends[1], _count(edit), **how)
     edit.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
     return way.numpy()
+
+
+def _vary(edit: EditRequest, value: float) -> np.ndarray:
+    _refuse_sampler(edit, "--vary")
+    return variations(edit.model, edit.item(), eta=value, **edit.how).numpy()
+
+
+def _towards(edit: EditRequest, value: tuple[str, str]) -> np.ndarray:
+    _refuse_sampler(edit, "--towards")
+    how = {name: each for name, each in edit.how.items() if name != "n"}
+    return towards(edit.model, edit.item(), *value, frames=_count(edit), **how).numpy()
+
+
+def _count(edit: EditRequest) -> int:
+    """How many frames a way has."""
+    return _number(edit.frames or "16", int, "--frames, of a way, is how many")
+
+
+def _refuse_sampler(edit: EditRequest, task: str) -> None:
+    if edit.request.sampler is not None:
+        raise Refused(f"{task} goes to the picture's code and back by ddim: leave --sampler out")
+
+
+def _frames(edit: EditRequest, value: str) -> np.ndarray:
+    assert edit.image is not None
+    return fill(edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.posterior, **edit.how).numpy()
+
+
+def _length(edit: EditRequest, value: int) -> np.ndarray:
+    first, shape = None, edit.model.data_shape
+    if edit.image is not None:
+        half = f"0-{shape[1] // 2 - 1}"
+        first = placed(edit.image, edit.frames or half, shape)
+        kept: np.ndarray = ~np.isnan(first).any((0, 2, 3))
+        if not kept[: kept.sum()].all():
+            raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
+        first = first[:, kept].astype(edit.dtype)
+    return extend(edit.model, first, value, method=edit.posterior, **edit.how).numpy()
 
 
 def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
@@ -139,4 +185,8 @@ _TASKS: dict[str, Callable[[EditRequest, Any], np.ndarray]] = {
     "denoise": _denoise,
     "size": _size,
     "between": _between,
+    "vary": _vary,
+    "towards": _towards,
+    "frames": _frames,
+    "length": _length,
 }

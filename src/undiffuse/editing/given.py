@@ -12,12 +12,16 @@ from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.session import Session
 
 
-def opened(
-    model: DenoisingGenerator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False
-) -> Session:
+def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
     """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
-    session = model.open(request, n=n, **options).untuned()
-    values = model.denoiser.process.family == "values" and not model.codec.tokens
+    if model.stages:
+        raise Refused(
+            "a chain is edited by --mask and --strength, in Python inpaint and vary, which each stage does at its own "
+            "size; for another edit take one of its stages: undiffuse export CHAIN --format stages -o FOLDER"
+        )
+    denoising: Any = model
+    session = denoising.open(request, n=n, **options).untuned()
+    values = denoising.denoiser.process.family == "values" and not model.codec.tokens
     if values == tokens:
         what, kind = ("infilling is", "values") if tokens else ("editing is", "tokens")
         raise Refused(f"{what} for models of {'tokens' if tokens else 'values'}; this one is of {kind}")
@@ -37,9 +41,7 @@ def item(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = No
     return found
 
 
-def encoded(
-    model: DenoisingGenerator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False
-) -> Tensor:
+def encoded(model: Generator, x: Any, name: str, shape: tuple[int, ...] | None = None, real: bool = False) -> Tensor:
     """`item` as the network sees it: (1, *shape)."""
     return model.codec.encode(item(model, x, name, shape, real)).to(model.device)
 

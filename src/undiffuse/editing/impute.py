@@ -26,19 +26,23 @@ def impute(
     if given.shape != (shape if given.ndim == len(shape) or shape[0] > 1 else shape[1:]):
         raise Refused(f"{name} is a series of shape {shape} with NaN where it is asked for; given is {given.shape}")
     drawn = model.sample(n, request, **{**options, name: given}).as_subclass(Tensor)
-    known = torch.as_tensor(given).reshape(shape).to(drawn.dtype)
-    return torch.where(torch.isnan(known), drawn, known)
+    known = torch.as_tensor(given).reshape(shape)
+    return torch.where(torch.isnan(known), drawn, known.nan_to_num().to(drawn.dtype))
 
 
 def completed_by(model: Generator) -> str:
     """The condition by which a model completes items; raises Refused where there is none."""
-    names = [name for name, condition in model.conditions.items() if condition.completes]
-    if not names:
+    if not (name := completes(model)):
         raise Refused(
             "this run was not trained to fill in what is unknown: train one with a condition of kind known, as the "
             "recipe series does"
         )
-    return names[0]
+    return name
+
+
+def completes(model: Generator) -> str:
+    """The condition by which a model completes items; "" where there is none."""
+    return next((name for name, condition in model.conditions.items() if condition.completes), "")
 
 
 def windows(values: np.ndarray, length: int, horizon: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from undiffuse.core import arguments, jumps
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import difference, encoded, opened
+from undiffuse.editing.given import difference, encoded, item, opened
+from undiffuse.editing.told import embedding
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
@@ -55,16 +56,23 @@ def between(
     z = sin((1 - u) w)/sin(w) z_first + sin(u w)/sin(w) z_last, w the angle between them. The error is the root mean
     square difference, in the data's units, of the items and what their own codes decode to; of latents, of the items
     that the autoencoder makes of both.
+    Of a model that is told the vector of a picture, see `told.embedding`, that of each item is told on its way to the
+    code, and the vectors are mixed likewise.
     request, options: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
-    Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5.
+    Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5; arXiv:2204.06125, sec. 3.2 (vectors).
     """
     if arguments.whole(frames, "frames") < 2:
         raise Refused(f"a way between two items needs at least 2 frames, not {frames}")
+    share = torch.linspace(0, 1, frames, dtype=torch.float64)
+    if (name := embedding(model)) and name not in options:
+        condition: Any = model.conditions[name]
+        a, b = (torch.from_numpy(condition.vectors(item(model, x, "item"))).double() for x in (first, last))
+        options[name] = spherical(a, b, share).float()
     session = opened(model, request, {**options, "sampler": DDIM()}, frames)
     ends = torch.cat([encoded(model, first, "first"), encoded(model, last, "last")])
-    cond = {name: value[:2] for name, value in session.cond.items()}
+    cond = {name: value[[0, -1]] for name, value in session.cond.items()}
     codes = inverted(session.denoiser, ends, session.times, **cond).double()
-    start = spherical(codes[:1], codes[1:], torch.linspace(0, 1, frames, dtype=torch.float64).to(codes.device))
+    start = spherical(codes[:1], codes[1:], share.to(codes.device))
     way = replace(session, start=start.to(ends)).encoded()
     return session.decoded(way), difference(model, way[[0, -1]], ends)
 

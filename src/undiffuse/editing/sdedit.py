@@ -9,17 +9,20 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
+from undiffuse.editing.by_stage import by_stage
 from undiffuse.editing.given import encoded, opened, unit
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.session import Session
 
 STEPS = 100  # of the ancestral sampler that removes noise
 START = 7  # the stream of the noise that is put on the item
 
 
 def vary(
-    model: DenoisingGenerator,
+    model: Generator,
     image: np.ndarray | Tensor,
     strength: float = 0.5,
     n: int = 1,
@@ -29,16 +32,34 @@ def vary(
     """n variations of an item in the data's units: (n, *shape).
 
     strength: in (0, 1], the share of the sampler's steps that are taken, from the noise level where they begin: little
-    keeps the item, 1 forgets it. request, options: as in `Generator.sample`. Raises Refused for another strength and
-    another shape.
+    keeps the item, 1 forgets it. Of a chain every stage varies the item at its own size. request, options: as in
+    `Generator.sample`. Raises Refused for another strength and another shape.
     Source: arXiv:2108.01073, alg. 1.
     """
     if not 0 < arguments.number(strength, "strength") <= 1:
         raise Refused(f"strength lies in (0, 1]: 0.2 keeps nearly all, 1 forgets it; not {strength:g}")
+    if model.stages:
+        return by_stage(model, lambda run, x, by, **how: vary(run, x, strength, **how), image, n, request, options)
     session = opened(model, request, options, n)
+    return _varied(session, encoded(model, image, "image"), strength)
+
+
+def vary_each(model: Generator, items: np.ndarray, strength: float, request: SampleRequest, **options: Any) -> Tensor:
+    """One variation of each of n items in the data's units, (n, *shape), as `vary` makes them."""
+    if model.stages:
+
+        def edit(run: Any, x: Tensor, by: int, n: int, request: SampleRequest, progress: Any) -> Tensor:
+            return vary_each(run, x.numpy(), strength, request, progress=progress)
+
+        return by_stage(model, edit, items, len(items), request, options)
+    session = opened(model, request, options, len(items))
+    return _varied(session, model.codec.encode(items).to(model.device), strength)
+
+
+def _varied(session: Session, x: Tensor, strength: float) -> Tensor:
+    """Variations of encoded items x, one for all rows or one each."""
     times = session.times[session.steps - max(1, round(strength * session.steps)) :]
-    x = encoded(model, image, "image")
-    noisy: Any = model.denoiser.process.marginal(x.expand(len(session.indices), *x.shape[1:]), times[0])
+    noisy: Any = session.model.denoiser.process.marginal(x.expand(len(session.indices), *x.shape[1:]), times[0])
     start = noisy.sample(session.random.fold(START))
     return session.decoded(replace(session, start=start, times=times).encoded())
 

@@ -21,7 +21,7 @@ from undiffuse.evaluation.metrics.judge import Verdicts, collect, find, judge_ev
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.sources import Real
 from undiffuse.progress import Advance
-from undiffuse.storage.notes import CLOUD
+from undiffuse.storage.notes import CLOUD, VIDEO
 
 MOST_ITEMS, MOST_NUMBERS = 100_000, 2**28  # of one part: what is judged is held in memory, as 4 bytes a number
 SIDES = (8, 2048)
@@ -114,6 +114,7 @@ class Judge:
             answers=answers,
         )
         evidence = replace(evidence, predicted=predicted, clouds=CLOUD in real.train.notes)
+        evidence = replace(evidence, videos=VIDEO in real.train.notes)
         if captions[0] in parts[0].conditions:
             evidence = replace(evidence, captions=(captions[1], np.asarray(parts[0].conditions[captions[0]]).tolist()))
         wanted = find(self.compared) if self.metrics != (NLL,) else []

@@ -115,6 +115,13 @@ WORDS = {
         "Fréchet distance",
         "how far the samples' mean and covariance are from real data's; only with the features inception is it FID",
     ),
+    "frame_frechet": Word(
+        "Fréchet distance, frames", "how far single frames of videos are from real ones, whatever they do next"
+    ),
+    "frame_change": Word(
+        "frame to frame",
+        "how far the changes from frame to frame are from those of real videos: flicker and standstill",
+    ),
     "frechet_infinity": Word(
         "Fréchet, infinite samples", "the same without the bias of few samples; 0 on average for perfect samples"
     ),

@@ -89,6 +89,7 @@ class AutoregressiveRun(CompletingGenerator):
                 dimensions=len(shape) - 1,
                 outputs=head.outputs,
                 classes=len(about.classes),
+                conditions={name: each.spec for name, each in about.conditions.items() if not each.counts_classes},
                 **seen,
             )
             return Autoregressive(network, head, grid, EMBEDDING if symbols else 0)

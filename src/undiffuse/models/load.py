@@ -56,16 +56,22 @@ def denoising(
     path: Path | str, precision: str = "auto", device: torch.device | str | None = None
 ) -> DenoisingGenerator:
     """`generator` of a run that draws by a denoiser; raises Refused for all others."""
-    run = generator(path, precision, device)
+    return _with_denoiser(generator(path, precision, device), path)
+
+
+def editable(path: Path | str, fills: bool = False, device: torch.device | str | None = None) -> Any:
+    """`generator`, in float32, of a run that draws by a denoiser, of a chain, or, to fill in what is not known, of one
+    that completes; raises Refused for all others.
+    """
+    run = generator(path, "float32", device)
+    return run if run.stages or (fills and run.completes) else _with_denoiser(run, path)
+
+
+def _with_denoiser(run: Generator, path: Path | str) -> Any:
+    """The run in this folder, which draws by a denoiser; raises Refused for one that does not."""
     if not run.denoises:
         raise Refused(f"{path} holds {run.what}, which has no denoiser: {run.use.format(run=path)}")
-    return run  # pyright: ignore[reportReturnType] - what denoises is one
-
-
-def completing(path: Path | str, device: torch.device | str | None = None) -> Any:
-    """`generator`, in float32, of a run that draws by a denoiser or completes; raises Refused for all others."""
-    run = generator(path, "float32", device)
-    return run if run.completes else denoising(path, "float32", device)
+    return run
 
 
 def scoring(path: Path | str, device: torch.device | str | None = None) -> Any:

@@ -10,6 +10,7 @@ from undiffuse.models.load import load
 from undiffuse.recipes.uses import BASE
 from undiffuse.sampling.lora import with_lora
 from undiffuse.sampling.request import RUNS, SampleRequest
+from undiffuse.sampling.run import CONTROLS
 from undiffuse.sampling.steering import Control, composed
 
 
@@ -28,7 +29,7 @@ def steered(model: Any, controls: Sequence[Any], lora: Mapping[str, float] = Map
     """
     wanted = [Control.of(each) for each in controls]
     names = [str(each) for each in wanted]
-    wanted = [] if names == model.facts.get("controls") else wanted
+    wanted = [] if names == model.facts.get(CONTROLS) else wanted
     if not (wanted or (model.steers and lora)):
         return with_lora(model, lora)
     opened = [
@@ -37,4 +38,4 @@ def steered(model: Any, controls: Sequence[Any], lora: Mapping[str, float] = Map
     ]
     base = model.recipe.uses.runs[BASE] if model.steers else model
     found = composed(model, opened, with_lora(base, lora).denoiser)
-    return replace(found, facts={**found.facts, "controls": names})
+    return replace(found, facts={**found.facts, CONTROLS: names})

@@ -29,6 +29,8 @@ def opened(path: Path | str) -> Run:
     folder = Path(path)
     name = SINGLE if folder.is_file() else _class_in(folder)
     readers = {each: pipeline for pipeline in registry.names("pipelines") for each in _reads(pipeline)}
+    if why := next((said[name] for each in registry.names("pipelines") if name in (said := _refused(each))), ""):
+        raise Refused(f"{folder} holds a {name}, which is not read: {why}")
     if name not in readers:
         known = ", ".join(sorted(readers))
         raise Refused(f"{folder} holds {name or 'no class that it names'}{near(str(name), readers)}; read are: {known}")
@@ -61,6 +63,10 @@ def _single(file: Path) -> bool:
             return not found.about
     except Refused:  # a run's own file, broken: its reader says what is wrong
         return False
+
+
+def _refused(pipeline: str) -> Any:
+    return registry.constant("pipelines", pipeline, "refuses", {})
 
 
 def _reads(pipeline: str) -> Any:

@@ -13,6 +13,7 @@ from undiffuse.core.jumps import TOLD
 from undiffuse.networks.reading import BoxTokens, Bytes, EmbeddingTokens, EncodedCaption, TextTokens
 
 Specs = Mapping[str, tuple[str, tuple[int, ...]]]  # a condition's name -> its form and sizes, see `ConditionKind.spec`
+BESIDE = ("image", "map", "hole")  # forms that stand beside the sample
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 LEVELS = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.int32: 65535.0}  # the whitest white of each dtype
 
@@ -26,7 +27,8 @@ class ConditionEmbedding(nn.Module):
     likewise, as several tokens, see `EmbeddingTokens`.  image (batch, c, ...): its
     channels, brought to the input's size (see `resized`), and one that is 1 where it is there. Integers go to [-1, 1]
     first.  map (batch, 1, ...), class numbers: a channel a class, each place of the input as the nearest one, and
-    likewise one more.
+    likewise one more.  hole (batch, c, ...): channels, of which the first is 1 where nothing is known, which is
+    everywhere where it is dropped.
     A dropped condition adds nothing, has no tokens and zeros for channels, as one left out.
     Raises Refused for kinds that the owner cannot take, and for conditions of other names and shapes.
     """
@@ -40,16 +42,16 @@ class ConditionEmbedding(nn.Module):
                     + ("" if "image" in takes else "; a unet takes every kind")
                 )
         self.conditions, self.owner = dict(conditions), owner
-        vectors, texts, boxes, embeddings, images, maps = (
+        vectors, texts, boxes, embeddings = (
             {name: shape for name, (kind, shape) in conditions.items() if kind == wanted}
-            for wanted in ("vector", "text", "boxes", "embedding", "image", "map")
+            for wanted in ("vector", "text", "boxes", "embedding")
         )
         if embeddings and not text_width:
             raise Refused(
                 f"{owner} reads {next(iter(embeddings))!r} as tokens: text_width, how wide they are, is above 0"
             )
-        self.images = {name: shape for name, shape in conditions.items() if name in (*images, *maps)}
-        self.channels = sum(shape[0] + 1 for _, shape in self.images.values())
+        self.images = {name: spec for name, spec in conditions.items() if spec[0] in BESIDE}
+        self.channels = sum(shape[0] + (kind != "hole") for kind, shape in self.images.values())
         self.vectors = nn.ModuleDict({_key(name): nn.Linear(shape[0], width) for name, shape in vectors.items()})
         self.readers = nn.ModuleDict(
             {
@@ -100,15 +102,18 @@ class ConditionEmbedding(nn.Module):
         """x (batch, channels, ...) with the channels of the images behind its own."""
         parts = [x]
         for name, (kind, shape) in self.images.items():
+            nothing = x.new_zeros(len(x), shape[0] + (kind != "hole"), *x.shape[2:])
+            if kind == "hole":
+                nothing[:, 0] = 1
             if name not in cond:
-                parts.append(x.new_zeros(len(x), shape[0] + 1, *x.shape[2:]))
+                parts.append(nothing)
                 continue
             null = drop_mask(drop, name)
             image, sides = cond[name], x.shape[2:]
-            shown = kind == "image"
+            shown = kind != "map"
             image = resized(scaled(image).to(x.dtype), sides) if shown else one_hot(image, shape[0], sides, x.dtype)
-            image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
-            parts.append(image if null is None else image.masked_fill(null.reshape(-1, *(1,) * (x.ndim - 1)), 0.0))
+            image = image if kind == "hole" else torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
+            parts.append(image if null is None else torch.where(null.reshape(-1, *(1,) * (x.ndim - 1)), nothing, image))
         return torch.cat(parts, dim=1) if len(parts) > 1 else x
 
     def _check(self, cond: Mapping[str, Any], n: int) -> None:
@@ -119,7 +124,7 @@ class ConditionEmbedding(nn.Module):
             kind, shape = self.conditions[name]
             shape = {"boxes": (shape[0], 5), "map": (1, *shape[1:]), "embedding": shape[:1]}.get(kind, shape)
             given, wanted = tuple(value.shape), (n, *shape)
-            any_size = kind in ("image", "map")
+            any_size = kind in BESIDE
             fits = given[:2] == wanted[:2] and len(given) == len(wanted) if any_size else given == wanted
             if not fits:
                 raise Refused(f"{self.owner} takes {name!r} of shape {wanted}, not {given}")

@@ -188,7 +188,7 @@ def same_config(unet: Any, widths: list[int], groups: set[int], sample_size: Any
         raise Refused(f"blocks = {unet.blocks}: a U-Net of diffusers has as many at every level")
     return {
         "sample_size": sample_size,
-        "in_channels": unet.channels,
+        "in_channels": unet.channels + unet.conditioning.channels,
         "out_channels": unet.out_channels,
         "freq_shift": unet.frequency_shift,
         "flip_sin_to_cos": unet.cos_first,

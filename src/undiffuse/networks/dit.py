@@ -58,7 +58,7 @@ class DiT(Network, HasDepths, Steerable):
     and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
     half_pays: ClassVar[bool] = True  # nearly all of its time are products of matrices
 
     def __init__(

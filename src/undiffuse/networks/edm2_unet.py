@@ -40,7 +40,7 @@ class EDM2UNet(Network, AfterStep, HasDepths):
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
     half_pays: ClassVar[bool] = True
 
     def __init__(

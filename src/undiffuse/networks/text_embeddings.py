@@ -1,6 +1,6 @@
 """Texts as another encoder embedded them, which attention reads as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ class EmbeddedTexts(nn.Module):
     """Embeddings (batch, length, width) of each text, behind one another; of boxes and bytes there are none.
 
     A text that is dropped or left out is its null condition: a buffer (length, width), zero until somebody writes to
-    it, as the embeddings of the empty prompt. All places of a text are read, padding among them, as in Stable
-    Diffusion. Raises Refused, in the owner's name, for texts of different widths and for what is no such embedding.
+    it, as the embeddings of the empty prompt, or until it is first needed, see `postpone`. All places of a text are
+    read, padding among them, as in Stable Diffusion. Raises Refused, in the owner's name, for texts of different widths
+    and for what is no such embedding.
     """
 
     def __init__(self, conditions: Specs, owner: str) -> None:
@@ -33,6 +34,8 @@ class EmbeddedTexts(nn.Module):
         self.names, self.width = tuple(texts), next(iter(widths), 0)
         for name, shape in texts.items():
             self.register_buffer(f"null_{name}", torch.zeros(shape, dtype=torch.float32))
+        self._postponed: dict[str, Callable[[], Tensor]] = {}
+        self.register_state_dict_pre_hook(_all_made)
 
     def forward(self, n: int, cond: Mapping[str, Any], drop: Drop) -> TextTokens:
         """The tokens of n samples, of the texts that are among `cond`, and of the others the null condition."""
@@ -40,14 +43,26 @@ class EmbeddedTexts(nn.Module):
 
     def null(self, name: str) -> Tensor:
         """The null condition of the text of this name, (length, width): what is written to it counts."""
+        if make := self._postponed.pop(name, None):
+            with torch.inference_mode(False), torch.no_grad():
+                setattr(self, f"null_{name}", make().to(self.get_buffer(f"null_{name}")))
         return self.get_buffer(f"null_{name}")
 
+    def postpone(self, name: str, make: Callable[[], Tensor]) -> None:
+        """The null condition of this text is what `make` gives, (length, width), which is called when it is needed."""
+        self._postponed[name] = make
+
     def _one(self, name: str, n: int, text: Tensor | None, drop: Drop) -> Tensor:
-        null = self.null(name).expand(n, -1, -1)
         if text is None:
-            return null
-        if text.shape != null.shape:
-            raise Refused(f"{self.owner} takes {name!r} of shape {tuple(null.shape)}, not {tuple(text.shape)}")
-        dropped = drop_mask(drop, name)
-        text = text.to(null.dtype)
-        return text if dropped is None else torch.where(dropped[:, None, None], null, text)
+            return self.null(name).expand(n, -1, -1)
+        like = self.get_buffer(f"null_{name}")
+        if text.shape != (wanted := (n, *like.shape)):
+            raise Refused(f"{self.owner} takes {name!r} of shape {wanted}, not {tuple(text.shape)}")
+        dropped, text = drop_mask(drop, name), text.to(like.dtype)
+        return text if dropped is None else torch.where(dropped[:, None, None], self.null(name), text)
+
+
+def _all_made(texts: EmbeddedTexts, prefix: str, keep: bool) -> None:
+    """What is saved, compared or copied by name is made before."""
+    for name in texts.names:
+        texts.null(name)

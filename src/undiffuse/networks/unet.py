@@ -66,7 +66,8 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map")
+    inputs: ClassVar[tuple[str, ...]] = ("enter.weight",)
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
 
     def __init__(
         self,

@@ -94,6 +94,7 @@ class Description(Described):
         for name, condition in conditions.items():
             if not condition.fitted:
                 raise Refused(f"{what} is broken: its condition {name!r} has no shape and no classes")
+        made = registry.build("codecs", codec, runs=recipe.uses.of("codec"))
         facts = {key: value for key, value in about.items() if key not in KNOWN}
         for key, kind in (("step", int), ("data", dict)):
             if key in facts:
@@ -101,8 +102,8 @@ class Description(Described):
         return cls(
             recipe,
             shape,
-            conditions,
-            registry.build("codecs", codec, runs=recipe.uses.of("codec")),
+            {name: condition.within(made) for name, condition in conditions.items()},
+            made,
             facts,
         )
 

@@ -140,9 +140,10 @@ def said(
     """
     if len(words) == 1 and words[0].endswith(".toml"):
         tables: Any = parse(Path(words[0])).get("stages", {})
-        found = {
+        read = {
             name: StageTable(**registry.check(StageTable, table, f"stages.{name}")) for name, table in tables.items()
         }
+        found = {name: replace(table, run=_beside(Path(words[0]), table.run)) for name, table in read.items()}
     else:
         parted = [word.partition("=") for word in words]
         pairs = [(name, path) if path else (Path(name).name, name) for name, _, path in parted]
@@ -158,6 +159,11 @@ def said(
             raise unknown("the chain's stages", stage, found)
         found[stage] = replace(found[stage], truncated=True)
     return found
+
+
+def _beside(file: Path, run: str) -> str:
+    """The folder of a run that a file names: beside the file where it is there, else as it is said."""
+    return str(file.parent / run) if (file.parent / run).is_dir() else run
 
 
 def _by_stage(words: Sequence[str], stages: Collection[str]) -> Iterator[tuple[str, str]]:

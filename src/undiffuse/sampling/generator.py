@@ -61,6 +61,11 @@ class Generator(Run):
         return None
 
     @property
+    def stages(self) -> Sequence[Any]:
+        """Of a chain: its stages in order, see `Stage`."""
+        return ()
+
+    @property
     def noisy_stages(self) -> Mapping[str, float]:
         """Of a chain: the stages that were trained with noise on their condition, and its greatest level."""
         return {}

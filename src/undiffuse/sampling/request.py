@@ -53,8 +53,9 @@ class SampleRequest:
     another model, see `ImageCondition`; 0 leaves them as they are.
     control: what texts of embeddings should be, see `controlled`; control_weight: how much fluency counts against it.
     stages: of a chain, by the stage's name: fields of that stage's own request, which go before those of this one.
-    candidates: so many texts are drawn for each one, and the best is kept; rank: the best is the one with the least
-    mean edit distance to the others ("consensus").
+    candidates: so many texts, or vectors of a pair of encoders, are drawn for each one, and the best is kept; rank: of
+    texts the one with the least mean edit distance to the others ("consensus"), of vectors the one with the greatest
+    dot product with that of their text ("similarity"); "" is what fits.
     batch: at most so many samples at once (default: what fits memory; halved where it does not); changes no sample.
     conditions: by name, one value for all samples or n of them; those left out are null. condition_words: further ones,
     (name or kind, word) of a command line, see `from_words`.
@@ -143,8 +144,8 @@ class SampleRequest:
         {}, "Of a chain: a field of one stage's request; a field alone is of all stages.", dict[str, dict[str, Any]],
         flag="--stage", metavar="STAGE:FIELD=VALUE", read=words.stages, repeated=True,
     )  # fmt: skip
-    candidates: int = option(1, "Of each N texts keep the best.", int, metavar="N")
-    rank: str = option("consensus", "The best of the candidates: consensus, nearest to the others.", str)
+    candidates: int = option(1, "Of each N texts or vectors keep the best.", int, metavar="N")
+    rank: str = option("", "The best of candidates: consensus, nearest to the others, or similarity to its text.", str)
     batch: int | None = option(None, "At most so many at once. [default: what fits memory]", int | None)
     conditions: Mapping[str, Any] = option({}, "Conditions by name.", dict[str, Any], typed=False)
     condition_words: Sequence[tuple[str, str]] = option(
@@ -201,7 +202,7 @@ class SampleRequest:
         if self.threshold is not None:
             text(self.threshold, "threshold")
         yield from ((name, whole(v, name)) for name in ("steps", "top_k") if (v := getattr(self, name)) is not None)
-        for name, known in (("classifier_form", ("guess", "mean")), ("rank", ("consensus",))):
+        for name, known in (("classifier_form", ("guess", "mean")), ("rank", ("", "consensus", "similarity"))):
             if (word := getattr(self, name)) not in known:
                 raise unknown(name, str(word), known)
         several: Any = self.control if isinstance(self.control, list | tuple) else [self.control]
@@ -210,7 +211,7 @@ class SampleRequest:
         yield "controlnet", tuple(each for each in nets if each is not None)
         yield "condition_words", tuple((name, word) for name, word in self.condition_words)
         if (count := whole(self.candidates, "candidates")) < 1:
-            raise Refused(f"candidates is how many texts each one is chosen from, 1 or more, not {count}")
+            raise Refused(f"candidates is how many each one is chosen from, 1 or more, not {count}")
         if self.batch is not None and whole(self.batch, "batch") < 1:
             raise Refused(f"batch must be at least 1, not {self.batch}")
 

@@ -26,13 +26,14 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling import run_facts
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.storage.blueprint import Unwritten, blueprint
+from undiffuse.storage.blueprint import Unwritten, sketch
 from undiffuse.storage.files import write_json, write_tensors
 
 FILE = "model.safetensors"  # weights, and in its header everything else: one file, so it is whole or absent
 PROCESS = "process."  # before the names of what the files of the recipe's [process] hold
 MERGED = "merged"  # the same of a run that was made of a base and a LoRA
 LORA = "lora"  # of what a file of A and B says: the base that they are for, by its folder and its weights
+CONTROLS = "controls"  # the fact of a model that is steered by runs which were asked for beside it
 USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
 
@@ -137,8 +138,13 @@ class Run(Described, ABC):
 
         limits: `tensors` and `size`, see `storage.blueprint`; raises Refused where there are more.
         """
+        return dict(cls.sketch(about, **limits).state_dict())
+
+    @classmethod
+    def sketch(cls, about: Description, **limits: Any) -> nn.Module:
+        """What `build` makes, of tensors without memory; limits: see `blueprint`."""
         what = f"{cls.made} {str(about.recipe[cls.made].get('name'))!r}"
-        return blueprint(partial(cls.build, about), what, **limits)
+        return sketch(partial(cls.build, about), what, **limits)
 
     @classmethod
     def unwritten(cls, about: Description) -> nn.Module:
@@ -247,7 +253,15 @@ class Run(Described, ABC):
         return self
 
     def save(self, folder: Path | str) -> None:
-        """Write it into a folder, each file whole or not at all; raises Refused for rounded weights."""
+        """Write it into a folder, each file whole or not at all; raises Refused for rounded weights, and for a model
+        with controls that were asked for beside it.
+        """
+        if beside := self.facts.get(CONTROLS):
+            raise Refused(
+                f"the model has controls that were asked for beside it ({', '.join(beside)}), by a weight and an "
+                "interval, which no file holds: save the run itself, and ask for them anew, controlnet = "
+                f"{list(beside)}"
+            )
         folder, weights = Path(folder), self.tensors()
         rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         if rounded:
@@ -287,7 +301,7 @@ class Run(Described, ABC):
     def _condition(self, name: str) -> dict[str, Any]:
         """The paths of the runs that a condition of the recipe names."""
         table = self.recipe["conditions"].get(name, {})
-        return {field: path for field, path in table.items() if f"conditions.{name}.{field}" in self.uses}
+        return {field: path for field, path in table.items() if self.recipe.uses.holds(f"conditions.{name}.{field}")}
 
     def _codec(self) -> dict[str, Any]:
         """The codec's table with what it learned from the data; a run in it stays the path that the recipe names."""

@@ -27,8 +27,8 @@ from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
-from undiffuse.sampling.minimum_bayes_risk import consensus
 from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
+from undiffuse.sampling.ranking import best, refuse_unranked
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.stored_plan import chosen
@@ -77,8 +77,7 @@ class Session(OpenedRequest):
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_runs_of_recipe(model, with_words_read(model, request))
         n, each = request.count, request.candidates
-        if each > 1 and model.codec.reader is None:
-            raise Refused(f"candidates = {each} are of texts, the best of which is kept, and this run makes none")
+        refuse_unranked(model, each, request.rank, request.conditions)
         sampler, times = plan(model.recipe, model.denoiser, request)
         tuned = ""
         if request.classifier is not None:
@@ -160,11 +159,11 @@ class Session(OpenedRequest):
 
     def decoded_states(self) -> Iterator[tuple[State, Samples]]:
         """The states, each with what it shows: decoded, values divided by sqrt(alpha^2 + sigma^2), so that noise is as
-        bright as data under every schedule. Raises Refused for candidates: only finished texts can be ranked.
+        bright as data under every schedule. Raises Refused for candidates: only finished samples can be ranked.
         """
         if self.request.candidates > 1:
             raise Refused(
-                f"candidates = {self.request.candidates} are finished texts: a way from noise is that of one text"
+                f"candidates = {self.request.candidates} are finished samples: a way from noise is that of one of them"
             )
         for state in self:
             shown = self.model.denoiser.process.shown(state.x, self.times[state.step])
@@ -181,7 +180,7 @@ class Session(OpenedRequest):
     def best(self, x: Tensor) -> Tensor:
         """Of several candidates for each sample the best."""
         each = self.request.candidates
-        return x if each == 1 else x[consensus(x.numpy(), each, self.model.codec.pad)]
+        return x if each == 1 else x[best(self.model, x, self.cond, each)]
 
     def _batched(self, finish: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """What `finish` makes of the last states and conditions, batch after batch; halved where memory runs out."""

@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,18 @@ WRITES = frozenset(  # what changes a tensor's values and nothing else
     )
 )
 DRAWS = frozenset((torch.randn, torch.rand))
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def blueprint(
     build: Callable[[], nn.Module], what: str, tensors: int = TENSORS, size: int | None = None
 ) -> dict[str, Tensor]:
-    """The state dict of the module that `build` makes, as tensors without memory (device "meta").
+    """The state dict of the module that `build` makes, as tensors without memory; arguments: see `sketch`."""
+    return dict(sketch(build, what, tensors, size).state_dict())
+
+
+def sketch(build: Callable[[], Module], what: str, tensors: int = TENSORS, size: int | None = None) -> Module:
+    """The module that `build` makes, of tensors without memory (device "meta").
 
     Stops as soon as it is known to have more than `tensors` tensors or more than `size` bytes (None: this machine's
     memory). Leaves the random number generators as they are. Raises Refused then, and where it cannot be built.
@@ -36,7 +42,7 @@ def blueprint(
     most = memory() if size is None else size
     try:
         with torch.device("meta"), Unwritten(), _counted(what, tensors, most):
-            return dict(build().state_dict())
+            return build()
     except Refused:
         raise
     except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:

@@ -1,6 +1,6 @@
 """The weights that training starts from: those of another run, or those that an objective has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,19 +34,23 @@ def take_over(
     what: str,
     classes: tuple[Sequence[str], Sequence[str]] = ((), ()),
     by_class: Mapping[str, int] | None = None,
+    inputs: Collection[str] = (),
 ) -> None:
     """Copy the weights of the same names into a module, and say by name what is new and what is dropped.
 
     classes: those of the module and those of the weights. by_class: the tensors with one slice a class, and along which
-    axis; a class of both keeps its slice. Raises Refused, with both shapes, where the same name has another shape, and
-    where nothing fits.
+    axis; a class of both keeps its slice. inputs: the tensors that may have more inputs here, which are 0 at first.
+    Raises Refused, with both shapes, where the same name has another shape, and where nothing fits.
     """
     mine, theirs = classes
     own = module.state_dict()
     new = [name for name in own if name not in weights]
     if len(new) == len(own):
         raise Refused(f"{what} holds none of the weights that are trained here, such as {new[0]!r}")
-    for name in (name for name in own if name in weights):
+    wider = [name for name in inputs if name in weights and _wider(own[name], weights[name])]
+    for name in wider:
+        own[name].zero_()[:, : weights[name].shape[1]].copy_(weights[name])
+    for name in (name for name in own if name in weights and name not in wider):
         axis = (by_class or {}).get(name)
         if _shape(own[name], axis) != _shape(weights[name], axis):
             raise Refused(
@@ -60,6 +64,7 @@ def take_over(
             own[name].select(axis, i).copy_(weights[name].select(axis, j))
     changes = {
         "new weights": new,
+        "new inputs": wider,
         "dropped weights": [name for name in weights if name not in own],
         "new classes": [label for label in mine if label not in theirs],
         "dropped classes": [label for label in theirs if label not in mine],
@@ -71,6 +76,11 @@ def take_over(
 def grown(few: Tensor, more: Tensor) -> int:
     """The axis along which one tensor is longer than the other."""
     return next(i for i, (a, b) in enumerate(zip(few.shape, more.shape, strict=True)) if a != b)
+
+
+def _wider(own: Tensor, before: Tensor) -> bool:
+    """Whether a weight has more inputs, and is else of the same shape."""
+    return _shape(own, 1) == _shape(before, 1) and own.shape[1] > before.shape[1]
 
 
 def _shape(tensor: Tensor, axis: int | None) -> tuple[int, ...]:

@@ -51,6 +51,7 @@ from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
+from undiffuse.training.stage_samples import with_samples
 from undiffuse.training.starting_run import StartingRun
 from undiffuse.training.teachers import ITEMS, check_teachers
 
@@ -99,9 +100,11 @@ def train(
         if name.startswith(("codec.", "init.", "base.")):
             run.to("float32", workers.device)
     learned, held_out = on.data(*data(chosen))
-    fitting = fitted_conditions(built.conditions, learned.conditions, learned.name, learned.classes)
-    conditions = on.conditions(fitting)
+    learned = with_samples(learned, built.conditions)
+    held_out = with_samples(held_out, built.conditions) if held_out else None
     codec = on.codec(learned) if on.keeps else _codec(chosen, learned, settings.flip)
+    within = {name: condition.within(codec) for name, condition in built.conditions.items()}
+    conditions = on.conditions(fitted_conditions(within, learned.conditions, learned.name, learned.classes))
     redrawn = {name: condition.drawn for name, condition in conditions.items() if condition.redrawn}
     batches = prepared.batches(
         learned,

@@ -10,6 +10,7 @@ from torch import nn
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused
+from undiffuse.core.network import inputs_of
 from undiffuse.data.dataset import Dataset
 from undiffuse.networks.lora import adapt, chosen, fingerprint, shape
 from undiffuse.progress import LOGGER
@@ -95,7 +96,9 @@ class StartingRun:
         weights, what = self.run.module.state_dict(), f"init.run = {self.path!r}"
         if self.keeps:
             _refuse_another(module, weights, what)
-        take_over(module, weights, what, (classes, self.run.classes), by_class)
+        beside = any(condition.beside for condition in self.run.conditions.values())
+        inputs = () if beside or self.keeps else inputs_of(module)  # whose images come first is not known else
+        take_over(module, weights, what, (classes, self.run.classes), by_class, inputs)
 
     def adapt(self, module: nn.Module, called: Iterable[str]) -> None:
         """Freeze a module, and give layers that were called A and B, where the recipe asks for a LoRA."""

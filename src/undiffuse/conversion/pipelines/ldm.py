@@ -20,6 +20,12 @@ class LDMPipeline(Pipeline):
     """Latent diffusion of images, its U-Net with attention to places only (arXiv:2112.10752, table 12)."""
 
     reads: ClassVar[tuple[str, ...]] = ("LDMPipeline",)
+    refuses: ClassVar[dict[str, str]] = {
+        "LDMTextToImagePipeline": "it reads texts by a BERT that was trained along: of pipelines that read texts those "
+        "with CLIP's encoder are read, as StableDiffusionPipeline",
+        "LDMSuperResolutionPipeline": "its U-Net is told a small picture: undiffuse edit RUN --image SMALL "
+        "--measurement superresolve:4 enlarges one by a run of pixels",
+    }
 
     def read(self, source: PipelineSource) -> Run:
         config = source.config("unet")

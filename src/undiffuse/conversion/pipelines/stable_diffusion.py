@@ -1,6 +1,6 @@
-"""StableDiffusionPipeline: a U-Net of latents that reads a prompt by CLIP's text encoder."""
+"""StableDiffusionPipeline and that of in-painting: a U-Net of latents that reads a prompt by CLIP's text encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.codecs.latent import Latent
+from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.conditions.hole import HoleCondition
 from undiffuse.conditions.prompt import PromptCondition
 from undiffuse.conversion import autoencoder, clip_text, scheduler
 from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
@@ -29,17 +31,41 @@ PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 UNREAD = ("safety_checker", "feature_extractor", "image_encoder", "requires_safety_checker")  # change no picture
 GIVEN = ("channels", "classes", "out_channels")  # what the data say
 TEXT, VAE, ENCODER = "text", "codec.autoencoder", "conditions.text.encoder"
+HOLE = "hole"
+PLAIN, INPAINT = "StableDiffusionPipeline", "StableDiffusionInpaintPipeline"
 NULL = f"texts.null_{TEXT}"
 
 
 class StableDiffusionPipeline(Pipeline):
-    """Text to image in latents (arXiv:2112.10752)."""
+    """Text to image in latents (arXiv:2112.10752); a U-Net of 2 c + 1 channels is told a hole to paint in."""
 
-    reads: ClassVar[tuple[str, ...]] = ("StableDiffusionPipeline",)
+    reads: ClassVar[tuple[str, ...]] = (
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+    )
+    refuses: ClassVar[dict[str, str]] = {
+        "StableDiffusionDepth2ImgPipeline": "its U-Net is told a map of depth: a control of depth steers a plain one, "
+        "undiffuse import CONTROLNET --base RUN -o CONTROL",
+        "StableDiffusionXLPipeline": "it has two text encoders and is told sizes: versions 1 and 2 are read",
+        "StableDiffusionXLInpaintPipeline": "it has two text encoders and is told sizes: versions 1 and 2 are read",
+        "StableDiffusion3Pipeline": "it has three text encoders and a transformer of two streams: versions 1 and 2 are "
+        "read",
+        "StableDiffusionImageVariationPipeline": "its U-Net reads the vector of a picture: undiffuse edit RUN --image "
+        "PICTURE --strength 0.6 varies a picture by a plain one",
+        "StableDiffusionInstructPix2PixPipeline": "its U-Net is told a whole picture: undiffuse edit RUN --image "
+        "PICTURE --text TEXT --strength 0.6 changes a picture by a plain one",
+        "StableDiffusionUpscalePipeline": "its U-Net is told a small picture with noise: undiffuse edit RUN --image "
+        "SMALL --measurement superresolve:4 enlarges one by a run of pixels",
+    }
 
     def read(self, source: PipelineSource) -> Run:
+        return self.read_beside(source)
+
+    def read_beside(self, source: PipelineSource, *others: str) -> Run:
+        """`read` of a folder that has further parts of these names, which are left alone."""
         index = source.index()
-        _refuse_parts(index, str(source.folder))
+        _refuse_parts(index, str(source.folder), others)
         config = source.config("unet")
         own = arguments(config)
         said = source.said("vae")
@@ -50,17 +76,27 @@ class StableDiffusionPipeline(Pipeline):
         text: Any = clip_text.read(source, "text_encoder", source.folder / "tokenizer")
         codec = autoencoder.codec(vae, said)
         latents = vae.latent_shape(vae.shape)
-        if (own["channels"], own["out_channels"]) != (latents[0], latents[0]):
+        paints = own["channels"] == 2 * latents[0] + 1
+        if own["out_channels"] != latents[0] or (own["channels"] != latents[0] and not paints):
             raise Refused(
                 f"the U-Net in {source.folder} takes {own['channels']} channels and gives {own['out_channels']}, and "
-                f"the autoencoder's latents have {latents[0]}"
+                f"the autoencoder's latents have {latents[0]}: it may take {latents[0]}, or {2 * latents[0] + 1} to "
+                "paint in; that of depth takes another picture, and there is none of it here"
             )
+        conditions: dict[str, ConditionKind] = {
+            TEXT: PromptCondition(drop=0.1, shape=text.embedded_shape, encoder=text)
+        }
+        if paints:
+            hole = HoleCondition(of=f"hole:{min(size) // 2}", shape=(1 + latents[0], *latents[1:]), dtype="uint8")
+            conditions[HOLE] = hole.within(codec)
         if (made := text.embedded_shape[1]) != (wide := config.get("cross_attention_dim", 1280)):
             raise Refused(
                 f"the U-Net in {source.folder} reads texts {wide} wide, and its text encoder makes them {made} wide"
             )
         found = scheduler.tables(source.scheduler(), bounded=False)
         paths = {VAE: str(source.folder / "vae"), ENCODER: str(source.folder / "text_encoder")}
+        said_of = {name: kind.written() for name, kind in conditions.items()}
+        said_of[TEXT] |= {"encoder": paths[ENCODER]}
         tables = {
             "data": {
                 "name": "folder",
@@ -73,7 +109,7 @@ class StableDiffusionPipeline(Pipeline):
             | {"std": codec.std},
             "network": differing("networks", {"name": "unet", **{k: v for k, v in own.items() if k not in GIVEN}}),
             "objective": {"name": "denoising"},
-            "conditions": {TEXT: {"kind": "prompt", "encoder": paths[ENCODER], "drop": 0.1}},
+            "conditions": said_of,
             "train": TRAIN,
             **found,
             "sampler": {**found["sampler"], "guidance": 7.5},
@@ -83,16 +119,19 @@ class StableDiffusionPipeline(Pipeline):
         description = Description(
             replace(recipe, uses=Uses(runs={VAE: vae, ENCODER: text}, paths=paths)),
             latents,
-            {TEXT: PromptCondition(drop=0.1, shape=text.embedded_shape, encoder=text)},
+            conditions,
             codec,
             {"data": {"name": name, "dtype": "uint8"}},
         )
 
         def weights(module: Any) -> dict[str, Tensor]:
             found = weights_from(source.weights("unet"), module.network.residual_names())
-            return {f"network.{name}": weight for name, weight in {**found, NULL: text.embed([""])[0]}.items()}
+            found[NULL] = torch.zeros(text.embedded_shape, dtype=torch.float32)
+            return {f"network.{name}": weight for name, weight in found.items()}
 
-        return assemble(description, weights, str(source.folder / "unet"))
+        run: Any = assemble(description, weights, str(source.folder / "unet"))
+        run.module.network.texts.postpone(TEXT, lambda: text.embed([""])[0])
+        return run
 
     def check(self, run: Run) -> None:
         if not run.denoises:
@@ -100,9 +139,15 @@ class StableDiffusionPipeline(Pipeline):
         codec: Any = part(run.codec, Latent, "codec", "a StableDiffusionPipeline is of latents")
         module: Any = run.module
         unet: UNet = part(module.network, UNet, "network", "a StableDiffusionPipeline has a unet")
-        if list(run.conditions) != [TEXT] or ENCODER not in run.uses:
+        others = {name: kind for name, kind in run.conditions.items() if name != TEXT}
+        if ENCODER not in run.uses or len(others) > 1:
             has = ", ".join(run.conditions) or "none"
-            raise Refused(f"a StableDiffusionPipeline has one condition, 'text' of kind 'prompt'; the run has {has}")
+            raise Refused(
+                "a StableDiffusionPipeline has the condition 'text' of kind 'prompt', and to paint in one of kind "
+                f"'hole'; the run has {has}"
+            )
+        for name, kind in others.items():
+            part(kind, HoleCondition, f"conditions.{name}", "a StableDiffusionPipeline has beside its text a hole")
         encoder: Any = part(run.uses[ENCODER], TextEncoder, ENCODER, "a StableDiffusionPipeline has a text encoder")
         if unet.texts.names != (TEXT,):
             raise Refused("network.text_width is above 0: a StableDiffusionPipeline reads its text as it is embedded")
@@ -135,8 +180,9 @@ class StableDiffusionPipeline(Pipeline):
             **dict.fromkeys(UNREAD[:3], (None, None)),
             "requires_safety_checker": False,
         }
-        write_index(folder, "StableDiffusionPipeline", parts)
-        return "StableDiffusionPipeline"
+        name = PLAIN if config["in_channels"] == config["out_channels"] else INPAINT
+        write_index(folder, name, parts)
+        return name
 
     def _unet_config(self, run: Run) -> dict[str, Any]:
         module: Any = run.module
@@ -146,9 +192,9 @@ class StableDiffusionPipeline(Pipeline):
         return config_of(unet, groups, height if height == width else [height, width], unet.texts.width)
 
 
-def _refuse_parts(index: Mapping[str, Any], folder: str) -> None:
+def _refuse_parts(index: Mapping[str, Any], folder: str, others: Sequence[str]) -> None:
     """Raises Refused for a part that means something and is not read."""
     for name, said in index.items():
-        known = name.startswith("_") or name in (*PARTS, *UNREAD)
+        known = name.startswith("_") or name in (*PARTS, *UNREAD, *others)
         if not known and said not in (None, [None, None]):
             raise Refused(f"{folder} has a part {name!r}, {said}, which no StableDiffusionPipeline here has")

@@ -43,7 +43,8 @@ class Evidence:
     of an item; None: the items are values. letters: whether a token is one character or byte of the text. categories:
     of each column of a table the names of its categories, () of numbers; nothing where no column has any. predicted:
     the predictions of held-out items, `Predicted`, of a run that makes some. answers: what the model draws where
-    numbers of held-out items are hidden, by the question. clouds: the items are point clouds, (3, points). captions:
+    numbers of held-out items are hidden, by the question. clouds: the items are point clouds, (3, points). videos: they
+    are videos, (channels, frames, height, width). captions:
     of the samples and of the held-out items; () where they have none.
     """
 
@@ -63,6 +64,7 @@ class Evidence:
     predicted: Any = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
     clouds: bool = False
+    videos: bool = False
     captions: tuple[Sequence[str], Sequence[str]] = ((), ())
 
     @property
