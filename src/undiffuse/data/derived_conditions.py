@@ -77,7 +77,8 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
         return data
     for name in makers:
         if data.vocabulary or data.x.ndim - 1 not in conditions[name].items:
-            what = {(3,): "pictures", (4,): "videos"}.get(conditions[name].items, "series and pictures")
+            kinds: dict[tuple[int, ...], str] = {(3,): "pictures", (4,): "videos"}
+            what = kinds.get(conditions[name].items, "series and pictures")
             raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
     white, missing = _white(data), data.conditions.get(MISSING)
     made = {
