@@ -84,3 +84,15 @@ def test_words_of_the_command_line_say_which_stage_is_truncated():
     assert found["up"] == StageTable("b", augmentation=0.3, truncated=True)
     with pytest.raises(Refused, match="the chain's stages has no 'upp'"):
         said(["base=a", "up=b"], truncated=["upp"])
+
+
+def test_a_threshold_is_of_all_stages_or_of_one():
+    """Guesses that a dynamic threshold has brought into the range come out inside it; without one they do not."""
+    base = toy.run(toy.Base(1.5), codec=PixelsCodec(-1.0, 1.0, "float32"))
+    made = Chain.of_runs({"base": base, "up": toy.run(toy.Up(), low=toy.low())})
+    opened = made.open(n=2, threshold="dynamic:0.9", stages={"up": {"threshold": "none"}})
+    assert [opened.of_stage(i, None).threshold for i in (0, 1)] == ["dynamic:0.9", "none"]
+    plain, kept = (base.open(opened.of_stage(0, None), n=200, threshold=word).encoded() for word in ("none", "dynamic"))
+    assert float(kept.abs().max()) <= 1 + 1e-6 < float(plain.abs().max())
+    with pytest.raises(Refused, match=r"threshold = 'dynamic:0.9' needs data with bounds"):
+        made.sample(2, threshold="dynamic:0.9")  # the second stage has none
