@@ -61,12 +61,12 @@ def _float32() -> Iterator[None]:
 
 
 def sketch(lines: Sequence[Any], x: str, y: str, log: bool = False, **size: float) -> str:
-    """A chart as `charts.chart` makes it, without its curves: only whether they can be drawn is found out."""
+    """A chart as `charts.chart` makes it, without its curves: its words, and whether they can be drawn."""
     assert x
     assert y
     assert all(len(line.x) == len(line.y) > 0 for line in lines)
     assert not log or all(value > 0 for line in lines for value in line.y)
-    return "<svg></svg>"
+    return f"<svg>{' '.join([x, y, *(line.name for line in lines)])}</svg>"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,6 +11,7 @@ KINDS = {
     "ddpm": {},
     "adm": {"resample": "residual", "scale_shift": True, "head_width": 4},
     "fir": {"resample": "fir", "rescale": True, "fourier": 2.0},
+    "efficient": {"scale_skips": True, "halve_first": True},
     "latent": {"transformer_blocks": 1, "heads": 2, "text_width": 8, "conditions": {"text": ("text", (6,))}},
 }
 FRAMES = 5

@@ -28,8 +28,11 @@ METHODS = {  # what each task says of itself
     "towards": "from its code by ddim",
     "frames": "the other frames filled in",
     "length": "window after window",
+    "enlarge": "enlarged frame by frame, with one noise for all",
 }
 TASKS = tuple(METHODS)
+NAMED = {"between": "two pictures", "enlarge": "video"}  # what tasks say themselves
+MOVING = ("between", "towards", "frames", "length", "enlarge")  # what they make is best seen as a .gif
 
 
 @options.sampling(
@@ -75,6 +78,9 @@ def edit(
     length: Annotated[
         int | None, Option(help="So many frames: a video (or a sample, without --image) goes on, window by window.")
     ] = None,
+    enlarge: Annotated[
+        Path | None, Option(help="A small video, each frame of which is enlarged by a run of images, with one noise.")
+    ] = None,
     method: Annotated[
         str | None,
         Option(
@@ -115,6 +121,7 @@ def edit(
     undiffuse edit runs/emoji-unclip --image heart.png --text "a red heart" --towards "a blue heart" -o way.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0,15 -n 4 -o between.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0-7 --length 48 -o longer.gif
+    undiffuse edit runs/mnist-superresolve --enlarge small.gif -o large.gif
     undiffuse edit runs/speeches --text "we the ____ of the united states" -n 5
     undiffuse edit runs/speeches --text "th_ p__pl_" --only aeiou -n 5
     undiffuse edit runs/speeches --text "fellow citizens of the..." -n 5 --temperature 0.8
@@ -123,7 +130,7 @@ def edit(
     eta, others = request.settings.get("eta", 1.0), {k: v for k, v in request.settings.items() if k != "eta"}
     request = replace(request, settings=others) if vary else request
     some = frames if between is None and length is None and to is None else None
-    given = (mask, strength, measurement, denoise, size, between, eta if vary else None, to, some, length)
+    given = (mask, strength, measurement, denoise, size, between, eta if vary else None, to, some, length, enlarge)
     values = dict(zip(TASKS, given, strict=True))
     tasks = [task for task, value in values.items() if value is not None]
     if not tasks and image is None and text is not None:
@@ -134,8 +141,9 @@ def edit(
     if len(tasks) != 1:
         raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
     task = tasks[0]
-    if task != "length" and (image is None) != (task == "between"):
-        raise Refused("--between names its two pictures itself" if image else f"--{task} needs --image, the picture")
+    own = NAMED.get(task)
+    if task != "length" and (image is None) != bool(own):
+        raise Refused(f"--{task} names its {own} itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.editing.inverse_problems import usual_method
     from undiffuse.models.load import editable
@@ -143,7 +151,7 @@ def edit(
     from undiffuse.sampling.guidance import words
     from undiffuse.storage import output_paths
 
-    usual = ".gif" if task in ("between", "towards", "frames", "length") else ".png"
+    usual = ".gif" if task in MOVING else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
@@ -159,7 +167,7 @@ def edit(
     written = _video(model, edited) if edited.ndim == VIDEOS and suffix == ".gif" else FORMS[suffix](edited, suffix)
     output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
-    guided = words(model.open(request).request)
+    guided = "" if task == "enlarge" else words(model.open(request).request)  # which is told frames in its own way
     if model.completes:
         how = "completed in its order"
     else:

@@ -18,7 +18,7 @@ from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
-Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map", "hole"]
+Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map", "hole", "still"]
 Derive = Callable[..., np.ndarray]  # items (count, channels, ...), white, where a number is missing -> (count, ...)
 
 
@@ -48,13 +48,14 @@ class ConditionKind(ABC):
     through a linear layer; "text", bytes (batch, length) or embeddings (batch, length, d) for cross-attention; "boxes",
     classes + 1 and corners (batch, most, 5), likewise; "embedding", numbers (batch, d), likewise; "image", channels
     (batch, c, ...) beside the sample's own; "map", class numbers (batch, 1, ...), a channel a class beside them;
-    "hole", channels likewise of which the first is 1 where nothing is known. axes: how many a shape may have.
-    needs: what data must hold, in words. metavar: a value on the command line. counts_classes: its values are the
-    data's classes; such a condition is called `label`, and no other one. predicted: a regressor can tell it, see
-    `decode`. beside: it stands beside the sample, with as many axes. items: how many axes items have that it can be
-    made of, see `derivation`. placed: its values name places of the item. says: its values are texts. completes: a
-    value is an item of which some numbers are NaN, and asked for. optional: samples are shown and judged
-    without it, where training drops it at times.
+    "hole", channels likewise of which the first is 1 where nothing is known; "still", 1 of items whose frames have
+    nothing to do with one another, (batch, 1).
+    axes: how many a shape may have. needs: what data must hold, in words. metavar: a value on the command line.
+    counts_classes: its values are the data's classes; such a condition is called `label`, and no other one. predicted:
+    a regressor can tell it, see `decode`. beside: it stands beside the sample, with as many axes. items: how many axes
+    items have that it can be made of, see `derivation`. placed: its values name places of the item. says: its values
+    are texts. completes: a value is an item of which some numbers are NaN, and asked for. optional: samples are shown
+    and judged without it, where it is not `needed`.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -189,6 +190,11 @@ class ConditionKind(ABC):
         networks take them: told the level. See `noised` for others.
         """
         raise Refused(f"a condition of kind {self.kind!r} has no noise of its own")
+
+    @property
+    def needed(self) -> bool:
+        """Whether every sample needs a value: training never went without."""
+        return self.drop == 0
 
     @property
     def redrawn(self) -> bool:

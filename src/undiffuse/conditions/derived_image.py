@@ -25,7 +25,8 @@ Make = Callable[[Tensor, np.ndarray], Tensor]  # pictures (k, channels, height, 
 
 
 def maker(of: str, name: str) -> Derive:
-    """What makes the condition of this name of pictures (count, channels, height, width) and their white.
+    """What makes the condition of this name of pictures (count, channels, height, width), or of each frame of videos
+    (count, channels, frames, height, width), and their white.
 
     of: superresolve:FACTOR, blur:STD, grey, layout:FACTOR:LEVELS (blocks, with so many grey levels from the darkest to
     the brightest), hole:SIDE (a square of the item's own place and one channel more, which is 0 in it), or a drawing,
@@ -55,9 +56,17 @@ def _made(make: Make, name: str, x: Any, white: float, missing: Any = None) -> n
     block = max(1, BLOCK // math.prod(x.shape[1:]))
     for start in progress_bar(range(0, len(x), block), desc=f"making {name}", unit="block", delay=2, leave=False):
         which = np.arange(start, min(start + block, len(x)))
-        part = make(torch.from_numpy(x[which].astype(np.float32)) / white, which).numpy() * white
+        part = _of_each(make, torch.from_numpy(x[which].astype(np.float32)) / white, which).numpy() * white
         parts.append((part.round() if x.dtype.kind in "iu" else part).astype(x.dtype))
     return np.concatenate(parts)
+
+
+def _of_each(make: Make, x: Tensor, which: np.ndarray) -> Tensor:
+    """What is made of pictures, or of each frame of videos (k, channels, frames, height, width)."""
+    if x.ndim == 4:
+        return make(x, which)
+    frames = make(x.transpose(1, 2).flatten(0, 1), which.repeat(x.shape[2]))
+    return frames.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
 def _superresolve(factor: float) -> Make:

@@ -104,9 +104,9 @@ class FramesCondition(ConditionKind):
             raise Refused(
                 f"{name} is a video of shape {self.shape} with NaN in frames to be filled in, not {found.shape}"
             )
-        there = ~np.isnan(found)
-        whole = there.all((1, 3, 4))
-        if (there.any((1, 3, 4)) != whole).any():
+        missing = np.isnan(found).astype(np.float32).mean((1, 3, 4))
+        whole = missing == 0
+        if ((missing > 0) & (missing < 1)).any():
             raise Refused(f"{name} has frames of which a part is NaN: a frame is given whole, or not at all")
         white = np.iinfo(self.dtype).max if self.dtype.startswith("u") else 0
         x = np.nan_to_num(found) * (2 / white) - 1 if white else np.nan_to_num(found)
@@ -137,7 +137,7 @@ def placed(path: Path, which: str, shape: tuple[int, ...]) -> np.ndarray:
     frames has. Raises Refused for files and numbers that do not fit.
     """
     channels, frames, *sides = shape
-    x = _read(path, channels)
+    x = read_frames(path, channels)
     if x.shape[2:] != tuple(sides) or x.shape[0] != channels:
         wanted = f"{channels} channels of {sides[0]} x {sides[1]}"
         raise Refused(f"{path} has frames of shape {(x.shape[0], *x.shape[2:])}, and needed are {wanted}")
@@ -165,7 +165,7 @@ def numbers(which: str, frames: int) -> list[int]:
     return sorted(found)
 
 
-def _read(path: Path, channels: int) -> np.ndarray:
+def read_frames(path: Path, channels: int) -> np.ndarray:
     """The frames of a video, of an .npy (channels first, or without channels), or the one of an image."""
     from undiffuse.storage.image_file import Target, read
 

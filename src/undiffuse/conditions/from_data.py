@@ -65,9 +65,9 @@ def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> d
 def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Values for so many samples, as a person gives them: those of the data in turn, of all conditions but labels; of
     these, too, where a picture or a map says what a sample of one class looks like. What is optional is left out where
-    training hides it at times.
+    samples do not need it.
     """
-    free = {key for key, condition in conditions.items() if condition.optional and condition.drop}
+    free = {key for key, condition in conditions.items() if condition.optional and not condition.needed}
     there = {key: condition for key, condition in conditions.items() if key in data and key not in free}
     shown = any(condition.beside for condition in there.values())
     return {

@@ -31,7 +31,7 @@ def requested(
             raise unknown("the model's conditions", name, conditions)
         found[name] = conditions[name].given(value, n, name).to(device)
     for name, condition in conditions.items():
-        if name not in found and condition.drop == 0:
+        if name not in found and condition.needed:
             if (usual := condition.usual(n)) is None:
                 raise Refused(
                     f"the model needs {name!r}: it was never dropped in training (conditions.{name}.drop = 0)"

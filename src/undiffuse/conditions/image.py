@@ -55,6 +55,7 @@ class ImageCondition(ConditionKind):
     needs: ClassVar[str] = "(count, channels, height, width)"
     metavar: ClassVar[str] = "FILE"
     beside: ClassVar[bool] = True
+    items: ClassVar[tuple[int, ...]] = (3, 4)
     help: ClassVar[str] = "An image beside the sample, such as a small one."
     often_called: ClassVar[tuple[str, ...]] = ("map",)
 

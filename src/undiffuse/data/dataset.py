@@ -1,7 +1,7 @@
 """Items with their conditions, in memory or mapped: what training learns from and judging compares with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Self
 
@@ -37,7 +37,8 @@ class Dataset:
     has none. vocabulary: how many symbols tokens have; 0 for all else. spelling: of a text, the fields of the codec
     `text` that say what its tokens stand for. drawn: the items are independent draws of a known law, so that equal ones
     are no copies. together: so many neighbouring items are held out together, or learned from; groups: (count,), so are
-    those of one number, such as the pieces of a file. overlap: the items stand
+    those of one number, such as the pieces of a file. beside: (count,) booleans, items that are only
+    learned from, such as images beside videos: none is held out, or compared with. overlap: the items stand
     in the order of time, and each shares numbers with so many before it: the last ones are held out.
     Raises Refused for no items, other shapes or dtypes, numbers that are not finite, tokens outside the vocabulary and
     conditions of another length.
@@ -55,6 +56,7 @@ class Dataset:
     drawn: bool = False
     together: int = 1
     groups: np.ndarray | None = field(default=None, repr=False)
+    beside: np.ndarray | None = field(default=None, repr=False)
     overlap: int = 0
     categories: tuple[tuple[str, ...], ...] = ()
     known: Survey | None = field(default=None, repr=False)  # what is known of the items x, and of no others
@@ -142,6 +144,9 @@ class Dataset:
         """
         if not 0 < held_out < 1:
             raise Refused(f"held_out = {held_out} is not a share between 0 and 1; 0.2 holds out every fifth item")
+        if self.beside is not None:
+            learned, held = self.compared().split(held_out)
+            return learned.with_beside(self.take(self.beside)), held
         if self.overlap:
             return self._in_time(held_out)
         if len(self) == 1:
@@ -161,6 +166,17 @@ class Dataset:
         bound = np.clip(np.uint64(held_out * 2.0**64), _fewest(place) + np.uint64(1), place.max())
         held = self._of_every_class(place, place < bound)
         return self.take(~held), self.take(held)
+
+    def compared(self) -> Self:
+        """The items without those that are only learned from."""
+        return self if self.beside is None else replace(self.take(~self.beside), beside=None)
+
+    def with_beside(self, others: Self) -> Self:
+        """The items, and others that are only learned from."""
+        beside = np.repeat([False, True], [len(self), len(others)])
+        conditions = {name: np.concatenate([own, others.conditions[name]]) for name, own in self.conditions.items()}
+        x = np.concatenate([np.asarray(self.x[:]), np.asarray(others.x[:])])
+        return replace(self, x=x, conditions=conditions, beside=beside, names=(), groups=None, known=None)
 
     def _in_time(self, held_out: float) -> tuple[Self, Self]:
         """The first items, and the last ones, which share no number with them."""
@@ -265,6 +281,7 @@ class Dataset:
             spelling=self.spelling,
             drawn=self.drawn,
             overlap=self.overlap,
+            beside=None if self.beside is None else self.beside[indices],
             categories=self.categories,
         )
 

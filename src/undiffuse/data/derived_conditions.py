@@ -21,6 +21,8 @@ from undiffuse.data.survey import Survey
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
 
+WORDS = {(3,): "pictures", (4,): "videos", (3, 4): "pictures and videos"}  # by the axes of items
+
 
 def of_recipe(recipe: Recipe) -> Dataset:
     """The data of a recipe, with the conditions that its [conditions.*] tables make of them.
@@ -77,8 +79,7 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
         return data
     for name in makers:
         if data.vocabulary or data.x.ndim - 1 not in conditions[name].items:
-            kinds: dict[tuple[int, ...], str] = {(3,): "pictures", (4,): "videos"}
-            what = kinds.get(conditions[name].items, "series and pictures")
+            what = WORDS.get(conditions[name].items, "series and pictures")
             raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
     white, missing = _white(data), data.conditions.get(MISSING)
     made = {

@@ -2,6 +2,7 @@
 
 from undiffuse.editing.complete import complete
 from undiffuse.editing.embeddings import towards, variations
+from undiffuse.editing.enlarge import enlarge
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.impute import impute
 from undiffuse.editing.infill import infill
@@ -15,6 +16,7 @@ __all__ = [
     "between",
     "complete",
     "denoise",
+    "enlarge",
     "extend",
     "fill",
     "impute",

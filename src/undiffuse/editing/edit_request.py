@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from undiffuse.conditions.frames import placed
+from undiffuse.conditions.frames import placed, read_frames
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
 from undiffuse.editing.complete import complete, late
 from undiffuse.editing.embeddings import towards, variations
+from undiffuse.editing.enlarge import enlarge
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint, restore
@@ -148,11 +149,15 @@ def _length(edit: EditRequest, value: int) -> np.ndarray:
     if edit.image is not None:
         half = f"0-{shape[1] // 2 - 1}"
         first = placed(edit.image, edit.frames or half, shape)
-        kept: np.ndarray = ~np.isnan(first).any((0, 2, 3))
+        kept = np.isfinite(first[:, :, :1, :1]).all((0, 2, 3)).reshape(-1)
         if not kept[: kept.sum()].all():
             raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
         first = first[:, kept].astype(edit.dtype)
     return extend(edit.model, first, value, method=edit.posterior, **edit.how).numpy()
+
+
+def _enlarge(edit: EditRequest, value: Path) -> np.ndarray:
+    return enlarge(edit.model, read_frames(value, edit.model.data_shape[0]), **edit.how).numpy()
 
 
 def _pool(text: str, channels: int, height: int, width: int) -> tuple[Any, tuple[int, ...]]:
@@ -189,4 +194,5 @@ _TASKS: dict[str, Callable[[EditRequest, Any], np.ndarray]] = {
     "towards": _towards,
     "frames": _frames,
     "length": _length,
+    "enlarge": _enlarge,
 }

@@ -159,7 +159,7 @@ def of_run(model: Run) -> Real:
     then = model.facts.get("data", {}).get("digest")
     changed = then is not None and then != train.describe()["digest"]
     return Real(
-        train,
+        train.compared(),
         held_out,
         "the data has changed since the run was trained, so that held-out items may have been trained on"
         if changed
@@ -176,7 +176,7 @@ def against(model: Run, which: str | None) -> Real:
         return of_run(model)
     share = build.training(model.recipe).held_out
     learned = of_model(model)
-    learned = learned.split(share)[0] if share else learned
+    learned = (learned.split(share)[0] if share else learned).compared()
     told = learned.notes.get(PREDICTS, {})
     source: Any = model.recipe.component("data")
     if source.own and Path(which).suffix.lower() in source.suffixes:

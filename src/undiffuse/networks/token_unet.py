@@ -25,7 +25,7 @@ class TokenUNet(Network):
     """
 
     families: ClassVar[frozenset[str]] = TOKENS
-    forms: ClassVar[tuple[str, ...]] = UNet.forms
+    forms: ClassVar[tuple[str, ...]] = UNet.forms[:-1]  # all but that of videos
 
     def __init__(
         self,

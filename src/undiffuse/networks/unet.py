@@ -24,6 +24,7 @@ from undiffuse.networks.resampling import CHANGES, refuse_levels
 from undiffuse.networks.space_time import LAYERS
 from undiffuse.networks.spatial_attention import head_count
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
+from undiffuse.networks.stills import apart, without_still
 from undiffuse.networks.text_embeddings import EmbeddedTexts
 from undiffuse.networks.unet_exchange import ExchangedUNet
 
@@ -67,7 +68,10 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("enter.weight",)
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
+    forms: ClassVar[tuple[str, ...]] = (
+        *("label", "vector", "text", "boxes", "embedding", "image", "map", "hole"),
+        "still",
+    )
 
     def __init__(
         self,
@@ -124,7 +128,8 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
         self.heads, self.transformer_blocks = heads, transformer_blocks
         self.layers, axes = (layers := LAYERS[video]), 2 if video else dimensions
         self.texts = EmbeddedTexts({} if text_width else conditions or {}, "a U-Net of text_width = 0")
-        others = {name: spec for name, spec in (conditions or {}).items() if name not in self.texts.names}
+        known = without_still(conditions or {}, video)
+        others = {name: spec for name, spec in known.items() if name not in self.texts.names}
         self.conditioning = ConditionEmbedding(others, 4 * width, "a U-Net", self.forms, text_width)
         text = text_width if self.conditioning.readers else self.texts.width
         widths = [round(width * m) for m in multipliers]
@@ -158,7 +163,18 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
             for rows in self.time_out.weight.split(self.time_widths):
                 nn.init.xavier_uniform_(rows)
 
-    def forward(self, x: Tensor, c_time: Tensor, label: Tensor | None = None, drop: Drop = None, **cond: Any) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        c_time: Tensor,
+        label: Tensor | None = None,
+        drop: Drop = None,
+        *,
+        still: Tensor | None = None,
+        **cond: Any,
+    ) -> Tensor:
+        if still is not None and self.video:
+            return apart(self, x, c_time, still, {"label": label, "drop": drop, **cond})
         return self.ascend(self.descend(x, c_time, label, drop, **cond))
 
     def descend(

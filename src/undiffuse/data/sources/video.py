@@ -13,8 +13,10 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.decode import known_channels
 from undiffuse.data.images.resize import Filter, Fit, Resize, Size
 from undiffuse.data.labels import classify
+from undiffuse.data.resolve import open as open_data
 from undiffuse.data.source import Peek, Resized
 from undiffuse.data.sources.file import File
+from undiffuse.data.stills import with_images
 from undiffuse.data.video_clips import Clips, cut
 from undiffuse.data.walk import ending, same, walk
 from undiffuse.progress import progress_bar
@@ -37,6 +39,8 @@ class Video(Resized):
     cut into as many clips as it has, one behind the other; those of a video are held out together.
     size, fit, filter, crop: how frames are resized, see `Resize`. channels: 1 grey, 3 RGB. labels: "folders": folders
     that the videos lie in, where there are any, are classes; "none"; of an array as of `file`, as are key and axes.
+    images, share: a folder or a file of images that are learned from as well, resized likewise: this share of all items
+    are stacks of them, of which the condition `still` is 1, see `with_images`.
     skip_broken: leave out videos that cannot be read or are too short. Raises Refused, naming the file, for what cannot
     be used, and for frames of several sizes.
     """
@@ -53,10 +57,13 @@ class Video(Resized):
     key: str = ""
     axes: str = ""
     conditions: dict[str, str] = field(default_factory=dict)
+    images: str = ""
+    share: float = 0.25
     skip_broken: bool = False
 
+    files: ClassVar[tuple[str, ...]] = (*Resized.files, "images")
     aliases: ClassVar[tuple[str, ...]] = ("videos",)
-    suffixes: ClassVar[tuple[str, ...]] = video_file.ENDINGS
+    suffixes: ClassVar[tuple[str, ...]] = (*video_file.ENDINGS, *image_file.ENDINGS, ".npy", ".npz")
 
     def __post_init__(self) -> None:
         known_channels(self.channels)
@@ -143,7 +150,12 @@ class Video(Resized):
         groups = np.unique(kept, return_inverse=True)[1]
         split: dict[str, Any] = {"groups": groups} if groups.any() else {"overlap": 1}
         x = np.concatenate([each.x for each in parts])
-        return Dataset(x, conditions, tuple(classes), name, notes=notes, names=kept, **split)
+        made = Dataset(x, conditions, tuple(classes), name, notes=notes, names=kept, **split)
+        if not self.images:
+            return made
+        same = {"size": x.shape[3:], "fit": self.fit, "filter": self.filter, "crop": self.crop}
+        channels = {"channels": x.shape[1]} if Path(self.images).is_dir() else {}
+        return with_images(made, open_data(self.images, **same, **channels), self.share)
 
     def _videos(self) -> tuple[Path, dict[str, list[str]]]:
         """Each video's name, a file or a folder, and its files, relative to the folder, in their order."""
