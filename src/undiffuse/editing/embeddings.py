@@ -72,7 +72,9 @@ def towards(
     if float(difference.norm()) < 1e-6:
         raise Refused(f"{text!r} says nothing else than the caption {caption!r}: there is no way between them")
     unit = _vector(model, name, image)
-    way = spherical(unit.double(), F.normalize(difference, dim=1).double(), torch.linspace(0, share, frames).double())
+    way = spherical(
+        unit.double(), F.normalize(difference, dim=1).double(), torch.linspace(0, share, frames, dtype=torch.float64)
+    )
     session, code = _code(model, image, {name: way.float()}, frames, request, options, DDIM())
     return session.decoded(replace(session, start=code).encoded())
 
