@@ -42,6 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         undiffuse.train(TABLES, out="edges").run()
         undiffuse.train({**TABLES, "conditions": {"map": {"kind": "image", "of": "layout:2:4"}}}, out="map").run()
+        low = {"kind": "image", "of": "superresolve:2", "noise": 0.5}
+        undiffuse.train({**TABLES, "conditions": {"low": low}}, out="low").run()
+        init = {"run": "base", "lora": {"rank": 1, "targets": "all"}}
+        tables = load("base").recipe.tables
+        undiffuse.train({**tables, "init": init, "train": TABLES["train"]}, out="style").run()
     return place
 
 
@@ -100,6 +105,27 @@ def test_controls_are_asked_for_beside_a_base_by_weight_and_interval() -> None:
     session = plain.open(edges=picture(), controlnet=["edges:0.5"], n=1)
     assert session.model.facts["controls"] == ["edges:0.5"]
     assert session.request.to_json()["controlnet"] == ["edges:0.5"]
+
+
+def test_a_lora_of_the_base_and_a_control_go_together() -> None:
+    run, asked = load("base"), {"lora": {"style": 0.8}}
+    styled = drawn(run, **asked)
+    assert not np.array_equal(styled, drawn(run))
+    assert np.array_equal(drawn(run, **asked, edges=picture(), controlnet=["edges:0"]), styled)
+    both = drawn(run, **asked, edges=picture(), controlnet=["edges"])
+    assert not np.array_equal(both, styled)
+    assert not np.array_equal(both, drawn(run, edges=picture(), controlnet=["edges"]))
+    assert np.array_equal(drawn(load("edges"), **asked, edges=picture()), both)
+
+
+def test_the_picture_of_a_control_may_have_noise() -> None:
+    run, asked = load("base"), {"low": picture(), "controlnet": ["low"]}
+    plain, noisy = drawn(run, **asked), drawn(run, **asked, augmentation=0.4)
+    assert not np.array_equal(plain, noisy)
+    assert np.array_equal(noisy, drawn(run, **asked, augmentation=0.4))
+    assert np.array_equal(noisy, drawn(load("low"), low=picture(), augmentation=0.4))
+    with pytest.raises(Refused, match=r"noise of a level from 0 to 0\.5 was trained, and asked for is 0\.8"):
+        drawn(run, **asked, augmentation=0.8)
 
 
 def test_a_controlled_run_is_evaluated_and_edited_like_any_other() -> None:
