@@ -20,6 +20,8 @@ from undiffuse.models.load import denoising, generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 
 def blobs(count: int) -> np.ndarray:
     """Pictures of one bright spot each, (count, 1, 12, 12)."""

@@ -20,6 +20,8 @@ from undiffuse.evaluation.level_likelihood import level_likelihood
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 PICTURES = np.random.default_rng(0).choice(np.array([0, 9, 90], np.uint8), (60, 1, 3, 4))
 
 

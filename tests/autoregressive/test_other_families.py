@@ -25,6 +25,8 @@ from undiffuse.objectives.adversarial import PLAYER, Adversarial
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 PICTURES = np.random.default_rng(0).choice(np.array([0, 9, 90], np.uint8), (60, 4, 4))
 FLOW: dict[str, Any] = {
     "kind": "normalizing_flow",

@@ -70,10 +70,10 @@ def test_small_pictures_of_another_filter_are_refused():
     up = toy.replaced(toy.run(toy.Up(), low=toy.low()), conditions={"low": {"of": "superresolve:4"}})
     assert Chain.of_runs({"base": resized(base), "up": resized(up)}).stages[1].fills == "low"
     assert Chain.of_runs({"base": resized(base), "up": up})
-    says = "'base' was trained on pictures resized by the filter 'bicubic'.*train 'base' with data.filter=box"
+    says = "'base' was trained on pictures resized by the filter 'bicubic'.*train 'base' with --set data.filter=box"
     with pytest.raises(Refused, match=says):
         Chain.of_runs({"base": resized(base, "bicubic"), "up": up})
-    with pytest.raises(Refused, match=r"train 'up' with data.filter=box"):
+    with pytest.raises(Refused, match=r"train 'up' with --set data.filter=box"):
         Chain.of_runs({"base": resized(base), "up": resized(up, "lanczos")})
     with pytest.raises(Refused, match=r"other parts of the pictures: data.fit is 'pad' and 'crop'"):
         Chain.of_runs({"base": resized(base, fit="pad"), "up": resized(up)})

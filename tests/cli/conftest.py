@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import alone as process
 import pytest
 from small_runs import SMALL, trained
 
@@ -40,13 +41,8 @@ def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_levels() -> Iterator[None]:
-    """An evaluation measures the error of guesses at 4 noise levels: at 16 it is a third of its time."""
-    from undiffuse.evaluation import error_by_noise
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(error_by_noise, "LEVELS", 4)
-        yield
+def _all_quick(quick_evaluation: None) -> None:
+    """Whatever is evaluated here is evaluated quickly."""
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +64,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on points in the plane."""
     return trained(tmp_path_factory, "toy-2d", "data.count=400")
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> process.Alone:
+    """What a process of its own printed."""
+    return process.alone(tmp_path_factory)
 
 
 @pytest.fixture

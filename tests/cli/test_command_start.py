@@ -3,9 +3,9 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from alone import Alone
 
 import undiffuse
 
@@ -56,36 +56,6 @@ def test_the_command_runs_as_a_module():
     assert done.stdout.strip() == f"undiffuse {undiffuse.__version__}"
 
 
-LIGHT = """
-import contextlib, io, sys
-import undiffuse
-assert "torch" not in sys.modules
-from undiffuse.cli.main import main
-from undiffuse.core import registry
-undiffuse.load({run!r})
-assert "torch" in sys.modules
-said = io.StringIO()
-with contextlib.redirect_stdout(said):
-    for words in (["show", {run!r}], ["show", "digits"], ["list"], *(["list", kind] for kind in registry.KINDS)):
-        try: main(words)
-        except SystemExit as stop: assert not stop.code, words
-assert "parameters" in said.getvalue()
-from undiffuse.storage.blueprint import blueprint
-told = {{"channels": 3, "classes": 4, "levels": 10, "near": 3, "text_width": 16, "noise_levels": 10}}
-for name in registry.names("networks"):
-    network = registry.get("networks", name)
-    for shape in ((16,), (3, 16), (3, 16, 16)):
-        given = {{**told, "shape": shape, "vocabulary": 5, "vocabularies": (3, 2), "fourier": 1.0}}
-        given["dimensions"] = max(1, len(shape) - 1)
-        takes = {{"transformer": (1,), "dit": (2,)}} | dict.fromkeys(("coupling_flow", "pixelcnn", "pixelrnn"), (3,))
-        takes = takes.get(name, (1, 2))
-        if len(shape) in takes:
-            assert blueprint(lambda: network(**{{k: given[k] for k in registry.fields(network) if k in given}}), name)
-heavy = {{"torch._dynamo", "sympy", "matplotlib", "sklearn", "scipy", "accelerate", "polars", "pandas", "datasets"}}
-assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
-"""
-
-
-def test_loading_showing_and_listing_import_nothing_that_takes_long(digits: Path):
+def test_loading_showing_and_listing_import_nothing_that_takes_long(alone: Alone):
     """The package alone imports no PyTorch, and loading a model not PyTorch's compiler: a second and 150 MB."""
-    python(LIGHT.format(run=str(digits)))
+    assert "light" in alone.out.splitlines(), alone.err

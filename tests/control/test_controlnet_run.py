@@ -18,6 +18,8 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.steering import Control
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 TABLES: dict[str, Any] = {
     "kind": "controlnet",
     "data": {"name": "file", "path": "pictures.npz"},

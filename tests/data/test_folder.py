@@ -1,8 +1,9 @@
 """A folder of images comes back as their pixels, and whatever makes it unusable is refused by name."""
 
 import json
-import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,8 +140,9 @@ def test_a_bar_appears_only_where_it_takes_long(tmp_path: Path, capfd: pytest.Ca
         put(tmp_path / f"{i}.png")
     Folder(str(tmp_path)).load()
     assert capfd.readouterr().err == ""
-    quick = Images.items
-    monkeypatch.setattr(Images, "items", lambda *args: time.sleep(1.1) or quick(*args))
+    seconds = count(step=1.1)
+    monkeypatch.setattr("tqdm.std.time", lambda: next(seconds))
+    monkeypatch.setattr("undiffuse.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     Folder(str(tmp_path)).load()
     assert "reading" in capfd.readouterr().err

@@ -21,6 +21,8 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.storage.files import read_tensors
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 Call = Callable[..., tuple[int, str]]
 
 

@@ -29,6 +29,8 @@ from undiffuse.recipes.resolved import resolve
 from undiffuse.schedules import LogLinear
 from undiffuse.training.start import train
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 TABLES: dict[str, Any] = {
     "data": {"name": "heartbeat", "count": 400, "length": 6, "period": 3},
     "codec": {"name": "tokens"},

@@ -12,6 +12,8 @@ from undiffuse.cli.main import main
 from undiffuse.core import plugins, registry
 from undiffuse.recipes.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 SETTINGS = {
     "data": "ring",
     "codec": "principal",

@@ -21,6 +21,8 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.training import nested
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 SMALL = ["train.checkpoint_every=0", "train.preview_every=0", "train.validate_every=0", "train.snapshots=0"]
 QUICK = [*SMALL, "train.steps=40", "network.width=16", "sampler.steps=4", "train.batch=64"]
 HEAD = ["size", "colour", "weight", "price"]

@@ -18,6 +18,7 @@ from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.level_heads import Softmax
+from undiffuse.models.chain import Chain
 from undiffuse.networks.causal_transformer import CausalTransformer
 
 LEVELS = 8
@@ -71,6 +72,8 @@ def test_a_run_is_told_text_and_similarity_and_draws_unit_vectors(home: Path, tm
     assert drawn.shape == (3, pairs.WIDTH)
     assert drawn.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
     assert torch.equal(undiffuse.load(tmp_path / "run").sample(1, text="c 2", similarity=0.4, indices=[2]), drawn[2:])
+    chain = Chain.of_runs({"prior": run, "decoder": undiffuse.load(home / "decoder")})
+    assert chain.sample(2, text="a 0", similarity=0.4).shape == (2, *pairs.SHAPE)
     from undiffuse.evaluation.sources import of_run
 
     real = of_run(run).held_out

@@ -11,6 +11,8 @@ from strange import TABLES
 import undiffuse
 from undiffuse.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 LINKS = [
     "checkpoints",
     "tensorboard",

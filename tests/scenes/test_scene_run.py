@@ -21,6 +21,8 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.rendering import cameras
 from undiffuse.sampling.file_formats import choose
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 
 def test_a_scene_goes_on_where_it_stopped(recipe: Recipe, scene: Path, tmp_path: Path):
     """Two steps at once, and one and one, are the same to the bit."""

@@ -38,6 +38,8 @@ from undiffuse.objectives.imputation import Imputation
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.schedules.edm import EDMSchedule
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 SOURCE = Seasonal(count=600, length=16, period=4, seed=1)
 
 

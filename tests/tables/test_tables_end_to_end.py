@@ -13,6 +13,8 @@ from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation import sources
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 TINY = [
     "train.steps=4",
     "train.snapshots=0",

@@ -18,6 +18,8 @@ from undiffuse.evaluation.compare import refuse_other_shapes
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.training.start import train
 
+pytestmark = pytest.mark.usefixtures("quick_evaluation")
+
 REFRAIN = "ab abc abcd "
 TINY = [
     *("network.width=16", "network.depth=1", "network.heads=1", "data.length=12", "sampler.steps=12"),

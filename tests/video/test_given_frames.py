@@ -1,6 +1,7 @@
 """Videos of which some frames are given: as a condition, filled in by any model, and longer than a model's own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from moving_runs import FRAMES, recipe
 from PIL import Image
 
 from undiffuse.conditions.frames import FramesCondition, numbers, placed
+from undiffuse.conditions.from_data import examples, known
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing import extend, fill
@@ -55,6 +57,11 @@ def test_a_person_gives_frames_and_nan():
     assert torch.equal(z[1, :, 0, 0], torch.tensor([1.0, *[0.0] * (FRAMES - 2), 1.0]))
     assert torch.allclose(z[0, 0], torch.from_numpy(levels()[0, 0, 0]).float() * (2 / 255) - 1, atol=1e-6)
     assert not z[0, 1:-1].any()
+    videos = {"frames": levels(3)}
+    hidden = {"frames": replace(condition(), drop=0.5)}
+    assert not known(hidden, videos), "errors are measured of whole videos, of which nothing is given"
+    assert not examples(hidden, videos, 2)
+    assert set(known({"frames": condition()}, videos)) == {"frames"}
     shown = condition().from_items(levels(), ())
     assert (~np.isnan(shown)).all((0, 1, 3, 4)).tolist() == [True, *[False] * (FRAMES - 2), True]
 

@@ -42,7 +42,8 @@ class Codec(ABC):
     stand for, where they are levels. categories: the names of each column's. decimals: of each
     column of numbers. pad: the token of places behind a text's end; -1: there is none. dtype: of the data; "": unknown.
     lossy: whether decoding brings back another item than was encoded. normalises: whether what it encodes has mean 0
-    and deviation 1. stamp: what tells the costly part of encoding, `prepare`, from any other; "": there is none.
+    and deviation 1. embeds: whether `vectors` of items are modelled in their place. stamp: what tells the costly part
+    of encoding, `prepare`, from any other; "": there is none.
     reads: the condition from which it makes others, see `added`; adds: these by name, each with its form and its shape
     as networks take it: `encode`, `finish` and `decode` are told them, see `told`.
     What a codec does not have is empty.
@@ -52,6 +53,7 @@ class Codec(ABC):
     mixed: ClassVar[bool] = False
     lossy: ClassVar[bool] = False
     normalises: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float] | None] = None
 
     levels: int = 0
@@ -71,7 +73,7 @@ class Codec(ABC):
 
     @property
     def space(self) -> str:
-        """The digest of the pair of encoders whose `vectors` of items are modelled in their place; "": none are."""
+        """The digest of the pair of encoders that make `vectors`, of a codec that `embeds`."""
         return ""
 
     def vectors(self, x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class Embedding(Codec):
     mean: tuple[float, ...] = ()
     std: float = 1.0
     dtype: str = "float32"
+    embeds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.std < math.inf:

@@ -58,8 +58,9 @@ def completed(
 
 
 def known(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any]) -> dict[str, Any]:
-    """`tensors` of those conditions that the data have; data from elsewhere may lack some."""
-    return tensors({key: condition for key, condition in conditions.items() if key in data}, data)
+    """`tensors` of those conditions that the data have, but of optional ones; data from elsewhere may lack some."""
+    free = _free(conditions)
+    return tensors({key: condition for key, condition in conditions.items() if key in data and key not in free}, data)
 
 
 def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], count: int) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], c
     these, too, where a picture or a map says what a sample of one class looks like. What is optional is left out where
     samples do not need it.
     """
-    free = {key for key, condition in conditions.items() if condition.optional and not condition.needed}
+    free = _free(conditions)
     there = {key: condition for key, condition in conditions.items() if key in data and key not in free}
     shown = any(condition.beside for condition in there.values())
     return {
@@ -75,3 +76,8 @@ def examples(conditions: Mapping[str, ConditionKind], data: Mapping[str, Any], c
         for key, condition in there.items()
         if shown or not condition.counts_classes
     }
+
+
+def _free(conditions: Mapping[str, ConditionKind]) -> set[str]:
+    """Those that samples are shown and judged without."""
+    return {key for key, condition in conditions.items() if condition.optional and not condition.needed}

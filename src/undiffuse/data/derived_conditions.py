@@ -11,6 +11,7 @@ import numpy as np
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.declared import declared
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import MISSING, Dataset
 from undiffuse.data.decoded_cache import Decoded, find, load_items, place, remember
@@ -35,7 +36,10 @@ def of_recipe(recipe: Recipe) -> Dataset:
         if recipe.home is None or is_there(str(recipe["data"].get("path", recipe.home))):
             raise
         raise Refused(f"{error}\nIf the data of {recipe.home} have moved, say where they are: --data DATA") from None
-    return derived(embedded(loaded, recipe.component("codec")), declared(recipe["conditions"], recipe.uses.of))
+    codec: Any = registry.get("codecs", recipe["codec"]["name"])
+    if codec.embeds:
+        loaded = embedded(loaded, recipe.component("codec"))
+    return derived(loaded, declared(recipe["conditions"], recipe.uses.of))
 
 
 def of_model(model: Run) -> Dataset:
@@ -101,11 +105,7 @@ def _read(data: Dataset, conditions: Mapping[str, ConditionKind], names: Sequenc
 
 
 def embedded(data: Dataset, codec: Codec) -> Dataset:
-    """The data with the vectors of the items in their place, where the codec models these; what is held out is decided
-    by the items.
-    """
-    if not codec.space:
-        return data
+    """The data with the vectors of the items in their place; what is held out is decided by the items."""
     x = _kept(codec.space, data, lambda: codec.vectors(np.asarray(data.x[:])))
     seen = Survey(x, data.survey().hashes, x.min(1), x.max(1))
     return replace(data, x=x, columns=(), categories=(), names=(), known=seen)

@@ -42,7 +42,7 @@ FORECAST = "forecast"  # the metric of runs that fill in what is hidden of an it
 SHOWN = 10  # samples on the strip from noise to data, for points POINTS
 POINTS = 1000
 COUNT, TEXTS = 1000, 200  # samples that are drawn to be judged, where nobody says how many, and of texts
-ITEMS = 2000  # whose errors are looked at, of texts TEXTS
+ITEMS, VIDEOS = 2000, 100  # whose errors are looked at, of texts TEXTS
 DRAWS = 100  # of the target of each, where a run predicts one
 
 
@@ -180,7 +180,7 @@ def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEval
     with bar("judging", "metric") as advance:
         labels, captions = known_labels(drawn, real), known_captions(model, drawn)
         judged = how(drawn.x, real, request.seed, labels, advance, predicted, told, captions)
-    looked_at = TEXTS if real.train.spelling else ITEMS
+    looked_at = TEXTS if real.train.spelling else VIDEOS if real.train.kind == "videos" else ITEMS
     few_held_out, few_learned = (part.some(looked_at) for part in (real.held_out, real.train))
     noise = errors(
         model,

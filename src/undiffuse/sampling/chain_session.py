@@ -80,7 +80,7 @@ class ChainSession(OpenedRequest):
         shared = {name: getattr(asked, name) for name in SHARED}
         both = own.over(replace(asked, stages={}, conditions={}))
         level = both.augmentation if stage.fills else own.augmentation
-        level = stage.augmentation if level is None else level
+        level = stage.augmentation if level is None and stage.fills else level  # the first stage takes nothing
         seed = Random(asked.seed).fold(which).seed if which else asked.seed
         return replace(
             both, **{**shared, "augmentation": level, "seed": seed, "conditions": {**conditions, **own.conditions}}

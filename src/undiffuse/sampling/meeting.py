@@ -37,7 +37,7 @@ def refuse_filters(before: Named, stage: Named, fills: str) -> None:
             raise Refused(
                 f"stage {each.name!r} was trained on pictures resized by the filter {found['filter']!r}, and {fills!r} "
                 f"of stage {stage.name!r} is the mean of each block, which is the filter {BOX!r}: train {each.name!r} "
-                f"with data.filter={BOX}"
+                f"with --set data.filter={BOX}"
             )
     if small and large and (other := next((field for field in FRAME if small[field] != large[field]), None)):
         raise Refused(

@@ -52,7 +52,7 @@ class Crops:
                 raise Refused(f"{says}{name!r} of {shape[1]} x {shape[2]} has no whole pixels in such a part")
         if not _by_pixel(codec, data, side):
             raise Refused(
-                f"{says}what this codec makes of a picture is not of each pixel: train on whole pictures (train.crop=0)"
+                f"{says}what this codec makes of a picture is not of each pixel: take whole ones, --set train.crop=0"
             )
         return cls(side, {name: height // shape[1] for name, shape in beside.items()})
 

@@ -15,6 +15,7 @@ from undiffuse.evaluation.metrics.classifier import Reader, train_classifier
 
 MOST_READ = 15_000  # items that the classifier learns from
 USUAL_DIMENSIONS = 64
+DRAWS = 20  # random subsets of the items, over which a figure is averaged
 
 
 class Parts(NamedTuple):
@@ -186,7 +187,7 @@ class Evidence:
     def draws(self, parts: Parts, most: int = 50_000, total: int = 200_000) -> Iterator[Parts]:
         """Repeated random subsets of these parts: equally many items of each, none twice; float64 up to 64 dimensions.
 
-        A single draw tells as much about its own luck as about the samples: 2 to 20 draws of at most `most` items,
+        A single draw tells as much about its own luck as about the samples: 2 to DRAWS draws of at most `most` items,
         about `total` in all, are averaged; fewer, but one at least, where there are more than 64 dimensions. Where no
         part has more than `count` items there is one draw, of all.
         """
@@ -194,7 +195,7 @@ class Evidence:
         whole = all(len(part) == count for part in parts)
         few, dtype = (2, np.float64) if dimensions <= USUAL_DIMENSIONS else (1, np.float32)
         work = count * max(1, dimensions / USUAL_DIMENSIONS)
-        for repeat in range(1 if whole else int(np.clip(total // work, few, 20))):
+        for repeat in range(1 if whole else int(np.clip(total // work, few, DRAWS))):
             random = self.random(2, repeat)
             yield Parts(*(part[random.permutation(len(part))[:count]].astype(dtype) for part in parts))
 
