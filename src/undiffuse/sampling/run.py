@@ -134,10 +134,7 @@ class Run(Described, ABC):
 
     @classmethod
     def blueprint(cls, about: Description, **limits: Any) -> dict[str, Tensor]:
-        """The names, shapes and dtypes of the tensors of what `build` makes of the same, without memory.
-
-        limits: `tensors` and `size`, see `storage.blueprint`; raises Refused where there are more.
-        """
+        """The tensors of what `build` makes of the same, by name, without memory; limits: see `storage.blueprint`."""
         return dict(cls.sketch(about, **limits).state_dict())
 
     @classmethod
@@ -253,15 +250,10 @@ class Run(Described, ABC):
         return self
 
     def save(self, folder: Path | str) -> None:
-        """Write it into a folder, each file whole or not at all; raises Refused for rounded weights, and for a model
-        with controls that were asked for beside it.
-        """
+        """Write it into a folder, each file whole or not at all; raises Refused for rounded weights, and controls."""
         if beside := self.facts.get(CONTROLS):
-            raise Refused(
-                f"the model has controls that were asked for beside it ({', '.join(beside)}), by a weight and an "
-                "interval, which no file holds: save the run itself, and ask for them anew, controlnet = "
-                f"{list(beside)}"
-            )
+            what = f"the model has controls that were asked for beside it ({', '.join(beside)}), which no file holds"
+            raise Refused(f"{what}: save the run itself, and ask for them anew, controlnet = {list(beside)}")
         folder, weights = Path(folder), self.tensors()
         rounded = [name for name, value in weights.items() if value.dtype in (torch.bfloat16, torch.float16)]
         if rounded:
