@@ -174,7 +174,7 @@ def test_processes_gather_their_losses_by_place_in_the_batch(tmp_path: Path):
         ranks: list[Any] = [Rank(number, count) for number in range(count)]
         for rank in ranks:
             module = copy.deepcopy(training.module)
-            step = Step(rank, module, training._step.objective, training.data, training.settings, AdamW())
+            step = Step(rank, module, training.stepper.objective, training.data, training.settings, AdamW())
             step.gradient(0)
             step.update(0)
             assert step.history is not None

@@ -153,6 +153,7 @@ def test_the_command_fills_in_and_goes_on(
 
 def test_lengths_that_leave_nothing_to_draw_are_refused(image_run: Path, filling_run: Path):
     model: Any = load(filling_run)
+    more: Any
     for given, length, more, said in (
         (levels()[0], 5, {}, "a video of 5 frames is no longer than the 5"),
         (levels()[0], 9, {"overlap": 5}, "an overlap is from 1 to 4 frames, not 5"),

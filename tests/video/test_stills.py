@@ -56,7 +56,7 @@ def test_a_share_of_the_items_are_stacks_that_are_only_learned_from(tmp_path: Pa
     images = np.load(tmp_path / "images.npz")
     np.testing.assert_array_equal(data.x[60, 0], images["x"][[0, 2, 4, 6]])
     np.testing.assert_array_equal(data.x[61, 0], images["x"][[1, 3, 5, 7]])
-    np.testing.assert_array_equal(data.labels[60:64], [0, 1, 0, 1])
+    np.testing.assert_array_equal(np.asarray(data.labels)[60:64], [0, 1, 0, 1])
     learned, held_out = data.split(0.3)
     assert int(learned.conditions["still"].sum()) == 20
     assert not held_out.conditions["still"].any()

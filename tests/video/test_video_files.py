@@ -1,6 +1,7 @@
 """Videos as people have them: files, folders of frames, arrays; what is found, what is refused, what samples become."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def test_what_is_no_use_is_refused_by_name(gifs: Path, tmp_path: Path, monkeypat
     (tmp_path / "broken.gif").write_bytes(b"GIF89a")
     (tmp_path / "empty").mkdir()
     monkeypatch.setitem(__import__("sys").modules, "av", None)
+    fields: Any
     for path, fields, said in (
         ("mixed", {"frames": 2}, r"frames of one have several sizes: one/frame9.png is 4 x 4, .* data.size=8"),
         ("two", {"frames": 7}, r"other has 7 frames of 12 x 10 .*before it 7 frames of 12 x 8 .*data.size=10"),
@@ -124,12 +126,13 @@ def test_moving_digits_keep_inside_and_move_by_their_speed(tmp_path: Path):
     np.savez(tmp_path / "digits.npz", images=digits, labels=np.arange(3))
     made = MovingDigits(str(tmp_path / "digits.npz"), count=20, frames=9, size=16, side=6, speed=(2.0, 2.0))
     first, again = made.load(), made.load()
-    np.testing.assert_array_equal(first.x, again.x)
-    assert (first.kind, first.x.shape) == ("videos", (20, 1, 9, 16, 16))
-    assert ((first.x > 0).sum((3, 4)) == 16).all(), "whole digits in every frame"
-    assert (first.x.max((1, 2, 3, 4)) == np.array([100, 150, 200])[first.labels]).all()
+    x: Any = first.x
+    np.testing.assert_array_equal(x, again.x)
+    assert (first.kind, x.shape) == ("videos", (20, 1, 9, 16, 16))
+    assert ((x > 0).sum((3, 4)) == 16).all(), "whole digits in every frame"
+    assert (x.max((1, 2, 3, 4)) == np.array([100, 150, 200])[first.labels]).all()
     np.testing.assert_array_equal(reflected(np.array([0.0, 3, 5, 7, 10, 12]), 5), [0, 3, 5, 3, 0, 2])
-    places = np.stack([np.argwhere(frame[0] > 0)[0] for frame in first.x.swapaxes(1, 2).reshape(-1, 1, 16, 16)])
+    places = np.stack([np.argwhere(frame[0] > 0)[0] for frame in x.swapaxes(1, 2).reshape(-1, 1, 16, 16)])
     steps = np.hypot(*np.diff(places.reshape(20, 9, 2), axis=1).reshape(-1, 2).T)
     assert np.median(steps) == pytest.approx(2, abs=0.3)
     stills = MovingDigits(made.path, 20, 9, 16, 6, speed=(2.0, 2.0), stills=True).load()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from moving_runs import FRAMES, recipe
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from undiffuse.data.sources.video import Video
 from undiffuse.models.load import load
@@ -34,7 +34,7 @@ def test_samples_are_videos_that_are_written_and_read_back(video_run: Path, tmp_
         status, said = undiffuse_(*asked, "-o", tmp_path / f"videos{suffix}")
         assert (status, f"videos{suffix}: 2 videos" in said) == (0, True), said
     with Image.open(tmp_path / "videos.gif") as moving:
-        assert moving.n_frames == FRAMES
+        assert len(list(ImageSequence.Iterator(moving))) == FRAMES
     np.testing.assert_array_equal(Video(str(tmp_path / "videos.npy"), frames=0).load().x, drawn.numpy())
     assert undiffuse_(*asked, "--format", "gifs", "-o", tmp_path / "folder")[0] == 0
     np.testing.assert_array_equal(Video(str(tmp_path / "folder"), frames=0, channels=1).load().x, drawn.numpy())

@@ -22,7 +22,7 @@ class Network(nn.Module):
     forms: of the conditions that it can be built for, see `ConditionKind`; those with any need the constructor's field
     `conditions`, the form "label" the field `classes`. masks: whether it leaves out the padding of items of different
     sizes, with a keyword `mask` of `forward`. half_pays: whether bfloat16 is faster where the device multiplies it;
-    networks with convolutions need not say so. inputs: the weights that read the sample's channels and, behind them,
+    networks with convolutions need not say so. input_weights: those that read the sample's channels and, behind them,
     those of images beside it, along their second axis. reads_time: whether what it gives depends on c_time.
     """
 
@@ -31,7 +31,7 @@ class Network(nn.Module):
     forms: ClassVar[tuple[str, ...]] = ()
     masks: ClassVar[bool] = False
     half_pays: ClassVar[bool] = False
-    inputs: ClassVar[tuple[str, ...]] = ()
+    input_weights: ClassVar[tuple[str, ...]] = ()
 
     reads_time: bool = True
 
@@ -54,10 +54,10 @@ def reads_time(network: nn.Module) -> bool:
 
 
 def inputs_of(module: nn.Module) -> set[str]:
-    """The names of all weights in a module that networks declare as `inputs`."""
-    parts: dict[str, nn.Module] = dict(module.named_modules())
+    """The names of all weights in a module that networks declare as `input_weights`."""
+    parts = cast("dict[str, nn.Module]", dict(module.named_modules()))
     networks = {name: part for name, part in parts.items() if isinstance(part, Network)}
-    return {f"{name}.{each}".removeprefix(".") for name, part in networks.items() for each in part.inputs}
+    return {f"{name}.{each}".removeprefix(".") for name, part in networks.items() for each in part.input_weights}
 
 
 class AfterStep(ABC):

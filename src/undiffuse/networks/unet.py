@@ -67,7 +67,7 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
     Raises Refused for sizes that the depth does not divide, a label without classes, and numbers that do not fit.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("enter.weight",)
+    input_weights: ClassVar[tuple[str, ...]] = ("enter.weight",)
     forms: ClassVar[tuple[str, ...]] = (
         *("label", "vector", "text", "boxes", "embedding", "image", "map", "hole"),
         "still",

@@ -56,7 +56,7 @@ from undiffuse.training.starting_run import StartingRun
 from undiffuse.training.teachers import ITEMS, check_teachers
 
 RUNS = Path("runs")
-CLOUD = 2000  # points in a preview of points
+CLOUD, NUMBERS = 2000, 2**14  # points in a preview of points, and numbers in them all
 
 
 def train(
@@ -145,7 +145,7 @@ def train(
         distance = ReferenceDistance(objective, make, unseen, held_out.conditions)
         check = partial(validate, objective, unseen, distance)
     points = learned.kind == "points"
-    count = CLOUD if points else settings.previews
+    count = max(settings.previews, min(CLOUD, NUMBERS // learned.x.shape[1])) if points else settings.previews
     some = learned.some(count)
     show = partial(_preview, folder, np.asarray(some.x), some.conditions, count)
     page = partial(training_page.write, folder)
