@@ -21,8 +21,8 @@ import undiffuse
 from undiffuse.evaluation.compare import Comparison, compare
 from undiffuse.evaluation.judge import Judge
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 
 TRIAL = 20  # steps, of which the second half is timed
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -17,8 +17,8 @@ from undiffuse.evaluation.judge import Judge
 from undiffuse.evaluation.reconstruction import judge_reconstruction
 from undiffuse.likelihood import HierarchicalVAE, hierarchical
 from undiffuse.models.load import denoising, generator
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 

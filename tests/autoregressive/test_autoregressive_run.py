@@ -17,8 +17,8 @@ from undiffuse.editing.complete import late
 from undiffuse.editing.latents import encode
 from undiffuse.evaluation.judge import Judge
 from undiffuse.evaluation.level_likelihood import level_likelihood
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 

@@ -22,8 +22,8 @@ from undiffuse.networks.coupling_flow import CouplingFlow
 from undiffuse.networks.fvbn import FVBN
 from undiffuse.networks.mlp_generator import MLPGenerator
 from undiffuse.objectives.adversarial import PLAYER, Adversarial
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")
 

@@ -18,8 +18,8 @@ from undiffuse.models.classifier import Classifier
 from undiffuse.models.load import generator, load
 from undiffuse.recipes import build
 from undiffuse.samplers import Ancestral
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 
 Undiffuse = Callable[..., Any]
 FEW = [setting for setting in SHORT if not setting.startswith("sampler")]

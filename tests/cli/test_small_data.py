@@ -15,7 +15,7 @@ import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.sources import of_run
 from undiffuse.models.load import load
-from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 
 SETTINGS = [*SHORT, *SMALL, "train.batch=8", "train.preview_every=0"]
 RANDOM = np.random.default_rng(0)

@@ -14,8 +14,8 @@ from undiffuse.core.errors import Refused
 from undiffuse.editing.inverse_problems import inpaint
 from undiffuse.evaluation.judge import Judge
 from undiffuse.models.load import load
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.steering import Control
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")

@@ -17,8 +17,8 @@ from undiffuse import editing
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.evaluation.judge import Judge
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.storage.files import read_tensors
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")

@@ -14,7 +14,7 @@ from undiffuse.codecs.latent_tokens import LatentTokens
 from undiffuse.core.errors import Refused
 from undiffuse.editing import complete
 from undiffuse.evaluation.evaluate import refuse_lossy
-from undiffuse.sampling.run import silent
+from undiffuse.sampling.evaluation_request import silent
 
 
 @pytest.fixture(scope="module")

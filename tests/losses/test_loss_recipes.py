@@ -9,7 +9,7 @@ import pytest
 
 import undiffuse
 from undiffuse.core.errors import Refused
-from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 
 DRAW = np.random.default_rng(0)
 TRAIN = {

@@ -16,9 +16,9 @@ from undiffuse.data import resolve
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.data.to_predict import aimed
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.predicting import refuse_rows
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.training import nested
 
 pytestmark = pytest.mark.usefixtures("quick_evaluation")

@@ -82,8 +82,8 @@ def test_views_turn_and_meshes_are_written(scene: Path, tmp_path: Path):
 
 def test_views_are_judged_by_a_reader_of_the_priors_data(scene: Path):
     from undiffuse.evaluation.judge import Judge
+    from undiffuse.sampling.evaluation_request import EvaluationRequest
     from undiffuse.sampling.request import SampleRequest
-    from undiffuse.sampling.run import EvaluationRequest
 
     judged = undiffuse.load(scene).evaluate(EvaluationRequest(command="c"))
     assert judged.asked == "cone"
@@ -132,7 +132,7 @@ def test_images_are_a_scene_too(recipe: Recipe, tmp_path: Path):
 
 
 def test_a_class_that_was_asked_for_by_its_number_is_judged(recipe: Recipe, tmp_path: Path):
-    from undiffuse.sampling.run import EvaluationRequest
+    from undiffuse.sampling.evaluation_request import EvaluationRequest
 
     settings = ["scene.name=image", "scene.count=3", "prior.conditions.camera=[1.0, 0.0, 0.0]", "train.steps=1"]
     numbered = recipe.override([*settings, "prior.conditions.label=1"])

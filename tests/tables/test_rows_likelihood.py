@@ -28,7 +28,7 @@ from undiffuse.core.random import Random
 from undiffuse.evaluation import nll, sources
 from undiffuse.likelihood import continuous, elbo, ode
 from undiffuse.likelihood.terms import prior, reconstruction, step
-from undiffuse.sampling.run import silent
+from undiffuse.sampling.evaluation_request import silent
 from undiffuse.schedules import FlowSchedule
 
 FLOW = FlowSchedule()

@@ -12,7 +12,7 @@ import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.models.load import generator
 from undiffuse.recipes import build
-from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(600, 2)).astype(np.float32)

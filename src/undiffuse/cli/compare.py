@@ -45,7 +45,7 @@ def compare(
     from undiffuse.evaluation.compare_reconstructions import compare_reconstructions
     from undiffuse.models.load import drawing, load
     from undiffuse.reports import compare_page, reconstructions_compared
-    from undiffuse.sampling.run import EvaluationRequest
+    from undiffuse.sampling.evaluation_request import EvaluationRequest
 
     for name in compare_page.FILES:
         output_paths.writable(out / name)

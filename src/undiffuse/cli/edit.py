@@ -198,8 +198,8 @@ def _video(model: "Generator", x: "np.ndarray") -> bytes:
     """The answers beside each other, playing."""
     import torch
 
-    from undiffuse.sampling.file_content import moving
     from undiffuse.sampling.samples import Samples
+    from undiffuse.sampling.video_content import moving
 
     return moving(Samples.made(torch.from_numpy(x), model.description), ".gif")
 

@@ -15,7 +15,7 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
-    from undiffuse.sampling.run import Evaluated
+    from undiffuse.sampling.evaluation_request import Evaluated
 
 
 DRAWN = {"n": "How many to draw. [default: 1000; 200 texts]", "seed": "Of the samples and of the metrics' draws."}
@@ -56,7 +56,8 @@ def evaluate(
     from undiffuse.evaluation.record import EVALUATION
     from undiffuse.models.load import load
     from undiffuse.recipes import recipe
-    from undiffuse.sampling.run import FILE, EvaluationRequest
+    from undiffuse.sampling.evaluation_request import EvaluationRequest
+    from undiffuse.sampling.run import FILE
     from undiffuse.storage.files import own
 
     is_run = what.is_dir() and any((what / name).exists() for name in (FILE, recipe.FILE))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from undiffuse.evaluation.sources import Real
+from undiffuse.sampling.evaluation_request import Bar
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar
 
 DRAWS, ITEMS = 25, 40  # draws for each item, and items
 

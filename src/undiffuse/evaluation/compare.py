@@ -23,8 +23,8 @@ from undiffuse.evaluation.metrics.judge import Verdicts
 from undiffuse.evaluation.scores import NAMES, headline
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes import build
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.samples import Samples
 
 

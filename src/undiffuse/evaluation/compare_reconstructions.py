@@ -9,7 +9,7 @@ from undiffuse.evaluation import sources, wording
 from undiffuse.evaluation.compare import names_of, refuse_other_shapes, unlike
 from undiffuse.evaluation.reconstruction import Reconstructed, judge_reconstruction
 from undiffuse.evaluation.scores import NAMES
-from undiffuse.sampling.run import EvaluationRequest
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 
 
 @dataclass(frozen=True)

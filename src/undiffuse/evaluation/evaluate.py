@@ -30,10 +30,10 @@ from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes.command import command
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.evaluation_request import Bar, Evaluated, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.predicting import inputs_name, predict
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, Evaluated, EvaluationRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.session import labels_in_turn
 from undiffuse.storage.files import write_bytes, write_json

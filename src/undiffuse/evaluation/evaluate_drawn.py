@@ -18,8 +18,8 @@ from undiffuse.evaluation.evaluate import (
     with_examples,
 )
 from undiffuse.evaluation.judge import NLL, Judge
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.generator import Generator
-from undiffuse.sampling.run import EvaluationRequest
 
 
 def evaluate_drawn(model: Generator, asked: EvaluationRequest) -> DrawnEvaluation:

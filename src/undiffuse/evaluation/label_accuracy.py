@@ -17,8 +17,9 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
 from undiffuse.evaluation.record import EVALUATION, written
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.plan import batches
-from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
+from undiffuse.sampling.run import Run
 from undiffuse.storage.files import write_json
 
 LEVELS, WIDEST = 10, 9.0  # noise levels, and the largest log-SNR

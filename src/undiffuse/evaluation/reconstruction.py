@@ -21,8 +21,8 @@ from undiffuse.evaluation.rate_distortion import SHARES, RateDistortion, rate_di
 from undiffuse.evaluation.scores import Scores
 from undiffuse.evaluation.similarity import WINDOW, psnr, ssim
 from undiffuse.evaluation.sources import Real
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
-from undiffuse.sampling.run import EvaluationRequest
 from undiffuse.sampling.samples import Samples
 
 CURVE = 200  # items of the curve of rate and distortion, and of the changes that latents should follow

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from undiffuse import __version__
-from undiffuse.sampling.run import EvaluationRequest, Run
+from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.sampling.run import Run
 from undiffuse.storage.files import read_json, read_text
 
 METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"

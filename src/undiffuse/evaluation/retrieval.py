@@ -11,7 +11,7 @@ from torch import Tensor
 
 from undiffuse.evaluation.metrics.metric import verdict
 from undiffuse.evaluation.record import EVALUATION
-from undiffuse.sampling.run import Evaluated
+from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.storage.files import write_json
 
 AMONG = (10, 100)  # partners, the own one among them

@@ -16,7 +16,8 @@ from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.classifier import train_classifier
 from undiffuse.evaluation.metrics.metric import verdict
 from undiffuse.evaluation.record import EVALUATION, written
-from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
+from undiffuse.sampling.run import Run
 from undiffuse.storage.files import write_json
 
 COUNT, TOGETHER = 200, 8  # views at most, and those that are rendered at once

@@ -27,11 +27,11 @@ from undiffuse.recipes import build, build_autoencoder
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.reconstruction_page import FILES, ReconstructionReport
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.storage import blueprint as plans
 
 SHOWN = 10  # items in a row of a preview

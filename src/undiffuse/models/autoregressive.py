@@ -24,9 +24,9 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.autoregressive_session import AutoregressiveSession, CompletingGenerator
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import refuse_taken
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 
 HEAD = {"name": "softmax"}  # where the recipe has no table [head]
 EMBEDDING = 32  # numbers that stand for a symbol without an order

@@ -20,9 +20,9 @@ from undiffuse.recipes.uses import Uses
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.sampling.chain_session import ChainSession
 from undiffuse.sampling.chained import Stage, StageTable, conditions_of, stages_of
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 
 STAGE = "chain.stages"  # of the field that names a stage's run, with its number behind
 

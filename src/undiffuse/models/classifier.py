@@ -15,7 +15,8 @@ from undiffuse.evaluation.record import EVALUATION
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.run import EvaluationRequest, Run
+from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.sampling.run import Run
 
 
 class Classifier(Run):

@@ -23,8 +23,8 @@ from undiffuse.recipes.description import Description
 from undiffuse.reports import report
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.sampling.session import Session
 from undiffuse.sampling.stored_plan import check_plans
 

@@ -18,10 +18,10 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.reports.preview import preview
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 
 BOUNDS = (-1.0, 1.0)  # of what a generator makes
 NO_LIKELIHOOD = "a GAN makes samples and has no probability of an item: of it there are the metrics of samples"

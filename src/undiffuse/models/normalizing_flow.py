@@ -19,10 +19,10 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.reports.preview import preview
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 
 DRAWS = 8  # of the noise that spreads an item over its levels
 

@@ -29,8 +29,9 @@ from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.plan import batches
-from undiffuse.sampling.run import Evaluated, EvaluationRequest, Run
+from undiffuse.sampling.run import Run
 from undiffuse.storage.files import write_json
 
 COUNT = 2000  # items that an evaluation reads at most

@@ -23,9 +23,9 @@ from undiffuse.rendering.cameras import turntable
 from undiffuse.rendering.mesh import Mesh
 from undiffuse.rendering.renderable import Renderable
 from undiffuse.rendering.scene_module import SceneModule
+from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, EvaluationRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.scene_prior import ScenePrior
 from undiffuse.sampling.scene_session import VIEWS, SceneSession

@@ -15,7 +15,8 @@ from undiffuse.core.text_encoder import TextEncoder
 from undiffuse.networks.text_encoders import ClipText
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.run import EvaluationRequest, Run
+from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.sampling.run import Run
 
 TOGETHER = 64  # texts that are embedded at once
 

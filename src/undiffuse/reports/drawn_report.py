@@ -12,7 +12,7 @@ from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
 from undiffuse.reports.report import commands, copies, headlines, recipe_and_versions, samples_picture, table
-from undiffuse.sampling.run import Evaluated
+from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.storage.files import write_bytes
 
 SAMPLES, REPORT = "evaluation.png", "report.html"

@@ -17,8 +17,8 @@ from undiffuse.recipes.command import command
 from undiffuse.reports import charts, page, report_curves
 from undiffuse.reports.charts import Line
 from undiffuse.reports.latent_pictures import manifold, traversal
+from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.sampling.file_content import sheet
-from undiffuse.sampling.run import Evaluated
 from undiffuse.storage.files import write_bytes, write_json
 
 COLUMNS, ROWS, SAMPLES, POINTS = 10, 4, 100, 1000

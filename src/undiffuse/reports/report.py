@@ -17,9 +17,9 @@ from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
 from undiffuse.recipes.command import command
 from undiffuse.reports import page, report_curves
+from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.sampling.file_content import sheet, states, strip
 from undiffuse.sampling.guidance import words
-from undiffuse.sampling.run import Evaluated
 from undiffuse.sampling.samples import Samples
 from undiffuse.storage.files import write_bytes
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from undiffuse.core.errors import Refused
-from undiffuse.sampling import file_content
+from undiffuse.sampling import file_content, video_content
 from undiffuse.storage import output_paths
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ FORMS = {
         "samples.wav", (".wav",), 10, lambda drawn, _: file_content.sound(drawn), file_content.fits_sounds
     ),
     Form.WAVS: Writer("sounds", (), 100, lambda drawn, _: file_content.sounds(drawn), file_content.fits_sounds),
-    Form.GIF: Writer("samples.gif", (".gif",), 16, file_content.moving, file_content.fits_moving),
-    Form.GIFS: Writer("videos", (), 16, lambda drawn, _: file_content.videos(drawn), file_content.fits_moving),
-    Form.MP4: Writer("samples.mp4", (".mp4",), 16, file_content.moving, file_content.fits_moving),
+    Form.GIF: Writer("samples.gif", (".gif",), 16, video_content.moving, video_content.fits_moving),
+    Form.GIFS: Writer("videos", (), 16, lambda drawn, _: video_content.videos(drawn), video_content.fits_moving),
+    Form.MP4: Writer("samples.mp4", (".mp4",), 16, video_content.moving, video_content.fits_moving),
     Form.OBJ: Writer("mesh.obj", (".obj",), 1, lambda drawn, _: file_content.surface(drawn).obj(), solid=True),
     Form.PLY: Writer("mesh.ply", (".ply",), 1, lambda drawn, _: file_content.surface(drawn).ply(), solid=True),
 }

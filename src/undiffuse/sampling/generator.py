@@ -11,9 +11,10 @@ from torch import Tensor
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
+from undiffuse.sampling.evaluation_request import Bar
 from undiffuse.sampling.option import options
 from undiffuse.sampling.request import SampleRequest
-from undiffuse.sampling.run import Bar, Run
+from undiffuse.sampling.run import Run
 from undiffuse.sampling.samples import Samples
 
 ANSWERED = ("n", "seed", "indices", "batch")  # what of a request has a meaning for whatever draws

@@ -2,8 +2,7 @@
 
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,13 +18,12 @@ from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import devices, registry
 from undiffuse.core.errors import Refused
 from undiffuse.networks.precision import pick, place, place_checked
-from undiffuse.progress import Advance
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import FORMAT, Described, Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import INSIDE
 from undiffuse.sampling import run_facts
-from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.storage.blueprint import Unwritten, sketch
 from undiffuse.storage.files import write_json, write_tensors
 
@@ -36,42 +34,6 @@ LORA = "lora"  # of what a file of A and B says: the base that they are for, by 
 CONTROLS = "controls"  # the fact of a model that is steered by runs which were asked for beside it
 USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
-
-Bar = Callable[[str, str], AbstractContextManager[Advance]]  # (title, unit) -> advance(done, total)
-
-
-@contextmanager
-def silent(title: str, unit: str) -> Iterator[Advance]:
-    """A bar that nobody sees."""
-    yield lambda done, total: None
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """How to judge a run.
-
-    against: other data than those that the run held out. request: how a run that draws samples draws them, n = None
-    for the usual number; its seed is that of the metrics, too. how: a `Judge`, None for the usual one. command: as
-    typed, for evaluation.json. bar: shows how far it has come.
-    """
-
-    against: str | None = None
-    request: SampleRequest = field(default_factory=SampleRequest)
-    how: Any = None
-    command: str = ""
-    bar: Bar = field(default=silent, repr=False)
-
-
-class Evaluated(ABC):
-    """What came out of an evaluation."""
-
-    @abstractmethod
-    def save(self, folder: Path, run: Path) -> list[str]:
-        """Write evaluation.json and what belongs to it into a folder; returns the names of the files."""
-
-    @abstractmethod
-    def printed(self) -> Iterator[Any]:
-        """What a terminal shows: texts and tables of rich."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
