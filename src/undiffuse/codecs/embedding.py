@@ -1,25 +1,25 @@
 """Embeddings: what is modelled of an item is the vector that a trained pair of encoders gives of it."""
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.codecs.codec import ArrayLike, Codec, as_float
+from undiffuse.codecs.codec import ArrayLike, as_float
+from undiffuse.codecs.item_vectors import ItemVectors
 from undiffuse.codecs.whiten import moments
 from undiffuse.core.errors import Refused
-from undiffuse.core.item_encoder import ItemEncoder
 from undiffuse.core.random import Random
 
 SPHERE = "the vectors have length 1, and a density on their sphere is none of the data"
 
 
 @dataclass(frozen=True)
-class Embedding(Codec):
+class Embedding(ItemVectors):
     """z = (sqrt(d) u - mean) / std, u the unit vector (d,) of an item; decoding gives unit vectors back.
 
     encoder: the run of kind clip that makes them of items; in a recipe its folder. scale: "length", mean 0 and std 1,
@@ -28,23 +28,14 @@ class Embedding(Codec):
     mean, std: what was fitted. Source: arXiv:2204.06125, sec. 2.2; the scale as in its released reimplementations.
     """
 
-    encoder: ItemEncoder = field(compare=False)
     scale: Literal["length", "moments"] = "length"
     mean: tuple[float, ...] = ()
     std: float = 1.0
     dtype: str = "float32"
-    embeds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.std < math.inf:
             raise Refused(f"codec.std is the deviation of vectors: above 0, not {self.std:g}")
-
-    @property
-    def space(self) -> str:
-        return self.encoder.digest
-
-    def vectors(self, x: np.ndarray) -> np.ndarray:
-        return self.encoder.encode_image(x).float().numpy()
 
     def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         if self.scale == "length":

@@ -1,6 +1,6 @@
 """Vectors of items as levels of their principal components: what an autoregressive prior draws, number by number."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.codecs.codec import ArrayLike, Codec, as_float
+from undiffuse.codecs.codec import ArrayLike, as_float
+from undiffuse.codecs.item_vectors import ItemVectors
 from undiffuse.core.errors import Refused
-from undiffuse.core.item_encoder import ItemEncoder
 from undiffuse.core.random import Random
 
 MOST = 2**20  # numbers of the axes
 
 
 @dataclass(frozen=True)
-class PrincipalLevels(Codec):
+class PrincipalLevels(ItemVectors):
     """z_i = the level, of even ones from -1 to 1, of principal component i of a unit vector (d,): (1, components).
 
     The components fall in their variance; each reaches from the least to the greatest value of the training data, and
@@ -28,7 +28,6 @@ class PrincipalLevels(Codec):
     Raises Refused for more components than numbers, and for fewer levels than 2.
     """
 
-    encoder: ItemEncoder = field(compare=False)
     components: int = 64
     levels: int = 256
     mean: tuple[float, ...] = ()
@@ -44,13 +43,6 @@ class PrincipalLevels(Codec):
             )
         if len(self.axes) != len(self.mean) * len(self.least) or len(self.least) != len(self.most):
             raise Refused("principal_levels needs as many axes as ends of components, each as long as the mean")
-
-    @property
-    def space(self) -> str:
-        return self.encoder.digest
-
-    def vectors(self, x: np.ndarray) -> np.ndarray:
-        return self.encoder.encode_image(x).float().numpy()
 
     def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         rows = np.asarray(x[:], np.float64)

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,8 @@ def reads_time(network: nn.Module) -> bool:
 
 def inputs_of(module: nn.Module) -> set[str]:
     """The names of all weights in a module that networks declare as `input_weights`."""
-    parts = cast("dict[str, nn.Module]", dict(module.named_modules()))
-    networks = {name: part for name, part in parts.items() if isinstance(part, Network)}
+    parts = cast("Any", module).named_modules()  # whose type is partly unknown
+    networks = {name: part for name, part in parts if isinstance(part, Network)}
     return {f"{name}.{each}".removeprefix(".") for name, part in networks.items() for each in part.input_weights}
 
 
