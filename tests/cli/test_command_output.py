@@ -47,7 +47,7 @@ def test_the_suffix_says_the_format(undiffuse_: Undiffuse, digits: Path):
     [
         (
             ["-o", "x.xyz"],
-            "there are .png, .jpg, .jpeg, .webp, .gif, .npz, .npy, .csv, .txt, .jsonl, .wav, .obj, .ply, or a folder",
+            ".webp, .gif, .npz, .npy, .csv, .txt, .jsonl, .wav, .mp4, .obj, .ply, or a folder",
         ),
         (["-o", "x.tar.gz"], "there are no .gz files of samples"),
         (["--format", "npz", "-o", "x.png"], "--format npz makes a .npz file, and x.png is another"),

@@ -34,7 +34,7 @@ def test_a_request_is_what_json_says_and_back():
         ({"seed": -1}, "a request: seed = -1 does not fit"),
         ({"guidance": float("nan")}, "a request is a JSON object: Out of range float values"),
         ({"steps": 0}, "sampling needs at least 1 step, not 0"),
-        ({"rank": "best"}, "rank has no 'best'; it has: consensus"),
+        ({"rank": "best"}, "rank has no 'best'; it has: consensus, similarity"),
     ):
         with pytest.raises(Refused, match=message):
             SampleRequest.from_json(wrong)

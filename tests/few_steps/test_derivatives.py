@@ -28,6 +28,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "dit": (PICTURES, (2, 8, 8)),
     "mlp": ({"shape": (3,), "width": 8, "waves": 2}, (3,)),
     "table_mlp": ({"channels": 3, "width": 8, "depth": 1}, (3,)),
+    "prior_transformer": ({"features": 3, "width": 8, "depth": 1, "heads": 2}, (3,)),
     "sequence_transformer": ({"channels": 2, "shape": (2, 6), "size": 6, "width": 8, "depth": 1, "heads": 2}, (2, 6)),
 }
 

@@ -202,8 +202,8 @@ class SampleRequest:
         if self.threshold is not None:
             text(self.threshold, "threshold")
         yield from ((name, whole(v, name)) for name in ("steps", "top_k") if (v := getattr(self, name)) is not None)
-        for name, known in (("classifier_form", ("guess", "mean")), ("rank", ("", "consensus", "similarity"))):
-            if (word := getattr(self, name)) not in known:
+        for name, known in (("classifier_form", ("guess", "mean")), ("rank", ("consensus", "similarity"))):
+            if (word := getattr(self, name)) and word not in known:
                 raise unknown(name, str(word), known)
         several: Any = self.control if isinstance(self.control, list | tuple) else [self.control]
         yield "control", tuple(each for each in several if each is not None)
