@@ -117,7 +117,7 @@ def test_words_that_make_nothing_are_refused(of: str, says: str) -> None:
 def test_only_pictures_are_made_into_conditions() -> None:
     with pytest.raises(Refused, match="made of pictures and videos, and points has points"):
         made(Dataset(np.zeros((4, 2), np.float32), name="points"), "grey")
-    with pytest.raises(Refused, match="of = 'grey': a vector is of the 'item', or"):
+    with pytest.raises(Refused, match=r"conditions\.style: of = 'grey': a vector is of the 'item', or"):
         declared({"style": {"kind": "vector", "of": "grey"}})
 
 

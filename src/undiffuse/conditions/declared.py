@@ -32,7 +32,11 @@ def declared(tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | N
         component = _component(name, fields.get("kind", "label"))
         own = {field: value for field, value in fields.items() if field != "kind"}
         table = f"conditions.{name}"
-        found[name] = component(**registry.check(component, own, owner=table, runs=runs(table) if runs else None))
+        checked = registry.check(component, own, owner=table, runs=runs(table) if runs else None)
+        try:
+            found[name] = component(**checked)
+        except Refused as error:
+            raise Refused(f"{table}: {error}") from None
     return found
 
 
