@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from undiffuse.sampling.generator import Generator
 
-VIDEOS = 5  # axes of an array of them
 METHODS = {  # what each task says of itself
     "mask": "painted by {0}",
     "strength": "variations",
@@ -145,10 +144,10 @@ def edit(
     if task != "length" and (image is None) != bool(own):
         raise Refused(f"--{task} names its {own} itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
-    from undiffuse.editing.inverse_problems import usual_method
     from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
     from undiffuse.sampling.guidance import words
+    from undiffuse.sampling.samples import VIDEO_AXES
     from undiffuse.storage import output_paths
 
     usual = ".gif" if task in MOVING else ".png"
@@ -160,18 +159,15 @@ def edit(
     said: list[str] = []
     with progress("editing", "step") as advance:
         n, dtype = request.count, str(model.facts.get("data", {}).get("dtype", "float32"))
-        edited = EditRequest(model, dtype, image, n, method, noise, frames, request, advance, said.append).run(
-            task, values[task]
-        )
+        asked = EditRequest(model, dtype, image, n, method, noise, frames, request, advance, said.append)
+        edited = asked.run(task, values[task])
     suffix = target.suffix.lower() or usual
-    written = _video(model, edited) if edited.ndim == VIDEOS and suffix == ".gif" else FORMS[suffix](edited, suffix)
+    moves = edited[0].ndim == VIDEO_AXES and suffix == ".gif"
+    written = _video(model, edited) if moves else FORMS[suffix](edited, suffix)
     output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
     guided = "" if task == "enlarge" else words(model.open(request).request)  # which is told frames in its own way
-    if model.completes:
-        how = "completed in its order"
-    else:
-        how = METHODS[task].format(method or (usual_method(model) if task == "mask" else "mmps"))
+    how = "completed in its order" if model.completes else METHODS[task].format(asked.by(task))
     how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))

@@ -15,7 +15,7 @@ from undiffuse.editing.embeddings import towards, variations
 from undiffuse.editing.enlarge import enlarge
 from undiffuse.editing.frames import extend, fill
 from undiffuse.editing.interpolate import between
-from undiffuse.editing.inverse_problems import inpaint, restore
+from undiffuse.editing.inverse_problems import inpaint, restore, usual_method
 from undiffuse.editing.outpaint import outpaint
 from undiffuse.editing.sdedit import denoise, vary
 from undiffuse.operators.blur import Blur
@@ -47,10 +47,9 @@ class EditRequest:
         """The answers, (n, *shape) in the data's units; raises Refused for what does not fit the model."""
         return _TASKS[task](self, value)
 
-    @property
-    def posterior(self) -> str:
-        """The method of what is no plain mask."""
-        return self.method or "mmps"
+    def by(self, task: str) -> str:
+        """The method of a task: the one that was asked for, or the usual one."""
+        return self.method or (usual_method(self.model) if task == "mask" else "mmps")
 
     @property
     def how(self) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def _measurement(edit: EditRequest, value: str) -> np.ndarray:
         raise unknown("--measurement", name, _OPERATORS)
     operator, shape = _OPERATORS[name](text, *edit.model.data_shape)
     y = edit.item(shape=shape)
-    return restore(edit.model, y, operator, edit.noise, edit.posterior, **edit.how).numpy()
+    return restore(edit.model, y, operator, edit.noise, edit.by("measurement"), **edit.how).numpy()
 
 
 def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
@@ -141,7 +140,9 @@ def _refuse_sampler(edit: EditRequest, task: str) -> None:
 
 def _frames(edit: EditRequest, value: str) -> np.ndarray:
     assert edit.image is not None
-    return fill(edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.posterior, **edit.how).numpy()
+    return fill(
+        edit.model, placed(edit.image, value, edit.model.data_shape), method=edit.by("frames"), **edit.how
+    ).numpy()
 
 
 def _length(edit: EditRequest, value: int) -> np.ndarray:
@@ -153,7 +154,7 @@ def _length(edit: EditRequest, value: int) -> np.ndarray:
         if not kept[: kept.sum()].all():
             raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
         first = first[:, kept].astype(edit.dtype)
-    return extend(edit.model, first, value, method=edit.posterior, **edit.how).numpy()
+    return extend(edit.model, first, value, method=edit.by("length"), **edit.how).numpy()
 
 
 def _enlarge(edit: EditRequest, value: Path) -> np.ndarray:
