@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind, Derive, Form, from_data
 from undiffuse.conditions.derived_image import maker
+from undiffuse.conditions.picture_file import in_file
 from undiffuse.conditions.values import expanded
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
@@ -81,14 +82,7 @@ class HoleCondition(ConditionKind):
         """An image file with transparency; an .npy as it is."""
         from undiffuse.storage.image_file import Target, read
 
-        if not Path(word).is_file():
-            raise Refused(f"there is no file {word} for {name!r}")
-        try:
-            if word.lower().endswith(".npy"):
-                return np.load(word, allow_pickle=False)
-            return read(Path(word), Target(self._picture[0], "uint8"))
-        except Exception as error:  # a decoder may stumble over damaged bytes in any way
-            raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+        return in_file(word, name, lambda: read(Path(word), Target(self._picture[0], "uint8")))
 
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         if self.codec.lossy:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undiffuse.conditions.condition_kind import ConditionKind, Form
+from undiffuse.conditions.picture_file import in_file
 from undiffuse.conditions.values import as_tensor, expanded
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
@@ -64,17 +64,14 @@ class SegmentationCondition(ConditionKind):
 
     def from_word(self, word: str, name: str) -> Any:
         """An image file whose grey levels, or numbers of a palette, are classes; or an .npy."""
-        if not Path(word).is_file():
-            raise Refused(f"there is no file {word} for {name!r}")
-        try:
-            if word.lower().endswith(".npy"):
-                return np.load(word, allow_pickle=False)
+
+        def levels() -> np.ndarray:
             with Image.open(word) as image:
                 if image.mode not in ("P", "L", "1", "I;16"):
                     raise Refused(f"it has colours ({image.mode}), and classes are grey levels or a palette's numbers")
                 return np.asarray(image)
-        except Exception as error:  # a decoder may stumble over damaged bytes in any way
-            raise Refused(f"{word} cannot be read for {name!r}: {error}") from None
+
+        return in_file(word, name, levels)
 
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         return values.flip(axis)
