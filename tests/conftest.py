@@ -3,7 +3,7 @@
 import gc
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import every
@@ -118,3 +118,19 @@ def _unsynced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "sync", lambda path: None)
         yield
+
+
+@pytest.fixture
+def undiffuse_(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Calls `undiffuse` with these words; its exit status, and all that it printed."""
+
+    from undiffuse.cli.main import main
+
+    def call(*words: object) -> tuple[int, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return int(stop.value.code or 0), captured.out + captured.err
+
+    return call

@@ -1,6 +1,5 @@
 """A tiny autoencoder's run and a model of its latents, each trained for a moment."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from latent_runs import QUIET, SHORT, tables
 from latent_spaces import pictures
 
 import undiffuse
-from undiffuse.cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -51,17 +49,3 @@ def latent(place: Path, autoencoder: Path) -> Path:
     """The run of a model of latents."""
     undiffuse.train(tables(place, train=SHORT), out=place / "latent").run(progress=False)
     return place / "latent"
-
-
-@pytest.fixture
-def undiffuse_(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Calls `undiffuse` with these words; its exit status, and all that it printed."""
-
-    def call(*words: object) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capfd.readouterr()
-        return int(stop.value.code or 0), captured.out + captured.err
-
-    return call

@@ -8,7 +8,6 @@ import pytest
 from moving_runs import recipe
 from sklearn.datasets import load_digits
 
-from undiffuse.cli.main import main
 from undiffuse.training.start import train
 
 
@@ -40,14 +39,11 @@ def video_run(digits: Path, image_run: Path) -> Path:
 
 
 @pytest.fixture
-def undiffuse_(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Calls `undiffuse` with these words; what it came to and what it said."""
+def undiffuse_(undiffuse_: Callable[..., tuple[int, str]]) -> Callable[..., tuple[int, str]]:
+    """The same, and what was said in one line."""
 
     def call(*words: object) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        said = capfd.readouterr()
-        return int(stop.value.code or 0), " ".join((said.out + said.err).split())
+        status, said = undiffuse_(*words)
+        return status, " ".join(said.split())
 
     return call
