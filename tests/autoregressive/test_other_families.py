@@ -169,8 +169,8 @@ def test_the_game_is_the_non_saturating_one_with_its_penalty():
     ("kind", "changed", "message"),
     [
         (FLOW, {"network": {"name": "pixelcnn"}}, "network 'pixelcnn' predicts conditionals.*coupling_flow"),
-        (FLOW, {"conditions": {"words": {"kind": "text"}}}, "'coupling_flow' cannot take 'words', .* it takes label"),
-        (GAN, {"conditions": {"words": {"kind": "text"}}}, "'mlp_generator' cannot take 'words', .* it takes label"),
+        (FLOW, {"conditions": {"words": {"kind": "text"}}}, r"'coupling_flow' cannot take 'words', .* it takes label"),
+        (GAN, {"conditions": {"words": {"kind": "text"}}}, r"'mlp_generator' cannot take 'words', .* it takes label"),
         (FLOW, {"network": {"name": "coupling_flow", "depth": 0}}, "depth of at least 1, not items of shape"),
         (GAN, {"codec": {"name": "levels"}}, "codec 'levels' is not for values, and a GAN is"),
         (GAN, {"codec": {"name": "whiten"}}, r"makes numbers from -1 to 1, and codec 'whiten' .*codec.name=pixels"),
