@@ -278,7 +278,7 @@ def test_a_step_of_dps_is_the_published_one_or_leaves_the_noise_of_the_measureme
     leaf = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(missed(leaf).sum(), leaf)
     torch.testing.assert_close(shift(DPS(DDIM(), known, 0.7, step_by="constant")), -0.7 * slope)
-    with pytest.raises(Refused, match="step_by of dps has no 'eror' .did you mean 'error'"):
+    with pytest.raises(Refused, match=r"step_by of dps has no 'eror' .did you mean 'error'"):
         DPS(DDIM(), known, step_by="eror")  # type: ignore[arg-type]
 
 
