@@ -24,13 +24,13 @@ class MLPGenerator(ImplicitNetwork):
     ) -> None:
         super().__init__()
         self.shape, self.latents, self.classes = tuple(shape), latents, classes
-        self.body = Perceptron(latents, math.prod(shape), width, depth, classes, "an mlp_generator")
+        self.body = LabelledPerceptron(latents, math.prod(shape), width, depth, classes, "an mlp_generator")
 
     def forward(self, z: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         return torch.tanh(self.body(z, label, drop)).unflatten(1, self.shape)
 
 
-class Perceptron(nn.Module):
+class LabelledPerceptron(nn.Module):
     """x (batch, inside) -> (batch, out): `depth` hidden layers with leaky ReLU, a class a bias of the first one.
 
     Raises Refused, in the owner's name, for sizes below 1.

@@ -13,7 +13,7 @@ from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.single_precision import in_float32
-from undiffuse.networks.mlp_generator import Perceptron
+from undiffuse.networks.mlp_generator import LabelledPerceptron
 
 PLAYER = "discriminator"
 
@@ -72,7 +72,7 @@ class Adversarial(Objective):
         if PLAYER not in self._held:
             with in_float32():
                 size, classes = math.prod(model.network.shape), model.network.classes
-                self._held[PLAYER] = Perceptron(size, 1, self.width, self.depth, classes, "a discriminator")
+                self._held[PLAYER] = LabelledPerceptron(size, 1, self.width, self.depth, classes, "a discriminator")
         return self._held[PLAYER]
 
     def to(self, device: torch.device) -> None:
