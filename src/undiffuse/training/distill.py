@@ -64,8 +64,8 @@ def student(
     made = objective.student(tables, folder, asked, count)
     if teacher.denoiser.jumps == "any" and made.get("denoiser", {}).get("jumps") != "any":
         raise Refused(
-            f"{folder} is {WORDS['any']}, and a student by {table['name']} is none: take the run that it was made from, "
-            "or go on from its weights by --method mean_flow or shortcut"
+            f"{folder} is {WORDS['any']}, and a student by {table['name']} is none: take the run that it was made "
+            "from, or go on from its weights by --method mean_flow or shortcut"
         )
     if asked != folder and made["objective"].get("teacher") != asked and "guidance" not in made["objective"]:
         if guidance is not None:
