@@ -95,9 +95,7 @@ class Session(OpenedRequest):
         level = recipe_defaults(model.recipe).augmentation if request.augmentation is None else request.augmentation
         cond = augmented(model.conditions, cond, level or 0.0, Random(request.seed, which).fold(AUGMENTATION))
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
-        return cls(
-            model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned
-        )
+        return cls(model, request, several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned)
 
     def untuned(self) -> Self:
         """The same without a plan that was tuned for whole samples: what edits one takes parts of its times."""
@@ -122,7 +120,7 @@ class Session(OpenedRequest):
     def __iter__(self) -> Iterator[State]:
         """The states of all rows in one batch: the noise, then after every step."""
         each = self.particles
-        random = Random(self.request.seed, _several(self.indices, each))
+        random = Random(self.request.seed, several(self.indices, each))
         if self.start is None:
             rows, own = len(self.indices) * each, self.model.denoiser.state_shape
             shape = own((rows, *self.model.shape)) if self.shape is None else (rows, *self.shape)
@@ -293,6 +291,6 @@ def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
     return replace(request, conditions={**request.conditions, **found}, condition_words=())
 
 
-def _several(rows: Tensor, each: int) -> Tensor:
+def several(rows: Tensor, each: int) -> Tensor:
     """The indices of so many rows for each one, beside each other."""
     return rows if each == 1 else (rows[:, None] * each + torch.arange(each)).reshape(-1)
