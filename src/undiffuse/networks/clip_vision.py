@@ -57,7 +57,7 @@ class ClipVision(Network):
     def forward(self, x: Tensor, c_time: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != self.shape:
             raise Refused(f"this encoder reads images of shape {self.shape}, not {tuple(x.shape[1:])}")
-        h = self.enter(patches(self._scaled(x), self.patch))
+        h = self.enter(patches(self._scaled(x.to(self.enter.weight.dtype)), self.patch))
         h = self.before(torch.cat([self.first.expand(len(h), 1, -1), h], dim=1) + self.places)
         for layer in self.layers:
             h = layer(h)

@@ -35,6 +35,8 @@ class StableDiffusionPipeline(Pipeline):
         "StableDiffusionInpaintPipeline",
     )
     refuses: ClassVar[dict[str, str]] = {
+        "UNet2DConditionModel": "alone it makes no pictures: name the folder above it, which has vae, text_encoder, "
+        "tokenizer and scheduler, too",
         "StableDiffusionDepth2ImgPipeline": "its U-Net is told a map of depth: a control of depth steers a plain one, "
         "undiffuse import CONTROLNET --base RUN -o CONTROL",
         "StableDiffusionXLPipeline": "it has two text encoders and is told sizes: versions 1 and 2 are read",
