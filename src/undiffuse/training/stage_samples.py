@@ -63,7 +63,7 @@ def _drawn(data: Dataset, name: str, path: str, strength: float) -> np.ndarray:
             kept = find(there)
             if kept is None:
                 blocks = _blocks(run, own, beside, strength, name)
-                kept = remember(there, gather(there, blocks, len(own), Decoded(np.empty(0))))
+                kept = remember(there, gather(there, blocks, len(own), Decoded(np.empty(0))), "samples")
     except OSError as error:
         raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
     return np.asarray(load_items(there, kept))
