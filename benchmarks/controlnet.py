@@ -7,11 +7,11 @@ Held-out items in turn: their classes, their edges and their maps are asked for,
 edges: F1 of the edges of a sample and those asked for, an edge counting where one of the other's is at most a pixel
 away. map: the share of blocks with the grey level asked for. class: the share of samples that a classifier of real
 training data reads as the class asked for. Frechet: the distance to held-out data, over that of as many training items.
-The row of real items shows other items of the same classes, as chance. --beside: runs whose network was trained with
-the picture as channels beside the sample (plain concatenation), as `undiffuse train fashion-class --set
-conditions.edges.kind=image conditions.edges.of=edges train.steps=2500 --out runs/fashion-edges` makes one. Writes controlnet.png: edges and maps asked for,
-then a row of samples for each line. --cost instead: seconds and memory of a training step of the base and of a control,
-of equal batches in float32, without samples.
+The row of real items shows other items of the same classes, as chance. Writes controlnet.png: edges and maps asked for,
+then a row of samples for each line. --beside: runs whose network was trained with the picture as channels beside the
+sample (plain concatenation), as `undiffuse train fashion-class --set conditions.edges.kind=image
+conditions.edges.of=edges train.steps=2500 --out runs/fashion-edges` makes one. --cost instead: seconds and memory of a
+training step of the base and of a control, of equal batches in float32, without samples.
 """
 
 import argparse
