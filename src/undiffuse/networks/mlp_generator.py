@@ -13,7 +13,7 @@ from undiffuse.core.implicit import ImplicitNetwork
 class MLPGenerator(ImplicitNetwork):
     """z (batch, latents) -> x (batch, *shape) in [-1, 1]: `depth` hidden layers of `width`, and tanh at the end.
 
-    shape: given by the data. Raises Refused for sizes below 1.
+    shape: given by the data. Raises Refused for sizes below 1, and for noise of another size.
     """
 
     def __init__(self, shape: tuple[int, ...] = (2,), latents: int = 32, width: int = 256, depth: int = 2) -> None:
@@ -22,6 +22,8 @@ class MLPGenerator(ImplicitNetwork):
         self.body = perceptron(latents, math.prod(shape), width, depth, "an mlp_generator")
 
     def forward(self, z: Tensor) -> Tensor:
+        if z.shape[1:] != (self.latents,):
+            raise Refused(f"this mlp_generator takes noise of shape ({self.latents},), not {tuple(z.shape[1:])}")
         return torch.tanh(self.body(z)).unflatten(1, self.shape)
 
 
