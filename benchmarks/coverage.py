@@ -47,7 +47,7 @@ METHODS: dict[str, Callable[[Measurement], tuple[Any, Any]]] = {  # measurement 
     "mmps": lambda y: (MMPS(ORACLE, y, 3), Heun()),
     "particles": lambda y: (ORACLE, Particles(Ancestral(), y, GROUP, proposal=MMPS(ORACLE, y, 3))),
     "pigdm": lambda y: (PiGDM(ORACLE, y), Heun()),
-    "dps": lambda y: (ORACLE, DPS(Ancestral(), y, 0.3)),
+    "dps": lambda y: (ORACLE, DPS(Ancestral(), y)),
     "inpaint": lambda y: (ORACLE, Inpaint(Ancestral(), known(y), FIRST)),
     "repaint": lambda y: (ORACLE, RePaint(Ancestral(), known(y), FIRST, jump=1, resample=5)),
 }

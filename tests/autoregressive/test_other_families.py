@@ -43,14 +43,14 @@ GAN: dict[str, Any] = {
 
 
 def tables(place: Path, kind: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    np.savez(place / "pictures.npz", images=PICTURES)
+    np.savez(place / "pictures.npz", images=PICTURES, labels=np.arange(len(PICTURES)) % 2)
     data = {"name": "file", "path": str(place / "pictures.npz")}
     train = {"steps": 4, "batch": 8, "previews": 4, "snapshots": 0, "warmup": 0, "checkpoint_every": 2}
     return {**kind, "data": data, "train": train, **changed}
 
 
-def random_flow(channels: int = 1) -> CouplingFlow:
-    made = CouplingFlow((channels, 4, 4), width=6, depth=2)
+def random_flow(channels: int = 1, classes: int = 0) -> CouplingFlow:
+    made = CouplingFlow((channels, 4, 4), width=6, depth=2, classes=classes)
     with torch.no_grad():
         for parameter in made.parameters():  # scales and shifts begin at 0
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -68,6 +68,28 @@ def test_a_flow_is_inverted_and_its_volume_is_that_of_the_jacobian(channels: int
     size = channels * 16
     exact = torch.linalg.slogdet(jacobian.reshape(size, size))[1]
     assert float(volume[0]) == pytest.approx(float(exact), abs=1e-5)
+
+
+def test_a_class_is_a_bias_of_every_first_layer_and_a_dropped_one_is_none():
+    flow, x, label = random_flow(classes=2), torch.randn(3, 1, 4, 4), torch.tensor([1, 1, 0])
+    drop = torch.tensor([False, True, False])
+    z, volume = flow(x, label, drop)
+    assert float((flow.inverse(z, label, drop) - x).abs().max()) < 1e-5
+    for row, of in ((1, None), (0, 1), (2, 0)):  # last the ones that change the weights
+        same = random_flow()
+        same.load_state_dict({k: v for k, v in flow.state_dict().items() if "label" not in k})
+        for own, told in zip(couplings(same), couplings(flow), strict=True):
+            own.inner[0].bias += 0 if of is None else told.label.table.weight[of]
+        alone, its = same(x[[row]])
+        torch.testing.assert_close((z[[row]], volume[[row]]), (alone, its))
+    generator = MLPGenerator((1, 2, 2), 3, 8, classes=2)
+    made = generator(x[:, 0, 0, :3], label, drop)
+    assert torch.equal(made[1], generator(x[:, 0, 0, :3])[1])
+    assert not torch.equal(made[0], generator(x[:, 0, 0, :3])[0])
+
+
+def couplings(flow: CouplingFlow) -> list[Any]:
+    return [each for part in (flow.first, flow.middle, flow.last) for each in part]
 
 
 def test_the_bound_of_a_flow_is_below_the_probability_of_its_levels():
@@ -90,6 +112,7 @@ def test_the_bound_of_a_flow_is_below_the_probability_of_its_levels():
 
 @pytest.mark.parametrize("kind", [FLOW, GAN], ids=["flow", "gan"])
 def test_it_is_a_run_that_goes_on_where_it_stopped(kind: dict[str, Any], tmp_path: Path):
+    kind = {**kind, "conditions": {"label": {"drop": 0.3}}}
     whole = undiffuse.train(tables(tmp_path, kind), out=tmp_path / "whole").run(progress=False)
     first = undiffuse.train(tables(tmp_path, kind), out=tmp_path / "run")
     for numbers in first:
@@ -98,13 +121,18 @@ def test_it_is_a_run_that_goes_on_where_it_stopped(kind: dict[str, Any], tmp_pat
     on = undiffuse.train(tables(tmp_path, kind), out=tmp_path / "run", resume=True).run(progress=False)
     weights = whole.module.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in on.module.state_dict().items())
-    drawn = undiffuse.load(tmp_path / "run").sample(5, seed=2)
-    assert drawn.dtype == torch.uint8
-    assert torch.equal(drawn[[3]], on.sample(1, seed=2, indices=[3]))
-    how = Judge(metrics=("frechet",) if kind is GAN else ("frechet", "nll"))
+    drawn = undiffuse.load(tmp_path / "run").sample(5, seed=2, label=[0, 1, 0, 1, 0])
+    assert (drawn.dtype, drawn.labels.tolist()) == (torch.uint8, [0, 1, 0, 1, 0])
+    assert torch.equal(drawn[[3]], on.sample(1, seed=2, indices=[3], label=1))
+    game = kind["kind"] == "gan"
+    how = Judge(metrics=("frechet",) if game else ("frechet", "nll"))
     report = on.evaluate(EvaluationRequest(request=SampleRequest(n=20), how=how))
-    assert ("likelihood" in report.found.about) == (kind is FLOW)
-    assert kind is GAN or report.found.about["likelihood"]["bound"]["bits_per_dim"] > 0
+    assert ("likelihood" in report.found.about) == (not game)
+    assert game or report.found.about["likelihood"]["bound"]["bits_per_dim"] > 0
+    with pytest.raises(
+        Refused, match=r"steps: a .* draws z ~ N\(0, 1\) and decodes it once, without steps; .* its cond"
+    ):
+        on.sample(1, steps=3)
 
 
 def test_both_players_move_by_the_optimiser_that_the_recipe_names():
@@ -141,7 +169,8 @@ def test_the_game_is_the_non_saturating_one_with_its_penalty():
     ("kind", "changed", "message"),
     [
         (FLOW, {"network": {"name": "pixelcnn"}}, "network 'pixelcnn' predicts conditionals.*coupling_flow"),
-        (FLOW, {"conditions": {"label": {}}}, r"kind 'normalizing_flow' has no table \[conditions\]"),
+        (FLOW, {"conditions": {"words": {"kind": "text"}}}, r"'coupling_flow' cannot take 'words', .* it takes label"),
+        (GAN, {"conditions": {"words": {"kind": "text"}}}, r"'mlp_generator' cannot take 'words', .* it takes label"),
         (FLOW, {"network": {"name": "coupling_flow", "depth": 0}}, "depth of at least 1, not items of shape"),
         (GAN, {"codec": {"name": "levels"}}, "codec 'levels' is not for values, and a GAN is"),
         (GAN, {"codec": {"name": "whiten"}}, r"makes numbers from -1 to 1, and codec 'whiten' .*codec.name=pixels"),

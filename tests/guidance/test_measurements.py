@@ -145,7 +145,7 @@ def test_methods_against_the_exact_gaussian_posterior():
         torch.testing.assert_close(spread, cov, atol=0.03, rtol=0)
     found, _ = posterior_moments(Heun(), PiGDM(oracle, MEASURED), n, 100)
     assert bool(((found - mean).abs() < 0.3 * COV.diagonal().sqrt()).all())
-    x = sample(oracle, (n, 3), sampler=DPS(Ancestral(), MEASURED, 0.3), times=LogSNR()(VP(), 100)).double()
+    x = sample(oracle, (n, 3), sampler=DPS(Ancestral(), MEASURED), times=LogSNR()(VP(), 100)).double()
     prior = sample(oracle, (n, 3), sampler=Ancestral(), times=LogSNR()(VP(), 100)).double()
     far, before = (MEASURED.residual(each).norm(dim=1).mean() for each in (x, prior))
     assert float(far) < 0.5 * float(before)
@@ -244,13 +244,42 @@ def test_dps_asks_the_network_once_a_step_and_takes_any_differentiable_operator(
     bent = Measurement(lambda x: x.abs().sum(1, keepdim=True), torch.tensor([[2.5]], dtype=torch.float64))
     oracle = Counted(PROCESS, MEAN, COV)
     times = LogSNR()(VP(), 50)
-    x = sample(oracle, (500, 3), sampler=DPS(DDIM(), bent, 0.2), times=times)
+    x = sample(oracle, (500, 3), sampler=DPS(DDIM(), bent), times=times)
     assert len(calls) == 50
     plain = sample(oracle, (500, 3), sampler=DDIM(), times=times)
-    assert float(bent.residual(x).abs().mean()) < 0.5 * float(bent.residual(plain).abs().mean())
+    assert float(bent.residual(x).abs().mean()) < 0.02 * float(bent.residual(plain).abs().mean())
+    rough = sample(oracle, (500, 3), sampler=DPS(DDIM(), bent, 0.2, step_by="constant"), times=times)
+    assert float(bent.residual(rough).abs().mean()) < 0.5 * float(bent.residual(plain).abs().mean())
     steps = Measurement(lambda x: x.detach(), torch.zeros(1, 3))
     with pytest.raises(Refused, match="not differentiable"):
         sample(oracle, (2, 3), sampler=DPS(DDIM(), steps), times=times)
+
+
+def test_a_step_of_dps_is_the_published_one_or_leaves_the_noise_of_the_measurement():
+    """One number measured of Gaussian data: the residual is linear in x_t, and "error" brings it to std at once."""
+    a = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
+    known = Measurement(lambda x: x @ a[:, None].to(x), torch.tensor([[9.0]], dtype=torch.float64), 0.3)
+    oracle, t, s = GaussianOracle(PROCESS, MEAN, COV), torch.tensor(0.8).double(), torch.tensor(0.3).double()
+    x = Random(4).normal((6, 3), dtype=torch.float64)
+
+    def shift(sampler: Any) -> Tensor:
+        plain: Any = DDIM().step(oracle, x, t, s, random=Random(0))[0]
+        moved: Any = sampler.step(oracle, x, t, s, random=Random(0))[0]
+        return moved.mean - plain.mean
+
+    def missed(x: Tensor) -> Tensor:
+        return known.residual(oracle(x, t).mean).norm(dim=1)
+
+    assert float(missed(x).min()) > 1
+    landed = missed(x + shift(DPS(DDIM(), known)))
+    torch.testing.assert_close(landed, torch.full_like(landed, 0.3))
+    met = replace(known, y=oracle(x, t).mean @ a[:, None])
+    torch.testing.assert_close(shift(DPS(DDIM(), met)), torch.zeros_like(x))
+    leaf = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(missed(leaf).sum(), leaf)
+    torch.testing.assert_close(shift(DPS(DDIM(), known, 0.7, step_by="constant")), -0.7 * slope)
+    with pytest.raises(Refused, match=r"step_by of dps has no 'eror' .did you mean 'error'"):
+        DPS(DDIM(), known, step_by="eror")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("inner", [Ancestral("exact"), DDIM(0.5, "exact")], ids=repr)

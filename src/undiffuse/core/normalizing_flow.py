@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.density import DensityModel
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.network import Network
@@ -19,13 +20,14 @@ class Bijection(Network, ABC):
     """An invertible network of items of one shape."""
 
     predicts: ClassVar[str] = "bijection"
+    forms: ClassVar[tuple[str, ...]] = ("label",)
 
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, label: Tensor | None = None, drop: Drop = None) -> tuple[Tensor, Tensor]:
         """x (batch, *shape) -> z of the same shape, and log |det dz/dx| (batch,)."""
 
     @abstractmethod
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         """The x that becomes z."""
 
 
@@ -49,15 +51,15 @@ class NormalizingFlow(DensityModel):
         inside = EDGE + (1 - 2 * EDGE) * u
         y = inside.logit()
         stretch = math.log(1 - 2 * EDGE) - inside.log() - (-inside).log1p()
-        z, volume = self.network(y.to(next(self.network.parameters()).dtype))
+        z, volume = self.network(y.to(next(self.network.parameters()).dtype), **cond)
         z = z.double()
         normal = -0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(1)
         bins = x[0].numel() * math.log(self.levels.levels)
         return normal + volume.double() + stretch.flatten(1).sum(1) - bins
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Any) -> Tensor:
         """Encoded items on their levels, of draws z (batch, *shape) from N(0, 1)."""
-        y = self.network.inverse(z.to(next(self.network.parameters()).dtype)).double()
+        y = self.network.inverse(z.to(next(self.network.parameters()).dtype), **cond).double()
         u = (y.sigmoid() - EDGE) / (1 - 2 * EDGE)
         return self.levels.values((u * self.levels.levels).floor().clamp(0, self.levels.levels - 1).long())

@@ -43,7 +43,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "mmps": Method(lambda denoiser, sampler, known: (MMPS(denoiser, known), sampler)),
     "pigdm": Method(lambda denoiser, sampler, known: (PiGDM(denoiser, known), sampler)),
-    "dps": Method(lambda denoiser, sampler, known: (denoiser, DPS(sampler, known))),
+    "dps": Method(lambda denoiser, sampler, known: (denoiser, DPS(Ancestral(), known))),
     "particles": Method(
         lambda denoiser, sampler, known: (
             denoiser,

@@ -15,12 +15,13 @@ from undiffuse.core.single_precision import in_float32
 from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.evaluation.scores import Scores
 from undiffuse.progress import Progress
+from undiffuse.recipes.abilities import refuse_forms
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.generator import Generator, refuse_taken
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
 
@@ -33,7 +34,7 @@ class GANRun(Generator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "network", "objective", "train"), True),
-        **dict.fromkeys(("optimiser", "init"), False),
+        **dict.fromkeys(("optimiser", "init", "conditions"), False),
     }
     reads: ClassVar[str] = "samples"
     predicts: ClassVar[str] = "game"
@@ -43,6 +44,8 @@ class GANRun(Generator):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
+        refuse_taken(conditions)
+        refuse_forms(str(recipe["network"]["name"]), conditions)
         codec = recipe.component("codec")
         if codec.tokens or codec.mixed:
             raise Refused(f"codec {recipe['codec']['name']!r} is not for values, and a GAN is: take pixels")
@@ -55,7 +58,8 @@ class GANRun(Generator):
     @classmethod
     def build(cls, about: Description) -> nn.Module:
         with in_float32():
-            return ImplicitModel(about.recipe.module("network", channels=about.shape[0], shape=about.shape))
+            given: dict[str, Any] = {"channels": about.shape[0], "shape": about.shape, "classes": len(about.classes)}
+            return ImplicitModel(about.recipe.module("network", **given))
 
     def attempt(self) -> None:
         self.module(torch.zeros(1, self.module.network.latents, dtype=torch.float32, device=self.device))
@@ -67,13 +71,13 @@ class GANRun(Generator):
         return DrawnReport(evaluate_drawn(self, asked))
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """The items in the data's units that draws z (n, latents) from N(0, 1) become, on z's device.
 
         Raises Refused for draws of another shape.
         """
         z = arguments.tensor(z, "z")
-        return self.codec.decode(self.module(z.to(self.device))).to(z.device)
+        return self.codec.decode(self.module(z.to(self.device), **cond)).to(z.device)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:
         asked = (request or SampleRequest()).updated(options, self.conditions)

@@ -17,12 +17,13 @@ from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.evaluation.level_likelihood import held_out_likelihood
 from undiffuse.evaluation.scores import Scores
 from undiffuse.progress import Progress
+from undiffuse.recipes.abilities import refuse_forms
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.reports.preview import preview
 from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.generator import Generator, refuse_taken
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
 
@@ -34,7 +35,7 @@ class NormalizingFlowRun(Generator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "network", "objective", "train"), True),
-        **dict.fromkeys(("optimiser", "init"), False),
+        **dict.fromkeys(("optimiser", "init", "conditions"), False),
     }
     reads: ClassVar[str] = "bijection"
     predicts: ClassVar[str] = "likelihood"
@@ -46,13 +47,15 @@ class NormalizingFlowRun(Generator):
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
-        """Nothing more: the tables say all."""
+        refuse_taken(conditions)
+        refuse_forms(str(recipe["network"]["name"]), conditions)
 
     @classmethod
     def build(cls, about: Description) -> nn.Module:
         grid = level_grid(about.codec, about.shape)
         with in_float32():
-            return NormalizingFlow(about.recipe.module("network", channels=about.shape[0], shape=about.shape), grid)
+            given: dict[str, Any] = {"channels": about.shape[0], "shape": about.shape, "classes": len(about.classes)}
+            return NormalizingFlow(about.recipe.module("network", **given), grid)
 
     def attempt(self) -> None:
         dtype = next(self.module.parameters()).dtype
@@ -64,7 +67,7 @@ class NormalizingFlowRun(Generator):
     def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
         return DrawnReport(evaluate_drawn(self, asked))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
         """The items in the data's units that draws z (n, *shape) from N(0, 1) are, on z's device.
 
         Raises Refused for draws of another shape.
@@ -72,7 +75,7 @@ class NormalizingFlowRun(Generator):
         z = arguments.tensor(z, "z")
         if tuple(z.shape[1:]) != self.shape:
             raise Refused(f"this normalizing flow takes noise of shape {self.shape}, not {tuple(z.shape[1:])}")
-        return self.codec.decode(self.module.decode(z.to(self.device))).to(z.device)
+        return self.codec.decode(self.module.decode(z.to(self.device), **cond)).to(z.device)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:
         asked = (request or SampleRequest()).updated(options, self.conditions)

@@ -5,10 +5,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.condition_dropout import Drop
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import ANY
 from undiffuse.core.normalizing_flow import Bijection
 from undiffuse.networks.axes import refuse_shape
+from undiffuse.networks.embeddings import Label
 
 OWNER = "a coupling_flow"
 MOST = 2.0  # the largest |log scale| of one coupling
@@ -19,14 +21,15 @@ class CouplingFlow(Bijection):
     of three parts.
 
     The masks of the first and the last part are a checkerboard, those of the middle one half of the channels of patches
-    of 2 x 2; each coupling turns its mask around. s = 2 tanh(h / 2), 0 at first, as t. width: of the convolutions.
-    channels, shape: given by the data. Raises Refused for sizes below 1, for odd sides, and for items of another shape.
+    of 2 x 2; each coupling turns its mask around. s = 2 tanh(h / 2), 0 at first, as t. width: of the convolutions. A
+    class is a bias of their first layer. shape, classes: given by the data. Raises Refused for sizes below 1, for odd
+    sides, and for items of another shape.
     Source: arXiv:1605.08803, sec. 3.
     """
 
     families: ClassVar[frozenset[str]] = ANY
 
-    def __init__(self, shape: tuple[int, ...] = (1, 8, 8), width: int = 32, depth: int = 4) -> None:
+    def __init__(self, shape: tuple[int, ...] = (1, 8, 8), width: int = 32, depth: int = 4, classes: int = 0) -> None:
         super().__init__()
         if len(shape) != 3 or min(width, depth, *shape) < 1 or any(side % 2 for side in shape[1:]):
             raise Refused(
@@ -35,27 +38,27 @@ class CouplingFlow(Bijection):
             )
         self.shape = tuple(shape)
         channels, height, columns = shape
-        fine = [AffineCoupling((channels, height, columns), width, "checkerboard", i % 2) for i in range(2 * depth)]
         patches = (4 * channels, height // 2, columns // 2)
-        coarse = [AffineCoupling(patches, width, "channels", i % 2) for i in range(depth)]
+        fine = [AffineCoupling(self.shape, width, classes, "checkerboard", i % 2) for i in range(2 * depth)]
+        coarse = [AffineCoupling(patches, width, classes, "channels", i % 2) for i in range(depth)]
         self.first, self.middle, self.last = (nn.ModuleList(part) for part in (fine[:depth], coarse, fine[depth:]))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, label: Tensor | None = None, drop: Drop = None) -> tuple[Tensor, Tensor]:
         refuse_shape(x, self.shape[0], 2, OWNER)
         total = x.new_zeros(len(x))
         for part in (self.first, self.middle, self.last):
             x = patched(x) if part is self.middle else x
             for coupling in part:
-                x, volume = coupling(x)
+                x, volume = coupling(x, label, drop)
                 total = total + volume
             x = unpatched(x) if part is self.middle else x
         return x, total
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         for part in (self.last, self.middle, self.first):
             z = patched(z) if part is self.middle else z
             for coupling in reversed(list(part)):
-                z = coupling.inverse(z)  # pyright: ignore[reportCallIssue]
+                z = coupling.inverse(z, label, drop)  # pyright: ignore[reportCallIssue]
             z = unpatched(z) if part is self.middle else z
         return z
 
@@ -64,7 +67,12 @@ class AffineCoupling(nn.Module):
     """One coupling of items of this shape. turned: which half stays."""
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, mask: Literal["checkerboard", "channels"], turned: int
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        classes: int,
+        mask: Literal["checkerboard", "channels"],
+        turned: int,
     ) -> None:
         super().__init__()
         channels, height, columns = shape
@@ -80,20 +88,26 @@ class AffineCoupling(nn.Module):
         nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
         enter, inner = nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
         self.inner = nn.Sequential(enter, nn.ReLU(), inner, nn.ReLU(), last)
+        self.label = Label(classes, width)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        scale, shift = self._told(x)
+    def forward(self, x: Tensor, label: Tensor | None = None, drop: Drop = None) -> tuple[Tensor, Tensor]:
+        scale, shift = self._told(x, label, drop)
         return x * scale.exp() + shift, scale.flatten(1).sum(1)
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
         """The x that becomes z."""
-        scale, shift = self._told(z)
+        scale, shift = self._told(z, label, drop)
         return (z - shift) * (-scale).exp()
 
-    def _told(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _told(self, x: Tensor, label: Tensor | None, drop: Drop) -> tuple[Tensor, Tensor]:
         """log scale and shift, 0 of what stays, which x and z share."""
         stays: Tensor = self.stays  # pyright: ignore[reportAssignmentType]
-        scale, shift = self.inner(x * stays).chunk(2, dim=1)
+        enter, *later = self.inner
+        h = enter(x * stays)
+        h = h + self.label(h.new_zeros(h.shape[:2]), label, drop)[..., None, None]
+        for layer in later:
+            h = layer(h)
+        scale, shift = h.chunk(2, dim=1)
         return MOST * torch.tanh(scale / MOST) * (1 - stays), shift * (1 - stays)
 
 

@@ -13,7 +13,7 @@ from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.objective import RUN, Batch, Objective, Player
 from undiffuse.core.random import Random
 from undiffuse.core.single_precision import in_float32
-from undiffuse.networks.mlp_generator import perceptron
+from undiffuse.networks.mlp_generator import LabelledPerceptron
 
 PLAYER = "discriminator"
 
@@ -25,7 +25,8 @@ class Adversarial(Objective):
 
     This is the non-saturating game with the R1 penalty, which keeps the discriminator flat at data, so that the game
     comes to rest. D: `depth` fully connected layers of `width`, at the run's learning rate and by its optimiser:
-    without momentum (betas = [0, 0.99]), which makes the game turn in circles.
+    without momentum (betas = [0, 0.99]), which makes the game turn in circles. Both are told the label, or neither
+    where it is dropped.
     Raises Refused for a penalty below 0 and for sizes below 1.
     Source: arXiv:1406.2661, sec. 3; arXiv:1801.04406, eq. 9.
     """
@@ -50,13 +51,13 @@ class Adversarial(Objective):
         z = random.normal((len(x), model.network.latents), device=x.device)
         judge = self.discriminator(model)
         if player == RUN:
-            return F.softplus(-self._judged(judge, model(z)))
+            return F.softplus(-self._judged(judge, model(z, **batch.cond), batch))
         with torch.no_grad():
-            fake = model(z)
+            fake = model(z, **batch.cond)
         pays = self.penalty > 0 and torch.is_grad_enabled()
         real = x.detach().requires_grad_(pays)
-        of_data = self._judged(judge, real)
-        found = F.softplus(-of_data) + F.softplus(self._judged(judge, fake))
+        of_data = self._judged(judge, real, batch)
+        found = F.softplus(-of_data) + F.softplus(self._judged(judge, fake, batch))
         if not pays:
             return found
         (slope,) = torch.autograd.grad(of_data.sum(), real, create_graph=True)
@@ -70,8 +71,8 @@ class Adversarial(Objective):
         """The discriminator of the model's data; made when it is first asked for."""
         if PLAYER not in self._held:
             with in_float32():
-                size = math.prod(model.network.shape)
-                self._held[PLAYER] = perceptron(size, 1, self.width, self.depth, "a discriminator")
+                size, classes = math.prod(model.network.shape), model.network.classes
+                self._held[PLAYER] = LabelledPerceptron(size, 1, self.width, self.depth, classes, "a discriminator")
         return self._held[PLAYER]
 
     def to(self, device: torch.device) -> None:
@@ -79,6 +80,6 @@ class Adversarial(Objective):
             each.to(device)
 
     @staticmethod
-    def _judged(judge: nn.Module, x: Tensor) -> Tensor:
-        """D(x), (batch,), in float32."""
-        return judge(x.flatten(1))[:, 0].float()
+    def _judged(judge: nn.Module, x: Tensor, batch: Batch) -> Tensor:
+        """D(x given the batch's conditions), (batch,), in float32."""
+        return judge(x.flatten(1), **batch.cond)[:, 0].float()
