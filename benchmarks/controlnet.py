@@ -1,15 +1,17 @@
 """What controls do to a class-conditional run: whether samples have the edges and the map asked for, and what it costs.
 
     python benchmarks/controlnet.py [--base runs/fashion-class] [--edges runs/fashion-control]
-        [--map runs/fashion-control-map] [-n 500] [--cost]
+        [--map runs/fashion-control-map] [--beside RUN ...] [-n 500] [--cost]
 
 Held-out items in turn: their classes, their edges and their maps are asked for, from the same noise in every row.
 edges: F1 of the edges of a sample and those asked for, an edge counting where one of the other's is at most a pixel
 away. map: the share of blocks with the grey level asked for. class: the share of samples that a classifier of real
 training data reads as the class asked for. Frechet: the distance to held-out data, over that of as many training items.
 The row of real items shows other items of the same classes, as chance. Writes controlnet.png: edges and maps asked for,
-then a row of samples for each line. --cost instead: seconds and memory of a training step of the base and of a control,
-of equal batches in float32, without samples.
+then a row of samples for each line. --beside: runs whose network was trained with the picture as channels beside the
+sample (plain concatenation), as `undiffuse train fashion-class --set conditions.edges.kind=image
+conditions.edges.of=edges train.steps=2500 --out runs/fashion-edges` makes one. --cost instead: seconds and memory of a
+training step of the base and of a control, of equal batches in float32, without samples.
 """
 
 import argparse
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=Path("runs/fashion-class"))
     parser.add_argument("--edges", type=Path, default=Path("runs/fashion-control"))
     parser.add_argument("--map", type=Path, default=Path("runs/fashion-control-map"))
+    parser.add_argument("--beside", type=Path, action="append", default=[])
     parser.add_argument("-n", type=int, default=500)
     parser.add_argument("--out", type=Path, default=Path("controlnet.png"))
     parser.add_argument("--cost", action="store_true")
@@ -52,7 +55,7 @@ def main() -> None:
     if options.steps:
         steps(Path(options.steps))
         return
-    missing = [run for run in (options.base, options.edges, options.map) if not run.exists()]
+    missing = [run for run in (options.base, options.edges, options.map, *options.beside) if not run.exists()]
     if missing:
         print(f"not there yet: {missing[0]}; train it first, for example: undiffuse train fashion-class")
         return
@@ -88,6 +91,13 @@ def agreement(options: argparse.Namespace) -> None:
         given = {name: asked[name] for name, _, _ in controls}
         steering = [(nets[name], weight, interval) for name, weight, interval in controls]
         drawn = base.sample(len(names), seed=0, label=names, controlnet=steering, **given, progress=True)
+        row(way, drawn.numpy(), asked, made, (real, labels), 1000 * drawn.seconds / len(names))
+        shown.append(drawn.numpy()[:SHOWN])
+    for path in options.beside:
+        run = undiffuse.load(path)
+        given = {name: values for name, values in {**asked, "label": names}.items() if name in run.conditions}
+        drawn = run.sample(len(names), seed=0, **given, progress=True)
+        way = f"{' and '.join(name for name in given if name in asked)}, as channels ({path.name})"
         row(way, drawn.numpy(), asked, made, (real, labels), 1000 * drawn.seconds / len(names))
         shown.append(drawn.numpy()[:SHOWN])
     others = np.concatenate([np.roll(np.flatnonzero(labels == each), 1) for each in np.unique(labels)])

@@ -3,7 +3,8 @@
 import gc
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import every
@@ -60,24 +61,45 @@ def _float32() -> Iterator[None]:
         yield
 
 
-def sketch(lines: Sequence[Any], x: str, y: str, log: bool = False, **size: float) -> str:
-    """A chart as `charts.chart` makes it, without its curves: its words, and whether they can be drawn."""
-    assert x
-    assert y
-    assert all(len(line.x) == len(line.y) > 0 for line in lines)
-    assert not log or all(value > 0 for line in lines for value in line.y)
-    return f"<svg>{' '.join([x, y, *(line.name for line in lines)])}</svg>"
+@pytest.fixture(scope="session", autouse=True)
+def _sketched() -> Iterator[None]:
+    """Pages and plots are sketches, but for a test that asks for `drawn`."""
+    import sketches
+
+    with sketches.sketched():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _sketched() -> Iterator[Any]:
-    """Every page draws its curves: half a second, of which a test that asks for `drawn` sees something."""
-    from undiffuse.reports import charts
+def usual_levels() -> Iterator[int]:
+    """Training measures the loss at 4 noise levels, in one call of the network; gives how many there usually are."""
+    from undiffuse.training import validation
 
-    chart = charts.chart
+    levels = validation.LEVELS
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "chart", sketch)
-        yield chart
+        patch.setattr(validation, "LEVELS", validation.TOGETHER)
+        yield levels
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    """Tests draw the same few random bits again and again, from the same seeds: the last that were drawn are kept."""
+    import numpy as np
+
+    from undiffuse.core import random
+
+    words = random.philox_words
+
+    @lru_cache(5000)
+    def kept(samples: bytes, blocks: int, key: tuple[int, int]) -> Any:
+        return words(np.frombuffer(samples, np.int64), blocks, key)
+
+    def drawn(samples: Any, blocks: int, key: tuple[int, int]) -> Any:
+        return kept(samples.tobytes(), blocks, key) if len(samples) * blocks <= 1000 else words(samples, blocks, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random, "philox_words", drawn)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,13 +110,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def drawn(_sketched: Any) -> Iterator[None]:
-    """Pages with their curves."""
-    from undiffuse.reports import charts
+@pytest.fixture
+def drawn() -> Iterator[None]:
+    """Pages with their curves, and plots as people get them."""
+    import sketches
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "chart", _sketched)
+    with sketches.drawn():
         yield
 
 

@@ -75,7 +75,7 @@ def test_patches_are_channels_of_the_same_network_inside():
     [
         ({"blocks": 0}, "blocks = 0: AutoencoderKL needs at least 1"),
         ({"multipliers": ()}, r"multipliers = \(\)"),
-        ({"dimensions": 4}, "dimensions = 4: AutoencoderKL takes sequences"),
+        ({"dimensions": 4}, "dimensions = 4: AutoencoderKL takes .*there is --set network.name=mlp_autoencoder"),
         ({"groups": 3}, "groups = 3 does not divide 8 channels"),
     ],
 )
@@ -86,8 +86,11 @@ def test_networks_that_cannot_be_are_refused(fields: dict[str, Any], message: st
 
 def test_sizes_that_do_not_fit_are_refused():
     network = AutoencoderKL(**SMALL)
-    with pytest.raises(Refused, match=r"2 levels takes 2 sides that 2 divides, not 5 x 4"):
+    with pytest.raises(Refused, match=r"2 levels needs a height that 2 divides, not 5: 4 or 6 fits; bring the data"):
         network.latent_shape((3, 5, 4))
+    for shape in ((5,), (4, 4, 4)):
+        with pytest.raises(Refused, match=r"2 levels takes items of shape \(3, height, width\), not \("):
+            network.latent_shape(shape)
     with pytest.raises(Refused, match="needs a height that 2 divides, not 5"):
         network.encode(torch.zeros(1, 3, 5, 4))
     with pytest.raises(Refused, match=r"the decoder of this AutoencoderKL takes \(batch, 4, height, width\)"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 import toy
 
+from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
@@ -54,6 +55,11 @@ def test_samples_depend_on_seed_and_index_alone_and_stages_on_their_own_requests
     assert not torch.equal(found.sample(6, seed=4), drawn)
     few = found.sample(6, seed=3, stages={"up": {"steps": 7}})
     assert few.calls < drawn.calls
+    fine = found.sample(6, seed=3, sampler="euler", stages={"base": {"sampler": "ddim", "settings": {"eta": 1.0}}})
+    alone = found.stages[0].run.sample(6, seed=3, sampler="ddim", settings={"eta": 1.0})
+    assert torch.equal(fine, found.sample(6, seed=3, sampler="euler", low=alone.numpy()))  # of all stages, but of one
+    with pytest.raises(Refused, match="stage 'base' of the chain: samplers has no 'eulerr'"):
+        found.sample(1, sampler="eulerr")
     base = found.stages[0].run.sample(6, seed=3)
     told = found.sample(6, seed=3, low=base.numpy())
     assert torch.equal(told, drawn)  # the base's samples given: only the second stage is sampled

@@ -12,10 +12,13 @@ from undiffuse.conditions.image import ImageCondition
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.editing.sdedit import vary, vary_each
+from undiffuse.models import load
 from undiffuse.models.chain import Chain
+from undiffuse.recipes.uses import said_from_root
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.training import stage_samples
-from undiffuse.training.stage_samples import with_samples
+from undiffuse.training.continuing import refuse_others, used
+from undiffuse.training.stage_samples import paths, with_samples
 
 SMALL, LARGE = (1, 2, 2), (1, 4, 4)
 LOW = np.random.default_rng(0).normal(size=(6, *SMALL)).astype(np.float32)
@@ -35,6 +38,15 @@ def test_items_are_varied_once_by_their_own_number(tmp_path: Path, monkeypatch: 
     np.testing.assert_allclose(found.conditions["low"][3:4], alone, atol=1e-5)
     monkeypatch.setattr(stage_samples, "vary_each", None)  # what is kept is not drawn again
     assert np.array_equal(with_samples(DATA, conditions).conditions["low"], found.conditions["low"])
+    named = paths(conditions)
+    assert list(named) == ["conditions.low.varied_by"]
+    assert said_from_root(named) == [f'conditions.low.varied_by="{tmp_path / "base"}"']
+    before = used(named)
+    monkeypatch.setattr(load, "description", lambda folder: replace(run.description, facts={"runs": before}))
+    refuse_others(tmp_path / "up", used(named))
+    toy.untrained(LARGE).save(tmp_path / "base")
+    with pytest.raises(Refused, match=r"conditions.low.varied_by = '.*base' is not the run that .*up was trained with"):
+        refuse_others(tmp_path / "up", used(named))
     large = {"low": replace(conditions["low"], varied_by=str(tmp_path / "large"))}
     toy.untrained(LARGE).save(tmp_path / "large")
     with pytest.raises(Refused, match=r"samples of shape \(1, 4, 4\), and 'low' of the data is of shape \(1, 2, 2\)"):

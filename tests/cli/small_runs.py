@@ -6,7 +6,7 @@ import pytest
 
 import undiffuse
 
-SMALL = ["network.width=16", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
+SMALL = ["network.width=8", "network.multipliers=[1]", "network.attention=[]", "network.blocks=1"]
 SHORT = [
     "train.steps=4",
     "train.batch=32",

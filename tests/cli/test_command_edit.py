@@ -50,7 +50,7 @@ def test_every_task_writes_its_answers(undiffuse_: Any, digits: Path, pictures: 
 
 
 def test_a_way_is_animated_and_says_how_exact_its_ends_are(undiffuse_: Any, digits: Path, pictures: Path):
-    done = undiffuse_("edit", digits, "--between", "a.png", "b.png", "--frames", 3, "--steps", 4, "-o", "way.gif")
+    done = undiffuse_("edit", digits, "--between", "a.png", "b.png", "--length", 3, "--steps", 4, "-o", "way.gif")
     assert done.status == 0, done.err
     assert "come back from their codes with an error of" in done.err
     with Image.open("way.gif") as way:
@@ -71,7 +71,10 @@ def test_an_answer_as_it_is_can_be_edited_again(undiffuse_: Any, digits: Path, p
     ("words", "says"),
     [
         ((), "ask for one of --mask, --strength"),
-        (("--image", "a.png", "--strength", "0.5", "--mask", "mask.png"), "this asks for 2"),
+        (("--image", "a.png", "--strength", "0.5", "--mask", "mask.png"), "this asks for 2: --mask, --strength"),
+        (("--between", "a.png", "b.png", "--frames", "3"), "this asks for 2: --between, --frames"),
+        (("--image", "a.png", "--strength", "0.5", "--method", "dps"), "--method is of --mask and --measurement and"),
+        (("--image", "a.png", "--mask", "mask.png", "--noise", "3"), "--noise is of --measurement, and this asks for"),
         (("--strength", "0.5"), "--strength needs --image"),
         (("--image", "a.png", "--between", "a.png", "b.png"), "names its two pictures itself"),
         (("--image", "none.png", "--strength", "0.5"), "cannot read none.png"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sketches
 import torch
 from PIL import Image
 
@@ -24,12 +25,12 @@ Undiffuse = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def judged(digits: Path, tmp_path_factory: pytest.TempPathFactory, drawn: None) -> Path:
+def judged(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an evaluation of the run on digits wrote, its curves drawn."""
     from undiffuse.cli.main import main
 
     folder = tmp_path_factory.mktemp("judged")
-    with pytest.raises(SystemExit) as stop:
+    with sketches.drawn(), pytest.raises(SystemExit) as stop:
         main(["evaluate", str(digits), "-n", "40", "--precision", "float32", "--out", str(folder)])
     assert not stop.value.code
     return folder

@@ -49,13 +49,22 @@ CLIP = {"hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2, "num
 
 def text_encoder(folder: Path, vocabulary: int, length: int = 8, prefix: str = "text_model.") -> dict[str, Any]:
     """A CLIPTextModel with weights 0.2 sin(0.7 k) in the order of their names, norms plus one; returns its config."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    width, hidden = CLIP["hidden_size"], CLIP["intermediate_size"]
+    width = CLIP["hidden_size"]
     shapes = {"embeddings.token_embedding.weight": (vocabulary, width)}
-    shapes |= {"embeddings.position_embedding.weight": (length, width)}
-    for i in range(CLIP["num_hidden_layers"]):
+    shapes |= {"embeddings.position_embedding.weight": (length, width), **_layers(CLIP)}
+    shapes |= {"final_layer_norm.weight": (width,), "final_layer_norm.bias": (width,)}
+    _waves(folder, shapes, prefix)
+    config = {**CLIP, "vocab_size": vocabulary, "max_position_embeddings": length, "hidden_act": "quick_gelu"}
+    config |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "eos_token_id": vocabulary - 1}
+    config |= {"bos_token_id": vocabulary - 2, "pad_token_id": vocabulary - 1}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return config
+
+
+def _layers(c: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """The shapes of layers of attention by their names."""
+    width, hidden, shapes = c["hidden_size"], c["intermediate_size"], dict[str, tuple[int, ...]]()
+    for i in range(c["num_hidden_layers"]):
         layer = f"encoder.layers.{i}"
         for name, out, given in (
             *((f"self_attn.{p}_proj", width, width) for p in ("q", "k", "v", "out")),
@@ -64,7 +73,14 @@ def text_encoder(folder: Path, vocabulary: int, length: int = 8, prefix: str = "
             shapes |= {f"{layer}.{name}.weight": (out, given), f"{layer}.{name}.bias": (out,)}
         for norm in ("layer_norm1", "layer_norm2"):
             shapes |= {f"{layer}.{norm}.weight": (width,), f"{layer}.{norm}.bias": (width,)}
-    shapes |= {"final_layer_norm.weight": (width,), "final_layer_norm.bias": (width,)}
+    return shapes
+
+
+def _waves(folder: Path, shapes: dict[str, tuple[int, ...]], prefix: str = "") -> None:
+    """Write weights 0.2 sin(0.7 k) of these shapes in the order of their names, norms plus one."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
     weights, k = {}, 0
     for name in sorted(shapes):
         count = torch.Size(shapes[name]).numel()
@@ -72,11 +88,37 @@ def text_encoder(folder: Path, vocabulary: int, length: int = 8, prefix: str = "
         weights[prefix + name] = (values + ("norm" in name and "weight" in name)).float().view(shapes[name])
         k += count
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config = {**CLIP, "vocab_size": vocabulary, "max_position_embeddings": length, "hidden_act": "quick_gelu"}
-    config |= {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "eos_token_id": vocabulary - 1}
-    config |= {"bos_token_id": vocabulary - 2, "pad_token_id": vocabulary - 1}
+
+
+VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4}
+VISION |= {"image_size": 8, "patch_size": 4}
+
+
+def clip_model(folder: Path, width: int = 6, texts: bool = True) -> Path:
+    """A CLIPModel of images of 8 x 8 with such weights and its tokenizer; without texts its
+    CLIPVisionModelWithProjection alone.
+    """
+    wide, patch = VISION["hidden_size"], VISION["patch_size"]
+    seen = {"embeddings.class_embedding": (wide,), "embeddings.patch_embedding.weight": (wide, 3, patch, patch)}
+    seen |= {"embeddings.position_embedding.weight": ((VISION["image_size"] // patch) ** 2 + 1, wide)}
+    seen |= _layers(VISION)
+    seen |= {f"{name}.{kind}": (wide,) for name in ("pre_layrnorm", "post_layernorm") for kind in ("weight", "bias")}
+    shapes = {f"vision_model.{name}": shape for name, shape in seen.items()}
+    shapes |= {"visual_projection.weight": (width, wide)}
+    config: dict[str, Any] = {**VISION, "projection_dim": width, "architectures": ["CLIPVisionModelWithProjection"]}
+    if texts:
+        vocabulary, inside = len(tokenizer(folder)), CLIP["hidden_size"]
+        read = {"embeddings.token_embedding.weight": (vocabulary, inside)}
+        read |= {"embeddings.position_embedding.weight": (8, inside), **_layers(CLIP)}
+        read |= {"final_layer_norm.weight": (inside,), "final_layer_norm.bias": (inside,)}
+        shapes |= {f"text_model.{name}": shape for name, shape in read.items()}
+        shapes |= {"text_projection.weight": (width, inside), "logit_scale": ()}
+        own = {"vocab_size": vocabulary, "max_position_embeddings": 8, "eos_token_id": vocabulary - 1}
+        config = {"architectures": ["CLIPModel"], "projection_dim": width, "vision_config": VISION}
+        config |= {"text_config": {**CLIP, **own, "model_type": "clip_text_model"}}
+    _waves(folder, shapes)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return config
+    return folder
 
 
 def stable_diffusion(folder: Path, unet: dict[str, Any] | None = None, **scheduler: Any) -> Path:

@@ -111,6 +111,7 @@ def test_tiles_are_the_whole_for_what_looks_no_further_than_the_margin(margin: i
 
 def test_larger_pictures_are_encoded_and_decoded_in_tiles(monkeypatch: pytest.MonkeyPatch):
     small, large = pictures(), pictures(2, side=96)
+    assert (latent_tiles.latent_tile(512, (8, 8)), latent_tiles.latent_tile(16, (32, 32))) == (64, 4)
     codec, tiled = (Latent(Blocks(), tile=tile).fit(small) for tile in (512, 32))
     z = codec.encode(large)
     assert z.shape == (2, 1, 48, 48)
@@ -164,6 +165,8 @@ def test_statistics_set_by_hand_are_honoured_and_others_are_refused():
     found: Any = fitted({"name": "latent", "autoencoder": space, "mean": [0.5], "std": [2.0]}, pictures())
     assert (found.mean, found.std) == ((0.5,), (2.0,))
     assert torch.allclose(found.encode(pictures()), (space.posterior(pictures()).mean - 0.5) / 2)
+    alone: Any = fitted({"name": "latent", "autoencoder": space, "std": [2.0]}, pictures())
+    assert (alone.mean, alone.std) == ((0.0,), (2.0,))
     with pytest.raises(Refused, match=r"codec.std has 2 numbers, and by codec.scale = 'channel' latents have 1"):
         fitted({"name": "latent", "autoencoder": space, "mean": [0.5, 0.5], "std": [2.0, 2.0]}, pictures())
     with pytest.raises(Refused, match=r"codec.dtype = int16 cannot be set: the data say it, uint8"):

@@ -120,15 +120,15 @@ def test_what_does_not_fit_is_refused_by_name(place: Path, latent: Path, tmp_pat
     for name, changed in (("grey", x[..., 0]), ("odd", x[:, 1:]), ("floats", x.astype(np.float32))):
         np.savez(tmp_path / f"{name}.npz", images=changed)
     for name, message in (
-        ("grey", r"takes .batch, 3, height, width., not"),
-        ("odd", "2 divides, not 7 x 8"),
+        ("grey", r"takes items of shape \(3, height, width\), not \(1, 8, 8\)"),
+        ("odd", "needs a height that 2 divides, not 7"),
         ("floats", "trained on data of uint8, and these are of float32"),
     ):
         other = tables(place, data={"name": "file", "path": str(tmp_path / f"{name}.npz")}, conditions={})
         with pytest.raises(Refused, match=message):
             undiffuse.train(other, out=tmp_path / "run")
     for run, message in (
-        (latent, "holds a model of samples, and a LatentSpace is needed"),
+        (latent, "holds a model of samples, and an autoencoder is needed"),
         ("away", "codec.autoencoder = 'away': there is no run at away$"),
         (tmp_path / "fashion-kl", "; train it first: undiffuse train fashion-kl --out .*fashion-kl$"),
     ):

@@ -58,7 +58,9 @@ def test_what_was_encoded_once_is_read_again(cache: Path):
     prepared(Latent(space, sampled=False), data)
     prepared(Latent(space), data.take(np.arange(40)[::-1]))  # the same items in another order
     prepared(Latent(Blocks(name="others")), data)
-    assert len(list(cache.glob("*/items.npy"))) == 4
+    wide = Dataset(data.x.reshape(40, 1, 4, 16))  # the same bytes
+    assert prepared(Latent(space), wide).shape[2:] == (2, 8)
+    assert len(list(cache.glob("*/items.npy"))) == 5
 
 
 def test_latents_that_do_not_fit_the_memory_stay_on_the_disk(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 """The autoregressive prior: principal components in levels, what a value is told, and the floor of Gaussian pairs."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,23 @@ def test_a_run_is_told_text_and_similarity_and_draws_unit_vectors(home: Path, tm
     assert drawn.shape == (3, pairs.WIDTH)
     assert drawn.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
     assert torch.equal(undiffuse.load(tmp_path / "run").sample(1, text="c 2", similarity=0.4, indices=[2]), drawn[2:])
+    both = run.sample(4, text=["a 0", "a 0", "b 1", "b 1"], similarity=0.4).unflatten(0, (2, 2))
+    near = (both * pair.encode_text(["a 0", "b 1"])[:, None]).sum(-1).argmax(1)
+    kept = run.sample(2, text=["a 0", "b 1"], similarity=0.4, candidates=2)
+    assert torch.equal(kept, both[torch.arange(2), near])
+    usual = replace(run, recipe=run.recipe.with_tables(sampler={"candidates": 2, "guidance": 1.0}))
+    assert torch.equal(usual.sample(2, text=["a 0", "b 1"], similarity=0.4), kept)
+    assert torch.equal(usual.open(n=2, text=["a 0", "b 1"], similarity=0.4).film(), kept)
+    with pytest.raises(Refused, match=r"guidance = 3 needs a condition that training dropped .*; dropped were text"):
+        run.sample(1, guidance=3.0)
+    with pytest.raises(Refused, match="guidance of an autoregressive model is one number"):
+        run.sample(1, text="a 0", guidance={"text": 2.0})
+    with pytest.raises(Refused, match=r"sampler.steps: an autoregressive run draws value by value; it has guidance"):
+        undiffuse.train(prior(home / "pairs.npz", home / "pair", sampler={"steps": 3}), out=tmp_path / "steps")
     chain = Chain.of_runs({"prior": run, "decoder": undiffuse.load(home / "decoder")})
-    assert chain.sample(2, text="a 0", similarity=0.4).shape == (2, *pairs.SHAPE)
+    drawn = chain.sample(2, text="a 0", similarity=0.4, guidance=2.0, steps=3)  # the prior takes no steps
+    assert drawn.shape == (2, *pairs.SHAPE)
+    assert drawn.calls == 2 * 5 + 2 * 3
     from undiffuse.evaluation.sources import of_run
 
     real = of_run(run).held_out
@@ -118,3 +134,26 @@ def test_the_optimum_of_gaussian_pairs_is_learned_from_even_chances():
         rate.step()
     assert floor < 0.7 * math.log(LEVELS)
     assert nats() == pytest.approx(floor, abs=0.1)
+
+
+def test_guidance_moves_the_chances_of_each_value_away_from_those_without_the_text():
+    torch.manual_seed(0)
+    network = CausalTransformer(1, (1, 3), LEVELS, conditions={"text": ("text", (2, 2))}, width=16, depth=2, heads=2)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.4)
+    model = Autoregressive(network, Softmax(LEVELS), Decoder(-1.0, 1.0, LEVELS))
+    text, dropped = Random(1).normal((2, 2, 2)), {"text": torch.ones(2, dtype=torch.bool)}
+    found: list[Tensor] = []
+    places = model.draw(
+        torch.zeros(2, 1, 3, dtype=torch.int64),
+        torch.zeros(1, 3, dtype=torch.bool),
+        Random(0, torch.arange(2)),
+        lambda log_probs: found.append(log_probs) or log_probs,  # type: ignore[func-returns-value]
+        weight=3.0,
+        drop=dropped,
+        text=text,
+    )
+    x = (places * (2 / (LEVELS - 1)) - 1).float()
+    told, without = (network(x, text=text, **more).log_softmax(2)[:, 0] for more in ({}, {"drop": dropped}))
+    wanted = (without + 3 * (told - without)).log_softmax(1).movedim(2, 0)
+    torch.testing.assert_close(torch.stack(found), wanted.detach(), rtol=0, atol=1e-5)

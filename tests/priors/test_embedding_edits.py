@@ -95,7 +95,7 @@ def test_the_command_varies_and_leads_towards_a_text(
     edit = ("edit", home / "decoder", "--image", "a.png")
     for words, said in (
         (("--vary", "-n", 2, "--set", "eta=0.5", "-o", "v.png"), "varied around its code by ddim"),
-        (("--towards", "b 1", "--text", "a 0", "--frames", 3, "-o", "t.gif"), "from its code by ddim"),
+        (("--towards", "b 1", "--text", "a 0", "--length", 3, "-o", "t.gif"), "from its code by ddim"),
     ):
         status, err = call(*edit, *words)
         assert status == 0, err

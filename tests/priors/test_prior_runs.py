@@ -1,5 +1,6 @@
 """A pair of encoders as a condition, a prior of its vectors, a decoder of them, and the chain of both."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_of_two_candidates_the_one_nearer_to_its_text_is_kept(home: Path):
         prior.sample(3, candidates=2)
     with pytest.raises(Refused, match="rank = 'consensus' is not for what this run makes, whose best is told by"):
         prior.sample(3, text=WORDS, candidates=2, rank="consensus")
+    table = {**prior.recipe["sampler"], "candidates": 2}
+    usual = replace(prior, recipe=prior.recipe.with_tables(sampler=table))
+    drawn = usual.sample(3, text=WORDS)
+    assert torch.equal(drawn, wanted)
+    assert drawn.request.candidates == 2
+    assert torch.equal(usual.open(n=3, text=WORDS).film(), wanted)  # of the way, too, the better one's
+    assert torch.equal(usual.sample(6), prior.sample(6))  # without a text there is no better one
+    assert torch.equal(usual.sample(3, text=WORDS, candidates=1), prior.sample(3, text=WORDS))
 
 
 def test_vectors_may_be_moved_to_mean_0_and_deviation_1(home: Path):

@@ -12,6 +12,7 @@ import torch
 import undiffuse
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.training import validation
 from undiffuse.training.diagnose import Diverged
 from undiffuse.training.start import data, train
 
@@ -51,7 +52,10 @@ def test_a_run_learns_and_leaves_a_model_behind(tmp_path: Path):
     assert (run / "previews" / "step_000300.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_validation_and_levels_are_written_down_and_comparable(tmp_path: Path):
+def test_validation_and_levels_are_written_down_and_comparable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual_levels: int
+):
+    monkeypatch.setattr(validation, "LEVELS", usual_levels)
     settings = ["train.steps=6", "train.validate_every=3", "train.lr=1e-12", "train.ema_decay=0.9", "train.warmup=0"]
     train(POINTS, out=tmp_path / "run", overrides=settings).run(progress=False)
     lines = [line for line in tiny.metrics(tmp_path / "run") if "validation_loss" in line]
@@ -60,7 +64,7 @@ def test_validation_and_levels_are_written_down_and_comparable(tmp_path: Path):
         assert line["validation_loss"] == pytest.approx(lines[0]["validation_loss"], rel=1e-5)
     levels = lines[1]["levels"]
     assert levels["log_snr"] == sorted(levels["log_snr"])
-    assert len(levels["loss"]) == len(levels["log_snr"]) >= 10
+    assert len(levels["loss"]) == len(levels["log_snr"]) == 16
     assert all(loss > 0 for loss in levels["loss"])
 
 

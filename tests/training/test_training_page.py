@@ -13,7 +13,6 @@ from undiffuse.recipes.resolved import resolve
 from undiffuse.reports import training_page
 from undiffuse.reports.verdicts import verdicts
 
-pytestmark = pytest.mark.usefixtures("drawn")
 STEPS = list(range(10, 410, 10))
 
 
@@ -127,6 +126,7 @@ def text(run: Path) -> str:
     return (run / training_page.FILE).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_page_shows_all_there_is_and_asks_for_nothing_else(run: Path):
     html = text(run)
     for heading in ("Loss", "Loss at each noise level", "Gradient norm", "Samples over time", "Learning rate"):
@@ -172,6 +172,7 @@ def test_the_expected_curve_stands_beside_the_shipped_recipe_alone(run: Path, tm
         assert found() is None
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -213,6 +214,7 @@ def test_pictures_and_recipes_that_are_broken_are_left_out(run: Path):
     assert "Samples over time" not in text(run)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_log_of_a_hundred_thousand_lines_makes_a_small_page(run: Path):
     (run / "metrics.jsonl").write_text(
         "".join(f'{{"step": {i}, "loss": {1 + i % 7}, "lr": 1}}\n' for i in range(1, 100_001))

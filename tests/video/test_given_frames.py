@@ -15,7 +15,7 @@ from undiffuse.conditions.frames import FramesCondition, numbers, placed
 from undiffuse.conditions.from_data import examples, known
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
-from undiffuse.editing import extend, fill
+from undiffuse.editing import extend, fill, outpaint
 from undiffuse.models.load import load
 from undiffuse.storage import video_file
 from undiffuse.training.start import train
@@ -130,6 +130,17 @@ def test_given_frames_stay_and_videos_go_on(trained: bool, filling_run: Path, vi
     longer = extend(model, levels()[0, :, :2], 9, n=2, label=1, **how)
     assert longer.shape == (2, 1, 9, 8, 8)
     np.testing.assert_array_equal(longer[:, :, :2], levels().repeat(2, 0)[:, :, :2])
+    if not trained:
+        together = extend(model, levels()[0, :, :2], 8, n=2, label=1, method="windows", steps=2)
+        assert together.shape == (2, 1, 8, 8, 8)
+        np.testing.assert_array_equal(together[:, :, :2], levels().repeat(2, 0)[:, :, :2])
+        alone = extend(model, None, 8, n=2, label=1, method="windows", overlap=2, steps=2)
+        wide = outpaint(model, None, (8, 8, 8), overlap=2 / FRAMES, n=2, label=1, steps=2)
+        assert torch.equal(alone, wide)
+        with pytest.raises(Refused, match="drawn together has more frames than 5"):
+            extend(model, None, 5, label=1, method="windows")
+        with pytest.raises(Refused, match="an overlap is from 1 to 4 frames, not 5"):
+            extend(model, None, 9, label=1, method="windows", overlap=5)
     if trained:
         again = np.full(SHAPE, np.nan, np.float32)
         again[:, :2] = longer[1, :, 3:5]

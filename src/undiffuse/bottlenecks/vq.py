@@ -51,9 +51,10 @@ class VQBottleneck(Bottleneck):
                 f"a codebook needs 0 <= decay < 1, commitment >= 0 and dead_below >= 0, not {decay:g}, {commitment:g} "
                 f"and {dead_below:g}"
             )
-        self.size, self.learn, self.commitment, self.decay, self.dead_below = size, learn, commitment, decay, dead_below
+        self.size, self.commitment, self.decay, self.dead_below = size, commitment, decay, dead_below
+        self.by_gradient = learn == "gradient"
         codes = torch.randn(size, channels, dtype=torch.float32)
-        if learn == "gradient":
+        if self.by_gradient:
             self.codebook = nn.Parameter(codes)
         else:
             self.register_buffer("codebook", codes)
@@ -87,7 +88,7 @@ class VQBottleneck(Bottleneck):
         if self.training and torch.is_grad_enabled():
             self._note(z.detach(), tokens)
         cost = self.commitment * over_elements((z - nearest.detach()) ** 2)
-        return cost if self.learn == "ema" else cost + over_elements((z.detach() - nearest) ** 2)
+        return cost + over_elements((z.detach() - nearest) ** 2) if self.by_gradient else cost
 
     @torch.no_grad()
     def tokens(self, h: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class VQBottleneck(Bottleneck):
         self.total.lerp_(self.seen[:, 1:], 1 - self.decay)
         dead = first | (self.count < self.dead_below)
         alive = self.total / self.count.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
-        codes = alive if self.learn == "ema" else self.codebook
+        codes = self.codebook if self.by_gradient else alive
         self.codebook.copy_(torch.where(dead[:, None], self.drawn, codes))
         self.count.copy_(torch.where(dead, 1.0, self.count))
         self.total.copy_(torch.where(dead[:, None], self.drawn, self.total))

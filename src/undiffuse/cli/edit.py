@@ -1,6 +1,6 @@
 """`undiffuse edit`: change a picture that is there already, or fill in the blanks of a text."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,22 +16,34 @@ if TYPE_CHECKING:
 
     from undiffuse.sampling.generator import Generator
 
-METHODS = {  # what each task says of itself
-    "mask": "painted by {0}",
-    "strength": "variations",
-    "measurement": "restored by {0}",
-    "denoise": "denoised",
-    "size": "painted around by mmps in windows",
-    "between": "there and back by ddim",
-    "vary": "varied around its code by ddim",
-    "towards": "from its code by ddim",
-    "frames": "the other frames filled in",
-    "length": "window after window",
-    "enlarge": "enlarged frame by frame, with one noise for all",
+
+@dataclass(frozen=True)
+class Task:
+    """What the flag of its name asks for. said: of what was done, {0} being the method. names: what it names itself,
+    where others need --image. free: whether --image may be left out. moves: whether what it makes is best seen as a
+    .gif. options: the flags that say more of it, and ask for nothing themselves beside it.
+    """
+
+    said: str
+    names: str = ""
+    free: bool = False
+    moves: bool = False
+    options: tuple[str, ...] = ()
+
+
+TASKS = {
+    "mask": Task("painted by {0}", options=("method",)),
+    "strength": Task("variations"),
+    "measurement": Task("restored by {0}", options=("method", "noise")),
+    "denoise": Task("denoised"),
+    "size": Task("painted around by mmps in windows"),
+    "between": Task("there and back by ddim", names="two pictures", moves=True, options=("length",)),
+    "vary": Task("varied around its code by ddim"),
+    "towards": Task("from its code by ddim", moves=True, options=("length",)),
+    "frames": Task("the other frames filled in", moves=True, options=("method",)),
+    "length": Task("window after window", free=True, moves=True, options=("frames", "method")),
+    "enlarge": Task("enlarged frame by frame, with one noise for all", names="video", moves=True),
 }
-TASKS = tuple(METHODS)
-NAMED = {"between": "two pictures", "enlarge": "video"}  # what tasks say themselves
-MOVING = ("between", "towards", "frames", "length", "enlarge")  # what they make is best seen as a .gif
 
 
 @options.sampling(
@@ -67,15 +79,14 @@ def edit(
         Option(metavar="TEXT", help="The way to what a text says, of such a model; --text is what is there."),
     ] = None,
     frames: Annotated[
-        str | None,
-        Option(
-            metavar="N|0,15",
-            help="How many, of the way between two pictures or towards a text [default: 16]; of a video those that "
-            "stay: the others are drawn anew.",
-        ),
+        str | None, Option(metavar="0,15", help="The frames of a video that stay: the others are drawn anew.")
     ] = None,
     length: Annotated[
-        int | None, Option(help="So many frames: a video (or a sample, without --image) goes on, window by window.")
+        int | None,
+        Option(
+            help="So many frames: of a way [default: 16]; or a video (or a sample, without --image) goes on, window by "
+            "window."
+        ),
     ] = None,
     enlarge: Annotated[
         Path | None, Option(help="A small video, each frame of which is enlarged by a run of images, with one noise.")
@@ -83,8 +94,9 @@ def edit(
     method: Annotated[
         str | None,
         Option(
-            help="For --mask and --measurement: mmps, pigdm, dps or particles; for --mask replace, repaint, or network "
-            "of a run that was trained to paint in. [default: network of such a run, else mmps]"
+            help="For --mask, --measurement and frames: mmps, pigdm, dps or particles; for --mask replace, repaint, or "
+            "network of a run that was trained to paint in; for --length windows, all drawn together. [default: "
+            "network of such a run, else mmps]"
         ),
     ] = None,
     noise: Annotated[float, Option(help="Of a measurement: its deviation in grey levels.")] = 0.0,
@@ -115,7 +127,7 @@ def edit(
     undiffuse edit runs/digits --image three.png --strength 0.5 -n 8 -o variations.png
     undiffuse edit runs/digits --image small.png --measurement superresolve:4 -o large.png
     undiffuse edit runs/digits --image noisy.png --denoise auto -o clean.png
-    undiffuse edit runs/digits --between three.png eight.png --frames 16 -o morph.gif
+    undiffuse edit runs/digits --between three.png eight.png --length 16 -o morph.gif
     undiffuse edit runs/emoji-unclip --image heart.png --vary -n 8 -o variations.png
     undiffuse edit runs/emoji-unclip --image heart.png --text "a red heart" --towards "a blue heart" -o way.gif
     undiffuse edit runs/moving-digits --image clip.gif --frames 0,15 -n 4 -o between.gif
@@ -128,21 +140,33 @@ def edit(
     to = None if towards is None else (towards, text or "")
     eta, others = request.settings.get("eta", 1.0), {k: v for k, v in request.settings.items() if k != "eta"}
     request = replace(request, settings=others) if vary else request
-    some = frames if between is None and length is None and to is None else None
-    given = (mask, strength, measurement, denoise, size, between, eta if vary else None, to, some, length, enlarge)
-    values = dict(zip(TASKS, given, strict=True))
-    tasks = [task for task, value in values.items() if value is not None]
+    values = {
+        "mask": mask,
+        "strength": strength,
+        "measurement": measurement,
+        "denoise": denoise,
+        "size": size,
+        "between": between,
+        "vary": eta if vary else None,
+        "towards": to,
+        "frames": frames,
+        "length": length,
+        "enlarge": enlarge,
+    }
+    asked_for = [task for task in TASKS if values[task] is not None]
+    tasks = [task for task in asked_for if not any(task in TASKS[other].options for other in asked_for)]
     if not tasks and image is None and text is not None:
         _phrase(run, text, request, only, out)
         return
     if only is not None:
         raise Refused("--only is for a --text with blanks: it says what may stand in them")
-    if len(tasks) != 1:
-        raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}")
-    task = tasks[0]
-    own = NAMED.get(task)
-    if task != "length" and (image is None) != bool(own):
-        raise Refused(f"--{task} names its {own} itself" if image else f"--{task} needs --image, the picture")
+    task = _only(tasks)
+    about, more = TASKS[task], {"method": method is not None, "noise": noise != 0}
+    for name in (each for each, given in more.items() if given and each not in about.options):
+        others = [f"--{each}" for each, other in TASKS.items() if name in other.options]
+        raise Refused(f"--{name} is of {' and '.join(others)}, and this asks for --{task}")
+    if not about.free and (image is None) != bool(about.names):
+        raise Refused(f"--{task} names its {about.names} itself" if image else f"--{task} needs --image, the picture")
     from undiffuse.editing.edit_request import EditRequest
     from undiffuse.models.load import editable
     from undiffuse.models.named_runs import steered
@@ -150,7 +174,7 @@ def edit(
     from undiffuse.sampling.samples import VIDEO_AXES
     from undiffuse.storage import output_paths
 
-    usual = ".gif" if task in MOVING else ".png"
+    usual = ".gif" if about.moves else ".png"
     target = output_paths.file(out, run, f"edited{usual}", tuple(FORMS))
     model = editable(run, fills=task == "mask")  # in float32: half would spoil gradients
     model = steered(model, request.controlnet)
@@ -159,7 +183,7 @@ def edit(
     said: list[str] = []
     with progress("editing", "step") as advance:
         n, dtype = request.count, str(model.facts.get("data", {}).get("dtype", "float32"))
-        asked = EditRequest(model, dtype, image, n, method, noise, frames, request, advance, said.append)
+        asked = EditRequest(model, dtype, image, n, method, noise, frames, length, request, advance, said.append)
         edited = asked.run(task, values[task])
     suffix = target.suffix.lower() or usual
     moves = edited[0].ndim == VIDEO_AXES and suffix == ".gif"
@@ -167,10 +191,18 @@ def edit(
     output_paths.put(target, written)
     shape = "x".join(map(str, edited.shape[1:]))
     guided = "" if task == "enlarge" else words(model.open(request).request)  # which is told frames in its own way
-    how = "completed in its order" if model.completes else METHODS[task].format(asked.by(task))
+    how = "completed in its order" if model.completes else about.said.format(asked.by(task))
     how = f"{how}, stage after stage" if model.stages else how
     facts = [f"{target}: {len(edited)} of {shape}", how, guided]
     tell("\n".join([*said, ", ".join([*filter(None, facts), f"seed {request.seed}"])]))
+
+
+def _only(tasks: list[str]) -> str:
+    """The one task; raises Refused for none and for several."""
+    if len(tasks) != 1:
+        both = f": {', '.join('--' + task for task in tasks)}" if tasks else ""
+        raise Refused(f"ask for one of {', '.join('--' + task for task in TASKS)}; this asks for {len(tasks)}{both}")
+    return tasks[0]
 
 
 def _phrase(run: Path, text: str, request: SampleRequest, only: str | None, out: Path | None) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_float, slices
-from undiffuse.codecs.latent_tiles import in_rows, in_tiles
+from undiffuse.codecs.latent_tiles import in_rows, in_tiles, latent_tile
 from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.random import Random
@@ -25,8 +25,8 @@ class Latent(Codec):
     autoencoder: the run; in a recipe its folder. sampled: latents are drawn from q anew each time that `encode` is
     given random numbers; false: always the mode of q. scale: mean and deviation of each channel, or one scalar of each
     for all. tile: larger items, by this side, are encoded and decoded in overlapping tiles.
-    mean, std: as given, else by `fit` of the training data's latents, those that q draws among them:
-    std^2 = Var[E[latent given x]] + E[Var[latent given x]]. shape, dtype: of an item of the data.
+    mean, std: as given (std alone: mean 0), else by `fit` of the training data's latents, those that q draws among
+    them: std^2 = Var[E[latent given x]] + E[Var[latent given x]]. shape, dtype: of an item of the data.
     Source: arXiv:2112.10752, app. G, which has a scalar deviation, of one batch.
     Raises Refused for items that do not fit the autoencoder, and for an autoencoder of latents.
     """
@@ -46,7 +46,7 @@ class Latent(Codec):
     def __post_init__(self) -> None:
         if self.autoencoder.inner.lossy:
             raise Refused("codec.autoencoder encodes latents of another autoencoder: latents of latents are not made")
-        if len(self.mean) != len(self.std) or not all(0 < s < math.inf for s in self.std):
+        if len(self.mean) not in (0, len(self.std)) or not all(0 < s < math.inf for s in self.std):
             raise Refused(f"latents need as many std as mean, all above 0: mean = {self.mean}, std = {self.std}")
         if self.tile < 16:
             raise Refused(f"codec.tile = {self.tile}: a tile has 16 pixels a side or more")
@@ -75,7 +75,7 @@ class Latent(Codec):
         device = x.device if isinstance(x, Tensor) else torch.device("cpu")
         if inner.dtype and str(x.dtype).removeprefix("torch.") != inner.dtype:
             given = str(x.dtype).removeprefix("torch.")
-            raise Refused(f"codec.autoencoder was trained on data of {inner.dtype}, and these are of {given}")
+            raise Refused(f"the autoencoder was trained on data of {inner.dtype}, and these are of {given}")
 
         def moments(part: Any) -> Tensor:
             q: Any = self.autoencoder.posterior(part)
@@ -91,7 +91,7 @@ class Latent(Codec):
                 wide = (slice(p.start * f, p.stop * f) for p, f in zip(place, finer, strict=True))
                 return moments(x[(which, slice(None), *wide)])
 
-            return in_tiles(one, latents[1:], self.tile // max(finer), (1,) * len(finer)).float()
+            return in_tiles(one, latents[1:], latent_tile(self.tile, finer), (1,) * len(finer)).float()
 
         return in_rows(rows, len(x), math.prod(shape))
 
@@ -131,7 +131,10 @@ class Latent(Codec):
             if finer is None or max(shape[1:]) <= self.tile:
                 return self.autoencoder.decode(part)
             found = in_tiles(
-                lambda place: self.autoencoder.decode(part[(..., *place)]), own[1:], self.tile // max(finer), finer
+                lambda place: self.autoencoder.decode(part[(..., *place)]),
+                own[1:],
+                latent_tile(self.tile, finer),
+                finer,
             )
             return as_dtype(found, self.autoencoder.inner.dtype)
 
@@ -225,12 +228,14 @@ class Latent(Codec):
             count += n
         std = np.sqrt(square / count).reshape(-1)
         std = np.where(std > 0, std, 1.0)
-        known = {"mean": tuple(mean.reshape(-1).tolist()), "std": tuple(std.tolist())}
         if self.std and len(self.std) != len(std):
             raise Refused(
                 f"codec.std has {len(self.std)} numbers, and by codec.scale = {self.scale!r} latents have {len(std)}"
             )
-        return replace(self, shape=shape, dtype=x.dtype.name, **({} if self.std else known))
+        known = {"mean": tuple(mean.reshape(-1).tolist()), "std": tuple(std.tolist())}
+        if self.std:
+            known = {"mean": self.mean or (0.0,) * len(self.std), "std": self.std}
+        return replace(self, shape=shape, dtype=x.dtype.name, **known)
 
     def _statistics(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation, to stand before height and width."""

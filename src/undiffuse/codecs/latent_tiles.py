@@ -60,6 +60,11 @@ def in_tiles(
     return total / weights
 
 
+def latent_tile(pixels: int, finer: tuple[int, ...]) -> int:
+    """The side in latents of a tile of so many pixels a side, large enough that tiles overlap."""
+    return max(pixels // max(finer), SHARE)
+
+
 def margin(tile: int) -> int:
     """How many places next to a cut are not used."""
     return tile // SHARE // MARGIN

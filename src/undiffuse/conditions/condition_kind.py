@@ -166,6 +166,13 @@ class ConditionKind(ABC):
         return ""
 
     @property
+    def reader(self) -> str:
+        """What tells the frozen encoder that reads its texts, of a kind whose `encode` is costly and makes a table of
+        the different ones, from any other; "": it is not costly.
+        """
+        return ""
+
+    @property
     def space(self) -> str:
         """The digest of the pair of encoders in whose space of vectors its values lie; "": in none."""
         return ""

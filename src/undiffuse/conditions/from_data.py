@@ -26,7 +26,7 @@ def fitted(
             there = ", ".join(data) or "none"
             raise Refused(
                 f"conditions.{key}: the data {name!r} has no {key!r} (conditions there: {there}); "
-                f"remove [conditions.{key}]"
+                f"remove [conditions.{key}], or say in data.conditions what the data call it"
             )
         values = data[key]
         if not condition.accepts(values):

@@ -64,6 +64,10 @@ class PromptCondition(ConditionKind):
         return tuple(map(str, _each(value)))
 
     @property
+    def reader(self) -> str:
+        return self._encoder.digest
+
+    @property
     def space(self) -> str:
         return self._encoder.space
 

@@ -1,20 +1,22 @@
-"""A text: a caption, encoded as bytes or as the embeddings of another encoder."""
+"""A text: a caption, encoded as bytes, as CLIP's tokens, or as the embeddings of another encoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.codecs.clip_tokenizer import ClipTokenizer
 from undiffuse.conditions.condition_kind import ConditionKind, Form
-from undiffuse.conditions.text_encoder import encode
+from undiffuse.conditions.text_encoder import BYTES, encode, state
 from undiffuse.conditions.values import IndexedValues, expanded, refuse_count
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 
 LONGEST = 4096  # tokens of a caption
+CLIP = "clip"
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class TextCondition(ConditionKind):
     """A caption, which networks read by cross-attention.
 
     encoder: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face model.
-    length: at most so many bytes or tokens; what is longer is cut off.
+    length: at most so many bytes or tokens; what is longer is cut off. tokenizer: of a run that was read from a CLIP of
+    transformers: the JSON of its tokenizer, see `ClipTokenizer`; encoder is "clip" then, and longer texts are refused.
     """
 
     encoder: str = "bytes"
     length: int = 64
+    tokenizer: str = field(default="", metadata={"from_data": True})
 
     form: ClassVar[Form] = "text"
     axes: ClassVar[tuple[int, ...]] = (1, 2)
@@ -44,18 +48,32 @@ class TextCondition(ConditionKind):
         return values.ndim == 1 and values.dtype.kind == "U"
 
     def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
+        if self.encoder == CLIP:
+            raise Refused(
+                "encoder = 'clip' is of a pair of encoders that was imported, with its tokenizer: it is not trained "
+                "here; train another with encoder = 'bytes' or 'minilm'"
+            )
         return replace(self, shape=tuple(self.encode(values[:1]).shape[1:]))
 
     def encode(self, values: np.ndarray) -> IndexedValues:
         """Each different caption is encoded once, however many items have it."""
         different, which = np.unique(np.asarray(values), return_inverse=True)
-        table = encode([str(caption) for caption in different], self.encoder, self.length)
+        texts = [str(caption) for caption in different]
+        table = self._tokens(texts) if self.tokenizer else encode(texts, self.encoder, self.length)
         return IndexedValues(table, torch.from_numpy(which.reshape(-1)))
 
     def given(self, value: Any, n: int, name: str) -> Tensor:
         texts = [arguments.text(text, name) for text in _each(value)]
         refuse_count(len(texts), n, name)
         return expanded(self.encode(np.array(texts))[torch.arange(len(texts))], n, name)
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        made = ClipTokenizer.read(self.tokenizer)
+        return torch.tensor([made.padded(text, self.length) for text in texts], dtype=torch.int64)
+
+    @property
+    def reader(self) -> str:
+        return "" if self.tokenizer or self.encoder == BYTES else f"{state(self.encoder)} {self.length}"
 
     def from_word(self, word: str, name: str) -> Any:
         return word

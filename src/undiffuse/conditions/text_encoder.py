@@ -72,6 +72,13 @@ def _frozen(encoder: str) -> tuple[Any, Any]:
     return tokenizer, model.eval().requires_grad_(False)
 
 
+def state(encoder: str) -> str:
+    """What tells a frozen encoder from another: its name, and of a folder the sizes and times of its files."""
+    folder = Path(_minilm() if encoder == MINILM else encoder)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return f"{encoder} {[(file.name, (about := file.stat()).st_size, about.st_mtime_ns) for file in files]}"
+
+
 def _minilm() -> str:
     """The folder of MiniLM's files, inside their package."""
     found = importlib.util.find_spec(PACKAGE)

@@ -53,17 +53,37 @@ FILES = ("vocab.json", "merges.txt")  # else tokenizer.json has both
 
 def read(source: PipelineSource, part: str, tokenizer: Path) -> Run:
     """The text encoder in a part of a folder, with the tokenizer in another folder, as a run."""
-    said = source.said(part)
-    for field, able in ONLY.items():
-        if said.get(field) not in (*able, None):
-            raise Refused(f"this {KIND} has {field} = {said[field]!r}; known is only {able[0]!r}")
-    c = DEFAULTS | {name: value for name, value in said.items() if name in DEFAULTS}
-    if c["hidden_act"] not in ACTIVATIONS:
-        raise Refused(f"this {KIND} has hidden_act = {c['hidden_act']!r}; known are {', '.join(ACTIVATIONS)}")
+    c = checked(source.said(part), KIND)
     made, length = read_tokenizer(tokenizer)
     if max(made.vocabulary.values()) >= c["vocab_size"]:
         raise Refused(f"{tokenizer} has more symbols than the {c['vocab_size']} of {source.folder / part}")
-    encoder = {
+    tables = {"kind": "text_encoder", "codec": {"name": "text", "unit": "clip"}, "encoder": table(c)}
+    about = f"Read from a {KIND} of transformers"
+    codec = TextCodec(vocabulary=c["vocab_size"], unit="clip", tokenizer=made.written())
+    length = min(length, c["max_position_embeddings"])
+    description = Description(Recipe.of("clip", {"about": about, **tables}), (length,), {}, codec, {})
+    weights = ours(source.weights(part))
+    if length < c["max_position_embeddings"]:
+        weights["places.weight"] = weights["places.weight"][:length]
+    return assemble(description, weights, str(source.folder / part))
+
+
+def checked(said: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The fields of a configuration, with what is usual for those that it leaves out; raises Refused, naming the field
+    of this kind of model, for what an encoder of ours has not.
+    """
+    for field, able in ONLY.items():
+        if said.get(field) not in (*able, None):
+            raise Refused(f"this {kind} has {field} = {said[field]!r}; known is only {able[0]!r}")
+    c = DEFAULTS | {name: value for name, value in said.items() if name in DEFAULTS}
+    if c["hidden_act"] not in ACTIVATIONS:
+        raise Refused(f"this {kind} has hidden_act = {c['hidden_act']!r}; known are {', '.join(ACTIVATIONS)}")
+    return c
+
+
+def table(c: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the encoder's network."""
+    return {
         "width": c["hidden_size"],
         "hidden": c["intermediate_size"],
         "depth": c["num_hidden_layers"],
@@ -71,15 +91,6 @@ def read(source: PipelineSource, part: str, tokenizer: Path) -> Run:
         "activation": c["hidden_act"],
         "eps": c["layer_norm_eps"],
     }
-    tables = {"kind": "text_encoder", "codec": {"name": "text", "unit": "clip"}, "encoder": encoder}
-    about = f"Read from a {KIND} of transformers"
-    codec = TextCodec(vocabulary=c["vocab_size"], unit="clip", tokenizer=made.written())
-    length = min(length, c["max_position_embeddings"])
-    description = Description(Recipe.of("clip", {"about": about, **tables}), (length,), {}, codec, {})
-    weights = _ours(source.weights(part))
-    if length < c["max_position_embeddings"]:
-        weights["places.weight"] = weights["places.weight"][:length]
-    return assemble(description, weights, str(source.folder / part))
 
 
 def write(run: Any, encoder: Path, tokenizer: Path) -> None:
@@ -151,10 +162,11 @@ def _symbol(said: Any) -> str:
     return str(said["content"] if isinstance(said, Mapping) else said)
 
 
-def _ours(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def ours(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the encoder by our names."""
     plain = {name.removeprefix(PREFIX): theirs[name] for name in theirs if not name.endswith("position_ids")}
     return weights_from(plain, (), NAMES)
 
 
-def _theirs(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{PREFIX}{name}": weight for name, weight in weights_to(ours, (), (), NAMES).items()}
+def _theirs(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{PREFIX}{name}": weight for name, weight in weights_to(weights, (), (), NAMES).items()}

@@ -78,23 +78,30 @@ class Autoregressive(DensityModel):
         random: Random,
         cut: Callable[[Tensor], Tensor] = lambda log_probs: log_probs,
         row: Callable[[Tensor], None] = lambda places: None,
+        weight: float = 1.0,
+        drop: Any = None,
         **cond: Any,
     ) -> Tensor:
         """Items as the numbers of their levels, (batch, *shape), drawn value by value, each given those before it.
 
         places: where `known` (*shape) is true, the values that stay; the draws before one do not depend on it.
         random: value i of an item is drawn by stream i. cut: changes log-probabilities (batch, levels) before the
-        draw, as a temperature does. row: is told the values after each row.
+        draw, as a temperature does. row: is told the values after each row. weight: of guidance, log p = (1 - weight)
+        log p(without) + weight log p(with) up to a constant; without: the conditions that `drop` says, dropped.
         """
         places = torch.where(known, places, 0)
         each = 1 if self.table is None else self.table.embedding_dim
         seen = torch.where(known.repeat_interleave(each, 0), self._scaled(places), 0.0)
         width = places.shape[-1] * places.shape[1]
-        outputs = self.network.walk(seen, **cond)
-        for i, ((*place, channel), out) in enumerate(zip(order(places.shape[1:]), outputs, strict=True), 1):
+        walks = [self.network.walk(seen, **cond)]
+        walks += [self.network.walk(seen, drop=drop, **cond)] if weight != 1 else []
+        for i, ((*place, channel), *outs) in enumerate(zip(order(places.shape[1:]), *walks, strict=True), 1):
             at = (slice(None), channel, *place)
             if not known[at[1:]]:
-                log_probs = self.head.all_log_probs(_wide(out), seen[(slice(None), slice(None), *place)], channel)
+                here = seen[(slice(None), slice(None), *place)]
+                log_probs, *others = (self.head.all_log_probs(_wide(out), here, channel) for out in outs)
+                for without in others:
+                    log_probs = (without + weight * (log_probs - without)).nan_to_num(nan=-torch.inf).log_softmax(-1)
                 places[at] = Tokens(cut(log_probs)).sample(random.fold(i))
                 own = (slice(None), slice(channel, channel + 1), *place)
                 seen[(slice(None), slice(channel * each, (channel + 1) * each), *place)] = self._scaled(places[own])

@@ -66,6 +66,7 @@ KINDS = {
             "undiffuse.core.item_reader:ItemReader",
             "undiffuse.core.text_encoder:TextEncoder",
             "undiffuse.core.item_encoder:ItemEncoder",
+            "undiffuse.core.image_encoder:ImageEncoder",
         ),
     ),
     "pipelines": Kind(("conversion.pipelines",), "undiffuse.conversion.pipeline:Pipeline", "Pipeline"),

@@ -21,6 +21,11 @@ class TextEncoder(ABC):
         """
         return ""
 
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """A text that differs where any weight does."""
+
     @abstractmethod
     def embed(self, texts: Sequence[str]) -> Tensor:
         """The embeddings of texts, (count, length, width), on the CPU.

@@ -85,13 +85,13 @@ def load_items(there: Path, kept: Decoded) -> Items:
     return np.load(there / ITEMS, allow_pickle=False) if fits else kept.x
 
 
-def remember(there: Path, kept: Decoded) -> Decoded:
-    """Write data that are in memory to the folder `there` if the disk has space, and log it; returns the data."""
+def remember(there: Path, kept: Decoded, what: str = "decoded data") -> Decoded:
+    """Write data that are in memory to the folder `there` if the disk has space, and log what; returns the data."""
     if not isinstance(kept.x, np.ndarray) or not _free(there) > 2 * kept.x.nbytes:
         return kept
     _write(there, kept.x, (), kept)
     logging.getLogger("undiffuse").warning(
-        "the decoded data are kept for the next time: %s in %s (%s says where)", bytes_(kept.x.nbytes), there, CACHE
+        "the %s are kept for the next time: %s in %s (%s says where)", what, bytes_(kept.x.nbytes), there, CACHE
     )
     return kept
 

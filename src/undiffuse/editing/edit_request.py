@@ -24,12 +24,15 @@ from undiffuse.operators.pool import Pool
 from undiffuse.progress import Progress
 from undiffuse.sampling.request import SampleRequest
 
+FRAMES = 16  # of a way where nobody says
+
 
 @dataclass(frozen=True)
 class EditRequest:
     """model: a run with a denoiser; for a mask also one that completes. image: the file of the picture. n: how many
     answers. method and noise: of a mask and of a measurement, the noise in the data's units; method None: the usual
-    one. request, progress: as in `Generator.sample`.
+    one. frames: those of a video that are given; length: how many a way has. request, progress: as in
+    `Generator.sample`.
     """
 
     model: Any
@@ -39,6 +42,7 @@ class EditRequest:
     method: str | None
     noise: float
     frames: str | None
+    length: int | None
     request: SampleRequest
     progress: Progress
     say: Callable[[str], None]
@@ -112,7 +116,7 @@ def _between(edit: EditRequest, value: tuple[Path, Path]) -> np.ndarray:
         raise Refused("--between walks with deterministic ddim, there and back: leave --sampler out")
     ends = [edit.item(path) for path in value]
     how = {name: value for name, value in edit.how.items() if name != "n"}
-    way, error = between(edit.model, ends[0], ends[1], _count(edit), **how)
+    way, error = between(edit.model, ends[0], ends[1], FRAMES if edit.length is None else edit.length, **how)
     edit.say(f"the two come back from their codes with an error of {error:.2g} (root mean square, the data's units)")
     return way.numpy()
 
@@ -125,12 +129,9 @@ def _vary(edit: EditRequest, value: float) -> np.ndarray:
 def _towards(edit: EditRequest, value: tuple[str, str]) -> np.ndarray:
     _refuse_sampler(edit, "--towards")
     how = {name: each for name, each in edit.how.items() if name != "n"}
-    return towards(edit.model, edit.item(), *value, frames=_count(edit), **how).numpy()
-
-
-def _count(edit: EditRequest) -> int:
-    """How many frames a way has."""
-    return _number(edit.frames or "16", int, "--frames, of a way, is how many")
+    return towards(
+        edit.model, edit.item(), *value, frames=FRAMES if edit.length is None else edit.length, **how
+    ).numpy()
 
 
 def _refuse_sampler(edit: EditRequest, task: str) -> None:

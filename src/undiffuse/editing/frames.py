@@ -9,10 +9,18 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
+from undiffuse.editing.given import opened
 from undiffuse.editing.impute import completes, impute
-from undiffuse.editing.inverse_problems import inpaint
+from undiffuse.editing.inverse_problems import STD, inpaint
+from undiffuse.editing.outpaint import outpaint
+from undiffuse.guidance.measurement import Measurement
+from undiffuse.guidance.mmps import MMPS
+from undiffuse.guidance.multidiffusion import MultiDiffusion
+from undiffuse.operators.mask import Mask
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
+
+WINDOWS = "windows"  # the method that draws all windows of a long video together
 
 
 def fill(
@@ -52,18 +60,22 @@ def extend(
     frames there are, are given, and the next ones filled in, see `fill`.
 
     first: the frames that they go on from, (channels, k, height, width); None: n samples of the model. overlap: 0: as
-    many as are given, at most half of a window. Window j is drawn with seed + j.
+    many as are given, at most half of a window. Window j is drawn with seed + j. method: as of `fill`; "windows": all
+    windows are drawn together, see `MultiDiffusion`, so that the end has an effect on the beginning, and memory is for
+    the whole video.
     Raises Refused for a length that the first frames have, and for an overlap that leaves nothing to be drawn.
     """
     _refuse_others(model)
     asked = request or SampleRequest()
     window = model.data_shape[1]
-    if first is None:
+    given = None if first is None else arguments.array(first, "first")
+    if given is not None and _but_time(given.shape) != _but_time(model.data_shape):
+        raise Refused(f"first has the shape {given.shape}, and the model's videos {model.data_shape}")
+    if method == WINDOWS:
+        return _together(model, given, length, overlap, n, request, options)
+    if given is None:
         made = model.sample(n, asked, **options).as_subclass(Tensor)
     else:
-        given = arguments.array(first, "first")
-        if given.ndim != 4 or (given.shape[0], *given.shape[2:]) != (model.data_shape[0], *model.data_shape[2:]):
-            raise Refused(f"first has the shape {given.shape}, and the model's videos {model.data_shape}")
         made = torch.as_tensor(given).expand(n, *given.shape)
     overlap = overlap or min(made.shape[2], window // 2)
     if length <= made.shape[2]:
@@ -79,6 +91,43 @@ def extend(
         drawn = _each(model, known, fresh, method, options)
         made = torch.cat([made.to(drawn.dtype), drawn[:, :, overlap:]], dim=2)
     return made[:, :, :length]
+
+
+def _together(
+    model: Any,
+    first: np.ndarray | None,
+    length: int,
+    overlap: int,
+    n: int,
+    request: SampleRequest | None,
+    options: dict[str, Any],
+) -> Tensor:
+    """n videos, all windows of which are drawn together; the first frames are measured, see `MMPS`, and stay."""
+    channels, window, *sides = model.data_shape
+    there = 0 if first is None else first.shape[1]
+    if length <= max(window, there):
+        raise Refused(f"a video of windows that are drawn together has more frames than {max(window, there)}")
+    if not 0 <= overlap < window:
+        raise Refused(f"an overlap is from 1 to {window - 1} frames, not {overlap}")
+    if first is None or not there:
+        share = (overlap or window // 2) / window
+        return outpaint(model, None, (length, *sides), None, share, n, request, **options)
+    session = opened(model, request, options, n)
+    windows = MultiDiffusion(session.denoiser, model.shape[1:], (overlap or window // 2) / window)
+    shape = model.codec.encoded_shape((channels, length, *sides))
+    x = model.codec.encode(first[None].astype(model.data_dtype)).to(model.device)
+    known = torch.zeros(1, *shape, device=x.device, dtype=x.dtype)
+    mask = torch.zeros_like(known)
+    known[:, :, : x.shape[2]], mask[:, :, : x.shape[2]] = x, 1.0
+    guided = MMPS(windows, Measurement(Mask(mask), known, STD))
+    drawn = session.decoded(replace(session, denoiser=guided, shape=shape).encoded())
+    drawn[:, :, :there] = torch.as_tensor(first).to(drawn)
+    return drawn
+
+
+def _but_time(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a video without its number of frames; () of what is none."""
+    return (shape[0], *shape[2:]) if len(shape) == 4 else ()
 
 
 def _each(model: Any, known: np.ndarray, request: SampleRequest, method: str, options: dict[str, Any]) -> Tensor:

@@ -23,9 +23,10 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.reports.preview import preview
-from undiffuse.sampling.autoregressive_session import AutoregressiveSession, CompletingGenerator
+from undiffuse.sampling.autoregressive_session import OPTIONS, SAID, AutoregressiveSession, CompletingGenerator
 from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
-from undiffuse.sampling.generator import refuse_taken
+from undiffuse.sampling.generator import ANSWERED, refuse_taken
+from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
 
 HEAD = {"name": "softmax"}  # where the recipe has no table [head]
@@ -41,7 +42,7 @@ class AutoregressiveRun(CompletingGenerator):
 
     tables: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("data", "codec", "network", "objective", "train"), True),
-        **dict.fromkeys(("head", "optimiser", "init", "conditions"), False),
+        **dict.fromkeys(("head", "optimiser", "init", "conditions", "sampler"), False),
     }
     reads: ClassVar[str] = "conditionals"
     predicts: ClassVar[str] = "likelihood"
@@ -50,11 +51,16 @@ class AutoregressiveRun(CompletingGenerator):
     levelled: ClassVar[bool] = True
     rounds: ClassVar[bool] = False  # a rounded logit is another probability
     writes: ClassVar[tuple[str, ...]] = FILES
+    answers: ClassVar[tuple[str, ...]] = (*ANSWERED, *OPTIONS)
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
         refuse_taken(conditions)
         refuse_forms(str(recipe["network"]["name"]), conditions)
+        for name in recipe["sampler"]:
+            if name not in SAID:
+                raise Refused(f"sampler.{name}: an autoregressive run draws value by value; it has {', '.join(SAID)}")
+        recipe_defaults(recipe)
         table = recipe["head"] or HEAD
         head = registry.get("level_heads", str(table.get("name")))
         registry.check(head, {k: v for k, v in table.items() if k != "name"}, owner="head")

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -24,7 +23,6 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.record import EVALUATION, written
 from undiffuse.evaluation.retrieval import Retrieval, both_ways, judged
-from undiffuse.networks.conditions import resized
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
@@ -32,6 +30,7 @@ from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
+from undiffuse.sampling.sized import sized
 from undiffuse.sampling.stored_plan import digest
 
 TABLE = "text_network"
@@ -109,19 +108,9 @@ class CLIPRun(Run, ItemEncoder, TextEncoder):
         """Unit vectors (n, width) of items x (n, *data_shape) in the data's own units; pictures of other sizes are made
         small by area, and large linearly.
         """
-        z = self.codec.encode(self._sized(x))
+        z = self.codec.encode(sized(x, self.data_shape, "the pair of encoders"))
         bar = progress_bar(z.split(batches(self.shape)), desc="reading items", unit="batch", delay=2, leave=False)
         return torch.cat([self.module.embed_items(part.to(self.device)).cpu() for part in bar])
-
-    def _sized(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
-        """Pictures in the size that it reads; raises Refused, with both shapes, for other items."""
-        given, own = tuple(x.shape[1:]), self.data_shape
-        if given == own:
-            return x
-        if len(own) != 3 or given[:1] != own[:1] or len(given) != 3:
-            raise Refused(f"the pair of encoders reads items of shape {own}, not {given}")
-        pictures = torch.as_tensor(np.asarray(x)) if not isinstance(x, Tensor) else x
-        return as_dtype(resized(pictures.float(), own[1:]), str(pictures.dtype).removeprefix("torch."))
 
     @torch.no_grad()
     def encode_text(self, texts: str | Sequence[str]) -> Tensor:

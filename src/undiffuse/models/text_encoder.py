@@ -17,6 +17,7 @@ from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.run import Run
+from undiffuse.sampling.stored_plan import digest
 
 TOGETHER = 64  # texts that are embedded at once
 
@@ -53,6 +54,10 @@ class TextEncoderRun(Run, TextEncoder):
     @property
     def embedded_shape(self) -> tuple[int, int]:
         return self.shape[0], self.module.width
+
+    @property
+    def digest(self) -> str:
+        return digest(self.module)
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from undiffuse.core.autoencoder import AutoencoderNetwork
 from undiffuse.core.errors import Refused
-from undiffuse.networks.axes import Convolution, begin, convolution, refuse_dimensions, refuse_shape, refuse_sizes
+from undiffuse.networks.axes import (
+    Convolution,
+    begin,
+    convolution,
+    refuse_dimensions,
+    refuse_item,
+    refuse_shape,
+    refuse_sizes,
+)
 from undiffuse.networks.blocks import Attention, Middle, Residual, Unattended, activate, group_count, normalise
 from undiffuse.networks.diffusers_autoencoder import arguments, config_of, weights_from, weights_to
 from undiffuse.networks.diffusers_format import read_folder, write_folder
@@ -58,7 +66,7 @@ class AutoencoderKL(AutoencoderNetwork):
         dimensions: int = 2,
     ) -> None:
         super().__init__()
-        refuse_dimensions(dimensions, "AutoencoderKL")
+        refuse_dimensions(dimensions, "AutoencoderKL", points="there is --set network.name=mlp_autoencoder")
         sizes = {"channels": channels, "latent_channels": latent_channels, "outputs": outputs, "width": width}
         for name, value in (sizes | {"blocks": blocks, "patch": patch}).items():
             if value < 1:
@@ -81,14 +89,9 @@ class AutoencoderKL(AutoencoderNetwork):
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(latent_channels, each side / factor)."""
-        sides = shape[1:]
-        if len(sides) != self.dimensions or any(side % self.factor for side in sides):
-            raise Refused(
-                f"an AutoencoderKL of {len(self.multipliers)} levels takes {self.dimensions} sides that {self.factor} "
-                f"divides, not {' x '.join(map(str, sides))}: bring the data to such a size (--set data.size=...) or "
-                "give it fewer network.multipliers"
-            )
-        return (self.latent_channels, *(side // self.factor for side in sides))
+        owner = f"an AutoencoderKL of {len(self.multipliers)} levels"
+        refuse_item(shape, self.channels, self.dimensions, self.factor, owner, "give it fewer network.multipliers")
+        return (self.latent_channels, *(side // self.factor for side in shape[1:]))
 
     def encode(self, x: Tensor) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this AutoencoderKL")

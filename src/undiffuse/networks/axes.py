@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from undiffuse.core.errors import Refused
@@ -33,10 +34,12 @@ def everywhere(features: Tensor, like: Tensor) -> Tensor:
     return features.reshape(*features.shape, *(1,) * (like.ndim - 2))
 
 
-def refuse_dimensions(dimensions: int, owner: str, video: bool = False) -> None:
+def refuse_dimensions(
+    dimensions: int, owner: str, video: bool = False, points: str = "there is --set network.name=mlp"
+) -> None:
     """Raises Refused for anything but one to three axes: points and rows of a table have none to convolve along.
 
-    video: the first of three is that of frames.
+    video: the first of three is that of frames. points: what a person with points and tables can do.
     """
     if video and dimensions != 3:
         wanted = "(batch, channels, frames, height, width)"
@@ -44,7 +47,7 @@ def refuse_dimensions(dimensions: int, owner: str, video: bool = False) -> None:
     if dimensions not in AXES:
         raise Refused(
             f"dimensions = {dimensions}: {owner} takes sequences (1), images (2) and volumes (3); "
-            "for points and tables there is --set network.name=mlp"
+            f"for points and tables {points}"
         )
 
 
@@ -53,6 +56,16 @@ def refuse_shape(x: Tensor, channels: int, dimensions: int, owner: str) -> None:
     if x.ndim != dimensions + 2 or x.shape[1] != channels:
         wanted = ", ".join(AXES[dimensions])
         raise Refused(f"{owner} takes (batch, {channels}, {wanted}), not {tuple(x.shape)}")
+
+
+def refuse_item(shape: tuple[int, ...], channels: int, dimensions: int, divisor: int, owner: str, fewer: str) -> None:
+    """Raises Refused unless an item's shape is (channels, one size an axis), each of which `divisor` divides.
+
+    fewer: what a person can do who keeps the sizes.
+    """
+    if len(shape) != dimensions + 1 or shape[0] != channels:
+        raise Refused(f"{owner} takes items of shape ({channels}, {', '.join(AXES[dimensions])}), not {shape}")
+    refuse_sizes(torch.empty(1, *shape, dtype=torch.float32, device="meta"), divisor, owner, fewer)
 
 
 def refuse_sizes(x: Tensor, divisor: int, owner: str, otherwise: str = "give it fewer network.multipliers") -> None:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from undiffuse.core.autoregressive import AutoregressiveNetwork
 from undiffuse.core.errors import Refused
@@ -63,27 +64,40 @@ class CausalTransformer(AutoregressiveNetwork):
     def forward(self, x: Tensor, label: Tensor | None = None, drop: Any = None, **cond: Any) -> Tensor:
         self._check(x)
         channels, *places = self.shape
-        found = self._outputs(x.movedim(1, -1).flatten(1)[:, :-1], label, drop, cond)
-        return found.unflatten(1, (*places, channels)).movedim((-2, -1), (1, 2))
-
-    def walk(self, x: Tensor, label: Tensor | None = None, drop: Any = None, **cond: Any) -> Iterator[Tensor]:
-        """The values before are read anew each time."""
-        self._check(x)
-        for i in range(math.prod(self.shape)):
-            yield self._outputs(x.movedim(1, -1).flatten(1)[:, :i], label, drop, cond)[:, -1]
-
-    def _outputs(self, values: Tensor, label: Tensor | None, drop: Any, cond: dict[str, Any]) -> Tensor:
-        """The outputs of the values up to the one behind these (batch, count): (batch, count + 1, outputs)."""
-        n, count = values.shape
-        start = self.label(self.start.expand(n, -1), label, drop)
-        before, there = self.prefix(start, cond, drop)
-        own = torch.cat([start[:, None], self.enter(values[..., None]) + self.places[:count]], dim=1)
-        h = torch.cat([before, own], dim=1)
-        seen = causal(torch.cat([there, torch.ones_like(own[..., 0], dtype=torch.bool)], dim=1))
+        values = x.movedim(1, -1).flatten(1)[:, :-1]
+        first, there = self._first(x, label, drop, cond)
+        h = torch.cat([first, self.enter(values[..., None]) + self.places[:-1]], dim=1)
+        seen = causal(F.pad(there, (0, values.shape[1]), value=True))
         turns = rotations(coordinates([h.shape[1]], [], h.device), self.turn)
         for block in self.blocks:
             h = block(h, turns, None, seen)
-        return self.leave(self.norm(h[:, -count - 1 :]))
+        found = self.leave(self.norm(h[:, first.shape[1] - 1 :]))
+        return found.unflatten(1, (*places, channels)).movedim((-2, -1), (1, 2))
+
+    def walk(self, x: Tensor, label: Tensor | None = None, drop: Any = None, **cond: Any) -> Iterator[Tensor]:
+        """Keys and values of the tokens before are kept."""
+        self._check(x)
+        h, there = self._first(x, label, drop, cond)
+        count, first = math.prod(self.shape), h.shape[1]
+        turns = rotations(coordinates([first + count - 1], [], h.device), self.turn)
+        pasts: list[list[Tensor]] = [[] for _ in self.blocks]
+        for block, past in zip(self.blocks, pasts, strict=True):
+            h = block(h, turns[:, :first], None, causal(there), past=past)
+        for i in range(count):
+            yield self.leave(self.norm(h[:, -1]))
+            if i + 1 == count:
+                return
+            value = x.movedim(1, -1).flatten(1)[:, i : i + 1]
+            h = self.enter(value[..., None]) + self.places[i]
+            there = torch.cat([there, torch.ones_like(value, dtype=torch.bool)], dim=1)
+            for block, past in zip(self.blocks, pasts, strict=True):
+                h = block(h, turns[:, first + i : first + i + 1], None, there[:, None, None], past=past)
+
+    def _first(self, x: Tensor, label: Tensor | None, drop: Any, cond: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The tokens before the values, (batch, tokens, width), and which of them are there."""
+        start = self.label(self.start.expand(len(x), -1), label, drop)
+        before, there = self.prefix(start, cond, drop)
+        return torch.cat([before, start[:, None]], dim=1), F.pad(there, (0, 1), value=True)
 
     def _check(self, x: Tensor) -> None:
         if tuple(x.shape[1:]) != self.shape:

@@ -23,7 +23,7 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self, channels: int = 3, dimensions: int = 2, width: int = 64, layers: int = 3) -> None:
         super().__init__()
-        refuse_dimensions(dimensions, "a patch discriminator")
+        refuse_dimensions(dimensions, "a patch discriminator", points="leave patch_gan out of objective.losses")
         for name, value in {"channels": channels, "width": width, "layers": layers}.items():
             if value < 1:
                 raise Refused(f"{name} = {value}: a patch discriminator needs at least 1")

@@ -61,7 +61,7 @@ class Encoder(Network):
         pool: str = "attention",
     ) -> None:
         super().__init__()
-        refuse_dimensions(dimensions, "an encoder")
+        refuse_dimensions(dimensions, "an encoder", points="there is --set network.name=mlp_classifier")
         refuse_classes(classes, "an encoder")
         for name, value in {"channels": channels, "width": width, "blocks": blocks}.items():
             if value < 1:

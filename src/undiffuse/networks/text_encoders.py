@@ -1,4 +1,4 @@
-"""CLIP's text encoder: a transformer over tokens, each of which sees those before it."""
+"""CLIP's layers of attention, and its text encoder: a transformer over tokens, each of which sees those before it."""
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +28,9 @@ class ClipText(nn.Module):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise Refused(f"activation = {activation!r}: a text encoder has {' or '.join(ACTIVATIONS)}")
-        if min(vocabulary, length, width, hidden, depth, heads) < 1 or width % heads:
-            raise Refused(f"a text encoder of width {width} with {heads} heads, {depth} layers and {length} tokens")
+        refuse_sizes_of_clip(
+            "a text encoder", activation, width, heads, hidden, depth, tokens=length, symbols=vocabulary
+        )
         self.length, self.width = length, width
         self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
         self.layers = nn.ModuleList([ClipLayer(width, hidden, heads, activation, eps) for _ in range(depth)])
@@ -45,16 +44,27 @@ class ClipText(nn.Module):
 
 
 class ClipLayer(nn.Module):
-    """x + attention(norm(x)), then x + perceptron(norm(x))."""
+    """x + attention(norm(x)), then x + perceptron(norm(x)). causal: whether a place sees those up to its own alone."""
 
-    def __init__(self, width: int, hidden: int, heads: int, activation: str, eps: float) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, activation: str, eps: float, causal: bool = True) -> None:
         super().__init__()
-        self.heads, self.activation = heads, activation
+        self.heads, self.activation, self.causal = heads, activation, causal
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.wide, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = by_head(self.qkv(self.norm1(x)), 3, self.heads)
-        x = x + self.out(merged(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        x = x + self.out(merged(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)))
         return x + self.narrow(ACTIVATIONS[self.activation](self.wide(self.norm2(x))))
+
+
+def refuse_sizes_of_clip(
+    owner: str, activation: str, width: int, heads: int, hidden: int, depth: int, **more: int
+) -> None:
+    """Raises Refused, in the owner's name, for an activation and for sizes that such a transformer cannot have."""
+    if activation not in ACTIVATIONS:
+        raise Refused(f"activation = {activation!r}: {owner} has {' or '.join(ACTIVATIONS)}")
+    if min(width, heads, hidden, depth, *more.values()) < 1 or width % heads:
+        others = "".join(f", {count} {name}" for name, count in more.items())
+        raise Refused(f"{owner} of width {width} with {heads} heads, {depth} layers{others}")

@@ -130,7 +130,8 @@ def check_sizes(name: str, width: int, depth: int, heads: int, mlp: float, dropo
 class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)), x (batch, length, width).
 
-    With neighbours each of the two sees n + near(n), n its norm, and near(n) is added to x as well.
+    With neighbours each of the two sees n + near(n), n its norm, and near(n) is added to x as well. past: keys and
+    values of the places before x, which x sees, too; those of x are added to it.
     """
 
     def __init__(self, width: int, heads: int, inside: int, dropout: float, conditioned: bool, near: int) -> None:
@@ -146,10 +147,16 @@ class TransformerBlock(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(
-        self, x: Tensor, turns: Tensor, c: Tensor | None, there: Tensor | None, real: Tensor | None = None
+        self,
+        x: Tensor,
+        turns: Tensor,
+        c: Tensor | None,
+        there: Tensor | None,
+        real: Tensor | None = None,
+        past: list[Tensor] | None = None,
     ) -> Tensor:
         x, h = self.mixed(x, self.norm1(x, c), 0, real)
-        x = x + self.dropout(self.attend(h, turns, there))
+        x = x + self.dropout(self.attend(h, turns, there, past))
         x, h = self.mixed(x, self.norm2(x, c), 1, real)
         return x + self.dropout(self.narrow(F.gelu(self.wide(h))))
 
@@ -160,9 +167,13 @@ class TransformerBlock(nn.Module):
         said = self.near[which](h if real is None else h * real[..., None])
         return x + said, h + said
 
-    def attend(self, x: Tensor, turns: Tensor, there: Tensor | None) -> Tensor:
+    def attend(self, x: Tensor, turns: Tensor, there: Tensor | None, past: list[Tensor] | None = None) -> Tensor:
         q, k, v = by_head(self.qkv(x), 3, self.heads)
-        return self.out(merged(attention(turned(q, turns), turned(k, turns), v, there)))
+        k = turned(k, turns)
+        if past is not None:
+            k, v = (torch.cat(both, dim=2) for both in zip(past, (k, v), strict=True)) if past else (k, v)
+            past[:] = k, v
+        return self.out(merged(attention(turned(q, turns), k, v, there)))
 
 
 class Near(nn.Module):

@@ -43,7 +43,7 @@ class ViT(Network):
         dimensions: int = 2,
     ) -> None:
         super().__init__()
-        refuse_dimensions(dimensions, "a vit")
+        refuse_dimensions(dimensions, "a vit", points="there is --set network.name=mlp_classifier")
         refuse_classes(classes, "a vit")
         check_sizes("vit", width, depth, heads, mlp, dropout, 0)
         for name, value in {"channels": channels, "patch": patch}.items():

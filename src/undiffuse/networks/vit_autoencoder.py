@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from undiffuse.core.autoencoder import AutoencoderNetwork
 from undiffuse.core.errors import Refused
-from undiffuse.networks.axes import refuse_dimensions, refuse_shape, refuse_sizes
+from undiffuse.networks.axes import refuse_dimensions, refuse_item, refuse_shape, refuse_sizes
 from undiffuse.networks.patches import joined, patches
 from undiffuse.networks.positions import coordinates, rotations
 from undiffuse.networks.transformer import AdaptiveNorm, TransformerBlock, check_sizes
@@ -36,7 +36,7 @@ class ViTAutoencoder(AutoencoderNetwork):
         dimensions: int = 2,
     ) -> None:
         super().__init__()
-        refuse_dimensions(dimensions, "a ViT autoencoder")
+        refuse_dimensions(dimensions, "a ViT autoencoder", points="there is --set network.name=mlp_autoencoder")
         check_sizes("vit_autoencoder", width, depth, heads, mlp, dropout, 0)
         sizes = {"channels": channels, "latent_channels": latent_channels, "outputs": outputs, "patch": patch}
         for name, value in sizes.items():
@@ -55,14 +55,9 @@ class ViTAutoencoder(AutoencoderNetwork):
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(latent_channels, each side / patch)."""
-        sides = shape[1:]
-        if len(sides) != self.dimensions or any(side % self.patch for side in sides):
-            raise Refused(
-                f"this ViT autoencoder takes {self.dimensions} sides that patch = {self.patch} divides, not "
-                f"{' x '.join(map(str, sides))}: choose another network.patch, or bring the data to such a size "
-                "(--set data.size=...)"
-            )
-        return (self.latent_channels, *(side // self.patch for side in sides))
+        owner = f"a ViT autoencoder of patch = {self.patch}"
+        refuse_item(shape, self.channels, self.dimensions, self.patch, owner, "choose another network.patch")
+        return (self.latent_channels, *(side // self.patch for side in shape[1:]))
 
     def encode(self, x: Tensor) -> Tensor:
         refuse_shape(x, self.channels, self.dimensions, "this ViT autoencoder")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,7 @@ class Uses:
     def absolute(self) -> list[str]:
         """Settings that name the folders of the open runs from the root on."""
         plain = {name: path for name, path in self.paths.items() if not any(map(str.isdigit, name.split(".")))}
-        return [f"{name}={json.dumps(os.path.abspath(path))}" for name, path in plain.items()]
+        return said_from_root(plain)
 
     def of(self, table: str) -> Runs:
         """Opens the runs of a table's fields, for `registry.build`."""
@@ -64,3 +64,8 @@ class Uses:
             return self.run(f"{table}.{name}", path).part(interface, f"{table}.{name} = {path!r}")
 
         return opened
+
+
+def said_from_root(paths: Mapping[str, str]) -> list[str]:
+    """Settings that name folders, by the fields that they are of, from the root on."""
+    return [f"{name}={json.dumps(os.path.abspath(path))}" for name, path in paths.items()]

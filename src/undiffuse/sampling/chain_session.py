@@ -23,7 +23,8 @@ from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.truncated import stopped_early
 
 SHARED = ("n", "seed", "indices", "batch")  # what is the chain's own, and not one stage's
-ONE = ("classifier", "weaker", "lora", "control", "candidates")  # what fits one run alone
+ONE = ("classifier", "weaker", "lora", "control", "controlnet", "candidates", "rank")  # what fits one run alone
+OWN = (*SHARED, "stages", "conditions", "condition_words", "augmentation")  # what reaches a stage in another way
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,9 @@ class ChainSession(OpenedRequest):
                 )
         if missing := next((each for each in request.stages if each not in {s.name for s in stages}), None):
             raise unknown("the chain's stages", str(missing), [stage.name for stage in stages])
+        for name in (each for each in request.to_json() if each not in OWN):
+            if not any(_answers(stage, name) for stage in stages):
+                raise Refused(f"{name}: no stage of the chain has any")
         given = [i for i, stage in enumerate(stages) if i and request.conditions.get(stage.fills) is not None]
         return cls(model, request, stages, max(given, default=0), progress)
 
@@ -78,8 +82,12 @@ class ChainSession(OpenedRequest):
         conditions = {name: value for name, value in asked.conditions.items() if name in stage.run.conditions}
         conditions |= {stage.fills: before} if before is not None else {}
         shared = {name: getattr(asked, name) for name in SHARED}
-        both = own.over(replace(asked, stages={}, conditions={}))
-        level = both.augmentation if stage.fills else own.augmentation
+        of_all = [name for name in asked.to_json() if name not in OWN and _answers(stage, name)]
+        said = asked.stages.get(stage.name, {})
+        if "sampler" in said:  # settings are those of a sampler
+            of_all = [name for name in of_all if name != "settings"]
+        both = replace(own, **{name: getattr(asked, name) for name in of_all if name not in said})
+        level = asked.augmentation if own.augmentation is None and stage.fills else own.augmentation
         level = stage.augmentation if level is None and stage.fills else level  # the first stage takes nothing
         seed = Random(asked.seed).fold(which).seed if which else asked.seed
         return replace(
@@ -119,11 +127,19 @@ class ChainSession(OpenedRequest):
         stage = self.stages[which]
         if not level:
             asked = self.of_stage(which, None if before is None else before.numpy())
-            return stage.run.open(asked, progress=self.progress)
+            try:
+                return stage.run.open(asked, progress=self.progress)
+            except Refused as error:
+                raise Refused(f"stage {stage.name!r} of the chain: {error}") from None
         kind: Any = stage.condition
         empty = np.zeros(kind.shape, kind.dtype or "float32")
         opened: Any = stage.run.open(replace(self.of_stage(which, empty), augmentation=0.0), progress=self.progress)
         return replace(opened, cond={**opened.cond, stage.fills: kind.handed(before.float(), level)})
+
+
+def _answers(stage: Stage, name: str) -> bool:
+    """Whether a field of a request has a meaning for a stage."""
+    return not stage.run.answers or name in stage.run.answers
 
 
 def _sized(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -50,7 +50,12 @@ class OpenedRequest(ABC):
 
 
 class Generator(Run):
-    """A run that draws samples in the data's own units, by whatever it learned; see `DenoisingGenerator`."""
+    """A run that draws samples in the data's own units, by whatever it learned; see `DenoisingGenerator`.
+
+    answers: the fields of a request that have a meaning for it; (): all.
+    """
+
+    answers: ClassVar[tuple[str, ...]] = ()
 
     @property
     def draws(self) -> bool:

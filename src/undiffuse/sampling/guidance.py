@@ -92,7 +92,7 @@ def resolve_guidance(model: DenoisingRun, request: SampleRequest, given: Collect
     """
     able = [name for name, condition in model.conditions.items() if condition.drop > 0]
     own = recipe_defaults(model.recipe)
-    found = replace(request.over(own), steps=request.steps, grid=request.grid)
+    found = replace(request.over(own), steps=request.steps, grid=request.grid, candidates=request.candidates)
     if request.negative is not None and (found.weaker is not None or model.denoiser.guidance_input is not None):
         raise Refused(
             "negative is of guidance by a condition that is dropped: leave it out with a weaker run, and of a model "
@@ -186,7 +186,7 @@ def words(request: SampleRequest | None) -> str:
     if request.classifier is not None:
         by = [f"by {request.classifier.recipe.name} (form {request.classifier_form})"]
     found += [f"LoRA {path} with weight {weight:g}" for path, weight in request.lora.items()]
-    by += [*map(str, request.control), *([f"best of {request.candidates}"] if request.candidates > 1 else [])]
+    by += [*map(str, request.control), *([f"best of {request.each}"] if request.each > 1 else [])]
     return " ".join(filter(None, [", ".join(found), ", ".join(by)]))
 
 

@@ -1,6 +1,7 @@
 """Of several candidates for each sample the best: of texts that nearest to the others, of vectors that to its text."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,25 @@ from torch.nn import functional as F
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.description import Described
 from undiffuse.sampling.minimum_bayes_risk import consensus
+from undiffuse.sampling.request import SampleRequest
 
 
-def refuse_unranked(model: Described, candidates: int, rank: str, asked: Mapping[str, Any]) -> None:
-    """Raises Refused where candidates are asked for and there is no best of them. asked: the conditions by name."""
+def with_candidates(model: Described, request: SampleRequest, usual: int) -> SampleRequest:
+    """The request with its number of candidates, or the usual one where there is a best of them.
+
+    Raises Refused where candidates are asked for and there is no best of them.
+    """
+    try:
+        _refuse_unranked(model, usual if request.candidates is None else request.candidates, request)
+    except Refused:
+        if request.candidates is not None or request.rank:
+            raise
+        return request
+    return replace(request, candidates=usual) if request.candidates is None and usual > 1 else request
+
+
+def _refuse_unranked(model: Described, candidates: int, request: SampleRequest) -> None:
+    rank = request.rank
     if candidates == 1:
         return
     if model.codec.reader is None and not model.codec.space:
@@ -24,7 +40,7 @@ def refuse_unranked(model: Described, candidates: int, rank: str, asked: Mapping
     able = "consensus" if model.codec.reader is not None else "similarity"
     if rank not in ("", able):
         raise Refused(f"rank = {rank!r} is not for what this run makes, whose best is told by {able!r}")
-    if able == "similarity" and _text(model, asked) is None:
+    if able == "similarity" and _text(model, request.conditions) is None:
         raise Refused("candidates are ranked by their similarity to a text: say which, as text = 'a red heart'")
 
 

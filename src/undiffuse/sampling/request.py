@@ -55,7 +55,8 @@ class SampleRequest:
     stages: of a chain, by the stage's name: fields of that stage's own request, which go before those of this one.
     candidates: so many texts, or vectors of a pair of encoders, are drawn for each one, and the best is kept; rank: of
     texts the one with the least mean edit distance to the others ("consensus"), of vectors the one with the greatest
-    dot product with that of their text ("similarity"); "" is what fits.
+    dot product with that of their text ("similarity"); "" is what fits. A recipe's candidates are for samples that can
+    be ranked: a vector without a text is drawn once.
     batch: at most so many samples at once (default: what fits memory; halved where it does not); changes no sample.
     conditions: by name, one value for all samples or n of them; those left out are null. condition_words: further ones,
     (name or kind, word) of a command line, see `from_words`.
@@ -144,7 +145,10 @@ class SampleRequest:
         {}, "Of a chain: a field of one stage's request; a field alone is of all stages.", dict[str, dict[str, Any]],
         flag="--stage", metavar="STAGE:FIELD=VALUE", read=words.stages, repeated=True,
     )  # fmt: skip
-    candidates: int = option(1, "Of each N texts or vectors keep the best.", int, metavar="N")
+    candidates: int | None = option(
+        None, "Of each N texts or vectors keep the best. [default: the recipe's, or 1]", int | None, metavar="N",
+        recipe=True,
+    )  # fmt: skip
     rank: str = option("", "The best of candidates: consensus, nearest to the others, or similarity to its text.", str)
     batch: int | None = option(None, "At most so many at once. [default: what fits memory]", int | None)
     conditions: Mapping[str, Any] = option({}, "Conditions by name.", dict[str, Any], typed=False)
@@ -210,7 +214,7 @@ class SampleRequest:
         nets: Any = self.controlnet if isinstance(self.controlnet, list | tuple) else [self.controlnet]
         yield "controlnet", tuple(each for each in nets if each is not None)
         yield "condition_words", tuple((name, word) for name, word in self.condition_words)
-        if (count := whole(self.candidates, "candidates")) < 1:
+        if self.candidates is not None and (count := whole(self.candidates, "candidates")) < 1:
             raise Refused(f"candidates is how many each one is chosen from, 1 or more, not {count}")
         if self.batch is not None and whole(self.batch, "batch") < 1:
             raise Refused(f"batch must be at least 1, not {self.batch}")
@@ -219,6 +223,11 @@ class SampleRequest:
     def count(self) -> int:
         """How many samples."""
         return self.n if self.n is not None else 1 if self.indices is None else len(self.indices)
+
+    @property
+    def each(self) -> int:
+        """How many candidates there are for each sample."""
+        return self.candidates or 1
 
     @property
     def truncation(self) -> dict[str, Any]:

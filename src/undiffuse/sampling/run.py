@@ -16,7 +16,9 @@ from undiffuse import __version__
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import devices, registry
+from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
+from undiffuse.core.latent_space import LatentSpace
 from undiffuse.networks.precision import pick, place, place_checked
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import FORMAT, Described, Description
@@ -34,6 +36,7 @@ LORA = "lora"  # of what a file of A and B says: the base that they are for, by 
 CONTROLS = "controls"  # the fact of a model that is steered by runs which were asked for beside it
 USES = "uses."  # before the names of the tensors of runs inside this one, and the field that names each
 SUMMARY = "model.json"  # the header again, for people and other programs; never read
+NEEDED = {LatentSpace: "an autoencoder", Denoiser: "a diffusion model"}  # what people call these interfaces
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -159,7 +162,7 @@ class Run(Described, ABC):
         """
         found = next((each for each in (self, self.module, self.codec) if issubclass(type(each), interface)), None)
         if found is None:
-            raise Refused(f"{name} holds {self.what}, and a {interface.__name__} is needed")
+            raise Refused(f"{name} holds {self.what}, and {NEEDED.get(interface, 'a ' + interface.__name__)} is needed")
         return found
 
     @property

@@ -28,7 +28,7 @@ from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.generator import Generator, OpenedRequest
 from undiffuse.sampling.guidance import guide, resolve_guidance
 from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
-from undiffuse.sampling.ranking import best, refuse_unranked
+from undiffuse.sampling.ranking import best, with_candidates
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.stored_plan import chosen
@@ -76,8 +76,8 @@ class Session(OpenedRequest):
     def open(cls, model: DenoisingRun, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_runs_of_recipe(model, with_words_read(model, request))
-        n, each = request.count, request.candidates
-        refuse_unranked(model, each, request.rank, request.conditions)
+        request = with_candidates(model, request, recipe_defaults(model.recipe).each)
+        n, each = request.count, request.each
         sampler, times = plan(model.recipe, model.denoiser, request)
         tuned = ""
         if request.classifier is not None:
@@ -95,9 +95,7 @@ class Session(OpenedRequest):
         level = recipe_defaults(model.recipe).augmentation if request.augmentation is None else request.augmentation
         cond = augmented(model.conditions, cond, level or 0.0, Random(request.seed, which).fold(AUGMENTATION))
         cond = {name: value.repeat_interleave(each, 0) for name, value in cond.items()} if each > 1 else cond
-        return cls(
-            model, request, _several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned
-        )
+        return cls(model, request, several(which, each), denoiser, sampler, times, cond, progress=progress, tuned=tuned)
 
     def untuned(self) -> Self:
         """The same without a plan that was tuned for whole samples: what edits one takes parts of its times."""
@@ -122,7 +120,7 @@ class Session(OpenedRequest):
     def __iter__(self) -> Iterator[State]:
         """The states of all rows in one batch: the noise, then after every step."""
         each = self.particles
-        random = Random(self.request.seed, _several(self.indices, each))
+        random = Random(self.request.seed, several(self.indices, each))
         if self.start is None:
             rows, own = len(self.indices) * each, self.model.denoiser.state_shape
             shape = own((rows, *self.model.shape)) if self.shape is None else (rows, *self.shape)
@@ -151,20 +149,25 @@ class Session(OpenedRequest):
     def film(self) -> Samples:
         """The same samples with `frames`, every state on the way from noise; all are drawn together."""
         with self.measured() as cost, shown(self.progress, self.steps) as report:
-            frames: list[np.ndarray] = []
-            for state, frame in self.decoded_states():
-                frames.append(frame.numpy())
+            frames: list[Tensor] = []
+            for state, frame in self._shown_states():
+                frames.append(frame)
                 report(state.step)
-        return self._samples(torch.from_numpy(frames[-1]), cost, np.stack(frames))
+        kept = self._best(frames[-1])
+        return self._samples(frames[-1][kept], cost, np.stack([frame[kept].numpy() for frame in frames]))
 
     def decoded_states(self) -> Iterator[tuple[State, Samples]]:
         """The states, each with what it shows: decoded, values divided by sqrt(alpha^2 + sigma^2), so that noise is as
         bright as data under every schedule. Raises Refused for candidates: only finished samples can be ranked.
         """
-        if self.request.candidates > 1:
+        if self.request.each > 1:
             raise Refused(
-                f"candidates = {self.request.candidates} are finished samples: a way from noise is that of one of them"
+                f"candidates = {self.request.each} are finished samples: which way from noise is kept shows at its end"
             )
+        yield from self._shown_states()
+
+    def _shown_states(self) -> Iterator[tuple[State, Samples]]:
+        """`decoded_states` of all rows."""
         for state in self:
             shown = self.model.denoiser.process.shown(state.x, self.times[state.step])
             yield state, self.model.decoded(shown, self.cond)
@@ -179,8 +182,11 @@ class Session(OpenedRequest):
 
     def best(self, x: Tensor) -> Tensor:
         """Of several candidates for each sample the best."""
-        each = self.request.candidates
-        return x if each == 1 else x[best(self.model, x, self.cond, each)]
+        return x[self._best(x)]
+
+    def _best(self, x: Tensor) -> Any:
+        """Where these stand among the rows."""
+        return slice(None) if self.request.each == 1 else best(self.model, x, self.cond, self.request.each)
 
     def _batched(self, finish: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """What `finish` makes of the last states and conditions, batch after batch; halved where memory runs out."""
@@ -221,7 +227,7 @@ class Session(OpenedRequest):
         labels, leads = self.cond.get(LABEL), self.request.classifier
         return self.model.samples(
             x,
-            None if labels is None else labels[:: self.request.candidates],
+            None if labels is None else labels[:: self.request.each],
             self.model.classes if leads is None or LABEL not in leads.conditions else leads.classes,
             captions({**({} if leads is None else leads.conditions), **self.model.conditions}, self.request.conditions),
             request=self.request,
@@ -285,6 +291,6 @@ def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
     return replace(request, conditions={**request.conditions, **found}, condition_words=())
 
 
-def _several(rows: Tensor, each: int) -> Tensor:
+def several(rows: Tensor, each: int) -> Tensor:
     """The indices of so many rows for each one, beside each other."""
     return rows if each == 1 else (rows[:, None] * each + torch.arange(each)).reshape(-1)

@@ -13,7 +13,6 @@ from undiffuse.recipes import recipe as recipes
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.settings import Train
-from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.run import FILE
 from undiffuse.storage.files import discard
 from undiffuse.training import checkpoint, run_lock
@@ -78,9 +77,9 @@ def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
         )
 
 
-def used(uses: Uses) -> dict[str, dict[str, str]]:
-    """Where the runs are that a recipe names, and what tells their files from others, in JSON's types."""
-    return {name: {"path": path, "digest": load.digest(path)} for name, path in uses.paths.items()}
+def used(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Where the runs are that a recipe's fields name, and what tells their files from others, in JSON's types."""
+    return {name: {"path": path, "digest": load.digest(path)} for name, path in paths.items()}
 
 
 def refuse_others(folder: Path, runs: Mapping[str, Mapping[str, str]]) -> None:

@@ -16,6 +16,8 @@ from undiffuse.data.rows import Items, chunk
 from undiffuse.progress import progress_bar
 from undiffuse.training.batches import AXES, Batches, Flip
 
+ENCODED = "encoded data"  # what is kept, for people
+
 
 def batches(
     data: Dataset,
@@ -41,7 +43,8 @@ def prepared(codec: Codec, data: Dataset, flip: Flip = False) -> Items:
     Raises Refused where the cache cannot be written.
     """
     digest = blake2b(data.survey().hashes.astype("<u8").tobytes(), digest_size=16).hexdigest()
-    there = place(("prepared", codec.stamp, digest, str(flip)), [])
+    shape = " ".join(map(str, data.shape))  # equal bytes may be items of another shape or dtype
+    there = place(("prepared", codec.stamp, digest, shape, data.x.dtype.name, str(flip)), [])
     try:
         cache().mkdir(parents=True, exist_ok=True)
         lock = FileLock(there.with_suffix(".lock"))
@@ -49,7 +52,7 @@ def prepared(codec: Codec, data: Dataset, flip: Flip = False) -> Items:
             kept = find(there)
             if kept is None:
                 count = len(data) * 2 ** len(AXES[flip])
-                kept = remember(there, gather(there, _blocks(codec, data, flip), count, Decoded(np.empty(0))))
+                kept = remember(there, gather(there, _blocks(codec, data, flip), count, Decoded(np.empty(0))), ENCODED)
     except OSError as error:
         raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
     return load_items(there, kept)

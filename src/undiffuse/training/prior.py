@@ -69,7 +69,7 @@ def _drawn(base: Any, prior: Prior, told: Mapping[str, Any]) -> Any:
                         conditions=told,
                         progress=lambda done, total: bar.update(prior.count * done // total - bar.n),
                     ).numpy()
-                kept = remember(there, gather(there, [made], len(made), Decoded(np.empty(0))))
+                kept = remember(there, gather(there, [made], len(made), Decoded(np.empty(0))), "drawn items")
     except OSError as error:
         raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
     return load_items(there, kept)

@@ -34,6 +34,11 @@ def with_samples(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Data
     return data
 
 
+def paths(conditions: Mapping[str, ConditionKind]) -> dict[str, str]:
+    """The folders of the runs that conditions name so, by the fields of the recipe."""
+    return {f"conditions.{name}.varied_by": each.variation[0] for name, each in conditions.items() if each.variation}
+
+
 def _drawn(data: Dataset, name: str, path: str, strength: float) -> np.ndarray:
     said = f"conditions.{name}.varied_by = {path!r}"
     try:
@@ -58,7 +63,7 @@ def _drawn(data: Dataset, name: str, path: str, strength: float) -> np.ndarray:
             kept = find(there)
             if kept is None:
                 blocks = _blocks(run, own, beside, strength, name)
-                kept = remember(there, gather(there, blocks, len(own), Decoded(np.empty(0))))
+                kept = remember(there, gather(there, blocks, len(own), Decoded(np.empty(0))), "samples")
     except OSError as error:
         raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
     return np.asarray(load_items(there, kept))

@@ -13,7 +13,7 @@ from torch import nn
 
 from undiffuse.codecs.codec import Codec, fitted
 from undiffuse.conditions.declared import drop_rates
-from undiffuse.conditions.from_data import completed, tensors
+from undiffuse.conditions.from_data import completed
 from undiffuse.conditions.from_data import fitted as fitted_conditions
 from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
@@ -26,6 +26,7 @@ from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.data.latent_file import refuse_codec
 from undiffuse.data.paths import absolute, located
 from undiffuse.data.predictive import PREDICTS
+from undiffuse.data.read_captions import read
 from undiffuse.models import load
 from undiffuse.networks.lora import calls
 from undiffuse.recipes import build
@@ -33,7 +34,7 @@ from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.resolved import resolve
-from undiffuse.recipes.uses import Uses
+from undiffuse.recipes.uses import Uses, said_from_root
 from undiffuse.reports import training_page
 from undiffuse.sampling.data_frame import TABLE
 from undiffuse.sampling.plan import refuse_another
@@ -51,7 +52,7 @@ from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
 from undiffuse.training.signal_left import warn_of_signal_left
-from undiffuse.training.stage_samples import with_samples
+from undiffuse.training.stage_samples import paths, with_samples
 from undiffuse.training.starting_run import StartingRun
 from undiffuse.training.teachers import ITEMS, check_teachers
 
@@ -92,7 +93,8 @@ def train(
     chosen = _with_files(chosen, folder, resume)
     built = build.check(chosen)
     settings, kind = built.train, built.kind
-    resolved = absolute(located(resolve(chosen))).override(uses.absolute())
+    varied = paths(built.conditions)
+    resolved = absolute(located(resolve(chosen))).override([*uses.absolute(), *said_from_root(varied)])
     refuse(folder, resolved, resume, inside)
     workers, start = accelerator(), StartingRun.of(chosen)
     on = start if base is None else base
@@ -108,7 +110,7 @@ def train(
     redrawn = {name: condition.drawn for name, condition in conditions.items() if condition.redrawn}
     batches = prepared.batches(
         learned,
-        completed(codec, conditions, tensors(conditions, learned.conditions), learned=True),
+        completed(codec, conditions, read(conditions, learned.conditions), learned=True),
         codec,
         settings.batch,
         settings.seed,
@@ -132,13 +134,13 @@ def train(
     objective = built.objective
     described = learned.describe()
     facts = {"data": described, "held_out": len(held_out) if held_out else 0, "seed": settings.seed}
-    facts |= start.facts() | ({"runs": runs} if (runs := used(uses)) else {})
+    facts |= start.facts() | ({"runs": runs} if (runs := used({**uses.paths, **varied})) else {})
     if resume:
         refuse_others(folder, runs)
     make = partial(_result, kind, replace(about, recipe=resolved, facts=facts))
     check = None
     if held_out is not None:
-        beside = completed(codec, conditions, tensors(conditions, held_out.conditions))
+        beside = completed(codec, conditions, read(conditions, held_out.conditions))
         unseen = prepared.batches(
             held_out, beside, codec, settings.batch // settings.accumulate, settings.seed, draws=redrawn
         )

@@ -29,6 +29,11 @@ class DiTPipeline(Pipeline):
     """DiT as released (arXiv:2212.09748), its time with the frequencies that diffusers computes."""
 
     reads: ClassVar[tuple[str, ...]] = ("DiTPipeline",)
+    refuses: ClassVar[dict[str, str]] = {
+        "DiTTransformer2DModel": "alone it makes no pictures: name the folder above it, which has vae and scheduler, "
+        "too; in Python undiffuse.networks.DiT.from_diffusers reads the network",
+        "Transformer2DModel": "alone it makes no pictures: name the folder above it, which has vae and scheduler, too",
+    }
 
     def read(self, source: PipelineSource) -> Run:
         own = arguments(source.config("transformer"))

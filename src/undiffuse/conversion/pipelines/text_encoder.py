@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import ClassVar
 
+from undiffuse.codecs.text import TextCodec
 from undiffuse.conversion import clip_text
+from undiffuse.conversion.assembly import part
 from undiffuse.conversion.pipeline import Pipeline
 from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.core.errors import Refused
@@ -24,6 +26,7 @@ class TextEncoderPipeline(Pipeline):
     def check(self, run: Run) -> None:
         if not issubclass(type(run), TextEncoder):
             raise Refused(f"the run is {run.what}, and this is for text encoders")
+        part(run.codec, TextCodec, "codec", "a CLIPTextModel alone reads tokens")
 
     def write(self, run: Run, folder: Path) -> str:
         clip_text.write(run, folder, folder)
