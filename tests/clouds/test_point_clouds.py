@@ -10,7 +10,7 @@ import torch
 import undiffuse
 from undiffuse.cli.main import main
 from undiffuse.conditions.declared import declared
-from undiffuse.conditions.points import PointsCondition, own_points
+from undiffuse.conditions.point_count import PointCountCondition, own_points
 from undiffuse.core.errors import Refused
 from undiffuse.data.cloud_file import read
 from undiffuse.data.dataset import Dataset
@@ -155,7 +155,7 @@ def test_a_person_says_how_many_points_a_cloud_has():
     clouds = np.stack([POINTS.T, POINTS[[2, 1, 0, 1, 2, 2, 3]].T])
     assert own_points(clouds).sum(1).tolist() == [7, 4]
     assert own_points(clouds)[1].tolist() == [True, True, True, False, False, False, True]
-    kind = PointsCondition().fit(own_points(clouds)[:, None], ())
+    kind = PointCountCondition().fit(own_points(clouds)[:, None], ())
     assert kind.from_items(own_points(clouds)[:, None], ()).tolist() == [7, 4]
     assert kind.given(3, 2, "mask").sum(2).tolist() == [[3], [3]]
     filled = kind.finished(torch.from_numpy(clouds), kind.encode(own_points(clouds)[:, None])).numpy()
@@ -167,11 +167,11 @@ def test_a_person_says_how_many_points_a_cloud_has():
     with pytest.raises(Refused, match="mask = 'a': write whole numbers with commas between them"):
         kind.from_word("a", "mask")
     with pytest.raises(Refused, match=r"conditions.mask: how many points there are is never dropped"):
-        declared({"mask": {"kind": "points", "drop": 0.1}})
-    with pytest.raises(Refused, match=r"conditions.mask.kind = 'vector': it must be points"):
+        declared({"mask": {"kind": "point_count", "drop": 0.1}})
+    with pytest.raises(Refused, match=r"conditions.mask.kind = 'vector': it must be point_count"):
         declared({"mask": {"kind": "vector"}})
-    with pytest.raises(Refused, match=r"conditions.count.kind = 'points': it must be "):
-        declared({"count": {"kind": "points"}})
+    with pytest.raises(Refused, match=r"conditions.count.kind = 'point_count': it must be "):
+        declared({"count": {"kind": "point_count"}})
 
 
 def test_chamfer_distances_and_what_is_counted_of_them():
@@ -244,14 +244,14 @@ def test_a_run_of_clouds_draws_pictures_and_arrays_that_can_be_trained_on(
     model = undiffuse.load(tmp_path / "run")
     for name in ("x.ply", "x.obj"):
         with pytest.raises(SystemExit) as stop:
-            main(["sample", str(tmp_path / "run"), "--points", "9", "-o", str(tmp_path / name)])
+            main(["sample", str(tmp_path / "run"), "--point-count", "9", "-o", str(tmp_path / name)])
         assert not stop.value.code
     drawn = model.sample(2, mask=[9, 16], label=["ball", "box"]).numpy()
     assert own_points(drawn).sum(1).tolist() == [9, 16]
     np.testing.assert_allclose(read(tmp_path / "x.ply"), drawn[0, :, :9].T, atol=1e-5)
     assert (tmp_path / "x.obj").read_text().count("v ") == 9
     with pytest.raises(SystemExit) as stop:
-        main(["sample", str(tmp_path / "run"), "-n", "2", "--points", "9,16", "-o", str(tmp_path / "y.npy")])
+        main(["sample", str(tmp_path / "run"), "-n", "2", "--point-count", "9,16", "-o", str(tmp_path / "y.npy")])
     assert not stop.value.code
     assert np.isnan(np.load(tmp_path / "y.npy")).all(2).sum(1).tolist() == [7, 0]
     with pytest.raises(Refused, match=r"a .ply or .obj file holds one cloud, not 4: ask for -n 1, or for all as .npy"):

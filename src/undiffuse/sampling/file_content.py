@@ -93,7 +93,7 @@ def array(drawn: "Samples") -> bytes:
     """
     import numpy as np
 
-    from undiffuse.conditions.points import own_points
+    from undiffuse.conditions.point_count import own_points
 
     file = io.BytesIO()
     x = _channels_last(drawn)
@@ -245,7 +245,7 @@ def surface(drawn: "Samples") -> "Mesh":
     """The mesh of a scene; of a cloud its points, without faces."""
     import numpy as np
 
-    from undiffuse.conditions.points import own_points
+    from undiffuse.conditions.point_count import own_points
     from undiffuse.rendering.mesh import Mesh
 
     if drawn.mesh is not None:

@@ -14,7 +14,7 @@ from undiffuse.core.errors import Refused
 
 
 @dataclass(frozen=True)
-class PointsCondition(ConditionKind):
+class PointCountCondition(ConditionKind):
     """Which places of a cloud hold points of its own, booleans (1, places); the others are padding. It is always called
     `mask`, see `Masked`.
 
