@@ -188,6 +188,8 @@ def _file(path: Path | str) -> tuple[Path, str]:
     if not isinstance(path, str | os.PathLike):
         raise Refused(f"the path of a run is a text or a Path, not {shown(path)}")
     path = Path(path)
+    if path.suffix == ".toml" and os.path.isfile(path):
+        raise Refused(f"{path} is a recipe: a run is the folder that training it made, such as {path.parent}")
     file = path / FILE if os.path.isdir(path) else path  # os.path, since a Path raises for names that no file has
     if not os.path.exists(path):
         raise Refused(f"there is no run at {path}")
