@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is slow comes first, so that at the end no worker waits long for the other, nor for what one makes for both."""
+    """What is slow comes first, so that no worker is left waiting for the other, nor for what one makes for both."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
