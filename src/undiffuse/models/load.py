@@ -103,6 +103,19 @@ def digest(path: Path | str) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
+def weights(path: Path | str) -> str:
+    """What tells the tensors of a run from any others, whatever else its file says, such as the plans tuned for it."""
+    if foreign(path):
+        return weights_digest(path)
+    found = hashlib.blake2b(digest_size=16)
+    with held(*_file(path)) as file:
+        for name in sorted(file):
+            tensor = file[name]
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def _opened(path: Path | str) -> Run:
     """The run on the CPU."""
     if isinstance(path, str | os.PathLike) and foreign(path):
