@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import undiffuse
+from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
@@ -97,6 +98,11 @@ def test_a_chain_is_filmed_evaluated_and_asked_stage_by_stage(undiffuse_: Undiff
     told = model.sample(2, low=low)
     assert torch.equal(told, model.sample(2, low=low, label=2))  # the base, which knows labels, is not asked
     assert told.calls == 3
+    led = model.sample(2, label=2, guidance=2.0)  # of the base: the other stage has nothing to be guided to
+    assert torch.equal(led, model.sample(2, label=2, guidance={"label": 2.0}))
+    assert not torch.equal(led, model.sample(2, label=2, guidance=1.0))
+    with pytest.raises(Refused, match="the chain's conditions has no 'lable'"):
+        model.sample(1, guidance={"lable": 2.0})
 
 
 def test_a_file_says_the_stages(undiffuse_: Undiffuse, runs: Path, tmp_path: Path):
