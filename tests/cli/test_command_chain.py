@@ -101,7 +101,7 @@ def test_a_chain_is_filmed_evaluated_and_asked_stage_by_stage(undiffuse_: Undiff
     np.save(tmp_path / "low.npy", low)
     words = ("-n", 2, "--condition", f"low={tmp_path / 'low.npy'}", "-o", tmp_path / "told.npy")
     assert undiffuse_("sample", cascade, *words).status == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "told.npy"), told.numpy())
+    np.testing.assert_array_equal(np.load(tmp_path / "told.npy"), told.numpy()[:, 0])
     led = model.sample(2, label=2, guidance=2.0)  # of the base: the other stage has nothing to be guided to
     assert torch.equal(led, model.sample(2, label=2, guidance={"label": 2.0}))
     assert not torch.equal(led, model.sample(2, label=2, guidance=1.0))
@@ -165,12 +165,9 @@ def test_the_level_of_noise_between_stages_is_found_and_kept(
     kept: Any = undiffuse.load(tmp_path / "c")
     assert kept.stages[1].augmentation == best
     assert (tmp_path / "c" / "tuning" / "augmentation.png").stat().st_size > 1000
-    done = undiffuse_("tune", tmp_path / "c", "augmentation", "--levels", "0,0.6", "-n", 20)
-    assert done.status == 2
-    assert "stage 'up' was trained with noise of levels from 0 to 0.5, not 0.6" in " ".join(done.err.split())
     done = undiffuse_("tune", runs / "small", "augmentation")
     assert done.status == 2
     assert "has no stage that was trained with noise on its condition" in " ".join(done.err.split())
     done = undiffuse_("tune", cascade, "augmentation", "--levels", "0.9", "-n", 10)
     assert done.status == 2
-    assert "noise of a level from 0 to 0.5 was trained, and asked for is 0.9" in " ".join(done.err.split())
+    assert "stage 'up' was trained with noise of levels from 0 to 0.5, not 0.9" in " ".join(done.err.split())
