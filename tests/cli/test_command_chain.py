@@ -104,7 +104,7 @@ def test_a_chain_is_filmed_evaluated_and_asked_stage_by_stage(undiffuse_: Undiff
     np.testing.assert_array_equal(np.load(tmp_path / "told.npy"), told.numpy()[:, 0])
     led = model.sample(2, label=2, guidance=2.0)  # of the base: the other stage has nothing to be guided to
     assert torch.equal(led, model.sample(2, label=2, guidance={"label": 2.0}))
-    assert not torch.equal(led, model.sample(2, label=2, guidance=1.0))
+    assert led.calls > model.sample(2, label=2, guidance=1.0).calls
     with pytest.raises(Refused, match="the chain's conditions has no 'lable'"):
         model.sample(1, guidance={"lable": 2.0})
 
