@@ -29,10 +29,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     every.parametrize(metafunc)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is slow comes first, so that no worker is left waiting for the other, nor for what one makes for both."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_collection_finish() -> None:
     """Modules stay, so the collector need not look at them again and again; and it comes less often for the rest."""
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 

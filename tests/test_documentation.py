@@ -126,7 +126,7 @@ for place, kind, stem in {[(place, *named(place)) for place in FILES]}:
 print("@@ order")
 {ORDER}"""
     words = [sys.executable, "-W", "error", "-c", script]
-    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "said.txt").write_text(done.stdout, encoding="utf-8")
@@ -144,6 +144,7 @@ def named(place: str) -> tuple[str, str]:
     return kind, Path(place).stem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", FILES)
 def test_a_file_of_the_documentation_is_a_component_as_it_stands(place: str, tried: dict[str, list[str]]):
     built, *names = tried[place]

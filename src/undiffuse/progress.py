@@ -37,7 +37,7 @@ class Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._began = self._due = time.monotonic()
-        self._held = ""
+        self._held = self._last = ""
 
     def write(self, text: str) -> None:
         """Print the text as a line if one is due; at the end of a bar the last line is always printed."""
@@ -45,7 +45,9 @@ class Lines:
         self._held = said or self._held
         now = time.monotonic()
         if self._held and (now >= self._due if said else "\n" in text):
-            self._stream.write(f"{self._held}\n")
+            if self._held != self._last:  # a bar that closes says again what it said at its end
+                self._stream.write(f"{self._held}\n")
+            self._last = self._held
             self._held, self._due = "", now + max(DELAY, SHARE * (now - self._began))
 
     def flush(self) -> None:

@@ -33,6 +33,7 @@ def refused(undiffuse_: Undiffuse, unchanged: Unchanged, tmp_path: Path) -> Call
     ("words", "said"),
     [
         (["train", "digist"], r"recipes has no 'digist' \(did you mean 'digits'\?\); it has: .*toy-2d"),
+        (["show", "runs/missing"], r"there is no run and no recipe at runs/missing"),
         (["train", "missing.toml"], r"cannot read recipe missing.toml: No such file"),
         (["train", "digits", "--set", "train.stesp=3"], r"train has no 'stesp' \(did you mean 'steps'\?\)"),
         (["train", "digits", "--set", "trian.steps=3"], r"has no 'trian' \(did you mean 'train'\?\)"),
@@ -258,5 +259,8 @@ def test_interrupted(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("undiffuse.models.load.generator", interrupt)
+    done = undiffuse_("sample", "run")
+    assert (done.status, done.err.strip()) == (130, "interrupted")
+    monkeypatch.setattr("undiffuse.cli.main._command", interrupt)  # before there is a command
     done = undiffuse_("sample", "run")
     assert (done.status, done.err.strip()) == (130, "interrupted")

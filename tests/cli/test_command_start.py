@@ -56,6 +56,7 @@ def test_the_command_runs_as_a_module():
     assert done.stdout.strip() == f"undiffuse {undiffuse.__version__}"
 
 
+@pytest.mark.slow
 def test_loading_showing_and_listing_import_nothing_that_takes_long(alone: Alone):
     """The package alone imports no PyTorch, and loading a model not PyTorch's compiler: a second and 150 MB."""
     assert "light" in alone.out.splitlines(), alone.err

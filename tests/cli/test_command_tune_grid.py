@@ -43,7 +43,7 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
     done = undiffuse_("tune", run, "grid", "--steps", "4,3", "--starts", "64")
     assert done.status == 0, done.err
     lines = done.out.splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == ["3", "4"]
+    assert [line.split()[:2] for line in lines[1:3]] == [["3", "6"], ["4", "8"]]  # guidance asks the network twice
     assert f"written to {run}/tuning: grid.json, grid.png" in done.out
     assert "\ndistance to the ends of fine trajectories; nothing was tuned on them" in done.out
     assert re.match(r"at most about 11,\d{3} calls of the network, each for one sample: [\d.]+ s here\n", done.err)

@@ -9,6 +9,8 @@ import torch
 
 import undiffuse
 from undiffuse.cli.main import main
+from undiffuse.conditions.declared import declared
+from undiffuse.conditions.point_count import PointCountCondition, own_points
 from undiffuse.core.errors import Refused
 from undiffuse.data.cloud_file import read
 from undiffuse.data.dataset import Dataset
@@ -134,6 +136,44 @@ def test_a_transformer_without_positions_knows_no_order():
     assert (moved - ordered(x, torch.tensor([3.0, 500.0]))[:, :, order]).abs().max() > 1e-3
 
 
+def test_a_transformer_leaves_padding_out():
+    net = DiT(
+        3, shape=(3, 9), dimensions=1, width=16, depth=2, heads=2, patch=1, positions="none", conditioning="adaln"
+    )
+    for weight in net.parameters():
+        torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(0))
+    x, time, there = torch.randn(2, 3, 9), torch.tensor([3.0, 500.0]), torch.arange(9) < torch.tensor([[9], [4]])
+    out = net(x, time, mask=there[:, None])
+    torch.testing.assert_close(out[1:, :, :4], net(x[1:, :, :4], time[1:]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out[:1], net(x[:1], time[:1]), rtol=1e-4, atol=1e-5)
+    assert (out[1] - net(x, time)[1]).abs().max() > 1e-3
+    with pytest.raises(Refused, match="a DiT of patch 3 reads several places as one, and padding with them: patch = 1"):
+        DiT(3, shape=(3, 9), dimensions=1, width=16, depth=2, heads=2, patch=3)(x, time, mask=there[:, None])
+
+
+def test_a_person_says_how_many_points_a_cloud_has():
+    clouds = np.stack([POINTS.T, POINTS[[2, 1, 0, 1, 2, 2, 3]].T])
+    assert own_points(clouds).sum(1).tolist() == [7, 4]
+    assert own_points(clouds)[1].tolist() == [True, True, True, False, False, False, True]
+    kind = PointCountCondition().fit(own_points(clouds)[:, None], ())
+    assert kind.from_items(own_points(clouds)[:, None], ()).tolist() == [7, 4]
+    assert kind.given(3, 2, "mask").sum(2).tolist() == [[3], [3]]
+    filled = kind.finished(torch.from_numpy(clouds), kind.encode(own_points(clouds)[:, None])).numpy()
+    assert np.array_equal(filled[0], clouds[0])
+    assert filled[1][0].tolist() == [*POINTS[[2, 1, 0, 3, 2, 1, 0], 0].tolist()]
+    for value in (8, [1, 2, 3], 0, 2.5):
+        with pytest.raises(Refused, match="mask is how many points a cloud has, a whole number from 1 to 7, one for"):
+            kind.given(value, 2, "mask")
+    with pytest.raises(Refused, match="mask = 'a': write whole numbers with commas between them"):
+        kind.from_word("a", "mask")
+    with pytest.raises(Refused, match=r"conditions.mask: how many points there are is never dropped"):
+        declared({"mask": {"kind": "point_count", "drop": 0.1}})
+    with pytest.raises(Refused, match=r"conditions.mask.kind = 'vector': it must be point_count"):
+        declared({"mask": {"kind": "vector"}})
+    with pytest.raises(Refused, match=r"conditions.count.kind = 'point_count': it must be "):
+        declared({"count": {"kind": "point_count"}})
+
+
 def test_chamfer_distances_and_what_is_counted_of_them():
     x = np.random.default_rng(0).normal(size=(4, 3, 6)).astype(np.float32)
     y = np.random.default_rng(1).normal(size=(5, 3, 6)).astype(np.float32)
@@ -180,12 +220,21 @@ def test_a_run_of_clouds_draws_pictures_and_arrays_that_can_be_trained_on(
         "network.depth=2",
         "network.heads=2",
         "sampler.steps=2",
-        "data.count=60",
         "data.points=16",
+        f"data.path={tmp_path / 'own'}",
     ]
+    for i in range(24):
+        (tmp_path / "own" / ("box", "ball")[i % 2]).mkdir(parents=True, exist_ok=True)
+        cloud = np.random.default_rng(i).normal(size=(6 + i, 3))
+        np.save(tmp_path / "own" / ("box", "ball")[i % 2] / f"{i}.npy", cloud)
     short = ["train.steps=2", "train.batch=8", "train.validate_every=0", "train.warmup=0", "train.precision=float32"]
-    short += ["data.count=60", "train.previews=4", "train.preview_every=2"]
-    undiffuse.train("surfaces", out=tmp_path / "run", overrides=[*small, *short]).run()
+    short += ["train.previews=4", "train.preview_every=2"]
+    training = undiffuse.train("point-clouds", out=tmp_path / "run", overrides=[*small, *short])
+    own = training.data.at(0).mask
+    assert own is not None
+    assert own.shape == (8, 1, 16)
+    assert not own.all()
+    training.run()
     for name in ("x.png", "x.npy"):
         with pytest.raises(SystemExit) as stop:
             main(["sample", str(tmp_path / "run"), "-n", "5", "-o", str(tmp_path / name)])
@@ -195,10 +244,16 @@ def test_a_run_of_clouds_draws_pictures_and_arrays_that_can_be_trained_on(
     model = undiffuse.load(tmp_path / "run")
     for name in ("x.ply", "x.obj"):
         with pytest.raises(SystemExit) as stop:
-            main(["sample", str(tmp_path / "run"), "-o", str(tmp_path / name)])
+            main(["sample", str(tmp_path / "run"), "--point-count", "9", "-o", str(tmp_path / name)])
         assert not stop.value.code
-    np.testing.assert_allclose(read(tmp_path / "x.ply"), model.sample(1).numpy()[0].T, atol=1e-5)
-    assert (tmp_path / "x.obj").read_text().count("v ") == 16
+    drawn = model.sample(2, mask=[9, 16], label=["ball", "box"]).numpy()
+    assert own_points(drawn).sum(1).tolist() == [9, 16]
+    np.testing.assert_allclose(read(tmp_path / "x.ply"), drawn[0, :, :9].T, atol=1e-5)
+    assert (tmp_path / "x.obj").read_text().count("v ") == 9
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", str(tmp_path / "run"), "-n", "2", "--point-count", "9,16", "-o", str(tmp_path / "y.npy")])
+    assert not stop.value.code
+    assert np.isnan(np.load(tmp_path / "y.npy")).all(2).sum(1).tolist() == [7, 0]
     with pytest.raises(Refused, match=r"a .ply or .obj file holds one cloud, not 4: ask for -n 1, or for all as .npy"):
         model.open(n=4).solid()
     assert list((tmp_path / "run" / "previews").iterdir())

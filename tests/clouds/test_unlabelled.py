@@ -12,7 +12,7 @@ from undiffuse.recipes.recipe import Recipe
 def test_clouds_in_one_array_are_trained_without_labels(tmp_path: Path):
     np.save(tmp_path / "clouds.npy", np.zeros((4, 5, 3), np.float32))
     recipe = unlabelled(Recipe.find("point-clouds").override([f"data.path={tmp_path / 'clouds.npy'}"]))
-    assert not recipe["conditions"]
+    assert list(recipe["conditions"]) == ["mask"]
     assert "guidance" not in recipe["sampler"]
     for kind in ("a", "b"):
         (tmp_path / "own" / kind).mkdir(parents=True)

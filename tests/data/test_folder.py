@@ -41,6 +41,12 @@ def test_pixels_and_labels_come_back_in_the_order_of_the_paths(tmp_path: Path):
     assert data.name == tmp_path.name
 
 
+def test_classes_that_are_numbers_are_sorted_by_size(tmp_path: Path):
+    for name in ("10", "2", "3.0"):
+        put(tmp_path / name / "x.png", pixels(channels=1))
+    assert Folder(str(tmp_path)).load().classes == ("2", "3.0", "10")
+
+
 @pytest.mark.parametrize("ending", ["jpg", "jpeg", "webp", "png", "bmp", "tiff"])
 def test_formats(tmp_path: Path, ending: str):
     array = np.full((8, 8, 3), (250, 130, 10), np.uint8)

@@ -76,7 +76,7 @@ def test_links_and_data_elsewhere_are_refused(tmp_path: Path, path: str):
         ({"key": "image"}, r"no data set 'image' \(did you mean 'images'\?\); it has: .*deep/er"),
         ({"key": "images", "labels": "lables"}, r"no data set 'lables' \(did you mean 'labels'\?\)"),
         ({"key": "mask", "labels": "deep/er"}, r"deep/er has shape \(9, 4\): one label each is needed"),
-        ({"key": "labels"}, r"shape \(9,\): say what the axes are"),
+        ({"key": "labels"}, r"shape \(9,\); data have 2 to 5 axes"),
         ({"key": "mask", "axes": "NCL", "size": 3}, "data.size and data.crop are for images"),
     ],
 )

@@ -123,7 +123,9 @@ def test_other_encodings_are_read_where_they_are_named(tmp_path: Path):
 
 
 def test_dates_are_numbers_by_iso_or_by_the_format_that_is_said(tmp_path: Path):
-    rows = [f"2023-0{1 + i % 9}-1{i % 7},2023-01-01 0{i % 9}:30,1{i % 7}.0{1 + i % 9}.2023,{i}" for i in range(30)]
+    rows = [
+        f"2023-0{1 + i % 9}-1{i % 7},2023-01-01 0{i % 9}:30+02:00,1{i % 7}.0{1 + i % 9}.2023,{i}" for i in range(30)
+    ]
     text = "day,time,german,x\n" + "\n".join(rows)
     found = load(tmp_path, text, dates={"german": "%d.%m.%Y"})
     assert found.categories == ()

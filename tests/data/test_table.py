@@ -149,6 +149,12 @@ def test_a_line_that_holds_no_numbers_is_shown_and_can_be_left_out(
         ("a,b\n1,2\n", {"drop": ("a", "b")}, "no column of numbers beside its label"),
         ('a\n1\n"2\n', {}, r"line 3 \(its quote stays open"),
         (b"PK\x03\x04\0\0", {}, "is not text: it has zero bytes near line 1"),
+        ("a,b\n1,0.5\n2,1\n", {"label": "b"}, "b has the label 0.5: classes are words, or whole numbers"),
+        (
+            "a,b\n" + "".join(f"{i % 28 + 1:02}.03.2023,{i}\n" for i in range(40)),
+            {},
+            "too many to be categories: .*, or for dates, --set data.dates.a=%d.%m.%Y$",
+        ),
         ("a,b\n" + "".join(f"1,{i}e9\n" for i in range(10_001)), {"label": "b"}, "10001 different.*is it a label"),
     ],
 )  # fmt: skip

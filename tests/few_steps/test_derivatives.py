@@ -53,9 +53,11 @@ def test_every_network_of_values_that_can_be_told_is_tried():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_that_can_be_told_has_a_forward_mode(name: str):
-    """Its derivative is what two backward passes give, under autocast too, and nothing is left of a graph."""
+    """Its derivative is what two backward passes give, under autocast too, and nothing is left of a graph; of pictures
+    with their channels last in memory, as files hold them.
+    """
     flow, shape = model(name), NETWORKS[name][1]
-    x, dx = (Random(i).normal((3, *shape)) for i in (0, 1))
+    x, dx = (Random(i).normal((3, *shape[1:], shape[0])).movedim(-1, 1) for i in (0, 1))
     dt = torch.tensor([0.5, -1.0, 0.0], dtype=torch.float64)
 
     def function(x: Tensor, t: Tensor) -> Tensor:

@@ -23,6 +23,6 @@ def test_one_jump_lands_near_the_exact_end(objective: Any, steps: int, bound: fl
     """In standard deviations of the data, of which one Euler step, which lands on the mean, is 1 away."""
     torch.manual_seed(0)
     exact = MixtureMap(FlowSchedule())
-    model = train(small(FlowSchedule()), objective, steps=steps, batch=512, lr=1e-2)
+    model = train(small(FlowSchedule(), width=32), objective, steps=steps, batch=512, lr=1e-2)
     assert distance(model, exact) < bound
     assert distance(model, exact, (1.0, 0.5, 0.0)) < bound

@@ -167,6 +167,7 @@ class Nothing(MixtureMap):
         return torch.zeros(count, 1, dtype=torch.float32)
 
 
+@pytest.mark.slow
 def test_a_student_of_one_step_reaches_the_law_of_a_mixture():
     """The root mean square between its quantiles and the data's is .05 of the data's deviation."""
     torch.manual_seed(1)

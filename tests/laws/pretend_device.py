@@ -18,7 +18,8 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 NAME = "pretend"
 aten: Any = torch.ops.aten
-MAKERS = (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor)  # they work below the dispatcher
+MAKERS = frozenset((torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor))  # they work below the dispatcher
+CHANGED = MAKERS | {Tensor.tolist}
 COPIES = {"aten::_to_copy", "aten::copy_", "aten::copy"}
 LOOKUPS = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
 # what gives the host a number, and what has a shape that only the device knows
@@ -87,19 +88,29 @@ def perform(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """
     tensors = [x for x in leaves((args, kwargs)) if isinstance(x, Tensor)]
     remote = [x for x in tensors if isinstance(x, Remote)]
-    asked, name = kwargs.get("device"), func._schema.name
+    asked, (name, _, _) = kwargs.get("device"), facts(func)
     onto = torch.device(asked).type if asked is not None else NAME if remote else "cpu"
     if not remote and onto != NAME:
         return func(*args, **kwargs)
     if name == "aten::copy_":
         onto = NAME if isinstance(args[0], Remote) else "cpu"
     if remote and name not in COPIES:
-        _check(func, name, args, tensors)
+        _check(func, args, tensors)
     if remote and (name in WAITS or onto == "cpu" or _by_mask(name, args)):
         READS.append(f"{name} {_caller()}")
     made = {id(x.local): x for x in remote}  # an operation in place gives back the tensor that it was given
     found = func(*changed(args, _local), **changed(kwargs, _local))
     return found if onto != NAME else changed(found, lambda x: _remote(x, made))
+
+
+@cache
+def facts(func: Any) -> tuple[str, bool, bool]:
+    """The name of an operation, whether it changes its first tensor, and whether it computes elements one by one."""
+    schema = func._schema
+    pointwise = (
+        torch.Tag.pointwise in func.tags or schema.name in LOOKUPS or schema.name in ("aten::where", "aten::fill_")
+    )
+    return schema.name, schema.is_mutable, pointwise
 
 
 def leaves(x: Any) -> list[Any]:
@@ -132,14 +143,14 @@ def _remote(x: Any, made: dict[int, Remote]) -> Any:
     return (made[id(x)] if id(x) in made else Remote(x)) if isinstance(x, Tensor) else x
 
 
-def _check(func: Any, name: str, args: Any, tensors: list[Tensor]) -> None:
+def _check(func: Any, args: Any, tensors: list[Tensor]) -> None:
     """A number without axes may stay on the host where elements are computed one by one, indices may, others not."""
+    name, changes, pointwise = facts(func)
     if name in LOOKUPS:
         places = [place for place in args[1] if isinstance(place, Tensor)]
         tensors = [x for x in tensors if not any(x is place for place in places)]
-    pointwise = torch.Tag.pointwise in func.tags or name in LOOKUPS or name in ("aten::where", "aten::fill_")
     strangers = [x for x in tensors if not isinstance(x, Remote) and not (pointwise and x.ndim == 0)]
-    in_place = func._schema.is_mutable and not isinstance(args[0], Remote)
+    in_place = changes and not isinstance(args[0], Remote)
     if strangers or in_place:
         raise MixedDevicesError(
             f"{func}: tensors on {NAME} and on cpu: {[(tuple(x.shape), x.device) for x in tensors]}"
@@ -178,11 +189,12 @@ class _Makers(TorchFunctionMode):
     """Tensors made of Python's numbers are made on the host and sent."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is Tensor.tolist and isinstance(args[0], Remote):
-            return args[0].cpu().tolist()
-        if func not in MAKERS:
+        kwargs = kwargs or {}
+        if func not in CHANGED:
             return func(*args, **kwargs)
+        if func is Tensor.tolist:
+            return args[0].cpu().tolist() if isinstance(args[0], Remote) else func(*args, **kwargs)
+        kwargs = dict(kwargs)
         onto = kwargs.pop("device", None)
         if func is Tensor.new_tensor:
             owner, *args = args

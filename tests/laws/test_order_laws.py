@@ -80,7 +80,7 @@ def test_order_of_convergence(sampler_of_any_order: Sampler):
     order = sampler_of_any_order.convergence_order
     if not order:  # fresh noise, or a tolerance
         return
-    counts = {1: (16, 32), 4: (24, 48)}.get(order, (36, 72))  # where rounding does not count yet
+    counts = {1: (12, 24), 2: (36, 72)}.get(order, (24, 48))  # where rounding does not count yet
     for schedule, start, end in ENDS:
         measured = slopes(sampler_of_any_order, schedule, start, end, counts=counts, history=order)
         assert order - 0.3 < measured[-1] < order + 0.6, (schedule, measured)

@@ -115,6 +115,6 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "item": (lambda: ItemPredictor(Tiny(3), VALUES, Velocity()), ITEMS),
     "pair": (lambda: ImageTextPair(ItemPredictor(Tiny(3), VALUES, Velocity()), TextTransformer((2,), 4), 3, 4), ITEMS),
     "density": (lambda: Autoregressive(FVBN(1, (1, 1, 2), classes=3), Softmax(2), Decoder(-1.0, 1.0, 2)), BINARY),
-    "generator": (lambda: ImplicitModel(MLPGenerator(width=4)), ITEMS),
+    "generator": (lambda: ImplicitModel(MLPGenerator(width=4, classes=3)), ITEMS),
     "scene": (lambda: SceneModule(ImageScene((2,), 2), Prior(Predictor(Tiny(2), VALUES, Velocity()))), CAMERAS),
 }  # fmt: skip

@@ -45,7 +45,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
     [
         (b"{", "is broken"),
         (b"[1]", "holds no JSON object"),
-        (b"\xff\xfe\x00", "it is not text"),
+        (b"\xff\xfe\x00", "it is not UTF-8 text"),
         (b"[" * 100_000, "is broken"),
         (b" " * 200, "larger than 100 bytes"),
     ],

@@ -263,6 +263,9 @@ def test_automatic_precision_goes_by_hardware_and_convolutions(monkeypatch: pyte
 def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
     with pytest.raises(Refused, match=r"there is no run at .*absent"):
         undiffuse.load(tmp_path / "absent")
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(Refused, match=r"recipe.toml is a recipe: a run is the folder that training it made, such as "):
+        undiffuse.load(tmp_path / "recipe.toml")
     with pytest.raises(
         Refused, match=r"holds no model \(model.safetensors\): training has not reached its first checkpoint"
     ):

@@ -129,6 +129,8 @@ def test_thresholds_keep_samples_of_bounded_data_inside_and_are_refused_for_othe
         ({"interval": (-0.1, 1.0)}, r"noise level sigma/alpha, with 0 <= low < high, not -0.1 to 1"),
         ({"interval": (5.0, 0.2)}, "0 <= low < high, not 5 to 0.2"),
         ({"interval": (float("nan"), 1.0)}, "interval is a number, not nan"),
+        ({"settings": 3}, "settings maps names to values, and is not 3"),
+        ({"stages": {"up": {"steps": 3}}}, "stages are of a chain, and this run is none"),
         ({"rescale": 1.5}, "rescale is a share: from 0 to 1, not 1.5"),
         ({"threshold": "dynamc"}, r"threshold has no 'dynamc' \(did you mean 'dynamic'\?\)"),
         ({"threshold": "dynamic:2"}, r"dynamic:PERCENTILE with a share in \(0, 1\], as dynamic:0.995; not 'dynamic:2'"),

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from latent_spaces import Silent
 
@@ -16,6 +17,7 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import of_targets
+from undiffuse.data.sources.table import TableData
 from undiffuse.data.tables.inputs import TableInputs
 from undiffuse.data.to_predict import aimed, inputs
 from undiffuse.data.toys.toy_regression import ToyRegression
@@ -44,6 +46,26 @@ X = np.arange(8, dtype=np.float32).reshape(4, 2)
 def test_what_is_refused(make: Any, message: str):
     with pytest.raises(Refused, match=message):
         make()
+
+
+def test_a_data_frame_is_read_as_the_file_was(tmp_path: Path):
+    """True and False, dates, times, whole numbers as floats and missing cells."""
+    days = [f"2024-03-{1 + i:02d}" for i in range(8)]
+    rows = [f"{i > 3},{i % 2},{days[i]},{days[i]} 0{i}:30,{i},{'' if i == 2 else i / 4},{i}.5" for i in range(8)]
+    (tmp_path / "x.csv").write_text("flag,bit,day,when,grade,part,y\n" + "\n".join(rows))
+    read = TableData(str(tmp_path / "x.csv"), target="y", categorical=("grade", "bit")).load()
+    known: Any = SimpleNamespace(facts={"data": {"predicts": read.notes["predicts"]}}, conditions={})
+    wanted = np.asarray(read.x)
+    frame = pl.read_csv(tmp_path / "x.csv", try_parse_dates=True)
+    assert {frame["flag"].dtype, frame["day"].dtype, frame["when"].dtype} == {pl.Boolean, pl.Date, pl.Datetime("us")}
+    bits = frame.with_columns(pl.col("grade").cast(pl.Float64), pl.col("bit").cast(pl.Boolean))
+    for given in (frame, bits, frame.to_dict(as_series=False)):
+        np.testing.assert_array_equal(inputs(known, given)[0], wanted)
+    with pytest.raises(Refused, match="the data frame has no rows"):
+        inputs(known, frame.head(0))
+    (tmp_path / "flat.csv").write_text("a,y\n1,5\n2,5\n3,5\n")
+    with pytest.raises(Refused, match="the target 'y' is the same in all rows: nothing to predict"):
+        TableData(str(tmp_path / "flat.csv"), target="y").load()
 
 
 def test_rows_without_a_target_cannot_be_judged(tmp_path: Path):

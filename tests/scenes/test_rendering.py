@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from undiffuse.core.random import Random
 from undiffuse.rendering import cameras
 from undiffuse.rendering.mesh import mesh
 from undiffuse.rendering.volume import Volume, chords, composite
-from undiffuse.scenes import ImageScene, NeRF, Voxels
+from undiffuse.scenes import ImageScene, NeRF, Splats, Voxels
+from undiffuse.scenes.splats import rotations
 
 SIZE = 8
 
@@ -154,6 +156,50 @@ def test_every_renderable_learns_what_a_camera_sees(name: str):
     assert scene.solid == (scene.items() == 1)
 
 
+def placed(*means: tuple[float, float, float], opacity: float = 0.8) -> Splats:
+    """Round splats of deviation 0.2, the first red, the second blue, before black."""
+    made = Splats((3, SIZE, SIZE), count=len(means), scale=0.2, background="black").double()
+    with torch.no_grad():
+        made.means.copy_(torch.tensor(means))
+        made.opacities.fill_(math.log(opacity / (0.999 - opacity)))
+        made.colours.copy_(20 * torch.tensor([[1.0, -1, -1], [-1, -1, 1]])[: len(means)])
+    return made.requires_grad_(False)
+
+
+def test_a_splat_is_as_opaque_as_its_gaussian_where_the_ray_passes():
+    camera = drawn().double()
+    one = placed((0.1, -0.2, 0.3))
+    begin, rays = cameras.rays(camera, SIZE)
+    miss = torch.linalg.cross((begin - one.means)[:, None, None].expand_as(rays), rays).norm(dim=-1)
+    wanted = 0.8 * torch.exp(-0.5 * (miss / 0.2) ** 2)
+    torch.testing.assert_close(one(camera).opacity, wanted.flatten(1))
+    torch.testing.assert_close(one(camera).pictures[:, 0], 2 * wanted - 1)
+    with torch.no_grad():  # an ellipsoid, by the least of many places along each ray
+        one.turns.copy_(torch.tensor([[0.3, -0.5, 0.7, 0.2]]))
+        one.scales.copy_(torch.tensor([[0.1, 0.3, 0.5]]).log())
+    torch.testing.assert_close(rotations(one.turns) @ rotations(one.turns).mT, torch.eye(3).double()[None])
+    along = torch.linspace(0, 8, 8000, dtype=torch.float64)
+    inner = (begin[:, None, None, None] + along[:, None] * rays[..., None, :] - one.means) @ rotations(one.turns)[0]
+    least = (inner / torch.tensor([0.1, 0.3, 0.5])).square().sum(-1).min(-1).values
+    torch.testing.assert_close(one(camera).opacity, (0.8 * torch.exp(-least / 2)).flatten(1), rtol=0, atol=1e-5)
+
+
+def test_the_nearer_splat_hides_the_other_and_a_mesh_is_where_they_are():
+    both, front = placed((0.5, 0.0, 0.0), (-0.5, 0.0, 0.0)), torch.tensor([[0.0, 0.0, 3.0], [math.pi, 0.0, 3.0]])
+    seen = (both(front.double()).pictures[:, :, SIZE // 2, SIZE // 2] + 1) / 2
+    assert float(seen[0, 0]) > 3 * float(seen[0, 2]) > 0
+    assert float(seen[1, 2]) > 3 * float(seen[1, 0]) > 0
+    line = torch.zeros(20001, 3, dtype=torch.float64)
+    line[:, 2] = torch.linspace(-1, 1, 20001)
+    depth = placed((0.0, 0.0, 0.0)).field(line)[0].sum() * 1e-4
+    assert float(1 - torch.exp(-depth)) == pytest.approx(0.8, abs=1e-4)
+    found = mesh(both.float().field, 2.0, side=24)
+    assert set(np.sign(found.vertices[:, 0])) == {-1.0, 1.0}
+    assert (found.colours[found.vertices[:, 0] > 0] == (255, 0, 0)).all()
+    with pytest.raises(Refused, match=r"splats have no surface that could turn away: set objective.orientation = 0"):
+        both(front, normals=True)
+
+
 def test_voxels_hold_what_lies_at_their_corners():
     scene = Voxels((3, SIZE, SIZE), side=5)
     with torch.no_grad():
@@ -201,6 +247,7 @@ def test_chords_of_rays_that_miss_have_no_length():
         (lambda: NeRF((3, 8, 9)), r"is seen as pictures 3 x size x size, not of shape \(3, 8, 9\)"),
         (lambda: Voxels((3, 8, 8), samples=1), "a ray needs 2 samples or more, not 1"),
         (lambda: Voxels((3, 8, 8), side=1), "voxels need a side of 2 or more and a strength above 0, not 1 and 15"),
+        (lambda: Splats((3, 8, 8), count=0), "splats need a count of 1 or more and a scale and radius above 0, not 0"),
         (lambda: NeRF((3, 8, 8), depth=1), "a nerf needs frequencies and a width of 1 or more, a depth of 2 or more"),
         (lambda: ImageScene((2,), count=0), "images need a count of 1 or more and noise of 0 or more, not 0 and 0.5"),
         (lambda: Ball(1.0, background="whte"), r"the background of a scene has no 'whte' \(did you mean 'white'"),

@@ -263,6 +263,18 @@ def test_the_command_forecasts_and_fills_in(run: tuple[Path, str], tmp_path: Pat
     other.write_text("\n".join(["date,hour," + lines[0].replace("when,", ""), *(f"2020-01-01,{x}" for x in lines[1:])]))
     undiffuse_command("forecast", folder, other, "-n", "2", "--set", "data.time=hour", "-o", tmp_path / "next.csv")
     assert (tmp_path / "next.csv").read_text(encoding="utf-8").startswith("hour,")
+    several = [lines[0] + ",shop", *(f"{line},{shop}" for shop in "ab" for line in lines[1:])]
+    other.write_text("\n".join(several), encoding="utf-8")
+    by = ("--set", "data.by=shop", "-n", "2")
+    assert "of 2 series" in undiffuse_command("forecast", folder, other, *by, "-o", tmp_path / "next.csv")
+    rows = list(csv.DictReader((tmp_path / "next.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["shop"] for row in rows] == [*"aaaabbbb"]
+    assert rows[0]["load mean"] == rows[4]["load mean"]
+    undiffuse_command("forecast", folder, other, *by, "-o", tmp_path / "next.npz")
+    with np.load(tmp_path / "next.npz") as found:
+        assert (found["samples"].shape, found["series"].tolist()) == ((2, 8, 1), [*"aaaabbbb"])
+    said = undiffuse_command("forecast", folder, other, *by, "-o", tmp_path / "next.png", code=2)
+    assert "a picture is of one series, and" in said
     said = undiffuse_command("forecast", folder, other, "--set", "data.timme=hour", code=2)
     assert "settings of reading a series has no 'timme' (did you mean 'time'" in said
 

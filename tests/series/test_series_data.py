@@ -11,10 +11,10 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import MISSING, Dataset
 from undiffuse.data.derived_conditions import derived
 from undiffuse.data.paths import settings
-from undiffuse.data.series_file import Clock, SeriesFile, read
+from undiffuse.data.series_file import Clock, SeriesFile, read, read_each
 from undiffuse.data.sources.series import Series
 from undiffuse.data.toys.seasonal import Seasonal
-from undiffuse.editing.forecast import SeriesForecast
+from undiffuse.editing.forecast import SeriesForecast, table
 from undiffuse.recipes.recipe import Recipe
 
 
@@ -52,6 +52,42 @@ def test_the_last_windows_are_held_out_and_share_no_number_with_the_others(tmp_p
     assert learned.x[:, 0].max() < held_out.x[:, 0].min()
     with pytest.raises(Refused, match=r"nothing is left to learn from .* data.window=N"):
         Series(hours(tmp_path, 60), window=40).load().split(0.2)
+
+
+def shops(folder: Path) -> str:
+    """Two shops of 60 and 50 hours, the second 20 hours later, a third of 5 hours; lines in any order of the shops."""
+    lines = [f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00,{shop},{i + 1000 * k}"
+             for i in range(70) for k, (shop, begin, end) in enumerate((("7", 0, 60), ("9", 20, 70), ("new", 3, 8)))
+             if begin <= i < end]  # fmt: skip
+    return written(folder, "when,shop,load\n" + "\n".join(lines))
+
+
+def test_windows_of_several_series_do_not_cross_and_the_last_in_time_are_held_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    data = Series(shops(tmp_path), window=8, by="shop").load()
+    assert len(data) == 53 + 43
+    assert "1 of 3 series are shorter than a window of 8 steps and left out" in caplog.text
+    assert bool((np.diff(data.x[:, 0], axis=1) == 1).all())
+    begins = data.x[:, 0, 0] % 1000
+    assert bool((np.diff(begins) >= 0).all())
+    learned, held_out = data.split(0.3)
+    assert {int(window[0, 0] // 1000) for window in held_out.x} == {0, 1}
+    assert not set(learned.x.ravel().tolist()) & set(held_out.x.ravel().tolist())
+    assert (data.notes["series"]["count"], data.notes["series"]["steps"]) == (2, 110)
+    found = read_each(shops(tmp_path), by="shop")
+    assert {word: len(each.values) for word, each in found.items()} == {"7": 60, "9": 50, "new": 5}
+    assert found["9"].clock.written(np.array([0])) == ["2024-01-01 20:00"]
+
+
+def test_a_column_of_words_is_named_with_what_it_may_be(tmp_path: Path):
+    with pytest.raises(Refused, match=r"column 'shop' holds words, such as 'a'.* data.drop=shop; .* data.by=shop$"):
+        Series(written(tmp_path, "shop,load\na,1\na,2\nb,3\n")).load()
+    uneven = "".join(f"{i * step},{shop},{i}\n" for shop, step in (("a", 1), ("b", 2)) for i in range(5))
+    with pytest.raises(Refused, match="a has steps of 1 each and b of 2 each: the series of one file have steps alike"):
+        read_each(written(tmp_path, "time,shop,load\n" + uneven), by="shop")
+    with pytest.raises(Refused, match="by = 'shop': of series = 'lines' each line is a series already"):
+        Series("load.csv", series="lines", by="shop")
 
 
 def test_a_stride_takes_fewer_windows(tmp_path: Path):
@@ -181,4 +217,4 @@ def test_months_end_on_the_last_day_that_they_have(tmp_path: Path, days: tuple[s
 def test_a_forecast_in_a_file_has_the_digits_of_large_numbers():
     samples = np.array([1234567.0, 1234569.0]).reshape(2, 1, 1)
     found = SeriesForecast(SeriesFile(np.zeros((1, 1)), ("x",), Clock()), np.array([1]), samples)
-    assert found.table().decode().splitlines()[1].split(",")[:3] == ["1", "1234568", "1"]
+    assert table({"": found}).decode().splitlines()[1].split(",")[:3] == ["1", "1234568", "1"]

@@ -112,6 +112,9 @@ def test_every_method_starts_from_its_teacher_and_samples_without_a_word(method:
     assert samples.calls == 2
     assert student.recipe["train"]["steps"] == 1
     assert str(base) in str(student.tree())  # names its teacher
+    if student.denoiser.jumps == "any":
+        with pytest.raises(Refused, match=r"student is a flow map, .*, and a student by progressive is none: take"):
+            recipe_of(tmp_path / "student", "progressive", 1)
 
 
 def test_a_student_learns_the_guidance_that_its_teacher_samples_with(base: Path):

@@ -1,10 +1,7 @@
 """Training that can be left alone: kills, full disks, a second process on one folder, full memory, NaN."""
 
-import os
 import re
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_run as tiny
 import torch
+from processes import KILLED, processes
 from torch import Tensor
 
 import undiffuse
@@ -27,7 +25,6 @@ from undiffuse.training.diagnose import Diverged
 from undiffuse.training.memory import largest
 from undiffuse.training.start import train
 
-ROOT = Path(__file__).parents[2]
 BATCH = [
     "train.precision=float32",
     "network.dropout=0.0",
@@ -38,14 +35,11 @@ BATCH = [
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_the_end_is_bit_equal():
+def test_killed_at_random_moments_the_end_is_bit_equal(tmp_path_factory: pytest.TempPathFactory):
     """The benchmark itself, with few kills."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "--kills", "1"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "bit-equal to the uninterrupted one: 1 of 1" in done.stdout
+    said = (processes(tmp_path_factory) / KILLED).read_text(encoding="utf-8")
+    assert said.endswith("status 0"), said
+    assert "bit-equal to the uninterrupted one: 1 of 1" in said
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import undiffuse
 from undiffuse.core import plugins, registry
 from undiffuse.core.errors import Refused
 from undiffuse.guidance import Autoguidance
+from undiffuse.models import load
 from undiffuse.samplers import DDIM
 from undiffuse.storage.files import read_tensors, write_tensors
 from undiffuse.training.initial_weights import take_over
@@ -116,6 +117,10 @@ def test_a_teacher_is_a_run_frozen_recorded_and_checked_when_the_run_goes_on(bas
     shutil.copytree(base, teacher)
     undiffuse.train(tmp_path / "student", resume=True, overrides=["train.steps=3"]).run(progress=False)
     weights, about = read_tensors(teacher / "model.safetensors", "model")
+    digest = load.digest(teacher)
+    write_tensors(teacher / "model.safetensors", weights, {**about, "plans": []})
+    assert load.digest(teacher) != digest
+    undiffuse.train(tmp_path / "student", resume=True, overrides=["train.steps=4"])  # a plan changes no weight
     write_tensors(teacher / "model.safetensors", {name: value + 1 for name, value in weights.items()}, about)
     with pytest.raises(Refused, match=r"objective.teacher = .*teacher' is not the run that .*student was trained with"):
         undiffuse.train(tmp_path / "student", resume=True, overrides=["train.steps=4"])

@@ -94,7 +94,7 @@ def test_bars_of_other_work_become_lines(capsys: pytest.CaptureFixture[str], mon
     stream = io.StringIO()
     lines = progress.Lines(stream)
     monkeypatch.setattr(progress, "DELAY", 60.0)
-    for text in ("\r 10%", "\r 20%", "\r 30%", "\n"):  # one at once, none before the next is due, and the last
+    for text in ("\r 10%", "\r 20%", "\r 30%", "\n", "\r 30%", "\n"):  # one at once, none before the next, the last
         lines.write(text)
     assert stream.getvalue() == "10%\n30%\n"
 

@@ -1,74 +1,21 @@
 """Training in two processes is training in one: the same batches, noise, losses and weights, to rounding."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import players
 import pytest
 import tiny_run as tiny
 import torch
-from once import once
+from processes import SETTINGS, processes
 
 from undiffuse.core.errors import Refused
 from undiffuse.training.start import train
 
-SETTINGS = [
-    "train.precision=float32",
-    "network.dropout=0.0",
-    "train.steps=4",
-    "train.log_every=1",
-    "train.snapshots=0",
-    "train.validate_every=0",
-]
-PAIR = """
-import os, sys, torch, torch._dynamo, torch.utils.tensorboard
-from pathlib import Path
-torch.set_num_threads(1)
-import players
-from tiny_run import TABLES
-from undiffuse.training.start import train
-folder, *settings = sys.argv[1:]
-other = os.fork()  # so that all this is imported once
-os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0" if other else "1"
-train(TABLES, out=Path(folder, "digits"), overrides=settings).run(progress=False)
-players.training("contrastive", Path(folder, "contrastive")).run(progress=False)
-players.pairing(Path(folder, "pairing"), "sgd").run(progress=False)
-players.adapting(Path(folder, "adapting")).run(progress=False)
-players.reconstructing(Path(folder, "reconstructing")).run(progress=False)
-players.consistent(Path(folder, "consistent"), "sgd").run(progress=False)
-players.jumping(Path(folder, "jumping"), "sgd").run(progress=False)
-players.halving(Path(folder, "halving"), "sgd").run(progress=False)
-players.quantising(Path(folder, "quantising")).run(progress=False)
-players.matching(Path(folder, "matching"), "sgd").run(progress=False)
-torch.distributed.destroy_process_group()
-sys.exit(other and os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
-"""
-
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes, which are started once: of digits, of a contrastive loss, and of an autoencoder."""
-    return once(tmp_path_factory, "pair", two_processes)
-
-
-def two_processes(folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    environment = {  # what torchrun and accelerate launch tell their processes
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "WORLD_SIZE": "2",
-    }
-    command = [sys.executable, "-c", PAIR, str(folder), *SETTINGS]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+    """Runs of two processes."""
+    return processes(tmp_path_factory)
 
 
 def test_two_processes_do_what_one_does(pair: Path, tmp_path: Path):

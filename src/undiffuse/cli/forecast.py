@@ -8,9 +8,12 @@ from typer import Argument, Option
 
 from undiffuse.cli import options
 from undiffuse.cli.terminal import progress, tell
+from undiffuse.core.errors import Refused
 from undiffuse.sampling.request import SampleRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from undiffuse.editing.forecast import SeriesForecast
 
 DRAWS = 100
@@ -44,6 +47,7 @@ def forecast(
     undiffuse forecast runs/load recent.csv -o forecast.png
     undiffuse forecast runs/load gaps.csv --horizon 0 -o filled.csv
     undiffuse forecast runs/load other.csv --set data.time=hour data.drop=remark
+    undiffuse forecast runs/load shops.csv --set data.by=shop -o forecast.csv
     """
     from undiffuse.editing import forecast as forecasts
     from undiffuse.models.load import generator
@@ -54,26 +58,42 @@ def forecast(
     steps = forecasts.horizon_of(model, horizon)
     reading = {name: value for name, value in request.settings.items() if name.startswith(DATA)}
     request = replace(request, settings={k: v for k, v in request.settings.items() if k not in reading})
-    known = forecasts.read(model, series, {name.removeprefix(DATA): value for name, value in reading.items()})
+    known, by = forecasts.read(model, series, {name.removeprefix(DATA): value for name, value in reading.items()})
+    suffix = target.suffix.lower() if target.suffix.lower() in FORMS else ".csv"
+    if len(known) > 1 and FORMS[suffix] is _picture:
+        raise Refused(f"a picture is of one series, and {series} has {len(known)}: ask for .csv or .npz")
     n = DRAWS if request.n is None else request.n
     with progress("forecasting", "step") as advance:
         found = forecasts.forecast(model, known, steps, n, request, advance)
-    suffix = target.suffix.lower() if target.suffix.lower() in FORMS else ".csv"
-    output_paths.put(target, FORMS[suffix](found, suffix))
-    drawn = int(found.asked.sum())
-    tell(f"{target}: {n} draws of {drawn} numbers in {len(found.steps)} steps, seed {request.seed}")
+    output_paths.put(target, FORMS[suffix](found, by, suffix))
+    drawn, places = (sum(map(count, found.values())) for count in (_drawn, _steps))
+    which = f" of {len(found)} series" if by else ""
+    tell(f"{target}: {n} draws of {drawn} numbers in {places} steps{which}, seed {request.seed}")
 
 
-def _table(found: "SeriesForecast", suffix: str) -> bytes:
-    return found.table()
+def _drawn(found: "SeriesForecast") -> int:
+    return int(found.asked.sum())
 
 
-def _arrays(found: "SeriesForecast", suffix: str) -> bytes:
-    return found.arrays()
+def _steps(found: "SeriesForecast") -> int:
+    return len(found.steps)
 
 
-def _picture(found: "SeriesForecast", suffix: str) -> bytes:
-    return found.picture(suffix)
+def _table(found: "Mapping[str, SeriesForecast]", by: str, suffix: str) -> bytes:
+    from undiffuse.editing import forecast as forecasts
+
+    return forecasts.table(found, by)
+
+
+def _arrays(found: "Mapping[str, SeriesForecast]", by: str, suffix: str) -> bytes:
+    from undiffuse.editing import forecast as forecasts
+
+    return forecasts.arrays(found, by)
+
+
+def _picture(found: "Mapping[str, SeriesForecast]", by: str, suffix: str) -> bytes:
+    (only,) = found.values()
+    return only.picture(suffix)
 
 
 FORMS = {".csv": _table, ".npz": _arrays, **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp"), _picture)}

@@ -119,7 +119,7 @@ def conditions(help: Mapping[str, str] | None = None) -> dict[str, Any]:
             name: (own("metavar"), f"The condition `{name}`, of kind {kind}.") for name in own("often_called", ())
         }
     found: dict[str, Any] = {
-        name: Annotated[str | None, Option(f"--{name}", metavar=metavar, help=(help or {}).get(name, says))]
+        name: Annotated[str | None, Option(flag(name), metavar=metavar, help=(help or {}).get(name, says))]
         for name, (metavar, says) in about.items()
     }
     says = "Any condition, by the name that `undiffuse show` says."

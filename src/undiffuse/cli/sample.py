@@ -92,7 +92,8 @@ def sample(
         print(file_content.text(drawn))
     where = "stdout" if target == output_paths.STDOUT else target
     cost = f"{drawn.calls:g} network calls a sample, {duration(drawn.seconds)}"
-    count = f"{len(drawn)} {kinds if kinds == 'videos' else 'samples'}"
+    of = "video" if kinds == "videos" else "sample"
+    count = f"{len(drawn)} {of}{'s' * (len(drawn) != 1)}"
     if drawn.mesh is not None:
         count = f"a mesh of {len(drawn.mesh.vertices):,} vertices"
     elif model.usual is not None and drawn.frames is not None:

@@ -18,7 +18,7 @@ from undiffuse.core.random import Random
 
 LARGEST = 2**24  # numbers of one value
 
-Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map", "hole", "still"]
+Form = Literal["label", "vector", "text", "boxes", "embedding", "image", "map", "hole", "still", "mask"]
 Derive = Callable[..., np.ndarray]  # items (count, channels, ...), white, where a number is missing -> (count, ...)
 
 
@@ -49,13 +49,14 @@ class ConditionKind(ABC):
     classes + 1 and corners (batch, most, 5), likewise; "embedding", numbers (batch, d), likewise; "image", channels
     (batch, c, ...) beside the sample's own; "map", class numbers (batch, 1, ...), a channel a class beside them;
     "hole", channels likewise of which the first is 1 where nothing is known; "still", 1 of items whose frames have
-    nothing to do with one another, (batch, 1).
+    nothing to do with one another, (batch, 1); "mask", which places are no padding, (batch, 1, ...).
     axes: how many a shape may have. needs: what data must hold, in words. metavar: a value on the command line.
     counts_classes: its values are the data's classes; such a condition is called `label`, and no other one. predicted:
     a regressor can tell it, see `decode`. beside: it stands beside the sample, with as many axes. items: how many axes
     items have that it can be made of, see `derivation`. placed: its values name places of the item. says: its values
     are texts. completes: a value is an item of which some numbers are NaN, and asked for. optional: samples are shown
-    and judged without it, where it is not `needed`.
+    and judged without it, where it is not `needed`. masks: its values say which places of items of different sizes
+    are no padding; such a condition is called `mask`, and no other one.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -77,6 +78,7 @@ class ConditionKind(ABC):
     says: ClassVar[bool] = False
     completes: ClassVar[bool] = False
     optional: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -211,6 +213,10 @@ class ConditionKind(ABC):
     def drawn(self, values: Tensor, random: Random) -> Tensor:
         """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""
         return values
+
+    def finished(self, x: Tensor, values: Tensor) -> Tensor:
+        """Samples x in the data's units with these values, as networks take them, as people get them."""
+        return x
 
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""

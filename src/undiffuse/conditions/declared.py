@@ -11,7 +11,8 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # of a condition, which is also an argument's name
-TAKEN = {"x_t", "t", "to", "x", "c_time", "mask", "drop", "random", "memory", "self"}  # arguments of components
+MASK = "mask"  # the condition that says which places are no padding
+TAKEN = {"x_t", "t", "to", "x", "c_time", "drop", "random", "memory", "self"}  # arguments of components
 
 
 def declared(tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | None = None) -> dict[str, ConditionKind]:
@@ -46,14 +47,12 @@ def _component(name: str, kind: Any) -> type[ConditionKind]:
     except Refused as error:
         raise Refused(f"conditions.{name}.kind = {str(kind)[:80]!r}: {error}") from None
     counts = name == LABEL
-    if component.counts_classes != counts:
-        kinds = [each for each in registry.names("conditions") if _counts_classes(each) == counts]
+    masks = name == MASK
+    if component.counts_classes != counts or component.masks != masks:
+        known = {each: registry.get("conditions", each) for each in registry.names("conditions")}
+        kinds = [each for each, found in known.items() if found.counts_classes == counts and found.masks == masks]
         raise Refused(f"conditions.{name}.kind = {kind!r}: it must be {' or '.join(kinds)}")
     return component
-
-
-def _counts_classes(kind: str) -> bool:
-    return registry.get("conditions", kind).counts_classes
 
 
 def drop_rates(conditions: Mapping[str, ConditionKind]) -> float | dict[str, float]:

@@ -82,6 +82,14 @@ def array(value: Any, name: str, *, gaps: bool = False) -> np.ndarray:
     return found
 
 
+def tensor(value: Any, name: str) -> Tensor:
+    """A tensor as it is, where it is; an array or a list of numbers as float32. Raises Refused for what has no rows."""
+    found = value if isinstance(value, Tensor) else torch.as_tensor(array(value, name).astype(np.float32))
+    if not found.ndim or not len(found):
+        raise Refused(f"{name} has one row or more, and this has the shape {tuple(found.shape)}")
+    return found
+
+
 def shape(x: Any) -> str:
     """The shape of an array, for people: `5` for a row of five."""
     sizes = tuple(int(size) for size in x.shape)

@@ -51,8 +51,9 @@ def _load() -> None:
 
 def _forward(function: Function, x: Tensor, t: Tensor, dx: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
     _load()
+    x, dx = x.contiguous(), dx.to(x.dtype).contiguous()  # the rule of group norms knows no channels-last
     try:
-        found: Any = torch.func.jvp(function, (x, t), (dx.to(x.dtype), dt.to(t)))
+        found: Any = torch.func.jvp(function, (x, t), (dx, dt.to(t)))
     except (NotImplementedError, RuntimeError) as error:
         if "forward" not in str(error):
             raise

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,12 @@ class Batch:
     cond: Mapping[str, Any] = field(default_factory=dict[str, Any])
     mask: Tensor | None = None
     codec: Any = None
+
+    @classmethod
+    def of(cls, x: Any, cond: Mapping[str, Any], codec: Any = None) -> Self:
+        """Items with their conditions, `mask` among them where items have different sizes."""
+        own = {name: value for name, value in cond.items() if name != "mask"}
+        return cls(x, own, cond.get("mask"), codec)
 
     @property
     def given(self) -> dict[str, Any]:

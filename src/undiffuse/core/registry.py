@@ -150,7 +150,8 @@ def check(
         try:
             checked[field] = _adapter(component, field).validate_python(value)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"].lower()
+            reason = error.errors()[0]["msg"]
+            reason = reason[:1].lower() + reason[1:]
             close = near(value, _choices(hint)) if isinstance(value, str) else ""
             raise Refused(f"{owner}: {field} = {value!r} does not fit {_type_name(hint)} ({reason}){close}") from None
     return checked

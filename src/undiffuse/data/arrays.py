@@ -11,6 +11,7 @@ from undiffuse.data.rows import Items, MappedRows, chunk, mapped, taken
 
 AXES = ("NF", "NL", "NCL", "NLC", "NHW", "NCHW", "NHWC", "NDHW", "NCDHW", "NDHWC")
 FEW = range(1, 5)  # an axis so short holds channels, where nobody says which one does
+LARGEST = 1e100  # so that squares of numbers are finite
 GUESSES = {2: "NF", 3: "NHW", 4: "NHWC NCHW", 5: "NDHWC NCDHW"}
 MEANING = "N items, F features, C channels, L length, D depth, H height, W width"
 
@@ -29,6 +30,9 @@ def layout(shape: Sequence[int], axes: str, where: str) -> str:
     """
     if 0 in shape:
         raise Refused(f"{where} is empty: shape {tuple(shape)}")
+    if len(shape) < 2 and not axes:
+        one = ": one number an item is an array (count, 1)" * len(shape)
+        raise Refused(f"{where} has shape {tuple(shape)}; data have 2 to 5 axes, the items first{one}")
     if axes:
         if len(axes) != len(shape):
             raise Refused(f"{where} has shape {tuple(shape)}, and axes = {axes} has {len(axes)} letters")
@@ -84,7 +88,8 @@ def wide(x: Any, axes: str, dtype: np.dtype, where: str) -> np.dtype:
     """float64 where float32 would change the numbers: whole ones beyond 2^24, and others by more than 2^-20 of their
     range, of each feature of points and else of all numbers; in any other case the dtype.
 
-    Raises Refused for whole numbers beyond 2^53, which float64 changes.
+    Numbers that float32 has not, or only a few digits of, are float64 too.
+    Raises Refused for whole numbers beyond 2^53, which float64 changes, and for numbers beyond LARGEST.
     """
     if dtype != np.float32 or not (x.dtype.itemsize > 4 or (x.dtype.kind in "iu" and x.dtype.itemsize == 4)):
         return dtype
@@ -103,7 +108,11 @@ def wide(x: Any, axes: str, dtype: np.dtype, where: str) -> np.dtype:
                 "apart: take an offset off them, or leave it out"
             )
         return np.dtype(np.float64) if (most > 2**24).any() else dtype
-    return np.dtype(np.float64) if (np.isfinite(most) & (width > 0) & (most > 16 * width)).any() else dtype
+    there, single = np.isfinite(most), np.finfo(np.float32)
+    if (there & (most > LARGEST)).any():
+        raise Refused(f"{where} has numbers up to {np.max(most):g}, too large to learn from: divide them first")
+    fine = (width > 0) & ((most > 16 * width) | (width < single.tiny))
+    return np.dtype(np.float64) if (there & (fine | (most > single.max))).any() else dtype
 
 
 def tokens_of(dtype: np.dtype, where: str) -> np.dtype:

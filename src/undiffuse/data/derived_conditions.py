@@ -21,7 +21,7 @@ from undiffuse.data.survey import Survey
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
 
-WORDS = {(3,): "pictures", (4,): "videos", (3, 4): "pictures and videos"}  # by the axes of items
+WORDS = {(2,): "point clouds", (3,): "pictures", (4,): "videos", (3, 4): "pictures and videos"}  # by the axes of items
 
 
 def of_recipe(recipe: Recipe) -> Dataset:
@@ -80,7 +80,7 @@ def derived(data: Dataset, conditions: Mapping[str, ConditionKind]) -> Dataset:
     for name in makers:
         if data.vocabulary or data.x.ndim - 1 not in conditions[name].items:
             what = WORDS.get(conditions[name].items, "series and pictures")
-            raise Refused(f"conditions.{name}.of is made of {what}, and {data.name} has {data.kind}")
+            raise Refused(f"conditions.{name} is made of {what}, and {data.name} has {data.kind}")
     white, missing = _white(data), data.conditions.get(MISSING)
     made = {
         name: _kept(

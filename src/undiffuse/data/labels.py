@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from undiffuse.data.walk import same
 from undiffuse.storage.files import read_text
 
 MOST_CLASSES = 10_000
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LIMIT = 2**28  # bytes of a file of labels
 WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0*)?")  # 3, and 3.0, which is the same class
 NAMED = 5  # classes in a message
@@ -37,10 +38,12 @@ def classify(
     whole = [WHOLE.fullmatch(word) for word in words]
     if all(whole):
         words = [str(int(match[1])) if match and match[2] else word for match, word in zip(whole, words, strict=True)]
+    if not names and (broken := _fraction(words)):
+        raise Refused(f"{where} has the label {broken}: classes are words, or whole numbers")
     counted = isinstance(values, np.ndarray) and values.dtype.kind in "biuf"
     if names and (counted or not set(words) <= set(names)):
         words = _counted(words, names, where, counted)
-    order = names or sorted(sorted(set(words)), key=int if all(whole) else None)
+    order = names or ordered(set(words))
     if len(order) > MOST_CLASSES and len(set(words)) > MOST_CLASSES:
         raise Refused(f"{where} has {len(set(words))} different values, more than {MOST_CLASSES}: is it a label?")
     number = {name: i for i, name in enumerate(order)}
@@ -48,6 +51,11 @@ def classify(
         twice = next(name for i, name in enumerate(order) if number[name] != i)
         raise Refused(f"{where}: two classes are called {twice!r}")
     return np.array([number[word] for word in words], np.int64)[at], tuple(order)
+
+
+def ordered(names: Collection[str]) -> list[str]:
+    """Classes in order of size where all are whole numbers, else by the alphabet."""
+    return sorted(sorted(names), key=_size if all(map(WHOLE.fullmatch, names)) else None)
 
 
 def of_array(
@@ -90,6 +98,17 @@ def present(
         "%s: %d of %d classes have no item and are left out: %s", where, len(empty), len(classes), shown
     )
     return {"label": numbers.astype(np.int64)}, kept, {"classes_without_items": empty}
+
+
+def _size(name: str) -> int:
+    return int(name.partition(".")[0])
+
+
+def _fraction(words: Sequence[str]) -> str:
+    """A number that is not whole among labels that are all numbers: "" where there is none."""
+    if not all(map(NUMBER.fullmatch, words)):
+        return ""
+    return next((word for word in words if not float(word).is_integer()), "")
 
 
 def _distinct(values: Sequence[Any] | np.ndarray, where: str) -> tuple[list[str], np.ndarray]:

@@ -54,7 +54,7 @@ def unlabelled(recipe: Recipe) -> Recipe:
     if seen is None or seen.labelled:
         return recipe
     tables = {"conditions": {name: fields for name, fields in conditions.items() if name != "label"}}
-    if not tables["conditions"]:
+    if not any(fields.get("drop") for fields in tables["conditions"].values()):
         tables["sampler"] = {key: value for key, value in recipe["sampler"].items() if key != "guidance"}
     return recipe.with_tables(**tables)
 

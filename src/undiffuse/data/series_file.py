@@ -1,6 +1,6 @@
 """A file of time series: columns of numbers that go on in even steps of time, NaN where a number is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.sources.table import TableData
+from undiffuse.data.tables.columns import setting
 from undiffuse.data.tables.csv_reader import blocks
 from undiffuse.data.tables.head import Header, TableHead, head
-from undiffuse.data.tables.kinds import is_date
+from undiffuse.data.tables.kinds import is_date, is_missing, number
 from undiffuse.sampling.data_frame import TABLE, UNITS
 
 USUAL = ("time", "date", "datetime", "timestamp", "ds", "t")  # names of a column of times
@@ -60,46 +61,90 @@ class SeriesFile:
     clock: Clock
 
 
-def read(
+def read(path: str, time: str = "", **how: Any) -> SeriesFile:
+    """The one series of a file, see `read_each`."""
+    (found,) = read_each(path, time, **how).values()
+    return found
+
+
+def read_each(
     path: str,
     time: str = "",
     columns: Sequence[str] = (),
     drop: Sequence[str] = (),
     header: Header = "auto",
     encoding: str = "utf-8",
-) -> SeriesFile:
+    by: str = "",
+) -> dict[str, SeriesFile]:
     """The series of a .csv or .tsv file, a line a step; a line that is lacking is a step without numbers.
 
     time: the column of times; "": one called so, or that of dates. columns: the channels; (): all others, but drop.
-    Raises Refused for files that cannot be read, and for times that do not rise in even steps.
+    by: the column that says which series a line is of; the series are found by its words, "": the file is one series.
+    Raises Refused for files that cannot be read, for times that do not rise in even steps, and for series whose steps
+    are not alike.
     """
     there = Path(path)
     if not there.is_file():
         raise Refused(f"there is no file {path}")
-    top = head(there, encoding, header, {time, *columns, *drop} - {""})
-    clock = time or _clock(there, encoding, top, {*columns, *drop})
-    own = tuple(columns) or tuple(name for name in top.names if name not in (clock, *drop))
+    top = head(there, encoding, header, {time, *columns, *drop, by} - {""})
+    clock = time or _clock(there, encoding, top, {*columns, *drop, by})
+    own = tuple(columns) or tuple(name for name in top.names if name not in (clock, by, *drop))
     if not own:
         raise Refused(f"{path} has no column of numbers beside its time")
-    wanted = ((clock,) if clock else ()) + own
-    how: Any = {"header": header, "encoding": encoding, "skip_broken": None}
-    table = TableData(path, columns=wanted, numeric=own, **how).load()
-    told, names = table.notes[TABLE], table.columns or wanted
+    aside = tuple(name for name in (clock, by) if name)
+    _refuse_words(there, encoding, top, own)
+    how: Any = {"header": header, "encoding": encoding, "skip_broken": None, "categorical": (by,) if by else ()}
+    table = TableData(path, columns=aside + own, numeric=own, **how).load()
+    told, names = table.notes[TABLE], table.columns or aside + own
     x = np.array(table.x, np.float64)
     for name, base in told.get("bases", {}).items():
         x[:, names.index(name)] += base
     for name, hole in told.get("holes", {}).items():
         x[x[:, names.index(hole)] == 1, names.index(name)] = np.nan
     values = x[:, [names.index(name) for name in own]]
-    if empty := [name for name, column in zip(own, values.T, strict=True) if np.isnan(column).all()]:
-        raise Refused(f"{path}: the column {empty[0]!r} has no number")
-    if not clock:
-        return SeriesFile(values, own, Clock())
-    times = x[:, names.index(clock)]
-    if np.isnan(times).any():
+    words = table.categories[names.index(by)] if by else ("",)
+    which = x[:, names.index(by)].astype(np.int64) if by else np.zeros(len(x), np.int64)
+    if by and "" in words:
+        raise Refused(f"{path}: a line has no series in the column {by!r}")
+    times = x[:, names.index(clock)] if clock else None
+    if times is not None and np.isnan(times).any():
         raise Refused(f"{path}: a line has no time in the column {clock!r}")
     date = told.get("dates", {}).get(clock, {})
-    return _even(path, values, own, times, Clock(clock, unit=date.get("unit", ""), form=date.get("format", "")))
+    kind = Clock(clock, unit=date.get("unit", ""), form=date.get("format", ""))
+    found: dict[str, SeriesFile] = {}
+    for i, word in enumerate(words):
+        rows, called = which == i, f"{path}, {word}" if word else path
+        part = values[rows]
+        if empty := [name for name, column in zip(own, part.T, strict=True) if np.isnan(column).all()]:
+            raise Refused(f"{called}: the column {empty[0]!r} has no number")
+        found[word] = SeriesFile(part, own, Clock()) if times is None else _even(called, part, own, times[rows], kind)
+    _refuse_unlike(path, found)
+    return found
+
+
+def _refuse_words(path: Path, encoding: str, top: TableHead, own: Sequence[str]) -> None:
+    """Raises Refused for a channel that holds words, as far as the file's first part shows."""
+    cells = next(blocks(path, encoding, top.delimiter, len(top.names), top.skip)).cells
+    for name, column in zip(top.names, cells.iter_columns(), strict=False):
+        said = [cell for cell in column.drop_nulls().to_list() if not is_missing(cell)] if name in own else []
+        if said and all(number(cell.strip(), comma=True) is None for cell in said):
+            raise Refused(
+                f"{path}: the column {name!r} holds words, such as {said[0][:40]!r}, and a channel holds numbers: "
+                f"leave it out, {setting('drop', name)}; if it says which of several series a line is of, "
+                f"{setting('by', name)}"
+            )
+
+
+def _refuse_unlike(path: str, found: Mapping[str, SeriesFile]) -> None:
+    """Raises Refused for series with other steps than the first one's; one of a single line has none."""
+    long = {word: each.clock for word, each in found.items() if len(each.values) > 1}
+    for word, clock in long.items():
+        first, other = next(iter(long.items()))
+        if (clock.step, clock.unit) != (other.step, other.unit):
+            raise Refused(
+                f"{path}: {first} has steps of {other.step:g} {other.unit or 'each'} and {word} of {clock.step:g} "
+                f"{clock.unit or 'each'}: the series of one file have steps alike"
+            )
 
 
 def _clock(path: Path, encoding: str, top: TableHead, taken: set[str]) -> str:

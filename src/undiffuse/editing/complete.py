@@ -13,6 +13,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.editing.given import item
 from undiffuse.sampling.autoregressive_session import CompletingGenerator
 from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.run import Run
 
 
 def complete(
@@ -31,6 +32,13 @@ def complete(
     request, options: as in `Generator.sample`. Raises Refused, with both shapes, for an item or a mask that does not
     fit, and where nothing is unknown.
     """
+    if not isinstance(model, Run):
+        raise Refused(f"model is a run, as `undiffuse.load` returns, not {arguments.shown(model)}")
+    if not model.completes:
+        raise Refused(
+            f"an item is completed by an autoregressive run, and this is {model.what}: a run with a denoiser paints in "
+            "by `inpaint`, and one of tokens by `infill`"
+        )
     if model.codec.lossy:
         raise Refused(
             "this run draws the codes of an autoencoder, each of which is of many pixels: what is known of an item "

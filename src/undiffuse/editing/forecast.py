@@ -19,7 +19,7 @@ from undiffuse.sampling.request import SampleRequest
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DIGITS = 9  # that tell every float32 from the next one
-READING = ("time", "columns", "drop", "header", "encoding")  # what a recipe says of reading a file of series
+READING = ("time", "columns", "drop", "header", "encoding", "by")  # what a recipe says of reading a file of series
 PAST = 2  # times as many steps as are forecast, in a picture
 
 
@@ -40,26 +40,12 @@ class SeriesForecast:
         known = np.isnan(self.series.values[np.where(inside, self.steps, 0)])
         return known | ~inside[:, None]
 
-    def table(self) -> bytes:
-        """A .csv with a line a step: its time, and of each channel mean, deviation and quantiles of the draws."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        heads = ["mean", "std", *(f"{q:g}" for q in QUANTILES)]
-        writer.writerow([self.series.clock.name or "step", *(f"{n} {h}" for n in self.series.names for h in heads)])
+    def rows(self) -> list[list[str]]:
+        """A row a step: its time, and of each channel mean, deviation and quantiles of the draws."""
         x = self.samples
         columns = np.stack([x.mean(0), x.std(0), *np.quantile(x, QUANTILES, axis=0)], axis=2)  # (k, channels, heads)
-        for time, row in zip(self.series.clock.written(self.steps), columns, strict=True):
-            writer.writerow([time, *(f"{value:.{DIGITS}g}" for value in row.ravel())])
-        return text.getvalue().encode()
-
-    def arrays(self) -> bytes:
-        """An .npz: samples, asked, times and names."""
-        file = io.BytesIO()
-        times = np.array(self.series.clock.written(self.steps))
-        np.savez_compressed(
-            file, allow_pickle=False, samples=self.samples, asked=self.asked, times=times, names=self.series.names
-        )  # fmt: skip
-        return file.getvalue()
+        times = self.series.clock.written(self.steps)
+        return [[time, *(f"{v:.{DIGITS}g}" for v in row.ravel())] for time, row in zip(times, columns, strict=True)]
 
     def picture(self, suffix: str) -> bytes:
         """What is known as a line, the draws as bands of 50 and 90 %, and their median."""
@@ -70,8 +56,41 @@ class SeriesForecast:
         return encoded(fans(known, self.samples, self.steps - start, self.series.names), suffix)
 
 
-def read(model: Generator, path: str, settings: Mapping[str, Any] = MappingProxyType({})) -> SeriesFile:
-    """A file with the channels of the model's own data, which is read as these were, or by settings of its own."""
+def table(found: Mapping[str, SeriesForecast], by: str = "") -> bytes:
+    """A .csv with the rows of each; by: the column in front that says which series a row is of, "": there is none."""
+    first = next(iter(found.values())).series
+    heads = [f"{name} {what}" for name in first.names for what in ("mean", "std", *(f"{q:g}" for q in QUANTILES))]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*([by] if by else []), first.clock.name or "step", *heads])
+    for word, each in found.items():
+        writer.writerows([*([word] if by else []), *row] for row in each.rows())
+    return text.getvalue().encode()
+
+
+def arrays(found: Mapping[str, SeriesForecast], by: str = "") -> bytes:
+    """An .npz: samples, asked, times and names; by: and `series`, of which each step is."""
+    each, file = list(found.values()), io.BytesIO()
+    which = {"series": np.repeat(list(found), [len(one.steps) for one in each])} if by else {}
+    times = [time for one in each for time in one.series.clock.written(one.steps)]
+    np.savez_compressed(
+        file,
+        allow_pickle=False,
+        samples=np.concatenate([one.samples for one in each], axis=1),
+        asked=np.concatenate([one.asked for one in each]),
+        times=np.array(times),
+        names=each[0].series.names,
+        **which,
+    )
+    return file.getvalue()
+
+
+def read(
+    model: Generator, path: str, settings: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[dict[str, SeriesFile], str]:
+    """A file with the channels of the model's own data, which is read as these were, or by settings of its own: its
+    series by their names, and the column of these, "" where there is none.
+    """
     if wrong := next((name for name in settings if name not in READING), None):
         raise unknown("settings of reading a series", wrong, READING)
     data = {**model.recipe["data"], **settings}
@@ -79,14 +98,14 @@ def read(model: Generator, path: str, settings: Mapping[str, Any] = MappingProxy
     names = model.facts.get("data", {}).get("series", {}).get("names", ())
     if names and "columns" not in settings:
         told["columns"] = tuple(names)
-    found = registry.build("data", {"name": "series", "path": path, **told}).file()
-    channels = model.data_shape[0]
-    if found.values.shape[1] != channels:
+    found = registry.build("data", {"name": "series", "path": path, **told}).each_series()
+    channels, own = model.data_shape[0], next(iter(found.values())).names
+    if len(own) != channels:
         raise Refused(
-            f"{path} has the columns {', '.join(found.names)}, and the run's series have {channels} channel"
+            f"{path} has the columns {', '.join(own)}, and the run's series have {channels} channel"
             + "s" * (channels != 1)
         )
-    return found
+    return found, str(told.get("by", ""))
 
 
 def horizon_of(model: Generator, asked: int | None) -> int:
@@ -103,26 +122,32 @@ def horizon_of(model: Generator, asked: int | None) -> int:
 
 
 def forecast(
-    model: Generator, series: SeriesFile, horizon: int, n: int, request: SampleRequest, progress: Advance
-) -> SeriesForecast:
-    """n draws of the next steps of a series, with what is missing of the steps before; with horizon 0 of all that is
-    missing. Raises Refused where nothing is.
+    model: Generator, known: Mapping[str, SeriesFile], horizon: int, n: int, request: SampleRequest, progress: Advance
+) -> dict[str, SeriesForecast]:
+    """n draws of the next steps of each series, with what is missing of the steps before; with horizon 0 of all that is
+    missing, of those series of which something is. Raises Refused where nothing is.
     """
     if len(model.data_shape) != 2:
         raise Refused(f"forecasts are of series, and the run's items have the shape {model.data_shape}")
-    found: dict[int, np.ndarray] = {}
-    parts = list(windows(series.values, model.data_shape[1], horizon))
-    for i, (start, x) in enumerate(parts):
+    asked = {word: list(windows(each.values, model.data_shape[1], horizon)) for word, each in known.items()}
+    total, before = sum(map(len, asked.values())), 0
+    made: dict[str, SeriesForecast] = {}
+    for word, parts in asked.items():
+        found: dict[int, np.ndarray] = {}
+        for start, x in parts:
 
-        def report(done: int, total: int, i: int = i) -> None:
-            progress(i * total + done, len(parts) * total)
+            def report(done: int, all_: int, before: int = before) -> None:
+                progress(before * all_ + done, total * all_)
 
-        drawn = impute(model, x, n, request, progress=report).double().numpy()
-        last = len(series.values) + horizon - start
-        for place in np.flatnonzero(np.isnan(x).any(0)):
-            if start + place >= 0 and place < last:
-                found.setdefault(start + int(place), drawn[:, :, place])
-    if not found:
+            drawn = impute(model, x, n, request, progress=report).double().numpy()
+            before += 1
+            last = len(known[word].values) + horizon - start
+            for place in np.flatnonzero(np.isnan(x).any(0)):
+                if start + place >= 0 and place < last:
+                    found.setdefault(start + int(place), drawn[:, :, place])
+        if found:
+            steps = np.array(sorted(found))
+            made[word] = SeriesForecast(known[word], steps, np.stack([found[step] for step in steps.tolist()], axis=1))
+    if not made:
         raise Refused("no number of the series is missing: say how far to forecast, --horizon STEPS")
-    steps = np.array(sorted(found))
-    return SeriesForecast(series, steps, np.stack([found[step] for step in steps.tolist()], axis=1))
+    return made

@@ -5,15 +5,28 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.sampling import items
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.run import Run
 from undiffuse.sampling.session import Session
+
+
+def refuse_uneditable(model: Any) -> None:
+    """Raises Refused for what is no run with a denoiser, nor a chain of such."""
+    if not isinstance(model, Run):
+        raise Refused(f"model is a run, as `undiffuse.load` returns, not {arguments.shown(model)}")
+    run: Any = model
+    if not (run.denoises or (run.draws and run.stages)):
+        use = "`complete` keeps what is known" if run.completes else run.use.format(run=run.recipe.home or "RUN")
+        raise Refused(f"edits are made by a denoiser, and {run.what} has none: {use}")
 
 
 def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
     """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
+    refuse_uneditable(model)
     if model.stages:
         raise Refused(
             "a chain is edited by --mask and --strength, in Python inpaint and vary, which each stage does at its own "
@@ -21,10 +34,10 @@ def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, t
         )
     denoising: Any = model
     session = denoising.open(request, n=n, **options).untuned()
-    values = denoising.denoiser.process.family == "values" and not model.codec.tokens
-    if values == tokens:
-        what, kind = ("infilling is", "values") if tokens else ("editing is", "tokens")
-        raise Refused(f"{what} for models of {'tokens' if tokens else 'values'}; this one is of {kind}")
+    family = "tokens" if model.codec.tokens else denoising.denoiser.process.family
+    if family != ("tokens" if tokens else "values"):
+        what = "infilling is for models of tokens" if tokens else "editing is for models of values"
+        raise Refused(f"{what}; this one is of {'values and tokens together' if family == 'mixed' else family}")
     return session
 
 

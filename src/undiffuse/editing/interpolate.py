@@ -11,7 +11,7 @@ from torch import Tensor
 from undiffuse.core import arguments, jumps
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import difference, encoded, item, opened
+from undiffuse.editing.given import difference, encoded, item, opened, refuse_uneditable
 from undiffuse.editing.told import embedding
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
@@ -61,6 +61,7 @@ def between(
     request, options: as in `Generator.sample`; the steps are used both ways, the sampler is DDIM.
     Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5; arXiv:2204.06125, sec. 3.2 (vectors).
     """
+    refuse_uneditable(model)
     if arguments.whole(frames, "frames") < 2:
         raise Refused(f"a way between two items needs at least 2 frames, not {frames}")
     share = torch.linspace(0, 1, frames, dtype=torch.float64)

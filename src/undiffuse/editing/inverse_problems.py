@@ -13,7 +13,7 @@ from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.sampler import Sampler
 from undiffuse.editing.by_stage import by_stage, known_blocks
-from undiffuse.editing.given import encoded, item, opened, unit
+from undiffuse.editing.given import encoded, item, opened, refuse_uneditable, unit
 from undiffuse.guidance.dps import DPS
 from undiffuse.guidance.inpaint import Inpaint
 from undiffuse.guidance.measurement import Measurement
@@ -102,6 +102,7 @@ def inpaint(
     "replace" or "repaint", or "network", see `usual_method`. request, options: as in `Generator.sample`. Raises
     Refused for an unknown method and, with both shapes, a mask that does not fit.
     """
+    refuse_uneditable(model)
     if model.stages:
 
         def edit(run: Any, x: Tensor, by: int, **how: Any) -> Tensor:

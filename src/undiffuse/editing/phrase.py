@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.editing.infill import infill
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
@@ -30,6 +31,7 @@ def phrase(
     `Generator.sample`.
     Raises Refused for models of anything but text, for a phrase that is longer than an item, and without a blank.
     """
+    text = arguments.text(text, "text")
     codec: Any = model.codec
     if codec.reader is None:
         raise Refused("--text with blanks is for models of text: this one has learned something else")

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.editing.by_stage import by_stage
-from undiffuse.editing.given import encoded, opened, unit
+from undiffuse.editing.given import encoded, opened, refuse_uneditable, unit
 from undiffuse.samplers.ancestral import Ancestral
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
@@ -36,7 +36,9 @@ def vary(
     `Generator.sample`. Raises Refused for another strength and another shape.
     Source: arXiv:2108.01073, alg. 1.
     """
-    if not 0 < arguments.number(strength, "strength") <= 1:
+    refuse_uneditable(model)
+    strength = arguments.number(strength, "strength")
+    if not 0 < strength <= 1:
         raise Refused(f"strength lies in (0, 1]: 0.2 keeps nearly all, 1 forgets it; not {strength:g}")
     if model.stages:
         return by_stage(model, lambda run, x, by, **how: vary(run, x, strength, **how), image, n, request, options)

@@ -13,6 +13,7 @@ from undiffuse import pictures
 from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.level_grid import levels
 from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.core import arguments
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
@@ -27,6 +28,7 @@ from undiffuse.recipes import build, build_autoencoder
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.reports.reconstruction_page import FILES, ReconstructionReport
+from undiffuse.sampling import items
 from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import batches
@@ -80,8 +82,11 @@ class AutoencoderRun(Generator, LatentSpace):
     @torch.no_grad()
     def encode(self, x: np.ndarray | Tensor, random: Random | None = None) -> Tensor:
         """The latents (n, *latent_shape) of items x (n, *shape) in the data's units: a draw from q(z given x), or for
-        None its mode; on the CPU, a few at a time.
+        None its mode; on the CPU, a few at a time. Raises Refused, as all that takes items, for numbers that the
+        run's data do not have and for another shape.
         """
+        x = x if isinstance(x, np.ndarray | Tensor) else arguments.array(x, "x")
+        items.several(self.codec, x[:1] if x.ndim else x, "x")
         parts = self._parts(len(x))
         found = [self._latents(x[part], random, torch.arange(part.start, part.stop)).cpu() for part in parts]
         return torch.cat(found)
@@ -89,8 +94,9 @@ class AutoencoderRun(Generator, LatentSpace):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """The items (n, *shape), in the data's units and dtype, that latents z (n, *latent_shape) stand for; on z's
-        device, a few at a time.
+        device, a few at a time. Raises Refused for latents of another shape.
         """
+        z = arguments.tensor(z, "z")
         parts = (z[part].to(self.device) for part in self._parts(len(z)))
         return torch.cat([self.codec.decode(self.autoencoder.decode(each)).to(z.device) for each in parts])
 
@@ -192,7 +198,7 @@ class AutoencoderRun(Generator, LatentSpace):
         return {"latents": " x ".join(map(str, network.latent_shape(self.shape)))}
 
     def _encoded(self, x: np.ndarray | Tensor) -> Tensor:
-        return self.codec.encode(x).to(self.device)
+        return self.codec.encode(items.several(self.codec, x, "x")).to(self.device)
 
     def _latents(self, x: np.ndarray | Tensor, random: Random | None, which: Tensor) -> Tensor:
         drawn = None if random is None else random.at(which)

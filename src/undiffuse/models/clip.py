@@ -27,6 +27,7 @@ from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling import items
 from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
@@ -106,9 +107,9 @@ class CLIPRun(Run, ItemEncoder, TextEncoder):
     @torch.no_grad()
     def encode_image(self, x: np.ndarray | Tensor) -> Tensor:
         """Unit vectors (n, width) of items x (n, *data_shape) in the data's own units; pictures of other sizes are made
-        small by area, and large linearly.
+        small by area, and large linearly. Raises Refused for numbers that the run's data do not have.
         """
-        z = self.codec.encode(sized(x, self.data_shape, "the pair of encoders"))
+        z = self.codec.encode(sized(items.several(self.codec, x, "x"), self.data_shape, "the pair of encoders"))
         bar = progress_bar(z.split(batches(self.shape)), desc="reading items", unit="batch", delay=2, leave=False)
         return torch.cat([self.module.embed_items(part.to(self.device)).cpu() for part in bar])
 

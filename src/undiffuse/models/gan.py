@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.single_precision import in_float32
@@ -71,7 +72,11 @@ class GANRun(Generator):
 
     @torch.no_grad()
     def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
-        """The items in the data's units that draws z (n, latents) from N(0, 1) become, on z's device."""
+        """The items in the data's units that draws z (n, latents) from N(0, 1) become, on z's device.
+
+        Raises Refused for draws of another shape.
+        """
+        z = arguments.tensor(z, "z")
         return self.codec.decode(self.module(z.to(self.device), **cond)).to(z.device)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:

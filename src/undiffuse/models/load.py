@@ -103,6 +103,19 @@ def digest(path: Path | str) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
+def weights(path: Path | str) -> str:
+    """What tells the tensors of a run from any others, whatever else its file says, such as the plans tuned for it."""
+    if foreign(path):
+        return weights_digest(path)
+    found = hashlib.blake2b(digest_size=16)
+    with held(*_file(path)) as file:
+        for name in sorted(file):
+            tensor = file[name]
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def _opened(path: Path | str) -> Run:
     """The run on the CPU."""
     if isinstance(path, str | os.PathLike) and foreign(path):
@@ -188,6 +201,8 @@ def _file(path: Path | str) -> tuple[Path, str]:
     if not isinstance(path, str | os.PathLike):
         raise Refused(f"the path of a run is a text or a Path, not {shown(path)}")
     path = Path(path)
+    if path.suffix == ".toml" and os.path.isfile(path):
+        raise Refused(f"{path} is a recipe: a run is the folder that training it made, such as {path.parent}")
     file = path / FILE if os.path.isdir(path) else path  # os.path, since a Path raises for names that no file has
     if not os.path.exists(path):
         raise Refused(f"there is no run at {path}")

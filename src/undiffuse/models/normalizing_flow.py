@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.level_grid import level_grid
 from undiffuse.conditions.condition_kind import ConditionKind
+from undiffuse.core import arguments
+from undiffuse.core.errors import Refused
 from undiffuse.core.normalizing_flow import NormalizingFlow
 from undiffuse.core.single_precision import in_float32
 from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
@@ -66,7 +68,13 @@ class NormalizingFlowRun(Generator):
         return DrawnReport(evaluate_drawn(self, asked))
 
     def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
-        """The items in the data's units that draws z (n, *shape) from N(0, 1) are, on z's device."""
+        """The items in the data's units that draws z (n, *shape) from N(0, 1) are, on z's device.
+
+        Raises Refused for draws of another shape.
+        """
+        z = arguments.tensor(z, "z")
+        if tuple(z.shape[1:]) != self.shape:
+            raise Refused(f"this normalizing flow takes noise of shape {self.shape}, not {tuple(z.shape[1:])}")
         return self.codec.decode(self.module.decode(z.to(self.device), **cond)).to(z.device)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> PriorSession:

@@ -15,6 +15,7 @@ from undiffuse.codecs.codec import as_dtype
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.label import refuse_few
+from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.folded_predictor import FoldedPredictor
 from undiffuse.core.item_predictor import ItemPredictor
@@ -29,6 +30,7 @@ from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
+from undiffuse.sampling import items
 from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
@@ -101,11 +103,15 @@ class Regressor(Run, ItemReader):
     def predict(self, x: np.ndarray | Tensor, t: float = 0.0, learned: bool = False) -> Tensor:
         """What items x (n, *shape) in the data's units are told to be: numbers (n, d) in their own units, or the
         chances of the classes (n, classes). t: the time of the noise that x has, of encoded x_t; 0: none.
-        learned: see `ItemReader.told_of`.
+        learned: see `ItemReader.told_of`. Raises Refused for numbers that the run's data do not have, and for items of
+        another shape.
         """
         (condition,) = self.conditions.values()
-        items = self.codec.encode(x).to(self.device)
-        found = self.module.without(items) if learned else self.module(items, t)
+        clean = items.several(self.codec, x, "x") if not t else arguments.array(x, "x")
+        if tuple(clean.shape[1:]) != tuple(self.data_shape):
+            raise Refused(f"the regressor reads items of shape {self.data_shape}, not {tuple(clean.shape[1:])}")
+        encoded = self.codec.encode(clean).to(self.device)
+        found = self.module.without(encoded) if learned else self.module(encoded, t)
         return condition.decode(found.cpu())
 
     @property
@@ -121,9 +127,9 @@ class Regressor(Run, ItemReader):
         numbers = math.prod(self.data_shape)
         if rows.ndim != 2 or rows.shape[1] != numbers:
             raise Refused(f"the regressor reads items of {numbers} numbers, and given is {tuple(rows.shape)}")
-        items = as_dtype(rows, self.codec.dtype).reshape(len(rows), *self.data_shape)
+        told = as_dtype(rows, self.codec.dtype).reshape(len(rows), *self.data_shape)
         size = batches(self.shape)
-        parts = progress_bar(items.split(size), desc="predicting", unit="batch", delay=2, leave=False)
+        parts = progress_bar(told.split(size), desc="predicting", unit="batch", delay=2, leave=False)
         found = [self.predict(part, learned=learned).double() for part in parts]
         return torch.cat(found) if len(rows) else rows.double()
 

@@ -47,6 +47,8 @@ class DiT(Network, HasDepths, Steerable):
         each block asks, or that stand before the others (with those of a text).
     positions: "sine": fixed sines and cosines; "rotary": angles of queries and keys, along every axis; "none": with
         patch 1 a change of the tokens' order changes that of the output, and nothing else, as point clouds need it.
+    mask: booleans (batch, 1, one size an axis), of a call with patch 1: which places of items of different sizes are no
+        padding, see `Masked`.
     qk_norm: queries and keys are normed.  norm: "layer" or "rms".  activation: "gelu", or "swiglu" 2/3 as wide inside.
     long_skips: the first blocks are joined to the last ones, as in a U-Net (arXiv:2209.12152).
     drop_tokens: the share of tokens that miss all but the first and last two blocks in training, see
@@ -58,7 +60,8 @@ class DiT(Network, HasDepths, Steerable):
     and numbers that do not fit.
     """
 
-    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole")
+    forms: ClassVar[tuple[str, ...]] = ("label", "vector", "text", "boxes", "embedding", "image", "map", "hole", "mask")
+    masks: ClassVar[bool] = True
     half_pays: ClassVar[bool] = True  # nearly all of its time are products of matrices
 
     def __init__(
@@ -167,6 +170,9 @@ class DiT(Network, HasDepths, Steerable):
         """
         refuse_shape(x, self.channels, self.dimensions, "this DiT")
         self._check_size(x)
+        mask: Tensor | None = cond.pop("mask", None)
+        if mask is not None and self.patch > 1:
+            raise Refused(f"a DiT of patch {self.patch} reads several places as one, and padding with them: patch = 1")
         grid = tuple(size // self.patch for size in x.shape[2:])
         before, context = self._context(x, c_time, label, drop, cond)
         h = self.enter(patches(self.conditioning.beside(x, cond, drop), self.patch))  # (batch, places, width)
@@ -174,6 +180,9 @@ class DiT(Network, HasDepths, Steerable):
         count = 0 if before is None else before.shape[1]
         h, turns = self.positions(h, grid, count)
         h = h if before is None else torch.cat([before.to(h.dtype), h], dim=1)
+        if mask is not None:
+            there = F.pad(mask.flatten(1), (count, 0), value=True)[:, None, None]
+            context = context._replace(there=there if context.there is None else there & context.there)
         return h, context._replace(turns=turns), count
 
     def _context(

@@ -69,6 +69,10 @@ class MLPAutoencoder(AutoencoderNetwork):
         return found
 
     def decode(self, z: Tensor) -> Tensor:
+        if z.shape[1:] != (self.latent_channels,):
+            raise Refused(
+                f"this MLP autoencoder takes latents of shape ({self.latent_channels},), not {tuple(z.shape[1:])}"
+            )
         return self.decoder(z).unflatten(1, self.shape)
 
     @property

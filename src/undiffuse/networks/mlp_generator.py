@@ -16,7 +16,8 @@ from undiffuse.networks.embeddings import Label
 class MLPGenerator(ImplicitNetwork):
     """z (batch, latents) -> x (batch, *shape) in [-1, 1]: `depth` hidden layers of `width`, and tanh at the end.
 
-    A class is a bias of the first layer. shape, classes: given by the data. Raises Refused for sizes below 1.
+    A class is a bias of the first layer. shape, classes: given by the data. Raises Refused for sizes below 1, and for
+    noise of another size.
     """
 
     def __init__(
@@ -27,6 +28,8 @@ class MLPGenerator(ImplicitNetwork):
         self.body = LabelledPerceptron(latents, math.prod(shape), width, depth, classes, "an mlp_generator")
 
     def forward(self, z: Tensor, label: Tensor | None = None, drop: Drop = None) -> Tensor:
+        if z.shape[1:] != (self.latents,):
+            raise Refused(f"this mlp_generator takes noise of shape ({self.latents},), not {tuple(z.shape[1:])}")
         return torch.tanh(self.body(z, label, drop)).unflatten(1, self.shape)
 
 

@@ -222,6 +222,7 @@ class DistributionMatching(Objective):
         if model.guidance_input is not None or self.teacher.guidance_input is not None:
             raise Refused(
                 "distribution_matching builds one guidance weight into its student: leave denoiser.guidance_input "
-                "out, and take a teacher with one weight, as {name = 'classifier_free', denoiser = RUN, weight = 2}"
+                "out, and take a teacher with one weight, as {name = 'classifier_free', denoiser = RUN, weight = 2} "
+                "or by `undiffuse distill RUN --guidance 2`"
             )
         check_process(model, self.teacher)

@@ -92,7 +92,7 @@ class PathPair(ConsistencyStudent, ABC):
         if not math.isfinite(float(process.schedule.log_snr(torch.ones((), dtype=torch.float64)))):
             raise Refused(
                 f"objective {name!r} needs finite noise levels, and schedule {registry.name_of(process.schedule)!r} "
-                "leaves no signal at t = 1: take one that does, such as edm"
+                "leaves no signal at t = 1: take one that does, such as edm, or the objective continuous_consistency"
             )
         check_teacher(model, self.teacher, asked=self.solver is not None)
         if self.teacher is not None and self.solver is not None:

@@ -221,7 +221,7 @@ def _network(about: Description, classes: int, dynamics: Process) -> nn.Module:
         "vocabulary": vocabulary,
         "vocabularies": process_tables.vocabularies(dynamics),
         "noise_levels": dynamics.schedule.steps,
-        "conditions": {key: c.spec for key, c in conditions.items() if not c.counts_classes}
+        "conditions": {key: c.spec for key, c in conditions.items() if not (c.counts_classes or c.masks)}
         | told(recipe)
         | dict(about.codec.adds),
         "blur": about.codec.blurs,

@@ -101,6 +101,8 @@ class Recipe:
             return replace(cls.of(path.resolve().name, parse(path / FILE)), home=path.absolute())
         if os.path.isdir(path) and str(which) not in names():
             raise Refused(f"{path} is no run folder: it has no {FILE}")
+        if len(path.parts) > 1 and path.suffix != ".toml" and not os.path.exists(path):
+            raise Refused(f"there is no run and no recipe at {path}")
         if path.suffix == ".toml" or len(path.parts) > 1:
             return cls.of(path.stem, parse(path))
         if str(which) not in names():

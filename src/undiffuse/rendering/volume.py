@@ -44,6 +44,29 @@ def fog(points: Tensor, values: Tensor, strength: float, blob: float, radius: fl
     return strength * density, values[:, 1:].sigmoid()
 
 
+def picture_size(shape: tuple[int, ...]) -> int:
+    """The side of pictures of this shape; raises Refused where they are not 3 x size x size."""
+    if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+        raise Refused(f"a scene in three dimensions is seen as pictures 3 x size x size, not of shape {shape}")
+    return shape[-1]
+
+
+def checked_background(background: Background) -> Background:
+    """The background; raises Refused for a name that is none."""
+    if background not in get_args(Background):
+        raise unknown("the background of a scene", background, get_args(Background))
+    return background
+
+
+def colour_behind(background: str, learned: Tensor | None, cameras: Tensor, random: Random | None) -> Tensor:
+    """The colour of the background, (batch, 3) in [0, 1]. learned: as log odds, (3,)."""
+    if learned is not None:
+        return learned.sigmoid().expand(len(cameras), 3)
+    if background == "random" and random is not None:
+        return random.fold(1).uniform((len(cameras), 3)).to(cameras)
+    return cameras.new_full((len(cameras), 3), 0.0 if background == "black" else 1.0)
+
+
 class Volume(Renderable, ABC):
     """Density and colour in the unit sphere, rendered as pictures of 3 x size x size pixels in [-1, 1].
 
@@ -57,13 +80,9 @@ class Volume(Renderable, ABC):
 
     def __init__(self, shape: tuple[int, ...], samples: int, background: Background) -> None:
         super().__init__()
-        if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
-            raise Refused(f"a scene in three dimensions is seen as pictures 3 x size x size, not of shape {shape}")
         if samples < 2:
             raise Refused(f"a ray needs 2 samples or more, not {samples}")
-        if background not in get_args(Background):
-            raise unknown("the background of a scene", background, get_args(Background))
-        self.size, self.samples, self.background = shape[-1], samples, background
+        self.size, self.samples, self.background = picture_size(shape), samples, checked_background(background)
         learns = background == "learned"
         self.behind = nn.Parameter(torch.zeros(3, dtype=torch.float32)) if learns else None  # as log odds
 
@@ -79,7 +98,8 @@ class Volume(Renderable, ABC):
             density, colour = self.field(points.reshape(-1, 3))
             weights, opacity = composite(density.reshape(length.shape), length)
             seen = (weights[..., None] * colour.reshape(points.shape)).sum(-2)
-            seen = seen + (1 - opacity)[..., None] * self._behind(cameras, random)[:, None, None]
+            behind = colour_behind(self.background, self.behind, cameras, random)
+            seen = seen + (1 - opacity)[..., None] * behind[:, None, None]
             away = self._away(points, directions, density, weights) if normals else None
         return Rendering(2 * seen.permute(0, 3, 1, 2) - 1, opacity.flatten(1), away)
 
@@ -91,14 +111,6 @@ class Volume(Renderable, ABC):
         if random is None:
             return torch.full_like(near, 0.5)[..., None]
         return random.fold(0).uniform(tuple(near.shape)).to(near)[..., None]
-
-    def _behind(self, cameras: Tensor, random: Random | None) -> Tensor:
-        """The colour of the background, (batch, 3)."""
-        if self.behind is not None:
-            return self.behind.sigmoid().expand(len(cameras), 3)
-        if self.background == "random" and random is not None:
-            return random.fold(1).uniform((len(cameras), 3)).to(cameras)
-        return cameras.new_full((len(cameras), 3), 0.0 if self.background == "black" else 1.0)
 
     def _away(self, points: Tensor, directions: Tensor, density: Tensor, weights: Tensor) -> Tensor:
         """How much of what is seen faces away, (batch,); weights as they are, so that nothing hides to lower it."""

@@ -34,4 +34,7 @@ class DenoisingRun(Generator):
 
     def decoded(self, x: Any, cond: Mapping[str, Tensor]) -> Samples:
         """States without noise, of samples with these conditions, in the data's own units, on the CPU."""
-        return self.samples(self.codec.decode(self.denoiser.data_of(x), **self.codec.told(cond)).cpu())
+        found = self.codec.decode(self.denoiser.data_of(x), **self.codec.told(cond)).cpu()
+        for name in cond.keys() & self.conditions.keys():
+            found = self.conditions[name].finished(found, cond[name])
+        return self.samples(found)

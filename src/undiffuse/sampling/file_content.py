@@ -89,12 +89,16 @@ def files(drawn: "Samples") -> dict[str, bytes]:
 
 def array(drawn: "Samples") -> bytes:
     """An .npy of the samples alone, which can be trained on: images and videos channels last, point clouds (n, points,
-    3), all else as it is.
+    3) with NaN for points that a cloud does not have, all else as it is.
     """
     import numpy as np
 
+    from undiffuse.conditions.point_count import own_points
+
     file = io.BytesIO()
-    x = drawn.x.swapaxes(1, 2) if _are_clouds(drawn) else _channels_last(drawn)
+    x = _channels_last(drawn)
+    if _are_clouds(drawn):
+        x = np.where(own_points(drawn.x)[..., None], drawn.x.swapaxes(1, 2), np.float32(np.nan))
     np.save(file, x, allow_pickle=False)
     return file.getvalue()
 
@@ -241,9 +245,13 @@ def surface(drawn: "Samples") -> "Mesh":
     """The mesh of a scene; of a cloud its points, without faces."""
     import numpy as np
 
+    from undiffuse.conditions.point_count import own_points
     from undiffuse.rendering.mesh import Mesh
 
-    return drawn.mesh or Mesh(drawn.x[0].T.astype(np.float32), np.zeros((0, 3), np.int64))
+    if drawn.mesh is not None:
+        return drawn.mesh
+    points = drawn.x[0][:, own_points(drawn.x[:1])[0]]
+    return Mesh(points.T.astype(np.float32), np.zeros((0, 3), np.int64))
 
 
 def _frames(drawn: "Samples") -> "np.ndarray":

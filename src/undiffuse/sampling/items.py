@@ -12,10 +12,29 @@ FAR = 3.0  # encoded data lie in [-1, 1]: a whole range beyond an end is another
 
 
 def item(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
+    """`numbers` of an item that a person gives; raises Refused for those far outside the range of the data, too."""
+    found = numbers(codec, x, name, real)
+    if codec.bounds is not None and found.size and not codec.tokens:
+        low, high = float(found.min()), float(found.max())
+        ends = codec.encode(np.array([low, high], np.float64))
+        if float(ends.abs().max()) > FAR:
+            raise Refused(f"{name} goes from {low:g} to {high:g}, far outside the range of the run's data")
+    return found
+
+
+def several(codec: Codec, x: Any, name: str) -> np.ndarray:
+    """`numbers` of one item or more, (n, *shape); raises Refused where there is none."""
+    found = numbers(codec, x, name)
+    if not found.ndim or not len(found):
+        raise Refused(f"{name} is of one item or more, (n, *shape), and this has the shape {found.shape}")
+    return found
+
+
+def numbers(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
     """Numbers in the units of the data that a codec was fitted to, and in their dtype.
 
     real: what was measured of an item, which lies between the whole numbers that items are of. Raises Refused, by the
-    name, for NaN and infinity, numbers that the dtype does not hold, and those of another scale.
+    name, for NaN and infinity, and numbers that the dtype does not hold.
     """
     found, dtype = arguments.array(x, name), np.dtype(codec.dtype or "float32")
     if not found.size or codec.tokens:
@@ -33,10 +52,6 @@ def item(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
             found = found.astype(dtype)
     elif found.dtype.kind in "biu" and found.ndim > 2:
         raise Refused(f"{name} is to be of {dtype}, as the run's data; given is {found.dtype}, whose scale is another")
-    if codec.bounds is not None:
-        ends = codec.encode(np.array([low, high], np.float64))
-        if float(ends.abs().max()) > FAR:
-            raise Refused(f"{name} goes from {low:g} to {high:g}, far outside the range of the run's data")
     return found if dtype.kind in "iu" else found.astype(dtype)
 
 

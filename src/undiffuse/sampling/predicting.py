@@ -59,6 +59,8 @@ def predict(
     name, asked = inputs_name(model), request or SampleRequest()
     if whole(n, "n") < 1:
         raise Refused(f"n is how often each row is drawn, 1 or more, not {n}")
+    if not len(inputs):
+        raise Refused("there are no rows to predict")
     told = model.facts.get("data", {}).get(PREDICTS, {})
     few = max(1, NUMBERS // (n * max(1, inputs.shape[1])))
     drawn: list[np.ndarray] = []

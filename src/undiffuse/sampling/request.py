@@ -201,6 +201,9 @@ class SampleRequest:
                 raise Refused(f"interval is a pair (low, high) of noise levels, not {shown(self.interval)}") from None
             ends = (float(end) if end == "inf" else number(end, "interval") for end in (low, high))
             yield "interval", tuple(ends)
+        for name in ("settings", "stages", "conditions"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise Refused(f"{name} maps names to values, and is not {shown(getattr(self, name))}")
         yield "lora", {path: _finite(weight, f"lora {path}") for path, weight in words.loras(self.lora).items()}
         yield from ((name, number(v, name)) for name in NUMBERS if (v := getattr(self, name)) is not None)
         if self.threshold is not None:

@@ -76,6 +76,8 @@ class Session(OpenedRequest):
     def open(cls, model: DenoisingRun, request: SampleRequest, progress: Progress = False) -> Self:
         """Raises Refused for what the model cannot do, and for conditions and guidance that it was not trained for."""
         request = with_runs_of_recipe(model, with_words_read(model, request))
+        if request.stages:
+            raise Refused("stages are of a chain, and this run is none: ask for the same without a stage's name")
         request = with_candidates(model, request, recipe_defaults(model.recipe).each)
         n, each = request.count, request.each
         sampler, times = plan(model.recipe, model.denoiser, request)

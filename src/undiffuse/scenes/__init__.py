@@ -1,4 +1,4 @@
-"""What a scene trains, one file each: images, a grid of voxels, a small NeRF."""
+"""What a scene trains, one file each: images, a grid of voxels, a small NeRF, Gaussian splats."""
 
 from undiffuse.core.registry import face
 

@@ -135,7 +135,7 @@ def read_text(path: Path, what: str, limit: int = JSON_LIMIT) -> str:
     except OSError as error:
         raise Refused(f"cannot read {what} {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise Refused(f"cannot read {what} {path}: it is not text") from error
+        raise Refused(f"cannot read {what} {path}: it is not UTF-8 text") from error
     except ValueError as error:  # a name that no file can have
         if isinstance(error, Refused):
             raise

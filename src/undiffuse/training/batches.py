@@ -135,7 +135,7 @@ class Batches:
         conditions = self.drawn(conditions, self.random.fold(DRAW, step).at(slots))
         drawn = self.random.fold(ENCODE, step).at(slots)
         encoded = self.codec.finish(x, drawn, **self.codec.told(conditions))
-        return Batch(encoded, conditions | self._hidden(step, slots), codec=self.codec)
+        return Batch.of(encoded, conditions | self._hidden(step, slots), self.codec)
 
     def drawn(self, conditions: Mapping[str, Tensor], random: Random) -> dict[str, Tensor]:
         """The conditions of some items as training sees them once."""

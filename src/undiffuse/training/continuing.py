@@ -78,15 +78,16 @@ def refuse_classes(folder: Path, classes: tuple[str, ...]) -> None:
 
 
 def used(paths: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Where the runs are that a recipe's fields name, and what tells their files from others, in JSON's types."""
-    return {name: {"path": path, "digest": load.digest(path)} for name, path in paths.items()}
+    """Where the runs are that a recipe's fields name, and what tells their weights from others, in JSON's types."""
+    return {name: {"path": path, "digest": load.weights(path)} for name, path in paths.items()}
 
 
 def refuse_others(folder: Path, runs: Mapping[str, Mapping[str, str]]) -> None:
     """Raises Refused, by the field's name, where a run would go on with another run in it than it had."""
     before = load.description(folder)
     for name, then in (before.facts.get("runs", {}) if before else {}).items():
-        if name in runs and runs[name]["digest"] != then["digest"]:
+        # runs that began under an older version hold the digest of the whole file
+        if name in runs and then["digest"] not in (runs[name]["digest"], load.digest(runs[name]["path"])):
             raise Refused(
                 f"{name} = {runs[name]['path']!r} is not the run that {folder} was trained with: its weights have "
                 "changed, and a run goes on with the same"
@@ -110,7 +111,7 @@ def announce(folder: Path, settings: Train, objective: Objective, resume: bool) 
             f"{settings.steps}"
         )
     was, now = rate(before, reached), rate(settings, reached + 1)
-    if settings.steps != before.steps and now > JUMP * was:
+    if settings.steps not in (before.steps, reached) and now > JUMP * was:
         LOGGER.warning(
             "with train.steps = %d in place of %d the cosine decay is stretched: the learning rate jumps from %.3g at "
             "step %d to %.3g",

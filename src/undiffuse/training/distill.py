@@ -8,6 +8,7 @@ from typing import Any
 from undiffuse.core import registry
 from undiffuse.core.arguments import number, shown, whole
 from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.jumps import WORDS
 from undiffuse.models.load import denoising
 from undiffuse.progress import LOGGER
 from undiffuse.recipes.recipe import Recipe
@@ -61,6 +62,11 @@ def student(
     asked, settings = _guided(teacher, folder, guidance)
     objective: Any = registry.get("objectives", str(table["name"]))
     made = objective.student(tables, folder, asked, count)
+    if teacher.denoiser.jumps == "any" and made.get("denoiser", {}).get("jumps") != "any":
+        raise Refused(
+            f"{folder} is {WORDS['any']}, and a student by {table['name']} is none: take the run that it was made "
+            "from, or go on from its weights by --method mean_flow or shortcut"
+        )
     if asked != folder and made["objective"].get("teacher") != asked and "guidance" not in made["objective"]:
         if guidance is not None:
             raise Refused(f"{table['name']} asks its teacher for no guesses, and so learns no guidance: leave it out")

@@ -76,7 +76,7 @@ class OwnData:
                 f"training takes tensors of floats (about -1 to 1) or of tokens (int64), and an item of the data is "
                 f"{what}: convert it in the Dataset"
             )
-        return Batch(x.to(self.device), {name: value.to(self.device) for name, value in cond.items()})
+        return Batch.of(x.to(self.device), {name: value.to(self.device) for name, value in cond.items()})
 
 
 def batches_of(module: Any, objective: Any, data: Any, settings: Train) -> Any:

@@ -51,4 +51,4 @@ class Validation:
         data = self._data
         conditions = {name: values[which.to(values.device)] for name, values in data.conditions.items()}
         random = self._random.at(which)
-        return Batch(data.encoded(which), data.drawn(conditions, random.fold(DRAWN)), codec=data.codec), random
+        return Batch.of(data.encoded(which), data.drawn(conditions, random.fold(DRAWN)), data.codec), random

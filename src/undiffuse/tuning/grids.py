@@ -102,7 +102,7 @@ def grid(
                 for each in wanted:
                     usual = _usual(model, tuning, each)
                     plan = tuning.plan(each, default=usual)
-                    found.append(_measured(tuning, plan, *usual))
+                    found.append(_measured(job, tuning, plan, *usual))
                     model = _stored(run, model, plan, job.session)
                     _write(run, found, tuning.measured, job)
                     if stop.signal is not None:
@@ -122,12 +122,17 @@ def _usual(model: DenoisingGenerator, tuning: Tuner | JumpTuner, steps: int) -> 
     return (sampler, times) if tuning.can_take(sampler) else tuning.default(steps)
 
 
-def _measured(tuning: Tuner | JumpTuner, plan: Plan, usual: Sampler, times: Tensor) -> TunedSteps:
+def _measured(job: Opened, tuning: Tuner | JumpTuner, plan: Plan, usual: Sampler, times: Tensor) -> TunedSteps:
+    def calls(sampler: Sampler, times: Tensor) -> float:
+        with job.session.measured() as cost:
+            tuning.one(sampler, times)
+        return cost[0] * job.session.n
+
     return TunedSteps(
         plan.steps,
-        tuning.calls(plan.sampler, plan.times),
+        calls(plan.sampler, plan.times),
         plan.error,
-        tuning.calls(usual, times),
+        calls(usual, times),
         plan.default_error,
         plan.tuned,
         tuple(plan.times.tolist()),

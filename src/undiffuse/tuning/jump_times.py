@@ -63,11 +63,9 @@ class JumpTuner:
         """How many calls of the network tuning for these numbers of steps needs, one a sample and step."""
         return sum((multistep_calls(each) + 3 * each) * items // 2 for each in steps)
 
-    def calls(self, sampler: Sampler, times: Tensor) -> float:
-        """Network calls a sample."""
-        before = self.denoiser.calls
+    def one(self, sampler: Sampler, times: Tensor) -> None:
+        """Take these steps with one sample, to see what they cost."""
         self._drawn(sampler, times, slice(1), 0)
-        return self.denoiser.calls - before
 
     def _distance(self, sampler: Sampler, times: Tensor, part: slice, seed: int) -> float:
         """Of samples by these steps to some of the items."""

@@ -112,11 +112,9 @@ class Tuner:
         strayed = (ends - self.fine.ends[part]).double().flatten(1).square().mean(1).sort().values
         return float(strayed[: len(strayed) - len(strayed) // TWENTIETH].mean().sqrt())
 
-    def calls(self, sampler: Sampler, times: Tensor) -> float:
-        """Network calls a sample."""
-        before = self.fine.denoiser.calls
+    def one(self, sampler: Sampler, times: Tensor) -> None:
+        """Take these steps with one sample, to see what they cost."""
         self._ends(sampler, times, slice(1))
-        return self.fine.denoiser.calls - before
 
     def _ends(self, sampler: Sampler, times: Tensor, part: slice) -> Tensor:
         cond = some(self.fine.cond, len(self.fine.start), part)

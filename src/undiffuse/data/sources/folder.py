@@ -16,7 +16,7 @@ from undiffuse.data.decoded_cache import place
 from undiffuse.data.images.decode import ENDINGS, Images, Limits, known_channels
 from undiffuse.data.images.encoded import dataset
 from undiffuse.data.images.resize import Filter, Fit, Size
-from undiffuse.data.labels import classify, of_files
+from undiffuse.data.labels import classify, of_files, ordered
 from undiffuse.data.source import Peek, Resized
 from undiffuse.data.walk import Walked, ending, same, walk
 from undiffuse.storage.image_file import Pages
@@ -172,7 +172,7 @@ class Folder(Resized):
                 "or give --set data.labels=none"
             )
         names = [same(file.split("/")[level]) for file in files]
-        classes = sorted(set(names))
+        classes = ordered(set(names))
         number = {name: i for i, name in enumerate(classes)}
         return np.array([number[name] for name in names], np.int64), classes
 

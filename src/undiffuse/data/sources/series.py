@@ -1,6 +1,8 @@
 """Your own time series: a .csv or .tsv file with a line a step and a column a channel, or with one series a line."""
 
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -9,7 +11,7 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import MISSING, Dataset
-from undiffuse.data.series_file import SeriesFile, read
+from undiffuse.data.series_file import SeriesFile, read_each
 from undiffuse.data.source import Peek, Stored
 from undiffuse.data.sources.table import TableData
 from undiffuse.data.tables.head import Header, head
@@ -27,10 +29,12 @@ class Series(Stored):
     are even; a line that is lacking is a step without numbers. columns: the channels; left empty, all others, but drop.
     window: steps of an item; stride: from one item to the next, 0: 1, or so that there are about 20,000.
     series: "columns": one series of several channels; "lines": each line is a series of its own, its columns the steps;
-    label: then the column of its class.
+    label: then the column of its class. by: a column that says which of several series a line is of, such as a shop;
+    each has its own times, and those shorter than a window are left out.
     missing: what becomes of missing numbers. "keep": a straight line between their neighbours stands there, and an
     array `missing` says where, so that the objective `imputation` leaves them out; "fill": the line only; "refuse".
-    Of windows the last ones are held out. header, encoding: as of a table. Raises Refused for what cannot be read.
+    Of windows the last ones in time are held out. header, encoding: as of a table. Raises Refused for what cannot be
+    read.
     """
 
     path: str
@@ -41,6 +45,7 @@ class Series(Stored):
     drop: tuple[str, ...] = ()
     series: Literal["columns", "lines"] = "columns"
     label: str = ""
+    by: str = ""
     missing: Literal["keep", "fill", "refuse"] = "keep"
     header: Header = "auto"
     encoding: str = "utf-8"
@@ -52,6 +57,8 @@ class Series(Stored):
     def __post_init__(self) -> None:
         if self.window < 2 or self.stride < 0:
             raise Refused(f"window = {self.window}, stride = {self.stride}: a window has 2 steps or more")
+        if self.by and self.series == "lines":
+            raise Refused(f"by = {self.by!r}: of series = 'lines' each line is a series already")
         if self.label and self.series == "columns":
             raise Refused(f"label = {self.label!r}: the windows of one series have none; of series = 'lines' they may")
 
@@ -61,32 +68,46 @@ class Series(Stored):
 
     def peek(self) -> Peek:
         """The shape of an item and whether a label is named."""
-        shape = self._lines().shape if self.series == "lines" else (self.file().values.shape[1], self.window)
-        return Peek(tuple(shape), bool(self.label))
+        if self.series == "lines":
+            return Peek(self._lines().shape, bool(self.label))
+        shape = (len(next(iter(self.each_series().values())).names), self.window)
+        return Peek(shape, labelled=False)
 
-    def file(self, path: str = "") -> SeriesFile:
-        """The series of the file, or of another one with the same columns."""
-        return read(path or self.path, self.time, self.columns, self.drop, self.header, self.encoding)
+    def each_series(self) -> dict[str, SeriesFile]:
+        """The series of the file, by the words of the column `by`; without it one, called ""."""
+        return read_each(self.path, self.time, self.columns, self.drop, self.header, self.encoding, self.by)
 
     def _windows(self) -> Dataset:
-        found = self.file()
-        steps = len(found.values)
+        found = self.each_series()
+        steps = max(len(each.values) for each in found.values())
         if steps < self.window + 1:
             raise Refused(
                 f"{self.path} has {steps} steps, and a window of {self.window}: make it shorter, --set data.window=N"
             )
-        stride = self.stride or max(1, (steps - self.window) // MANY)
-        x = np.lib.stride_tricks.sliding_window_view(found.values, self.window, axis=0)[::stride]
-        about = {"names": list(found.names), "steps": steps, "stride": stride, "step": found.clock.step}
-        return self._of(x, filled(found.values), stride, {SERIES: about | {"unit": found.clock.unit}})
+        long = [each for each in found.values() if len(each.values) >= self.window]
+        if len(long) < len(found):
+            logging.getLogger("undiffuse").warning(
+                "%s: %d of %d series are shorter than a window of %d steps and left out",
+                self.path, len(found) - len(long), len(found), self.window,
+            )  # fmt: skip
+        steps = sum(len(each.values) for each in long)
+        stride = self.stride or max(1, (steps - self.window * len(long)) // MANY)
+        x = np.concatenate([self._cut(filled(each.values), stride) for each in long])
+        missing = np.concatenate([self._cut(np.isnan(each.values), stride) for each in long])
+        counts = [(len(each.values) - self.window) // stride + 1 for each in long]
+        clock = long[0].clock
+        begins = [each.clock.first / clock.step + stride * np.arange(n) for each, n in zip(long, counts, strict=True)]
+        order = np.argsort(np.concatenate(begins), kind="stable")
+        about = {"names": list(long[0].names), "steps": steps, "stride": stride, "step": clock.step, "unit": clock.unit}
+        notes = {SERIES: about | ({"count": len(long)} if self.by else {})}
+        shared = max(1, math.ceil(self.window / stride) - 1)  # windows before that share numbers with one
+        overlap = _most_between(order, counts, shared)
+        values = np.ascontiguousarray(x[order], np.float32)
+        return Dataset(values, self._missing(missing[order]), name=Path(self.path).stem, notes=notes, overlap=overlap)
 
-    def _of(self, x: np.ndarray, whole: np.ndarray, stride: int, notes: dict[str, object]) -> Dataset:
-        missing = np.isnan(x)
-        windows = np.lib.stride_tricks.sliding_window_view(whole, self.window, axis=0)[::stride]
-        conditions = self._missing(missing)
-        overlap = max(1, math.ceil(self.window / stride) - 1)
-        values = np.ascontiguousarray(windows, np.float32)
-        return Dataset(values, conditions, name=Path(self.path).stem, notes=notes, overlap=overlap)
+    def _cut(self, values: np.ndarray, stride: int) -> np.ndarray:
+        """The windows of a series (steps, channels), (count, channels, window)."""
+        return np.lib.stride_tricks.sliding_window_view(values, self.window, axis=0)[::stride]
 
     def _lines(self) -> Dataset:
         names = head(Path(self.path), self.encoding, self.header, {*self.columns, *self.drop, self.label} - {""}).names
@@ -115,6 +136,19 @@ class Series(Stored):
                 "out of training (with the recipe series), data.missing=fill draws lines between their neighbours"
             )
         return {MISSING: np.ascontiguousarray(missing)} if self.missing == "keep" else {}
+
+
+def _most_between(order: np.ndarray, counts: Sequence[int], shared: int) -> int:
+    """How many items before an item may share numbers with it. order: which window each item is, series by series, of
+    `counts` windows each, of which one shares numbers with so many before it.
+    """
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    most = shared if len(counts) == 1 else 1
+    for own in np.split(places, np.cumsum(counts)[:-1]):
+        before = np.maximum(np.arange(len(own)) - shared, 0)
+        most = max(most, int((own - own[before]).max()))
+    return most
 
 
 def filled(values: np.ndarray) -> np.ndarray:

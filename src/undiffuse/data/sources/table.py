@@ -88,6 +88,8 @@ class TableData(Stored):
             x, names, kinds = inputs.numbers(np.asarray(x[:])), inputs.names, ()
         for aim in self._aimed(reading):
             beside[TARGET] = np.ascontiguousarray(kept.x[:][:, [at[aim]]])
+            if len(kept.x) > 1 and (beside[TARGET] == beside[TARGET][0]).all():
+                raise Refused(f"{self.path}: the target {self.target!r} is the same in all rows: nothing to predict")
         found = Dataset(
             x,
             beside,

@@ -11,13 +11,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from undiffuse.core.errors import Refused
-from undiffuse.data.tables.kinds import COMMA, FEW, LOOSE, MISSING, NUMBER, PLACES, WHOLE, Seen, dated, number, unit
+from undiffuse.data.tables.kinds import (
+    COMMA,
+    FEW,
+    LOOSE,
+    MISSING,
+    NUMBER,
+    PLACES,
+    WHOLE,
+    Seen,
+    dated,
+    local,
+    number,
+    unit,
+)
 
 if TYPE_CHECKING:
     from polars import DataFrame
 
 LARGEST = 1e100  # so that squares of numbers are finite
 STEP = 2**52  # of the whole numbers that are taken off those beyond WHOLE
+PLAIN = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 POINT = ": a number has no comma, and its decimals a point"
 
 
@@ -158,6 +172,8 @@ def _categories(path: Path, name: str, column: Seen, asked: bool) -> tuple[str, 
         more = "more than " * column.over
         most = column.most if column.over else count
         also = "" if asked else f", or take it for words all the same, {setting('categorical', name)}"
+        if (form := local(column.cells)) and PLAIN.fullmatch(name):
+            also += f", or for dates, --set {shlex.quote(f'data.dates.{name}={form}')}"
         raise Refused(
             f"{path}: column {name!r} has {more}{most:,} different words in {column.count:,} lines{commas}, too "
             f"many to be categories: leave it out, {setting('drop', name)}{also}"

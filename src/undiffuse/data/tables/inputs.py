@@ -15,7 +15,7 @@ from undiffuse.data.tables.head import head
 from undiffuse.data.tables.kinds import Seen
 
 if TYPE_CHECKING:
-    from polars import DataFrame
+    from polars import DataFrame, Series
 
 SHOWN = 20  # columns that a refusal names
 
@@ -55,13 +55,13 @@ class TableInputs:
         return cls(tuple(columns), tuple(told.get("marked", ())))
 
     def read(self, cells: "DataFrame", what: str, lines: Sequence[int] | None = None) -> np.ndarray:
-        """The numbers of rows whose cells are texts, by the columns' names; other columns are left alone.
+        """The numbers of rows by the columns' names, their cells texts or values; other columns are left alone.
 
         lines: where the rows stand, for people. Raises Refused, by name, for a column that is not there, and for the
         first cell that cannot be read.
         """
-        import polars as pl
-
+        if not len(cells):
+            raise Refused(f"{what} has no rows")
         for column in self.columns:
             if column.name not in cells.columns:
                 there = ", ".join(cells.columns[:SHOWN]) + (", ..." if len(cells.columns) > SHOWN else "")
@@ -71,7 +71,7 @@ class TableInputs:
                 )
         found = np.zeros((len(cells), len(self.columns) + len(self.marked)), np.float64)
         for i, column in enumerate(self.columns):
-            given = cells[column.name].cast(pl.String).fill_null("")
+            given = written(cells[column.name], column).fill_null("")
             values, broken = column.values(given.alias(str(column.at)).to_frame())
             gone, fill = np.isnan(values), 0.0 if column.fill is None else column.fill
             bad = gone if column.fill is None else broken
@@ -112,6 +112,27 @@ class TableInputs:
         if not cell.strip():
             return "it is empty, and in training no row was without it"
         return column.why(cell, column.fill is not None).replace(f"cell {column.at + 1} ", "it ")
+
+
+def written(values: "Series", column: Column) -> "Series":
+    """Values of a data frame as the texts that the column was read from in training: True and False as its categories
+    write them, or 1 and 0, dates in its format, and whole numbers among its categories without a point.
+    """
+    import polars as pl
+
+    if values.dtype == pl.Boolean:
+        known = {word.lower(): word for word in column.categories}
+        words = {True: known.get("true", "1"), False: known.get("false", "0")}
+        return values.replace_strict(words, return_dtype=pl.String)
+    if column.form and values.dtype in (pl.Date, pl.Datetime):
+        return values.cast(pl.Datetime("us")).dt.strftime(column.form)
+    texts = values.cast(pl.String)
+    if values.dtype.is_float() and (column.categories or column.base):
+        whole = values.is_finite() & (values == values.floor())
+        return pl.select(
+            pl.when(whole).then(values.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(texts)
+        ).to_series()
+    return texts
 
 
 def is_class(seen: Seen, asked: bool) -> bool:

@@ -1,6 +1,7 @@
 """What the columns of a table hold: numbers with their step, dates, or words; found from all their cells."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,10 @@ FEW, EACH = 10, 10  # so few whole numbers, each in so many lines on average, ar
 MOST, MOST_ASKED = 1000, 100_000  # categories of a column: found, and asked for
 WHOLE = 2**53  # from here on float64 leaves out whole numbers
 PLACES = 9  # behind the point; a number with more is one of the line
-TIMES = [f"%Y-%m-%d{t}{clock}{zone}" for t in " T" for clock in ("%H:%M:%S", "%H:%M", "%H:%M:%S%.3f", "%H:%M:%S%.6f")
-         for zone in ("", "Z", "+00:00")]  # fmt: skip
-ISO = ["%Y-%m-%d", "%Y-%m", *TIMES]
-DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{3,6})?)?(Z|\+00:00)?)?)?", re.ASCII)
+CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S%.3f", "%H:%M:%S%.6f")
+DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{3,6})?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?)?)?", re.ASCII)
+LOCAL = [f"{day}{clock}" for day in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y-%m-%d", "%d %b %Y")
+         for clock in ("", " %H:%M", " %H:%M:%S")]  # fmt: skip
 
 
 def is_missing(cell: str) -> bool:
@@ -39,6 +40,22 @@ def is_missing(cell: str) -> bool:
 def is_date(cell: str) -> bool:
     """Whether a cell looks like a date of ISO 8601."""
     return DATE.fullmatch(cell) is not None
+
+
+def iso(cell: str) -> list[str]:
+    """The formats of ISO 8601 that a cell may have; a time zone, which all cells of a column share, is written out."""
+    found = DATE.fullmatch(cell)
+    if found is None:
+        return []
+    return ["%Y-%m-%d", "%Y-%m", *(f"%Y-%m-%d{t}{clock}{found['zone'] or ''}" for t in " T" for clock in CLOCKS)]
+
+
+def local(cells: Collection[str]) -> str:
+    """A format of dates, other than those of ISO 8601, that all these cells have; "" if there is none."""
+    import polars as pl
+
+    there = pl.Series([cell.strip() for cell in cells if not is_missing(cell)], dtype=pl.String)
+    return next((form for form in LOCAL if len(there) and not dated(there, form).null_count()), "")
 
 
 def number(cell: str, comma: bool = False) -> float | None:
@@ -127,8 +144,7 @@ class Seen:
 
     def _dates(self, cells: "Series") -> None:
         if self.form is None and len(cells):
-            likely = ISO if is_date(cells[0]) else ()
-            self.form = next((form for form in likely if _are(cells[:1], form)), "")
+            self.form = next((form for form in iso(cells[0]) if _are(cells[:1], form)), "")
         if self.form and not _are(cells, self.form):
             self.form = ""
 
