@@ -58,7 +58,7 @@ def test_what_was_encoded_once_is_read_again(cache: Path):
     prepared(Latent(space, sampled=False), data)
     prepared(Latent(space), data.take(np.arange(40)[::-1]))  # the same items in another order
     prepared(Latent(Blocks(name="others")), data)
-    wide = Dataset(data.x.reshape(40, 1, 4, 16))  # the same bytes
+    wide = Dataset(np.asarray(data.x).reshape(40, 1, 4, 16))  # the same bytes
     assert prepared(Latent(space), wide).shape[2:] == (2, 8)
     assert len(list(cache.glob("*/items.npy"))) == 5
 
