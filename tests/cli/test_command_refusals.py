@@ -261,3 +261,6 @@ def test_interrupted(undiffuse_: Undiffuse, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("undiffuse.models.load.generator", interrupt)
     done = undiffuse_("sample", "run")
     assert (done.status, done.err.strip()) == (130, "interrupted")
+    monkeypatch.setattr("undiffuse.cli.main._command", interrupt)  # before there is a command
+    done = undiffuse_("sample", "run")
+    assert (done.status, done.err.strip()) == (130, "interrupted")

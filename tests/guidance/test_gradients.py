@@ -242,3 +242,12 @@ def test_gradient_guidance_runs_under_every_kind_of_sampler_and_reaches_the_clas
     x = sample(guided, (200, 2), sampler=sampler, times=Even()(VP(), 100), label=label)
     near = (x - MEANS[0]).norm(dim=1) < (x - MEANS[1]).norm(dim=1)
     assert float(near.double().mean()) > 0.97
+
+
+def test_inference_mode_has_no_gradients_and_is_named():
+    guided = EnergyGuidance(mixture(PROCESS), lambda x: x.square().sum(1), 1.0)
+    x = torch.ones(2, 2, dtype=torch.float64)
+    with torch.no_grad():
+        guided(x, 0.5)
+    with torch.inference_mode(), pytest.raises(Refused, match=r"inside torch.no_grad\(\) it has them, in torch.infer"):
+        guided(x, 0.5)

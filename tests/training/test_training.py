@@ -110,6 +110,14 @@ def test_training_touches_no_global_random_state(tmp_path: Path):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_training_takes_its_gradients_whatever_is_around_it_and_says_where_there_are_none(tmp_path: Path):
+    short = ["train.steps=1", "train.validate_every=0", "train.snapshots=0", "train.previews=1", "network.width=4"]
+    with torch.no_grad():
+        assert train("toy-2d", out=tmp_path / "run", overrides=[*short, "data.count=60"]).run(progress=False)
+    with torch.inference_mode(), pytest.raises(Refused, match=r"inside torch.inference_mode\(\) there are none"):
+        train("toy-2d", out=tmp_path / "other", overrides=short)
+
+
 def test_the_seed_and_nothing_else_decides(tmp_path: Path):
     def first(name: str, seed: int) -> float:
         training = train(tiny.TABLES, out=tmp_path / name, overrides=[f"train.seed={seed}"])

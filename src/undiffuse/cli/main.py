@@ -105,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         with messages():
             sys.exit(_command()(words, prog_name="undiffuse", standalone_mode=False) or 0)
+    except KeyboardInterrupt:  # while there is no command yet that hears it
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # whoever read the output has gone: `undiffuse list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
@@ -135,7 +138,7 @@ def said(error: Exception) -> str:
         error, "format_message", None
     )  # its own errors, wherever it keeps their classes in this version
     if parser_says is not None:
-        said = parser_says()
+        said = parser_says().replace("Value error, ", "")
         choice = re.search(r"'([^']*)' is not one of (.*?)\.?$", said)
         return said + (near(choice[1], re.findall(r"'([^']+)'", choice[2])) if choice else "")
     if isinstance(error, Refused):

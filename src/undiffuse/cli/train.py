@@ -74,7 +74,7 @@ def finish(training: "Training[Any]") -> None:
         raise Exit(128 + training.stopped) from None  # 130 after Ctrl-C, 143 after SIGTERM
     if not training.accelerator.is_main_process:
         return
-    print(f"{training.folder}: {training.step} steps in {duration(training.seconds)}")
+    print(f"{training.folder}: {training.step} step{'s' * (training.step != 1)} in {duration(training.seconds)}")
     print(f"next: {made.use.format(run=training.folder)}".replace("undiffuse", command()))
 
 

@@ -18,6 +18,7 @@ def gradient(log_likelihood: Callable[[Tensor], Tensor], x: Tensor, what: str) -
     Raises Refused, naming `what`, where the value has another shape, no gradient reaches x, or x are tokens.
     """
     refuse_tokens(x, what)
+    refuse_inference_mode(what)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = log_likelihood(x)
@@ -26,6 +27,14 @@ def gradient(log_likelihood: Callable[[Tensor], Tensor], x: Tensor, what: str) -
         if not value.requires_grad:
             raise Refused(f"{what} is not differentiable: no gradient reaches the sample through it")
         return torch.autograd.grad(value.sum(), x)[0]
+
+
+def refuse_inference_mode(what: str) -> None:
+    """Raises Refused, naming what needs a gradient, where PyTorch takes none, whoever asks for it."""
+    if torch.is_inference_mode_enabled():
+        raise Refused(
+            f"{what} needs gradients: inside torch.no_grad() it has them, in torch.inference_mode() it has not"
+        )
 
 
 def refuse_tokens(x: Tensor, what: str) -> None:

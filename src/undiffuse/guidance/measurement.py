@@ -8,6 +8,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
+from undiffuse.guidance.gradient import refuse_inference_mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,7 @@ class Measurement:
 
         Raises Refused for an operator that is not differentiable.
         """
+        refuse_inference_mode("a measurement's slope")
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             seen = self.operator(x)

@@ -111,7 +111,7 @@ def announce(folder: Path, settings: Train, objective: Objective, resume: bool) 
             f"{settings.steps}"
         )
     was, now = rate(before, reached), rate(settings, reached + 1)
-    if settings.steps != before.steps and now > JUMP * was:
+    if settings.steps not in (before.steps, reached) and now > JUMP * was:
         LOGGER.warning(
             "with train.steps = %d in place of %d the cosine decay is stretched: the learning rate jumps from %.3g at "
             "step %d to %.3g",

@@ -49,6 +49,7 @@ def choose(
     return torch.float32, f"in bfloat16 {device} gets the gradient of {layer!r} wrong {wrong}"
 
 
+@torch.enable_grad()
 def worst(
     module: nn.Module,
     objective: Objective,

@@ -78,6 +78,8 @@ def train(
     """
     if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
         raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
+    if torch.is_inference_mode_enabled():
+        raise Refused("training needs gradients, and inside torch.inference_mode() there are none: call it outside")
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
     uses = Uses(partial(load.load, precision="float32", device="cpu"))

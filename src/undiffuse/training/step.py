@@ -124,6 +124,7 @@ class Step:
         norm = self.accelerator.clip_grad_norm_(side.parameters, side.clip or torch.inf)
         return torch.stack([loss, torch.as_tensor(norm)])
 
+    @torch.enable_grad()  # whoever trains has not asked for a loss alone
     def _part(self, step: int, dealt: Dealt, part: slice, player: str = RUN, update: int = 0) -> Tensor:
         """Add the gradient of a part of the batch; returns its share of the loss."""
         loss = self._loss(step, dealt, part, player, update)
