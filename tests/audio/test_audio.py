@@ -233,5 +233,5 @@ def test_broken_sounds_are_left_out_where_that_is_asked_for(tmp_path: Path):
     assert Audio(str(tmp_path), length=64, skip_broken=True).load().notes["broken"]["count"] == 2
     (tmp_path / "only").mkdir()
     (tmp_path / "a.mp3").rename(tmp_path / "only" / "a.mp3")
-    with pytest.raises(Refused, match="^a.mp3 is no .wav file: make one of it"):
+    with pytest.raises(Refused, match=r"^a.mp3 is no .wav file: make one of it"):
         Audio(str(tmp_path / "only")).peek()
