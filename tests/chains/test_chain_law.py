@@ -58,6 +58,8 @@ def test_samples_depend_on_seed_and_index_alone_and_stages_on_their_own_requests
     fine = found.sample(6, seed=3, sampler="euler", stages={"base": {"sampler": "ddim", "settings": {"eta": 1.0}}})
     alone = found.stages[0].run.sample(6, seed=3, sampler="ddim", settings={"eta": 1.0})
     assert torch.equal(fine, found.sample(6, seed=3, sampler="euler", low=alone.numpy()))  # of all stages, but of one
+    with pytest.raises(Refused, match="guidance means nothing to the stages of this chain, since"):
+        found.sample(1, guidance=2.0)
     with pytest.raises(Refused, match="stage 'base' of the chain: samplers has no 'eulerr'"):
         found.sample(1, sampler="eulerr")
     base = found.stages[0].run.sample(6, seed=3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import undiffuse
+from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
@@ -97,6 +98,15 @@ def test_a_chain_is_filmed_evaluated_and_asked_stage_by_stage(undiffuse_: Undiff
     told = model.sample(2, low=low)
     assert torch.equal(told, model.sample(2, low=low, label=2))  # the base, which knows labels, is not asked
     assert told.calls == 3
+    np.save(tmp_path / "low.npy", low)
+    words = ("-n", 2, "--condition", f"low={tmp_path / 'low.npy'}", "-o", tmp_path / "told.npy")
+    assert undiffuse_("sample", cascade, *words).status == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "told.npy"), told.numpy()[:, 0])
+    led = model.sample(2, label=2, guidance=2.0)  # of the base: the other stage has nothing to be guided to
+    assert torch.equal(led, model.sample(2, label=2, guidance={"label": 2.0}))
+    assert led.calls > model.sample(2, label=2, guidance=1.0).calls
+    with pytest.raises(Refused, match="the chain's conditions has no 'lable'"):
+        model.sample(1, guidance={"lable": 2.0})
 
 
 def test_a_file_says_the_stages(undiffuse_: Undiffuse, runs: Path, tmp_path: Path):
@@ -160,4 +170,4 @@ def test_the_level_of_noise_between_stages_is_found_and_kept(
     assert "has no stage that was trained with noise on its condition" in " ".join(done.err.split())
     done = undiffuse_("tune", cascade, "augmentation", "--levels", "0.9", "-n", 10)
     assert done.status == 2
-    assert "noise of a level from 0 to 0.5 was trained, and asked for is 0.9" in " ".join(done.err.split())
+    assert "stage 'up' was trained with noise of levels from 0 to 0.5, not 0.9" in " ".join(done.err.split())

@@ -31,7 +31,7 @@ def model() -> Predictor:
     torch.manual_seed(0)
     steps, rows = 700, 256
     model = Predictor(MLP(1, width=48, depth=2, waves=4), PROCESS, "noise")
-    optimiser = torch.optim.AdamW(model.parameters(), 1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-2, fused=True)
     fall = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, steps)
     for x_0 in MIXTURE.draw(steps * rows, Random(1)).float().split(rows):
         t = torch.randint(1, 1001, (rows,)) / 1000

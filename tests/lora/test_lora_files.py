@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from undiffuse.conversion.ldm_names import unet_names
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
 from undiffuse.core.process.gaussian import Gaussian
@@ -71,13 +72,20 @@ def test_files_of_kohya_and_diffusers_add_what_their_formulas_say(tmp_path: Path
         "down_blocks.1.resnets.0.time_emb_proj": factors(16, 32),
         "up_blocks.0.upsamplers.0.conv": factors(16, 16, 3, 3),
     }
+    names = {theirs: ours for ours, theirs in lora_file.original(lora._names(module)).items()}
+    back = unet_names(f"{name}.weight" for name in names.values())
+    assert {name: back[f"{ours}.weight"] for name, ours in names.items()} == {name: f"{name}.weight" for name in names}
+    assert names["up_blocks.0.upsamplers.0.conv"] == "output_blocks.1.2.conv"
     kohya: dict[str, Tensor] = {}
+    original: dict[str, Tensor] = {}
     diffusers: dict[str, Tensor] = {}
     for name, (a, b) in layers.items():
         weight: Any = other.get_submodule(name).weight
         weight += (0.5 * b.flatten(1) @ a.flatten(1)).view_as(weight)
         key = f"lora_unet_{name.replace('.', '_')}"
         kohya |= {f"{key}.lora_down.weight": a, f"{key}.lora_up.weight": b, f"{key}.alpha": torch.tensor(1.0)}
+        key = f"lora_unet_{names[name].replace('.', '_')}"
+        original |= {f"{key}.lora_down.weight": a, f"{key}.lora_up.weight": b, f"{key}.alpha": torch.tensor(1.0)}
         diffusers |= {f"unet.{name}.lora_A.weight": a, f"unet.{name}.lora_B.weight": b / 2}
     x = torch.randn(2, 3, 8, 8)
     expected = other(x, TIME).sample
@@ -86,6 +94,7 @@ def test_files_of_kohya_and_diffusers_add_what_their_formulas_say(tmp_path: Path
     halves = {name: value * 2 if "lora_B" in name else value for name, value in diffusers.items()}
     for path in (
         parts(kohya, tmp_path),
+        parts(original, tmp_path, "original.safetensors"),
         parts(diffusers, tmp_path / "two", "pytorch_lora_weights.safetensors").parent,
         parts(halves, tmp_path / "three", lora_adapter_metadata=config),
     ):

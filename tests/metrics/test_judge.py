@@ -195,7 +195,7 @@ def test_points_are_judged_by_their_distances():
     found = judge(samples, held_out, train)
     assert "sliced_wasserstein" in found
     assert found["agreement"]["value"] > 0.99
-    fresh = [verdicts(SlicedWasserstein(), EightGaussians(4000, seed=s).load(), held_out, train) for s in range(1, 9)]
+    fresh = [verdicts(SlicedWasserstein(32), EightGaussians(4000, seed=s).load(), held_out, train) for s in range(1, 9)]
     assert np.mean([each["sliced_wasserstein"]["ratio"] for each in fresh]) == pytest.approx(1, abs=0.25)
     moved = verdicts(SlicedWasserstein(), np.asarray(samples.x) + np.float32(0.3), held_out, train)[
         "sliced_wasserstein"

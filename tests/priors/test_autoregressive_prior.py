@@ -124,7 +124,7 @@ def test_the_optimum_of_gaussian_pairs_is_learned_from_even_chances():
         return -float(model.log_prob(x, text=y).detach().mean()) / 2
 
     assert nats() == pytest.approx(math.log(LEVELS), rel=1e-6)
-    optimiser = torch.optim.Adam(model.parameters(), 2e-2)
+    optimiser = torch.optim.Adam(model.parameters(), 2e-2, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-2, total_steps=120)
     for i in range(120):
         some, told = drawn(128, i)

@@ -106,7 +106,7 @@ def test_the_optimum_of_gaussian_pairs_is_learned():
         return [float(loss.at(t, denoiser, Batch(x, each), Random(3)).mean()) for each in ({}, cond)]
 
     assert errors() == [pytest.approx(untold, rel=0.03)] * 2
-    optimiser = torch.optim.Adam(made.parameters(), 1e-2)
+    optimiser = torch.optim.Adam(made.parameters(), 1e-2, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=250)
     dropped = torch.arange(128) % 5 == 0
     for step in range(250):

@@ -141,7 +141,7 @@ def test_every_renderable_learns_what_a_camera_sees(name: str):
     """Its pictures follow the camera where it is solid, have gradients, and depend on the seed and the row alone."""
     torch.manual_seed(0)
     scene = registry.build("scenes", {"name": name}, shape=(3, SIZE, SIZE))
-    optimiser, wanted = torch.optim.Adam(scene.parameters(), 0.02), torch.full((3, SIZE, SIZE), 0.3)
+    optimiser, wanted = torch.optim.Adam(scene.parameters(), 0.02, fused=True), torch.full((3, SIZE, SIZE), 0.3)
     first = (scene(drawn()).pictures - wanted).square().mean()
     for _ in range(4):
         loss = (scene(drawn(), Random(0)).pictures - wanted).square().mean() + scene.roughness()

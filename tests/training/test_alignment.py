@@ -189,7 +189,7 @@ def test_uncertainty_learns_how_large_a_loss_is_at_each_level():
     batch, random = Batch(torch.zeros(64, 1, 4, 4)), Random(1)
     first = weighed.loss(model, batch, random)
     torch.testing.assert_close(first, known.loss(model, batch, random))  # u is 0
-    optimiser = torch.optim.Adam(weighed.log_variance.parameters(), lr=0.02)
+    optimiser = torch.optim.Adam(weighed.log_variance.parameters(), lr=0.02, fused=True)
     for step in range(250):
         weighed.loss(model, batch, random.fold(step)).mean().backward()
         optimiser.step()

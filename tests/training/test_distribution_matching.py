@@ -142,7 +142,7 @@ def test_the_game_gives_each_player_its_own_gradient(teacher: Predictor, student
 
 def test_the_head_learns_to_tell_data_from_samples(teacher: Predictor, student: Predictor):
     game = DistributionMatching(teacher, gan_weight=0.5, critic_gan_weight=1.0, critic=Denoising("edm", At(0.1)))
-    moves = torch.optim.Adam(game.head.parameters(), lr=0.05)
+    moves = torch.optim.Adam(game.head.parameters(), lr=0.05, fused=True)
     batch = replace(BATCH, x=BATCH.x * 0.1 + 2)
     for step in range(12):
         game.loss(student, batch, Random(step), player=FAKE).mean().backward()

@@ -19,7 +19,7 @@ POINTS: dict[str, Any] = {
     "parameterization": {"name": "flow"},
     "objective": {"name": "denoising", "weighting": "snr_plus_one", "times": "stratified"},
     "train": {
-        "steps": 120,
+        "steps": 90,
         "batch": 64,
         "lr": 3e-3,
         "warmup": 10,
@@ -30,7 +30,7 @@ POINTS: dict[str, Any] = {
         "validate_every": 30,
     },
 }
-FEW = ["data.count=30", "network.width=128", "train.held_out=0.4", "train.steps=240"]
+FEW = ["data.count=30", "network.width=128", "train.held_out=0.4", "train.steps=180"]
 BAD = {
     "Stuck": ["train.lr=1e-9"],
     "Diverging": ["train.lr=1e6", "train.clip=0", "train.warmup=2000"],
@@ -44,7 +44,7 @@ def labels(run: Path) -> dict[str, str]:
     return {card.label: card.grade for card in verdicts(story.curves, story.spoiled)}
 
 
-@pytest.mark.parametrize("settings", [[], ["train.validate_every=0"], ["train.steps=300", "train.batch=16"]])
+@pytest.mark.parametrize("settings", [[], ["train.validate_every=0"], ["train.steps=200", "train.batch=16"]])
 def test_a_run_that_is_good_is_healthy(tmp_path: Path, settings: list[str]):
     train(POINTS, out=tmp_path / "run", overrides=settings).run(progress=False)
     assert labels(tmp_path / "run") == {"Healthy": "good"}

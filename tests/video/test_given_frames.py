@@ -71,11 +71,13 @@ def test_files_give_frames_by_their_numbers(tmp_path: Path):
     (tmp_path / "all.gif").write_bytes(video_file.gif([Image.fromarray(frame) for frame in video], 10))
     Image.fromarray(video[2]).save(tmp_path / "one.png")
     np.save(tmp_path / "two.npy", video[[0, 4]])
+    np.save(tmp_path / "long.npy", np.concatenate([video, video]))
     for word, places in (
         ("all.gif:0,2-3", [0, 2, 3]),
         ("one.png:2", [2]),
         ("two.npy:0,4", [0, 4]),
         ("two.npy", [0, 1]),
+        ("long.npy:0,3", [0, 3]),
     ):
         found = condition().from_word(str(tmp_path / word), "frames")
         assert np.flatnonzero(~np.isnan(found).any((0, 2, 3))).tolist() == places
@@ -158,6 +160,12 @@ def test_the_command_fills_in_and_goes_on(
     assert (status, "2 of 1x5x8x8, the other frames filled in" in said) == (0, True), said
     status, said = undiffuse_(*asked, "--frames", "0-1", "--length", 8, "-o", tmp_path / "longer.npy")
     assert (status, np.load(tmp_path / "longer.npy").shape) == (0, (1, 1, 8, 8, 8)), said
+    whole = levels()[0, 0].repeat(2, 0)[:7]  # more frames than the model's
+    np.save(tmp_path / "long.npy", whole)
+    asked = ("edit", filling_run, "--image", tmp_path / "long.npy", "--label", 1)
+    status, said = undiffuse_(*asked, "--length", 9, "-o", tmp_path / "longer.npy")
+    assert status == 0, said
+    np.testing.assert_array_equal(np.load(tmp_path / "longer.npy")[0, 0, :7], whole)
     status, said = undiffuse_(*asked, "--frames", "1,3", "--length", 8)
     assert (status, "a video goes on from its first frames, as --frames 0-1, not 1,3" in said) == (2, True), said
 

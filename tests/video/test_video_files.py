@@ -76,6 +76,10 @@ def test_arrays_are_videos_with_what_stands_beside_them(tmp_path: Path):
     assert data.x.shape == (6, 1, 3, 8, 12)
     np.testing.assert_array_equal(data.x[3, 0], grey[1, 3:6])
     np.testing.assert_array_equal(data.labels, [0, 0, 1, 1, 0, 0])
+    named = tmp_path / "named.npz"
+    np.savez(named, videos=np.load(tmp_path / "colour.npy"))
+    assert resolve.table(str(named))["name"] == "video"
+    assert resolve.open(str(named), frames=FRAMES).shape == (3, FRAMES, 8, 12)
     source = Video(str(tmp_path / "colour.npy"), frames=FRAMES)
     assert source.peek().shape == source.load().shape == (3, FRAMES, 8, 12)
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from undiffuse.recipes.recipe import Recipe
     from undiffuse.training.loop import Training
 
+LABELS = ("conditions.label", "conditions=")  # settings that say what becomes of the labels
+
 
 def train(
     recipe: Annotated[
@@ -88,7 +90,7 @@ def chosen_recipe(recipe: str, data: str | None, overrides: list[str]) -> "tuple
 
     if data is not None:
         told = [*settings(data, Recipe.find(recipe)), *overrides]
-        if Path(recipe).is_dir() or any(each.startswith("conditions.") for each in overrides):
+        if Path(recipe).is_dir() or any(each.startswith(LABELS) for each in overrides):
             return recipe, told
         asked = Recipe.find(recipe).override(told)
         plain = unlabelled(asked)

@@ -132,24 +132,33 @@ class FramesCondition(ConditionKind):
 def placed(path: Path, which: str, shape: tuple[int, ...]) -> np.ndarray:
     """The frames of a file in a video of this shape (channels, frames, height, width), float32, NaN in all others.
 
-    which: numbers, counted from 0, as "0,15" or "0-3,15": these frames of a file with as many frames as the video, or
-    in a file with as many frames as numbers, where these are to stand; "": the first ones, which a file with fewer
-    frames has. Raises Refused for files and numbers that do not fit.
+    which: numbers, counted from 0, as "0,15" or "0-3,15": these frames of a file that has them, or in a file with as
+    many frames as numbers, where these are to stand; "": the first ones, which a file with fewer frames has. Raises
+    Refused for files and numbers that do not fit.
     """
-    channels, frames, *sides = shape
-    x = read_frames(path, channels)
-    if x.shape[2:] != tuple(sides) or x.shape[0] != channels:
-        wanted = f"{channels} channels of {sides[0]} x {sides[1]}"
-        raise Refused(f"{path} has frames of shape {(x.shape[0], *x.shape[2:])}, and needed are {wanted}")
+    frames, x = shape[1], frames_like(path, shape)
     places = numbers(which, frames) if which else list(range(x.shape[1]))
     if len(places) >= frames:
         raise Refused(f"all {frames} frames are given: say which ones, as {path}:0,{frames - 1}")
-    taken = places if x.shape[1] == frames else range(x.shape[1])
-    if len(taken) != len(places):
+    taken = range(x.shape[1]) if x.shape[1] == len(places) else places
+    if x.shape[1] <= max(taken):
         raise Refused(f"{path} has {x.shape[1]} frames, and {len(places)} numbers are said, of a video of {frames}")
     found = np.full(shape, np.nan, np.float32)
     found[:, places] = x[:, list(taken)]
     return found
+
+
+def frames_like(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """All frames of a file, (channels, frames, height, width), of the size of those of a video of this shape.
+
+    Raises Refused, with both, for others.
+    """
+    channels, _, *sides = shape
+    x = read_frames(path, channels)
+    if x.shape[2:] != tuple(sides) or x.shape[0] != channels:
+        wanted = f"{channels} channels of {sides[0]} x {sides[1]}"
+        raise Refused(f"{path} has frames of shape {(x.shape[0], *x.shape[2:])}, and needed are {wanted}")
+    return x
 
 
 def numbers(which: str, frames: int) -> list[int]:

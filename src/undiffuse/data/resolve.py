@@ -9,8 +9,10 @@ from undiffuse.core import registry
 from undiffuse.core.errors import Refused, near
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.decode import ENDINGS
+from undiffuse.data.sources.file import USUAL
 from undiffuse.data.sources.huggingface import SAVED
 from undiffuse.data.sources.shards import PACKED
+from undiffuse.data.stored import members
 from undiffuse.data.text.passages import is_text
 from undiffuse.data.walk import ending, walk
 from undiffuse.recipes.recipe import put, setting
@@ -30,6 +32,7 @@ SUFFIXES = {
     **dict.fromkeys(video_file.ENDINGS, "video"),
 }
 CLOUDS = (".ply", ".xyz", ".npy")  # of a folder; a file alone is read as what such files mostly are
+VIDEOS = "videos"  # the array of an .npz that is read as such
 HUB = "hf:"
 NOT_DATA = ("recipe.toml", "model.safetensors")  # a folder with one of these is a run
 
@@ -47,6 +50,9 @@ def table(path: str) -> dict[str, Any]:
             raise Refused(f"{path} is the folder of a run, and no data")
         return {"name": _folder(there), "path": path}
     kind = "text" if is_text(path) else "shards" if PACKED.search(path) else SUFFIXES.get(there.suffix.lower())
+    if kind == "file" and there.suffix.lower() == ".npz" and there.is_file():
+        arrays = members(there)
+        kind = "video" if next((name for name in USUAL if name in arrays), "") == VIDEOS else kind
     if kind and (there.exists() or (kind == "shards" and any(mark in path for mark in "{*?["))):
         return {"name": kind, "path": path}
     if there.exists():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from undiffuse.conditions.frames import placed, read_frames
+from undiffuse.conditions.frames import frames_like, numbers, placed, read_frames
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.editing import files
 from undiffuse.editing.complete import complete, late
@@ -149,12 +149,11 @@ def _frames(edit: EditRequest, value: str) -> np.ndarray:
 def _length(edit: EditRequest, value: int) -> np.ndarray:
     first, shape = None, edit.model.data_shape
     if edit.image is not None:
-        half = f"0-{shape[1] // 2 - 1}"
-        first = placed(edit.image, edit.frames or half, shape)
-        kept = np.isfinite(first[:, :, :1, :1]).all((0, 2, 3)).reshape(-1)
-        if not kept[: kept.sum()].all():
-            raise Refused(f"a video goes on from its first frames, as --frames {half}, not {edit.frames}")
-        first = first[:, kept].astype(edit.dtype)
+        first = frames_like(edit.image, shape).astype(edit.dtype)
+        kept = numbers(edit.frames, first.shape[1]) if edit.frames else range(first.shape[1])
+        if list(kept) != list(range(len(kept))):
+            raise Refused(f"a video goes on from its first frames, as --frames 0-{len(kept) - 1}, not {edit.frames}")
+        first = first[:, : len(kept)]
     return extend(edit.model, first, value, method=edit.by("length"), **edit.how).numpy()
 
 

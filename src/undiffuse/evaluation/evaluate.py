@@ -272,7 +272,7 @@ def refuse_few(model: Generator, real: Real, which: str | None, n: int) -> None:
     share = next((s for s in (0.3, 0.4, 0.5, 0.6) if min(map(len, whole.split(s))) >= FEWEST), None)
     more = (
         ""
-        if share is None
+        if share is None or model.stages  # a chain is not trained
         else (f", or train a run that holds out more:\n  {command()} train {run} --held-out {share} --out {run}-2")
     )
     raise Refused(

@@ -85,6 +85,10 @@ class Chain(Generator):
         return stages_of({name: self.recipe.uses.run(f"{STAGE}.{name}.run", name) for name in said}, tables)
 
     @property
+    def askable(self) -> Mapping[str, ConditionKind]:
+        return {**self.conditions, **{stage.fills: stage.condition for stage in self.stages[1:]}}
+
+    @property
     def noisy_stages(self) -> Mapping[str, float]:
         conditions: dict[str, Any] = {stage.name: stage.condition for stage in self.stages[1:]}
         return {name: each.noise for name, each in conditions.items() if each.noisy}
@@ -117,9 +121,8 @@ class Chain(Generator):
         return DrawnReport(evaluate_drawn(self, asked))
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> ChainSession:
-        known = {**self.conditions, **{stage.fills: stage.condition for stage in self.stages[1:]}}
-        asked = (request or SampleRequest()).updated(options, known)
-        return ChainSession.open(self, self.stages, asked, known, progress)
+        asked = (request or SampleRequest()).updated(options, self.askable)
+        return ChainSession.open(self, self.stages, asked, self.askable, progress)
 
     def scores(self, data: Any, seed: int, bar: Bar) -> Any:
         raise Refused(self.no_likelihood())

@@ -24,6 +24,8 @@ from undiffuse.sampling.truncated import stopped_early
 
 SHARED = ("n", "seed", "indices", "batch")  # what is the chain's own, and not one stage's
 ONE = ("classifier", "weaker", "lora", "control", "controlnet", "candidates", "rank")  # what fits one run alone
+GUIDANCE = ("guidance", "interval", "rescale", "negative")  # of stages whose conditions training dropped
+BY_NAME = ("guidance", "negative")  # which may be said of each condition
 OWN = (*SHARED, "stages", "conditions", "condition_words", "augmentation")  # what reaches a stage in another way
 
 
@@ -63,7 +65,13 @@ class ChainSession(OpenedRequest):
             raise unknown("the chain's stages", str(missing), [stage.name for stage in stages])
         for name in (each for each in request.to_json() if each not in OWN):
             if not any(_answers(stage, name) for stage in stages):
-                raise Refused(f"{name}: no stage of the chain has any")
+                able = ", since training dropped none of their conditions" if name in GUIDANCE else ""
+                raise Refused(f"{name} means nothing to the stages of this chain{able}")
+        for name in BY_NAME:
+            by_name = getattr(request, name)
+            for each in by_name if isinstance(by_name, Mapping) else ():
+                if each not in known:
+                    raise unknown("the chain's conditions", str(each), known)
         given = [i for i, stage in enumerate(stages) if i and request.conditions.get(stage.fills) is not None]
         return cls(model, request, stages, max(given, default=0), progress)
 
@@ -86,7 +94,7 @@ class ChainSession(OpenedRequest):
         said = asked.stages.get(stage.name, {})
         if "sampler" in said:  # settings are those of a sampler
             of_all = [name for name in of_all if name != "settings"]
-        both = replace(own, **{name: getattr(asked, name) for name in of_all if name not in said})
+        both = replace(own, **{name: _of(stage, getattr(asked, name), name) for name in of_all if name not in said})
         level = asked.augmentation if own.augmentation is None and stage.fills else own.augmentation
         level = stage.augmentation if level is None and stage.fills else level  # the first stage takes nothing
         seed = Random(asked.seed).fold(which).seed if which else asked.seed
@@ -139,7 +147,17 @@ class ChainSession(OpenedRequest):
 
 def _answers(stage: Stage, name: str) -> bool:
     """Whether a field of a request has a meaning for a stage."""
-    return not stage.run.answers or name in stage.run.answers
+    run: Any = stage.run
+    told = run.denoises and run.denoiser.guidance_input is not None
+    guided = name not in GUIDANCE or told or any(each.drop > 0 for each in run.conditions.values())
+    return guided and (not run.answers or name in run.answers)
+
+
+def _of(stage: Stage, value: Any, name: str) -> Any:
+    """What a field of the chain's request is for a stage: of weights and texts by condition those that it knows."""
+    if name in BY_NAME and isinstance(value, Mapping):
+        return {each: one for each, one in value.items() if each in stage.run.conditions} or None
+    return value
 
 
 def _sized(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
@@ -70,6 +71,11 @@ class Generator(Run):
     def stages(self) -> Sequence[Any]:
         """Of a chain: its stages in order, see `Stage`."""
         return ()
+
+    @property
+    def askable(self) -> Mapping[str, ConditionKind]:
+        """The conditions that a person may give; of a chain also those that its stages fill."""
+        return self.conditions
 
     @property
     def noisy_stages(self) -> Mapping[str, float]:

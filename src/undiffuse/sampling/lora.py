@@ -102,7 +102,8 @@ def _refuse_whole(about: Mapping[str, Any], path: Path) -> None:
 def _placed(module: nn.Module, layers: Mapping[str, LowRank], what: str) -> dict[str, list[LowRank]]:
     """The products by the names of the module's own layers, and their rows where those are several of the file's."""
     known = _names(module)
-    by_kohya = {lora_file.kohya(name): place for name, place in known.items()}
+    others = {name: known[theirs] for name, theirs in lora_file.original(known).items()}
+    by_kohya = {lora_file.kohya(name): place for name, place in {**others, **known}.items()}
     places = {name: known.get(name) or by_kohya.get(name) for name in layers}
     if missing := [name for name, place in places.items() if place is None]:
         some = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,21 @@ PLAIN: Mapping[str, tuple[Any, ...]] = {  # fields of PEFT's configuration, and 
     "layer_replication": ([],),
 }
 SHOWN = 4
+# names of layers in diffusers, and in latent diffusion's own program
+LEVEL = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+RESIDUAL = {
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+ENDS = {
+    "conv_in": "input_blocks.0.0",
+    "conv_out": "out.2",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+}
 
 
 class Factors(NamedTuple):
@@ -110,6 +125,33 @@ def write(folder: Path, own: Mapping[str, LowRank], theirs: Mapping[str, LowRank
 def kohya(name: str) -> str:
     """What kohya calls a layer."""
     return name.replace(".", "_")
+
+
+def original(names: Collection[str]) -> dict[str, str]:
+    """The names of a U-Net's layers in latent diffusion's own program, each with that of diffusers.
+
+    Layer l of level b is block 1 + b (L + 1) + l going down, and b (L + 1) + l going up, with L layers a level.
+    """
+    each = 1 + len({name.split(".")[3] for name in names if name.startswith("down_blocks.0.resnets.")})
+    found = {ours: theirs for theirs, ours in ENDS.items() if theirs in names}
+    for name in names:
+        if middle := MIDDLE.fullmatch(name):
+            kind, number, rest = middle[1], int(middle[2]), middle[3]
+            place = 1 if kind == "attentions" else 2 * number
+            found[f"middle_block.{place}.{RESIDUAL.get(rest, rest)}"] = name
+        elif level := LEVEL.fullmatch(name):
+            way, block, kind, layer, rest = level[1], int(level[2]), level[3], int(level[4]), level[5]
+            first = block * each + (way == "down")
+            side = "input" if way == "down" else "output"
+            place = 2 if any(other.startswith(f"up_blocks.{block}.attentions.") for other in names) else 1
+            own = {
+                "resnets": f"{first + layer}.0.{RESIDUAL.get(rest, rest)}",
+                "attentions": f"{first + layer}.1.{rest}",
+                "downsamplers": f"{first + each - 1}.0.op",
+                "upsamplers": f"{first + each - 1}.{place}.conv",
+            }
+            found[f"{side}_blocks.{own[kind]}"] = name
+    return found
 
 
 def _named(layers: Mapping[str, LowRank], prefix: str) -> dict[str, Tensor]:

@@ -286,7 +286,7 @@ def with_words_read(model: Generator, request: SampleRequest) -> SampleRequest:
     if not request.condition_words:
         return request
     leads: Any = request.classifier or recipe_defaults(model.recipe).classifier
-    known = {**({} if leads is None else leads.conditions), **model.conditions}
+    known = {**({} if leads is None else leads.conditions), **model.askable}
     free = [pair for pair in request.condition_words if pair[0] == LABEL and LABEL not in model.conditions]
     found = from_words(known, [pair for pair in request.condition_words if pair not in free])
     found |= dict(free)  # a classifier's, or refused

@@ -59,6 +59,10 @@ def augmentation(
             f"{run} has no stage that was trained with noise on its condition (conditions.NAME.noise): there is no "
             "level to choose"
         )
+    for stage, most in model.noisy_stages.items():
+        for level in levels or ():
+            if not 0 <= level <= most:
+                raise Refused(f"stage {stage!r} was trained with noise of levels from 0 to {most:g}, not {level:g}")
     real = sources.of_run(model).held_out
     total = sum(len(levels or range(POINTS)) for _ in model.noisy_stages)
     found: list[TriedLevel] = []

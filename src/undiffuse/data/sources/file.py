@@ -21,7 +21,7 @@ from undiffuse.data.source import Peek, Resized
 from undiffuse.data.stored import Member, members
 from undiffuse.data.survey import survey
 
-USUAL = ("images", "x", "data", "arr_0", "x_train", "latents")
+USUAL = ("images", "x", "data", "arr_0", "x_train", "videos", "latents")
 LABELS = ("labels", "label", "y", "y_train")
 
 
@@ -29,10 +29,10 @@ LABELS = ("labels", "label", "y", "y_train")
 class File(Resized):
     """Points (count, features), images (count, height, width[, channels]) or other items, and labels (count,).
 
-    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0, x_train, latents (or
-    the only array) and the first of labels, label, y, y_train, if there is one. labels may also be the path of an .npy
-    or .csv file. They are words, whole numbers, true and false, or one-hot (count, classes); where an array `classes`
-    has names, numbers count these from 0.
+    key, labels: the arrays' names in an .npz; left empty, the first of images, x, data, arr_0, x_train, videos, latents
+    (or the only array) and the first of labels, label, y, y_train, if there is one. labels may also be the path of
+    an .npy or .csv file. They are words, whole numbers, true and false, or one-hot (count, classes); where an array
+    `classes` has names, numbers count these from 0.
     vocabulary: the integers (count, length) are tokens, of so many symbols; 0: they are numbers.
     axes: what each axis is, one of NF NL NCL NLC NHW NCHW NHWC NDHW NCDHW NDHWC; left empty, it is guessed where clear.
     conditions: what stands beside the items, by name: an array of the .npz, or the path of an .npy or of a .csv of
