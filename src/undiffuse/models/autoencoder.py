@@ -54,7 +54,8 @@ class AutoencoderRun(Generator, LatentSpace):
     predicts: ClassVar[str] = "reconstruction"
     what: ClassVar[str] = "an autoencoder"
     use: ClassVar[str] = (
-        'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
+        'it encodes and decodes, by `undiffuse.load("{path}").encode(x)` in Python, and `undiffuse evaluate` measures '
+        "it"
     )
     rounds: ClassVar[bool] = False  # bfloat16 has as few bits as a pixel
     reconstructs: ClassVar[bool] = True
