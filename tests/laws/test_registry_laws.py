@@ -203,3 +203,9 @@ def test_what_the_program_knows_is_given_where_it_fits_and_the_table_is_silent()
     table = registry.build("schedules", {"name": "table", "betas": [0.1, 0.2]})
     assert table == schedules.TableSchedule(betas=(0.1, 0.2))
     assert table == schedules.TableSchedule(betas=torch.tensor([0.1, 0.2], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("losses", "names"), [("l1", 1), ({"name": "l1"}, 1), ("l1, dct", 2)])
+def test_one_component_may_stand_alone_where_some_are_asked(losses: Any, names: int):
+    found: Any = registry.build("objectives", {"name": "autoencoding", "losses": losses})
+    assert len(found.losses) == names

@@ -107,6 +107,10 @@ def _nested(field: str, value: Any, hint: Any, owner: str, runs: Runs | None, gi
     named = isinstance(value, str) and str not in classes  # else the component reads the text itself
     if wanted is None or not (named or isinstance(value, Mapping | list | tuple)):
         return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):  # one alone, or names between commas
+            value = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+        hint = get_args(hint)[0]
     if isinstance(value, list | tuple):
         each = cast("Sequence[Any]", value)
         return [_nested(f"{field}.{i}", inner, hint, owner, runs, given) for i, inner in enumerate(each)]

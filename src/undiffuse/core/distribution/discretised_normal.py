@@ -57,7 +57,7 @@ class Decoder:
         if bool(((level - nearest).abs() > 0.05).any()):
             raise Refused(
                 f"the data lie between the {self.levels} levels of [{self.low:g}, {self.high:g}]; "
-                "without a decoder they have a continuous density"
+                "without a decoder, or an objective with levels, they have a continuous density"
             )
         return self.low + nearest * self.width
 
