@@ -1,5 +1,6 @@
 """What a person types finds its way to data, and to the recipe that fits them."""
 
+import os
 import re
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def test_every_kind_of_data_has_its_component(path: str, name: str):
     assert resolve.is_data(path)
 
 
+def test_the_home_folder_is_found_where_no_shell_names_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", os.getcwd())
+    assert resolve.table("~/t.csv") == {"name": "table", "path": os.path.abspath("t.csv")}
+
+
 def test_the_hub_and_components_have_names():
     assert resolve.table("hf:some/name") == {"name": "huggingface", "path": "some/name"}
     assert resolve.table("moons") == {"name": "moons"}
@@ -55,6 +61,7 @@ def test_the_hub_and_components_have_names():
     [
         ("mons", r"no data at mons, and no data component 'mons' \(did you mean 'moons'\?\)"),
         ("no/where", "there is no data at no/where$"),
+        ("run", "run is the folder of a run, and no data$"),
         ("none.npz", "there is no data at none.npz$"),
         ("notes.md", r"notes.md is no data that can be read; a folder or a file of \.npz"),
         ("alone.png", "an image: name the folder that it lies in"),

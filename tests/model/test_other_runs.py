@@ -131,3 +131,9 @@ def test_latents_are_arrays_or_tensors_of_the_run_s_own_shape(kind: str, size: t
             decode(wrong)
     with pytest.raises(Refused, match="z has one row or more, and this has the shape"):
         decode(z[:0])
+
+
+@pytest.mark.each("kind", registry.names("models"))
+def test_what_to_type_next_takes_the_folder_as_one_word(kind: str):
+    said = registry.get("models", kind).next_step(run("gan"), "my runs/a")
+    assert "'my runs/a'" in said or '"my runs/a"' in said

@@ -77,7 +77,7 @@ def finish(training: "Training[Any]") -> None:
     if not training.accelerator.is_main_process:
         return
     print(f"{training.folder}: {training.step} step{'s' * (training.step != 1)} in {duration(training.seconds)}")
-    print(f"next: {made.use.format(run=training.folder)}".replace("undiffuse", command()))
+    print(f"next: {made.next_step(training.folder)}".replace("undiffuse", command()))
 
 
 def chosen_recipe(recipe: str, data: str | None, overrides: list[str]) -> "tuple[str | Recipe, list[str]]":

@@ -1,5 +1,6 @@
 """From the path or the name that a person types to data."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,10 @@ def table(path: str) -> dict[str, Any]:
     """
     if path.startswith(HUB):
         return {"name": "huggingface", "path": path.removeprefix(HUB)}
-    there = Path(path)
+    there = Path(path := os.path.expanduser(path))
     if there.is_dir():
+        if any((there / name).exists() for name in NOT_DATA):
+            raise Refused(f"{path} is the folder of a run, and no data")
         return {"name": _folder(there), "path": path}
     kind = "text" if is_text(path) else "shards" if PACKED.search(path) else SUFFIXES.get(there.suffix.lower())
     if kind == "file" and there.suffix.lower() == ".npz" and there.is_file():

@@ -20,7 +20,7 @@ def refuse_uneditable(model: Any) -> None:
         raise Refused(f"model is a run, as `undiffuse.load` returns, not {arguments.shown(model)}")
     run: Any = model
     if not (run.denoises or (run.draws and run.stages)):
-        use = "`complete` keeps what is known" if run.completes else run.use.format(run=run.recipe.home or "RUN")
+        use = "`complete` keeps what is known" if run.completes else run.next_step(run.recipe.home or "RUN")
         raise Refused(f"edits are made by a denoiser, and {run.what} has none: {use}")
 
 

@@ -54,7 +54,8 @@ class AutoencoderRun(Generator, LatentSpace):
     predicts: ClassVar[str] = "reconstruction"
     what: ClassVar[str] = "an autoencoder"
     use: ClassVar[str] = (
-        'it encodes and decodes, by `undiffuse.load("{run}").encode(x)` in Python, and `undiffuse evaluate` measures it'
+        'it encodes and decodes, by `undiffuse.load("{path}").encode(x)` in Python, and `undiffuse evaluate` measures '
+        "it"
     )
     rounds: ClassVar[bool] = False  # bfloat16 has as few bits as a pixel
     reconstructs: ClassVar[bool] = True
@@ -143,7 +144,7 @@ class AutoencoderRun(Generator, LatentSpace):
 
     @torch.no_grad()
     def posterior(self, x: np.ndarray | Tensor) -> Distribution:
-        return self.autoencoder.posterior(self._encoded(x))
+        return self.autoencoder.posterior(self._encoded(x, real=True))  # what is not known of an item is half its range
 
     @torch.no_grad()
     def features(self, z: Tensor) -> list[Tensor]:
@@ -197,8 +198,8 @@ class AutoencoderRun(Generator, LatentSpace):
         network = self.autoencoder.network
         return {"latents": " x ".join(map(str, network.latent_shape(self.shape)))}
 
-    def _encoded(self, x: np.ndarray | Tensor) -> Tensor:
-        return self.codec.encode(items.several(self.codec, x, "x")).to(self.device)
+    def _encoded(self, x: np.ndarray | Tensor, real: bool = False) -> Tensor:
+        return self.codec.encode(items.several(self.codec, x, "x", real)).to(self.device)
 
     def _latents(self, x: np.ndarray | Tensor, random: Random | None, which: Tensor) -> Tensor:
         drawn = None if random is None else random.at(which)

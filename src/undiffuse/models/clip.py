@@ -56,7 +56,7 @@ class CLIPRun(Run, ItemEncoder, TextEncoder):
     what: ClassVar[str] = "a pair of encoders of items and texts"
     use: ClassVar[str] = (
         "it guides a model, by `undiffuse sample MODEL --classifier {run}`, conditions of kind prompt and embedding "
-        'name it, it tells how alike items and texts are, by `undiffuse.load("{run}").similarity(x, texts)`, and '
+        'name it, it tells how alike items and texts are, by `undiffuse.load("{path}").similarity(x, texts)`, and '
         "`undiffuse evaluate` measures it"
     )
     guides: ClassVar[bool] = True

@@ -32,7 +32,7 @@ class ImageEncoderRun(Run, ImageEncoder):
     made: ClassVar[str] = "encoder"
     reads: ClassVar[str] = "embeddings"
     what: ClassVar[str] = "an encoder of pictures"
-    use: ClassVar[str] = 'name it in a recipe: [conditions.picture] kind = "image_prompt", encoder = "{run}"'
+    use: ClassVar[str] = 'name it in a recipe: [conditions.picture] kind = "image_prompt", encoder = "{path}"'
     rounds: ClassVar[bool] = False
 
     @classmethod

@@ -48,7 +48,7 @@ def generator(path: Path | str, precision: str = "auto", device: torch.device | 
 def drawing(run: Any, path: Path | str) -> Generator:
     """The run in this folder, which draws samples; raises Refused for one that does not."""
     if not run.draws:
-        raise Refused(f"{path} holds {run.what}, which draws none: {run.use.format(run=path)}")
+        raise Refused(f"{path} holds {run.what}, which draws none: {run.next_step(path)}")
     return run
 
 
@@ -70,7 +70,7 @@ def editable(path: Path | str, fills: bool = False, device: torch.device | str |
 def _with_denoiser(run: Generator, path: Path | str) -> Any:
     """The run in this folder, which draws by a denoiser; raises Refused for one that does not."""
     if not run.denoises:
-        raise Refused(f"{path} holds {run.what}, which has no denoiser: {run.use.format(run=path)}")
+        raise Refused(f"{path} holds {run.what}, which has no denoiser: {run.next_step(path)}")
     return run
 
 
@@ -78,7 +78,7 @@ def scoring(path: Path | str, device: torch.device | str | None = None) -> Any:
     """`generator`, in float32, of a run that has a denoiser or is levelled; raises Refused for all others."""
     run = generator(path, "float32", device)
     if not (run.levelled or run.denoises):
-        raise Refused(f"{path} holds {run.what}, which gives no item a probability: {run.use.format(run=path)}")
+        raise Refused(f"{path} holds {run.what}, which gives no item a probability: {run.next_step(path)}")
     return run
 
 

@@ -72,7 +72,7 @@ class Regressor(Run, ItemReader):
     predicts: ClassVar[str] = "item"
     what: ClassVar[str] = "a regressor"
     use: ClassVar[str] = (
-        'it tells of items, by `undiffuse.load("{run}").predict(x)` in Python, and `undiffuse evaluate` measures it'
+        'it tells of items, by `undiffuse.load("{path}").predict(x)` in Python, and `undiffuse evaluate` measures it'
     )
     rounds: ClassVar[bool] = False
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)

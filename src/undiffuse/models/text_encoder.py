@@ -32,7 +32,7 @@ class TextEncoderRun(Run, TextEncoder):
     made: ClassVar[str] = "encoder"
     reads: ClassVar[str] = "embeddings"
     what: ClassVar[str] = "a text encoder"
-    use: ClassVar[str] = 'name it in a recipe: [conditions.text] kind = "prompt", encoder = "{run}"'
+    use: ClassVar[str] = 'name it in a recipe: [conditions.text] kind = "prompt", encoder = "{path}"'
     rounds: ClassVar[bool] = False
 
     @classmethod

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 from undiffuse.core.errors import Refused
@@ -48,7 +49,7 @@ class Uses:
             return self.open(path)
         except Refused as error:
             recipe = os.path.basename(path)
-            first = f"; train it first: undiffuse train {recipe} --out {path}"
+            first = f"; train it first: undiffuse train {recipe} --out {quote(path)}"
             advice = first if recipe in names() and not os.path.exists(path) else ""
             raise Refused(f"{name} = {path!r}: {error}{advice}") from None
 

@@ -22,9 +22,9 @@ def item(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
     return found
 
 
-def several(codec: Codec, x: Any, name: str) -> np.ndarray:
+def several(codec: Codec, x: Any, name: str, real: bool = False) -> np.ndarray:
     """`numbers` of one item or more, (n, *shape); raises Refused where there is none."""
-    found = numbers(codec, x, name)
+    found = numbers(codec, x, name, real)
     if not found.ndim or not len(found):
         raise Refused(f"{name} is of one item or more, (n, *shape), and this has the shape {found.shape}")
     return found

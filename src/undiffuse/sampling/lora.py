@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -47,7 +48,9 @@ def read(run: Run, path: str) -> dict[str, list[LowRank]]:
     if os.path.isdir(path) and file.exists():
         with held(file, "model") as found:
             if LORA not in found.about:
-                raise Refused(f"{path} is a whole run and no LoRA: draw its samples by `undiffuse sample {path}`")
+                raise Refused(
+                    f"{path} is a whole run and no LoRA: draw its samples by `undiffuse sample {quote(str(path))}`"
+                )
             lora = lora_run.read(found, f"LoRA {path}")
         check(run.module, lora.updates, f"LoRA {path}")
         lora.refuse_other(fingerprint(run.module), "this run")
@@ -92,7 +95,7 @@ def _refuse_whole(about: Mapping[str, Any], path: Path) -> None:
     if LORA not in about:
         raise Refused(
             f"{path} is a whole run and no LoRA: train one by "
-            f"`undiffuse train {path} --out runs/lora --set init.run={path} init.lora.rank=8`"
+            f"`undiffuse train {quote(str(path))} --out runs/lora --set {quote(f'init.run={path}')} init.lora.rank=8`"
         )
 
 

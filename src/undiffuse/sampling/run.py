@@ -1,6 +1,7 @@
 """A run: whatever can be trained, saved, loaded and judged; a kind of run is one file in `models/`."""
 
 import platform
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,8 +46,8 @@ class Run(Described, ABC):
 
     module: what was trained. tables: the tables that a recipe of this kind may have; true: needs. made: the one that
     says what is trained. reads: what its network gives, predicts: what its objective trains it to give. what: the kind
-    in words. use: what a person does next with the run in the folder {run}. denoises: whether it is a
-    `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it gives back what it is given.
+    in words. use: what a person does next with the run in the folder {path}, {run} in a shell. denoises: whether it is
+    a `DenoisingGenerator`; completes: a `CompletingGenerator`. reconstructs: whether it gives back what it is given.
     levelled: whether its module is a `DensityModel`, which says how likely an item's levels are. guides: whether its
     module is log p(condition given x_t) of its own condition, or as good as that, as `NoisyClassifier` and
     `ImageTextPair`; see `reads_noise`. steers: whether its module steers a frozen run, its base. inherits: tables of
@@ -164,6 +165,10 @@ class Run(Described, ABC):
         if found is None:
             raise Refused(f"{name} holds {self.what}, and {NEEDED.get(interface, 'a ' + interface.__name__)} is needed")
         return found
+
+    def next_step(self, folder: Path | str) -> str:
+        """What a person does next with it in this folder, in words that can be typed."""
+        return self.use.format(run=shlex.quote(str(folder)), path=folder)
 
     @property
     def description(self) -> Description:

@@ -3,6 +3,7 @@
 import io
 import shutil
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from undiffuse.core.errors import Refused
@@ -29,7 +30,7 @@ def tunable(run: Path) -> DenoisingGenerator:
         if LORA in found.about:
             raise Refused(
                 f"{run} is a LoRA, and what is tuned is kept with whole weights: first "
-                f"`undiffuse export {run} --format merged -o {run}-merged`, and then tune that"
+                f"`undiffuse export {quote(str(run))} --format merged -o {quote(f'{run}-merged')}`, and then tune that"
             )
     return model
 

@@ -1,6 +1,7 @@
 """`undiffuse tune RUN augmentation`: the noise on the condition of a chain's stages."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from typer import Context, Option
@@ -40,4 +41,4 @@ def augmentation(
     print(f"written to {run / tuned.FOLDER}: {tuned.LEVEL_TABLE}, {tuned.LEVEL_CURVE}")
     if not keep:
         said = ",".join(f"{level:g}" for level in dict.fromkeys(best.values()))
-        print(f"keep it: undiffuse tune {run} augmentation --levels {said} -n {n} --keep")
+        print(f"keep it: undiffuse tune {quote(str(run))} augmentation --levels {said} -n {n} --keep")
