@@ -29,7 +29,7 @@ FEW = [setting for setting in SHORT if not setting.startswith("sampler")]
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier of noisy digits, hardly trained, by its recipe."""
     folder = tmp_path_factory.mktemp("runs") / "reader"
-    more = ["network.width=8", "train.lr=0.02", "train.steps=12", "train.checkpoint_every=4"]
+    more = ["network.width=8", "train.lr=0.02", "train.steps=12", "train.checkpoint_every=4", "train.preview_every=12"]
     undiffuse.train("digits-classifier", out=folder, overrides=[*FEW, *more]).run(progress=False)
     return folder
 
