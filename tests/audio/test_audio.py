@@ -227,3 +227,11 @@ def test_broken_sounds_are_left_out_where_that_is_asked_for(tmp_path: Path):
     with pytest.raises(Refused, match=r"short.wav is cut off.*\n.*go on without such files: --skip-broken"):
         Audio(str(tmp_path), length=64).load()
     assert "cut off" in str(Audio(str(tmp_path), length=64, skip_broken=True).load().notes["broken"])
+    (tmp_path / "a.mp3").write_bytes(b"ID3")
+    with pytest.raises(Refused, match=r"a.mp3 is no .wav file: make one of it, as by ffmpeg -i a.mp3 a.wav\nMend it"):
+        Audio(str(tmp_path), length=64).load()
+    assert Audio(str(tmp_path), length=64, skip_broken=True).load().notes["broken"]["count"] == 2
+    (tmp_path / "only").mkdir()
+    (tmp_path / "a.mp3").rename(tmp_path / "only" / "a.mp3")
+    with pytest.raises(Refused, match=r"^a.mp3 is no .wav file: make one of it"):
+        Audio(str(tmp_path / "only")).peek()

@@ -44,7 +44,9 @@ def test_items_are_varied_once_by_their_own_number(tmp_path: Path, monkeypatch: 
     before = used(named)
     monkeypatch.setattr(load, "description", lambda folder: replace(run.description, facts={"runs": before}))
     refuse_others(tmp_path / "up", used(named))
-    toy.untrained(LARGE).save(tmp_path / "base")
+    changed = toy.untrained(SMALL)
+    next(changed.module.parameters()).data.add_(1)
+    changed.save(tmp_path / "base")
     with pytest.raises(Refused, match=r"conditions.low.varied_by = '.*base' is not the run that .*up was trained with"):
         refuse_others(tmp_path / "up", used(named))
     large = {"low": replace(conditions["low"], varied_by=str(tmp_path / "large"))}

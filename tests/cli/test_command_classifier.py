@@ -198,7 +198,7 @@ def test_what_does_not_fit_together_is_refused_with_both_shown(
         ),
         (
             ["network.name=unet"],
-            "network 'unet' predicts data, and a run of kind 'classifier' needs one that predicts label; such are: enc",
+            r"'unet' predicts data, and a run of kind 'classifier' needs one that predicts label; such .* encoder, ",
         ),
         (
             ["kind=diffusion"],

@@ -1,6 +1,7 @@
 """A table's column predicted from the others: one command, its regressor first, and rows in the table's own words."""
 
 import csv
+import io
 import re
 import signal
 from pathlib import Path
@@ -101,7 +102,9 @@ def test_rows_are_predicted_in_their_own_units(trained: Path):
     assert only.shape == (1,)
 
 
-def test_the_command_writes_rows_with_what_is_predicted(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_the_command_writes_rows_with_what_is_predicted(
+    trained: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+):
     from undiffuse.cli.main import main
 
     rows = tmp_path / "rows.csv"
@@ -130,7 +133,12 @@ def test_the_command_writes_rows_with_what_is_predicted(trained: Path, tmp_path:
     assert len(found[0]) == 8 + 20
     low, mean, high = (float(found[0][name]) for name in ("price_q0.1", "price_mean", "price_q0.9"))
     assert low < mean < high
-    assert "2 rows" in capsys.readouterr().err
+    assert b"2 rows" in capsysbinary.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(rows.read_bytes())))
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(trained / "run"), "-", "-o", "-", *asked[5:]])
+    assert ended.value.code in (0, None)
+    assert capsysbinary.readouterr().out == out.read_bytes()
 
 
 def test_a_training_that_stopped_in_its_first_run_goes_on(trained: Path, tmp_path: Path):

@@ -12,6 +12,8 @@ from PIL import Image
 
 import undiffuse
 from undiffuse.conditions.embedding import EmbeddingCondition
+from undiffuse.conditions.prompt import PromptCondition
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.models.chain import Chain
 from undiffuse.networks.conditions import ConditionEmbedding
@@ -151,3 +153,12 @@ def test_vectors_of_another_pair_are_refused_by_their_digest(home: Path, tmp_pat
     tables = pairs.prior(home / "pairs.npz", home / "pair", conditions=told)
     with pytest.raises(Refused, match=r"are different pairs .*: texts and items lie in one space, name one run"):
         undiffuse.train(tables, out=tmp_path / "prior")
+
+
+def test_a_run_may_be_called_as_a_kind_of_runs_is():
+    def opened(field: str, path: str, interface: type) -> Any:
+        raise Refused(f"{field} is opened at {path} as {interface.__name__}")
+
+    for component, interface in ((EmbeddingCondition, "ItemEncoder"), (PromptCondition, "TextEncoder")):
+        with pytest.raises(Refused, match=f"encoder is opened at clip as {interface}"):
+            registry.check(component, {"encoder": "clip"}, "a condition", runs=opened)

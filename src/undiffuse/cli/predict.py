@@ -1,6 +1,9 @@
 """`undiffuse predict`: say what a run expects of each row's target, and how sure it is."""
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from typer import Argument, Option
@@ -9,12 +12,18 @@ from undiffuse.cli import options
 from undiffuse.cli.terminal import progress, tell
 from undiffuse.storage import output_paths
 
+STDIN = "-"
+
 
 def predict(
     run: Annotated[Path, Argument(metavar="RUN", help="A run folder.")],
-    rows: Annotated[str, Argument(metavar="ROWS", help="A .csv file with the run's columns, or data as for training.")],
+    rows: Annotated[
+        str,
+        Argument(metavar="ROWS", help="A .csv file with the run's columns, - for stdin, or data as for training."),
+    ],
     out: Annotated[
-        Path | None, Option("-o", "--out", help="A .csv file. [default: predictions.csv in the run folder]")
+        Path | None,
+        Option("-o", "--out", help="A .csv file, - for stdout. [default: predictions.csv in the run folder]"),
     ] = None,
     quantiles: Annotated[str, Option(metavar="A,B,C", help="Levels of the quantiles.")] = ".05,.5,.95",
     samples: Annotated[bool, Option("--samples", help="Write every draw, too.")] = False,
@@ -29,6 +38,7 @@ def predict(
     undiffuse predict runs/concrete mixes.csv -o predicted.csv
     undiffuse predict runs/concrete mixes.csv --quantiles .025,.975 --samples
     undiffuse predict runs/digits-card digits.npz -n 100
+    grep -v old mixes.csv | undiffuse predict runs/concrete - -o -
 
     A row needs the columns that the run was trained on; the target's own is not needed.
     """
@@ -46,7 +56,8 @@ def predict(
     target = output_paths.file(out, run, "predictions.csv")
     model = denoising(run, precision="float32")
     inputs_name(model)
-    x, cells = inputs(model, rows)
+    with TemporaryDirectory() if rows == STDIN else nullcontext() as folder:
+        x, cells = inputs(model, rows if folder is None else _from_stdin(Path(folder)))
     with progress("predicting", "step") as advance:
         found = predicted(model, x, count, SampleRequest(seed=seed, steps=steps), advance)
     frame = found.frame(levels, samples)
@@ -57,3 +68,10 @@ def predict(
     output_paths.put(target, frame.write_csv().encode())
     if target != output_paths.STDOUT:
         tell(f"{len(x):,} rows, {count} draws each, written to {target}")
+
+
+def _from_stdin(folder: Path) -> str:
+    """What is typed or piped in, as a file in the folder."""
+    place = folder / "stdin.csv"
+    place.write_bytes(sys.stdin.buffer.read())
+    return str(place)

@@ -28,6 +28,10 @@ class Kind:
     default: str = ""
     also: tuple[str, ...] = ()
 
+    def runs_alone(self, interface: type) -> bool:
+        """Whether runs alone have this interface: what names one is a folder, whatever it is called."""
+        return f"{interface.__module__}:{interface.__name__}" in self.also
+
 
 KINDS = {
     "schedules": Kind(("schedules",), "undiffuse.core.schedule:Schedule", "Schedule"),

@@ -116,7 +116,8 @@ def _nested(field: str, value: Any, hint: Any, owner: str, runs: Runs | None, gi
         return [_nested(f"{field}.{i}", inner, hint, owner, runs, given) for i, inner in enumerate(each)]
     kind, interface = wanted
     table = cast("Mapping[str, Any]", {"name": value} if isinstance(value, str) else value)
-    if isinstance(value, str) and KINDS[kind].may_be_run and not _has(kind, value):
+    about = KINDS[kind]
+    if isinstance(value, str) and about.may_be_run and (about.runs_alone(interface) or not _has(kind, value)):
         if runs is None:
             raise Refused(f"{owner}: {field} = {value!r} is the path of a run; give the {interface.__name__} itself")
         return runs(field, value, interface)

@@ -106,6 +106,7 @@ def _of_images(name: str, where: str, files: Sequence[str], root: Path, resize: 
     missing = [text for text in wanted if text not in there]
     if missing:
         raise Refused(
-            f"{len(missing)} of {len(files)} images have no text for {name!r} beside them, such as {missing[0]}"
+            f"{len(missing)} of {len(files)} images have no text for {name!r} beside them, such as {missing[0]}: "
+            "write them; an empty file is the empty text"
         )
     return [read_text(there[text], "text", LIMIT).strip() for text in wanted]

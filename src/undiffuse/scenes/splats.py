@@ -75,8 +75,11 @@ class Splats(Renderable):
 
     def field(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """A fog that holds up a ray through a mean, along any of the axes, as much as the splat does on average."""
-        away = points[:, None] - self.means  # (points, count, 3)
-        near = torch.exp(-0.5 * torch.einsum("pki,kij,pkj->pk", away, self._forms(), away))
+        forms = self._forms()
+        along = torch.einsum("kij,kj->ki", forms, self.means)
+        squares = (points[:, :, None] * points[:, None, :]).flatten(1) @ forms.flatten(1).T  # (points, count)
+        far = (squares - 2 * points @ along.T + (along * self.means).sum(1)).clamp(min=0)
+        near = torch.exp(-0.5 * far)
         depth = -torch.log1p(-self._opacity()) / (math.sqrt(2 * math.pi) * self.scales.mean(1).exp())
         parts = near * depth
         density = parts.sum(1)

@@ -17,6 +17,7 @@ from undiffuse.storage.notes import SOUND
 from undiffuse.storage.sound_file import Sound, read
 
 WAV = ".wav"
+OTHERS = (".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au")  # which are not read
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Audio(Stored):
         first: Sound | None = None
         for file in progress_bar(files, desc=f"reading {root.name}", unit="file", delay=2, leave=False):
             try:
+                _refuse_others(file)
                 sound = self._brought(read(root / file), file, first)
             except Refused as error:
                 if not self.skip_broken:
@@ -84,7 +86,8 @@ class Audio(Stored):
     def peek(self) -> Peek:
         """The shape of a piece of the first file, and whether there are subfolders."""
         root, files = self._files()
-        sound = self._brought(read(root / files[0]), files[0], None)
+        wav = next(file for file in files if ending(file) == WAV)
+        sound = self._brought(read(root / wav), wav, None)
         labelled = self.labels == "folders" and all("/" in file for file in files)
         return Peek((len(sound.x), self.length), labelled, sound=True)
 
@@ -94,8 +97,10 @@ class Audio(Stored):
             return root.parent, [root.name]
         if not root.is_dir():
             raise Refused(f"there is no folder of .wav files, and no such file, at {self.path}")
-        files = [file for file in walk(root).files if ending(file) == WAV]
-        if not files:
+        files = [file for file in walk(root).files if ending(file) in (WAV, *OTHERS)]
+        if not any(ending(file) == WAV for file in files):
+            for file in files[:1]:
+                _refuse_others(file)
             raise Refused(f"no .wav files in {self.path}")
         return root, files
 
@@ -113,6 +118,14 @@ class Audio(Stored):
         if len(x) != wanted:
             raise Refused(f"{file} has {len(x)} channels, and {wanted} are needed: --set data.channels=1 mixes them")
         return Sound(x, rate)
+
+
+def _refuse_others(file: str) -> None:
+    """Raises Refused for a sound that is no .wav file."""
+    if ending(file) != WAV:
+        raise Refused(
+            f"{file} is no .wav file: make one of it, as by ffmpeg -i {Path(file).name} {Path(file).stem}.wav"
+        )
 
 
 def pieces(x: np.ndarray, length: int) -> np.ndarray:
