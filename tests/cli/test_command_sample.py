@@ -277,7 +277,7 @@ def test_samples_of_some_indices_are_those_samples_again(undiffuse_: Undiffuse, 
     assert undiffuse_("sample", digits, "-n", 14, "--seed", 3, "--precision", "float32", "-o", "all.npz").status == 0
     for words, which in (("4", [4]), ("13,0, 7-9", [13, 0, 7, 8, 9])):
         done = undiffuse_("sample", digits, "--indices", words, "--seed", 3, "--precision", "float32", "-o", "some.npz")
-        assert f"{len(which)} samples" in done.out + done.err
+        assert f"{len(which)} sample" in done.out + done.err
         with np.load("all.npz") as every, np.load("some.npz") as some:
             assert np.array_equal(some["labels"], every["labels"][which])
             assert np.abs(some["images"].astype(int) - every["images"][which]).max() <= 1  # the batch's rounding
