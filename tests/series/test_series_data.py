@@ -73,7 +73,8 @@ def test_windows_of_several_series_do_not_cross_and_the_last_in_time_are_held_ou
     assert bool((np.diff(begins) >= 0).all())
     learned, held_out = data.split(0.3)
     assert {int(window[0, 0] // 1000) for window in held_out.x} == {0, 1}
-    assert not set(learned.x.ravel().tolist()) & set(held_out.x.ravel().tolist())
+    learned_x, held_out_x = (set(np.asarray(part.x).ravel().tolist()) for part in (learned, held_out))
+    assert not learned_x & held_out_x
     assert (data.notes["series"]["count"], data.notes["series"]["steps"]) == (2, 110)
     found = read_each(shops(tmp_path), by="shop")
     assert {word: len(each.values) for word, each in found.items()} == {"7": 60, "9": 50, "new": 5}
