@@ -14,7 +14,6 @@ from undiffuse.conversion.assembly import TRAIN, assemble, differing
 from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import weights_from, weights_to
-from undiffuse.networks.text_encoders import ACTIVATIONS
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling.run import Run
@@ -86,22 +85,10 @@ def read(source: PipelineSource, tokenizer: Path) -> Run:
 
 def vision(source: PipelineSource, said: Mapping[str, Any], part: str = "") -> tuple[dict[str, Any], tuple[int, ...]]:
     """The table [network] of an encoder of images by its config, and the shape of an image."""
-    c = VISION | {name: value for name, value in said.items() if name in VISION}
-    if c["hidden_act"] not in ACTIVATIONS:
-        raise Refused(f"this {KIND} has hidden_act = {c['hidden_act']!r}; known are {', '.join(ACTIVATIONS)}")
+    c = clip_text.completed(said, VISION, KIND)
     mean, std = _scaling(source.folder / part, c["num_channels"])
-    table = {
-        "name": "clip_vision",
-        "patch": c["patch_size"],
-        "width": c["hidden_size"],
-        "hidden": c["intermediate_size"],
-        "depth": c["num_hidden_layers"],
-        "heads": c["num_attention_heads"],
-        "activation": c["hidden_act"],
-        "eps": c["layer_norm_eps"],
-        "mean": list(mean),
-        "std": list(std),
-    }
+    scaling = {"mean": list(mean), "std": list(std)}
+    table = {"name": "clip_vision", "patch": c["patch_size"], **clip_text.table(c), **scaling}
     return differing("networks", table), (c["num_channels"], c["image_size"], c["image_size"])
 
 

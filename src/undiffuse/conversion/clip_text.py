@@ -75,14 +75,19 @@ def checked(said: Mapping[str, Any], kind: str) -> dict[str, Any]:
     for field, able in ONLY.items():
         if said.get(field) not in (*able, None):
             raise Refused(f"this {kind} has {field} = {said[field]!r}; known is only {able[0]!r}")
-    c = DEFAULTS | {name: value for name, value in said.items() if name in DEFAULTS}
+    return completed(said, DEFAULTS, kind)
+
+
+def completed(said: Mapping[str, Any], usual: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The usual fields, with what the configuration says of them; raises Refused for an activation that is not here."""
+    c = {**usual, **{name: value for name, value in said.items() if name in usual}}
     if c["hidden_act"] not in ACTIVATIONS:
         raise Refused(f"this {kind} has hidden_act = {c['hidden_act']!r}; known are {', '.join(ACTIVATIONS)}")
     return c
 
 
 def table(c: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the encoder's network."""
+    """The fields of the encoder's network, of texts or of pictures."""
     return {
         "width": c["hidden_size"],
         "hidden": c["intermediate_size"],
