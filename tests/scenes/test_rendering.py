@@ -195,6 +195,7 @@ def test_the_nearer_splat_hides_the_other_and_a_mesh_is_where_they_are():
     assert float(1 - torch.exp(-depth)) == pytest.approx(0.8, abs=1e-4)
     found = mesh(both.float().field, 2.0, side=24)
     assert set(np.sign(found.vertices[:, 0])) == {-1.0, 1.0}
+    assert found.colours is not None
     assert (found.colours[found.vertices[:, 0] > 0] == (255, 0, 0)).all()
     with pytest.raises(Refused, match=r"splats have no surface that could turn away: set objective.orientation = 0"):
         both(front, normals=True)
