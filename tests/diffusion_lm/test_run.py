@@ -82,7 +82,8 @@ def test_samples_are_printed_chosen_and_edited(run: Path, undiffuse_):
     model: Any = undiffuse.load(run)
     drawn = texts(model, model.sample(9, control="keyword:god"))
     assert all(shown[i] in drawn[3 * i : 3 * i + 3] for i in range(3))
-    filled = undiffuse_("edit", run, "--text", "the ____ of the", "-n", 4).splitlines()
+    printed = undiffuse_("edit", run, "--text", "the ____ of the", "-n", 4).splitlines()
+    filled = [line for line in printed if " gone, " not in line]  # progress, which a slow machine shows
     assert len(filled) == 4
     assert all(line.startswith("the ") and line.split()[-2:] == ["of", "the"] for line in filled)
     assert "nearest:1" in undiffuse_("sample", run, "-n", 2)
