@@ -10,7 +10,8 @@ import torch
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conditions.from_data import tensors
 from undiffuse.conditions.values import IndexedValues, Values
-from undiffuse.data.decoded_cache import Decoded, find, load_items, place, remember
+from undiffuse.data.decoded_cache import Decoded, place
+from undiffuse.data.made_once import made_once
 
 FEW = 200  # different captions, which are not worth a file
 
@@ -32,8 +33,9 @@ def _kept(condition: ConditionKind, captions: np.ndarray) -> Values:
         return condition.encode(captions)
     content = blake2b("\0".join(map(str, different)).encode(errors="surrogatepass"), digest_size=16).hexdigest()
     there = place(("captions", condition.reader, content), [])
-    found = find(there)
-    if found is None:
-        encoded = condition.encode(different)[torch.arange(len(different))]
-        found = remember(there, Decoded(encoded.numpy()))
-    return IndexedValues(torch.from_numpy(np.array(load_items(there, found)[:])), torch.from_numpy(which.reshape(-1)))
+
+    def made() -> Decoded:
+        return Decoded(condition.encode(different)[torch.arange(len(different))].numpy())
+
+    table = made_once(there, made, "decoded data")
+    return IndexedValues(torch.from_numpy(np.array(table[:])), torch.from_numpy(which.reshape(-1)))

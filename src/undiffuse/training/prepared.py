@@ -6,12 +6,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from undiffuse.codecs.codec import Codec
-from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decoded_cache import Decoded, cache, find, gather, load_items, place, remember
+from undiffuse.data.decoded_cache import Decoded, gather, place
+from undiffuse.data.made_once import made_once
 from undiffuse.data.rows import Items, chunk
 from undiffuse.progress import progress_bar
 from undiffuse.training.batches import AXES, Batches, Flip
@@ -45,17 +44,8 @@ def prepared(codec: Codec, data: Dataset, flip: Flip = False) -> Items:
     digest = blake2b(data.survey().hashes.astype("<u8").tobytes(), digest_size=16).hexdigest()
     shape = " ".join(map(str, data.shape))  # equal bytes may be items of another shape or dtype
     there = place(("prepared", codec.stamp, digest, shape, data.x.dtype.name, str(flip)), [])
-    try:
-        cache().mkdir(parents=True, exist_ok=True)
-        lock = FileLock(there.with_suffix(".lock"))
-        with lock:
-            kept = find(there)
-            if kept is None:
-                count = len(data) * 2 ** len(AXES[flip])
-                kept = remember(there, gather(there, _blocks(codec, data, flip), count, Decoded(np.empty(0))), ENCODED)
-    except OSError as error:
-        raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
-    return load_items(there, kept)
+    count = len(data) * 2 ** len(AXES[flip])
+    return made_once(there, lambda: gather(there, _blocks(codec, data, flip), count, Decoded(np.empty(0))), ENCODED)
 
 
 def _blocks(codec: Codec, data: Dataset, flip: Flip) -> Iterator[np.ndarray]:

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from undiffuse.conditions.label import class_numbers
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decoded_cache import Decoded, cache, find, gather, load_items, place, remember
+from undiffuse.data.decoded_cache import Decoded, gather, place
+from undiffuse.data.made_once import made_once
 from undiffuse.networks.lora import fingerprint
 from undiffuse.progress import progress_bar
 from undiffuse.recipes.starting import Prior
@@ -57,22 +57,18 @@ def _drawn(base: Any, prior: Prior, told: Mapping[str, Any]) -> Any:
     """The samples, (count, *shape): drawn once, behind a bar, and kept under UNDIFFUSE_CACHE."""
     asked = (prior.count, prior.seed, sorted(told.items()), sorted(base.recipe["sampler"].items()))
     there = place(("prior", fingerprint(base.module), asked), [])
-    try:
-        cache().mkdir(parents=True, exist_ok=True)
-        with FileLock(there.with_suffix(".lock")):
-            kept = find(there)
-            if kept is None:
-                with progress_bar(total=prior.count, desc="samples of the base", unit="sample", leave=False) as bar:
-                    made = base.sample(
-                        prior.count,
-                        seed=prior.seed,
-                        conditions=told,
-                        progress=lambda done, total: bar.update(prior.count * done // total - bar.n),
-                    ).numpy()
-                kept = remember(there, gather(there, [made], len(made), Decoded(np.empty(0))), "drawn items")
-    except OSError as error:
-        raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
-    return load_items(there, kept)
+
+    def made() -> Decoded:
+        with progress_bar(total=prior.count, desc="samples of the base", unit="sample", leave=False) as bar:
+            drawn = base.sample(
+                prior.count,
+                seed=prior.seed,
+                conditions=told,
+                progress=lambda done, total: bar.update(prior.count * done // total - bar.n),
+            ).numpy()
+        return gather(there, [drawn], len(drawn), Decoded(np.empty(0)))
+
+    return made_once(there, made, "drawn items")
 
 
 def _as_data(base: Any, name: str, values: list[Any], like: np.ndarray) -> np.ndarray:

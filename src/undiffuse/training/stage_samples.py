@@ -6,12 +6,12 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.decoded_cache import Decoded, cache, find, gather, load_items, place, remember
+from undiffuse.data.decoded_cache import Decoded, gather, place
+from undiffuse.data.made_once import made_once
 from undiffuse.editing.sdedit import vary_each
 from undiffuse.models.load import digest, editable
 from undiffuse.progress import progress_bar
@@ -57,16 +57,11 @@ def _drawn(data: Dataset, name: str, path: str, strength: float) -> np.ndarray:
     for values in (own, *beside.values()):
         content.update(np.ascontiguousarray(values).data if values.dtype.kind in "uif" else repr([*values]).encode())
     there = place(("stage", file, strength, sorted(beside), content.hexdigest()), [])
-    try:
-        cache().mkdir(parents=True, exist_ok=True)
-        with FileLock(there.with_suffix(".lock")):
-            kept = find(there)
-            if kept is None:
-                blocks = _blocks(run, own, beside, strength, name)
-                kept = remember(there, gather(there, blocks, len(own), Decoded(np.empty(0))), "samples")
-    except OSError as error:
-        raise Refused(f"cannot write into {cache()}: {error.strerror or error}") from error
-    return np.asarray(load_items(there, kept))
+
+    def made() -> Decoded:
+        return gather(there, _blocks(run, own, beside, strength, name), len(own), Decoded(np.empty(0)))
+
+    return np.asarray(made_once(there, made, "samples"))
 
 
 def _blocks(
