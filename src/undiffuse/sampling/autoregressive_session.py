@@ -88,7 +88,7 @@ class AutoregressiveSession(OpenedRequest):
 
     def _best(self, x: Tensor) -> Any:
         """Where the best of the candidates stand among the rows."""
-        return slice(None) if self.request.each == 1 else best(self.model, x, self.cond, self.request.each)
+        return best(self.model, x, self.cond, self.request.each)
 
     def _rows(self, rows: slice, row: Callable[[Tensor], None] = lambda places: None) -> Tensor:
         which = self.rows[rows]

@@ -44,12 +44,15 @@ def _refuse_unranked(model: Described, candidates: int, request: SampleRequest) 
         raise Refused("candidates are ranked by their similarity to a text: say which, as text = 'a red heart'")
 
 
-def best(model: Described, x: Tensor, cond: Mapping[str, Tensor], of: int) -> np.ndarray:
-    """The indices of the chosen ones of x (n * of, ...), one of each group of `of` neighbours: (n,).
+def best(model: Described, x: Tensor, cond: Mapping[str, Tensor], of: int) -> Any:
+    """The indices of the chosen ones of x (n * of, ...), one of each group of `of` neighbours: (n,); a slice of all
+    where each stands alone.
 
     Of texts see `consensus`; of vectors the one with the greatest dot product with the vector of the text. cond: the
     conditions of the rows, as networks take them. Source: arXiv:2204.06125, sec. 2.2 (vectors, there of 2).
     """
+    if of == 1:
+        return slice(None)
     if model.codec.reader is not None:
         return consensus(x.numpy(), of, model.codec.pad)
     name = _text(model, cond)

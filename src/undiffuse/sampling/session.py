@@ -188,7 +188,7 @@ class Session(OpenedRequest):
 
     def _best(self, x: Tensor) -> Any:
         """Where these stand among the rows."""
-        return slice(None) if self.request.each == 1 else best(self.model, x, self.cond, self.request.each)
+        return best(self.model, x, self.cond, self.request.each)
 
     def _batched(self, finish: Callable[[Any, Mapping[str, Tensor]], Tensor]) -> Tensor:
         """What `finish` makes of the last states and conditions, batch after batch; halved where memory runs out."""
