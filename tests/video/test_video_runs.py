@@ -23,7 +23,7 @@ def test_a_run_of_videos_begins_as_the_run_of_images(digits: Path, image_run: Pa
     x, t = torch.randn(2, 1, FRAMES, 8, 8), torch.tensor([0.3, 0.6], dtype=torch.float64)
     assert "network.enter.weight" in denoiser.state_dict()
     alone = images.denoiser(x.swapaxes(1, 2).flatten(0, 1), t.repeat_interleave(FRAMES)).mean
-    assert torch.equal(denoiser(x, t).mean, alone.unflatten(0, (2, FRAMES)).swapaxes(1, 2))
+    torch.testing.assert_close(denoiser(x, t).mean, alone.unflatten(0, (2, FRAMES)).swapaxes(1, 2))
 
 
 def test_samples_are_videos_that_are_written_and_read_back(video_run: Path, tmp_path: Path, undiffuse_: Undiffuse):

@@ -13,6 +13,7 @@ from undiffuse.operators.blur import Blur
 from undiffuse.operators.grey import Grey
 
 LOW, HIGH = 0.1, 0.2  # slopes, of a picture from 0 to 1: an edge begins above the second and goes on above the first
+EQUAL = 1e-6  # slopes that differ by no more differ by rounding: of such neighbours one is the edge
 ANGLES = 90  # directions of lines, two degrees apart
 STEPS = ((0, 1), (1, 1), (1, 0), (1, -1))  # rows and columns along 0, 45, 90 and 135 degrees
 
@@ -45,7 +46,7 @@ def edges(x: Tensor, std: float = 1.0) -> Tensor:
     which = torch.atan2(down, right).div(math.pi / 4).round().long() % 4
     ahead, behind = (torch.stack([_moved(steep, sign, step) for step in STEPS]) for sign in (1, -1))
     ahead, behind = (each.gather(0, which[None])[0] for each in (ahead, behind))
-    thin = torch.where((steep > ahead) & (steep >= behind), steep, 0.0)
+    thin = torch.where((steep > ahead + EQUAL) & (steep >= behind - EQUAL), steep, 0.0)
     found: Any = label(thin.numpy()[:, 0] > LOW, np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))]))
     parts, count = found
     kept = np.zeros(count + 1, bool)
