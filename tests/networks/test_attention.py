@@ -36,6 +36,23 @@ def test_attention_is_a_plain_softmax(gradient: bool, masked: bool):
     torch.testing.assert_close(attention(q, k, v, there).double(), plain(q, k, v, there), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("scores", [1, 40, 10**6])  # a query at a time, some of a head, all heads
+@pytest.mark.parametrize("scale", [1.0, 30.0])  # exp of the greatest score would be infinite
+@pytest.mark.parametrize("amx", [False, True])
+def test_in_bfloat16_it_is_the_softmax_however_it_is_cut(
+    monkeypatch: pytest.MonkeyPatch, scores: int, scale: float, amx: bool
+):
+    monkeypatch.setattr("undiffuse.networks.attention.SCORES", scores)
+    monkeypatch.setattr("undiffuse.networks.attention.AMX", amx)
+    q, k, v = (torch.randn(2, length, 3, 4).bfloat16().transpose(1, 2) for length in (9, 11, 11))
+    q, k = scale * q, scale * k
+    found = attention(q, k, v)
+    near = q.double() @ k.double().mT / 2
+    assert found.dtype is torch.bfloat16
+    assert (float(near.max()) > 89) == (scale > 1)
+    torch.testing.assert_close(found.double(), near.softmax(-1) @ v.double(), rtol=0, atol=0.03)
+
+
 @pytest.mark.parametrize("length", [5, FEW + 1])
 def test_the_formula_that_gradients_of_bfloat16_go_through_is_the_fused_kernel(length: int):
     parts: Any = [torch.randn(1, 2, length, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]

@@ -55,8 +55,17 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
-    able = dict(getattr(torch.cpu, "get_capabilities", dict)())
-    return bool(able.get("amx_bf16") or (able.get("avx512_bf16") and "AMD" in str(able.get("cpu_name"))))
+    able = _abilities()
+    return has_amx() or bool(able.get("avx512_bf16") and "AMD" in str(able.get("cpu_name")))
+
+
+def has_amx() -> bool:
+    """Whether this machine's processor multiplies bfloat16 by tiles (AMX)."""
+    return bool(_abilities().get("amx_bf16"))
+
+
+def _abilities() -> dict[str, Any]:
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def place(module: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
