@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -91,10 +91,6 @@ class ConditionKind(ABC):
         """Whether values of the data, (count, ...), are of this kind, by their axes and their dtype."""
 
     @abstractmethod
-    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
-        """A copy that knows what the training data say: the shape and what `encode` needs. classes: of the data."""
-
-    @abstractmethod
     def encode(self, values: np.ndarray) -> Values:
         """Values of the data, (count, ...), as networks take them, (count, *shape)."""
 
@@ -106,12 +102,16 @@ class ConditionKind(ABC):
         """
 
     @abstractmethod
-    def from_word(self, word: str, name: str) -> Any:
-        """A word of the command line as a value for `given`; raises Refused if it cannot be read."""
-
-    @abstractmethod
     def summary(self) -> str:
         """What a value is, in a few words for people."""
+
+    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
+        """A copy that knows what the training data say: the shape and what `encode` needs. classes: of the data."""
+        return replace(self, shape=tuple(values.shape[1:]))
+
+    def from_word(self, word: str, name: str) -> Any:
+        """A word of the command line as a value for `given`; raises Refused if it cannot be read."""
+        return word
 
     def from_items(self, values: np.ndarray, classes: Sequence[str]) -> Any:
         """Values of the data, (count, ...), as a person gives them, see `given`. classes: of the data."""
@@ -220,7 +220,7 @@ class ConditionKind(ABC):
 
     def mirror(self, values: Tensor, axis: int) -> Tensor:
         """Values as networks take them, (n, *shape), of items that are mirrored: -1 left to right, -2 top to bottom."""
-        return values
+        return values.flip(axis) if self.beside or self.masks else values
 
     @property
     def spec(self) -> tuple[Form, tuple[int, ...]]:

@@ -117,22 +117,6 @@ def _drawing(draw: Callable[..., Tensor], *numbers: float) -> Make:
     return lambda x, which: draw(x, *numbers)
 
 
-def _edges(std: float = 1.0) -> Make:
-    return _drawing(edges, std)
-
-
-def _soft_edges(std: float = 1.0) -> Make:
-    return _drawing(soft_edges, std)
-
-
-def _lines(length: float) -> Make:
-    return _drawing(lines, length)
-
-
-def _scribble(width: float) -> Make:
-    return _drawing(scribble, width)
-
-
 def _layout(factor: float, levels: float) -> Make:
     if _whole(levels) < 2:
         raise Refused(f"a layout has 2 grey levels or more, not {levels:g}")
@@ -155,8 +139,11 @@ MAKERS: dict[str, tuple[Callable[..., Make], str]] = {
     "grey": (_grey, "grey, without a number"),
     "layout": (_layout, "layout:FACTOR:LEVELS, such as layout:4:4"),
     "hole": (_hole, "hole:SIDE in pixels, such as hole:12"),
-    "edges": (_edges, "edges, or edges:STD of a blur before, such as edges:1.4"),
-    "soft_edges": (_soft_edges, "soft_edges, or soft_edges:STD of a blur before, such as soft_edges:1.4"),
-    "lines": (_lines, "lines:LENGTH in pixels, such as lines:12"),
-    "scribble": (_scribble, "scribble:WIDTH of the pen in pixels, such as scribble:3"),
+    "edges": (lambda std=1.0: _drawing(edges, std), "edges, or edges:STD of a blur before, such as edges:1.4"),
+    "soft_edges": (
+        lambda std=1.0: _drawing(soft_edges, std),
+        "soft_edges, or soft_edges:STD of a blur before, such as soft_edges:1.4",
+    ),
+    "lines": (lambda length: _drawing(lines, length), "lines:LENGTH in pixels, such as lines:12"),
+    "scribble": (lambda width: _drawing(scribble, width), "scribble:WIDTH of the pen in pixels, such as scribble:3"),
 }

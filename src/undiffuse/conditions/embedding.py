@@ -1,9 +1,9 @@
 """An embedding of the item itself, by a trained pair of encoders: what a picture shows, in one vector."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,9 +47,6 @@ class EmbeddingCondition(ConditionKind):
 
     def accepts(self, values: np.ndarray) -> bool:
         return values.ndim == 2 and values.dtype.kind == "f"
-
-    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
-        return replace(self, shape=tuple(values.shape[1:]))
 
     def encode(self, values: np.ndarray) -> Tensor:
         rows = torch.from_numpy(np.array(values, dtype=np.float32))

@@ -118,9 +118,6 @@ class FramesCondition(ConditionKind):
         path, _, which = word.rpartition(":") if not Path(word).is_file() else (word, "", "")
         return placed(Path(path or word), which, self.shape)
 
-    def mirror(self, values: Tensor, axis: int) -> Tensor:
-        return values.flip(axis)
-
     def summary(self) -> str:
         sides = " x ".join(map(str, self.shape)) if self.shape else "any size"
         return f"a video of {sides} with NaN in frames to be filled in"

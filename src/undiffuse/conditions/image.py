@@ -178,9 +178,6 @@ class ImageCondition(ConditionKind):
         """Pictures without that channel."""
         return values[:, :-1] if self.noisy else values
 
-    def mirror(self, values: Tensor, axis: int) -> Tensor:
-        return values.flip(axis)
-
     def summary(self) -> str:
         return f"an image of {' x '.join(map(str, self.shape))}"
 

@@ -1,9 +1,8 @@
 """A picture that a frozen run, such as CLIP's encoder of images, embeds for attention: the prompt of a variation."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,9 +34,6 @@ class ImagePromptCondition(ConditionKind):
 
     def accepts(self, values: np.ndarray) -> bool:
         return values.ndim == 3 and values.dtype.kind == "f"
-
-    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
-        return replace(self, shape=tuple(values.shape[1:]))
 
     def encode(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(values, dtype=np.float32))

@@ -107,9 +107,6 @@ class KnownCondition(ConditionKind):
             found[word] = Question(np.where(there & ~gone, numbers, np.nan), there & gone)
         return found
 
-    def mirror(self, values: Tensor, axis: int) -> Tensor:
-        return values.flip(axis)
-
     def summary(self) -> str:
         sides = " x ".join(map(str, (self.shape[0] // 2, *self.shape[1:]))) if self.shape else "any size"
         return f"an item of {sides} with NaN where it is to be filled in"

@@ -43,9 +43,6 @@ class LabelCondition(ConditionKind):
     def given(self, value: Any, n: int, name: str) -> Tensor:
         return torch.tensor(class_numbers(value, n, self.classes, name), dtype=torch.int64)
 
-    def from_word(self, word: str, name: str) -> Any:
-        return word
-
     def summary(self) -> str:
         return f"one of {len(self.classes)} classes"
 

@@ -1,8 +1,8 @@
 """How many points a cloud has, where the clouds of a batch have different numbers of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,9 +39,6 @@ class PointCountCondition(ConditionKind):
     def accepts(self, values: np.ndarray) -> bool:
         return values.ndim == 3 and values.shape[1] == 1 and values.dtype == bool
 
-    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
-        return replace(self, shape=tuple(int(side) for side in values.shape[1:]))
-
     def encode(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=bool))
 
@@ -69,9 +66,6 @@ class PointCountCondition(ConditionKind):
 
     def null(self, n: int) -> Tensor:
         return self.usual(n)
-
-    def mirror(self, values: Tensor, axis: int) -> Tensor:
-        return values.flip(axis)
 
     def finished(self, x: Tensor, values: Tensor) -> Tensor:
         """Clouds (n, 3, places) with points of their own in turn in the place of padding."""

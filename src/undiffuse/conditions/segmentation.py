@@ -73,9 +73,6 @@ class SegmentationCondition(ConditionKind):
 
         return in_file(word, name, levels)
 
-    def mirror(self, values: Tensor, axis: int) -> Tensor:
-        return values.flip(axis)
-
     def summary(self) -> str:
         return f"a map of {' x '.join(map(str, self.shape[1:]))} with {len(self.classes)} classes"
 

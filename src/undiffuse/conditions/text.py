@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from undiffuse.codecs.clip_tokenizer import ClipTokenizer
-from undiffuse.conditions.condition_kind import ConditionKind, Form
 from undiffuse.conditions.text_encoder import BYTES, encode, state
-from undiffuse.conditions.values import IndexedValues, expanded, refuse_count
-from undiffuse.core import arguments
+from undiffuse.conditions.text_kind import TextKind
 from undiffuse.core.errors import Refused
 
 LONGEST = 4096  # tokens of a caption
@@ -20,7 +18,7 @@ CLIP = "clip"
 
 
 @dataclass(frozen=True)
-class TextCondition(ConditionKind):
+class TextCondition(TextKind):
     """A caption, which networks read by cross-attention.
 
     encoder: "bytes", a small one that is trained along; "minilm"; or the folder or name of a Hugging Face model.
@@ -32,10 +30,7 @@ class TextCondition(ConditionKind):
     length: int = 64
     tokenizer: str = field(default="", metadata={"from_data": True})
 
-    form: ClassVar[Form] = "text"
     axes: ClassVar[tuple[int, ...]] = (1, 2)
-    needs: ClassVar[str] = "texts"
-    says: ClassVar[bool] = True
     metavar: ClassVar[str] = "TEXT"
     help: ClassVar[str] = "A caption, of a model that takes texts."
 
@@ -43,9 +38,6 @@ class TextCondition(ConditionKind):
         super().__post_init__()
         if not 1 <= self.length <= LONGEST:
             raise Refused(f"length is the most tokens of a caption: from 1 to {LONGEST}, not {self.length}")
-
-    def accepts(self, values: np.ndarray) -> bool:
-        return values.ndim == 1 and values.dtype.kind == "U"
 
     def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
         if self.encoder == CLIP:
@@ -55,19 +47,9 @@ class TextCondition(ConditionKind):
             )
         return replace(self, shape=tuple(self.encode(values[:1]).shape[1:]))
 
-    def encode(self, values: np.ndarray) -> IndexedValues:
-        """Each different caption is encoded once, however many items have it."""
-        different, which = np.unique(np.asarray(values), return_inverse=True)
-        texts = [str(caption) for caption in different]
-        table = self._tokens(texts) if self.tokenizer else encode(texts, self.encoder, self.length)
-        return IndexedValues(table, torch.from_numpy(which.reshape(-1)))
-
-    def given(self, value: Any, n: int, name: str) -> Tensor:
-        texts = [arguments.text(text, name) for text in _each(value)]
-        refuse_count(len(texts), n, name)
-        return expanded(self.encode(np.array(texts))[torch.arange(len(texts))], n, name)
-
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
+    def read(self, texts: Sequence[str]) -> Tensor:
+        if not self.tokenizer:
+            return encode(texts, self.encoder, self.length)
         made = ClipTokenizer.read(self.tokenizer)
         return torch.tensor([made.padded(text, self.length) for text in texts], dtype=torch.int64)
 
@@ -75,16 +57,5 @@ class TextCondition(ConditionKind):
     def reader(self) -> str:
         return "" if self.tokenizer or self.encoder == BYTES else f"{state(self.encoder)} {self.length}"
 
-    def from_word(self, word: str, name: str) -> Any:
-        return word
-
     def summary(self) -> str:
         return f"a text of up to {self.length} tokens, read by {self.encoder}"
-
-    def captions(self, value: Any) -> tuple[str, ...]:
-        return tuple(map(str, _each(value)))
-
-
-def _each(value: Any) -> list[Any]:
-    values = value.tolist() if isinstance(value, np.ndarray) else value
-    return [values] if isinstance(values, str) or not isinstance(values, Sequence) else list(values)
