@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.errors import Refused
 
 STEP = 5e-4  # of a finite difference: networks of the literature tell thousandths of the time apart
@@ -70,12 +71,11 @@ def _difference(function: Function, x: Tensor, t: Tensor, dx: Tensor, dt: Tensor
     room = torch.where(dt > 0, 1 - t, t) / dt.abs().clamp(min=1e-12)  # ahead, and behind
     back = torch.where(dt > 0, t, 1 - t) / dt.abs().clamp(min=1e-12)
     ahead, behind = (limit.clamp(max=STEP) for limit in (room, 0.5 * back))
-    wide = (-1,) + (1,) * (x.ndim - 1)
     ends: list[Tensor] = []
     for move in (ahead, -behind):
-        moved = x.double() + move.to(x.device).reshape(wide) * dx.double()
+        moved = x.double() + column(move, x) * dx.double()
         ends.append(function(moved, (t + move * dt).clamp(0, 1)).double())
-    slope = (ends[0] - ends[1]) / (ahead + behind).to(x.device).reshape(wide)
+    slope = (ends[0] - ends[1]) / column(ahead + behind, x)
     return value, slope.to(value.dtype)
 
 

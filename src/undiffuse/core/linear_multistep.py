@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import factor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
@@ -169,6 +170,4 @@ def newest_where(lands: Tensor, shares: Sequence[Tensor]) -> Sequence[Tensor]:
 
 def wide(share: Tensor, like: Tensor) -> Tensor:
     """() as it is, (batch,) shaped to multiply `like`."""
-    return (
-        share.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1)) if share.ndim else share.to(like.dtype)
-    )
+    return factor(share, like) if share.ndim else share.to(like.dtype)

@@ -6,6 +6,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column, factor
+
 # Dormand and Prince's pair of orders 5 and 4: nodes, slopes' weights, and the difference of the two results.
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _WEIGHTS = (
@@ -63,12 +65,12 @@ def solve(
         h = torch.minimum(h, left)
         slopes, ahead, ahead_by = [first], y, towards * h
         for node, weights in zip(_NODES[1:], _WEIGHTS[1:], strict=True):
-            ahead = y + _wide(ahead_by, y) * _combined(weights, slopes)
+            ahead = y + factor(ahead_by, y) * _combined(weights, slopes)
             slopes.append(slope(ahead, u + node * ahead_by, rows))
         size = atol + rtol * torch.maximum(y.abs(), ahead.abs())
-        error = norm(_wide(h, y) * _combined(_ERROR, slopes) / size).detach().cpu().nan_to_num(nan=torch.inf)
+        error = norm(factor(h, y) * _combined(_ERROR, slopes) / size).detach().cpu().nan_to_num(nan=torch.inf)
         good = (error <= 1) & (left > 0)
-        y, first = (_chosen(good, new, old) for new, old in ((ahead, y), (slopes[-1], first)))
+        y, first = (torch.where(column(good, old), new, old) for new, old in ((ahead, y), (slopes[-1], first)))
         u = torch.where(good & (h == left), stop, torch.where(good, u + ahead_by, u))
         h = h * (0.9 * error.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
         on = u != stop
@@ -100,19 +102,10 @@ def _first_step(
     size = atol + rtol * y.abs()
     value, speed = (norm(each / size).detach().cpu() for each in (y, first))
     trial = (0.01 * value / speed).nan_to_num(nan=1e-6).clamp(1e-6 * way, 0.1 * way)
-    moved = slope(y + _wide(towards * trial, y) * first, u + towards * trial, rows)
+    moved = slope(y + factor(towards * trial, y) * first, u + towards * trial, rows)
     bend = norm((moved - first) / size).detach().cpu() / trial
     most = torch.maximum(speed, bend).nan_to_num(nan=torch.inf).clamp(min=1e-10)
     return torch.minimum(100 * trial, (0.01 / most) ** 0.2).clamp(1e-6 * way, way)
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """One number a sample, shaped to multiply `like`."""
-    return values.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def _chosen(good: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(good.to(old.device).reshape(-1, *(1,) * (old.ndim - 1)), new, old)
 
 
 def _combined(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:

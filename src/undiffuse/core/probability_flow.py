@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import factor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.schedule import Schedule
 
@@ -21,8 +22,8 @@ def velocity(
     """
     schedule: Schedule = denoiser.process.schedule
     t = time_of(schedule, u).clamp(low, high)
-    guess: Any = denoiser(y * _wide(radius(schedule, t), y), t, **cond)
-    cos, sin = _wide(u.cos(), y), _wide(u.sin(), y)
+    guess: Any = denoiser(y * factor(radius(schedule, t), y), t, **cond)
+    cos, sin = factor(u.cos(), y), factor(u.sin(), y)
     return cos * (y - cos * guess.mean) / sin - sin * guess.mean
 
 
@@ -39,8 +40,3 @@ def angle(schedule: Schedule, t: Tensor) -> float:
 def radius(schedule: Schedule, t: Tensor) -> Tensor:
     """sqrt(alpha^2 + sigma^2), of t's shape."""
     return torch.hypot(schedule.alpha(t), schedule.sigma(t))
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """One number a sample, shaped to multiply `like`."""
-    return values.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1))

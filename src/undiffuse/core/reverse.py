@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.distribution import Distribution
@@ -96,7 +97,7 @@ def _unless_data(s: Any, bridge: Normal, variance: Tensor) -> Normal:
     ends = torch.as_tensor(s) == 0
     if ends.ndim == 0:
         return bridge if bool(ends) else Normal(bridge.mean, variance)
-    ends = ends.to(bridge.mean.device).reshape(-1, *(1,) * (bridge.mean.ndim - 1))
+    ends = column(ends, bridge.mean)
     return Normal(bridge.mean, torch.where(ends, bridge.var, variance))
 
 

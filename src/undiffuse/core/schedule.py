@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
+
 ROUNDING = 2**-22  # of a time that went through float32
 LEAST = 1e-12  # the least time with noise: where a schedule jumps at 0, that of its lowest level
 
@@ -66,9 +68,8 @@ class Schedule(ABC):
             return self.both(t) if alone else self._once(t)
         if t.shape != like.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; it must be () or ({like.shape[0]},), one time a sample")
-        wide = (-1,) + (1,) * (like.ndim - 1)
         alpha, sigma = self.both(t)
-        return alpha.to(like.device).reshape(wide), sigma.to(like.device).reshape(wide)
+        return column(alpha, like), column(sigma, like)
 
     def _once(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """`both` of a single time: the parts of one step of a sampler all ask for the same two."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import factor
 from undiffuse.core.derivative import Method, derivative
 from undiffuse.core.schedule import Schedule
 
@@ -42,14 +43,9 @@ def velocity_rate(
     alpha_rate, sigma_rate = denoiser.process.rates(t, t)
     total = alpha + sigma
     pace = total**2 / (sigma_rate * alpha - sigma * alpha_rate)  # dt/dtau
-    growth, scale, tau = (wide(each, x_t) for each in ((alpha_rate + sigma_rate) * pace, total, sigma / total))
+    growth, scale, tau = (factor(each, x_t) for each in ((alpha_rate + sigma_rate) * pace, total, sigma / total))
     z = x_t / scale
     guess, slope = derivative(
         lambda x, at: denoiser(x, at, to=to, **cond).mean, x_t, t, growth * z + scale * v, pace.expand(len(x_t)), method
     )
     return (v - slope - (z - guess) / tau) / tau
-
-
-def wide(values: Tensor, like: Tensor) -> Tensor:
-    """One number a sample, (batch,), shaped to multiply `like`, in its dtype and on its device."""
-    return values.to(like).reshape(-1, *(1,) * (like.ndim - 1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import arguments, jumps
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import difference, encoded, item, opened, refuse_uneditable
@@ -82,7 +83,7 @@ def spherical(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """Points on the great circle from a to b, (1, *shape) each, at shares (k,) of the way: (k, *shape)."""
     cosine = (a * b).sum() / (a.norm() * b.norm()).clamp(min=1e-30)
     angle = cosine.clamp(-1, 1).arccos()
-    share = share.reshape(-1, *(1,) * (a.ndim - 1))
+    share = column(share, a)
     if float(angle) < 1e-6:
         return torch.lerp(a, b, share)
     return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import factor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.guidance.extrapolation import Interval, check_interval, within
@@ -38,5 +39,5 @@ class Clamp(Guided):
         share = within(self.interval, self.process.schedule, t, 1.0, otherwise=0.0)
         if not isinstance(share, Tensor):
             return replace(guess, mean=self.nearest(guess.mean)) if share else guess
-        where = share.to(guess.mean).reshape(-1, *(1,) * (guess.mean.ndim - 1)) > 0
+        where = factor(share, guess.mean) > 0
         return replace(guess, mean=torch.where(where, self.nearest(guess.mean), guess.mean))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused, unknown
@@ -71,7 +72,7 @@ class DPS(Steered):
 def _by_error(missed: Tensor, slope: Tensor) -> Tensor:
     steepness = slope.flatten(1).square().sum(1)
     length = missed / torch.where(steepness > 0, steepness, 1.0)
-    return length.reshape(-1, *(1,) * (slope.ndim - 1))
+    return column(length, slope)
 
 
 def _constant(missed: Tensor, slope: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution, each
 from undiffuse.core.errors import Refused
@@ -83,8 +84,7 @@ class Extrapolation(Guided, ABC):
         )
 
     def _rescaled(self, guess: Any, better: Any) -> Any:
-        wide = (-1,) + (1,) * (guess.mean.ndim - 1)
-        have, wanted = (belief.mean.flatten(1).std(1, correction=0).reshape(wide) for belief in (guess, better))
+        have, wanted = (column(x.flatten(1).std(1, correction=0), x) for x in (guess.mean, better.mean))
         ratio = torch.where(have > 0, wanted / torch.where(have > 0, have, 1.0), 1.0)
         return replace(guess, mean=guess.mean * (self.rescale * ratio + 1 - self.rescale))
 
@@ -124,4 +124,4 @@ def check_interval(interval: Interval | None) -> None:
 
 def _each(x: Tensor) -> Tensor:
     """Each sample's norm, shaped to multiply it."""
-    return x.flatten(1).norm(dim=1).reshape(-1, *(1,) * (x.ndim - 1))
+    return column(x.flatten(1).norm(dim=1), x)

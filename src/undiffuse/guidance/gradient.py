@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
@@ -73,5 +74,5 @@ def heard(slope: Tensor, drop: Drop, names: Iterable[str]) -> Tensor:
     """The slope (batch, *shape), 0 for samples from which one of these conditions is dropped."""
     for name in names:
         if (dropped := drop_mask(drop, name)) is not None:
-            slope = slope * ~dropped.to(slope.device).reshape(-1, *(1,) * (slope.ndim - 1))
+            slope = slope * ~column(dropped, slope)
     return slope

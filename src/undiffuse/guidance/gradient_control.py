@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
@@ -68,7 +69,7 @@ class GradientControl(Steered):
             slope = gradient(towards, m, "the classifier")
             square = slope.square()
             if self.each == "sample":
-                square = square.flatten(1).sum(1).reshape(-1, *(1,) * (m.ndim - 1))
+                square = column(square.flatten(1).sum(1), m)
             summed = summed + square
             length = self.lr * (m.shape[1] ** 0.5 if self.each == "sample" else 1.0)
             m = m + length * slope / (summed.sqrt() + self.floor)

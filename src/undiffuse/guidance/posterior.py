@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
@@ -69,7 +70,6 @@ def conjugate_gradients(system: Map, b: Tensor, iterations: int) -> Tensor:
 
     A sample whose residual has fallen to rounding, or whose system is 0, keeps what it has.
     """
-    wide = (-1,) + (1,) * (b.ndim - 1)
     u, r = torch.zeros_like(b), b
     p, power = r, _power(r)
     enough = torch.finfo(b.dtype).eps ** 2 * power
@@ -79,10 +79,10 @@ def conjugate_gradients(system: Map, b: Tensor, iterations: int) -> Tensor:
         q = system(p)
         curvature = (p * q).flatten(1).sum(1)
         active = (power > enough) & (curvature > 0)
-        step = torch.where(active, power / torch.where(active, curvature, 1.0), 0.0).reshape(wide)
+        step = column(torch.where(active, power / torch.where(active, curvature, 1.0), 0.0), b)
         u, r = u + step * p, r - step * q
         before, power = power, torch.where(active, _power(r), 0.0)
-        p = r + torch.where(before > 0, power / before.clamp(min=torch.finfo(b.dtype).tiny), 0.0).reshape(wide) * p
+        p = r + column(torch.where(before > 0, power / before.clamp(min=torch.finfo(b.dtype).tiny), 0.0), b) * p
     return u
 
 

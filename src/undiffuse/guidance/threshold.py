@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import factor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
@@ -52,7 +53,7 @@ class Threshold(Guided):
         if self.percentile is None:
             return replace(guess, mean=guess.mean.clamp(low, high))
         size = mean.flatten(1).abs().to(torch.promote_types(mean.dtype, torch.float32))
-        s = quantile(size, self.percentile).clamp(min=1).to(mean.dtype).reshape(-1, *(1,) * (mean.ndim - 1))
+        s = factor(quantile(size, self.percentile).clamp(min=1), mean)
         return replace(guess, mean=centre + half * mean.clamp(-s, s) / s)
 
 

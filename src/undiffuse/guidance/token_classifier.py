@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
@@ -58,7 +59,7 @@ class TokenClassifier(Guided):
         masked = x_t == self.process.absorbing
         for name in read:
             if (dropped := drop_mask(cond.get("drop"), name)) is not None:
-                masked = masked & ~dropped.reshape(-1, *(1,) * (x_t.ndim - 1))
+                masked = masked & ~column(dropped, x_t)
         log_probs = guess.log_probs
         shift = _FORMS[self.form](self, x_t, t, read, masked).to(log_probs)
         return Tokens(torch.where(masked[..., None], (log_probs + self.weight * shift).log_softmax(-1), log_probs))

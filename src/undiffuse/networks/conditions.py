@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.errors import Refused
 from undiffuse.core.jumps import TOLD
@@ -113,7 +114,7 @@ class ConditionEmbedding(nn.Module):
             shown = kind != "map"
             image = resized(scaled(image).to(x.dtype), sides) if shown else one_hot(image, shape[0], sides, x.dtype)
             image = image if kind == "hole" else torch.cat([image, torch.ones_like(image[:, :1])], dim=1)
-            parts.append(image if null is None else torch.where(null.reshape(-1, *(1,) * (x.ndim - 1)), nothing, image))
+            parts.append(image if null is None else torch.where(column(null, x), nothing, image))
         return torch.cat(parts, dim=1) if len(parts) > 1 else x
 
     def _check(self, cond: Mapping[str, Any], n: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from undiffuse.core.broadcast import column, factor
 from undiffuse.core.condition_dropout import Drop, drop_mask
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
@@ -94,7 +95,7 @@ class ControlBranch(nn.Module):
             found = (scaled(given).to(x.dtype) + 1) / 2 if levels else one_hot(given, shape[0], sides, x.dtype)
             found = resized(found, sides) if levels else found
             null = drop_mask(drop, name)
-            parts.append(found if null is None else found.masked_fill(null.reshape(-1, *(1,) * (x.ndim - 1)), 0.0))
+            parts.append(found if null is None else found.masked_fill(column(null, x), 0.0))
         return torch.cat(parts, dim=1)
 
 
@@ -154,7 +155,7 @@ class ControlledNetwork(Network):
             if share is not None and not bool(share.any()):
                 continue
             found: list[Tensor] = branch(x, c_time, pictures, label, drop, **told)
-            found = [part if share is None else part * _wide(share, part) for part in found]
+            found = [part if share is None else part * factor(share, part) for part in found]
             added = [a + b for a, b in zip(added, found, strict=True)] if added else found
         dtype = next(network.parameters()).dtype
         x = x.to(dtype)
@@ -167,10 +168,6 @@ def _product(there: Tensor | None, strength: Tensor | None, x: Tensor) -> Tensor
     """The share of each sample, (batch,) in x's dtype and where x is; None: 1 for all."""
     parts = [part.to(x.device, x.dtype) for part in (there, strength) if part is not None]
     return torch.stack(parts).prod(0) if parts else None
-
-
-def _wide(share: Tensor, like: Tensor) -> Tensor:
-    return share.reshape(-1, *(1,) * (like.ndim - 1)).to(like.dtype)
 
 
 def usual_widths(conditions: Specs, shape: tuple[int, ...], patch: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import factor
 from undiffuse.core.derivative import Method, derivative
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
@@ -72,7 +73,7 @@ class ContinuousConsistency(ConsistencyStudent, Timed):
         guess = model(x_t, t, **given).mean
         again()
         g = self.tangent(model, x_t, t, self._path(x_0, x_t, t, given), given)
-        sin = _wide(angle(process.schedule, t, self.data_std)[0].sin(), x_t)
+        sin = factor(angle(process.schedule, t, self.data_std)[0].sin(), x_t)
         change = (guess.detach() - guess) / (self.data_std * sin) - g
         return change.square().flatten(1).mean(1)
 
@@ -81,13 +82,13 @@ class ContinuousConsistency(ConsistencyStudent, Timed):
         """g, of x_t's shape. end: the guess that leads along the path, such as the item."""
         process, std = model.process, self.data_std
         angles = angle(process.schedule, t, std)
-        u, rate, radius = (_wide(each, x_t) for each in angles)
+        u, rate, radius = (factor(each, x_t) for each in angles)
         dx = process.velocity(x_t, Normal(end), t) / rate
         guess, slope = derivative(lambda x, at: model(x, at, **given).mean, x_t, t, dx, 1 / angles[1], self.derivative)
         noise, cos, sin = process.noise(x_t, Normal(end), t), u.cos(), u.sin()
         own = cos**2 * (std * cos * noise - sin * end - (cos * x_t / radius - guess) / sin)
         g = own + self.ramp * (cos * slope - own)
-        return g / (_wide(g.flatten(1).norm(dim=1), g) + self.c)
+        return g / (factor(g.flatten(1).norm(dim=1), g) + self.c)
 
     @property
     def ramp(self) -> float:
@@ -112,8 +113,3 @@ def angle(schedule: Schedule, t: Tensor, data_std: float) -> tuple[Tensor, Tenso
         u = torch.atan2(sigma, data_std * alpha)
         rate = torch.autograd.grad(u.sum(), at)[0]
     return u.detach(), rate, torch.hypot(alpha, sigma / data_std).detach()
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """One number a sample, shaped to multiply `like`."""
-    return values.to(like.device, like.dtype).reshape(-1, *(1,) * (like.ndim - 1))

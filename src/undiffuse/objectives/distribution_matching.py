@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core import families, registry
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.families import VALUES
@@ -164,7 +165,7 @@ class DistributionMatching(Objective):
         if self.method != "dmd":
             return (alpha * sigma).to(x) * away
         size = (x - real).abs().flatten(1).mean(1).clamp(min=TINY)
-        return away / size.reshape(-1, *(1,) * (x.ndim - 1))
+        return away / column(size, x)
 
     @property
     def fake(self) -> Predictor:

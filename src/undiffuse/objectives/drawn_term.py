@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import registry
+from undiffuse.core.broadcast import column
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.reverse import BOUND, rebuilt, reverse
@@ -52,7 +53,7 @@ def bound(
     kl = process.bridge(x_t, process.point(x_0), before, here).kl(
         reverse(process, x_t, guess, before, here, variance, BOUND)
     )
-    wide = first.to(x_0.device).reshape(-1, *(1,) * (x_0.ndim - 1))
+    wide = column(first, x_0)
     near = replace(
         guess,
         mean=torch.where(wide, guess.mean, x_0),  # elsewhere a guess far off, whose gradient could be no number

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import registry, straight_path
+from undiffuse.core.broadcast import factor
 from undiffuse.core.condition_dropout import drop_mask
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.derivative import Method
@@ -107,7 +108,7 @@ class MeanFlow(Objective):
             cond["guidance"] = low * (high / low) ** random.fold(4).uniform((len(batch),))
         v = self.guided(model, x_t, t, noise - x_0, cond)
         span = straight_path.place(schedule, t) - straight_path.place(schedule, r)
-        change = straight_path.wide(span, x_0) * self.rate(model, x_t, t, r, v, cond)
+        change = factor(span, x_0) * self.rate(model, x_t, t, r, v, cond)
         error = straight_path.velocity(model, x_t, t, r, **cond) + change - v
         total = error.square().flatten(1).sum(1)
         return total / (total.detach() + self.epsilon) ** self.power
@@ -141,7 +142,7 @@ class MeanFlow(Objective):
         mix = 1 - 1 / weight if self.mix is None else torch.where(weight > 1, self.mix, 0.0)
         with_it = straight_path.velocity(model, x_t, t, **cond)
         without = straight_path.velocity(model, x_t, t, **{**cond, "drop": everything})
-        mix, share = (straight_path.wide(each, v) for each in (mix, weight * (1 - mix)))
+        mix, share = (factor(each, v) for each in (mix, weight * (1 - mix)))
         return share * v + (1 - share - mix) * without + mix * with_it
 
     def reference(self, model: Any) -> Denoiser | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import registry, straight_path
+from undiffuse.core.broadcast import factor
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.core.families import VALUES
@@ -102,7 +103,7 @@ class Shortcut(Objective):
         middle = straight_path.time_of(schedule, (tau + last) / 2)
         first = straight_path.velocity(model, x_t, t, torch.where(shortest, t, middle), **cond)
         (alpha, sigma), (alpha_m, sigma_m) = (schedule.at(each, x_t) for each in (t, middle))
-        half = straight_path.wide((tau - last) / 2, x_t)
+        half = factor((tau - last) / 2, x_t)
         z = x_t / (alpha + sigma).to(x_t.dtype) - half * first
         x_m = (alpha_m + sigma_m).to(x_t.dtype) * z
         second = straight_path.velocity(model, x_m, middle, torch.where(shortest, middle, end), **cond)

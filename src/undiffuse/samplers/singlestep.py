@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
@@ -75,10 +76,5 @@ class Singlestep(Sampler):
             shares = polynomial((start, third), start, start + 2 / 3 * (end - start))
             two_thirds, guess = guess_at(2 / 3, combined(shares, (first.mean, guess)))
             ahead = combined(polynomial((start, two_thirds), start, end), (first.mean, guess))
-        ahead = torch.where(_over(lands, ahead), first.mean, ahead)
+        ahead = torch.where(column(lands, ahead), first.mean, ahead)
         return process.bridge(x_t, Normal(ahead, 0.0), s, t, process.keep(s, t, x_t)), None
-
-
-def _over(lands: Tensor, like: Tensor) -> Tensor:
-    """() or (batch,), shaped to choose among samples."""
-    return lands.to(like.device).reshape(-1, *(1,) * (like.ndim - 1))

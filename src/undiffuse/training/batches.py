@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from undiffuse.codecs.codec import Codec
 from undiffuse.conditions.values import Values, as_tensor
+from undiffuse.core.broadcast import column
 from undiffuse.core.objective import Batch
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
@@ -125,11 +126,10 @@ class Batches:
         slots = torch.arange(self.size)[rows]
         conditions = {name: values[which.to(self.device)] for name, values in self.conditions.items()}
         for axis, mirrored in self._flips(step, slots, x.device):
-            x = x if self.versions else _either(mirrored, x.flip(axis), x)
-            conditions |= {
-                name: _either(mirrored, mirror(conditions[name], axis), conditions[name])
-                for name, mirror in self.mirrors.items()
-            }
+            x = x if self.versions else torch.where(column(mirrored, x), x.flip(axis), x)
+            for name, mirror in self.mirrors.items():
+                values = conditions[name]
+                conditions[name] = torch.where(column(mirrored, values), mirror(values, axis), values)
         if self.crop is not None:
             x, conditions = self.crop(x, conditions, self.random.fold(CROP, step).at(slots))
         conditions = self.drawn(conditions, self.random.fold(DRAW, step).at(slots))
@@ -197,11 +197,6 @@ class Ahead:
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> Permutation:
     return Random(seed).fold(epoch).permutation(count)
-
-
-def _either(which: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The items of one tensor where `which` is true, else of the other."""
-    return torch.where(which.to(other.device).reshape(-1, *(1,) * (other.ndim - 1)), one, other)
 
 
 def _small(x: Tensor | TrainingRows, device: torch.device) -> bool:

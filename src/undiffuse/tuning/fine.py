@@ -12,6 +12,7 @@ from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
+from undiffuse.core.probability_flow import angle, radius
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
 from undiffuse.core.schedule import Schedule
@@ -77,14 +78,14 @@ class Fine:
             return share * self.states[i, :rows] + (1 - share) * self.states[i + 1, :rows]
         (u, y, slope), (u_1, y_1, slope_1) = self._node(i, rows), self._node(i + 1, rows)
         h = u_1 - u
-        w = (_angle(self.schedule, t) - u) / h
+        w = (angle(self.schedule, t) - u) / h
         y_t = (1 + 2 * w) * (1 - w) ** 2 * y + w**2 * (3 - 2 * w) * y_1
         y_t = y_t + h * (w * (1 - w) ** 2 * slope - w**2 * (1 - w) * slope_1)
         return y_t * radius(self.schedule, t)
 
     def _node(self, i: int, rows: int) -> tuple[float, Tensor, Tensor]:
         """The angle at a fine time, the states of unit size there, and their slope in the angle."""
-        u = _angle(self.schedule, self.times[i])
+        u = angle(self.schedule, self.times[i])
         sin, cos = math.sin(u), math.cos(u)
         y, guess = self.states[i, :rows] / radius(self.schedule, self.times[i]), self.guesses[i, :rows]
         return u, y, cos * (y - cos * guess) / sin - sin * guess
@@ -130,15 +131,6 @@ class _Watched(Guided):
         guess: Any = self.denoiser(x_t, t, **cond)
         self.means.append(guess.mean[: self.rows])
         return guess
-
-
-def radius(schedule: Schedule, t: Tensor) -> float:
-    """sqrt(alpha^2 + sigma^2) at one time: a state divided by it is of about unit size."""
-    return float(torch.hypot(schedule.alpha(t), schedule.sigma(t)))
-
-
-def _angle(schedule: Schedule, t: Tensor) -> float:
-    return float(torch.atan2(schedule.sigma(t), schedule.alpha(t)))
 
 
 def some(cond: Mapping[str, Any], n: int, part: slice) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from undiffuse.tuning.fine import Fine, radius
+from undiffuse.core.probability_flow import radius
+from undiffuse.tuning.fine import Fine
 
 CANDIDATES, ROWS = 64, 32  # times to choose among, and how many trajectories they are judged on
 

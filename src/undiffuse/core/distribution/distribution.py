@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import named_parts
+from undiffuse.core.broadcast import factor
 from undiffuse.core.named_parts import rows
 from undiffuse.core.random import Random
 
@@ -151,7 +152,7 @@ def counted(x: Any, mask: Any) -> Tensor:
 
 def each(weight: float | Tensor, like: Tensor) -> float | Tensor:
     """A weight for all samples as it is, one a sample (batch,) shaped to multiply `like`."""
-    return weight.to(like).reshape(-1, *(1,) * (like.ndim - 1)) if isinstance(weight, Tensor) else weight
+    return factor(weight, like) if isinstance(weight, Tensor) else weight
 
 
 def over_elements(elements: Any) -> Tensor:

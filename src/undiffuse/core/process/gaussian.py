@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from undiffuse.core.broadcast import column
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.process.process import Process
 from undiffuse.core.schedule import Schedule, as_time
@@ -109,11 +110,10 @@ class Gaussian(Process):
 
     def rates(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t), shaped to multiply `like`."""
-        wide = (-1,) + (1,) * (like.ndim - 1)
         alpha_rate, sigma_rate = self._rates(as_time(t))
         if alpha_rate.ndim == 0:
             return alpha_rate, sigma_rate
-        return alpha_rate.to(like.device).reshape(wide), sigma_rate.to(like.device).reshape(wide)
+        return column(alpha_rate, like), column(sigma_rate, like)
 
     def _rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha'(t) and sigma'(t) by automatic differentiation."""
