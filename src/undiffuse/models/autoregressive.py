@@ -14,18 +14,15 @@ from undiffuse.core.autoregressive import Autoregressive
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.single_precision import in_float32
-from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.evaluation.level_likelihood import held_out_likelihood
 from undiffuse.evaluation.scores import Scores
+from undiffuse.models.drawn_kind import DrawnKind
 from undiffuse.progress import Progress
-from undiffuse.recipes.abilities import refuse_forms
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.reports.drawn_report import FILES, DrawnReport
-from undiffuse.reports.preview import preview
 from undiffuse.sampling.autoregressive_session import OPTIONS, SAID, AutoregressiveSession, CompletingGenerator
-from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
-from undiffuse.sampling.generator import ANSWERED, refuse_taken
+from undiffuse.sampling.evaluation_request import Bar
+from undiffuse.sampling.generator import ANSWERED
 from undiffuse.sampling.plan import recipe_defaults
 from undiffuse.sampling.request import SampleRequest
 
@@ -34,7 +31,7 @@ EMBEDDING = 32  # numbers that stand for a symbol without an order
 WHERE = ": of codes of latents --set codec.grid=true keeps where they stand"
 
 
-class AutoregressiveRun(CompletingGenerator):
+class AutoregressiveRun(DrawnKind, CompletingGenerator):
     """A trained autoregressive model with its codec: exact likelihoods, samples and completions in the data's units.
 
     Fields: see `Run`; shape: of an encoded item, channels first.
@@ -50,13 +47,11 @@ class AutoregressiveRun(CompletingGenerator):
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` measures its likelihood"
     levelled: ClassVar[bool] = True
     rounds: ClassVar[bool] = False  # a rounded logit is another probability
-    writes: ClassVar[tuple[str, ...]] = FILES
     answers: ClassVar[tuple[str, ...]] = (*ANSWERED, *OPTIONS)
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
-        refuse_taken(conditions)
-        refuse_forms(str(recipe["network"]["name"]), conditions)
+        super().check(recipe, conditions)
         for name in recipe["sampler"]:
             if name not in SAID:
                 raise Refused(f"sampler.{name}: an autoregressive run draws value by value; it has {', '.join(SAID)}")
@@ -106,12 +101,6 @@ class AutoregressiveRun(CompletingGenerator):
 
     def no_likelihood(self) -> str:
         return self.codec.no_density() if self.codec.lossy else ""
-
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
-        return preview(self, x, conditions, count)
-
-    def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
-        return DrawnReport(evaluate_drawn(self, asked))
 
     def open(
         self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any

@@ -12,16 +12,14 @@ from torch import nn
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
-from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
+from undiffuse.models.drawn_kind import DrawnKind
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.recipes.uses import Uses
-from undiffuse.reports.drawn_report import FILES, DrawnReport
 from undiffuse.sampling.chain_session import ChainSession
 from undiffuse.sampling.chained import Stage, StageTable, conditions_of, stages_of
-from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
-from undiffuse.sampling.generator import Generator
+from undiffuse.sampling.evaluation_request import Bar
 from undiffuse.sampling.request import SampleRequest
 
 STAGE = "chain.stages"  # of the field that names a stage's run, with its number behind
@@ -31,7 +29,7 @@ class NoWeights(nn.Module):
     """A chain has no weights of its own."""
 
 
-class Chain(Generator):
+class Chain(DrawnKind):
     """Runs in order; its samples are those of the last one. Fields: see `Run`; shape, codec: of the last stage.
 
     Source: arXiv:2106.15282.
@@ -45,7 +43,6 @@ class Chain(Generator):
     what: ClassVar[str] = "a chain"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`"
     rounds: ClassVar[bool] = False
-    writes: ClassVar[tuple[str, ...]] = FILES
 
     @classmethod
     def of_runs(cls, runs: Mapping[str, Any], tables: Mapping[str, StageTable] = MappingProxyType({})) -> Self:
@@ -116,9 +113,6 @@ class Chain(Generator):
 
     def attempt(self) -> None:
         self.stages[-1].run.attempt()
-
-    def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
-        return DrawnReport(evaluate_drawn(self, asked))
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> ChainSession:
         asked = (request or SampleRequest()).updated(options, self.askable)

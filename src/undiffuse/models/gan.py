@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,16 +11,12 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.single_precision import in_float32
-from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.evaluation.scores import Scores
+from undiffuse.models.drawn_kind import DrawnKind
 from undiffuse.progress import Progress
-from undiffuse.recipes.abilities import refuse_forms
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.reports.drawn_report import FILES, DrawnReport
-from undiffuse.reports.preview import preview
-from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
-from undiffuse.sampling.generator import Generator, refuse_taken
+from undiffuse.sampling.evaluation_request import Bar
 from undiffuse.sampling.prior_session import PriorSession
 from undiffuse.sampling.request import SampleRequest
 
@@ -29,23 +24,17 @@ BOUNDS = (-1.0, 1.0)  # of what a generator makes
 NO_LIKELIHOOD = "a GAN makes samples and has no probability of an item: of it there are the metrics of samples"
 
 
-class GANRun(Generator):
+class GANRun(DrawnKind):
     """A trained generator with its codec; what it was trained against is not kept. Fields: see `Run`."""
 
-    tables: ClassVar[Mapping[str, bool]] = {
-        **dict.fromkeys(("data", "codec", "network", "objective", "train"), True),
-        **dict.fromkeys(("optimiser", "init", "conditions"), False),
-    }
     reads: ClassVar[str] = "samples"
     predicts: ClassVar[str] = "game"
     what: ClassVar[str] = "a GAN"
     use: ClassVar[str] = "draw samples by `undiffuse sample {run}`, and `undiffuse evaluate` judges them"
-    writes: ClassVar[tuple[str, ...]] = FILES
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
-        refuse_taken(conditions)
-        refuse_forms(str(recipe["network"]["name"]), conditions)
+        super().check(recipe, conditions)
         codec = recipe.component("codec")
         if codec.tokens or codec.mixed:
             raise Refused(f"codec {recipe['codec']['name']!r} is not for values, and a GAN is: take pixels")
@@ -63,12 +52,6 @@ class GANRun(Generator):
 
     def attempt(self) -> None:
         self.module(torch.zeros(1, self.module.network.latents, dtype=torch.float32, device=self.device))
-
-    def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
-        return preview(self, x, conditions, count)
-
-    def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
-        return DrawnReport(evaluate_drawn(self, asked))
 
     @torch.no_grad()
     def decode(self, z: Tensor, **cond: Tensor) -> Tensor:
