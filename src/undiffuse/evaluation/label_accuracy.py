@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,33 +15,25 @@ from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION, written
-from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
+from undiffuse.evaluation.record import Recorded, written
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
-from undiffuse.storage.files import write_json
 
 LEVELS, WIDEST = 10, 9.0  # noise levels, and the largest log-SNR
 COUNT = 2000  # items at most
 
 
 @dataclass(frozen=True)
-class Readings(Evaluated):
+class Readings(Recorded):
     """One number a noise level, sigma/alpha, which rises: the shares of held-out and of training items whose class is
-    the likeliest, and the mean of -log p(class) in nats. about: what evaluation.json says of it; warning: why to be
-    careful.
+    the likeliest, and the mean of -log p(class) in nats.
     """
 
     noise: list[float]
     held_out: list[float]
     train: list[float]
     nats: list[float]
-    about: dict[str, Any]
-    warning: str = ""
-
-    def save(self, folder: Path, run: Path) -> list[str]:
-        write_json(folder / EVALUATION, self.about)
-        return [EVALUATION]
 
     def printed(self) -> Iterator[Any]:
         from rich.table import Table
@@ -54,8 +45,7 @@ class Readings(Evaluated):
             table.add_row(f"{noise:.3g}", f"{100 * unseen:.1f} %", f"{100 * seen:.1f} %", f"{nats:.3f}")
         yield table
         yield "[dim]Items whose class is told, by sigma/alpha. What guides is the slope of log p(class).[/]"
-        if self.warning:
-            yield f"[yellow]take care:[/] {self.warning}"
+        yield from self.warnings()
 
 
 def read(model: Run, classifier: NoisyClassifier, asked: EvaluationRequest) -> Readings:
@@ -79,7 +69,7 @@ def read(model: Run, classifier: NoisyClassifier, asked: EvaluationRequest) -> R
     judged = verdict(sum(held_out) / LEVELS, sum(train) / LEVELS, better="higher", count=count, seed=seed)
     levels = {"noise": noise, "accuracy": held_out, "accuracy_train": train, "nats": nats}
     about = written(model, asked, real, {"accuracy": judged}, count, started, levels=levels)
-    return Readings(noise, held_out, train, nats, about, real.warning)
+    return Readings(about, noise, held_out, train, nats)
 
 
 @torch.no_grad()

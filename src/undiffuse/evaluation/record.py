@@ -4,6 +4,8 @@ import json
 import math
 import platform
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,29 @@ from typing import Any
 import torch
 
 from undiffuse import __version__
-from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.run import Run
-from undiffuse.storage.files import read_json, read_text
+from undiffuse.storage.files import read_json, read_text, write_json
 
 METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"
 LONGEST = 2**30  # bytes
 
 Curve = tuple[list[int], list[float]]
+
+
+@dataclass(frozen=True)
+class Recorded(Evaluated):
+    """An evaluation of which evaluation.json is all that is written. about: what that says."""
+
+    about: dict[str, Any]
+
+    def save(self, folder: Path, run: Path) -> list[str]:
+        write_json(folder / EVALUATION, self.about)
+        return [EVALUATION]
+
+    def warnings(self) -> Iterator[str]:
+        """Why to be careful, for a terminal."""
+        yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
 
 
 def history(run: Path) -> dict[str, Curve]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,30 +9,23 @@ import torch
 from torch import Tensor
 
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION
-from undiffuse.sampling.evaluation_request import Evaluated
-from undiffuse.storage.files import write_json
+from undiffuse.evaluation.record import Recorded
 
 AMONG = (10, 100)  # partners, the own one among them
 FIRST = (1, 5)  # of them that count
 
 
 @dataclass(frozen=True)
-class Retrieval(Evaluated):
+class Retrieval(Recorded):
     """shares: of held-out and of training items, by "item to text" or "text to item" and (first, among).
 
     zero_shot: the shares of held-out and of training items whose class is told by the nearest class name; None where
-    there are no classes. about: what evaluation.json says.
+    there are no classes.
     """
 
     shares: Mapping[str, Mapping[tuple[int, int], tuple[float, float]]]
     zero_shot: tuple[float, float] | None
     classes: int
-    about: dict[str, Any]
-
-    def save(self, folder: Path, run: Path) -> list[str]:
-        write_json(folder / EVALUATION, self.about)
-        return [EVALUATION]
 
     def printed(self) -> Iterator[Any]:
         from rich.table import Table
@@ -49,7 +41,7 @@ class Retrieval(Evaluated):
             shares = (*self.zero_shot, 1 / self.classes)
             table.add_row("class told by its name", *(f"{100 * share:.1f} %" for share in shares))
         yield table
-        yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
+        yield from self.warnings()
 
 
 def retrieval(similarity: Tensor, same: Tensor) -> dict[tuple[int, int], float]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,35 +14,29 @@ from undiffuse.data.derived_conditions import of_model
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.classifier import train_classifier
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION, written
-from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
+from undiffuse.evaluation.record import Recorded, written
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.run import Run
-from undiffuse.storage.files import write_json
 
 COUNT, TOGETHER = 200, 8  # views at most, and those that are rendered at once
 
 
 @dataclass(frozen=True)
-class ViewAccuracy(Evaluated):
+class ViewAccuracy(Recorded):
     """asked: the class that the scene was asked for. share: of views that are read as it; real: of the prior's held-out
-    items whose class is read. about: what evaluation.json says of it.
+    items whose class is read.
     """
 
     asked: str
     share: float
     real: float
-    about: dict[str, Any]
-
-    def save(self, folder: Path, run: Path) -> list[str]:
-        write_json(folder / EVALUATION, self.about)
-        return [EVALUATION]
 
     def printed(self) -> Iterator[Any]:
         yield (
             f"{self.share:.1%} of {self.about['count']} held-out views are read as {self.asked!r}; a reader of the "
             f"prior's data, which is right on {self.real:.1%} of held-out items"
         )
-        yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
+        yield from self.warnings()
 
 
 def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccuracy:
@@ -70,7 +63,7 @@ def judge_views(model: Any, prior: Run, asked: EvaluationRequest) -> ViewAccurac
     share = float((reader(_flat(views.numpy())) == told).mean())
     judged = verdict(share, right, better="higher", count=len(views), seed=asked.request.seed)
     about = written(model, asked, real, {"accuracy": judged}, len(views), started, asked=label)
-    return ViewAccuracy(label, share, right, about)
+    return ViewAccuracy(about, label, share, right)
 
 
 def _refuse_of_samples(asked: EvaluationRequest) -> None:

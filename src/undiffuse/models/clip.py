@@ -166,9 +166,8 @@ class CLIPRun(Run, ItemEncoder, TextEncoder):
         zero_shot = None if told is None or told_seen is None else (told, told_seen)
         count = min(COUNT, len(real.held_out))
         metrics = judged(unseen, seen, zero_shot, count, asked.request.seed)
-        return Retrieval(
-            shares, zero_shot, len(real.held_out.classes), written(self, asked, real, metrics, count, started)
-        )
+        about = written(self, asked, real, metrics, count, started)
+        return Retrieval(about, shares, zero_shot, len(real.held_out.classes))
 
     def _score(self, data: Dataset, name: str) -> tuple[dict[str, dict[tuple[int, int], float]], float | None]:
         """How often items and texts of these find one another, and how often the name of the class is the nearest."""

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,39 +24,33 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import PREDICTS
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
-from undiffuse.evaluation.record import EVALUATION, written
+from undiffuse.evaluation.record import EVALUATION, Recorded, written
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling import items
-from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
+from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
-from undiffuse.storage.files import write_json
 
 COUNT = 2000  # items that an evaluation reads at most
 TIMES = (0.0, 0.25, 0.5, 0.75)  # of noisy items; the first is clean
 
 
 @dataclass(frozen=True)
-class ItemScores(Evaluated):
+class ItemScores(Recorded):
     """How well items are read at each noise level. name: "accuracy" of classes, "r2" of numbers: 1 - error/variance."""
 
     name: str
     times: tuple[float, ...]
     held_out: list[float]
     train: list[float]
-    about: dict[str, Any]
-
-    def save(self, folder: Path, run: Path) -> list[str]:
-        write_json(folder / EVALUATION, self.about)
-        return [EVALUATION]
 
     def printed(self) -> Iterator[Any]:
         for t, unseen, seen in zip(self.times, self.held_out, self.train, strict=True):
             yield f"{self.name} at t = {t:g}: {unseen:.3f} of held-out items, {seen:.3f} of training items"
-        yield from (f"[yellow]take care:[/] {warning}" for warning in self.about["warnings"])
+        yield from self.warnings()
 
 
 class Regressor(Run, ItemReader):
@@ -157,7 +150,7 @@ class Regressor(Run, ItemReader):
         )
         levels = {"t": times, "held_out": held_out, "train": train}
         about = written(self, asked, real, {what: judged}, count, started, levels=levels)
-        return ItemScores(what, times, held_out, train, about)
+        return ItemScores(about, what, times, held_out, train)
 
     @torch.no_grad()
     def _score(self, data: Dataset, t: float, seed: int) -> float:

@@ -26,8 +26,6 @@ class EfficientNetLite0(Features):
     size: int = 96
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     aliases: ClassVar[tuple[str, ...]] = ("efficientnet",)
-    natural: ClassVar[bool] = False
-    learns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:
@@ -45,10 +43,6 @@ class EfficientNetLite0(Features):
             "weights": weights()[1],
         }
 
-    def limited(self, count: int) -> Self:
-        """All features, for any count."""
-        return self
-
     def fit(self, x: np.ndarray) -> Self:
         """A copy that knows the values of black and white."""
         refuse_unless_images(x, "efficientnet_lite0")
@@ -63,10 +57,6 @@ class EfficientNetLite0(Features):
             return network(((shown * 255 - 127) / 128).to(dtype, memory_format=torch.channels_last))
 
         return walk(x, see, "efficientnet_lite0")
-
-    def probabilities(self, vectors: np.ndarray) -> None:
-        """None: the Inception score is defined for Inception alone."""
-        return
 
 
 @cache

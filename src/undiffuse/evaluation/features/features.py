@@ -21,17 +21,13 @@ class Features(ABC):
     encoder: ItemEncoder | None = None
 
     fitted: Mapping[str, np.ndarray]
-    natural: ClassVar[bool]
-    learns: ClassVar[bool]
+    natural: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def about(self) -> dict[str, Any]:
         """All that changes the numbers, in JSON's types: name, version, size and filter of a resize."""
-
-    @abstractmethod
-    def limited(self, count: int) -> Self:
-        """The features, with no more dimensions than `count` items on each side can support."""
 
     @abstractmethod
     def fit(self, x: np.ndarray) -> Self:
@@ -41,6 +37,10 @@ class Features(ABC):
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The vectors of the items x, float32 (count, dimensions)."""
 
-    @abstractmethod
+    def limited(self, count: int) -> Self:
+        """The features, with no more dimensions than `count` items on each side can support."""
+        return self
+
     def probabilities(self, vectors: np.ndarray) -> np.ndarray | None:
         """The class probabilities of the items, (count, classes); None where the features have no classes."""
+        return None

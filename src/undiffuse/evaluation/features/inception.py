@@ -32,7 +32,6 @@ class Inception(Features):
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     aliases: ClassVar[tuple[str, ...]] = ("inception_v3",)
     natural: ClassVar[bool] = True
-    learns: ClassVar[bool] = False
 
     @property
     def about(self) -> dict[str, Any]:
@@ -45,10 +44,6 @@ class Inception(Features):
             "weights": _network(self.weights)[1],
             "called": {"frechet": "FID", "frechet_infinity": "FID, infinite samples", "kernel": "KID"},
         }
-
-    def limited(self, count: int) -> Self:
-        """All features, for any count."""
-        return self
 
     def fit(self, x: np.ndarray) -> Self:
         """A copy that knows the values of black and white."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -31,8 +31,6 @@ class Module(Features):
 
     path: str = ""
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    natural: ClassVar[bool] = False
-    learns: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         file, _, attribute = self.path.partition(":")
@@ -47,10 +45,6 @@ class Module(Features):
         """Name, version, the import path and a digest of the file's text and of the weights."""
         return {"features": "module", "version": 1, "path": self.path, "digest": _digest(self.path)}
 
-    def limited(self, count: int) -> Self:
-        """All features, for any count."""
-        return self
-
     def fit(self, x: np.ndarray) -> Self:
         """A copy that knows the values of black and white, tried on two images."""
         refuse_unless_images(x, "module", channels=())
@@ -62,10 +56,6 @@ class Module(Features):
         """The vectors that the module returns for the images."""
         network = _load(self.path)
         return walk(x, lambda batch: self._see(network, unit(batch, self.fitted["span"])), "module")
-
-    def probabilities(self, vectors: np.ndarray) -> None:
-        """None: the Inception score is defined for Inception alone."""
-        return
 
     def _see(self, network: Callable[[Tensor], Tensor], shown: Tensor) -> Tensor:
         try:

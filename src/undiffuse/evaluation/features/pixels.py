@@ -26,7 +26,6 @@ class PixelsFeatures(Features):
 
     components: int = 64
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    natural: ClassVar[bool] = False
     learns: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -60,7 +59,3 @@ class PixelsFeatures(Features):
         by = self.fitted
         parts = [scaled(x[i : i + 4096], by) for i in range(0, len(x), 4096)]
         return np.concatenate([(part - by["mean"]) @ by["axes"] for part in parts])
-
-    def probabilities(self, vectors: np.ndarray) -> None:
-        """None: there are no classes."""
-        return

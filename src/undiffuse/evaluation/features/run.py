@@ -20,16 +20,11 @@ class RunFeatures(Features):
     encoder: ItemEncoder
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     natural: ClassVar[bool] = True
-    learns: ClassVar[bool] = False
 
     @property
     def about(self) -> dict[str, Any]:
         """Name, version and the digest of the weights."""
         return {"features": "run", "version": 1, "digest": self.encoder.digest}
-
-    def limited(self, count: int) -> Self:
-        """All features, for any count."""
-        return self
 
     def fit(self, x: np.ndarray) -> Self:
         """The features, tried on two items."""
@@ -39,7 +34,3 @@ class RunFeatures(Features):
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The unit vectors of the items."""
         return self.encoder.encode_image(x).numpy().astype(np.float32)
-
-    def probabilities(self, vectors: np.ndarray) -> None:
-        """None: it knows no classes."""
-        return

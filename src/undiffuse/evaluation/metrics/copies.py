@@ -22,10 +22,6 @@ class Copies(Metric):
     needs: ClassVar[str] = "texts"
     texts: ClassVar[bool] = True
 
-    def applies(self, evidence: Evidence) -> bool:
-        """To every text."""
-        return evidence.reader is not None
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`copies`; detail: how many samples equal a whole training item, and how many equal another sample."""
         x = evidence.items

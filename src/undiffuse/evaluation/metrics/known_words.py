@@ -16,10 +16,6 @@ class KnownWords(Metric):
     needs: ClassVar[str] = "texts"
     texts: ClassVar[bool] = True
 
-    def applies(self, evidence: Evidence) -> bool:
-        """Where the training text has words of several letters."""
-        return evidence.reader is not None
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`known_words`; detail: examples of unknown words."""
         samples, held_out, train = ([inner(text) for text in part] for part in evidence.texts)

@@ -26,7 +26,7 @@ class Metric(ABC):
 
     def applies(self, evidence: Evidence) -> bool:
         """Whether the evidence has what the metric needs (labels, points ...)."""
-        return True
+        return evidence.reader is not None or not self.texts
 
     @abstractmethod
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:

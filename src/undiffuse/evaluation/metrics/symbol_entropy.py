@@ -20,10 +20,6 @@ class SymbolEntropy(Metric):
     needs: ClassVar[str] = "texts"
     texts: ClassVar[bool] = True
 
-    def applies(self, evidence: Evidence) -> bool:
-        """To every text."""
-        return evidence.reader is not None
-
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`symbol_entropy`."""
         draws = evidence.draws(evidence.items, most=10_000, total=20_000)
