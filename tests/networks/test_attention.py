@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from undiffuse.core.derivative import derivative
 from undiffuse.networks.attention import FEW, attention, cross_attention, self_attention
 from undiffuse.networks.blocks import Attention
 from undiffuse.networks.dit_blocks import CrossAttention, SelfAttention
@@ -42,6 +43,7 @@ def test_attention_is_a_plain_softmax(gradient: bool, masked: bool):
 def test_in_bfloat16_it_is_the_softmax_however_it_is_cut(
     monkeypatch: pytest.MonkeyPatch, scores: int, scale: float, amx: bool
 ):
+    monkeypatch.setattr("undiffuse.networks.attention.LEAST", 0)
     monkeypatch.setattr("undiffuse.networks.attention.SCORES", scores)
     monkeypatch.setattr("undiffuse.networks.attention.AMX", amx)
     q, k, v = (torch.randn(2, length, 3, 4).bfloat16().transpose(1, 2) for length in (9, 11, 11))
@@ -51,6 +53,9 @@ def test_in_bfloat16_it_is_the_softmax_however_it_is_cut(
     assert found.dtype is torch.bfloat16
     assert (float(near.max()) > 89) == (scale > 1)
     torch.testing.assert_close(found.double(), near.softmax(-1) @ v.double(), rtol=0, atol=0.03)
+    rest = torch.zeros(2, dtype=torch.float64)
+    value, slope = derivative(lambda v, _: attention(q, k, v), v, rest, v, rest)  # linear in v
+    torch.testing.assert_close(slope, value, rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("length", [5, FEW + 1])

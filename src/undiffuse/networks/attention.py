@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from undiffuse.networks.precision import has_amx
 
 FEW = 512  # keys, up to which the formula is worth the memory that its gradient takes
-SCORES = 2**18  # of queries and keys at a time, without a gradient: so many stay in a processor's cache
+LEAST, SCORES = 2**15, 2**18  # of queries and keys: as many as pay for parts, and as stay in a processor's cache
 LARGE = 32.0  # a score that bfloat16 rounds by up to 6 %
 AMX = has_amx()
 
@@ -21,7 +21,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, there: Tensor | None = None) -> T
     So is the way there on one without AMX, as long as the formula's scores stay in the cache.
     """
     half = q.dtype is torch.bfloat16 and q.device.type == "cpu"
-    if half and not (q.requires_grad or AMX or torch.compiler.is_compiling()) and there is None and _small(q, k):
+    if half and there is None and not q.requires_grad and _pays(q, k):
         return _in_parts(q, k, v)
     if not (half and q.requires_grad) or k.shape[-2] > FEW:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=there)
@@ -33,8 +33,10 @@ def _scaled(q: Tensor) -> Tensor:
     return q / math.sqrt(q.shape[-1])
 
 
-def _small(q: Tensor, k: Tensor) -> bool:
-    """Whether the lengths of queries and keys leave no score above LARGE."""
+def _pays(q: Tensor, k: Tensor) -> bool:
+    """Whether there is something to gain, and the lengths of queries and keys leave no score above LARGE."""
+    if AMX or torch.compiler.is_compiling() or q[..., 0].numel() * k.shape[-2] < LEAST:
+        return False
     return float(_scaled(q).norm(dim=-1).amax() * k.norm(dim=-1).amax()) <= LARGE
 
 
@@ -42,15 +44,14 @@ def _in_parts(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """exp(q k / sqrt(d)) v over its sum, which a column of ones behind v takes, for as many heads at a time, or
     queries of a head, as have `SCORES` scores. Scores are small: exp stays finite and their rounding does no harm.
     """
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
     length, keys = q.shape[-2], k.shape[-2]
     heads, rows = max(SCORES // (length * keys), 1), max(SCORES // keys, 1)
-    each = (x.flatten(0, -3).split(heads) for x in (_scaled(q), k, F.pad(v, (0, 1), value=1.0), out))
-    for queries, names, values, found in zip(*each, strict=True):
-        for some, place in zip(queries.split(rows, 1), found.split(rows, 1), strict=True):
-            sums = torch.bmm(torch.bmm(some, names.transpose(1, 2)).exp_(), values)
-            torch.div(sums[..., :-1], sums[..., -1:], out=place)
-    return out
+    each = (x.flatten(0, -3).split(heads) for x in (_scaled(q), k, F.pad(v, (0, 1), value=1.0)))
+    found = []
+    for queries, names, values in zip(*each, strict=True):
+        sums = [torch.bmm(torch.bmm(some, names.mT).exp_(), values) for some in queries.split(rows, 1)]
+        found.append(torch.cat([each[..., :-1] / each[..., -1:] for each in sums], 1))
+    return torch.cat(found).unflatten(0, q.shape[:-2])
 
 
 def by_head(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
