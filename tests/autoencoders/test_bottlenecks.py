@@ -64,15 +64,16 @@ def test_the_quantiser_and_its_gradients_are_those_of_a_written_out_one(learn: A
         torch.testing.assert_close(vq.codebook.grad, wanted)
 
 
-def test_codes_are_the_moving_means_of_their_latents():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_are_the_moving_means_of_their_latents(dtype: torch.dtype):
     """Against the two averages written out, over three steps, the second of which comes in two parts."""
-    vq = VQBottleneck(2, 3, decay=0.9, dead_below=0.0)
+    vq = VQBottleneck(2, 3, decay=0.9, dead_below=0.0).to(dtype)
     vq.codebook.copy_(torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]]))
-    n, m = torch.ones(3), vq.codebook.clone()
+    n, m = torch.ones(3, dtype=dtype), vq.codebook.clone()
     vq.count.copy_(n)
     vq.total.copy_(m)
     for step in range(3):
-        z = Random(step).normal((40, 2)) * 2 + 1
+        z = Random(step).normal((40, 2), dtype) * 2 + 1
         tokens = vq.tokens(z)
         for part in z.split(20 if step == 1 else 40):
             vq.penalty(vq.posterior(part), part)

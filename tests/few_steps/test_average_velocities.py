@@ -166,10 +166,10 @@ def test_guidance_inside_training():
     v_n = straight_path.velocity(model, x, t, **{**cond, "drop": torch.ones(n, dtype=torch.bool)})
     v = Random(1).normal((n, 1), dtype=torch.float64)
     wide = drop[:, None]
-    for mix, k in ((0.5, 0.5), (None, 1 - 1 / 3.0), (0.0, 0.0)):
+    for mix, k in ((0.3, 0.3), (None, 1 - 1 / 3.0), (0.0, 0.0)):
         found = MeanFlow(guidance=3.0, mix=mix).guided(model, x, t, v, cond)
         wanted = (1 - k) * 3 * v + k * v_c + (1 - k) * (1 - 3) * v_n
-        torch.testing.assert_close(found, torch.where(wide, v, wanted))
+        torch.testing.assert_close(found, torch.where(wide, v, wanted), rtol=0, atol=1e-14)
     assert MeanFlow().guided(model, x, t, v, cond) is v
     by_name = {**cond, "drop": {"label": drop}}
     torch.testing.assert_close(

@@ -134,6 +134,33 @@ def test_its_predictor_with_b2_is_multistep(order: int):
         state = belief.mean
 
 
+def test_noisy_steps_of_sa_are_its_integrals_of_lines():
+    """arXiv:2309.05019, eq. 14 and 17 for two guesses, g = 1 + tau^2: the mean of (l - l_i)/h, weighed by e^(g l), over
+    a step of length h is 1/(1 - e^(-g h)) - 1/(g h). The corrector keeps the step's noise.
+    """
+    process: Any = ORACLE.process
+    tau, (alpha, sigma) = 0.7, process.schedule.at(TIMES[:3], TIMES[:3])
+    g, (h, then) = 1 + tau**2, (alpha / sigma).log().diff().tolist()
+    x, noise = (Random(i).normal((5, 1), dtype=torch.float64) for i in (0, 1))
+    first, memory = SA(2, 2, tau).step(ORACLE, x, TIMES[0], TIMES[1], random=Random(0))
+    x_1 = first.mean + first.var**0.5 * noise
+    second, _ = SA(2, 2, tau).step(ORACLE, x_1, TIMES[1], TIMES[2], memory, random=Random(0))
+
+    def kept(i: int, h: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The share of x, that of the guesses, and the variance, of the i-th step."""
+        keep = sigma[i + 1] / sigma[i] * math.exp(-(tau**2) * h)
+        return keep, -alpha[i + 1] * math.expm1(-g * h), -(sigma[i + 1] ** 2) * math.expm1(-2 * tau**2 * h)
+
+    m_0, m_1 = ORACLE(x, TIMES[0]).mean, ORACLE(x_1, TIMES[1]).mean
+    (keep, pull, var), (keep_then, pull_then, var_then) = kept(0, h), kept(1, then)
+    rise, rise_then = (-1 / math.expm1(-g * each) - 1 / (g * each) for each in (h, then))
+    torch.testing.assert_close(x_1, keep * x + pull * m_0 + var**0.5 * noise, rtol=0, atol=1e-13)
+    corrected = x_1 + pull * rise * (m_1 - m_0)
+    wanted = keep_then * corrected + pull_then * (m_1 + rise_then * then / h * (m_1 - m_0))
+    torch.testing.assert_close(second.mean, wanted, rtol=0, atol=1e-13)
+    torch.testing.assert_close(second.var.expand_as(wanted), var_then.expand_as(wanted), rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("schedule", [FlowSchedule()], ids=repr)
 @pytest.mark.parametrize("sampler", [UniPC(3), UniPC(3, "bh1"), SA(3, 3), Singlestep(2), Singlestep(3)], ids=repr)
 def test_a_start_without_signal_is_no_obstacle(sampler: Any, schedule: Any):

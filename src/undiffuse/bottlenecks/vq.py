@@ -129,8 +129,8 @@ class VQBottleneck(Bottleneck):
 
     def _note(self, z: Tensor, tokens: Tensor) -> None:
         """Add to N and M, and draw a latent for each code: of several processes each draws for some of the codes."""
-        places, chosen = z.movedim(1, -1).flatten(0, -2).float(), tokens.flatten()
-        ones = torch.ones(len(places), 1, dtype=torch.float32, device=z.device)
+        places, chosen = z.movedim(1, -1).flatten(0, -2).to(self.seen), tokens.flatten()
+        ones = torch.ones_like(places[:, :1])
         self.seen.index_add_(0, chosen, torch.cat([ones, places], dim=1))
         several = distributed.is_available() and distributed.is_initialized()
         world, rank = (distributed.get_world_size(), distributed.get_rank()) if several else (1, 0)

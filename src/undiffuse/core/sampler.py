@@ -38,7 +38,9 @@ class Sampler(ABC):
 
     @property
     def convergence_order(self) -> int:
-        """p of a deterministic sampler whose error falls as steps^-p; 0: fresh noise, or an error by tolerance."""
+        """p of a deterministic sampler whose error falls as steps^-p, of one that remembers with an exact history; 0:
+        fresh noise, or an error by tolerance.
+        """
         return 0
 
     def takes(self) -> frozenset[str]:

@@ -100,7 +100,7 @@ def within(
     guided = (level > interval[0]) & (level <= interval[1])
     if t.ndim == 0:
         return inside if bool(guided) else otherwise
-    return torch.where(guided, inside, otherwise)
+    return torch.where(guided, torch.as_tensor(inside, dtype=t.dtype, device=t.device), otherwise)
 
 
 def same_vocabulary(one: Any, other: Any) -> None:

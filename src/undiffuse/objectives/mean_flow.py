@@ -139,7 +139,7 @@ class MeanFlow(Objective):
         masks = [~everything if (gone := drop_mask(cond.get("drop"), name)) is None else gone for name in names]
         weight = torch.as_tensor(cond.get("guidance", self.guidance), dtype=torch.float64).to(x_t.device)
         weight = torch.where(torch.stack(masks).all(0), 1.0, weight)
-        mix = 1 - 1 / weight if self.mix is None else torch.where(weight > 1, self.mix, 0.0)
+        mix = 1 - 1 / weight if self.mix is None else torch.where(weight > 1, torch.full_like(weight, self.mix), 0.0)
         with_it = straight_path.velocity(model, x_t, t, **cond)
         without = straight_path.velocity(model, x_t, t, **{**cond, "drop": everything})
         mix, share = (factor(each, v) for each in (mix, weight * (1 - mix)))

@@ -50,7 +50,7 @@ class SA(PredictorCorrector):
     def _tau(self, start: Tensor) -> Tensor:
         """tau of a step that starts at this level, of its shape."""
         noise = (-start).exp()
-        return torch.where((noise >= self.lowest) & (noise <= self.highest), self.tau, 0.0).double()
+        return torch.where((noise >= self.lowest) & (noise <= self.highest), torch.full_like(noise, self.tau), 0.0)
 
     def shares(self, levels: Sequence[Tensor], start: Tensor, end: Tensor) -> Sequence[Tensor]:
         return polynomial(levels, start, end, 1 + self._tau(start) ** 2)
