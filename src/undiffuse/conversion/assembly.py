@@ -1,6 +1,7 @@
 """A run made of tables, conditions, a codec and weights that come from elsewhere."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,6 +51,19 @@ def like(tensor: Tensor, wanted: Tensor) -> Tensor:
     """The tensor without memory, in the dtype that is wanted if both are floats."""
     floats = tensor.is_floating_point() and wanted.is_floating_point()
     return torch.empty(tensor.shape, dtype=wanted.dtype if floats else tensor.dtype, device="meta")
+
+
+def images_of(shape: Sequence[int]) -> dict[str, Any]:
+    """The table [data] of a folder of images (channels, height, width)."""
+    channels, *sides = shape
+    return {"name": "folder", "path": "images", "size": sides, "channels": channels}
+
+
+def sides_of(config: Mapping[str, Any], folder: Path, place: str) -> tuple[int, int]:
+    """Height and width in the config of a part of a folder; raises Refused where it does not say them."""
+    if not (found := config.get("sample_size")):
+        raise Refused(f"{folder}: {Path(place, 'config.json')} does not say its sample_size")
+    return (found, found) if isinstance(found, int) else (found[0], found[1])
 
 
 def differing(kind: str, table: Mapping[str, Any]) -> dict[str, Any]:

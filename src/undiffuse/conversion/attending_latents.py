@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from undiffuse.codecs.latent import Latent
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.conversion import autoencoder, scheduler
-from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
-from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
+from undiffuse.conversion.assembly import TRAIN, assemble, differing, images_of, part
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
+from undiffuse.conversion.scheduler_writing import write as write_scheduler
 from undiffuse.conversion.writing import write_config, write_weights
 from undiffuse.core.errors import Refused
 from undiffuse.networks.unet import UNet
@@ -76,13 +77,7 @@ class AttendingLatents:
         own = {name: value for name, value in self.own.items() if name not in GIVEN}
         scaled = {"scale": self.codec.scale, "mean": self.codec.mean, "std": self.codec.std}
         tables = {
-            "data": {
-                "name": "folder",
-                "path": "images",
-                "size": list(self.size),
-                "channels": self.vae.shape[0],
-                **data,
-            },
+            "data": {**images_of((self.vae.shape[0], *self.size)), **data},
             "codec": {"name": "latent", "autoencoder": paths[VAE], **scaled},
             "network": differing("networks", {"name": "unet", **own}),
             "objective": {"name": "denoising"},
@@ -146,7 +141,7 @@ def write(run: Run, name: str, folder: Path) -> dict[str, Any]:
     module: Any = run.module
     codec: Any = run.codec
     unet: UNet = module.network
-    config, noise = unet_config(run), scheduler_config(run.recipe)
+    config = unet_config(run)
     state = {key: weight for key, weight in unet.state_dict().items() if key != null(name)}
     linear = config["use_linear_projection"]
     write_config(folder / "unet", config)
@@ -154,11 +149,10 @@ def write(run: Run, name: str, folder: Path) -> dict[str, Any]:
     vae, weights = autoencoder.written(codec.autoencoder, **autoencoder.scaling(codec))
     write_config(folder / "vae", vae)
     write_weights(folder / "vae", weights)
-    write_config(folder / "scheduler", noise, SCHEDULER)
     return {
         "vae": ("diffusers", vae["_class_name"]),
         "unet": ("diffusers", config["_class_name"]),
-        "scheduler": ("diffusers", noise["_class_name"]),
+        "scheduler": ("diffusers", write_scheduler(run.recipe, folder)),
     }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from undiffuse.codecs.latent import Latent
 from undiffuse.codecs.pixels import PixelsCodec
-from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
+from undiffuse.conversion.assembly import TRAIN, assemble, differing, images_of, part
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.networks.autoencoder_kl import AutoencoderKL
@@ -44,7 +44,7 @@ def read(said: Mapping[str, Any], theirs: Mapping[str, Tensor], what: str, size:
     height, width = size or ((side, side) if isinstance(side, int) else side)
     codes = said.get("num_vq_embeddings", DEFAULTS["VQModel"]["num_vq_embeddings"])
     tables: dict[str, Any] = {
-        "data": {"name": "folder", "path": "images", "size": [height, width], "channels": own["channels"]},
+        "data": images_of((own["channels"], height, width)),
         "codec": {"name": "pixels"},
         "network": differing("networks", {"name": "autoencoder_kl", **_without(own)}),
         "bottleneck": {"name": "vq", "size": codes} if kind == "VQModel" else {"name": "kl"},

@@ -10,7 +10,7 @@ from torch import Tensor
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.conditions.text import CLIP, TextCondition
 from undiffuse.conversion import clip_text
-from undiffuse.conversion.assembly import TRAIN, assemble, differing
+from undiffuse.conversion.assembly import TRAIN, assemble, differing, images_of
 from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import weights_from, weights_to
@@ -67,7 +67,7 @@ def read(source: PipelineSource, tokenizer: Path) -> Run:
     network, shape = vision(source, images)
     condition = TextCondition(encoder=CLIP, length=length, shape=(length,), tokenizer=made.written())
     tables = {
-        "data": {"name": "folder", "path": "images", "size": list(shape[1:]), "channels": shape[0]},
+        "data": images_of(shape),
         "codec": {"name": "pixels"},
         "schedule": {"name": "cosine"},
         "network": network,

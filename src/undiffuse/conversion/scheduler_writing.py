@@ -1,11 +1,14 @@
 """The configuration of the scheduler of diffusers that does what a recipe says."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from undiffuse.conversion.pipeline_source import SCHEDULER
 from undiffuse.conversion.scheduler import PREDICTIONS, VARIANCES
+from undiffuse.conversion.writing import write_config
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
@@ -48,6 +51,13 @@ def config(recipe: Recipe) -> dict[str, Any]:
         **_own(kind, asked.sampler),
         **({"clip_sample": asked.threshold == STATIC} if kind in ("DDPMScheduler", "DDIMScheduler") else {}),
     }
+
+
+def write(recipe: Recipe, folder: Path) -> str:
+    """Write it as the part `scheduler` of a pipeline's folder; returns the name of its class."""
+    said = config(recipe)
+    write_config(folder / "scheduler", said, SCHEDULER)
+    return str(said["_class_name"])
 
 
 def _betas(schedule: Schedule) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """A UNet2DModel of a pipeline: the table of its network, its weights, and back."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from undiffuse.conditions.label import LabelCondition
 from undiffuse.conversion.assembly import differing, part
+from undiffuse.conversion.writing import write_config, write_weights
 from undiffuse.networks.diffusers_format import arguments, config_of, weights_from, weights_to
 from undiffuse.networks.unet import UNet
 from undiffuse.sampling.run import Run
@@ -50,10 +52,11 @@ def config(run: Run, what: str) -> dict[str, Any]:
     return config_of(unet, groups, height if height == width else (height, width))
 
 
-def written(run: Run) -> dict[str, Tensor]:
-    """Its weights."""
+def write(run: Run, folder: Path) -> None:
+    """Write its config and its weights."""
     unet = _unet(run, "it is written")
-    return weights_to(unet.state_dict(), unet.residual_names(), unet.time_widths)
+    write_config(folder, config(run, "it is written"))
+    write_weights(folder, weights_to(unet.state_dict(), unet.residual_names(), unet.time_widths))
 
 
 def _unet(run: Run, what: str) -> UNet:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.diffusers_format import known_fields
 from undiffuse.networks.diffusers_format import weights_from as blocks_from
 from undiffuse.networks.diffusers_format import weights_to as blocks_to
 
@@ -39,13 +40,7 @@ def arguments(config: dict[str, Any], kind: str = "AutoencoderKL") -> dict[str, 
     """The constructor arguments of our AutoencoderKL that mean the same as the config of a model of this kind; raises
     Refused naming what it has not.
     """
-    config = {name: value for name, value in config.items() if not name.startswith("_")}
-    known = DEFAULTS[kind]
-    for name, value in config.items():
-        if name not in known and name not in FREE and value not in ONLY.get(name, ()):
-            able = f"only {' or '.join(map(repr, ONLY[name]))}" if name in ONLY else "no such field"
-            raise Refused(f"this {kind} has {name} = {value!r}; ours has {able}")
-    c = known | config
+    c = known_fields(config, kind, "ours", DEFAULTS[kind], ONLY, FREE)
     widths = list(c["block_out_channels"])
     for name, only in BLOCKS.items():
         if list(c[name]) != [only] * len(widths):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,30 @@ def read_folder(
     return config, folder_weights(folder, (STEM,))
 
 
+def known_fields(
+    config: Mapping[str, Any],
+    kind: str,
+    ours: str,
+    defaults: Mapping[str, Any],
+    only: Mapping[str, tuple[Any, ...]],
+    free: Set[str],
+) -> dict[str, Any]:
+    """The config of a model of this kind, with the defaults of the fields that it leaves out.
+
+    only: the values of other fields that `ours` knows; free: fields that change nothing. Raises Refused, naming the
+    field, for any other.
+    """
+    said = {name: value for name, value in config.items() if not name.startswith("_")}
+    for name, value in said.items():
+        if name not in defaults and name not in free and value not in only.get(name, ()):
+            able = f"only {' or '.join(map(repr, only[name]))}" if name in only else "no such field"
+            raise Refused(f"this {kind} has {name} = {value!r}; {ours} has {able}")
+    return {**defaults, **said}
+
+
 def arguments(config: dict[str, Any]) -> dict[str, Any]:
     """The UNet's constructor arguments that mean the same as the config; raises Refused naming what a UNet has not."""
-    config = {name: value for name, value in config.items() if not name.startswith("_")}
-    for name, value in config.items():
-        if name not in DEFAULTS and name not in FREE and value not in ONLY.get(name, ()):
-            able = f"only {' or '.join(map(repr, ONLY[name]))}" if name in ONLY else "no such field"
-            raise Refused(f"this UNet2DModel has {name} = {value!r}; a UNet has {able}")
-    c = DEFAULTS | config
+    c = known_fields(config, "UNet2DModel", "a UNet", DEFAULTS, ONLY, FREE)
     down, up = ([kind.removeprefix("UNetRes") for kind in c[f"{way}_block_types"]] for way in ("down", "up"))
     for kind in (*down, *up):
         if kind not in ("DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"):

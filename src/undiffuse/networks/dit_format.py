@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.diffusers_format import read_folder
+from undiffuse.networks.diffusers_format import known_fields, read_folder
 from undiffuse.storage.weight_files import file_weights
 
 # what a DiTTransformer2DModel does when its config leaves a field out, for the fields that a DiT can follow ...
@@ -88,12 +88,7 @@ def from_diffusers(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
 
 def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a DiT that mean the same as a config; raises Refused, naming the field, for what it has not."""
-    config = {name: value for name, value in config.items() if not name.startswith("_")}
-    for name, value in config.items():
-        if name not in DEFAULTS and name not in FREE and value not in ONLY.get(name, ()):
-            able = f"only {' or '.join(map(repr, ONLY[name]))}" if name in ONLY else "no such field"
-            raise Refused(f"this DiTTransformer2DModel has {name} = {value!r}; a DiT has {able}")
-    c = DEFAULTS | config
+    c = known_fields(config, "DiTTransformer2DModel", "a DiT", DEFAULTS, ONLY, FREE)
     return {
         "channels": c["in_channels"],
         "out_channels": c["out_channels"] or c["in_channels"],

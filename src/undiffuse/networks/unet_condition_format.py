@@ -7,7 +7,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import NAMES as UNET2D
-from undiffuse.networks.diffusers_format import attended_levels, same_arguments, same_config
+from undiffuse.networks.diffusers_format import attended_levels, known_fields, same_arguments, same_config
 from undiffuse.networks.diffusers_format import weights_from as renamed_from
 from undiffuse.networks.diffusers_format import weights_to as renamed_to
 
@@ -87,11 +87,7 @@ def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """The UNet's constructor arguments that mean the same as the config, but for its conditions; raises Refused naming
     what a UNet has not.
     """
-    for name, value in config.items():
-        if name not in DEFAULTS and name not in FREE and value not in ONLY.get(name, ()):
-            able = f"only {' or '.join(map(repr, ONLY[name]))}" if name in ONLY else "no such field"
-            raise Refused(f"this {KIND} has {name} = {value!r}; a UNet has {able}")
-    c = DEFAULTS | dict(config)
+    c = known_fields(config, KIND, "a UNet", DEFAULTS, ONLY, FREE)
     for name, kinds in (("down_block_types", DOWN), ("up_block_types", UP)):
         for kind in c[name]:
             if kind not in kinds:

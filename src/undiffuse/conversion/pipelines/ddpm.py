@@ -1,15 +1,16 @@
 """DDPMPipeline and DDIMPipeline: a UNet2DModel of pixels."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.conversion import scheduler, unet2d
-from undiffuse.conversion.assembly import TRAIN, assemble, part
+from undiffuse.conversion.assembly import TRAIN, assemble, images_of, part, sides_of
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
-from undiffuse.conversion.writing import write_config, write_index, write_weights
+from undiffuse.conversion.scheduler_writing import write as write_scheduler
+from undiffuse.conversion.writing import write_index
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
@@ -28,11 +29,7 @@ class DDPMPipeline(Pipeline):
         alone = not source.has("unet") and source.has_config()
         place = "" if alone else "unet"
         config = source.config(place)
-        sides = config.get("sample_size")
-        if not sides:
-            raise Refused(f"{source.folder}: {Path(place, 'config.json')} does not say its sample_size")
-        height, width = (sides, sides) if isinstance(sides, int) else sides
-        channels = config.get("in_channels", 3)
+        channels, sides = config.get("in_channels", 3), sides_of(config, source.folder, place)
         if alone and channels not in PIXELS:
             raise Refused(
                 f"{source.folder} holds a {ALONE} of {channels} channels, which are no pixels: give the folder of its "
@@ -41,7 +38,7 @@ class DDPMPipeline(Pipeline):
         tables, conditions = unet2d.tables(config)
         said = {"_class_name": "DDPMScheduler"} if alone else source.scheduler()
         tables = {
-            "data": {"name": "folder", "path": "images", "size": [height, width], "channels": channels},
+            "data": images_of((channels, *sides)),
             "codec": {"name": "pixels"},
             "train": TRAIN,
             **scheduler.tables(said),
@@ -50,7 +47,7 @@ class DDPMPipeline(Pipeline):
         name = ALONE if alone else str(source.index()["_class_name"])
         description = Description(
             Recipe.of("ddpm", {"about": f"Read from a {name} of diffusers", **tables}),
-            (channels, height, width),
+            (channels, *sides),
             conditions,
             PixelsCodec(0.0, 255.0),
             {"data": {"name": name, "dtype": "uint8"}},
@@ -66,10 +63,7 @@ class DDPMPipeline(Pipeline):
         scheduler_config(run.recipe)
 
     def write(self, run: Run, folder: Path) -> str:
-        said: dict[str, Any] = scheduler_config(run.recipe)
-        write_config(folder / "unet", unet2d.config(run, "it is written"))
-        write_weights(folder / "unet", unet2d.written(run))
-        write_config(folder / "scheduler", said, SCHEDULER)
-        parts = {"unet": ("diffusers", "UNet2DModel"), "scheduler": ("diffusers", said["_class_name"])}
-        write_index(folder, "DDPMPipeline", parts)
+        unet2d.write(run, folder / "unet")
+        noise = write_scheduler(run.recipe, folder)
+        write_index(folder, "DDPMPipeline", {"unet": ("diffusers", "UNet2DModel"), "scheduler": ("diffusers", noise)})
         return "DDPMPipeline"

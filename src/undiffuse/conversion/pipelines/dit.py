@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from undiffuse.conditions.label import LabelCondition
 from undiffuse.conversion import latents, scheduler
-from undiffuse.conversion.assembly import TRAIN, assemble, differing, part
+from undiffuse.conversion.assembly import TRAIN, assemble, differing, images_of, part
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
+from undiffuse.conversion.scheduler_writing import write as write_scheduler
 from undiffuse.conversion.writing import write_config, write_index, write_weights
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -43,12 +44,11 @@ class DiTPipeline(Pipeline):
         tables = scheduler.tables(source.scheduler(), bounded=False)
         if own["out_channels"] == 2 * own["channels"]:
             tables["denoiser"] = {"variance": "learned_range"}
-        rows, columns = codec.shape[1:]
         recipe = Recipe.of(
             "dit",
             {
                 "about": "Read from a DiTPipeline of diffusers",
-                "data": {"name": "folder", "path": "images", "size": [rows, columns], "channels": codec.shape[0]},
+                "data": images_of(codec.shape),
                 "codec": table,
                 "network": differing("networks", network),
                 "objective": {"name": "hybrid" if "denoiser" in tables else "denoising"},
@@ -71,12 +71,11 @@ class DiTPipeline(Pipeline):
         scheduler_config(run.recipe)
 
     def write(self, run: Run, folder: Path) -> str:
-        said, network = scheduler_config(run.recipe), self._network(run)
+        network = self._network(run)
         write_config(folder / "transformer", self._config(run))
         write_weights(folder / "transformer", weights_to(network.state_dict(), network.patch))
-        write_config(folder / "scheduler", said, SCHEDULER)
-        kind = latents.write(run, folder / "vae")
-        classes = {"vae": kind, "transformer": "DiTTransformer2DModel", "scheduler": said["_class_name"]}
+        kind, noise = latents.write(run, folder / "vae"), write_scheduler(run.recipe, folder)
+        classes = {"vae": kind, "transformer": "DiTTransformer2DModel", "scheduler": noise}
         names = {"id2label": {str(i): name for i, name in enumerate(run.classes)}}
         write_index(folder, "DiTPipeline", {name: ("diffusers", each) for name, each in classes.items()} | names)
         return "DiTPipeline"

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from undiffuse.conversion import latents, scheduler, unet2d
-from undiffuse.conversion.assembly import TRAIN, assemble
+from undiffuse.conversion.assembly import TRAIN, assemble, images_of, sides_of
 from undiffuse.conversion.pipeline import Pipeline
-from undiffuse.conversion.pipeline_source import SCHEDULER, PipelineSource
+from undiffuse.conversion.pipeline_source import PipelineSource
 from undiffuse.conversion.scheduler_writing import config as scheduler_config
-from undiffuse.conversion.writing import write_config, write_index, write_weights
+from undiffuse.conversion.scheduler_writing import write as write_scheduler
+from undiffuse.conversion.writing import write_index
 from undiffuse.core.errors import Refused
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
@@ -29,18 +30,14 @@ class LDMPipeline(Pipeline):
 
     def read(self, source: PipelineSource) -> Run:
         config = source.config("unet")
-        side, channels = config.get("sample_size"), config.get("in_channels", 3)
-        if not side:
-            raise Refused(f"{source.folder}: unet/config.json does not say its sample_size")
-        height, width = (side, side) if isinstance(side, int) else side
-        codec, table, uses = latents.read(source, "vqvae", (height, width))
+        sides = sides_of(config, source.folder, "unet")
+        codec, table, uses = latents.read(source, "vqvae", sides)
         tables, conditions = unet2d.tables(config)
-        rows, columns = codec.shape[1:]
         recipe = Recipe.of(
             "ldm",
             {
                 "about": "Read from an LDMPipeline of diffusers",
-                "data": {"name": "folder", "path": "images", "size": [rows, columns], "channels": codec.shape[0]},
+                "data": images_of(codec.shape),
                 "codec": table,
                 "train": TRAIN,
                 **scheduler.tables(source.scheduler(), bounded=False),
@@ -48,7 +45,8 @@ class LDMPipeline(Pipeline):
             },
         )
         facts = {"data": {"name": "LDMPipeline", "dtype": "uint8"}}
-        said = Description(replace(recipe, uses=uses), (channels, height, width), conditions, codec, facts)
+        shape = (config.get("in_channels", 3), *sides)
+        said = Description(replace(recipe, uses=uses), shape, conditions, codec, facts)
         return assemble(said, unet2d.weights(source.weights("unet")), str(source.folder / "unet"))
 
     def check(self, run: Run) -> None:
@@ -61,11 +59,8 @@ class LDMPipeline(Pipeline):
         scheduler_config(run.recipe)
 
     def write(self, run: Run, folder: Path) -> str:
-        said = scheduler_config(run.recipe)
-        write_config(folder / "unet", unet2d.config(run, "it is written"))
-        write_weights(folder / "unet", unet2d.written(run))
-        write_config(folder / "scheduler", said, SCHEDULER)
-        kind = latents.write(run, folder / "vqvae")
-        classes = {"vqvae": kind, "unet": "UNet2DModel", "scheduler": said["_class_name"]}
+        unet2d.write(run, folder / "unet")
+        kind, noise = latents.write(run, folder / "vqvae"), write_scheduler(run.recipe, folder)
+        classes = {"vqvae": kind, "unet": "UNet2DModel", "scheduler": noise}
         write_index(folder, "LDMPipeline", {name: ("diffusers", each) for name, each in classes.items()})
         return "LDMPipeline"
