@@ -26,8 +26,8 @@ def of(term: Any, model: Autoencoder, x: Tensor, x_hat: Tensor | None = None, **
     """The term alone, of a reconstruction by the model, or of another one."""
     posterior = model.posterior(x)
     z = model.latents(posterior)
-    seen = Reconstruction(x, posterior, z, model.decode(z) if x_hat is None else x_hat, torch.zeros(len(x)))
-    return term(model, seen, Random(3), LATE, **which)
+    x_hat = model.decode(z) if x_hat is None else x_hat
+    return term(Reconstruction(model, x, posterior, z, x_hat, torch.zeros(len(x)), Random(3), LATE, **which))
 
 
 def gradients(term: Any, model: Autoencoder, rows: slice = slice(None)) -> dict[str, Tensor]:

@@ -3,8 +3,9 @@
 import math
 import sys
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy.fft import dctn
 from tiny_autoencoder import autoencoder
 from torch import Tensor, nn
 
+from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.feature_network import FeatureNetwork, by_depth
@@ -43,9 +45,9 @@ def items(shape: tuple[int, ...], seed: int = 0) -> Tensor:
 def of(loss: Any, x: Tensor, x_hat: Tensor, z: Tensor | None = None, decode: Any = None, seed: int = 0) -> Tensor:
     """The loss of reconstructions x_hat, which `decode` made of z; items 5, 6 ... of a stream of random numbers."""
     z = x if z is None else z
-    seen = Reconstruction(x, Normal(z, 0.0), z, x_hat, torch.zeros(len(x), dtype=x.dtype))
-    model: Any = SimpleNamespace(decode=decode)
-    return loss(model, seen, Random(seed).at(torch.arange(5, 5 + len(x))))
+    model = Mock(spec=Autoencoder, decode=decode)
+    none, random = torch.zeros(len(x), dtype=x.dtype), Random(seed).at(torch.arange(5, 5 + len(x)))
+    return loss(Reconstruction(model, x, Normal(z, 0.0), z, x_hat, none, random))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

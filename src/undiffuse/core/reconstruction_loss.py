@@ -17,17 +17,22 @@ from undiffuse.core.random import Random
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A batch that went through an autoencoder.
+    """A batch that went through an autoencoder, as a term sees it.
 
     x, x_hat: encoded data and what was decoded, (batch, *shape), float32. posterior: q(z given x). z: drawn from it.
-    loss: the weighted sum of the terms before this one, (batch,).
+    loss: the weighted sum of the terms before this one, (batch,). random: the term's own; step: of training; player:
+    who lowers the term.
     """
 
+    model: Autoencoder
     x: Tensor
     posterior: Distribution
     z: Tensor
     x_hat: Tensor
     loss: Tensor
+    random: Random
+    step: int = 0
+    player: str = RUN
 
 
 class ReconstructionLoss(ABC):
@@ -43,9 +48,7 @@ class ReconstructionLoss(ABC):
     weight: float
 
     @abstractmethod
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The term of each item, (batch,), summed over its numbers and before its weight; of one of its own players,
         what that one lowers.
         """

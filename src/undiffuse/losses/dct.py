@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import RUN
-from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 
 
@@ -31,9 +28,7 @@ class DCTLoss(ReconstructionLoss):
         if self.block < 2:
             raise Refused(f"dct needs blocks of at least 2 numbers, not {self.block}")
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The sum over the numbers of each item, (batch,)."""
         error = seen.x_hat - seen.x
         if error.ndim < 3:

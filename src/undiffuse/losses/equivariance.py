@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import RUN
 from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 
@@ -33,20 +31,18 @@ class EquivarianceLoss(ReconstructionLoss):
         if not all(0 < scale <= 1 for scale in self.scales):
             raise Refused(f"equivariance makes items smaller, by scales above 0 and at most 1, not {self.scales}")
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The error of each item, (batch,)."""
         if seen.z.ndim < 3:
             raise Refused(
                 f"equivariance scales latents along their axes, and latents of shape {tuple(seen.z.shape[1:])} have "
                 "none: leave it out"
             )
-        scale, turns = self.drawn(random, seen.z.ndim - 2)
+        scale, turns = self.drawn(seen.random, seen.z.ndim - 2)
         small = tuple(max(1, round(side * scale)) for side in seen.z.shape[2:])
         sides = [side * new // old for side, new, old in zip(seen.x.shape[2:], small, seen.z.shape[2:], strict=True)]
         z, x = (turned(smaller(each, to), turns) for each, to in ((seen.z, small), (seen.x, tuple(sides))))
-        error = model.decode(z) - x
+        error = seen.model.decode(z) - x
         return seen.x[0].numel() * error.abs().flatten(1).mean(1)
 
     def drawn(self, random: Random, axes: int) -> tuple[float, int]:

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.normal import Normal
-from undiffuse.core.objective import RUN
-from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 
 
@@ -19,9 +16,7 @@ class L2Loss(ReconstructionLoss):
 
     weight: float = 1.0
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The sum over the numbers of each item, (batch,)."""
         return (seen.x_hat - seen.x).square().flatten(1).sum(1)
 

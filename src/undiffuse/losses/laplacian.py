@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import RUN
-from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 
 TAPS = (0.125, 0.375, 0.375, 0.125)
@@ -36,9 +33,7 @@ class LaplacianLoss(ReconstructionLoss):
         if self.levels < 1:
             raise Refused(f"laplacian needs at least 1 level, not {self.levels}")
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The sum over the numbers of each item, (batch,)."""
         error = seen.x_hat - seen.x  # its pyramid is the difference of theirs
         with torch.autocast(error.device.type, enabled=False):

@@ -8,10 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import RUN
-from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 from undiffuse.core.single_precision import in_float32
 from undiffuse.losses.perceptual import unit
@@ -40,9 +37,7 @@ class LPIPSLoss(ReconstructionLoss):
     def pixels(self) -> bool:  # type: ignore[override]
         return True
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The distance of each item, (batch,)."""
         if seen.x.ndim != 4 or seen.x.shape[1] not in (1, 3):
             raise Refused(f"lpips sees grey and RGB images, and the data have shape {tuple(seen.x.shape[1:])}")

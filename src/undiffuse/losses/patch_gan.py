@@ -8,8 +8,7 @@ from torch import Tensor
 
 from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.errors import Refused
-from undiffuse.core.objective import RUN, Player
-from undiffuse.core.random import Random
+from undiffuse.core.objective import Player
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 from undiffuse.core.single_precision import in_float32
 from undiffuse.networks.discriminator import PatchDiscriminator
@@ -47,15 +46,14 @@ class PatchGANLoss(ReconstructionLoss):
         if self.start < 0:
             raise Refused(f"patch_gan needs a start of 0 or more, not {self.start}")
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """What the player lowers, (batch,); without gradients, and before the start, 0."""
+        model = seen.model
         self.discriminator(model).refuse(seen.x)
-        if player == PLAYER:
+        if seen.player == PLAYER:
             real, fake = (self._judged(model, each.detach()) for each in (seen.x, seen.x_hat))
             return ((1 - real).relu().mean(1) + (1 + fake).relu().mean(1)) / 2
-        if step < self.start or not torch.is_grad_enabled():
+        if seen.step < self.start or not torch.is_grad_enabled():
             return torch.zeros_like(seen.loss)
         g = -self._judged(model, seen.x_hat).mean(1)
         pull = self._balance(model, seen.loss, g) * g

@@ -5,10 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from undiffuse.core.autoencoder import Autoencoder
 from undiffuse.core.feature_network import FeatureNetwork
-from undiffuse.core.objective import RUN
-from undiffuse.core.random import Random
 from undiffuse.core.reconstruction_loss import Reconstruction, ReconstructionLoss
 from undiffuse.feature_networks.efficientnet_lite0 import EfficientNetLite0Layers
 
@@ -35,9 +32,7 @@ class PerceptualLoss(ReconstructionLoss):
         """Whether its network reads pixels in [-1, 1]."""
         return self.network.pixels
 
-    def __call__(
-        self, model: Autoencoder, seen: Reconstruction, random: Random, step: int = 0, player: str = RUN
-    ) -> Tensor:
+    def __call__(self, seen: Reconstruction) -> Tensor:
         """The distance of each item, (batch,)."""
         with torch.no_grad():
             wanted = [unit(layer) for layer in self.network.layers(seen.x)]

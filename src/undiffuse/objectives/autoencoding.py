@@ -86,8 +86,9 @@ class Autoencoding(Objective):
         for i, term in enumerate(self.losses):
             owns = player in {each.name for each in term.players(model)}
             if owns or player == RUN:
-                seen = Reconstruction(batch.x, posterior, z, x_hat, total)
-                total = total + (1.0 if owns else term.weight) * term(model, seen, random.fold(1, i), step, player)
+                own = random.fold(1, i)
+                seen = Reconstruction(model, batch.x, posterior, z, x_hat, total, own, step, player)
+                total = total + (1.0 if owns else term.weight) * term(seen)
         if player != RUN:
             return total
         if self.levels:
@@ -115,8 +116,9 @@ class Autoencoding(Objective):
         x_hat = model.decode(z)
         if levels is not None:
             return self.density.log_levels(x, x_hat, model.log_scale - math.log(self.density.weight), levels)
-        seen = Reconstruction(x, model.posterior(x), z, x_hat, torch.zeros(len(x), dtype=x_hat.dtype, device=x.device))
-        found = self.density.weight * self.density(model, seen, Random(0)) / model.log_scale.exp()
+        none = torch.zeros(len(x), dtype=x_hat.dtype, device=x.device)
+        seen = Reconstruction(model, x, model.posterior(x), z, x_hat, none, Random(0))
+        found = self.density.weight * self.density(seen) / model.log_scale.exp()
         return -found - x[0].numel() * self._log_partition(model)
 
     def players(self, model: Any) -> tuple[Player, ...]:
