@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.images.decode import Limits
 from undiffuse.data.images.resize import Filter, Fit, Resize, Size
 
 
@@ -62,15 +63,34 @@ class Stored(Source):
         """What the first of the data look like; raises Refused as `load` does."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Resized(Stored):
-    """Stored images, whose size may change on the way in; a component says these fields with their defaults."""
+    """Stored images, whose size may change on the way in, see `Resize`. skip_broken: go on without broken items."""
 
-    size: Size
-    fit: Fit
-    filter: Filter
-    crop: int
+    size: Size = None
+    fit: Fit = "crop"
+    filter: Filter = "bicubic"
+    crop: int = 0
+    skip_broken: bool = False
 
     @property
     def resize(self) -> Resize:
         """How images change their size."""
         return Resize(self.size, self.fit, self.filter, self.crop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded(Resized):
+    """Images in files, which are decoded on the way in. channels: 1 grey, 3 RGB, 4 RGBA; None: all must have the same.
+
+    most_pixels, most_side: an image with more is refused by its header.
+    """
+
+    channels: int | None = None
+    most_pixels: int = 50_000_000
+    most_side: int = 32_768
+
+    @property
+    def limits(self) -> Limits:
+        """How large an image may be."""
+        return Limits(self.most_pixels, self.most_side)

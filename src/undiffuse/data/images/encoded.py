@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
 
 import numpy as np
 
@@ -11,26 +10,15 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, load_items, remember
 from undiffuse.data.images.broken import Broken
 from undiffuse.data.images.decode import Images
-from undiffuse.data.images.resize import Resize
 from undiffuse.data.labels import present
+from undiffuse.data.source import Encoded
 
 LONG = 5.0  # seconds; what took longer to decode is kept for the next time
 Texts = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-class Wishes(Protocol):
-    """What a source of encoded images lets people choose."""
-
-    @property
-    def channels(self) -> int | None: ...
-    @property
-    def skip_broken(self) -> bool: ...
-    @property
-    def resize(self) -> Resize: ...
-
-
 def dataset(
-    wishes: Wishes,
+    source: Encoded,
     images: Images,
     labels: np.ndarray | None,
     classes: Sequence[str],
@@ -41,22 +29,22 @@ def dataset(
     """All images that can be read; labels: (count,) of all images. texts: further conditions of the images with these
     numbers. Raises Refused for what makes some unusable.
     """
-    kept = find(there) or _decoded(wishes, images, there)
+    kept = find(there) or _decoded(source, images, there)
     which = kept.beside["which"]
     conditions, classes, said = present(None if labels is None else labels[which], classes, images.where)
     notes = {**kept.about, **said}
-    if resized := wishes.resize.describe():
+    if resized := source.resize.describe():
         notes["resized"] = resized
     return Dataset(
         load_items(there, kept), {**conditions, **texts(which)}, classes, name, notes=notes, names=kept.names
     )
 
 
-def _decoded(wishes: Wishes, images: Images, there: Path) -> Decoded:
+def _decoded(source: Encoded, images: Images, there: Path) -> Decoded:
     """beside: `which`, the number of the image that each item comes from."""
     began = monotonic()
     broken = Broken()
-    counts, target = images.look(wishes.channels, wishes.resize, broken)
+    counts, target = images.look(source.channels, source.resize, broken)
     names: list[str] = []
     numbers: list[int] = []
     beside: dict[str, np.ndarray] = {}
@@ -69,7 +57,7 @@ def _decoded(wishes: Wishes, images: Images, there: Path) -> Decoded:
             )
             numbers.extend([i] * len(items))
             yield items
-        about.update(images.about | broken.settle(wishes.skip_broken, images.where, len(images.names)))
+        about.update(images.about | broken.settle(source.skip_broken, images.where, len(images.names)))
         beside["which"] = np.array(numbers, np.int64)
 
     made = gather(there, blocks(), sum(counts.values()), Decoded(np.empty(0), beside, names, about))

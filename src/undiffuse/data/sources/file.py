@@ -13,7 +13,7 @@ from undiffuse.data.arrays import blocks, dtype_of, items, known, layout, shape_
 from undiffuse.data.condition_files import from_arrays, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, place
-from undiffuse.data.images.resize import Filter, Fit, Resize, Size
+from undiffuse.data.images.resize import Resize
 from undiffuse.data.labels import classify, column, of_array, present, word
 from undiffuse.data.latent_file import latent_axes, latent_notes
 from undiffuse.data.rows import Items
@@ -48,11 +48,6 @@ class File(Resized):
     key: str = ""
     labels: str = ""
     axes: str = ""
-    size: Size = None
-    fit: Fit = "crop"
-    filter: Filter = "bicubic"
-    crop: int = 0
-    skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
     vocabulary: int = 0
     origin: str = ""

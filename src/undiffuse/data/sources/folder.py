@@ -13,11 +13,10 @@ from undiffuse.core.errors import Refused, near
 from undiffuse.data.condition_files import of_images, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import place
-from undiffuse.data.images.decode import ENDINGS, Images, Limits, known_channels
+from undiffuse.data.images.decode import ENDINGS, Images, known_channels
 from undiffuse.data.images.encoded import dataset
-from undiffuse.data.images.resize import Filter, Fit, Size
 from undiffuse.data.labels import classify, of_files, ordered
-from undiffuse.data.source import Peek, Resized
+from undiffuse.data.source import Encoded, Peek
 from undiffuse.data.walk import Walked, ending, same, walk
 from undiffuse.storage.image_file import Pages
 
@@ -33,7 +32,7 @@ NAMED = 5  # endings, and folders, that are named
 
 
 @dataclass(frozen=True)
-class Folder(Resized):
+class Folder(Encoded):
     """All images that Pillow reads below a folder, sorted by path; links are followed, hidden files are left out.
 
     path: if the images lie in subfolders, the first level's names are the classes, sorted; else there are no labels.
@@ -55,15 +54,7 @@ class Folder(Resized):
     """
 
     path: str
-    size: Size = None
-    channels: int | None = None
     labels: str = "folders"
-    fit: Fit = "crop"
-    filter: Filter = "bicubic"
-    crop: int = 0
-    most_pixels: int = 50_000_000
-    most_side: int = 32_768
-    skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
     split: str = ""
     pages: Pages = "first"
@@ -97,8 +88,8 @@ class Folder(Resized):
         return Peek(shape, bool(self._labels(files, part)[1]))
 
     def _images(self, files: list[str]) -> Images:
-        root, limits = Path(self.path), Limits(self.most_pixels, self.most_side)
-        return Images(files, lambda i: root / files[i], self.path, limits, self.pages)
+        root = Path(self.path)
+        return Images(files, lambda i: root / files[i], self.path, self.limits, self.pages)
 
     def _walk(self) -> Walked:
         root = Path(self.path)

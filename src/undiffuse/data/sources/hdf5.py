@@ -14,7 +14,7 @@ from undiffuse.data.arrays import blocks, dtype_of, known, layout, shape_of, wid
 from undiffuse.data.condition_files import from_arrays, refuse_label, value
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, place
-from undiffuse.data.images.resize import Filter, Fit, Resize, Size
+from undiffuse.data.images.resize import Resize
 from undiffuse.data.labels import of_array, present, word
 from undiffuse.data.source import Peek, Resized
 from undiffuse.data.sources.file import LABELS, USUAL, labels_of
@@ -37,11 +37,6 @@ class Hdf5(Resized):
     key: str = ""
     labels: str = ""
     axes: str = ""
-    size: Size = None
-    fit: Fit = "crop"
-    filter: Filter = "bicubic"
-    crop: int = 0
-    skip_broken: bool = False
     conditions: dict[str, str] = field(default_factory=dict)
 
     aliases: ClassVar[tuple[str, ...]] = ("h5",)

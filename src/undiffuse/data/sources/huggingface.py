@@ -13,11 +13,10 @@ from undiffuse.core.errors import Refused, near
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, place
 from undiffuse.data.images.broken import Broken
-from undiffuse.data.images.decode import Content, ImageHeader, Images, Limits, Target, attempt, known_channels
+from undiffuse.data.images.decode import Content, ImageHeader, Images, Target, attempt, known_channels
 from undiffuse.data.images.encoded import dataset
-from undiffuse.data.images.resize import Filter, Fit, Size
 from undiffuse.data.labels import classify, present, word
-from undiffuse.data.source import Peek, Resized
+from undiffuse.data.source import Encoded, Peek
 
 SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` writes
 USUAL = "train"  # split
@@ -26,7 +25,7 @@ LABELS = ("label", "labels", "class")
 
 
 @dataclass(frozen=True)
-class HuggingFace(Resized):
+class HuggingFace(Encoded):
     """A data set of images by its name on the hub, or in a folder written by `save_to_disk`.
 
     path: the name or the folder. split: which part. image, label: the columns; left empty, the first of images and one
@@ -39,14 +38,6 @@ class HuggingFace(Resized):
     image: str = ""
     label: str = ""
     streaming: bool = False
-    size: Size = None
-    channels: int | None = None
-    fit: Fit = "crop"
-    filter: Filter = "bicubic"
-    crop: int = 0
-    most_pixels: int = 50_000_000
-    most_side: int = 32_768
-    skip_broken: bool = False
 
     aliases: ClassVar[tuple[str, ...]] = ("hf",)
 
@@ -69,16 +60,12 @@ class HuggingFace(Resized):
         table, image, label = self._open()
         first = list(islice(table, FEW))
         names = [f"image {i}" for i in range(len(first))]
-        images = Images(names, lambda i: _content(first[i][image]), self.path, self._limits)
+        images = Images(names, lambda i: _content(first[i][image]), self.path, self.limits)
         return Peek(images.peek(self.channels, self.resize), bool(label))
-
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.most_pixels, self.most_side)
 
     def _images(self, table: Any, image: str) -> Images:
         names = [f"image {i}" for i in range(len(table))]
-        return Images(names, lambda i: _content(table[i][image]), self.path, self._limits)
+        return Images(names, lambda i: _content(table[i][image]), self.path, self.limits)
 
     def _open(self) -> tuple[Any, str, str]:
         """The table with its images undecoded, and the columns of images and labels."""
@@ -148,7 +135,7 @@ class HuggingFace(Resized):
             target = first = None
             for i, row in enumerate(table):
                 name = f"image {i}"
-                one = Images([name], lambda _, row=row: _content(row[image]), self.path, self._limits)
+                one = Images([name], lambda _, row=row: _content(row[image]), self.path, self.limits)
                 kinds: dict[int, ImageHeader] = {}
                 broken.keep(kinds, 0, attempt(lambda one=one: one.kind(0)), name)  # pyright: ignore[reportArgumentType]
                 for kind in kinds.values():

@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import place
-from undiffuse.data.images.decode import ENDINGS, Images, Limits, known_channels
+from undiffuse.data.images.decode import ENDINGS, Images, known_channels
 from undiffuse.data.images.encoded import dataset
-from undiffuse.data.images.resize import Filter, Fit, Size
 from undiffuse.data.images.tar import Place, Sample, samples_of
 from undiffuse.data.labels import classify, word
-from undiffuse.data.source import Peek, Resized
+from undiffuse.data.source import Encoded, Peek
 
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 PACKED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
@@ -28,7 +27,7 @@ NOTE = 2**20  # bytes of a .cls or .json that are read
 
 
 @dataclass(frozen=True)
-class Shards(Resized):
+class Shards(Encoded):
     """Images in .tar files: the files of one name are one sample, its image by the ending (see `samples_of`).
 
     path: a .tar, a folder of them, or a pattern such as data-{000..012}.tar or data-*.tar. The label comes from
@@ -37,15 +36,7 @@ class Shards(Resized):
     """
 
     path: str
-    size: Size = None
-    channels: int | None = None
     labels: str = "inside"
-    fit: Fit = "crop"
-    filter: Filter = "bicubic"
-    crop: int = 0
-    most_pixels: int = 50_000_000
-    most_side: int = 32_768
-    skip_broken: bool = False
 
     aliases: ClassVar[tuple[str, ...]] = ("tar", "webdataset")
 
@@ -74,8 +65,7 @@ class Shards(Resized):
 
     def _images(self, samples: list[Sample]) -> Images:
         places = [sample.image for sample in samples if sample.image]
-        limits = Limits(self.most_pixels, self.most_side)
-        return Images([sample.name for sample in samples], partial(_content, places), self.path, limits)
+        return Images([sample.name for sample in samples], partial(_content, places), self.path, self.limits)
 
     def _with_images(self, samples: list[Sample]) -> tuple[list[Sample], dict[str, Any]]:
         """The samples that have an image, and a note that counts the others."""

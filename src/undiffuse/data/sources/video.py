@@ -11,7 +11,7 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.decode import known_channels
-from undiffuse.data.images.resize import Filter, Fit, Resize, Size
+from undiffuse.data.images.resize import Resize
 from undiffuse.data.labels import classify
 from undiffuse.data.resolve import open as open_data
 from undiffuse.data.source import Peek, Resized
@@ -48,10 +48,6 @@ class Video(Resized):
     path: str
     frames: int = 16
     strides: tuple[int, ...] = (1,)
-    size: Size = None
-    fit: Fit = "crop"
-    filter: Filter = "bicubic"
-    crop: int = 0
     channels: int | None = None
     labels: str = "folders"
     key: str = ""
@@ -59,7 +55,6 @@ class Video(Resized):
     conditions: dict[str, str] = field(default_factory=dict)
     images: str = ""
     share: float = 0.25
-    skip_broken: bool = False
 
     files: ClassVar[tuple[str, ...]] = (*Resized.files, "images")
     aliases: ClassVar[tuple[str, ...]] = ("videos",)
