@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from undiffuse.storage.files import write_json
 from undiffuse.tuning.place import FOLDER, draw, keep
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 LEVEL_TABLE, LEVEL_CURVE = "augmentation.json", "augmentation.png"
 POINTS = 6  # levels that are tried where none are named
@@ -76,7 +77,7 @@ def augmentation(
         chosen[stage] = min(tried, key=lambda each: each.distance).level
         found += tried
     write_json(run / FOLDER / LEVEL_TABLE, {"best": chosen, "tried": [asdict(each) for each in found]})
-    draw(run / FOLDER / LEVEL_CURVE, _curve(found))
+    draw(run / FOLDER / LEVEL_CURVE, partial(_curve, found))
     if store:
         tuned = model.with_levels(chosen)
         keep(run, tuned)
@@ -93,16 +94,9 @@ def distance(model: Generator, real: Dataset, count: int, stages: Mapping[str, A
     return frechet(*(model.codec.encode(x).flatten(1).double().numpy() for x in (drawn, items)))
 
 
-def _curve(found: Sequence[TriedLevel]) -> "Figure":
+def _curve(found: Sequence[TriedLevel], axes: "Axes") -> None:
     """The distance against the level, a line a stage."""
-    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
-
-    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
     for stage in dict.fromkeys(each.stage for each in found):
         mine = sorted((each for each in found if each.stage == stage), key=lambda each: each.level)
         axes.plot([each.level for each in mine], [each.distance for each in mine], "o-", label=stage)
     axes.set(xlabel="level of noise on the condition", ylabel="Frechet distance to held-out data")
-    axes.legend(frameon=False)
-    axes.grid(color="#e2e8f0", lw=0.6)
-    return figure

@@ -35,7 +35,7 @@ from undiffuse.tuning.place import FOLDER, draw, tunable
 from undiffuse.tuning.place import keep as keep_
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 LENGTHS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.10, 0.12, 0.15, 0.20, 0.25)
 TABLE, CURVE = "ema.json", "ema.png"
@@ -189,25 +189,17 @@ def _trial(model: DenoisingGenerator, name: str, step: float, loss: Measure, dis
 
 def _write(run: Path, found: Sequence[Trial], chosen: Trial, metric: Metric) -> None:
     content: dict[str, Any] = {"metric": metric, "best": asdict(chosen), "trials": [asdict(trial) for trial in found]}
-    picture = _curve(found, metric)
+    draw(run / FOLDER / CURVE, partial(_curve, found, metric))
     write_json(run / FOLDER / TABLE, content)
-    draw(run / FOLDER / CURVE, picture)
 
 
-def _curve(found: Sequence[Trial], metric: Metric) -> "Figure":
+def _curve(found: Sequence[Trial], metric: Metric, axes: "Axes") -> None:
     """The score against the length, with the checkpoint's own weights as level lines."""
-    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
-
     ladder = [trial for trial in found if trial.length is not None]
-    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
     axes.plot([t.length or 0.0 for t in ladder], [t.score for t in ladder], "o-", color="#2f81f7", label="post-hoc")
     for trial, colour in zip([t for t in found if t.length is None], ("#e4572e", "#8b949e"), strict=False):
         axes.axhline(trial.score, color=colour, ls="--", lw=1, label=f"{trial.name}, step {trial.step}")
     axes.set(xlabel="length of the average, share of the training", ylabel=f"{metric} on held-out data")
-    axes.legend(frameon=False)
-    axes.grid(color="#e2e8f0", lw=0.6)
-    return figure
 
 
 def _keep(run: Path, model: DenoisingGenerator, chosen: Trial) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from undiffuse.tuning.place import FOLDER, draw, tunable
 from undiffuse.tuning.times import Plan, Tuner
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 GRID_TABLE, GRID_CURVE = "grid.json", "grid.png"
 DRAWN = {"tokens": "its data are tokens, whose steps draw", "mixed": "some of its data are tokens, whose steps draw"}
@@ -160,15 +161,11 @@ def _write(run: Path, found: Sequence[TunedSteps], measured: str, job: Opened) -
     guided, plans = guided_by(job.session.request), [asdict(each) for each in found]
     about = {"measured": measured, "starts": len(job.start), "guided": guided, "plans": plans}
     write_json(run / FOLDER / GRID_TABLE, about)
-    draw(run / FOLDER / GRID_CURVE, _curve(found, measured))
+    draw(run / FOLDER / GRID_CURVE, partial(_curve, found, measured))
 
 
-def _curve(found: Sequence[TunedSteps], measured: str) -> "Figure":
+def _curve(found: Sequence[TunedSteps], measured: str, axes: "Axes") -> None:
     """The error against the network calls of a sample."""
-    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
-
-    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
     for name, colour, dots in (
         ("default plan", "#8b949e", [(each.usual_calls, each.usual_error) for each in found]),
         ("tuned plan", "#2f81f7", [(each.calls, each.error) for each in found]),
@@ -178,6 +175,3 @@ def _curve(found: Sequence[TunedSteps], measured: str) -> "Figure":
     marks = sorted({round(calls) for each in found for calls in (each.calls, each.usual_calls)})
     axes.set_xticks(marks, [str(mark) for mark in marks])
     axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-    axes.legend(frameon=False)
-    axes.grid(color="#e2e8f0", lw=0.6)
-    return figure

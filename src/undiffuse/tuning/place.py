@@ -2,12 +2,14 @@
 
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from undiffuse.core.errors import Refused
 from undiffuse.models.load import denoising
+from undiffuse.pictures.plots import canvas
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.run import FILE, LORA
@@ -15,7 +17,7 @@ from undiffuse.storage.files import whole
 from undiffuse.storage.tensor_file import held
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 FOLDER = "tuning"
 BEFORE = "model-before-tuning.safetensors"
@@ -43,9 +45,13 @@ def keep(run: Path, model: Generator) -> None:
     model.save(run)
 
 
-def draw(path: Path, figure: "Figure") -> None:
-    """Write a figure as a PNG file, whole or not at all."""
-    file = io.BytesIO()
+def draw(path: Path, curve: Callable[["Axes"], None]) -> None:
+    """Write what is drawn on axes, with a legend and a grid, as a PNG file, whole or not at all."""
+    figure, file = canvas(5.2, 3.4), io.BytesIO()
+    axes = figure.add_subplot()
+    curve(axes)
+    axes.legend(frameon=False)
+    axes.grid(color="#e2e8f0", lw=0.6)
     figure.savefig(file, format="png")
     with whole(path) as temporary:
         temporary.write_bytes(file.getvalue())

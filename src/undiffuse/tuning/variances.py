@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,7 @@ from undiffuse.tuning.place import FOLDER, draw, tunable
 from undiffuse.tuning.place import keep as keep_
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 TABLE, CURVE = "variance.json", "variance.png"
 POINTS, COUNT, RANGE = 100, 500, 20.0  # times, data at each, and the largest log-SNR
@@ -102,7 +103,7 @@ def variance(
             grid = optimal_steps(process, times, torch.tensor(found.variances, dtype=torch.float64), steps)
             found = replace(found, steps=tuple(grid.tolist()))
         write_json(run / FOLDER / TABLE, asdict(found))
-        draw(run / FOLDER / CURVE, _curve(found))
+        draw(run / FOLDER / CURVE, partial(_curve, found))
         if keep:
             _keep(run, model, found)
     finally:
@@ -164,21 +165,14 @@ def _clipping(model: DenoisingGenerator, settings: Sequence[str]) -> dict[str, A
     return fields
 
 
-def _curve(found: Estimate) -> "Figure":
+def _curve(found: Estimate, axes: "Axes") -> None:
     """The variance against log-SNR, below that of x_t/alpha, which any guess could have."""
-    from matplotlib.figure import Figure  # 0.1 s to import, needed for plots only
-
-    figure = Figure(figsize=(5.2, 3.4), dpi=110, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
     level = np.array(found.log_snr)
     axes.plot(level, found.variances, "-", color="#2f81f7", label="E Var(x_0 given x_t)")
     top = max(found.variances) or 1.0
     shown = np.exp(-level) <= 3 * top
     axes.plot(level[shown], np.exp(-level[shown]), "--", color="#8b949e", lw=1, label="sigma^2 / alpha^2")
     axes.set(xlabel="log-SNR", ylabel="variance of the guess, encoded units", yscale="log")
-    axes.legend(frameon=False)
-    axes.grid(color="#e2e8f0", lw=0.6)
-    return figure
 
 
 def _keep(run: Path, model: DenoisingGenerator, found: Estimate) -> None:
