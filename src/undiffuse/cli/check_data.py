@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Exit, Option
 
 from undiffuse.cli.terminal import console, count
+from undiffuse.core.errors import some
 from undiffuse.storage import output_paths
 from undiffuse.storage.notes import VIDEO
 
@@ -103,16 +104,14 @@ def _rows(checked: "Checked") -> dict[str, str]:
         rows["videos"] = f"{count(found['videos'])}, {found['rate']:g} frames a second in a clip"
     if "categories" in facts:
         each = [f"{name} ({', '.join(of[:5])}{' ...' * (len(of) > 5)})" for name, of in facts["categories"].items()]
-        more = f" and {len(each) - MOST} more" if len(each) > MOST else ""
-        rows["categories"] = ", ".join(each[:MOST]) + more
+        rows["categories"] = some(each, MOST)
     if "unit" in facts:
         rows["text"] = f"{count(facts['tokens'])} {facts['unit']}, {count(facts['vocabulary'])} different symbols"
     if "resized" in facts:
         rows["resized"] = facts["resized"]
     if "classes" in facts:
         listed = [f"{name} ({count(number)})" for name, number in facts["classes"].items()]
-        more = f" and {len(listed) - MOST} more" if len(listed) > MOST else ""
-        rows["labels"] = f"{len(listed)} classes: {', '.join(listed[:MOST])}{more}"
+        rows["labels"] = f"{len(listed)} classes: {some(listed, MOST)}"
     else:
         rows["labels"] = "none"
     twice = facts["duplicates"]

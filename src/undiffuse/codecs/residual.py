@@ -11,7 +11,7 @@ from torch import Tensor
 
 from undiffuse.codecs.codec import ArrayLike, Codec, as_dtype, as_number, slices
 from undiffuse.codecs.whiten import moments
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, some
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.random import Random
 
@@ -139,5 +139,4 @@ class ResidualCodec(Codec):
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"[{', '.join(names[:SHOWN])}{more}]"
+    return f"[{some(names, SHOWN)}]"

@@ -14,6 +14,12 @@ def near(word: str, words: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def some(names: Iterable[str], most: int) -> str:
+    """The first names, at most so many, and how many there are besides."""
+    each = list(names)
+    return ", ".join(each[:most]) + (f" and {len(each) - most} more" if len(each) > most else "")
+
+
 def unknown(owner: str, word: str, words: Iterable[str], also: Iterable[str] = ()) -> Refused:
     """The error for a name that `owner` does not have: names the nearest and lists them all, but those in `also`."""
     known = sorted(words)

@@ -12,7 +12,7 @@ import torch
 from undiffuse.codecs.codec import fitted
 from undiffuse.codecs.whiten import moments
 from undiffuse.core import registry
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, some
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import budget, bytes_
 from undiffuse.data.recipe_for import TOKENS, bundled, fitting, misfit
@@ -77,7 +77,8 @@ def check(path: str, settings: Sequence[str] = ()) -> Checked:
     if flat:
         facts["constant"] = flat
         warnings.append(
-            f"constant {'columns' if data.kind == 'points' else 'channels'}, which teach nothing: {_some(flat)}"
+            f"constant {'columns' if data.kind == 'points' else 'channels'}, which teach nothing: "
+            f"{some(flat, EXAMPLES)}"
         )
     if twice := facts["duplicates"]["items"]:
         said = "1 item is an exact copy" if twice == 1 else f"{twice:,} items are exact copies"
@@ -169,7 +170,7 @@ def _labels(data: Dataset, warnings: list[str]) -> None:
         return
     counts = np.bincount(data.labels, minlength=len(data.classes))
     if empty := data.notes.get("classes_without_items"):
-        warnings.append(f"classes without an item are left out: {_some(empty)}")
+        warnings.append(f"classes without an item are left out: {some(empty, EXAMPLES)}")
     if counts.min() * 100 < counts.max():
         rare = data.classes[int(counts.argmin())]
         warnings.append(f"class {rare!r} has less than a hundredth of the items of the largest")
@@ -184,11 +185,6 @@ def _storage(data: Dataset) -> dict[str, Any]:
 
 def _name(data: Dataset, i: int) -> str:
     return data.names[i] if len(data.names) == len(data) else str(i)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - EXAMPLES
-    return ", ".join(names[:EXAMPLES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _setting(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, some
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # no heirs of theirs, which may do more than multiply
 ASKED, ATTENTION = ("qkv", "q"), ("qkv", "q", "k", "v", "kv", "out")  # what projections of attention are called
@@ -204,7 +204,9 @@ def _called(able: Sequence[str], ends: Sequence[str]) -> list[str]:
     """The layers whose names end so."""
     for end in ends:
         if not any(f".{name}".endswith(f".{end}") for name in able):
-            raise Refused(f"init.lora.targets: no layer that can be adapted is called {end!r}; there are {_some(able)}")
+            raise Refused(
+                f"init.lora.targets: no layer that can be adapted is called {end!r}; there are {some(able, 8)}"
+            )
     return [name for name in able if any(f".{name}".endswith(f".{end}") for end in ends)]
 
 
@@ -223,7 +225,3 @@ def _product(part: LowRank) -> str:
 def _largest(module: nn.Module, names: Sequence[str]) -> str:
     most = max((_rank(module.get_submodule(name)) for name in names), default=0)
     return f", {most} is the most" if most else "; none can be adapted"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -53,7 +53,7 @@ def report(found: DrawnEvaluation, run: Path) -> str:
         page.section("Numbers beside their floors", table(found), note=wording.FLOOR),
         page.section("Does it copy?", copies(found), note="The samples nearest to a training item."),
         page.section("Loss while training", report_curves.losses(history(run))),
-        page.section("Make it again", commands(found, run)),
+        page.section("Make it again", commands(about, run)),
         recipe_and_versions(found),
     ]
     return page.page(f"Report on {run.resolve().name}", lead, parts)

@@ -13,10 +13,10 @@ from undiffuse.evaluation import wording
 from undiffuse.evaluation.reconstruction import Reconstructed
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
-from undiffuse.recipes.command import command
 from undiffuse.reports import charts, page, report_curves
 from undiffuse.reports.charts import Line
 from undiffuse.reports.latent_pictures import manifold, traversal
+from undiffuse.reports.report import commands
 from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.sampling.file_content import sheet
 from undiffuse.storage.files import write_bytes, write_json
@@ -115,7 +115,7 @@ def report(found: Reconstructed, drawn: dict[str, Image.Image], run: Path) -> st
         page.section("Numbers beside their floors", _table(found), note=wording.FLOOR),
         page.section("Latents", *said, *_curve(found)),
         page.section("Loss while training", report_curves.losses(history(run))),
-        page.section("Make it again", _commands(found, run)),
+        page.section("Make it again", commands(found.about, run)),
         page.section("Recipe", page.folded("the recipe, every choice in it", page.code(model.recipe.to_toml()))),
     ]
     return page.page(f"Report on {run.resolve().name}", lead, parts)
@@ -154,11 +154,6 @@ def _curve(found: Reconstructed) -> list[str]:
     )
     line = Line("PSNR", found.curve.bits, found.curve.psnr, dots=True)
     return [page.drawing(charts.chart([line], "rate, bits an item", "PSNR, dB"), caption)]
-
-
-def _commands(found: Reconstructed, run: Path) -> str:
-    train = f"{command()} train {run / 'recipe.toml'} --out {run}-again"
-    return page.code("\n".join(["# the model", train, "# this report", str(found.about["command"])]))
 
 
 def _plain(text: str) -> str:

@@ -108,7 +108,7 @@ def report(evaluation: RunEvaluation, run: Path) -> str:
             page.section("Error of the guess at each noise level", report_curves.noise(evaluation)),
         ),
         *report_curves.likelihood(evaluation),
-        page.section("Make it again", commands(evaluation, run)),
+        page.section("Make it again", commands(evaluation.about, run)),
         recipe_and_versions(evaluation),
     ]
     return page.page(f"Report on {run.resolve().name}", lead, parts)
@@ -228,10 +228,10 @@ def copies(evaluation: DrawnEvaluation) -> str:
     )
 
 
-def commands(evaluation: DrawnEvaluation, run: Path) -> str:
+def commands(about: Mapping[str, Any], run: Path) -> str:
     """What makes the model and the report again."""
     train = f"{command()} train {run / 'recipe.toml'} --out {run}-again"
-    return page.code("\n".join(["# the model", train, "# this report", str(evaluation.about["command"])]))
+    return page.code("\n".join(["# the model", train, "# this report", str(about["command"])]))
 
 
 def recipe_and_versions(evaluation: DrawnEvaluation) -> str:

@@ -2,13 +2,13 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, some
 from undiffuse.networks.lora import LowRank
 from undiffuse.progress import LOGGER
 from undiffuse.storage.files import finite, read_json, write_json, write_tensors
@@ -85,7 +85,7 @@ def read(path: Path) -> dict[str, LowRank]:
     if text:
         LOGGER.warning(
             "LoRA %s: %d of its %d tensors are for a text encoder, which stays as it is: %s",
-            *(file, len(text), len(tensors), _some(text)),
+            *(file, len(text), len(tensors), some(sorted(text), SHOWN)),
         )
     layers = _layers({name: tensor for name, tensor in tensors.items() if name not in text}, f"LoRA {file}")
     return {name: _product(each, config) for name, each in layers.items()}
@@ -181,8 +181,9 @@ def _layers(tensors: Mapping[str, Tensor], what: str) -> dict[str, Factors]:
         parts.setdefault(_layer(key[: match.start()]), {})[kind] = tensor
     if strange:
         raise Refused(
-            f"{what} holds {len(strange)} tensors that are no A, B or alpha of a LoRA: {_some(strange)}; read are "
-            "lora_A and lora_B (PEFT, diffusers), lora_down, lora_up and alpha (kohya)"
+            f"{what} holds {len(strange)} tensors that are no A, B or alpha of a LoRA: "
+            f"{some(sorted(strange), SHOWN)}; read are lora_A and lora_B (PEFT, diffusers), "
+            "lora_down, lora_up and alpha (kohya)"
         )
     for name, each in parts.items():
         if missing := {"a", "b"} - each.keys():
@@ -204,8 +205,3 @@ def _product(found: Factors, config: Mapping[str, Any]) -> LowRank:
     rank = len(found.a)
     alpha = found.alpha if found.alpha is not None else float(config.get("lora_alpha") or rank)
     return LowRank(found.a, found.b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
-
-
-def _some(names: Iterable[str]) -> str:
-    listed: Sequence[str] = sorted(names)
-    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from undiffuse.core.errors import Refused, near
+from undiffuse.core.errors import Refused, near, some
 from undiffuse.storage.strict_json import parse_json
 from undiffuse.storage.tensor_file import HEADER, held, regular
 
@@ -177,11 +177,11 @@ def fit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str
     missing, extra = [n for n in expected if n not in tensors], [n for n in tensors if n not in expected]
     if missing:
         raise Refused(
-            f"{what} lacks {_some(missing)}"
+            f"{what} lacks {some(map(repr, missing), 3)}"
             + (f"; it has {extra[0]!r}{near(extra[0], missing[:1000])}" if extra else "")
         )
     if extra:
-        raise Refused(f"{what} holds {_some(extra)}, which the model does not have")
+        raise Refused(f"{what} holds {some(map(repr, extra), 3)}, which the model does not have")
     for name, tensor in tensors.items():
         _same(name, tensor, expected[name], what, lambda t: str(tuple(t.shape)))
         _same(name, tensor, expected[name], what, lambda t: str(t.dtype).removeprefix("torch."))
@@ -198,8 +198,3 @@ def finite(tensors: Mapping[str, Tensor], what: str) -> None:
 def _same(name: str, tensor: Tensor, expected: Tensor, what: str, aspect: Callable[[Tensor], str]) -> None:
     if aspect(tensor) != aspect(expected):
         raise Refused(f"{what}: {name!r} is {aspect(tensor)}, the model's is {aspect(expected)}")
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,11 +1,11 @@
 """The weights that training starts from: those of another run, or those that an objective has."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core.errors import Refused
+from undiffuse.core.errors import Refused, some
 from undiffuse.core.objective import Objective
 from undiffuse.networks.lora import adapted
 from undiffuse.progress import LOGGER
@@ -69,7 +69,7 @@ def take_over(
         "new classes": [label for label in mine if label not in theirs],
         "dropped classes": [label for label in theirs if label not in mine],
     }
-    said = "; ".join(f"{title}: {_some(names)}" for title, names in changes.items() if names)
+    said = "; ".join(f"{title}: {some(names, SHOWN)}" for title, names in changes.items() if names)
     LOGGER.info("%s: %s", what, said or "all of its weights are taken over")
 
 
@@ -85,8 +85,3 @@ def _wider(own: Tensor, before: Tensor) -> bool:
 
 def _shape(tensor: Tensor, axis: int | None) -> tuple[int, ...]:
     return tuple(side for i, side in enumerate(tensor.shape) if i != axis)
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")

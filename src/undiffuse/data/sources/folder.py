@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from undiffuse.core.errors import Refused, near
+from undiffuse.core.errors import Refused, near, some
 from undiffuse.data.condition_files import of_images, refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import place
@@ -183,11 +183,8 @@ def _left_out(walked: Walked) -> list[str]:
     listed = [f"{count:,} {end}" for end, count in others.most_common()]
     needed = sorted({PIP[end] for end in others if end in PIP})
     advice = f" (pip install {' '.join(needed)} reads them)" if needed else ""
-    files = [f"left out, since they are no images that can be read here: {_some(listed)}{advice}"] if listed else []
+    files = (
+        [f"left out, since they are no images that can be read here: {some(listed, NAMED)}{advice}"] if listed else []
+    )
     skipped = [f"{name} ({why})" for name, why in walked.skipped.items()]
-    return files + ([f"folders that were not read: {_some(skipped)}"] if skipped else [])
-
-
-def _some(listed: list[str]) -> str:
-    more = len(listed) - NAMED
-    return ", ".join(listed[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return files + ([f"folders that were not read: {some(skipped, NAMED)}"] if skipped else [])

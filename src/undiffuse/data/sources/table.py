@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from undiffuse.core.errors import Refused, near
+from undiffuse.core.errors import Refused, near, some
 from undiffuse.data.condition_files import refuse_label
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import Decoded, find, gather, place
@@ -256,11 +256,8 @@ class TableData(Stored):
     def _warn_constant(self, found: Dataset) -> None:
         flat = [i for i in range(found.shape[0]) if _constant(found, i)]
         if flat and len(found) > 1:
-            names: Sequence[str] = [found.columns[i] if found.columns else str(i) for i in flat[:NAMED]]
-            more = f" and {len(flat) - NAMED} more" if len(flat) > NAMED else ""
-            logging.getLogger("undiffuse").warning(
-                "%s: constant columns teach nothing: %s%s", self.path, ", ".join(names), more
-            )
+            names = some((found.columns[i] if found.columns else str(i) for i in flat), NAMED)
+            logging.getLogger("undiffuse").warning("%s: constant columns teach nothing: %s", self.path, names)
 
 
 def _constant(found: Dataset, column: int) -> bool:
