@@ -186,6 +186,15 @@ def test_chamfer_distances_and_what_is_counted_of_them():
     assert neighbours(near / 90, np.array([[5.0, 6.0], [5.0, 6.0]]), near / 90) == (1.0, 0.5, 5.5)
 
 
+def test_clouds_far_from_0_are_as_far_apart_as_near_it():
+    """With more than 25 points PyTorch multiplies matrices for distances, which lose what is small beside the clouds'
+    own place.
+    """
+    x, y = (np.random.default_rng(i).normal(size=(2, 3, 30)) for i in (0, 1))
+    np.testing.assert_allclose(chamfer(x + 1e6, y + 1e6), chamfer(x, y), rtol=1e-5)
+    assert chamfer(x + 1e6, x + 1e6).diagonal() == pytest.approx(0, abs=1e-5)
+
+
 def test_samples_of_the_law_are_at_their_floors_and_others_are_found():
     train, held_out = Surfaces(count=240, points=32, seed=1).load().split(0.25)
     good = np.asarray(Surfaces(count=60, points=32, seed=2).load().x)

@@ -47,12 +47,17 @@ class CloudNeighbours(Metric):
 
 
 def chamfer(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Chamfer distances of clouds x (n, 3, points) to clouds y (m, 3, points), (n, m)."""
-    ours, theirs = (torch.from_numpy(np.ascontiguousarray(each.swapaxes(1, 2), np.float32)) for each in (x, y))
+    """Chamfer distances of clouds x (n, 3, points) to clouds y (m, 3, points), (n, m).
+
+    Both clouds of a pair are measured from the second one's middle, so that lying far from 0 costs no digits.
+    """
+    ours, theirs = (torch.from_numpy(np.ascontiguousarray(each.swapaxes(1, 2), np.float64)) for each in (x, y))
+    middle = theirs.mean(1, keepdim=True)
+    near = (theirs - middle).float()
     step = max(1, BLOCK // (ours.shape[1] * theirs.shape[1] * len(theirs)))
     found = []
     for part in ours.split(step):
-        apart = torch.cdist(part[:, None], theirs[None]).square()  # (k, m, points, points)
+        apart = torch.cdist((part[:, None] - middle).float(), near[None]).square()  # (k, m, points, points)
         found.append(apart.min(3).values.mean(2) + apart.min(2).values.mean(2))
     return torch.cat(found).double().numpy()
 
