@@ -1,4 +1,4 @@
-"""DPM-Solver++ (arXiv:2211.01095): its multistep and SDE formulas written out, and its errors on a Gaussian."""
+"""DPM-Solver++ (arXiv:2211.01095): its formulas written out, and its errors on a Gaussian; and those of DEIS."""
 
 import math
 from itertools import pairwise
@@ -12,8 +12,8 @@ from undiffuse.core.oracles import GaussianOracle, MixtureOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
 from undiffuse.core.sample import trajectory
-from undiffuse.samplers import DDIM, Multistep
-from undiffuse.schedules import VP
+from undiffuse.samplers import DDIM, DEIS, Multistep, Singlestep
+from undiffuse.schedules import VP, FlowSchedule
 
 ORACLE = MixtureOracle(Gaussian(VP()), [0.3, 0.7], torch.tensor([[-0.6], [0.5]]), torch.tensor([0.04, 0.04]))
 TIMES = torch.tensor([1.0, 0.8, 0.55, 0.4, 0.2, 0.15], dtype=torch.float64)
@@ -65,6 +65,53 @@ def test_the_sde_of_second_order_is_the_papers():
             float(sigma_s) ** 2 * (1 - math.exp(-2 * h)), rel=1e-9
         )
         last, h_last = guess, h
+
+
+def test_a_single_step_of_third_order_is_the_papers():
+    """arXiv:2206.00927, alg. 2 with r_1 = 1/3 and r_2 = 2/3, of guesses in place of noise, with phi(x) = e^(-x h) - 1:
+    u_1 = .. - alpha phi(r_1) D;  u_2 = .. - alpha phi(r_2) D + r_2/r_1 alpha (phi(r_2)/(r_2 h) + 1) (D_1 - D);
+    x_s = .. - alpha phi(1) D + 1/r_2 alpha (phi(1)/h + 1) (D_2 - D).
+    """
+    x, (t, s) = Random(0).normal((5, 1), dtype=torch.float64), TIMES[1:3]
+    h, first = level(s) - level(t), ORACLE(x, t).mean
+
+    def moved(share: float, ahead: Any) -> tuple[Tensor, Any]:
+        """The time at this share of the way, and the state there, of D and (D_i - D) r/r_i."""
+        u = VP().time(torch.tensor(2 * (level(t) + share * h), dtype=torch.float64))
+        (alpha, sigma), (_, sigma_t) = (VP().at(each, x) for each in (u, t))
+        phi = math.expm1(-share * h)
+        return u, sigma / sigma_t * x - alpha * phi * first + alpha * (phi / (share * h) + 1) * ahead
+
+    u, x_u = moved(1 / 3, 0.0)
+    u, x_u = moved(2 / 3, 2 * (ORACLE(x_u, u).mean - first))
+    _, wanted = moved(1.0, 1.5 * (ORACLE(x_u, u).mean - first))
+    torch.testing.assert_close(
+        Singlestep(3).step(ORACLE, x, t, s, random=Random(0))[0].mean, wanted, rtol=0, atol=1e-12
+    )
+
+
+def test_deis_integrates_the_noise_as_a_polynomial_of_time():
+    """arXiv:2204.13902, eq. 15: x_s/alpha_s = x/alpha + integral of eps(t) dr. On flow matching's schedule, where
+    t = r/(1 + r), the means of t and t^2 over r are 1 - l and 1 - 2 l - i, l and i the mean slopes of log(1 + r) and
+    1/(1 + r).
+    """
+    oracle = MixtureOracle(
+        Gaussian(FlowSchedule()), [0.3, 0.7], torch.tensor([[-0.6], [0.5]]), torch.tensor([0.1, 0.1])
+    )
+    x, memory, noises = Random(0).normal((5, 1), dtype=torch.float64), None, list[Tensor]()
+    times = [0.9, 0.75, 0.6, 0.3]
+    for i, (t, s) in enumerate(pairwise(torch.tensor(times, dtype=torch.float64))):
+        noises.insert(0, (x - (1 - t) * oracle(x, t).mean) / t)
+        belief, memory = DEIS(3).step(oracle, x, t, s, memory, random=Random(0))
+        low, high = (float(each / (1 - each)) for each in (t, s))
+        slope = (math.log1p(high) - math.log1p(low)) / (high - low)
+        inverse = (1 / (1 + high) - 1 / (1 + low)) / (high - low)
+        means = torch.tensor([1.0, 1 - slope, 1 - 2 * slope - inverse], dtype=torch.float64)[: i + 1]
+        powers = torch.tensor(times[i::-1], dtype=torch.float64) ** torch.arange(i + 1)[:, None]
+        shares = torch.linalg.solve(powers, means)
+        eps = sum(share * noise for share, noise in zip(shares, noises, strict=True))
+        x = (1 - s) * (x / (1 - t) + (high - low) * eps)
+        torch.testing.assert_close(belief.mean, x, rtol=0, atol=1e-12)
 
 
 def test_third_order_integrates_the_quadratic_through_three_guesses():
