@@ -69,16 +69,14 @@ def compare(
 def show(comparison: "Comparison") -> None:
     """Print one row a number, one column a run, the best ones bold."""
     from rich.markup import escape
-    from rich.table import Table
 
     from undiffuse.evaluation import wording
     from undiffuse.evaluation.compare import best
+    from undiffuse.evaluation.number_table import number_table
     from undiffuse.sampling.guidance import words
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("metric")
-    for head in (*(run.name for run in comparison.runs), "floor", "items a side"):
-        table.add_column(escape(head), justify="right")
+    heads = ("metric", *(run.name for run in comparison.runs), "floor", "items a side")
+    table = number_table(map(escape, heads))
     verdicts = [run.judged.verdicts for run in comparison.runs]
     for name in comparison.names:
         leading = best(verdicts, name)

@@ -26,6 +26,7 @@ from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.judge import FEWEST, Verdicts
 from undiffuse.evaluation.metrics.predictive import Predicted
 from undiffuse.evaluation.nll import Scores
+from undiffuse.evaluation.number_table import number_table
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.evaluation.sources import Real
 from undiffuse.recipes.command import command
@@ -88,12 +89,8 @@ class Evaluation(Evaluated):
     def printed(self) -> Iterator[Any]:
         """One table of all numbers, the worst columns of a table, and every reason to be careful."""
         from rich.markup import escape
-        from rich.table import Table
 
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-        table.add_column("metric")
-        for head in ("value", "floor", "ratio", "items a side"):
-            table.add_column(head, justify="right")
+        table = number_table(("metric", "value", "floor", "ratio", "items a side"))
         for name, verdict in self.verdicts.items():
             floor, ratio = wording.number(name, verdict["floor"]), wording.ratio(name, verdict)
             table.add_row(

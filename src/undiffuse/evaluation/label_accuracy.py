@@ -15,6 +15,7 @@ from undiffuse.core.random import Random
 from undiffuse.data.dataset import Dataset
 from undiffuse.evaluation import sources
 from undiffuse.evaluation.metrics.metric import verdict
+from undiffuse.evaluation.number_table import number_table
 from undiffuse.evaluation.record import Recorded, written
 from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
@@ -36,11 +37,7 @@ class Readings(Recorded):
     nats: list[float]
 
     def printed(self) -> Iterator[Any]:
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-        for head in ("noise level", "held out", "training items", "nats, held out"):
-            table.add_column(head, justify="right")
+        table = number_table(("noise level", "held out", "training items", "nats, held out"), left=0)
         for noise, unseen, seen, nats in zip(self.noise, self.held_out, self.train, self.nats, strict=True):
             table.add_row(f"{noise:.3g}", f"{100 * unseen:.1f} %", f"{100 * seen:.1f} %", f"{nats:.3f}")
         yield table

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.evaluation.metrics.metric import verdict
+from undiffuse.evaluation.number_table import number_table
 from undiffuse.evaluation.record import Recorded
 
 AMONG = (10, 100)  # partners, the own one among them
@@ -28,11 +29,7 @@ class Retrieval(Recorded):
     classes: int
 
     def printed(self) -> Iterator[Any]:
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-        for head in ("own partner found", "held out", "training items", "chance"):
-            table.add_column(head, justify="left" if head.startswith("own") else "right")
+        table = number_table(("own partner found", "held out", "training items", "chance"))
         for way, cases in self.shares.items():
             for (first, among), (unseen, seen) in cases.items():
                 name = f"{way}, {'nearest' if first == 1 else f'{first} nearest'} of {among}"

@@ -10,6 +10,7 @@ from PIL import Image
 
 from undiffuse import pictures
 from undiffuse.evaluation import wording
+from undiffuse.evaluation.number_table import number_table
 from undiffuse.evaluation.reconstruction import Reconstructed
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
@@ -53,12 +54,7 @@ class ReconstructionReport(Evaluated):
 
     def printed(self) -> Iterator[Any]:
         """One table of all numbers, what the latents are like, and every reason to be careful."""
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-        table.add_column("metric")
-        for head in ("value", "floor", "ratio", "items a side"):
-            table.add_column(head, justify="right")
+        table = number_table(("metric", "value", "floor", "ratio", "items a side"))
         for name, verdict in self.found.verdicts.items():
             floor, ratio = wording.number(name, verdict["floor"]), wording.ratio(name, verdict)
             table.add_row(

@@ -11,6 +11,7 @@ from PIL import Image
 from undiffuse import pictures
 from undiffuse.evaluation import wording
 from undiffuse.evaluation.compare_reconstructions import ReconstructionComparison, Row
+from undiffuse.evaluation.number_table import number_table
 from undiffuse.pictures import png
 from undiffuse.reports import charts, page
 from undiffuse.reports.charts import COLOURS, Line
@@ -47,12 +48,8 @@ def picture(comparison: ReconstructionComparison) -> Image.Image:
 def printed(comparison: ReconstructionComparison) -> Iterator[Any]:
     """One row a number, one column a run, the best ones bold."""
     from rich.markup import escape as plain
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("metric")
-    for head in (*comparison.names, "floor"):
-        table.add_column(plain(head), justify="right")
+    table = number_table(map(plain, ("metric", *comparison.names, "floor")))
     for row in comparison.rows:
         cells = [f"[bold]* {_said(v)}[/]" if i in row.best else _said(v) for i, v in enumerate(row.values)]
         table.add_row(plain(row.title), *cells, _said(row.floor))

@@ -79,13 +79,11 @@ def _numbers(text: str | None) -> list[float] | None:
 
 
 def _print(found: "list[Trial]", best: "Trial") -> None:
-    from rich.table import Table
+    from undiffuse.evaluation.number_table import number_table
 
     measured = any(trial.distance is not None for trial in found)
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("weights")
-    for head in ("length", "gamma", "residual", "validation loss", *(["distance"] if measured else [])):
-        table.add_column(head, justify="right")
+    heads = ("weights", "length", "gamma", "residual", "validation loss", *(["distance"] if measured else []))
+    table = number_table(heads)
     for trial in found:
         name = trial.name if trial.length is not None else f"{trial.name}, step {trial.step}"
         cells = [

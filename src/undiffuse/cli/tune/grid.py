@@ -87,11 +87,9 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _print(found: "TunedGrid") -> None:
-    from rich.table import Table
+    from undiffuse.evaluation.number_table import number_table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for head in ("steps", "calls", "distance", "default calls", "default distance", "ratio"):
-        table.add_column(head, justify="right")
+    table = number_table(("steps", "calls", "distance", "default calls", "default distance", "ratio"), left=0)
     for each in found.plans:
         ratio = f"{each.error / each.usual_error:.3g}" if each.usual_error else "-"
         cells = (f"{each.calls:g}", f"{each.error:.4g}", f"{each.usual_calls:g}", f"{each.usual_error:.4g}", ratio)
