@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import encoded, item, opened
+from undiffuse.editing.given import embedding, encoded, item, opened
 from undiffuse.editing.interpolate import inverted, spherical
-from undiffuse.editing.told import embedding
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest

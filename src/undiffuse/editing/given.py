@@ -7,6 +7,7 @@ from torch import Tensor
 
 from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
+from undiffuse.recipes.description import Described
 from undiffuse.sampling import items
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.generator import Generator
@@ -75,3 +76,9 @@ def unit(model: DenoisingGenerator) -> float:
         )
     ends = [model.codec.encode(np.full((1, *model.data_shape), value, np.float32)) for value in (0.0, 1.0)]
     return float((ends[1] - ends[0]).double().mean())
+
+
+def embedding(model: Described) -> str | None:
+    """The name of the one condition that lies in the space of a pair of encoders and is no text; None without one."""
+    found = [name for name, condition in model.conditions.items() if condition.space and not condition.says]
+    return found[0] if len(found) == 1 else None

@@ -12,8 +12,7 @@ from undiffuse.core import arguments, jumps
 from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import difference, encoded, item, opened, refuse_uneditable
-from undiffuse.editing.told import embedding
+from undiffuse.editing.given import difference, embedding, encoded, item, opened, refuse_uneditable
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
