@@ -109,9 +109,51 @@ def test_images_have_texts_in_a_table_or_beside_them(tmp_path: Path):
         resolve.open(str(folder), conditions={"text": str(tmp_path / "captions.csv")})
     with pytest.raises(
         Refused,
-        match=r"text = 'captions': write the path of a .csv or .json file, of a folder of pictures, or beside",
+        match=r"text = 'captions': write the path of a .csv .tsv .txt .json .jsonl file, of a folder of pictures, or b",
     ):
         resolve.open(str(folder), conditions={"text": "captions"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.jsonl", '{"file_name": "1.png", "text": "a, b"}\n\n{"file_name": "2.png", "text": "c"}\n'),
+        ("metadata.csv", 'width,file_name,text\n4,1.png,"a, b"\n4,2.png,c\n'),
+        ("captions.txt", "1.png\ta, b\n2.png\tc\n"),
+        ("captions.tsv", "caption\timage\na, b\t1.png\nc\t2.png\n"),
+        ("captions.csv", 'image,caption\n./1.png,"a, b"\n2.png,c\n'),
+    ],
+)
+def test_usual_tables_of_captions_are_read_and_named_where_nobody_asks(tmp_path: Path, name: str, content: str):
+    (tmp_path / "pictures" / "train").mkdir(parents=True)
+    for i in (1, 2):
+        Image.fromarray(np.full((4, 4), 40 * i, np.uint8)).save(tmp_path / "pictures" / "train" / f"{i}.png")
+    table = tmp_path / "pictures" / "train" / name
+    table.write_text(content)
+    read = resolve.open(str(tmp_path / "pictures"), conditions={"text": str(table)})
+    assert read.conditions["text"].tolist() == ["a, b", "c"]
+    unread = resolve.open(str(tmp_path / "pictures")).notes["remarks"]
+    assert any(f"--set data.conditions.text={table} conditions.text.kind=text" in said for said in unread)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "file_name,width,caption\n1.png,4,one\n", "3 columns and none is called text; it has: file_name"),
+        ("a.csv", "picture,width,text\n1.png,4,one\n", "3 columns and none is called file; it has: picture"),
+        ("a.csv", "image,caption\n1.png,one\n1.png,two\n", "more than one text for 1.png"),
+        ("a.jsonl", '{"file_name": "1.png", "caption": "one"}\n', r"line 1 is no .*; it has: file_name, caption"),
+        ("a.jsonl", '{"file_name": "1.png", "text": "one"}\n{bad\n', r'line 2 is no {"file_name": "a.png", "te'),
+    ],
+)  # fmt: skip
+def test_tables_that_do_not_say_which_column_is_which_are_refused(
+    tmp_path: Path, name: str, content: str, message: str
+):
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "pictures" / "1.png")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(Refused, match=message):
+        resolve.open(str(tmp_path / "pictures"), conditions={"text": str(tmp_path / name)})
 
 
 def test_columns_of_a_table_are_a_vector(tmp_path: Path):

@@ -300,11 +300,12 @@ def test_labels_come_from_a_file(tmp_path: Path, ending: str):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("labels.txt", "", r"labels = '.*labels.txt': write folders, none, or the path"),
+        ("labels.md", "", r"labels = '.*labels.md': write folders, none, or the path"),
         ("labels.json", "[1, 2", "labels.json holds no labels"),
         ("labels.json", "[" * 100_000, "labels.json holds no labels"),
         ("labels.json", "3", "labels.json holds no labels"),
         ("labels.csv", "a.png\n", "has one column; it needs two"),
+        ("labels.csv", "file,label\na.png,x\na.png,y\n", "more than one label for a.png: leave one of them"),
         ("labels.csv", "file,label\na.png\n", "row 2 has 1 cells instead of 2"),
         ("none.csv", None, "cannot read labels .*none.csv"),
     ],

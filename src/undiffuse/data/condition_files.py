@@ -10,7 +10,7 @@ from undiffuse.data.arrays import channels_first, layout
 from undiffuse.data.coco import boxes_of, coco
 from undiffuse.data.images.paired import paired
 from undiffuse.data.images.resize import Resize
-from undiffuse.data.labels import column, of_files
+from undiffuse.data.labels import TABLES, column, of_files
 from undiffuse.data.stored import Member, members
 from undiffuse.data.walk import same, walk
 from undiffuse.storage.files import read_text
@@ -95,11 +95,12 @@ def _found(name: str, where: str, arrays: Mapping[str, Member] | Sequence[str], 
 def _of_images(name: str, where: str, files: Sequence[str], root: Path, resize: Resize) -> list[str]:
     if where.lower().endswith(".json") and (boxes := coco(where)) is not None:
         return boxes_of(boxes, where, files, resize)
-    if where.lower().endswith((".csv", ".json")):
-        return of_files(where, files, name)
+    if where.lower().endswith(TABLES):
+        return of_files(where, files, name, root)
     if where != "beside":
         raise Refused(
-            f"conditions.{name} = {where!r}: write the path of a .csv or .json file, of a folder of pictures, or beside"
+            f"conditions.{name} = {where!r}: write the path of a {' '.join(TABLES)} file, of a folder of pictures, or "
+            "beside"
         )
     wanted = [root / same(str(Path(file).with_suffix(".txt"))) for file in files]
     there = {root / same(file): root / file for file in walk(root).files if file.endswith(".txt")}

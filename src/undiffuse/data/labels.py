@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -17,6 +18,8 @@ from undiffuse.storage.files import read_text
 
 MOST_CLASSES = 10_000
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl")  # that may hold labels, or texts, of files
+FILES = ("file", "file_name", "filename", "image", "path")  # what the column of the files may be called
 LIMIT = 2**28  # bytes of a file of labels
 WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0*)?")  # 3, and 3.0, which is the same class
 NAMED = 5  # classes in a message
@@ -152,18 +155,26 @@ def _counted(words: Sequence[str], names: Sequence[str], where: str, numbers: bo
     return [known[word] for word in words]
 
 
-def of_files(path: str, files: Sequence[str], what: str = "label") -> list[str]:
-    """The label of each file, from a .csv with the columns file and label, or a .json of {file: label}.
+def of_files(path: str, files: Sequence[str], what: str = "label", root: str | Path = ".") -> list[str]:
+    """The label of each file below `root`, from a table with the columns file and label, or a .json of {file: label}.
 
+    The table is a .csv, .tsv or .txt, or a .jsonl of an object a line; the column of files may also be called
+    file_name, filename, image or path. Files are named from `root`, or from where the table lies.
     A .json may also hold {"labels": [[file, label], ...]}. what: the column's name, and what it holds.
-    Raises Refused for files without a label.
+    Raises Refused for files without a label, or with two, and for a table that does not say which column is which.
     """
-    pairs = _json_pairs(path) if path.lower().endswith(".json") else _csv_pairs(path, what)
-    pairs = {same(file): same(value) for file, value in pairs.items()}
-    missing = [file for file in files if same(file) not in pairs]
+    end = Path(path).suffix.lower()
+    said = _json_pairs(path) if end == ".json" else _lines(path, what) if end == ".jsonl" else _csv_pairs(path, what)
+    pairs: dict[str, str] = {}
+    for file, value in said:
+        if pairs.setdefault(same(file).removeprefix("./"), same(value)) != same(value):
+            raise Refused(f"{path} has more than one {what} for {file}: leave one of them")
+    table = os.path.dirname(path) or "."
+    named = [(same(file), same(os.path.relpath(os.path.join(root, file), table))) for file in files]
+    missing = [file for file, names in zip(files, named, strict=True) if not set(names) & set(pairs)]
     if missing:
         raise Refused(f"{path} has no {what} for {len(missing)} of {len(files)} images, such as {missing[0]}")
-    return [pairs[same(file)] for file in files]
+    return [pairs[name if name in pairs else other] for name, other in named]
 
 
 def column(path: str, what: str = "label") -> list[str]:
@@ -180,22 +191,47 @@ def column(path: str, what: str = "label") -> list[str]:
     return [row[at].strip() for row in rows]
 
 
-def _csv_pairs(path: str, what: str) -> dict[str, str]:
+def _csv_pairs(path: str, what: str) -> list[tuple[str, str]]:
     rows = _rows(path)
     heads = [head.strip().lower() for head in rows[0]]
-    at, label = (heads.index("file"), heads.index(what)) if {"file", what} <= set(heads) else (0, 1)
     if len(heads) < 2:
         raise Refused(f"{path} has one column; it needs two: file,{what}")
+    file = next((heads.index(name) for name in FILES if name in heads and name != what), None)
+    label = heads.index(what) if what in heads else None
+    if len(heads) == 2:  # one is known by the other; the first line names none, or no file that is there
+        file = (0 if label is None else 1 - label) if file is None else file
+        label = 1 - file
+    if file is None or label is None:
+        missing = what if label is None else FILES[0]
+        raise Refused(f"{path} has {len(heads)} columns and none is called {missing}; it has: {', '.join(rows[0])}")
     _refuse_ragged(path, rows, len(heads))
-    return {row[at].strip(): row[label].strip() for row in rows}
+    return [(row[file].strip(), row[label].strip()) for row in rows]
 
 
-def _json_pairs(path: str) -> dict[str, str]:
+def _lines(path: str, what: str) -> list[tuple[str, str]]:
+    """The pairs of a .jsonl, an object a line."""
+    pairs: list[tuple[str, str]] = []
+    for i, line in enumerate(read_text(Path(path), "labels", LIMIT).splitlines()):
+        if not line.strip():
+            continue
+        try:
+            said = json.loads(line)
+        except (ValueError, RecursionError):
+            said = None
+        file = next((said[name] for name in FILES if name in said), None) if isinstance(said, dict) else None
+        if not isinstance(said, dict) or not isinstance(file, str) or what not in said:
+            keys = f"; it has: {', '.join(said)}" if isinstance(said, dict) else ""
+            raise Refused(f'{path}: line {i + 1} is no {{"file_name": "a.png", "{what}": ...}}{keys}')
+        pairs.append((file, word(said[what], path)))
+    return pairs
+
+
+def _json_pairs(path: str) -> list[tuple[str, str]]:
     try:
         content = json.loads(read_text(Path(path), "labels", LIMIT))
         if isinstance(content, dict) and isinstance(content.get("labels"), list):
             content = dict(content["labels"])
-        pairs = {file: word(value) for file, value in content.items() if isinstance(value, str | int | float)}
+        pairs = [(file, word(value)) for file, value in content.items() if isinstance(value, str | int | float)]
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         if isinstance(error, Refused):
             raise

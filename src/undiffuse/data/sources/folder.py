@@ -1,6 +1,8 @@
 """Your own images: a folder of them, where subfolders are classes."""
 
+import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,7 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import place
 from undiffuse.data.images.decode import ENDINGS, Images, known_channels
 from undiffuse.data.images.encoded import dataset
-from undiffuse.data.labels import classify, of_files, ordered
+from undiffuse.data.labels import TABLES, classify, of_files, ordered
 from undiffuse.data.source import Encoded, Peek
 from undiffuse.data.walk import Walked, ending, same, walk
 from undiffuse.storage.image_file import Pages
@@ -27,6 +29,7 @@ SPLIT = re.compile(
     re.IGNORECASE,
 )
 NOTES = ("", ".txt", ".csv", ".tsv", ".json", ".jsonl", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".ini", ".db")
+CAPTIONS = tuple(f"{name}{end}" for name in ("metadata", "captions") for end in TABLES)  # usual names of their tables
 PIP = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
 NAMED = 5  # endings, and folders, that are named
 
@@ -38,11 +41,11 @@ class Folder(Encoded):
     path: if the images lie in subfolders, the first level's names are the classes, sorted; else there are no labels.
     split: where the first level is parts of a data set (train, val, test ...), the classes lie in the second, and the
     part for training is read; else the name of the part, "all", or "none": they are classes after all.
-    labels: "folders" as said, "none", or a .csv (columns file and label) or .json ({file: label}) that has them.
+    labels: "folders" as said, "none", or a table (columns file and label) or .json ({file: label}), see `of_files`.
     size: the side of a square or [height, width]; None: all images must have one size. fit, filter, crop: how they are
     resized, see `Resize`. channels: 1 grey, 3 RGB (transparent pixels on white), 4 RGBA; None: all must have the same.
-    conditions: texts of the images, by name: "beside" reads a .txt with each image's name; else the path of a .csv with
-    the columns file and the condition's name, or of a .json, which may hold boxes in COCO's format; or of a folder of
+    conditions: texts of the images, by name: "beside" reads a .txt with each image's name; else the path of a table
+    with the columns file and the condition's name, or of a .json, which may hold boxes in COCO's format; or a folder of
     pictures with the images' names, whatever their endings: depth, normals, poses.
     most_pixels, most_side: an image with more is refused by its header, so that a small file cannot fill the memory.
     skip_broken: go on without the images that cannot be read.
@@ -78,7 +81,8 @@ class Folder(Encoded):
             return of_images(self.conditions, [files[i] for i in which], root, self.resize)
 
         found = dataset(self, self._images(files), values, classes, there, root.resolve().name, texts)
-        remarks = [*_left_out(walked), *self._unread(walked, part), *found.notes.get("remarks", ())]
+        captions = [] if self.conditions else _captions(walked, files, root)
+        remarks = [*_left_out(walked), *self._unread(walked, part), *captions, *found.notes.get("remarks", ())]
         return replace(found, notes={**found.notes, "remarks": remarks}) if remarks else found
 
     def peek(self) -> Peek:
@@ -148,9 +152,9 @@ class Folder(Encoded):
             return None, ()
         if self.labels == "folders":
             return self._folders(files, 1 if part else 0)
-        if not self.labels.lower().endswith((".csv", ".json")):
-            raise Refused(f"labels = {self.labels!r}: write folders, none, or the path of a .csv or .json file")
-        return classify(of_files(self.labels, files), self.labels)
+        if not self.labels.lower().endswith(TABLES):
+            raise Refused(f"labels = {self.labels!r}: write folders, none, or the path of a {' '.join(TABLES)} file")
+        return classify(of_files(self.labels, files, root=self.path), self.labels)
 
     def _folders(self, files: list[str], level: int) -> tuple[np.ndarray | None, Sequence[str]]:
         loose = [file for file in files if file.count("/") == level]
@@ -188,3 +192,14 @@ def _left_out(walked: Walked) -> list[str]:
     )
     skipped = [f"{name} ({why})" for name, why in walked.skipped.items()]
     return files + ([f"folders that were not read: {some(skipped, NAMED)}"] if skipped else [])
+
+
+def _captions(walked: Walked, files: Sequence[str], root: Path) -> list[str]:
+    """Which texts of the images lie beside them and are not read."""
+    there = set(walked.files)
+    where = next((root / file for file in walked.files if Path(file).name.lower() in CAPTIONS), None)
+    if where is None and not all(f"{os.path.splitext(file)[0]}.txt" in there for file in files):
+        return []
+    which = shlex.quote(str(where)) if where else "beside"
+    learns = f"--set data.conditions.text={which} conditions.text.kind=text conditions.text.drop=0.1"
+    return [f"texts lie beside the images and are not read: `undiffuse train` with {learns} learns them"]
