@@ -193,7 +193,7 @@ def test_show_says_what_the_model_is_told(undiffuse_: Undiffuse, run: Path):
     ("words", "message"),
     [
         ([], "the model needs 'map': it was never dropped in training (conditions.map.drop = 0)"),
-        (["--label", "3"], "the model's conditions has no 'label'"),
+        (["--label", "3"], "sample has no option and the model no condition 'label'"),
         (
             ["--condition", "mask=low.png"],
             "the model has no condition 'mask'; its conditions: text (text), map (image)",

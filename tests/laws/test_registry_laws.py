@@ -45,6 +45,16 @@ def test_a_component_is_frozen_and_is_made_again_from_its_fields_and_from_its_re
         setattr(component, "anything", 1)  # noqa: B010
 
 
+@pytest.mark.each(("kind", "component"), NAMED, ids=lambda v: v if isinstance(v, str) else repr(v)[:40])
+def test_a_number_that_makes_no_sense_is_refused_by_its_component(kind: str, component: Any):
+    """What is above 0 by default is a deviation, a noise level, a number of steps ...: never below 0."""
+    for name, field in registry.fields(type(component)).items():
+        number = isinstance(field.default, int | float) and not isinstance(field.default, bool)
+        if number and field.default > 0:
+            with pytest.raises(Refused):
+                registry.build(kind, {"name": snake(kind, component), name: type(field.default)(-1)})
+
+
 @pytest.mark.each("kind", registry.KINDS)
 def test_every_component_implements_the_interface_of_its_kind(kind: str):
     for name in registry.names(kind):

@@ -99,6 +99,12 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"sampler": "ddimm"}, r"samplers has no 'ddimm' \(did you mean 'ddim'\?\)"),
         ({"grid": torch.tensor(0.5)}, r"grid is a name, such as 'karras', .* not tensor\(0.5"),
         ({"grid": [1.0, 0.0]}, "grid is a name"),
+        ({"grid": torch.linspace(1, 0, 5)}, "grid is a name"),
+        ({"classifier_form": "mean"}, "classifier_form = 'mean' is how a classifier guides, and none is asked for"),
+        ({"control_weight": 2}, "control_weight = 2 weighs a control of a text, and none is asked for"),
+        ({"rank": "consensus"}, "rank = 'consensus' chooses the best of several candidates"),
+        ({"device": "cpu"}, "sample has no option and the model no condition 'device'"),
+        ({"label": ""}, "label '' is not one of the model's 3 classes"),
         ({"grid": "karas"}, r"grids has no 'karas' \(did you mean 'karras'\?\)"),
         ({"guidance": "3"}, "guidance is a number, not '3'"),
         ({"guidance": float("nan")}, "guidance is a number, not nan"),
@@ -121,7 +127,7 @@ def test_random_itself_refuses_a_seed_that_is_not_of_64_bits():
         ({"label": b"cat"}, "label b'cat' is not one of the model's 3 classes"),
         ({"label": 1.0}, "label 1.0 is not one of the model's 3 classes"),
         ({"label": "cta"}, r"label cta is not one of the model's 3 classes \(did you mean 'cat'\?\): cat, dog, bird"),
-        ({"stpes": 3}, r"has no 'stpes' \(did you mean 'steps'\?\)"),
+        ({"stpes": 3}, r"no condition 'stpes' \(did you mean 'steps'\?\)"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_value_is_refused_by_name(model: Diffusion, asked: dict[str, Any], message: str):

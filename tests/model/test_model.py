@@ -170,7 +170,7 @@ def test_progress_counts_every_step_of_every_batch():
         ),
         (0.0, {}, "the model needs 'label': it was never dropped in training"),
         (0.1, {"guidance": 2.0}, "guidance = 2 needs 'label': what to guide to"),
-        (0.1, {"lable": 1}, r"the model's conditions has no 'lable' \(did you mean 'label'\?\)"),
+        (0.1, {"lable": 1}, r"sample has no option and the model no condition 'lable' \(did you mean 'label'\?\)"),
         (0.1, {"label": 3}, "label 3 is not one of the model's 3 classes: cat, dog, bird"),
         (0.1, {"label": -1}, "label -1 is not one of"),
         (0.1, {"label": "cow"}, "label cow is not one of"),

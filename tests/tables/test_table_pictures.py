@@ -15,6 +15,8 @@ def test_bins_are_those_of_what_a_column_holds():
     assert bins([ROWS[:, 0]], 4) == [-0.5, 0.5, 1.5, 2.5, 3.5]
     assert bins([ROWS[:, 1], ROWS[:2, 1]], 0) == [2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5]
     assert bins([ROWS[:, 2]], 0)[0] == pytest.approx(0.25, abs=0.01)
+    assert (bins([ROWS[:2, 2]], 0)[0], bins([ROWS[:2, 2]], 0)[-1]) == (0.25, 0.5)  # of a few the least and the greatest
+    assert (bins([np.array([1.0, 1e6])], 0)[0], bins([np.array([1.0, 1e6])], 0)[-1] > 1e6) == (0.5, True)
     assert bins([np.full(3, 2.0)], 0) == [1.5, 2.5]
     assert bins([np.full(3, 0.5)], 0)[-1] == pytest.approx(1.5)
     assert bins([np.array([])], 0) == [0.0, 1.0]  # a column of which every cell is missing

@@ -1,9 +1,12 @@
 """How every command is read and interrupted: `--set a=1 b=2` means `--set a=1 --set b=2`; each takes `--use FILE`."""
 
+import os
+import re
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from typer import Exit, Typer
@@ -12,9 +15,11 @@ from typer.main import get_command
 
 from undiffuse.cli import options
 from undiffuse.core import plugins
+from undiffuse.core.errors import Refused
 
 TYPED = "undiffuse.typed"  # where a command finds the line that called it
 USED = "undiffuse.used"  # where it finds the files that --use named before the command
+TEXTS = ("TEXT", "CLASS", "NAME=VALUE", "TABLE.FIELD=VALUE ...", "FIELD=VALUE ...")  # what may be empty, or says more
 USE = "A Python file with components of your own, to use them by name. May be repeated."
 
 
@@ -32,8 +37,11 @@ class Command(TyperCommand):
         before = [word for file in ctx.meta.get(USED, ()) for word in ("--use", file)]
         ctx.meta[TYPED] = shlex.join(["undiffuse", *before, str(self.name), *args])
         _use_named(args)
-        words = conditions(args, _own_kinds(self.params))
-        return super().parse_args(ctx, list(spread(words)))
+        words = conditions(map(home, args), _own_kinds(self.params))
+        rest = super().parse_args(ctx, list(spread(words)))
+        if "" in args:
+            _refuse_empty(self.params, ctx.params)
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -87,6 +95,22 @@ def conditions(words: Iterable[str], kinds: Mapping[str, str]) -> Iterable[str]:
             yield from (f"--{options.CONDITION}", f"{kinds[name]}={value if equals else next(rest, '')}")
         else:
             yield word
+
+
+def home(word: str) -> str:
+    """The word with the home folder for ~, where a shell leaves it: `--out=~/runs`, `data.path=~/photos`."""
+    found = re.fullmatch(r"((?:--[\w-]+=|[\w.]+=)?)(~(?:/.*)?)", word, re.DOTALL)
+    return found[1] + os.path.expanduser(found[2]) if found else word
+
+
+def _refuse_empty(parameters: Iterable[Any], values: Mapping[str, Any]) -> None:
+    """Raises Refused, by its name, for what is given as an empty word and is no text; a path is the folder "." then."""
+    for each in parameters:
+        value = values.get(each.name)
+        several = value if isinstance(value, list | tuple) else [value]
+        if each.metavar not in TEXTS and any(isinstance(v, Path | str) and str(v) in ("", ".") for v in several):
+            name = each.metavar.strip("[]") if each.param_type_name == "argument" else each.opts[-1]
+            raise Refused(f"{name} is empty: is a variable of the shell not set?")
 
 
 def spread(words: Iterable[str]) -> Iterable[str]:

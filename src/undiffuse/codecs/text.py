@@ -41,6 +41,11 @@ class TextCodec(TokensCodec):
     def __post_init__(self) -> None:
         super().__post_init__()
         spelled = self.unit in ("characters", "words")
+        if self.vocabulary and spelled and not self.symbols:
+            raise Refused(
+                "codec 'text' is for texts, and these data spell none: `undiffuse train DATA` takes the recipe that "
+                "fits them, and --set codec.name=tokens is for whole numbers"
+            )
         if self.vocabulary and (
             (spelled and len(self.symbols) != self.vocabulary)
             or (self.unit in ("tokenizer", "clip")) != bool(self.tokenizer)

@@ -1,13 +1,13 @@
 """Conditions as a person gives them: values of Python or JSON, and words of a command line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.core.errors import Refused, unknown
+from undiffuse.core.errors import Refused, near
 from undiffuse.core.random import Random
 
 
@@ -28,7 +28,7 @@ def requested(
                 f"the model is unconditional: it was trained without {name!r} (its recipe has no [conditions.{name}])"
             )
         if name not in conditions:
-            raise unknown("the model's conditions", name, conditions)
+            raise no_condition(name, conditions)
         found[name] = conditions[name].given(value, n, name).to(device)
     for name, condition in conditions.items():
         if name not in found and condition.needed:
@@ -38,6 +38,12 @@ def requested(
                 )
             found[name] = usual.to(device)
     return found
+
+
+def no_condition(name: str, conditions: Collection[str], options: Collection[str] = ()) -> Refused:
+    """The error for a name that is no option of sampling and no condition of a model; names the nearest."""
+    hint, there = near(name, [*conditions, *options]), ", ".join(conditions) or "none"
+    return Refused(f"sample has no option and the model no condition {name!r}{hint}; its conditions: {there}")
 
 
 def augmented(

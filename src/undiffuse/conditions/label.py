@@ -85,5 +85,5 @@ def class_numbers(value: Any, n: int, classes: Sequence[str], name: str) -> list
     if None in words or wrong is not None:
         there = ", ".join(classes[:12]) + (" ..." if len(classes) > 12 else "")
         hint = near(wrong, classes) if isinstance(wrong, str) else ""
-        raise Refused(f"{name} {wrong} is not one of the model's {len(classes)} classes{hint}: {there}")
+        raise Refused(f"{name} {wrong or repr(wrong)} is not one of the model's {len(classes)} classes{hint}: {there}")
     return [known[str(word)] for word in words]

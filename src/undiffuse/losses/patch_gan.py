@@ -30,7 +30,7 @@ class PatchGANLoss(ReconstructionLoss):
     scale nor the loss that is shown follows it. The discriminator's loss is 1 where it knows nothing, 0 where all.
     start: the first step of the game; before, the discriminator does not move and costs nothing. width, layers: as of
     a `PatchDiscriminator`; it moves by Adam with betas 0.5 and 0.9, at the run's learning rate.
-    Raises Refused for a start below 0, and for data that such a discriminator does not see.
+    Raises Refused for a start below 0, a width or layers below 1, and for data that such a discriminator does not see.
     Source: arXiv:2012.09841, eq. 6 and 7, and arXiv:2112.10752's code, which starts at step 50,001.
     """
 
@@ -43,8 +43,11 @@ class PatchGANLoss(ReconstructionLoss):
     _held: dict[str, PatchDiscriminator] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.start < 0:
-            raise Refused(f"patch_gan needs a start of 0 or more, not {self.start}")
+        if self.start < 0 or self.width < 1 or self.layers < 1:
+            raise Refused(
+                f"patch_gan needs a start of 0 or more, and a width and layers of at least 1, not {self.start}, "
+                f"{self.width} and {self.layers}"
+            )
 
     def __call__(self, seen: Reconstruction) -> Tensor:
         """What the player lowers, (batch,); without gradients, and before the start, 0."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.models.other_formats import foreign, opened, weights_digest
 from undiffuse.networks.lora import fingerprint, merged
 from undiffuse.recipes.arrays import named
+from undiffuse.recipes.bundled import names
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling import lora_run
@@ -200,14 +202,25 @@ def _file(path: Path | str) -> tuple[Path, str]:
     """The file in a run folder, or at the path itself, and what it is called; raises Refused if there is none."""
     if not isinstance(path, str | os.PathLike):
         raise Refused(f"the path of a run is a text or a Path, not {shown(path)}")
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if path.suffix == ".toml" and os.path.isfile(path):
         raise Refused(f"{path} is a recipe: a run is the folder that training it made, such as {path.parent}")
     file = path / FILE if os.path.isdir(path) else path  # os.path, since a Path raises for names that no file has
     if not os.path.exists(path):
-        raise Refused(f"there is no run at {path}")
+        known = f": undiffuse train {path} --out runs/{path} makes one" if str(path) in names() else ""
+        raise Refused(f"there is no run at {path}{known}")
+    if os.path.isfile(path) and path.suffix != Path(FILE).suffix:
+        _refuse_data(path)
     if not os.path.exists(file):
         raise Refused(
             f"{path} holds no model ({FILE}): training has not reached its first checkpoint, or this is no run folder"
         )
     return file, f"model {file}"
+
+
+def _refuse_data(path: Path) -> None:
+    """Raises Refused for a file of data."""
+    from undiffuse.data.resolve import is_data
+
+    if is_data(str(path)):
+        raise Refused(f"{path} is data and no run: undiffuse train {shlex.quote(str(path))} --out runs/mine makes one")

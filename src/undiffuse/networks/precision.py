@@ -13,6 +13,7 @@ from undiffuse.core.network import declared
 
 NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ALIASES = {"fp32": "float32", "full": "float32", "bf16": "bfloat16"}  # what others call them
+DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")  # that somebody may say in the place of a precision
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TOLERANCE = 0.25  # of a norm: bfloat16 takes sound networks 1 % to 10 % off, and a kernel that is wrong 50 % or more
 ORDERS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}  # what bfloat16 kernels want
@@ -33,6 +34,8 @@ def pick(name: str, device: torch.device, network: nn.Module) -> torch.dtype:
 def named(name: str) -> torch.dtype:
     """The dtype of this name; raises Refused naming those there are."""
     name = ALIASES.get(str(name), str(name))
+    if name.partition(":")[0] in DEVICES:
+        raise Refused(f"a precision is auto, {', '.join(NAMES)}, and {name!r} is a device: device={name!r}")
     if name not in NAMES:
         raise Refused(
             f"precision {name!r} is unknown{near(name, ['auto', *NAMES])}; it can be auto, {', '.join(NAMES)}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from undiffuse.core.errors import Refused
 from undiffuse.core.parameterization import Parameterization
 from undiffuse.core.schedule import Schedule
 
@@ -16,10 +17,17 @@ class Consistency(Parameterization):
     c_out = (s - sigma_min) data_std / sqrt(s^2 + data_std^2), c_in as EDM, c_time = 250 log(s).
 
     Source: arXiv:2303.01469, app. C, and the released code. Below sigma_min the guess is x_t / alpha.
+    Raises Refused unless data_std is above 0 and sigma_min 0 or more.
     """
 
     data_std: float = 0.5
     sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        if not (self.data_std > 0 and self.sigma_min >= 0):
+            raise Refused(
+                f"consistency needs data_std > 0 and sigma_min >= 0, not {self.data_std:g} and {self.sigma_min:g}"
+            )
 
     def coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         over = (sigma - self.sigma_min * alpha).clamp(min=0)  # alpha (s - sigma_min)

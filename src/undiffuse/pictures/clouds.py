@@ -94,7 +94,8 @@ def bins(parts: Sequence[Array], words: int) -> list[float]:
         return [0.0, 1.0]
     whole = all((p == np.round(p)).all() for p in parts)
     tail = 0.001 if whole else 0.005
-    low, high = min(float(np.quantile(p, tail)) for p in parts), max(float(np.quantile(p, 1 - tail)) for p in parts)
+    low = min(float(np.quantile(p, tail, method="lower")) for p in parts)  # a number that is there: of a few, the least
+    high = max(float(np.quantile(p, 1 - tail, method="higher")) for p in parts)
     many = int(np.clip(np.ceil(2 * np.cbrt(min(map(len, parts)))), FEWEST, MOST))
     if whole and high - low < 2**31:
         low, high = np.floor(low), np.ceil(high)

@@ -204,3 +204,17 @@ def _refuse_unguided(what: str, names: Sequence[str], able: Sequence[str], given
 def spread(model: DenoisingRun, denoiser: Denoiser) -> Denoiser:
     """The denoiser with the variance that was tuned for the model, if one was."""
     return OptimalVariance(denoiser, **model.variance) if model.variance else denoiser
+
+
+def refuse_idle(request: SampleRequest) -> None:
+    """Raises Refused for options that change nothing, since what they belong to is not asked for."""
+    if request.classifier_form != SampleRequest.classifier_form and request.classifier is None:
+        raise Refused(
+            f"classifier_form = {request.classifier_form!r} is how a classifier guides, and none is asked for: name "
+            "its run, as classifier = 'runs/digits-classifier'"
+        )
+    if request.control_weight != SampleRequest.control_weight and not request.control:
+        raise Refused(
+            f"control_weight = {request.control_weight:g} weighs a control of a text, and none is asked for: say one, "
+            "as control = 'keyword:war'"
+        )

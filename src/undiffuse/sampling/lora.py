@@ -44,7 +44,7 @@ def read(run: Run, path: str) -> dict[str, list[LowRank]]:
     """What a LoRA adds to layers of a run; raises Refused as `with_lora` does."""
     file = Path(path) / FILE if os.path.isdir(path) else Path(path)
     if not os.path.exists(path):
-        raise Refused(f"there is no LoRA at {path}")
+        raise Refused(f"there is no LoRA at {path or repr(path)}")
     if os.path.isdir(path) and file.exists():
         with held(file, "model") as found:
             if LORA not in found.about:

@@ -64,7 +64,8 @@ def plan(recipe: Recipe, denoiser: Denoiser, request: SampleRequest) -> tuple[Sa
     if request.sampler is not None:
         own = SampleRequest(sampler=_sampler(request))
     chosen: Any = own.sampler or jumps.default_sampler(denoiser)
-    wanted = resolved_grid(request.grid or own.grid or chosen.grid or denoiser.process.default_grid)
+    asked = own.grid if request.grid is None else request.grid
+    wanted = resolved_grid(chosen.grid or denoiser.process.default_grid if asked is None else asked)
     return chosen, wanted(denoiser.process.schedule, request.steps or own.steps or chosen.default_steps)
 
 

@@ -31,6 +31,10 @@ def with_candidates(model: Described, request: SampleRequest, usual: int) -> Sam
 def _refuse_unranked(model: Described, candidates: int, request: SampleRequest) -> None:
     rank = request.rank
     if candidates == 1:
+        if rank:
+            raise Refused(
+                f"rank = {rank!r} chooses the best of several candidates: say of how many, as candidates = 10"
+            )
         return
     if model.codec.reader is None and not model.codec.space:
         raise Refused(

@@ -254,7 +254,9 @@ class SampleRequest:
         others = {name: value for name, value in values.items() if name not in known}
         for name in others:
             if name not in conditions and near(name, known):
-                raise unknown("the model's conditions", name, conditions, known)
+                from undiffuse.conditions.given import no_condition
+
+                raise no_condition(name, conditions, known)
         given = {name: value for name, value in values.items() if name in known}
         given["conditions"] = {**self.conditions, **given.get("conditions", {}), **others}
         return replace(self, **given)

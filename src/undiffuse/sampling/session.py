@@ -26,7 +26,7 @@ from undiffuse.sampling.classifier_guidance import classifier_guided
 from undiffuse.sampling.controls import controlled
 from undiffuse.sampling.denoising_run import DenoisingRun
 from undiffuse.sampling.generator import Generator, OpenedRequest
-from undiffuse.sampling.guidance import guide, resolve_guidance
+from undiffuse.sampling.guidance import guide, refuse_idle, resolve_guidance
 from undiffuse.sampling.plan import batches, plan, recipe_defaults, shown
 from undiffuse.sampling.ranking import best, with_candidates
 from undiffuse.sampling.request import SampleRequest
@@ -78,6 +78,7 @@ class Session(OpenedRequest):
         request = with_runs_of_recipe(model, with_words_read(model, request))
         if request.stages:
             raise Refused("stages are of a chain, and this run is none: ask for the same without a stage's name")
+        refuse_idle(request)
         request = with_candidates(model, request, recipe_defaults(model.recipe).each)
         n, each = request.count, request.each
         sampler, times = plan(model.recipe, model.denoiser, request)

@@ -30,7 +30,7 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for word in words:
-        if "=" not in word:
+        if not word.partition("=")[0].strip() or "=" not in word:
             raise Refused(
                 f"cannot read the setting {word!r}; write field=value with a field of the sampler, for example eta=0.5"
             )
@@ -46,7 +46,7 @@ def stages(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for word in words:
         name, colon, said = word.partition(":")
-        if not (name and colon and "=" in said):
+        if not (name and colon and "=" in said[1:]):
             raise Refused(f"cannot read the stage setting {word!r}; write STAGE:FIELD=VALUE, for example up:steps=8")
         path, value = setting(f"sampler.{said}")
         found.setdefault(name, {})[".".join(path[1:])] = value
@@ -64,6 +64,8 @@ def weights(word: str) -> float | dict[str, float]:
     named: dict[str, float] = {}
     for part in word.split(","):
         name, _, number = part.partition("=")
+        if not name.strip():
+            raise Refused(says)
         if name.strip() in named:
             raise Refused(f"--guidance has two weights for {name.strip()!r}")
         named[name.strip()] = numbers(number, says)[0]

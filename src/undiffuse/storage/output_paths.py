@@ -29,6 +29,7 @@ def file(asked: Path | None, home: Path, name: str, suffixes: Sequence[str] = ()
         return STDOUT if str(asked) in NAMES else asked
     may = suffixes or [Path(name).suffix]
     inside = asked is not None and (asked.is_dir() or (not asked.suffix and not asked.exists()))
+    home = home.parent if home.is_file() else home  # of a run that is named by its model's file
     target = home / name if asked is None else asked / name if inside else asked
     if target.suffix.lower() not in may:
         raise Refused(f"cannot write {target}: what was asked for is a {' or '.join(may)} file")
@@ -40,7 +41,7 @@ def file(asked: Path | None, home: Path, name: str, suffixes: Sequence[str] = ()
 
 def folder(asked: Path | None, home: Path, name: str) -> Path:
     """The folder to write into: the one asked for, or `name` inside `home`; raises Refused if it cannot be written."""
-    target = asked or home / name
+    target = asked or (home.parent if home.is_file() else home) / name
     if str(target) in NAMES or is_stream(target):
         raise Refused(f"cannot write one file an image to {target}: name a folder")
     if target.exists() and not target.is_dir():

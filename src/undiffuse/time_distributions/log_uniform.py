@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.core.time_distribution import TimeDistribution, refuse_t_min
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class LogUniform(TimeDistribution):
 
     t_min: float = 1e-5
     limit: float = 20.0
+
+    def __post_init__(self) -> None:
+        refuse_t_min(self.t_min, "log_uniform")
+        if not self.limit > 0:
+            raise Refused(f"log_uniform needs limit > 0, not {self.limit:g}")
 
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
         times = torch.tensor([self.t_min, 1.0], dtype=torch.float64)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.time_distribution import TimeDistribution, on_table
+from undiffuse.core.time_distribution import TimeDistribution, on_table, refuse_t_min
 
 SWAPS = ((1, 0x55555555), (2, 0x33333333), (4, 0x0F0F0F0F), (8, 0x00FF00FF), (16, 0x0000FFFF))
 
@@ -21,6 +21,9 @@ class Stratified(TimeDistribution):
     """
 
     t_min: float = 1e-5
+
+    def __post_init__(self) -> None:
+        refuse_t_min(self.t_min, "stratified")
 
     def __call__(self, schedule: Schedule, random: Random, count: int) -> Tensor:
         offset = Random(random.seed).uniform((1,))

@@ -7,7 +7,7 @@ from torch import Tensor
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
-from undiffuse.core.time_distribution import TimeDistribution, on_table
+from undiffuse.core.time_distribution import TimeDistribution, on_table, refuse_t_min
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,14 @@ class Uniform(TimeDistribution):
 
     ends: the share of times that are 1, and the share that are t_min, exactly. Of a pair of even times next to none is
     near the whole path, which is what a flow map in one step is asked for.
-    Raises Refused unless ends is 0 or more and below a half.
+    Raises Refused unless ends is 0 or more and below a half, and t_min in [0, 1).
     """
 
     t_min: float = 1e-5
     ends: float = 0.0
 
     def __post_init__(self) -> None:
+        refuse_t_min(self.t_min, "uniform")
         if not 0 <= self.ends < 0.5:
             raise Refused(f"uniform times have a share of 0 or more, below a half, at each end, not {self.ends:g}")
 

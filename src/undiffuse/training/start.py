@@ -85,7 +85,7 @@ def train(
     uses = Uses(partial(load.load, precision="float32", device="cpu"))
     chosen, base = standing(replace(Recipe.find(recipe).override(overrides), uses=uses))
     is_run = isinstance(recipe, str | Path) and Path(recipe).is_dir()
-    folder = Path(out) if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
+    folder = Path(out).expanduser() if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
     inside = nested.folders(chosen)
     if inside:
         build.check(nested.without(chosen))
