@@ -58,6 +58,17 @@ def test_in_bfloat16_it_is_the_softmax_however_it_is_cut(
     torch.testing.assert_close(slope, value, rtol=0, atol=0.03)
 
 
+@pytest.mark.parametrize(("length", "scale"), [(64, 1.0), (128, 30.0)])  # a few scores, and one item's are large
+def test_in_bfloat16_an_item_is_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch, length: int, scale: float):
+    monkeypatch.setattr("undiffuse.networks.attention.AMX", False)
+    q, k, v = (torch.randn(5, 2, length, 8).bfloat16() for _ in range(3))
+    q[2] *= scale
+    together = attention(q, k, v)
+    torch.testing.assert_close(together.double(), plain(q, k, v), rtol=0, atol=0.03)
+    for i in range(5):
+        assert torch.equal(attention(*(x[i : i + 1] for x in (q, k, v))), together[i : i + 1]), i
+
+
 @pytest.mark.parametrize("length", [5, FEW + 1])
 def test_the_formula_that_gradients_of_bfloat16_go_through_is_the_fused_kernel(length: int):
     parts: Any = [torch.randn(1, 2, length, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]

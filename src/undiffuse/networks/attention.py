@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from undiffuse.networks.precision import has_amx
 
 FEW = 512  # keys, up to which the formula is worth the memory that its gradient takes
-LEAST, SCORES = 2**15, 2**18  # of queries and keys: as many as pay for parts, and as stay in a processor's cache
+LEAST, SCORES = 2**12, 2**18  # of queries and keys: as many of an item as pay in a batch, and as stay in the cache
 LARGE = 32.0  # a score that bfloat16 rounds by up to 6 %
 AMX = has_amx()
 
@@ -18,11 +18,16 @@ def attention(q: Tensor, k: Tensor, v: Tensor, there: Tensor | None = None) -> T
     """softmax(q k / sqrt(d)) v, (batch, heads, length, d) each; there: booleans, which keys there are.
 
     On a CPU the way back through the fused kernel is two to four times slower in bfloat16 than through the formula.
-    So is the way there on one without AMX, as long as the formula's scores stay in the cache.
+    So is the way there on one without AMX, as long as the formula's scores stay in the cache. Each item of the batch is
+    looked at for itself: what is computed of it, to the last bit, does not depend on the others.
     """
     half = q.dtype is torch.bfloat16 and q.device.type == "cpu"
     if half and there is None and not q.requires_grad and _pays(q, k):
-        return _in_parts(q, k, v)
+        small = _small(q, k)
+        if bool(small.all()):
+            return _in_parts(q, k, v)
+        if bool(small.any()):
+            return torch.where(small, _in_parts(q, k, v), F.scaled_dot_product_attention(q, k, v))
     if not (half and q.requires_grad) or k.shape[-2] > FEW:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=there)
     near = _scaled(q) @ k.transpose(-1, -2)
@@ -34,10 +39,14 @@ def _scaled(q: Tensor) -> Tensor:
 
 
 def _pays(q: Tensor, k: Tensor) -> bool:
-    """Whether there is something to gain, and the lengths of queries and keys leave no score above LARGE."""
-    if AMX or torch.compiler.is_compiling() or q[..., 0].numel() * k.shape[-2] < LEAST:
-        return False
-    return float(_scaled(q).norm(dim=-1).amax() * k.norm(dim=-1).amax()) <= LARGE
+    """Whether there is something to gain."""
+    return not AMX and not torch.compiler.is_compiling() and math.prod(q.shape[1:-1]) * k.shape[-2] >= LEAST
+
+
+def _small(q: Tensor, k: Tensor) -> Tensor:
+    """Which items have queries and keys whose lengths leave no score above LARGE, (batch, 1, 1, 1)."""
+    longest = [x.norm(dim=-1).flatten(1).amax(1) for x in (_scaled(q), k)]
+    return (longest[0] * longest[1] <= LARGE).reshape(-1, *(1,) * (q.ndim - 1))
 
 
 def _in_parts(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
