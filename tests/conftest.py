@@ -147,16 +147,27 @@ def _unsynced() -> Iterator[None]:
 
 
 @pytest.fixture
-def undiffuse_(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Calls `undiffuse` with these words; its exit status, and all that it printed."""
+def called(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Calls `undiffuse` with these words, in this process; its exit status, and what it printed and what it said."""
 
     from undiffuse.cli.main import main
 
-    def call(*words: object) -> tuple[int, str]:
+    def call(*words: object) -> tuple[int, str, str]:
         capfd.readouterr()
         with pytest.raises(SystemExit) as stop:
             main([str(word) for word in words])
         captured = capfd.readouterr()
-        return int(stop.value.code or 0), captured.out + captured.err
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def undiffuse_(called: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str]]:
+    """The same, both streams in one text."""
+
+    def call(*words: object) -> tuple[int, str]:
+        status, out, err = called(*words)
+        return status, out + err
 
     return call

@@ -10,7 +10,6 @@ import pytest
 from small_runs import SMALL, trained
 
 import undiffuse
-from undiffuse.cli.main import main
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,13 @@ Undiffuse = Callable[..., Outcome]
 
 
 @pytest.fixture
-def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Undiffuse:
+def undiffuse_(
+    called: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Undiffuse:
     """Calls `undiffuse` with these words, inside an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: object) -> Outcome:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capfd.readouterr()
-        return Outcome(int(stop.value.code or 0), captured.out, captured.err)
-
-    return call
+    return lambda *words: Outcome(*called(*words))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from tiny_texts import LINES, TINY
 
-from undiffuse.cli.main import main
 from undiffuse.training.start import train
 
 Undiffuse = Callable[..., str]
@@ -31,16 +30,15 @@ def run(place: Path) -> Path:
 
 
 @pytest.fixture
-def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Undiffuse:
+def undiffuse_(
+    called: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Undiffuse:
     """Calls `undiffuse` with these words, inside an empty folder; what it prints and says, or why it refuses."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object, status: int = 0) -> str:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capfd.readouterr()
-        assert int(stop.value.code or 0) == status, captured.err
-        return captured.err if status else captured.out + captured.err
+        found, out, err = called(*words)
+        assert found == status, err
+        return err if status else out + err
 
     return call

@@ -5,22 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from undiffuse.cli.main import main
-
 Undiffuse = Callable[..., str]
 
 
 @pytest.fixture
-def undiffuse_(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Undiffuse:
+def undiffuse_(
+    called: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Undiffuse:
     """Calls `undiffuse` with these words, inside an empty folder; what it prints, or on refusal what it says."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object, status: int = 0) -> str:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        captured = capfd.readouterr()
-        assert int(stop.value.code or 0) == status, captured.err
-        return captured.err if status else captured.out
+        found, out, err = called(*words)
+        assert found == status, err
+        return err if status else out
 
     return call
