@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.core import straight_path
+from undiffuse.core.broadcast import factor
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
 from undiffuse.objectives import MeanFlow, Shortcut
@@ -50,7 +51,7 @@ class Known(MeanFlow):
         if self.velocities:
             span = straight_path.place(schedule, t) - straight_path.place(schedule, r)
             rate = straight_path.velocity_rate(model, x_t, t, r, target, {}, self.derivative)
-            target = target - straight_path.wide(span, u) * rate
+            target = target - factor(span, u) * rate
         return (u - target).square().flatten(1).mean(1)
 
 
