@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from undiffuse.cli.main import main
 from undiffuse.core.errors import Refused
 from undiffuse.storage import output_paths
 
@@ -97,6 +99,20 @@ def test_a_device_or_a_pipe_is_written_to_and_never_replaced(tmp_path: Path):
     output_paths.put(output_paths.file(Path(os.devnull), tmp_path, "samples.png"), b"abc")
     assert Path(os.devnull).is_char_device()
     assert os.listdir(tmp_path) == ["pipe.png"]
+
+
+def test_closed_outputs_are_nowhere_and_no_place_for_data(monkeypatch: pytest.MonkeyPatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # as in `undiffuse list >&- 2>&-`
+    for words, status in ((["list"], 0), (["list", "nothing"], 2)):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert (stop.value.code or 0) == status
+    for made in (sys.stdout, sys.stderr):
+        made.close()
+    monkeypatch.setattr(sys, "__stdout__", None)
+    with pytest.raises(Refused, match="the standard output is closed: name a file with -o"):
+        output_paths.put(output_paths.STDOUT, b"a,b\n")
 
 
 def test_a_terminal_gets_text_only(monkeypatch: pytest.MonkeyPatch):

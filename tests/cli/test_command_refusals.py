@@ -60,6 +60,7 @@ def refused(undiffuse_: Undiffuse, unchanged: Unchanged, tmp_path: Path) -> Call
         (["sample", "digits"], r"no run at digits: undiffuse train digits --out runs/digits makes one"),
         (["sample", ""], r"RUN is empty: is a variable of the shell not set\?"),
         (["sample", "nowhere", "--out", ""], r"--out is empty"),
+        (["train", "caf\udce9", "--out", "run"], r"'caf\\udce9' is no UTF-8: rename what it names"),
         (["train", ""], r"RECIPE\|DATA is empty"),
         (["train", "digits", "--data", ""], r"--data is empty"),
         (["list", ""], r"KIND is empty"),

@@ -64,6 +64,7 @@ def test_plans_are_found_stored_taken_and_said(undiffuse_: Any, run: Path):
         (("--steps", "4,500"), "a plan of 500 steps cannot be tuned"),
         (("--steps", "0"), "sampling needs at least 1 step, not 0"),
         (("--starts", "3"), "--starts takes at least 8, not 3"),
+        (("--starts", "0"), "--starts takes at least 8, not 0"),
     ):
         refused = undiffuse_("tune", run, "grid", *words)
         assert refused.status == 2

@@ -356,3 +356,11 @@ def test_impossible_wishes_are_refused():
         Folder(".", size=0)
     with pytest.raises(Refused, match=r"channels = 2: images have 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)"):
         Folder(".", channels=2)
+
+
+def test_a_class_whose_folder_has_a_name_that_no_model_could_hold_is_refused(tmp_path: Path):
+    put(tmp_path / "dog" / "a.png")
+    put(tmp_path / "caf\udce9" / "a.png")  # in the encoding of another system
+    with pytest.raises(Refused, match=r"the class 'caf\\udce9' has a name that is no UTF-8: rename its folder"):
+        Folder(str(tmp_path)).load()
+    assert len(Folder(str(tmp_path), labels="none").load()) == 2

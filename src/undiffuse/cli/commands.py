@@ -16,6 +16,7 @@ from typer.main import get_command
 from undiffuse.cli import options
 from undiffuse.core import plugins
 from undiffuse.core.errors import Refused
+from undiffuse.storage.strict_json import utf8
 
 TYPED = "undiffuse.typed"  # where a command finds the line that called it
 USED = "undiffuse.used"  # where it finds the files that --use named before the command
@@ -36,6 +37,10 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         before = [word for file in ctx.meta.get(USED, ()) for word in ("--use", file)]
         ctx.meta[TYPED] = shlex.join(["undiffuse", *before, str(self.name), *args])
+        if foreign := next((word for word in args if not utf8(word)), None):
+            raise Refused(
+                f"{foreign!a} is no UTF-8: rename what it names, or set a locale of UTF-8, as LC_ALL=C.UTF-8"
+            )
         _use_named(args)
         words = conditions(map(home, args), _own_kinds(self.params))
         rest = super().parse_args(ctx, list(spread(words)))

@@ -15,6 +15,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.tables.csv_reader import OPEN, blank, cut, delimiter_of
 from undiffuse.data.walk import same
 from undiffuse.storage.files import read_text
+from undiffuse.storage.strict_json import utf8
 
 MOST_CLASSES = 10_000
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -57,7 +58,12 @@ def classify(
 
 
 def ordered(names: Collection[str]) -> list[str]:
-    """Classes in order of size where all are whole numbers, else by the alphabet."""
+    """Classes in order of size where all are whole numbers, else by the alphabet.
+
+    Raises Refused for the name of a folder that is no UTF-8, which no file of a model could hold.
+    """
+    if foreign := next((name for name in sorted(names) if not utf8(name)), None):
+        raise Refused(f"the class {foreign!a} has a name that is no UTF-8: rename its folder")
     return sorted(sorted(names), key=_size if all(map(WHOLE.fullmatch, names)) else None)
 
 

@@ -81,6 +81,8 @@ def put(target: Path, content: bytes) -> None:
     Raises Refused for what is no text on a terminal, and if it cannot be written.
     """
     if target == STDOUT:
+        if sys.__stdout__ is None:
+            raise Refused("the standard output is closed: name a file with -o")
         _refuse_terminal(content)
         sys.stdout.flush()
         sys.stdout.buffer.write(content)

@@ -69,3 +69,12 @@ def _integer(text: str) -> int:
     if abs(value) >= LONGEST:
         raise ValueError(f"{text[:20]}... has more than 64 bits")
     return value
+
+
+def utf8(name: str) -> bool:
+    """Whether the name of a file or folder, or a word of a command line, is UTF-8: what is not has lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -68,7 +68,7 @@ def _by_trajectories(
     model: DenoisingGenerator, request: SampleRequest, steps: Sequence[int], starts: int | None
 ) -> Opened:
     numbers = torch.Size(model.denoiser.state_shape((1, *model.shape))).numel()
-    count = starts or max(STARTS, min(MOST, SMALL // numbers**2))
+    count = max(STARTS, min(MOST, SMALL // numbers**2)) if starts is None else starts
     refuse_many(max(steps))
     if count < LEAST:
         raise Refused(f"--starts takes at least {LEAST}, not {count}")
@@ -89,7 +89,7 @@ def _by_trajectories(
 
 def _by_items(model: DenoisingGenerator, request: SampleRequest, steps: Sequence[int], starts: int | None) -> Opened:
     held_out = _held_out(model)
-    count = min(len(held_out), starts or ITEMS)
+    count = min(len(held_out), ITEMS if starts is None else starts)
     if count < LEAST_ITEMS:
         raise Refused(
             f"the times of a consistency function are found by the distance to held-out items, at least {LEAST_ITEMS} "
