@@ -38,9 +38,7 @@ class Command(TyperCommand):
         before = [word for file in ctx.meta.get(USED, ()) for word in ("--use", file)]
         ctx.meta[TYPED] = shlex.join(["undiffuse", *before, str(self.name), *args])
         if foreign := next((word for word in args if not utf8(word)), None):
-            raise Refused(
-                f"{foreign!a} is no UTF-8: rename what it names, or set a locale of UTF-8, as LC_ALL=C.UTF-8"
-            )
+            raise Refused(f"{foreign!a} is no UTF-8: rename what it names, or set a locale of UTF-8, as LC_ALL=C.UTF-8")
         _use_named(args)
         words = conditions(map(home, args), _own_kinds(self.params))
         rest = super().parse_args(ctx, list(spread(words)))
