@@ -38,6 +38,18 @@ def test_a_function_is_the_denoiser_that_its_formula_is():
     torch.testing.assert_close(ours, exact, rtol=0, atol=1e-5)
 
 
+def test_a_sampler_may_be_named_and_what_is_no_guess_and_no_denoiser_is_refused():
+    with pytest.raises(Refused, match="returns its guess of x_0, a tensor, and returned None"):
+        undiffuse.FunctionDenoiser(lambda x, alpha, sigma: None, PROCESS)(torch.ones(4, 2), 0.5)  # type: ignore
+    own = undiffuse.FunctionDenoiser(lambda x, alpha, sigma: x / (alpha**2 + sigma**2), PROCESS)
+    drawn = [undiffuse.sample(own, (4, 2), sampler=each, steps=3) for each in ("ddim", undiffuse.samplers.DDIM())]
+    assert torch.equal(*drawn)
+    with pytest.raises(Refused, match=r"samplers has no 'ddimm' \(did you mean 'ddim'\?\)"):
+        undiffuse.sample(own, (4, 2), sampler="ddimm")
+    with pytest.raises(Refused, match=r"needs a Denoiser, and this is a Linear: wrap it, undiffuse.Predictor"):
+        undiffuse.sample(torch.nn.Linear(2, 2), (4, 2))
+
+
 def test_a_guess_of_another_shape_is_refused():
     denoiser = undiffuse.FunctionDenoiser(lambda x, alpha, sigma: x[:, :1], PROCESS)
     with pytest.raises(Refused, match=r"returned the shape \(4, 1\) for x_t of \(4, 2\): it returns its guess of x_0"):

@@ -219,6 +219,17 @@ def test_what_is_no_module_or_no_objective_is_refused():
         Training(nn.Linear(2, 2), Denoising, TensorDataset(torch.zeros(8, 2)), Train(steps=1))  # type: ignore[arg-type]
 
 
+def test_what_could_learn_nothing_is_refused_and_a_folder_may_be_a_text(tmp_path: Path):
+    net, data, settings = nn.Linear(2, 2), TensorDataset(torch.zeros(8, 2)), Train(steps=1, batch=2)
+    with pytest.raises(Refused, match=r"the settings of Training are undiffuse.Train\(steps=1000\), say, not {}"):
+        Training(net, players.Contrastive(), data, {})  # type: ignore[arg-type]
+    with torch.inference_mode(), pytest.raises(Refused, match="training needs gradients"):
+        Training(net, players.Contrastive(), data, settings)
+    with pytest.raises(Refused, match="the module has no weights to train: all are frozen"):
+        Training(nn.Linear(2, 2).requires_grad_(False), players.Contrastive(), data, settings)
+    assert Training(net, players.Contrastive(), data, settings, folder=str(tmp_path)).folder == tmp_path
+
+
 def test_a_folder_that_holds_a_run_is_not_trained_over(tmp_path: Path):
     players.training("contrastive", tmp_path / "run", steps=2).run(progress=False)
     assert checkpoint.newest(tmp_path / "run") is not None

@@ -36,7 +36,9 @@ class FunctionDenoiser(Denoiser):
         alpha, sigma = self._at(x_t, t)
         if self.jumps == "any":
             cond["to"] = self._at(x_t, t if to is None else to)
-        guess = self.function(x_t, alpha, sigma, **cond)
+        guess: Any = self.function(x_t, alpha, sigma, **cond)
+        if not isinstance(guess, Tensor):
+            raise Refused(f"the function of a denoiser returns its guess of x_0, a tensor, and returned {guess!r:.80}")
         if guess.shape != x_t.shape:
             raise Refused(
                 f"the function of a denoiser returned the shape {tuple(guess.shape)} for x_t of {tuple(x_t.shape)}: it "

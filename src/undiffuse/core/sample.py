@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, SupportsIndex, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from undiffuse.core import arguments, families, jumps, registry
 from undiffuse.core.denoiser import Denoiser
@@ -46,10 +46,10 @@ def trajectory(
 
 @torch.no_grad()
 def sample(
-    denoiser: Denoiser,
+    denoiser: Denoiser | nn.Module,
     shape: Any,
     *,
-    sampler: Sampler | None = None,
+    sampler: Sampler | str | None = None,
     steps: int | None = None,
     times: Tensor | None = None,
     start: Any = None,
@@ -59,7 +59,8 @@ def sample(
 ) -> Any:
     """Draw a batch of data.
 
-    shape: (batch, *shape), for several parts a dictionary of such. steps: sampler steps (default: the sampler's own);
+    shape: (batch, *shape), for several parts a dictionary of such. sampler: one, or its name.
+    steps: sampler steps (default: the sampler's own);
     times: the grid itself.
     No sampler and no times: the measured default plan, one network call a step.
     start: a noisy batch at times[0] instead of a draw
@@ -69,7 +70,11 @@ def sample(
     cond: conditions, and `mask` for items of different sizes: padding is 0 in what is returned, see `Predictor`.
     Returns x_0 on the device of the denoiser's weights, in float32 unless start says otherwise.
     """
-    chosen: Sampler = sampler or jumps.default_sampler(denoiser)
+    if isinstance(denoiser, nn.Module) and not isinstance(denoiser, Denoiser):
+        wrap = 'wrap it, undiffuse.Predictor(network, process, "noise")'
+        raise Refused(f"sampling needs a Denoiser, and this is a {type(denoiser).__name__}: {wrap}")
+    named = registry.build("samplers", {"name": sampler}) if isinstance(sampler, str) else sampler
+    chosen: Sampler = named or jumps.default_sampler(denoiser)
     if times is None and denoiser.jump_times and steps is None:
         times = torch.tensor(denoiser.jump_times, dtype=torch.float64)
     elif times is None:

@@ -62,7 +62,7 @@ class Training(Generic[M]):
         result: Callable[[nn.Module, int], M] = lambda module, step: module,  # pyright: ignore
         *,
         optimiser: Optimiser | None = None,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         validate: Callable[[nn.Module, nn.Module], Mapping[str, Any]] | None = None,
         preview: Callable[[M, int], None] | None = None,
         page: Callable[[], Path] | None = None,
@@ -77,6 +77,7 @@ class Training(Generic[M]):
         result can do. page: draws how the training goes; in the background, after each preview.
         stamp: what the data are; a run goes on with the same only. lock: released when the run ends.
         """
+        folder = None if folder is None else Path(folder)
         self.settings, self.folder, self.step, self.seconds = settings, folder, 0, 0.0
         self.accelerator = accelerator()
         self.device = self.accelerator.device

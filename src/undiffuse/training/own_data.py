@@ -94,7 +94,20 @@ def batches_of(module: Any, objective: Any, data: Any, settings: Train) -> Any:
         denoises = issubclass(objective.trains, Denoiser)
         wrap = ': wrap it, undiffuse.Predictor(network, process, "noise")' if denoises else ""
         raise Refused(f"objective {name!r} trains a {wanted}, and the module is a {type(module).__name__}{wrap}")
-    return data if isinstance(data, Batches) else of_torch(data, settings)
+    if isinstance(data, Batches):
+        return data
+    _refuse_untrainable(module, settings)
+    return of_torch(data, settings)
+
+
+def _refuse_untrainable(module: nn.Module, settings: Any) -> None:
+    """Raises Refused where nothing could be learned: without settings, gradients, or weights that take any."""
+    if not isinstance(settings, Train):
+        raise Refused(f"the settings of Training are undiffuse.Train(steps=1000), say, not {shown(settings)}")
+    if torch.is_inference_mode_enabled():
+        raise Refused("training needs gradients, and inside torch.inference_mode() there are none: call it outside")
+    if not any(weight.requires_grad for weight in module.parameters()):
+        raise Refused("the module has no weights to train: all are frozen, or there are none (module.requires_grad_())")
 
 
 def of_torch(data: Any, settings: Train) -> OwnData:
