@@ -44,7 +44,7 @@ def test_keywords_go_before_the_request_and_others_are_refused(digits: Path):
     model = load(digits, precision="float32")
     request = SampleRequest(seed=3, steps=2, conditions={"label": 1})
     assert np.array_equal(model.sample(2, request, seed=4), model.sample(2, seed=4, steps=2, label=1))
-    with pytest.raises(Refused, match=r"has no 'guidence' \(did you mean 'guidance'\?\)"):
+    with pytest.raises(Refused, match=r"no condition 'guidence' \(did you mean 'guidance'\?\)"):
         model.sample(1, guidence=2.0)
     with pytest.raises(Refused, match="settings are of a sampler by its name"):
         model.sample(1, sampler=DDIM(), settings={"eta": 0.5})

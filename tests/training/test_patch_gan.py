@@ -138,7 +138,7 @@ def test_a_patch_is_70_places_long_and_items_are_judged_by_themselves(dimensions
     ("make", "message"),
     [
         (lambda: game().players(Autoencoder(MLPAutoencoder(), KLBottleneck())), "patch_gan judges .* points have none"),
-        (lambda: PatchGANLoss(start=-1), "patch_gan needs a start of 0 or more, not -1"),
+        (lambda: PatchGANLoss(start=-1), "patch_gan needs a start of 0 or more, .* not -1, 64 and 3"),
         (lambda: PatchDiscriminator(width=0), "width = 0: a patch discriminator needs at least 1"),
         (lambda: PatchDiscriminator(3, 0), "dimensions = 0: a patch discriminator takes sequences"),
         (
