@@ -1,5 +1,6 @@
 """The command's entry: its sub-commands, and what a person sees when something goes wrong."""
 
+import gc
 import os
 import re
 import sys
@@ -43,6 +44,7 @@ from undiffuse.progress import messages
 # Threads that wait must sleep, not spin: on a machine that others use too, spinning makes a step several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+OBJECTS = 50_000  # new ones, before garbage is looked for: those of importing PyTorch all stay, and to look takes .3 s
 PACKAGE = Path(__file__).resolve().parents[1]
 
 app = typer.Typer(
@@ -99,6 +101,7 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 2 the request is refused, 130 interrupted, 1 anything else."""
+    gc.set_threshold(OBJECTS)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
