@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from undiffuse.core.broadcast import column
 from undiffuse.networks.precision import has_amx
 
 FEW = 512  # keys, up to which the formula is worth the memory that its gradient takes
@@ -45,8 +46,8 @@ def _pays(q: Tensor, k: Tensor) -> bool:
 
 def _small(q: Tensor, k: Tensor) -> Tensor:
     """Which items have queries and keys whose lengths leave no score above LARGE, (batch, 1, 1, 1)."""
-    longest = [x.norm(dim=-1).flatten(1).amax(1) for x in (_scaled(q), k)]
-    return (longest[0] * longest[1] <= LARGE).reshape(-1, *(1,) * (q.ndim - 1))
+    longest = [x.norm(dim=-1).flatten(1).amax(1) for x in (q, k)]
+    return column(longest[0] * longest[1] <= LARGE * math.sqrt(q.shape[-1]), q)
 
 
 def _in_parts(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
