@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.diffusers_format import known_fields
+from undiffuse.networks.diffusers_config import known_fields
 from undiffuse.networks.diffusers_format import weights_from as blocks_from
 from undiffuse.networks.diffusers_format import weights_to as blocks_to
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.diffusers_config import known_fields
 from undiffuse.storage.weight_files import folder_weights
 
 STEM = "diffusion_pytorch_model"
@@ -88,27 +89,6 @@ def read_folder(
         found = config.get("_class_name") if isinstance(config, dict) else type(config).__name__
         raise Refused(f"{folder} holds a {found}, not a {kind}")
     return config, folder_weights(folder, (STEM,))
-
-
-def known_fields(
-    config: Mapping[str, Any],
-    kind: str,
-    ours: str,
-    defaults: Mapping[str, Any],
-    only: Mapping[str, tuple[Any, ...]],
-    free: Set[str],
-) -> dict[str, Any]:
-    """The config of a model of this kind, with the defaults of the fields that it leaves out.
-
-    only: the values of other fields that `ours` knows; free: fields that change nothing. Raises Refused, naming the
-    field, for any other.
-    """
-    said = {name: value for name, value in config.items() if not name.startswith("_")}
-    for name, value in said.items():
-        if name not in defaults and name not in free and value not in only.get(name, ()):
-            able = f"only {' or '.join(map(repr, only[name]))}" if name in only else "no such field"
-            raise Refused(f"this {kind} has {name} = {value!r}; {ours} has {able}")
-    return {**defaults, **said}
 
 
 def arguments(config: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.diffusers_format import known_fields, read_folder
+from undiffuse.networks.diffusers_config import known_fields
+from undiffuse.networks.diffusers_format import read_folder
 from undiffuse.storage.weight_files import file_weights
 
 # what a DiTTransformer2DModel does when its config leaves a field out, for the fields that a DiT can follow ...

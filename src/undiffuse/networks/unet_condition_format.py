@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from undiffuse.core.errors import Refused
+from undiffuse.networks.diffusers_config import known_fields
 from undiffuse.networks.diffusers_format import NAMES as UNET2D
-from undiffuse.networks.diffusers_format import attended_levels, known_fields, same_arguments, same_config
+from undiffuse.networks.diffusers_format import attended_levels, same_arguments, same_config
 from undiffuse.networks.diffusers_format import weights_from as renamed_from
 from undiffuse.networks.diffusers_format import weights_to as renamed_to
 
