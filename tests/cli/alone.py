@@ -33,10 +33,23 @@ from undiffuse.core import registry
 undiffuse.load(digits)
 assert "torch" in sys.modules
 said = io.StringIO()
-with contextlib.redirect_stdout(said):
-    for words in (["show", digits], ["show", "digits"], ["list"], *(["list", kind] for kind in registry.KINDS)):
-        try: main(words)
-        except SystemExit as stop: assert not stop.code, words
+
+def command(*words):
+    try:
+        with contextlib.redirect_stdout(said):
+            main(words)
+    except SystemExit as stop:
+        assert not stop.code, words
+
+def without(names):
+    assert not (found := set(names.split()) & set(sys.modules)), sorted(found)
+
+command("show", digits)
+for kind in registry.names("models"):
+    registry.get("models", kind)
+without("PIL numpy.random undiffuse.pictures undiffuse.evaluation.sources undiffuse.reports.page")
+for words in (["show", "digits"], ["list"], *(["list", kind] for kind in registry.KINDS)):
+    command(*words)
 assert "parameters" in said.getvalue()
 from undiffuse.storage.blueprint import blueprint
 told = {"channels": 3, "classes": 4, "levels": 10, "near": 3, "text_width": 16, "noise_levels": 10}
@@ -49,8 +62,7 @@ for name in registry.names("networks"):
             chosen = {k: given[k] for k in registry.fields(network) if k in given}
             built += bool(blueprint(lambda: network(**chosen), name))
     assert built, name
-heavy = {"torch._dynamo", "sympy", "matplotlib", "sklearn", "scipy", "accelerate", "polars", "pandas", "datasets"}
-assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))
+without("torch._dynamo sympy matplotlib sklearn scipy accelerate polars pandas datasets")
 print("light")
 """
 ASK = """

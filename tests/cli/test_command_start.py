@@ -58,5 +58,7 @@ def test_the_command_runs_as_a_module():
 
 @pytest.mark.slow
 def test_loading_showing_and_listing_import_nothing_that_takes_long(alone: Alone):
-    """The package alone imports no PyTorch, and loading a model not PyTorch's compiler: a second and 150 MB."""
+    """The package alone imports no PyTorch, loading a model not PyTorch's compiler, a second and 150 MB, and loading
+    and showing not what judges and draws pictures: 10 MB.
+    """
     assert "light" in alone.out.splitlines(), alone.err

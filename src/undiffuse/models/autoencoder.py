@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse import pictures
 from undiffuse.codecs.codec import Codec
 from undiffuse.codecs.level_grid import levels
 from undiffuse.conditions.condition_kind import ConditionKind
@@ -20,16 +19,13 @@ from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 from undiffuse.core.latent_space import LatentSpace
 from undiffuse.core.random import Random
-from undiffuse.evaluation.latent_likelihood import ITEMS, bounds
-from undiffuse.evaluation.reconstruction import judge_reconstruction
-from undiffuse.evaluation.scores import Scores
 from undiffuse.progress import Progress
 from undiffuse.recipes import build, build_autoencoder
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.reports.reconstruction_page import FILES, ReconstructionReport
+from undiffuse.reports.files import RECONSTRUCTED
 from undiffuse.sampling import items
-from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
+from undiffuse.sampling.evaluation_request import Bar, Evaluated, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.prior_session import PriorSession
@@ -59,7 +55,7 @@ class AutoencoderRun(Generator, LatentSpace):
     )
     rounds: ClassVar[bool] = False  # bfloat16 has as few bits as a pixel
     reconstructs: ClassVar[bool] = True
-    writes: ClassVar[tuple[str, ...]] = FILES
+    writes: ClassVar[tuple[str, ...]] = RECONSTRUCTED
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
@@ -162,12 +158,17 @@ class AutoencoderRun(Generator, LatentSpace):
         self.autoencoder.network(torch.randn(1, *self.shape, dtype=torch.float32).to(self.autoencoder.last_layer))
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        from undiffuse import pictures
+
         made = self.reconstruct(x).numpy()
         if x.ndim == 2:
             return pictures.png(pictures.overview(made, beside=x))
         return pictures.png(pictures.pairs(x, made, SHOWN))
 
-    def evaluate(self, asked: EvaluationRequest) -> ReconstructionReport:
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        from undiffuse.evaluation.reconstruction import judge_reconstruction
+        from undiffuse.reports.reconstruction_page import ReconstructionReport
+
         return ReconstructionReport(judge_reconstruction(self, self.prior, asked))
 
     @property
@@ -185,7 +186,9 @@ class AutoencoderRun(Generator, LatentSpace):
         asked = (request or SampleRequest()).updated(options, self.conditions)
         return PriorSession.open(self, asked, self.latent_shape(self.shape), self.decode, progress)
 
-    def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
+    def scores(self, data: Any, seed: int, bar: Bar) -> Any:
+        from undiffuse.evaluation.latent_likelihood import ITEMS, bounds
+
         if self.prior is None or not self.lossless_bound:
             raise Refused(
                 "a bound on the likelihood needs bottleneck.name = 'kl' and the loss l1 or l2 alone, with "

@@ -14,8 +14,6 @@ from undiffuse.core.autoregressive import Autoregressive
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.errors import Refused
 from undiffuse.core.single_precision import in_float32
-from undiffuse.evaluation.level_likelihood import held_out_likelihood
-from undiffuse.evaluation.scores import Scores
 from undiffuse.models.drawn_kind import DrawnKind
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
@@ -108,7 +106,9 @@ class AutoregressiveRun(DrawnKind, CompletingGenerator):
         asked = (request or SampleRequest()).updated(options, self.conditions)
         return AutoregressiveSession.open(self, self.module, asked, progress)
 
-    def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
+    def scores(self, data: Any, seed: int, bar: Bar) -> Any:
+        from undiffuse.evaluation.level_likelihood import held_out_likelihood
+
         with bar("likelihood", "item") as advance:
             return held_out_likelihood(self, self.module, data, seed, advance)
 

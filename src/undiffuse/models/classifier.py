@@ -10,12 +10,11 @@ from undiffuse.conditions.label import LABEL, refuse_few
 from undiffuse.core.errors import Refused
 from undiffuse.core.noisy_classifier import NoisyClassifier
 from undiffuse.core.random import Random
-from undiffuse.evaluation.label_accuracy import Readings, read
 from undiffuse.evaluation.record import EVALUATION
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.run import Run
 
 
@@ -58,7 +57,9 @@ class Classifier(Run):
         noise = self.module.process.prior((1, *self.shape)).sample(Random(0))
         self.module.log_probs(noise.to(self.device), 1.0)
 
-    def evaluate(self, asked: EvaluationRequest) -> Readings:
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        from undiffuse.evaluation.label_accuracy import read
+
         return read(self, self.module, asked)
 
     def about(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,20 +19,20 @@ from undiffuse.core.network import Network
 from undiffuse.core.random import Random
 from undiffuse.core.single_precision import in_float32
 from undiffuse.core.text_encoder import TextEncoder
-from undiffuse.data.dataset import Dataset
-from undiffuse.evaluation import sources
 from undiffuse.evaluation.record import EVALUATION, written
-from undiffuse.evaluation.retrieval import Retrieval, both_ways, judged
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.sampling import items
-from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
 from undiffuse.sampling.sized import sized
 from undiffuse.sampling.stored_plan import digest
+
+if TYPE_CHECKING:
+    from undiffuse.data.dataset import Dataset
 
 TABLE = "text_network"
 COUNT = 1000  # items that an evaluation reads at most
@@ -150,7 +150,10 @@ class CLIPRun(Run, ItemEncoder, TextEncoder):
         noise = self.module.process.prior((1, *self.shape)).sample(Random(0))
         self.module.embed_items(noise.to(self.device), 1.0)
 
-    def evaluate(self, asked: EvaluationRequest) -> Retrieval:
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        from undiffuse.evaluation import sources
+        from undiffuse.evaluation.retrieval import Retrieval, judged
+
         real, started = sources.against(self, asked.against), time.perf_counter()
         (name,) = self.conditions
         for part in (real.train, real.held_out):
@@ -169,8 +172,10 @@ class CLIPRun(Run, ItemEncoder, TextEncoder):
         about = written(self, asked, real, metrics, count, started)
         return Retrieval(about, shares, zero_shot, len(real.held_out.classes))
 
-    def _score(self, data: Dataset, name: str) -> tuple[dict[str, dict[tuple[int, int], float]], float | None]:
+    def _score(self, data: "Dataset", name: str) -> tuple[dict[str, dict[tuple[int, int], float]], float | None]:
         """How often items and texts of these find one another, and how often the name of the class is the nearest."""
+        from undiffuse.evaluation.retrieval import both_ways
+
         items, captions = self.encode_image(np.asarray(data.x)), np.asarray(data.conditions[name])
         found = both_ways(items, self.encode_text(captions.tolist()), captions)
         if data.labels is None or len(data.classes) < 2:

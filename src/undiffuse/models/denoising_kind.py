@@ -14,16 +14,13 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.jumps import WORDS
 from undiffuse.core.named_parts import to
 from undiffuse.core.random import Random
-from undiffuse.evaluation import nll
-from undiffuse.evaluation.evaluate import evaluate_run
 from undiffuse.guidance.optimal_variance import OptimalVariance
 from undiffuse.models.named_runs import steered, with_runs
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
-from undiffuse.reports import report
-from undiffuse.reports.preview import preview
+from undiffuse.reports.files import DENOISED
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
-from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
+from undiffuse.sampling.evaluation_request import Bar, Evaluated, EvaluationRequest
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 from undiffuse.sampling.stored_plan import check_plans
@@ -32,7 +29,7 @@ from undiffuse.sampling.stored_plan import check_plans
 class DenoisingKind(DenoisingGenerator, ABC):
     """Evaluated, shown, opened and given as any other; what it is made of, a kind says by itself."""
 
-    writes: ClassVar[tuple[str, ...]] = report.FILES
+    writes: ClassVar[tuple[str, ...]] = DENOISED
 
     @classmethod
     def of(cls, module: Any, about: Description) -> Self:
@@ -46,13 +43,20 @@ class DenoisingKind(DenoisingGenerator, ABC):
         self.denoiser(to(self.denoiser.process.prior(shape).sample(Random(0)), self.device), 1.0)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        from undiffuse.reports.preview import preview
+
         return preview(self, x, conditions, count)
 
-    def evaluate(self, asked: EvaluationRequest) -> report.Report:
-        model = steered(self, asked.request.controlnet, asked.request.lora)
-        return report.Report(evaluate_run(model, replace(asked, request=replace(with_runs(asked.request), lora={}))))
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        from undiffuse.evaluation.evaluate import evaluate_run
+        from undiffuse.reports.report import Report
 
-    def scores(self, data: Any, seed: int, bar: Bar) -> nll.Scores:
+        model = steered(self, asked.request.controlnet, asked.request.lora)
+        return Report(evaluate_run(model, replace(asked, request=replace(with_runs(asked.request), lora={}))))
+
+    def scores(self, data: Any, seed: int, bar: Bar) -> Any:
+        from undiffuse.evaluation import nll
+
         return nll.evaluate(self, data, seed, bar)
 
     def about(self) -> dict[str, str]:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from torch import nn
 
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.data.to_predict import inputs
 from undiffuse.models.denoising_kind import DenoisingKind
 from undiffuse.progress import Progress
 from undiffuse.recipes import build
@@ -63,6 +62,8 @@ class Diffusion(DenoisingKind):
         name, an array or the path of a file. options: fields of `SampleRequest`, such as seed and steps.
         Raises Refused for a run that predicts nothing, and for rows that lack a column.
         """
+        from undiffuse.data.to_predict import inputs
+
         inputs_name(self)
         x, _ = inputs(self, frame)
         asked = (request or SampleRequest()).updated(options)

@@ -7,12 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
 from undiffuse.recipes.abilities import refuse_forms
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.reports.drawn_report import FILES, DrawnReport
-from undiffuse.reports.preview import preview
-from undiffuse.sampling.evaluation_request import EvaluationRequest
+from undiffuse.reports.files import DRAWN
+from undiffuse.sampling.evaluation_request import Evaluated, EvaluationRequest
 from undiffuse.sampling.generator import Generator, refuse_taken
 
 
@@ -23,7 +21,7 @@ class DrawnKind(Generator, ABC):
         **dict.fromkeys(("data", "codec", "network", "objective", "train"), True),
         **dict.fromkeys(("optimiser", "init", "conditions"), False),
     }
-    writes: ClassVar[tuple[str, ...]] = FILES
+    writes: ClassVar[tuple[str, ...]] = DRAWN
 
     @classmethod
     def check(cls, recipe: Recipe, conditions: Mapping[str, ConditionKind]) -> None:
@@ -31,7 +29,12 @@ class DrawnKind(Generator, ABC):
         refuse_forms(str(recipe["network"]["name"]), conditions)
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes | None:
+        from undiffuse.reports.preview import preview
+
         return preview(self, x, conditions, count)
 
-    def evaluate(self, asked: EvaluationRequest) -> DrawnReport:
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        from undiffuse.evaluation.evaluate_drawn import evaluate_drawn
+        from undiffuse.reports.drawn_report import DrawnReport
+
         return DrawnReport(evaluate_drawn(self, asked))

@@ -11,7 +11,6 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.implicit import ImplicitModel
 from undiffuse.core.single_precision import in_float32
-from undiffuse.evaluation.scores import Scores
 from undiffuse.models.drawn_kind import DrawnKind
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
@@ -69,7 +68,7 @@ class GANRun(DrawnKind):
     def no_likelihood(self) -> str:
         return NO_LIKELIHOOD
 
-    def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
+    def scores(self, data: Any, seed: int, bar: Bar) -> Any:
         raise Refused(NO_LIKELIHOOD)
 
     def about(self) -> dict[str, str]:

@@ -10,8 +10,6 @@ from undiffuse.core import arguments
 from undiffuse.core.errors import Refused
 from undiffuse.core.normalizing_flow import NormalizingFlow
 from undiffuse.core.single_precision import in_float32
-from undiffuse.evaluation.level_likelihood import held_out_likelihood
-from undiffuse.evaluation.scores import Scores
 from undiffuse.models.drawn_kind import DrawnKind
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
@@ -57,7 +55,9 @@ class NormalizingFlowRun(DrawnKind):
         asked = (request or SampleRequest()).updated(options, self.conditions)
         return PriorSession.open(self, asked, self.shape, self.decode, progress)
 
-    def scores(self, data: Any, seed: int, bar: Bar) -> Scores:
+    def scores(self, data: Any, seed: int, bar: Bar) -> Any:
+        from undiffuse.evaluation.level_likelihood import held_out_likelihood
+
         with bar("bound", "item") as advance:
             return held_out_likelihood(self, self.module, data, seed, advance, draws=DRAWS)
 

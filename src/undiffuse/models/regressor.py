@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,10 +20,7 @@ from undiffuse.core.folded_predictor import FoldedPredictor
 from undiffuse.core.item_predictor import ItemPredictor
 from undiffuse.core.item_reader import ItemReader
 from undiffuse.core.random import Random
-from undiffuse.data.dataset import Dataset
 from undiffuse.data.predictive import PREDICTS
-from undiffuse.evaluation import sources
-from undiffuse.evaluation.metrics.metric import verdict
 from undiffuse.evaluation.record import EVALUATION, Recorded, written
 from undiffuse.progress import progress_bar
 from undiffuse.recipes import build
@@ -33,6 +30,9 @@ from undiffuse.sampling import items
 from undiffuse.sampling.evaluation_request import EvaluationRequest
 from undiffuse.sampling.plan import batches
 from undiffuse.sampling.run import Run
+
+if TYPE_CHECKING:
+    from undiffuse.data.dataset import Dataset
 
 COUNT = 2000  # items that an evaluation reads at most
 TIMES = (0.0, 0.25, 0.5, 0.75)  # of noisy items; the first is clean
@@ -134,6 +134,9 @@ class Regressor(Run, ItemReader):
         return {"tells": f"{name}: {condition.summary()}"}
 
     def evaluate(self, asked: EvaluationRequest) -> ItemScores:
+        from undiffuse.evaluation import sources
+        from undiffuse.evaluation.metrics.metric import verdict
+
         real, started = sources.against(self, asked.against), time.perf_counter()
         ((name, condition),) = self.conditions.items()
         for part in (real.train, real.held_out):
@@ -153,7 +156,7 @@ class Regressor(Run, ItemReader):
         return ItemScores(about, what, times, held_out, train)
 
     @torch.no_grad()
-    def _score(self, data: Dataset, t: float, seed: int) -> float:
+    def _score(self, data: "Dataset", t: float, seed: int) -> float:
         """The share of items whose class is told, or 1 - error/variance of their numbers."""
         some = data.some(COUNT)
         x_0, (target,) = self.codec.encode(np.asarray(some.x)), tensors(self.conditions, some.conditions).values()

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from undiffuse import pictures
 from undiffuse.conditions.condition_kind import ConditionKind
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.core.single_precision import in_float32
 from undiffuse.evaluation.record import EVALUATION
-from undiffuse.evaluation.view_accuracy import ViewAccuracy, judge_views
 from undiffuse.progress import Progress
 from undiffuse.recipes.description import Description
 from undiffuse.recipes.recipe import Recipe
@@ -23,7 +21,7 @@ from undiffuse.rendering.cameras import turntable
 from undiffuse.rendering.mesh import Mesh
 from undiffuse.rendering.renderable import Renderable
 from undiffuse.rendering.scene_module import SceneModule
-from undiffuse.sampling.evaluation_request import Bar, EvaluationRequest
+from undiffuse.sampling.evaluation_request import Bar, Evaluated, EvaluationRequest
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.samples import Samples
@@ -118,10 +116,14 @@ class SceneRun(Generator):
         self.views(turntable(1))
 
     def preview(self, x: np.ndarray, conditions: Mapping[str, Any], count: int) -> bytes:
+        from undiffuse import pictures
+
         shown = self.views(turntable(SHOWN if self.solid else self.scene.renderable.items()))
         return pictures.png(pictures.overview(shown.numpy()))
 
-    def evaluate(self, asked: EvaluationRequest) -> ViewAccuracy:
+    def evaluate(self, asked: EvaluationRequest) -> Evaluated:
+        from undiffuse.evaluation.view_accuracy import judge_views
+
         return judge_views(self, self.prior, asked)
 
     def open(self, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any) -> SceneSession:

@@ -8,15 +8,13 @@ from typing import Any
 
 from undiffuse.evaluation import nll, wording
 from undiffuse.evaluation.evaluate import DrawnEvaluation
-from undiffuse.evaluation.record import EVALUATION, history
+from undiffuse.evaluation.record import history
 from undiffuse.pictures import png
 from undiffuse.reports import page, report_curves
+from undiffuse.reports.files import REPORT, SAMPLES
 from undiffuse.reports.report import commands, copies, headlines, recipe_and_versions, samples_picture, table
 from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.storage.files import write_bytes
-
-SAMPLES, REPORT = "evaluation.png", "report.html"
-FILES = (SAMPLES, REPORT, EVALUATION)
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class DrawnReport(Evaluated):
     found: DrawnEvaluation
 
     def save(self, folder: Path, run: Path) -> list[str]:
-        """Write FILES, and of images the closest pairs; returns their names."""
+        """Write DRAWN, and of images the closest pairs; returns their names."""
         write_bytes(folder / SAMPLES, png(samples_picture(self.found)))
         write_bytes(folder / REPORT, report(self.found, run).encode())
         return [SAMPLES, REPORT, *self.found.save(folder, run)]

@@ -14,7 +14,7 @@ from undiffuse.evaluation.number_table import number_table
 from undiffuse.evaluation.reconstruction import Reconstructed
 from undiffuse.evaluation.record import EVALUATION, history
 from undiffuse.pictures import png
-from undiffuse.reports import charts, page, report_curves
+from undiffuse.reports import charts, files, page, report_curves
 from undiffuse.reports.charts import Line
 from undiffuse.reports.latent_pictures import manifold, traversal
 from undiffuse.reports.report import commands
@@ -23,18 +23,16 @@ from undiffuse.sampling.file_content import sheet
 from undiffuse.storage.files import write_bytes, write_json
 
 COLUMNS, ROWS, SAMPLES, POINTS = 10, 4, 100, 1000
-REPORT = "report.html"
 CAPTIONS = {
-    "reconstructions.png": "Held-out items, what the mode of their latents decodes to, and how far the two are apart.",
-    "samples.png": "Latents from the prior, decoded. Not chosen: the first ones of the seed.",
-    "manifold.png": "The plane of the two latents: decoded at the quantiles of the prior along each axis.",
-    "traversal.png": "One held-out item, one latent at a time moved from -2.5 to 2.5; those with the most bits first.",
+    files.RECONSTRUCTIONS: "Held-out items, what the mode of their latents decodes to, and how far the two are apart.",
+    files.PRIOR: "Latents from the prior, decoded. Not chosen: the first ones of the seed.",
+    files.MANIFOLD: "The plane of the two latents: decoded at the quantiles of the prior along each axis.",
+    files.TRAVERSAL: "One held-out item, one latent at a time moved from -2.5 to 2.5; those with the most bits first.",
 }
 TITLES = {
-    "reconstructions.png": "Reconstructions", "samples.png": "Samples from the prior",
-    "manifold.png": "The latent plane", "traversal.png": "One latent at a time",
+    files.RECONSTRUCTIONS: "Reconstructions", files.PRIOR: "Samples from the prior",
+    files.MANIFOLD: "The latent plane", files.TRAVERSAL: "One latent at a time",
 }  # fmt: skip
-FILES = (*CAPTIONS, REPORT, EVALUATION)
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class ReconstructionReport(Evaluated):
         drawn = {name: picture for name, make in _PICTURES.items() if (picture := make(self.found)) is not None}
         for name, picture in drawn.items():
             write_bytes(folder / name, png(picture))
-        write_bytes(folder / REPORT, report(self.found, drawn, run).encode())
+        write_bytes(folder / files.REPORT, report(self.found, drawn, run).encode())
         write_json(folder / EVALUATION, self.found.content())
-        return [*drawn, REPORT, EVALUATION]
+        return [*drawn, files.REPORT, EVALUATION]
 
     def printed(self) -> Iterator[Any]:
         """One table of all numbers, what the latents are like, and every reason to be careful."""
@@ -85,8 +83,8 @@ def samples(found: Reconstructed) -> Image.Image | None:
 
 
 _PICTURES: dict[str, Callable[[Reconstructed], Image.Image | None]] = {
-    "reconstructions.png": reconstructions, "samples.png": samples, "manifold.png": manifold,
-    "traversal.png": traversal,
+    files.RECONSTRUCTIONS: reconstructions, files.PRIOR: samples, files.MANIFOLD: manifold,
+    files.TRAVERSAL: traversal,
 }  # fmt: skip
 
 

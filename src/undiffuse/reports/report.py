@@ -13,10 +13,11 @@ from PIL import Image
 from undiffuse import pictures
 from undiffuse.evaluation import drift_field, nearest_items, wording
 from undiffuse.evaluation.evaluate import DrawnEvaluation, RunEvaluation
-from undiffuse.evaluation.record import EVALUATION, history
+from undiffuse.evaluation.record import history
 from undiffuse.pictures import png
 from undiffuse.recipes.command import command
 from undiffuse.reports import page, report_curves
+from undiffuse.reports.files import DENOISED
 from undiffuse.sampling.evaluation_request import Evaluated
 from undiffuse.sampling.file_content import sheet, states, strip
 from undiffuse.sampling.guidance import words
@@ -26,7 +27,6 @@ from undiffuse.storage.files import write_bytes
 ROWS, PER_CLASS, TOGETHER = 20, 10, 100  # pictures of samples: classes shown, samples of each, samples without classes
 CAPTIONED = 36  # samples with a caption each
 LINES = 40  # of tokens
-FILES = ("evaluation.png", "denoising.png", "report.html", EVALUATION)
 HEADLINES = (
     *("agreement", "frechet", "sliced_wasserstein", "precision", "recall", "memorisation"),
     *("known_words", "known_ngrams", "copies"),
@@ -49,14 +49,14 @@ class Report(Evaluated):
 
 
 def save(evaluation: RunEvaluation, folder: Path, run: Path) -> list[str]:
-    """Write FILES, and of images the closest pairs; returns the names. run: its folder, for its training's curves."""
+    """Write DENOISED, and of images the closest pairs; returns the names. run: its folder, for the curves."""
     contents = (png(samples_picture(evaluation)), png(denoising_picture(evaluation)), report(evaluation, run).encode())
-    for name, content in zip(FILES, contents, strict=False):
+    for name, content in zip(DENOISED, contents, strict=False):
         write_bytes(folder / name, content)
     if evaluation.field is not None:
         write_bytes(folder / drift_field.FILE, png(evaluation.field.picture()))
     plane = [drift_field.FILE] if evaluation.field is not None else []
-    return [*FILES[:-1], *plane, *evaluation.save(folder, run)]
+    return [*DENOISED[:-1], *plane, *evaluation.save(folder, run)]
 
 
 def samples_picture(evaluation: DrawnEvaluation) -> Image.Image:
