@@ -230,6 +230,14 @@ def test_samplers_and_grids_that_diffusers_has_not_become_ddim_spaced_trailing()
         )
 
 
+def test_guesses_within_bounds_are_what_clip_sample_clips():
+    tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "noise"}, "codec": {"name": "pixels"}}
+    for sampler in ({}, {"sampler": {"name": "ancestral", "variance": "posterior"}}):
+        assert config(recipe(**tables, denoiser={"bounded": True}, **sampler))["clip_sample"] is True
+    with pytest.raises(Refused, match=r"denoiser.bounded with sampler 'unipc': of the schedulers of diffusers"):
+        config(recipe(**tables, denoiser={"bounded": True}, sampler={"name": "unipc"}))
+
+
 @pytest.mark.parametrize(
     ("tables", "message"),
     [

@@ -24,6 +24,7 @@ SAMPLERS = {
     "multistep": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
+CLIPPING = ("DDPMScheduler", "DDIMScheduler")
 LEFT_OUT = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 SPACINGS = ("leading", "trailing", "linspace")
 ROUNDING = 1e-9
@@ -42,6 +43,12 @@ def config(recipe: Recipe) -> dict[str, Any]:
     asked: Any = recipe_defaults(recipe)
     sampler = registry.name_of(asked.sampler) if asked.sampler is not None else ""
     kind = SAMPLERS.get(sampler, "DDIMScheduler")
+    bounded = bool(recipe["denoiser"].get("bounded"))
+    if bounded and kind not in CLIPPING:
+        raise Refused(
+            f"denoiser.bounded with sampler {sampler!r}: of the schedulers of diffusers {' and '.join(CLIPPING)} clip "
+            "guesses, those of the samplers ancestral and ddim"
+        )
     return {
         "_class_name": kind,
         "_diffusers_version": "0.30.0",
@@ -49,7 +56,7 @@ def config(recipe: Recipe) -> dict[str, Any]:
         "prediction_type": names[prediction],
         **_spacing(kind, asked.grid),
         **_own(kind, asked.sampler),
-        **({"clip_sample": asked.threshold == STATIC} if kind in ("DDPMScheduler", "DDIMScheduler") else {}),
+        **({"clip_sample": bounded or asked.threshold == STATIC} if kind in CLIPPING else {}),
     }
 
 
@@ -84,7 +91,7 @@ def _spacing(kind: str, grid: Any) -> dict[str, Any]:
     name = registry.name_of(grid) if grid is not None else ""
     made = _fields(grid)
     levels = {"karras": "use_karras_sigmas", "log_snr": "use_exponential_sigmas"}
-    if name in levels and kind not in ("DDPMScheduler", "DDIMScheduler"):
+    if name in levels and kind not in CLIPPING:
         return {"timestep_spacing": "linspace", levels[name]: True}
     spacing = made.get("spacing", name)
     said: dict[str, Any] = {"timestep_spacing": spacing if spacing in SPACINGS else "trailing"}

@@ -17,11 +17,12 @@ def refuse_silent(model: Denoiser, objective: object) -> None:
     if (predictor := model.predictor) is None:
         return
     x, end = (torch.ones(size, dtype=torch.float64) for size in ((1, 1), ()))
-    belief = predictor.head.open(predictor.process, x, end)[2]
+    head = predictor.head.unbounded
+    belief = head.open(predictor.process, x, end)[2]
     times = float((belief(x).mean - belief(torch.zeros_like(x)).mean).abs())  # pyright: ignore
     if times > MOST:
         raise Refused(
             f"{registry.name_of(objective)} takes a first step from noise, where a guess by parameterization "
-            f"{registry.name_of(predictor.head)!r} is {times:.3g} times as wrong as the network: take a run that "
+            f"{registry.name_of(head)!r} is {times:.3g} times as wrong as the network: take a run that "
             "predicts velocity, flow, data or edm"
         )

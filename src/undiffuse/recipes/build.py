@@ -13,6 +13,7 @@ from undiffuse.conditions.declared import declared
 from undiffuse.core import families, registry
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.heads.bounded import BoundedHead
 from undiffuse.core.heads.embeddings import EmbeddingHead
 from undiffuse.core.heads.head import Head
 from undiffuse.core.heads.learned_variance import LearnedVariance
@@ -193,7 +194,8 @@ def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
     parameterization = recipe.component("parameterization")
     if settings.embedding:
         return EmbeddingHead(parameterization, dynamics.schedule, symbols, settings.embedding)
-    return parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
+    head = parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
+    return BoundedHead(head, *codec.bounds) if settings.bounded else head
 
 
 def reading(about: Description, outputs: int) -> tuple[nn.Module, Any, Parameterization]:

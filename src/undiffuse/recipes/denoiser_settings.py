@@ -19,6 +19,7 @@ class DenoiserSettings:
     embedding: so many numbers stand for each token, which are values then, see `EmbeddingHead`; 0: none do.
     jumps: what a call may be told to land on, see `Denoiser`. guidance_input: the range of weights to guide
     with, of which the network reads one; both for guesses of values without a variance.
+    bounded: guesses lie within the bounds of the codec, in training as in sampling, see `BoundedHead`.
     """
 
     variance: Literal["none", "learned_range", "second_moment"] = "none"
@@ -26,6 +27,7 @@ class DenoiserSettings:
     embedding: int = 0
     jumps: Jumps = "none"
     guidance_input: tuple[float, float] | None = None
+    bounded: bool = False
 
 
 def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
@@ -34,9 +36,9 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
     """
     table, network = recipe["denoiser"], str(recipe["network"].get("name"))
     found = DenoiserSettings(**registry.check(DenoiserSettings, table, owner="denoiser"))
-    wrong, values = ("output", "tokens") if recipe["parameterization"] else ("variance", "values")
+    wrong, whose = ("output", "tokens") if recipe["parameterization"] else ("variance", "values")
     if wrong in table:
-        raise Refused(f"denoiser.{wrong} says how a guess of {values} is given; this recipe has none: leave it out")
+        raise Refused(f"denoiser.{wrong} says how a guess of {whose} is given; this recipe has none: leave it out")
     if found.embedding < 0 or (found.embedding and found.variance != "none"):
         raise Refused(
             f"denoiser.embedding is how many numbers stand for a token, 0 or more, without a variance; not "
@@ -48,6 +50,12 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
     ):
         raise Refused(
             f"denoiser.{asked} is for guesses of values, without a variance and not of embeddings: leave it out"
+        )
+    values = bool(recipe["parameterization"]) and not found.embedding
+    if found.bounded and (not values or recipe.component("codec").bounds is None):
+        raise Refused(
+            f"denoiser.bounded is for values with bounds, such as pixels, and codec {recipe['codec']['name']!r} makes "
+            "none: leave it out"
         )
     if found.guidance_input and not 0 <= found.guidance_input[0] < found.guidance_input[1] < math.inf:
         low, high = found.guidance_input

@@ -17,8 +17,8 @@ class Head(ABC):
 
     family: of the processes that it is for, see `Process`. bound_variance: the variance of a reverse step that the
     guess's own bound takes, see `reverse`.
-    Every parameterization is a head, for values; `TokenHead`, `LearnedVariance`, `EmbeddingHead` and `PartsHead` are
-    the others.
+    Every parameterization is a head, for values; `TokenHead`, `LearnedVariance`, `BoundedHead`, `EmbeddingHead` and
+    `PartsHead` are the others.
     """
 
     family: ClassVar[str] = "values"
@@ -31,6 +31,11 @@ class Head(ABC):
         The network is called as network(input, c_time, **cond), with c_time (batch,) float32; belief makes a guess of
         what it returns, in x_t's dtype.
         """
+
+    @property
+    def unbounded(self) -> "Head":
+        """The head whose guesses it keeps inside bounds, itself where it keeps none."""
+        return self
 
     def check(self, process: Any) -> None:  # noqa: B027 - most heads are for every process of their family
         """Raises Refused for a process that the head is not for."""
