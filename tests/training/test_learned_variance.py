@@ -61,7 +61,10 @@ def test_a_second_moment_trains_and_its_bound_is_exact(tmp_path: Path):
     ("words", "message"),
     [
         (["denoiser.variance=learned"], "denoiser: variance = 'learned' does not fit"),
-        (["denoiser.width=2"], "denoiser has no 'width'; it has: embedding, guidance_input, jumps, output, variance"),
+        (
+            ["denoiser.width=2"],
+            "denoiser has no 'width'; it has: bounded, embedding, guidance_input, jumps, output, variance",
+        ),
         (
             ["denoiser.variance=none"],
             'sampler.variance = "learned" needs denoiser.variance = "learned_range"',
