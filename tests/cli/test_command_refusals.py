@@ -168,6 +168,13 @@ def test_a_broken_array_file(refused: Callable[..., str], tmp_path: Path, conten
     assert "broken.npz" in own_data(refused, "data.name=file", "data.path=broken.npz")
 
 
+def test_data_to_show(refused: Callable[..., str], tmp_path: Path):
+    (tmp_path / "my points.csv").write_text("a,b\n1,2\n")
+    assert "is data, no run and no recipe: undiffuse check-data 'my points.csv' shows it" in refused(
+        "show", "my points.csv"
+    )
+
+
 def test_data_that_are_not_numbers(refused: Callable[..., str], tmp_path: Path):
     x = np.zeros((20, 8, 8), np.float32)
     x[3, 1, 2] = np.nan

@@ -1,5 +1,6 @@
 """`undiffuse show`: what a run folder or a recipe holds."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +21,22 @@ def show(
     from undiffuse.recipes.recipe import Recipe
 
     path = Path(which)
+    if path.is_file():
+        _refuse_data(which)
     if path.is_dir():
         recipe = _run(path)
     else:
         recipe = Recipe.find(which)
     console().print(Syntax(recipe.to_toml().strip(), "toml", theme="ansi_dark", background_color="default"))
+
+
+def _refuse_data(path: str) -> None:
+    """Raises Refused for a file of data, with the command that shows it."""
+    from undiffuse.core.errors import Refused
+    from undiffuse.data.resolve import is_data
+
+    if is_data(path):
+        raise Refused(f"{path} is data, no run and no recipe: undiffuse check-data {shlex.quote(path)} shows it")
 
 
 def _run(path: Path) -> Any:
