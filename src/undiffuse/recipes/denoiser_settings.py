@@ -55,7 +55,7 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
     if found.bounded and (not values or recipe.component("codec").bounds is None):
         raise Refused(
             f"denoiser.bounded is for values with bounds, such as pixels, and codec {recipe['codec']['name']!r} makes "
-            "none: leave it out"
+            "none: set denoiser.bounded = false"
         )
     if found.guidance_input and not 0 <= found.guidance_input[0] < found.guidance_input[1] < math.inf:
         low, high = found.guidance_input
