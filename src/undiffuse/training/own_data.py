@@ -100,12 +100,17 @@ def batches_of(module: Any, objective: Any, data: Any, settings: Train) -> Any:
     return of_torch(data, settings)
 
 
+def refuse_inference_mode() -> None:
+    """Raises Refused where PyTorch takes no gradients, whoever asks for them."""
+    if torch.is_inference_mode_enabled():
+        raise Refused("training needs gradients, and inside torch.inference_mode() there are none: call it outside")
+
+
 def _refuse_untrainable(module: nn.Module, settings: Any) -> None:
     """Raises Refused where nothing could be learned: without settings, gradients, or weights that take any."""
     if not isinstance(settings, Train):
         raise Refused(f"the settings of Training are undiffuse.Train(steps=1000), say, not {shown(settings)}")
-    if torch.is_inference_mode_enabled():
-        raise Refused("training needs gradients, and inside torch.inference_mode() there are none: call it outside")
+    refuse_inference_mode()
     if not any(weight.requires_grad for weight in module.parameters()):
         raise Refused("the module has no weights to train: all are frozen, or there are none (module.requires_grad_())")
 

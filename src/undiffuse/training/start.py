@@ -48,6 +48,7 @@ from undiffuse.training.crops import Crops
 from undiffuse.training.distributed import accelerator
 from undiffuse.training.initial_weights import grown
 from undiffuse.training.loop import Training
+from undiffuse.training.own_data import refuse_inference_mode
 from undiffuse.training.previews import validate
 from undiffuse.training.reference_distance import ReferenceDistance
 from undiffuse.training.run_lock import abandon, run_lock
@@ -78,8 +79,7 @@ def train(
     """
     if isinstance(overrides, str) or not all(isinstance(each, str) for each in overrides):
         raise Refused(f"overrides is a list of settings, each a text of table, field and value, not {shown(overrides)}")
-    if torch.is_inference_mode_enabled():
-        raise Refused("training needs gradients, and inside torch.inference_mode() there are none: call it outside")
+    refuse_inference_mode()
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
     uses = Uses(partial(load.load, precision="float32", device="cpu"))
