@@ -51,6 +51,7 @@ def test_a_run_gets_its_pictures_its_page_and_its_numbers(judged: Path):
 def test_the_time_of_each_metric_is_kept_and_a_slow_one_is_named(judged: Path):
     seconds = json.loads((judged / "evaluation.json").read_text())["seconds_by_metric"]
     assert {"agreement", "memorisation", "precision_recall"} <= set(seconds)
+    assert not {"crps", "known_words", "tstr"} & set(seconds)  # do not apply to images
     assert wording.slow({"frechet": 2.0, "memorisation": 15.2}) == (
         "memorisation took 15 of 17 s; what it found of the real data is kept for the next time unless --no-cache, "
         "and --metrics leaves metrics out"

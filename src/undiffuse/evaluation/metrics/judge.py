@@ -88,7 +88,7 @@ def judge_evidence(
     Of predicted classes, whose samples are 1 and 0 in columns, only metrics of predictions say something; others come
     where they are asked for.
 
-    timed: called with the name of each metric and the seconds that it took.
+    timed: called with the name of each metric that applies and the seconds that it took.
     """
     metrics = metrics or find(())
     verdicts: Verdicts = {}
@@ -99,9 +99,9 @@ def judge_evidence(
         fits = metric.texts == (evidence.reader is not None) and (metric.predictions or not of_classes)
         if fits and metric.applies(evidence):
             verdicts |= metric.judge(evidence)
+            timed(type(metric).__module__.rpartition(".")[2], time.perf_counter() - started)
         elif all_asked:
             raise Refused(f"the metric {registry.name_of(metric)!r} does not apply here: it needs {metric.needs}")
-        timed(type(metric).__module__.rpartition(".")[2], time.perf_counter() - started)
     advance(len(metrics), len(metrics))
     return verdicts
 
