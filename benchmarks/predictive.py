@@ -1,12 +1,13 @@
 """Predictions with uncertainty: a table's column by `card` and by what people use besides, and toys of a known law.
 
-    python benchmarks/predictive.py TABLE.csv COLUMN [--splits 5] [--set FIELD=VALUE ...]
+    python benchmarks/predictive.py TABLE.csv COLUMN [--splits 5] [--rows N] [--set FIELD=VALUE ...]
     python benchmarks/predictive.py --toys [linear inverse_sine ...]
 
-Of a table each split trains on four fifths of the rows and predicts the fifth that is left; the numbers are means over
-the splits. Every method gives a distribution, and all are judged by the same metrics: `card` by its draws, linear
-regression by a normal law, boosting by 19 quantiles, an ensemble of five networks by the normal laws of their spread
-and their residuals, and split conformal prediction by the residuals of boosting on rows that it did not see.
+Of a table each split trains on four fifths of the rows and predicts the fifth that is left, or with --rows on N rows
+and predicts all others; the numbers are means over the splits. Every method gives a distribution, and all are judged
+by the same metrics: `card` by its draws, linear regression by a normal law, boosting by 19 quantiles, an ensemble of
+five networks by the normal laws of their spread and their residuals, and split conformal prediction by the residuals
+of boosting on rows that it did not see.
 Of a toy 20,480 new points are predicted, 128 draws each (--points, --draws), beside the law itself; of as many draws n
 the mean has an error of its own, which makes the RMSE larger by 1/(2n) of it. CPU seconds are of training, and of
 predicting the new points.
@@ -122,8 +123,8 @@ def line(name: str, numbers: Sequence[float], *seconds: float) -> str:
     return f"{name:20}" + "".join(f"{number:14.4f}" for number in numbers) + "".join(f"{s:11.1f}" for s in seconds)
 
 
-def of_table(path: Path, column: str, splits: int, settings: Sequence[str]) -> None:
-    """One table, the mean over the splits."""
+def of_table(path: Path, column: str, splits: int, count: int | None, settings: Sequence[str]) -> None:
+    """One table, the mean over the splits; count: rows to train on, left out: four fifths."""
     with path.open(newline="") as file:
         head, *rows = list(csv.reader(file))
     found: dict[str, list[list[float]]] = {name: [] for name in ("card", *BASELINES)}
@@ -131,7 +132,8 @@ def of_table(path: Path, column: str, splits: int, settings: Sequence[str]) -> N
     with tempfile.TemporaryDirectory() as folder:
         for split in range(splits):
             order = np.random.default_rng(split).permutation(len(rows))
-            part = {"train": order[len(rows) // 5 :], "test": order[: len(rows) // 5]}
+            kept = len(rows) // 5 if count is None else len(rows) - count
+            part = {"train": order[kept:], "test": order[:kept]}
             files = {name: Path(folder) / f"{split}-{name}.csv" for name in part}
             for name, which in part.items():
                 with files[name].open("w", newline="") as file:
@@ -152,7 +154,7 @@ def of_table(path: Path, column: str, splits: int, settings: Sequence[str]) -> N
             for name, law in BASELINES.items():
                 found[name].append(judged(law(np.asarray(learned.x), aim, new), truth))
             print(f"split {split}, crps:", *(f"{name} {each[-1][2]:.3f}" for name, each in found.items()), flush=True)
-    print(f"{path.name}, {column}, {splits} splits\n{HEAD}")
+    print(f"{path.name}, {column}, {splits} splits of {len(part['train'])} rows\n{HEAD}")
     for name, each in found.items():
         took = np.mean(seconds, axis=0).tolist() if name == "card" else ()
         print(line(name, np.mean(each, axis=0).tolist(), *took))
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("table", nargs="?", type=Path, help="a .csv file of numbers, its columns named")
     parser.add_argument("column", nargs="?", help="the one that is predicted")
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--rows", type=int, help="of the table that are learned from; left out, four fifths")
     parser.add_argument("--toys", nargs="*", choices=get_args(Which), help="some toys; none named: all")
     parser.add_argument("--points", type=int, default=POINTS, help="of a toy that are predicted")
     parser.add_argument("--draws", type=int, default=TOY_DRAWS, help="of each of them")
@@ -213,7 +216,7 @@ def main() -> None:
     if given.toys is None and not (given.table and given.column):
         parser.error("name a table and its column, or --toys")
     if given.table:
-        of_table(given.table, given.column, given.splits, given.set)
+        of_table(given.table, given.column, given.splits, given.rows, given.set)
     if given.toys is not None:
         print(HEAD)
         with tempfile.TemporaryDirectory() as folder:

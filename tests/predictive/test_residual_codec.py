@@ -100,8 +100,8 @@ def test_what_it_refuses(make, message: str):
         make()
 
 
-def test_few_rows_widen_their_conditions_by_the_rule_of_thumb():
-    assert fitted().blurs == pytest.approx({INPUTS: 1.06 * 500 ** (-1 / 6), FITTED: 1.06 * 500 ** (-1 / 5)})
+def test_few_rows_widen_their_conditions_at_the_rate_of_one_column():
+    assert fitted().blurs == pytest.approx({INPUTS: 3.4 * 500 ** (-1 / 5), FITTED: 1.06 * 500 ** (-1 / 5)})
     assert ResidualCodec().fit(Y).blurs == {}
     torch.manual_seed(0)
     conditions: dict = {"a": ("vector", (2,)), "b": ("vector", (1,))}

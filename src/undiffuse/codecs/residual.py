@@ -61,14 +61,16 @@ class ResidualCodec(Codec):
 
     @property
     def blurs(self) -> Mapping[str, float]:
-        """1.06 count^(-1/(d + 4)) of the d columns of a table, and of what the regressor predicts of one number.
+        """3.4 count^(-1/5) of a table's columns, and 1.06 count^(-1/5) of what the regressor predicts of one number.
 
-        Source: the rule of thumb of arXiv:1907.08982, sec. 4.
+        What a regressor leaves changes slowly with its inputs, so that few rows bear more noise than the rule of thumb
+        of arXiv:1907.08982, sec. 4, 1.06 count^(-1/(d + 4)) of d columns. The rate is that of one column, as where each
+        acts alone; 3.4 is by trial on tables of 100 to 41,000 rows.
         """
         if not (self.count and self.columns and self.reads):
             return {}
-        inputs, one = (1.06 * self.count ** (-1 / (d + 4)) for d in (len(self.columns), 1))
-        return {INPUTS: inputs, FITTED: one} if len(self.mean) == 1 else {INPUTS: inputs}
+        rate = self.count ** (-1 / 5)
+        return {INPUTS: 3.4 * rate} | ({FITTED: 1.06 * rate} if len(self.mean) == 1 else {})
 
     def fit(self, x: ArrayLike, **beside: ArrayLike) -> Self:
         """A copy with the moments of the targets x, (count, targets, ...), and of what the regressor leaves of them."""
