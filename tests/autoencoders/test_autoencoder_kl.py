@@ -45,6 +45,21 @@ def test_it_runs_along_one_to_three_axes_and_every_weight_has_a_gradient(dimensi
     torch.testing.assert_close(network.decoder.leave(nn.functional.silu(network.decoder.leave_norm(last))), made)
 
 
+def test_checkpointing_computes_residual_blocks_twice_and_changes_no_gradient():
+    x, found, calls = Random(0).normal((2, 3, 8, 8)), [], []
+    for checkpoint in (False, True):
+        torch.manual_seed(0)
+        network: Any = AutoencoderKL(checkpoint=checkpoint, dropout=0.5, **SMALL).train()
+        network.decoder.up[0].residuals[0].register_forward_pre_hook(lambda *_, on=checkpoint: calls.append(on))
+        torch.manual_seed(1)
+        loss = network(x).square().mean()
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in network.parameters() if p.grad is not None)])
+    assert calls == [False, True, True]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+
+
 def test_shortcuts_are_the_averages_and_repetitions_of_a_way_whose_weights_are_zero():
     network: Any = AutoencoderKL(channels=2, shortcuts=True, **SMALL)
     down, up = network.encoder.down[0].resample, network.decoder.up[0].resample

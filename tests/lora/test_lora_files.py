@@ -127,11 +127,11 @@ def test_what_is_written_by_the_names_of_diffusers_is_read_to_the_same_weights(t
 
 
 def test_layers_of_stable_diffusion_are_known_by_its_names():
-    """Keys are both queries and values; layers around the blocks are convolutions in version 1."""
+    """Layers around the blocks are convolutions in version 1."""
     options: Any = {"attention": (1,), "heads": 2, "groups": 4, "text_width": 0, "transformer_blocks": 1}
     network = UNet(4, width=8, multipliers=(1, 2), blocks=1, **options, conditions={"text": ("text", (3, 8))})
     places, block = lora._foreign(network), f"{ATTENTION}.transformer_blocks.0"
-    assert places[f"{block}.attn2.to_k"] == ("down.1.attentions.0.blocks.0.cross.kv", (0, 16), False)
+    assert places[f"{block}.attn2.to_k"] == ("down.1.attentions.0.blocks.0.cross.k", None, False)
     assert places[f"{block}.attn1.to_out.0"] == ("down.1.attentions.0.blocks.0.attention.out", None, False)
     linear = {name.removesuffix(".weight") for name, t in network.state_dict().items() if t.ndim > 1}
     linear -= {"texts.null_text"}  # which is no layer

@@ -42,9 +42,9 @@ NAMES = [
     (".layer_norm1.", ".norm1."),
     (".layer_norm2.", ".norm2."),
     (".self_attn.out_proj.", ".out."),
-    (".self_attn.q_proj.", ".to_q."),
-    (".self_attn.k_proj.", ".to_k."),
-    (".self_attn.v_proj.", ".to_v."),
+    (".self_attn.q_proj.", ".q."),
+    (".self_attn.k_proj.", ".k."),
+    (".self_attn.v_proj.", ".v."),
     (".mlp.fc1.", ".wide."),
     (".mlp.fc2.", ".narrow."),
 ]

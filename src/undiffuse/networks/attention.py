@@ -80,8 +80,13 @@ def self_attention(qkv: Tensor, heads: int, there: Tensor | None = None) -> Tens
 
 
 def cross_attention(q: Tensor, kv: Tensor, heads: int, there: Tensor | None) -> Tensor:
-    """Queries (batch, length, width) ask keys and values (batch, tokens, 2 width); there: (batch, tokens) booleans,
+    """Queries (batch, length, width) ask keys and values side by side, (batch, tokens, 2 width); there: as below."""
+    return separate_attention(q, *kv.chunk(2, -1), heads, there)
+
+
+def separate_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, there: Tensor | None = None) -> Tensor:
+    """Queries (batch, length, width) ask keys and values, (batch, tokens, width) each; there: (batch, tokens) booleans,
     None where all are.
     """
-    (q,), (k, v) = by_head(q, 1, heads), by_head(kv.to(q.dtype), 2, heads)
+    q, k, v = (by_head(each.to(q.dtype), 1, heads)[0] for each in (q, k, v))
     return merged(attention(q, k, v, None if there is None else there[:, None, None]))

@@ -12,6 +12,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from undiffuse.core.autoencoder import AutoencoderNetwork
 from undiffuse.core.errors import Refused
@@ -45,6 +46,7 @@ class AutoencoderKL(AutoencoderNetwork):
         work at full resolution, where it is most; the factor is patch times as large.
     shortcuts: whether the ways between levels add averages of 2 x 2 places, or repeat them, to what they convolve:
         residuals of space-to-channel as in arXiv:2410.10733, sec. 3.2, for as many channels on both sides.
+    checkpoint: in training each residual block is computed once more on the way back, in place of being remembered.
     Raises Refused for sizes that the factor does not divide and numbers that do not fit.
     """
 
@@ -63,6 +65,7 @@ class AutoencoderKL(AutoencoderNetwork):
         quant: bool = True,
         patch: int = 1,
         shortcuts: bool = False,
+        checkpoint: bool = False,
         dimensions: int = 2,
     ) -> None:
         super().__init__()
@@ -76,8 +79,9 @@ class AutoencoderKL(AutoencoderNetwork):
         self.width, self.multipliers, self.blocks, self.attention = width, tuple(multipliers), blocks, attention
         self.groups, self.eps, self.dropout = groups, eps, dropout
         self.quant, self.patch, self.shortcuts, self.dimensions = quant, patch, shortcuts, dimensions
+        self.checkpoint = checkpoint
         widths = [round(width * m) for m in multipliers]
-        parts = AutoencoderParts(blocks, attention, groups, eps, dropout, shortcuts, dimensions)
+        parts = AutoencoderParts(blocks, attention, groups, eps, dropout, shortcuts, checkpoint, dimensions)
         inside = channels * patch**dimensions
         self.encoder = LatentEncoder(inside, outputs, widths, quant, parts)
         self.decoder = LatentDecoder(inside, latent_channels, widths, quant, parts)
@@ -145,11 +149,13 @@ class AutoencoderParts:
     eps: float
     dropout: float
     shortcuts: bool
+    checkpoint: bool
     dimensions: int
 
     def level(self, channels: int, out: int, count: int, way: nn.Module) -> "LatentLevel":
         """`count` residual blocks, and the way to the next level."""
-        return LatentLevel([self._residual(channels if i == 0 else out, out) for i in range(count)], way)
+        residuals = [self._residual(channels if i == 0 else out, out) for i in range(count)]
+        return LatentLevel(residuals, way, self.checkpoint)
 
     def middle(self, channels: int) -> Middle:
         """The lowest resolution."""
@@ -239,13 +245,16 @@ class LatentDecoder(nn.Module):
 class LatentLevel(nn.Module):
     """Residual blocks at one resolution, then the way to the next."""
 
-    def __init__(self, residuals: list[Residual], resample: nn.Module) -> None:
+    def __init__(self, residuals: list[Residual], resample: nn.Module, checkpoint: bool) -> None:
         super().__init__()
-        self.residuals, self.resample = nn.ModuleList(residuals), resample
+        self.residuals, self.resample, self.checkpoint = nn.ModuleList(residuals), resample, checkpoint
 
     def forward(self, x: Tensor) -> Tensor:
         for residual in self.residuals:
-            x = residual(x)
+            if self.checkpoint and torch.is_grad_enabled():
+                x = recomputed(residual, x, use_reentrant=False)  # type: ignore[assignment]
+            else:
+                x = residual(x)
         return self.resample(x)
 
 

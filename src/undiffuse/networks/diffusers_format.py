@@ -231,11 +231,9 @@ def weights_from(
             ours.pop(f"{block}.time_emb_proj.{kind}") for block in blocks if f"{block}.time_emb_proj.{kind}" in ours
         ]:
             ours[f"time_out.{kind}"] = torch.cat(times)
-        for parts in ("qkv", "kv"):
-            for name in [n for n in ours if n.endswith(f".to_{parts[0]}.{kind}")]:
-                stem = name.removesuffix(f"to_{parts[0]}.{kind}")
-                found = [ours.pop(each) for part in parts if (each := f"{stem}to_{part}.{kind}") in ours]
-                ours[f"{stem}{parts}.{kind}"] = torch.cat(found)
+        for name in [n for n in ours if n.endswith(f".to_q.{kind}")]:
+            parts = [ours.pop(name.replace(".to_q.", f".to_{part}.")) for part in "qkv"]
+            ours[name.replace(".to_q.", ".qkv.")] = torch.cat(parts)
     return ours
 
 
@@ -255,9 +253,8 @@ def weights_to(
         if stem == "time_out":
             rows = weight.split(list(widths))
             parts |= {f"{block}.time_emb_proj.{kind}": part for block, part in zip(blocks, rows, strict=True)}
-        elif fused in ("qkv", "kv"):
-            rows = weight.chunk(len(fused))
-            parts |= {f"{above}.to_{part}.{kind}": row for part, row in zip(fused, rows, strict=True)}
+        elif fused == "qkv":
+            parts |= {f"{above}.to_{part}.{kind}": row for part, row in zip(fused, weight.chunk(3), strict=True)}
         else:
             parts[name] = weight
     theirs: dict[str, Tensor] = {}

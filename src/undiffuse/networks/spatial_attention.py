@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undiffuse.core.errors import Refused
-from undiffuse.networks.attention import cross_attention, self_attention
+from undiffuse.networks.attention import separate_attention
 from undiffuse.networks.axes import begin
 from undiffuse.networks.blocks import group_count, normalise
 from undiffuse.networks.reading import TextTokens
@@ -56,40 +56,30 @@ class SpatialBlock(nn.Module):
     def __init__(self, channels: int, heads: int, text_width: int) -> None:
         super().__init__()
         self.norm1, self.norm3 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.attention = PlacesAttention(channels, heads)
+        self.attention = SpatialAttention(channels, heads, channels)
         self.norm2 = nn.LayerNorm(channels) if text_width else None
-        self.cross = TextAttention(channels, heads, text_width) if text_width else None
+        self.cross = SpatialAttention(channels, heads, text_width) if text_width else None
         self.wide, self.narrow = nn.Linear(channels, 8 * channels), nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor, text: TextTokens | None) -> Tensor:
-        x = x + self.attention(self.norm1(x))
+        x = x + self.attention(h := self.norm1(x), h)
         if self.cross is not None and self.norm2 is not None and text is not None:
-            x = x + self.cross(self.norm2(x), text)
+            x = x + self.cross(self.norm2(x), text.tokens.to(x.dtype), text.there)
         value, gate = self.wide(self.norm3(x)).chunk(2, dim=-1)
         return x + self.narrow(value * F.gelu(gate))
 
 
-class PlacesAttention(nn.Module):
-    """out(softmax(q k^T / sqrt(d)) v) over x (batch, places, channels)."""
+class SpatialAttention(nn.Module):
+    """out(softmax(q k^T / sqrt(d)) v), queries from x (batch, places, channels), keys and values from what it attends
+    to, (batch, length, width). Each has a weight of its own, so that files of diffusers are mapped without a copy.
+    """
 
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv, self.out = nn.Linear(channels, 3 * channels, bias=False), nn.Linear(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self_attention(self.qkv(x), self.heads))
-
-
-class TextAttention(nn.Module):
-    """out(softmax(q k^T / sqrt(d)) v), queries from x (batch, places, channels), keys and values from a text."""
-
-    def __init__(self, channels: int, heads: int, text_width: int) -> None:
+    def __init__(self, channels: int, heads: int, width: int) -> None:
         super().__init__()
         self.heads = heads
         self.q = nn.Linear(channels, channels, bias=False)
-        self.kv = nn.Linear(text_width, 2 * channels, bias=False)
+        self.k, self.v = (nn.Linear(width, channels, bias=False) for _ in range(2))
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, text: TextTokens) -> Tensor:
-        return self.out(cross_attention(self.q(x), self.kv(text.tokens.to(x.dtype)), self.heads, text.there))
+    def forward(self, x: Tensor, to: Tensor, there: Tensor | None = None) -> Tensor:
+        return self.out(separate_attention(self.q(x), self.k(to), self.v(to), self.heads, there))

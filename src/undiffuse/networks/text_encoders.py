@@ -50,11 +50,12 @@ class ClipLayer(nn.Module):
         super().__init__()
         self.heads, self.activation, self.causal = heads, activation, causal
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
         self.wide, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = by_head(self.qkv(self.norm1(x)), 3, self.heads)
+        h = self.norm1(x)
+        q, k, v = (by_head(part(h), 1, self.heads)[0] for part in (self.q, self.k, self.v))
         x = x + self.out(merged(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)))
         return x + self.narrow(ACTIVATIONS[self.activation](self.wide(self.norm2(x))))
 

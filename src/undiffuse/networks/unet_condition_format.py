@@ -74,10 +74,9 @@ NAMES = [
     (".proj_out.", ".after."),
     (".transformer_blocks.", ".blocks."),
     (".attn1.to_out.0.", ".attention.out."),
-    (".attn1.", ".attention."),
+    (".attn1.to_", ".attention."),
     (".attn2.to_out.0.", ".cross.out."),
-    (".attn2.to_q.", ".cross.q."),
-    (".attn2.", ".cross."),
+    (".attn2.to_", ".cross."),
     (".ff.net.0.proj.", ".wide."),
     (".ff.net.2.", ".narrow."),
 ]
