@@ -56,9 +56,9 @@ class SpatialBlock(nn.Module):
     def __init__(self, channels: int, heads: int, text_width: int) -> None:
         super().__init__()
         self.norm1, self.norm3 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.attention = SpatialAttention(channels, heads, channels)
+        self.attention = PlacesAttention(channels, heads, channels)
         self.norm2 = nn.LayerNorm(channels) if text_width else None
-        self.cross = SpatialAttention(channels, heads, text_width) if text_width else None
+        self.cross = PlacesAttention(channels, heads, text_width) if text_width else None
         self.wide, self.narrow = nn.Linear(channels, 8 * channels), nn.Linear(4 * channels, channels)
 
     def forward(self, x: Tensor, text: TextTokens | None) -> Tensor:
@@ -69,7 +69,7 @@ class SpatialBlock(nn.Module):
         return x + self.narrow(value * F.gelu(gate))
 
 
-class SpatialAttention(nn.Module):
+class PlacesAttention(nn.Module):
     """out(softmax(q k^T / sqrt(d)) v), queries from x (batch, places, channels), keys and values from what it attends
     to, (batch, length, width). Each has a weight of its own, so that files of diffusers are mapped without a copy.
     """

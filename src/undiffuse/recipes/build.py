@@ -195,7 +195,7 @@ def _head(recipe: Recipe, dynamics: Any, codec: Any) -> Head:
     if settings.embedding:
         return EmbeddingHead(parameterization, dynamics.schedule, symbols, settings.embedding)
     head = parameterization if settings.variance == "none" else LearnedVariance(parameterization, settings.variance)
-    return BoundedHead(head, *codec.bounds) if settings.bounded else head
+    return BoundedHead(head, *codec.bounds) if settings.bounded and codec.bounds else head
 
 
 def reading(about: Description, outputs: int) -> tuple[nn.Module, Any, Parameterization]:

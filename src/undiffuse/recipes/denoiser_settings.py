@@ -19,7 +19,7 @@ class DenoiserSettings:
     embedding: so many numbers stand for each token, which are values then, see `EmbeddingHead`; 0: none do.
     jumps: what a call may be told to land on, see `Denoiser`. guidance_input: the range of weights to guide
     with, of which the network reads one; both for guesses of values without a variance.
-    bounded: guesses lie within the bounds of the codec, in training as in sampling, see `BoundedHead`.
+    bounded: guesses lie within the bounds of the codec where it has any, in training as in sampling, see `BoundedHead`.
     """
 
     variance: Literal["none", "learned_range", "second_moment"] = "none"
@@ -51,12 +51,8 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
         raise Refused(
             f"denoiser.{asked} is for guesses of values, without a variance and not of embeddings: leave it out"
         )
-    values = bool(recipe["parameterization"]) and not found.embedding
-    if found.bounded and (not values or recipe.component("codec").bounds is None):
-        raise Refused(
-            f"denoiser.bounded is for values with bounds, such as pixels, and codec {recipe['codec']['name']!r} makes "
-            "none: set denoiser.bounded = false"
-        )
+    if found.bounded and (not recipe["parameterization"] or found.embedding):
+        raise Refused("denoiser.bounded is for guesses of values, not of tokens: leave it out")
     if found.guidance_input and not 0 <= found.guidance_input[0] < found.guidance_input[1] < math.inf:
         low, high = found.guidance_input
         raise Refused(f"denoiser.guidance_input is a range of weights from 0 on, as [1, 4], not [{low:g}, {high:g}]")
