@@ -1,4 +1,6 @@
-"""Nothing depends on torch's default dtype: a model is made, loaded, trained, sampled, steered and scored the same."""
+"""Nothing depends on torch's default dtype: a model is made, loaded, trained, sampled, steered and scored the same; nor
+is it loaded, trained or sampled otherwise under another default device.
+"""
 
 import ast
 import re
@@ -244,3 +246,24 @@ def test_runs(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with default(torch.float32):  # what the other default has begun
         more = undiffuse.train(recipe, out=tmp_path / "torch.float64", overrides=["train.steps=3"], resume=True)
         assert more.run(progress=False).facts["step"] == 3
+
+
+@pytest.mark.parametrize("kind", ["pictures", "rows", "tokens"])
+def test_runs_are_trained_loaded_and_sampled_on_any_default_device(kind: str, tmp_path: Path):
+    recipe, found = runs(tmp_path)[kind], []
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            undiffuse.train(recipe, out=tmp_path / device).run(progress=False)
+            model = undiffuse.load(tmp_path / device, precision="float32")
+            drawn = model.sample(3, seed=1, steps=3)
+            more = undiffuse.train(recipe, out=tmp_path / device, overrides=["train.steps=3"], resume=True)
+            found.append([drawn, *more.run(progress=False).module.state_dict().values()])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_function_is_sampled_on_any_default_device():
+    oracle = GaussianOracle(Gaussian(VP()), 0.2, 0.25)
+    drawn = sample(oracle, (3, 2), steps=3)
+    with torch.device("meta"):
+        assert torch.equal(drawn, sample(oracle, (3, 2), steps=3))

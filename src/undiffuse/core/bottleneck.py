@@ -10,7 +10,7 @@ from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.distribution.normal import Normal
 from undiffuse.core.errors import Refused
 
-STANDARD = Normal(torch.zeros((), dtype=torch.float32), 1.0)  # broadcasts to latents of any shape
+STANDARD = Normal(torch.zeros((), dtype=torch.float32, device="cpu"), 1.0)  # broadcasts to latents of any shape
 
 
 class Bottleneck(nn.Module, ABC):

@@ -1,15 +1,34 @@
 """What the machine has: its best device, and how it says that memory ran out."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from undiffuse.core.errors import Refused
 
+P, R = ParamSpec("P"), TypeVar("R")
+
 NO_MEMORY = (
     *("not enough memory", "can't allocate memory", "size calculation overflow", "multiplication overflow"),
     *("Maximum allowed size exceeded", "Maximum allowed dimension exceeded", "array is too big"),
 )
+
+
+def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, inside which tensors are made on the CPU where nothing says otherwise, whatever PyTorch's default
+    device is.
+    """
+
+    @wraps(function)
+    def wrapped(*args: P.args, **named: P.kwargs) -> R:
+        if torch.get_default_device().type == "cpu":
+            return function(*args, **named)
+        with torch.device("cpu"):
+            return function(*args, **named)
+
+    return wrapped
 
 
 def best_device() -> torch.device:

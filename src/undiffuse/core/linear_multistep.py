@@ -17,8 +17,10 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 
-_POINTS, _SHARES = (torch.as_tensor(each) for each in np.polynomial.legendre.leggauss(20))  # exact to degree 39
-_NONE = torch.zeros((), dtype=torch.float64)
+_POINTS, _SHARES = (
+    torch.as_tensor(each, device="cpu") for each in np.polynomial.legendre.leggauss(20)
+)  # exact to degree 39
+_NONE = torch.zeros((), dtype=torch.float64, device="cpu")
 _NOISE = -1e15  # the level of pure noise, where alpha = 0
 _LONGEST = 30.0  # of a step, in l times growth: what lies further back weighs e^-30
 

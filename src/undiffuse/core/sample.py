@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex, cast
 import torch
 from torch import Tensor, nn
 
-from undiffuse.core import arguments, families, jumps, registry
+from undiffuse.core import arguments, devices, families, jumps, registry
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.distribution import unpadded
 from undiffuse.core.errors import Refused
@@ -45,6 +45,7 @@ def trajectory(
 
 
 @torch.no_grad()
+@devices.on_cpu
 def sample(
     denoiser: Denoiser | nn.Module,
     shape: Any,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditions.condition_kind import ConditionKind
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.progress import Progress
 from undiffuse.sampling.evaluation_request import Bar
@@ -100,6 +100,7 @@ class Generator(Run):
         """Why it cannot say how likely it finds data, whatever they are; "" where it can."""
         return ""
 
+    @devices.on_cpu
     def sample(
         self, n: int, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
     ) -> Samples:

@@ -13,6 +13,7 @@ import torch
 from filelock import BaseFileLock
 from torch import Tensor, nn
 
+from undiffuse.core.devices import on_cpu
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import RUN, Objective
 from undiffuse.core.optimiser import Optimiser
@@ -53,6 +54,7 @@ class Training(Generic[M]):
     Refused where the disk or the memory is full.
     """
 
+    @on_cpu
     def __init__(
         self,
         module: nn.Module,
@@ -72,7 +74,6 @@ class Training(Generic[M]):
         """data: batches, or a Dataset or DataLoader of PyTorch, see `batches_of`. result: makes what is saved of the
         averaged module and the step; by default it is that module. folder: where, None writes nothing.
         optimiser: AdamW by default.
-
         validate: numbers (and lists of them) about the averaged module and the trained one. preview: shows what the
         result can do. page: draws how the training goes; in the background, after each preview.
         stamp: what the data are; a run goes on with the same only. lock: released when the run ends.
@@ -139,15 +140,14 @@ class Training(Generic[M]):
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
             if self.settings.precision == "auto" != state["precision"]:
                 self.stepper.dtype = named(state["precision"])
-            self._watch.pending = [torch.tensor(pair, dtype=torch.float64) for pair in state["pending"]]
+            self._watch.pending = [torch.tensor(pair, dtype=torch.float64, device="cpu") for pair in state["pending"]]
             self._saved = self.step  # the model too: it is written before its checkpoint
         return self
 
     def run(self, progress: bool = True) -> M:
         """Train to the end, behind a bar with rate and time left, or lines where there is no terminal; the result.
 
-        After Ctrl-C everything is saved, and KeyboardInterrupt raised; after SIGTERM SystemExit. A later run with
-        `resume=True` goes on from there.
+        After Ctrl-C everything is saved, and KeyboardInterrupt raised; after SIGTERM SystemExit. `resume=True` goes on.
         """
         quiet = not progress or not self.accelerator.is_main_process
         for _ in self if quiet else progress_display.shown(self, self.settings, self.step):
@@ -169,6 +169,7 @@ class Training(Generic[M]):
             while (numbers := next(self, None)) is not None:
                 yield numbers
 
+    @on_cpu
     def __next__(self) -> Numbers:
         if self.finished or self.stopped:
             self._end()

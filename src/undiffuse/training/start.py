@@ -18,6 +18,7 @@ from undiffuse.conditions.from_data import fitted as fitted_conditions
 from undiffuse.conditions.label import classes_of
 from undiffuse.core import registry
 from undiffuse.core.arguments import shown
+from undiffuse.core.devices import on_cpu
 from undiffuse.core.errors import Refused
 from undiffuse.core.objective import Batch
 from undiffuse.core.random import Random
@@ -61,6 +62,7 @@ RUNS = Path("runs")
 CLOUD, NUMBERS = 2000, 2**14  # points in a preview of points, and numbers in them all
 
 
+@on_cpu
 def train(
     recipe: str | Path | Mapping[str, Any] | Recipe,
     *,
