@@ -37,6 +37,7 @@ def tables(said: Mapping[str, Any], bounded: bool = True) -> dict[str, dict[str,
         )
     known = CLASSES[name]
     c = _checked(name, known, {field: value for field, value in said.items() if not field.startswith("_")})
+    _refuse_lowered(name, known, said)
     schedule = _schedule(name, c)
     sampler = {**known.sampler, **{ours: c[theirs] for theirs, ours in known.setting.items()}}
     found = {"schedule": schedule, "parameterization": {"name": PREDICTIONS[c["prediction_type"]]}}
@@ -71,6 +72,16 @@ def _checked(name: str, known: SchedulerClass, said: Mapping[str, Any]) -> dict[
         if field in c and c[field] not in able:
             raise Refused(f"this {name} has {field} = {c[field]!r}; known are {', '.join(map(str, able))}")
     return c
+
+
+def _refuse_lowered(name: str, known: SchedulerClass, said: Mapping[str, Any]) -> None:
+    """Raises Refused where the last steps have a lower order although they do not land on data, as none of ours has."""
+    field, usual = known.lowered or ("", False)
+    if said.get("final_sigmas_type") == "sigma_min" and said.get("solver_order", 2) > 1 and said.get(field, usual):
+        raise Refused(
+            f"this {name} has {field} = true beside final_sigmas_type = 'sigma_min', which lowers the order at "
+            f"the end: set {field} = false"
+        )
 
 
 def _schedule(name: str, c: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +120,7 @@ def _clips(name: str, c: Mapping[str, Any], bounded: bool) -> bool:
 def _grid(name: str, known: SchedulerClass, c: Mapping[str, Any], schedule: Mapping[str, Any]) -> Any:
     """The sampler's grid, by its name alone where that says all."""
     spacing, offset = c.get("timestep_spacing", "linspace"), c.get("steps_offset", 0)
-    first = c.get("set_alpha_to_one") is False or c.get("final_sigmas_type") == "sigma_min"
+    first = known.first or c.get("set_alpha_to_one") is False or c.get("final_sigmas_type") == "sigma_min"
     levels = [field for field in ("use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas") if c.get(field)]
     if not levels:
         own = {"offset": offset} if spacing == "leading" and offset else {}

@@ -38,7 +38,8 @@ FREE: Final[tuple[str, ...]] = ("flow_shift", "time_shift_type", "lower_order_fi
 class SchedulerClass:
     """sampler: the table of what samples so. fields: that mean something here, with what the class takes for one that
     is left out. only: the values that are known of others. setting: fields of the sampler that a field of the class is.
-    left_out, rounded: as of the grid `Timesteps`; first: whether a field may end on the table's first entry.
+    left_out, rounded: as of the grid `Timesteps`. first: whether it ends on the table's first entry, whatever a field
+    says. lowered: a field, and what the class takes for it, that lowers the order of a step that ends there.
     """
 
     sampler: Mapping[str, Any]
@@ -47,6 +48,8 @@ class SchedulerClass:
     setting: Mapping[str, str] = field(default_factory=dict)
     left_out: int = 0
     rounded: bool = True
+    first: bool = False
+    lowered: tuple[str, bool] | None = None
 
     @property
     def known(self) -> set[str]:
@@ -116,6 +119,7 @@ CLASSES: Final[Mapping[str, SchedulerClass]] = {
         only={"solver_type": ("midpoint",)},
         setting={"solver_order": "order"},
         left_out=1,
+        lowered=("euler_at_final", False),
     ),
     "DEISMultistepScheduler": SchedulerClass(
         {"name": "deis", "variable": "log_rho"},
@@ -123,6 +127,7 @@ CLASSES: Final[Mapping[str, SchedulerClass]] = {
         only={"algorithm_type": ("deis",), "solver_type": ("logrho",)},
         setting={"solver_order": "order"},
         left_out=1,
+        first=True,
     ),
     "UniPCMultistepScheduler": SchedulerClass(
         {"name": "unipc"},
@@ -146,6 +151,7 @@ CLASSES: Final[Mapping[str, SchedulerClass]] = {
         },
         setting={"solver_order": "order", "solver_type": "variant"},
         left_out=1,
+        lowered=("lower_order_final", True),
     ),
 }
 EVERY: Final[frozenset[str]] = frozenset().union(*(each.known for each in CLASSES.values())) | {"timestep_values"}

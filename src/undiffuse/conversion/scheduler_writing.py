@@ -101,6 +101,7 @@ def _spacing(kind: str, grid: Any) -> dict[str, Any]:
         said["set_alpha_to_one"] = not made.get("first", False)
     elif made.get("first") and kind in ("EulerDiscreteScheduler", *LEFT_OUT):
         said["final_sigmas_type"] = "sigma_min"
+        said |= {"lower_order_final": False} if kind == "UniPCMultistepScheduler" else {}
     return said
 
 
