@@ -8,7 +8,8 @@ import torch
 
 from undiffuse.core.errors import Refused
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 NO_MEMORY = (
     *("not enough memory", "can't allocate memory", "size calculation overflow", "multiplication overflow"),
