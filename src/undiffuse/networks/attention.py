@@ -81,7 +81,8 @@ def self_attention(qkv: Tensor, heads: int, there: Tensor | None = None) -> Tens
 
 def cross_attention(q: Tensor, kv: Tensor, heads: int, there: Tensor | None) -> Tensor:
     """Queries (batch, length, width) ask keys and values side by side, (batch, tokens, 2 width); there: as below."""
-    return separate_attention(q, *kv.chunk(2, -1), heads, there)
+    k, v = kv.chunk(2, -1)
+    return separate_attention(q, k, v, heads, there)
 
 
 def separate_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, there: Tensor | None = None) -> Tensor:
