@@ -1,15 +1,12 @@
 """What the machine has: its best device, and how it says that memory ran out."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 
 from undiffuse.core.errors import Refused
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 NO_MEMORY = (
     *("not enough memory", "can't allocate memory", "size calculation overflow", "multiplication overflow"),
@@ -17,19 +14,13 @@ NO_MEMORY = (
 )
 
 
-def on_cpu(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, inside which tensors are made on the CPU where nothing says otherwise, whatever PyTorch's default
-    device is.
+@contextmanager
+def on_cpu() -> Generator[None]:
+    """Inside, or in a function that it decorates, tensors are made on the CPU where nothing says otherwise, whatever
+    PyTorch's default device is.
     """
-
-    @wraps(function)
-    def wrapped(*args: P.args, **named: P.kwargs) -> R:
-        if torch.get_default_device().type == "cpu":
-            return function(*args, **named)
-        with torch.device("cpu"):
-            return function(*args, **named)
-
-    return wrapped
+    with nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"):
+        yield
 
 
 def best_device() -> torch.device:

@@ -45,7 +45,7 @@ def trajectory(
 
 
 @torch.no_grad()
-@devices.on_cpu
+@devices.on_cpu()
 def sample(
     denoiser: Denoiser | nn.Module,
     shape: Any,

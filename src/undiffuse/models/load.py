@@ -30,7 +30,7 @@ from undiffuse.storage.files import finite, fit
 from undiffuse.storage.tensor_file import Held, Part, held
 
 
-@devices.on_cpu
+@devices.on_cpu()
 def load(path: Path | str, precision: str = "auto", device: torch.device | str | None = None) -> Any:
     """The run in a folder, of whatever kind, with the averaged weights, ready to use; or in a folder of diffusers.
 

@@ -100,7 +100,7 @@ class Generator(Run):
         """Why it cannot say how likely it finds data, whatever they are; "" where it can."""
         return ""
 
-    @devices.on_cpu
+    @devices.on_cpu()
     def sample(
         self, n: int, request: SampleRequest | None = None, *, progress: Progress = False, **options: Any
     ) -> Samples:

@@ -54,7 +54,7 @@ class Training(Generic[M]):
     Refused where the disk or the memory is full.
     """
 
-    @on_cpu
+    @on_cpu()
     def __init__(
         self,
         module: nn.Module,
@@ -169,7 +169,7 @@ class Training(Generic[M]):
             while (numbers := next(self, None)) is not None:
                 yield numbers
 
-    @on_cpu
+    @on_cpu()
     def __next__(self) -> Numbers:
         if self.finished or self.stopped:
             self._end()

@@ -62,7 +62,7 @@ RUNS = Path("runs")
 CLOUD, NUMBERS = 2000, 2**14  # points in a preview of points, and numbers in them all
 
 
-@on_cpu
+@on_cpu()
 def train(
     recipe: str | Path | Mapping[str, Any] | Recipe,
     *,
