@@ -15,12 +15,13 @@ from undiffuse.core.heads.bounded import BoundedHead
 from undiffuse.core.heads.learned_variance import LearnedVariance
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.core.random import Random
+from undiffuse.evaluation import nll
 from undiffuse.objectives.noisy_end import refuse_silent
 from undiffuse.parameterizations import Data, Noise, Velocity
 from undiffuse.recipes import build
 from undiffuse.recipes.recipe import Recipe
 from undiffuse.schedules import VP, Cosine
-from undiffuse.training.start import train
+from undiffuse.training.start import data, train
 
 SMALL = [
     *("network.width=8", "network.multipliers=[1]", "network.attention=[]", "denoiser.bounded=true"),
@@ -104,12 +105,16 @@ def test_a_learned_variance_is_kept_and_a_silent_end_still_refused():
         refuse_silent(model, build.objective(Recipe.find("digits")))
 
 
-def test_a_run_trains_with_bounds_keeps_them_and_is_written_with_them(tmp_path: Path):
+def test_a_run_trains_with_bounds_keeps_them_and_says_what_they_cost(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     train("digits", out=tmp_path / "run", overrides=SMALL).run(progress=False)
     model = undiffuse.load(tmp_path / "run", precision="float32")
     far = 10 * Random(1).normal((4, 1, 8, 8))
     assert float(model.denoiser(far, 0.5, label=torch.tensor([0, 1, 2, 3])).mean.abs().max()) <= 1
     model.sample(2, label=1, steps=3)
+    few = data(model.recipe)[1]
+    assert few is not None
+    nll.score(model, few.some(2), given=True, tolerance=0.1)
+    assert "for likelihoods train with --set denoiser.bounded=false" in caplog.text
 
 
 def test_what_has_no_bounds_is_left_as_it_is_and_tokens_are_refused(tmp_path: Path):

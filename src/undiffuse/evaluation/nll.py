@@ -1,5 +1,6 @@
 """Log-likelihoods of data under a run: log-densities and bounds of each item, in the data's own units."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,11 @@ from undiffuse.sampling.guidance import spread
 from undiffuse.sampling.items import alike
 from undiffuse.sampling.plan import at_once
 
+LOGGER = logging.getLogger(__name__)
+BOUNDED = (
+    "guesses are kept within bounds, which puts all chance of black and white onto one number each: a density of "
+    "levels is low there; for likelihoods train with --set denoiser.bounded=false"
+)
 PICKED = 100  # steps of the bound that each item looks at, of tokens if they are no more than USUAL; else fewer
 USUAL, FEWEST = 20, 10
 MOST = 512  # items at once
@@ -84,6 +90,9 @@ def score(
         return Scores(None, None, terms.elements, terms.convention, named, -terms.nats.numpy(), terms, alone=alone)
     decoder = options["decoder"] = levels(model.codec, x.dtype, x.shape[1:])
     scale = 0.0 if decoder else model.codec.log_det(model.shape)
+    asked = model.denoiser.predictor
+    if asked is not None and asked.head.unbounded is not asked.head:
+        LOGGER.warning("%s", BOUNDED)
     found: Density = likelihood.ode(
         model.denoiser,
         encoded,
