@@ -263,6 +263,8 @@ def test_guesses_within_bounds_are_what_clip_sample_clips():
     tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "noise"}, "codec": {"name": "pixels"}}
     for sampler in ({}, {"sampler": {"name": "ancestral", "variance": "posterior"}}):
         assert config(recipe(**tables, denoiser={"bounded": True}, **sampler))["clip_sample"] is True
+    unbounded = {**tables, "codec": {"name": "whiten"}}
+    assert config(recipe(**unbounded, denoiser={"bounded": True}))["clip_sample"] is False
     with pytest.raises(Refused, match=r"denoiser.bounded with sampler 'unipc': of the schedulers of diffusers"):
         config(recipe(**tables, denoiser={"bounded": True}, sampler={"name": "unipc"}))
 

@@ -43,7 +43,7 @@ def config(recipe: Recipe) -> dict[str, Any]:
     asked: Any = recipe_defaults(recipe)
     sampler = registry.name_of(asked.sampler) if asked.sampler is not None else ""
     kind = SAMPLERS.get(sampler, "DDIMScheduler")
-    bounded = bool(recipe["denoiser"].get("bounded"))
+    bounded = bool(recipe["denoiser"].get("bounded")) and recipe.component("codec").bounds is not None
     if bounded and kind not in CLIPPING:
         raise Refused(
             f"denoiser.bounded with sampler {sampler!r}: of the schedulers of diffusers {' and '.join(CLIPPING)} clip "

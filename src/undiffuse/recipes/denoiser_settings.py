@@ -36,9 +36,9 @@ def denoiser_settings(recipe: Recipe) -> DenoiserSettings:
     """
     table, network = recipe["denoiser"], str(recipe["network"].get("name"))
     found = DenoiserSettings(**registry.check(DenoiserSettings, table, owner="denoiser"))
-    wrong, whose = ("output", "tokens") if recipe["parameterization"] else ("variance", "values")
+    wrong, values = ("output", "tokens") if recipe["parameterization"] else ("variance", "values")
     if wrong in table:
-        raise Refused(f"denoiser.{wrong} says how a guess of {whose} is given; this recipe has none: leave it out")
+        raise Refused(f"denoiser.{wrong} says how a guess of {values} is given; this recipe has none: leave it out")
     if found.embedding < 0 or (found.embedding and found.variance != "none"):
         raise Refused(
             f"denoiser.embedding is how many numbers stand for a token, 0 or more, without a variance; not "
