@@ -293,7 +293,7 @@ def test_samples_may_be_told_what_the_data_hold_in_turn(model: Diffusion):
     [
         (
             {"map": {}},
-            r"conditions.map.kind = 'label': it must be boxes or embedding or frames or hole or image or .*known",
+            r"conditions.map.kind = 'label': it must be augmentation or boxes or embedding or frames or .*known",
         ),
         ({"label": {"kind": "text"}}, "conditions.label.kind = 'text': it must be label"),
         ({"x_t": {"kind": "vector"}}, "a condition cannot be called 'x_t'"),

@@ -56,7 +56,8 @@ class ConditionKind(ABC):
     items have that it can be made of, see `derivation`. placed: its values name places of the item. says: its values
     are texts. completes: a value is an item of which some numbers are NaN, and asked for. optional: samples are shown
     and judged without it, where it is not `needed`. masks: its values say which places of items of different sizes
-    are no padding; such a condition is called `mask`, and no other one.
+    are no padding; such a condition is called `mask`, and no other one. augments: training changes the items
+    themselves, and its values say how, see `augmented`.
     Raises Refused for a chance outside [0, 1] and for shapes that the kind cannot have.
     """
 
@@ -79,6 +80,7 @@ class ConditionKind(ABC):
     completes: ClassVar[bool] = False
     optional: ClassVar[bool] = False
     masks: ClassVar[bool] = False
+    augments: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop <= 1:
@@ -213,6 +215,12 @@ class ConditionKind(ABC):
     def drawn(self, values: Tensor, random: Random) -> Tensor:
         """Values as networks take them, (n, *shape), as training sees them once: with noise, of one that has some."""
         return values
+
+    def augmented(self, x: Tensor, random: Random) -> tuple[Tensor, Tensor]:
+        """Of one that augments: items in the data's units, (n, *shape), as training sees them once, and the values
+        that say how they were changed.
+        """
+        raise Refused(f"a condition of kind {self.kind!r} changes no items")
 
     def finished(self, x: Tensor, values: Tensor) -> Tensor:
         """Samples x in the data's units with these values, as networks take them, as people get them."""

@@ -38,6 +38,13 @@ def declared(tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | N
             found[name] = component(**checked)
         except Refused as error:
             raise Refused(f"{table}: {error}") from None
+    if changing := next((name for name, each in found.items() if each.augments), None):
+        still = next((name for name, each in found.items() if each.beside or each.placed or each.masks), None)
+        if still:
+            raise Refused(
+                f"conditions.{changing} moves what is in pictures, and conditions.{still} names its places, which do "
+                "not move along: leave one of them out"
+            )
     return found
 
 
@@ -63,8 +70,10 @@ def drop_rates(conditions: Mapping[str, ConditionKind]) -> float | dict[str, flo
 
 def summaries(conditions: Mapping[str, ConditionKind]) -> list[str]:
     """A line for each condition: its name, what a value is, and how often it was dropped in training."""
-    return [
-        f"{name}: {condition.summary()}, "
-        + (f"dropped in {condition.drop:.0%} of training" if condition.drop else "always needed")
-        for name, condition in conditions.items()
-    ]
+    return [f"{name}: {condition.summary()}, {_asked(condition)}" for name, condition in conditions.items()]
+
+
+def _asked(condition: ConditionKind) -> str:
+    if condition.drop:
+        return f"dropped in {condition.drop:.0%} of training"
+    return "always needed" if condition.usual(1) is None else "may be left out"

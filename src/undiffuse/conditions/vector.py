@@ -60,18 +60,10 @@ class VectorCondition(ConditionKind):
         return Whiten(self.mean, self.std).encode(values) if self.mean else as_float(values)
 
     def given(self, value: Any, n: int, name: str) -> Tensor:
-        rows = arguments.array(value, name).astype(np.float32)
-        rows = rows if rows.ndim > 1 else rows.reshape(1, -1)
-        if rows.shape[1:] != self.shape:
-            found = rows.shape[1] if rows.ndim == 2 else f"an array of shape {rows.shape}"
-            raise Refused(f"{name} has {self.shape[0]} numbers, and given are {found}")
-        return expanded(self.encode(rows), n, name)
+        return expanded(self.encode(numbers(value, self.shape, name)), n, name)
 
     def from_word(self, word: str, name: str) -> Any:
-        try:
-            return [float(number) for number in word.split(",")]
-        except ValueError:
-            raise Refused(f"{name} = {word!r}: write {self.shape[0]} numbers with commas between them") from None
+        return numbers_of(word, self.shape, name)
 
     def decode(self, outputs: Tensor) -> Tensor:
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
@@ -92,6 +84,24 @@ class VectorCondition(ConditionKind):
         if self.reads:
             return f"the dot product of the item and {self.reads[0]!r}"
         return f"{self.shape[0] if self.shape else 0} numbers{' of the item itself' * self.of_item}"
+
+
+def numbers(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A person's numbers, one row for all samples or one each, (rows, *shape); raises Refused for another count."""
+    rows = arguments.array(value, name).astype(np.float32)
+    rows = rows if rows.ndim > 1 else rows.reshape(1, -1)
+    if rows.shape[1:] != shape:
+        found = rows.shape[1] if rows.ndim == 2 else f"an array of shape {rows.shape}"
+        raise Refused(f"{name} has {shape[0]} numbers, and given are {found}")
+    return rows
+
+
+def numbers_of(word: str, shape: tuple[int, ...], name: str) -> list[float]:
+    """The numbers of a word such as "1,2.5"; raises Refused for others."""
+    try:
+        return [float(number) for number in word.split(",")]
+    except ValueError:
+        raise Refused(f"{name} = {word!r}: write {shape[0]} numbers with commas between them") from None
 
 
 def _similarity(text: str, x: Any, white: float, missing: Any = None, /, **beside: Any) -> np.ndarray:

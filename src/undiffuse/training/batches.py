@@ -18,7 +18,7 @@ from undiffuse.core.objective import Batch
 from undiffuse.core.permutation import Permutation
 from undiffuse.core.random import Random
 
-ORDER, FLIP, DROP, ENCODE, DRAW, CROP = 0, 1, 2, 7, 8, 11  # independent streams of one seed
+ORDER, FLIP, DROP, ENCODE, DRAW, CROP, AUGMENT = 0, 1, 2, 7, 8, 11, 12  # independent streams of one seed
 CPU = torch.device("cpu")
 SHARE = 0.25  # of a device's free memory that the data may take; more stays where it is
 BLOCK = 2**26  # bytes that are read together
@@ -44,9 +44,10 @@ class Batches:
     each by its name, each with chances of its own (masks by name). flip: mirror left to right (True or "horizontal"),
     top to bottom ("vertical"), or independently both, each with chance 1/2. mirrors: what mirrors the values of a
     condition along an axis, by its name, see `ConditionKind.mirror`; draws: what training makes of its values each
-    time, see `ConditionKind.drawn`. crop: what cuts parts out of items and their conditions, see `Crops`. versions:
-    `Codec.prepare` has been done for x, which has each item so often, in all its mirror images, see
-    `training.prepared`; 0: these are the items themselves.
+    time, see `ConditionKind.drawn`; augments: what changes the items and says how, see `ConditionKind.augmented`.
+    crop: what cuts parts out of items and their conditions, see `Crops`. versions: `Codec.prepare` has been done for
+    x, which has each item so often, in all its mirror images, see `training.prepared`; 0: these are the items
+    themselves.
     """
 
     x: Tensor | TrainingRows
@@ -58,6 +59,7 @@ class Batches:
     flip: Flip = False
     mirrors: Mapping[str, Callable[[Tensor, int], Tensor]] = field(default_factory=dict)
     draws: Mapping[str, Callable[[Tensor, Random], Tensor]] = field(default_factory=dict)
+    augments: Mapping[str, Callable[[Tensor, Random], tuple[Tensor, Tensor]]] = field(default_factory=dict)
     crop: Callable[..., tuple[Tensor, dict[str, Any]]] | None = None
     versions: int = 0
     device: torch.device = CPU
@@ -132,6 +134,8 @@ class Batches:
                 conditions[name] = torch.where(column(mirrored, values), mirror(values, axis), values)
         if self.crop is not None:
             x, conditions = self.crop(x, conditions, self.random.fold(CROP, step).at(slots))
+        for name, augment in self.augments.items():
+            x, conditions[name] = augment(x, self.random.fold(AUGMENT, step).at(slots))
         conditions = self.drawn(conditions, self.random.fold(DRAW, step).at(slots))
         drawn = self.random.fold(ENCODE, step).at(slots)
         encoded = self.codec.finish(x, drawn, **self.codec.told(conditions))

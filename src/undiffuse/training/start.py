@@ -122,6 +122,7 @@ def train(
         flip=settings.flip,
         mirrors={name: condition.mirror for name, condition in conditions.items()},
         draws=redrawn,
+        augments={name: condition.augmented for name, condition in conditions.items() if condition.augments},
         crop=Crops.of(settings.crop, learned, conditions, codec),
     )
     batch = batches.at(0, slice(2))
