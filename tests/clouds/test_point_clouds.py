@@ -199,16 +199,18 @@ def test_samples_of_the_law_are_at_their_floors_and_others_are_found():
     train, held_out = Surfaces(count=240, points=32, seed=1).load().split(0.25)
     good = np.asarray(Surfaces(count=60, points=32, seed=2).load().x)
     bad = good * np.array([[1.0], [1.0], [0.3]], np.float32)
-    how = Judge(metrics=("cloud_neighbours",), cached=False)
+    how = Judge(cached=False)  # by no metric that takes a cloud for a list
     same, other = (how(x, Real(train, held_out)).verdicts for x in (good, bad))
+    assert set(same) == {"one_nna", "cloud_coverage", "cloud_distance"}
     assert abs(same["one_nna"]["value"] - 0.5) < 0.15
     assert abs(same["one_nna"]["floor"] - 0.5) < 0.15
     assert other["one_nna"]["value"] > 0.85
     assert same["cloud_coverage"]["value"] > other["cloud_coverage"]["value"] + 0.1
     assert same["cloud_distance"]["ratio"] == pytest.approx(1, abs=0.15)
     assert other["cloud_distance"]["ratio"] > 1.3
+    assert set(Judge(metrics=("frechet",), cached=False)(good, Real(train, held_out)).verdicts) == {"frechet"}
     with pytest.raises(Refused, match="point clouds"):
-        how(good, Real(Dataset(train.x), Dataset(held_out.x)))
+        Judge(metrics=("cloud_neighbours",), cached=False)(good, Real(Dataset(train.x), Dataset(held_out.x)))
 
 
 def test_a_cloud_is_seen_from_three_sides():

@@ -126,6 +126,20 @@ def test_a_bad_setting_is_refused_by_name(setting: str, message: str):
         build.check(given.override([setting]))
 
 
+def test_a_name_is_that_of_a_recipe_and_a_path_that_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolve(Recipe.find("digits").override(["train.steps=7"])).save(tmp_path / "digits")
+    assert not caplog.messages
+    assert Recipe.find("digits")["train"]["steps"] == 400
+    assert caplog.messages == ["digits is the recipe of this name, not the run folder here, which is ./digits"]
+    for path in ("./digits", Path("digits"), tmp_path / "digits"):
+        assert Recipe.find(path)["train"]["steps"] == 7
+    (tmp_path / "emoji-16").mkdir()  # data, perhaps
+    assert Recipe.find("emoji-16")["network"]["width"] == 32
+
+
 def test_both_averages_and_no_steps_are_refused():
     with pytest.raises(Refused, match=r"train has both ema .* and ema_decay"):
         build.check(Recipe.find(MINIMAL).override(["train.ema=6.94", "train.ema_decay=0.99"]))

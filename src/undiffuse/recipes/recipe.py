@@ -1,5 +1,6 @@
 """A recipe: every choice of a training run, one TOML table a component."""
 
+import logging
 import math
 import os
 import re
@@ -88,6 +89,7 @@ class Recipe:
     def find(cls, which: "str | Path | Mapping[str, Any] | Recipe") -> "Recipe":
         """The recipe of this name, in this file, in this run folder, or made of these tables.
 
+        A name is that of a recipe, also where a run folder here is called so: that one is meant by a path, "./digits".
         Raises Refused if there is none (naming the nearest), or if the file is not TOML or has unknown tables.
         """
         if isinstance(which, Recipe):
@@ -97,17 +99,21 @@ class Recipe:
         if not isinstance(which, str | Path):
             raise Refused(f"recipe is a name, a file, a run folder or tables, not {shown(which)}")
         path = Path(which)
-        if os.path.isdir(path) and os.path.exists(path / FILE):  # a Path would raise for names that no file has
+        if isinstance(which, str) and which in names():
+            if is_run(path):
+                logging.getLogger("undiffuse").warning(
+                    "%s is the recipe of this name, not the run folder here, which is ./%s", which, which
+                )
+            return cls.of(which, parse(BUNDLED / f"{which}.toml"))
+        if is_run(path):
             return replace(cls.of(path.resolve().name, parse(path / FILE)), home=path.absolute())
-        if os.path.isdir(path) and str(which) not in names():
+        if os.path.isdir(path):  # a Path would raise for names that no file has
             raise Refused(f"{path} is no run folder: it has no {FILE}")
         if len(path.parts) > 1 and path.suffix != ".toml" and not os.path.exists(path):
             raise Refused(f"there is no run and no recipe at {path}")
         if path.suffix == ".toml" or len(path.parts) > 1:
             return cls.of(path.stem, parse(path))
-        if str(which) not in names():
-            raise unknown("recipes", str(which), names())
-        return cls.of(str(which), parse(BUNDLED / f"{which}.toml"))
+        raise unknown("recipes", str(which), names())
 
     @classmethod
     def of(cls, name: str, content: Mapping[str, Any]) -> "Recipe":
@@ -194,6 +200,11 @@ class Recipe:
     def save(self, folder: Path) -> None:
         """Write recipe.toml into a run folder, whole or not at all."""
         write_text(folder / FILE, self.to_toml())
+
+
+def is_run(path: Path) -> bool:
+    """Whether this is a run folder; of a name that no file can have, it is not."""
+    return os.path.isdir(path) and os.path.exists(path / FILE)
 
 
 def parse(path: Path) -> dict[str, Any]:

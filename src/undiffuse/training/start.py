@@ -33,7 +33,7 @@ from undiffuse.networks.lora import calls
 from undiffuse.recipes import build
 from undiffuse.recipes.arrays import named, with_arrays
 from undiffuse.recipes.description import Description
-from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe, is_run
 from undiffuse.recipes.resolved import resolve
 from undiffuse.recipes.uses import Uses, said_from_root
 from undiffuse.reports import training_page
@@ -85,9 +85,9 @@ def train(
     if not isinstance(out, str | Path | None):
         raise Refused(f"out is a folder, a text or a Path, not {shown(out)}")
     uses = Uses(partial(load.load, precision="float32", device="cpu"))
-    chosen, base = standing(replace(Recipe.find(recipe).override(overrides), uses=uses))
-    is_run = isinstance(recipe, str | Path) and Path(recipe).is_dir()
-    folder = Path(out).expanduser() if out is not None else Path(recipe) if is_run and resume else RUNS / chosen.name  # pyright: ignore[reportArgumentType]
+    run = Path(recipe) if resume and isinstance(recipe, str | Path) and is_run(Path(recipe)) else None
+    chosen, base = standing(replace(Recipe.find(run or recipe).override(overrides), uses=uses))
+    folder = Path(out).expanduser() if out is not None else run or RUNS / chosen.name
     inside = nested.folders(chosen)
     if inside:
         build.check(nested.without(chosen))

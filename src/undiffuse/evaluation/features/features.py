@@ -14,7 +14,7 @@ class Features(ABC):
 
     fitted: what `fit` has learned, as arrays that can be stored in a file; empty before `fit`. natural: published
     distances use the vectors' own scale, so they must not be rescaled. learns: `fit` depends on the individual items
-    that it is given, so these must not be compared with other items afterwards. encoder: the run whose vectors they
+    that it is given, so these must not be compared with other items afterwards. by_place: vectors tell items of the same parts in another order apart. encoder: the run whose vectors they
     are, which reads texts as well; None: there is none.
     """
 
@@ -23,6 +23,7 @@ class Features(ABC):
     fitted: Mapping[str, np.ndarray]
     natural: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    by_place: ClassVar[bool] = False
 
     @property
     @abstractmethod

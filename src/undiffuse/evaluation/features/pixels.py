@@ -27,6 +27,7 @@ class PixelsFeatures(Features):
     components: int = 64
     fitted: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     learns: ClassVar[bool] = True
+    by_place: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.components < 1:

@@ -24,6 +24,7 @@ class CloudNeighbours(Metric):
     """
 
     needs: ClassVar[str] = "point clouds"
+    of_sets: ClassVar[bool] = True
 
     def applies(self, evidence: Evidence) -> bool:
         """To point clouds."""

@@ -85,18 +85,20 @@ def judge_evidence(
 ) -> Verdicts:
     """The verdicts of the metrics that apply, by name; raises Refused if one does not, where `all_asked`.
 
-    Of predicted classes, whose samples are 1 and 0 in columns, only metrics of predictions say something; others come
-    where they are asked for.
+    Of predicted classes, whose samples are 1 and 0 in columns, only metrics of predictions say something, and of point
+    clouds only metrics of sets, unless features are chosen that know no order; others come where they are asked for.
 
     timed: called with the name of each metric that applies and the seconds that it took.
     """
     metrics = metrics or find(())
     verdicts: Verdicts = {}
     of_classes = evidence.predicted is not None and evidence.predicted.found.classes and not all_asked
+    of_sets = evidence.clouds and evidence.chosen.by_place and not all_asked
     for i, metric in enumerate(metrics):
         advance(i, len(metrics))
         started = time.perf_counter()
         fits = metric.texts == (evidence.reader is not None) and (metric.predictions or not of_classes)
+        fits = fits and (metric.of_sets or not of_sets)
         if fits and metric.applies(evidence):
             verdicts |= metric.judge(evidence)
             timed(type(metric).__module__.rpartition(".")[2], time.perf_counter() - started)

@@ -17,12 +17,13 @@ class Metric(ABC):
     """Compares samples with held-out data and, as the floor, training data with them, at the same counts.
 
     needs: what `applies` asks for, in words. texts: whether the metric is for texts only. predictions: whether it
-    compares predictions with what came true.
+    compares predictions with what came true. of_sets: whether it is of sets of points, in whatever order they stand.
     """
 
     needs: ClassVar[str] = ""
     texts: ClassVar[bool] = False
     predictions: ClassVar[bool] = False
+    of_sets: ClassVar[bool] = False
 
     def applies(self, evidence: Evidence) -> bool:
         """Whether the evidence has what the metric needs (labels, points ...)."""
