@@ -56,8 +56,8 @@ def vae(data: Path, latents: int) -> Recipe:
 
 
 def diffusion(data: Path) -> Recipe:
-    """The U-Net of the recipe `mnist`."""
-    return unlabelled("mnist").override([f"data.path={data}", *QUIET])
+    """The U-Net of the recipe `mnist`, without bounds, which cost likelihood."""
+    return unlabelled("mnist").override([f"data.path={data}", "denoiser.bounded=false", *QUIET])
 
 
 def unlabelled(name: str) -> Recipe:

@@ -14,8 +14,9 @@ class Features(ABC):
 
     fitted: what `fit` has learned, as arrays that can be stored in a file; empty before `fit`. natural: published
     distances use the vectors' own scale, so they must not be rescaled. learns: `fit` depends on the individual items
-    that it is given, so these must not be compared with other items afterwards. by_place: vectors tell items of the same parts in another order apart. encoder: the run whose vectors they
-    are, which reads texts as well; None: there is none.
+    that it is given, so these must not be compared with other items afterwards. by_place: vectors tell items of the
+    same parts in another order apart. encoder: the run whose vectors they are, which reads texts as well; None: there
+    is none.
     """
 
     encoder: ItemEncoder | None = None
