@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.rows import MappedRows
@@ -187,3 +188,11 @@ def test_constant_columns_are_named(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 def test_a_column_without_a_name_gets_one(tmp_path: Path):
     assert load(tmp_path, ",b\n0,2\n1,3\n").columns == ("column0", "b")
+
+
+def test_columns_without_names_are_named_by_numbers():
+    table = {"name": "table", "path": "x.csv", "label": 4, "drop": [0, 1], "columns": 3}
+    made = registry.build("data", table)
+    assert (made.label, made.drop, made.columns) == ("4", ("0", "1"), ("3",))
+    with pytest.raises(Refused, match="label = True does not fit str"):
+        registry.build("data", {**table, "label": True})

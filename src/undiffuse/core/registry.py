@@ -149,8 +149,8 @@ def check(
         if field not in known:
             raise unknown(owner, field, known)
         hint = hints.get(field, Any)
-        if hint == tuple[str, ...] and isinstance(value, str):  # one name, or some between commas
-            value = tuple(part.strip() for part in value.split(","))
+        if hint == tuple[str, ...] and isinstance(value, str | int) and not isinstance(value, bool):
+            value = tuple(part.strip() for part in str(value).split(","))  # one name, or some between commas
         value = _nested(field, value, hint, owner, runs, given)
         try:
             checked[field] = _adapter(component, field).validate_python(value)
@@ -221,10 +221,11 @@ def _hints(component: type) -> Mapping[str, Any]:
 
 @cache
 def _adapter(component: type, field: str) -> Any:
-    """What converts a value to the type of a field."""
+    """What converts a value to the type of a field; a number in the place of a text is its text, as of column 0"""
     from pydantic import ConfigDict, TypeAdapter
 
-    return TypeAdapter(_hints(component).get(field, Any), config=ConfigDict(arbitrary_types_allowed=True))
+    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
+    return TypeAdapter(_hints(component).get(field, Any), config=config)
 
 
 def _classes(hint: Any) -> list[type]:
