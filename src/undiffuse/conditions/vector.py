@@ -66,7 +66,8 @@ class VectorCondition(ConditionKind):
         return numbers_of(word, self.shape, name)
 
     def decode(self, outputs: Tensor) -> Tensor:
-        return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
+        exact = outputs.double()  # of numbers far from 0 float32 would lose what tells them apart
+        return exact * exact.new_tensor(self.std) + exact.new_tensor(self.mean)
 
     @property
     def of_item(self) -> bool:
@@ -88,7 +89,8 @@ class VectorCondition(ConditionKind):
 
 def numbers(value: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     """A person's numbers, one row for all samples or one each, (rows, *shape); raises Refused for another count."""
-    rows = arguments.array(value, name).astype(np.float32)
+    rows = arguments.array(value, name)
+    rows = rows if rows.dtype == np.float64 else rows.astype(np.float32)
     rows = rows if rows.ndim > 1 else rows.reshape(1, -1)
     if rows.shape[1:] != shape:
         found = rows.shape[1] if rows.ndim == 2 else f"an array of shape {rows.shape}"

@@ -39,9 +39,8 @@ def classify(
     words, at = _distinct(values, where)
     if "" in words:
         raise Refused(f"{where} is empty for {int((at == words.index('')).sum())} of {len(at)} items")
-    whole = [WHOLE.fullmatch(word) for word in words]
-    if all(whole):
-        words = [str(int(match[1])) if match and match[2] else word for match, word in zip(whole, words, strict=True)]
+    if all(map(WHOLE.fullmatch, words)):
+        words = list(map(same_class, words))
     if not names and (broken := _fraction(words)):
         raise Refused(f"{where} has the label {broken}: classes are words, or whole numbers")
     counted = isinstance(values, np.ndarray) and values.dtype.kind in "biuf"
@@ -143,6 +142,12 @@ def word(value: Any, where: str = "a label") -> str:
             raise Refused(f"{where} has the label {value}: classes are words, or whole numbers")
         return str(int(value))
     return unicodedata.normalize("NFC", str(value).strip())
+
+
+def same_class(text: str) -> str:
+    """A label of a file as its class is called: 3.0 is 3."""
+    found, whole = word(text), WHOLE.fullmatch(word(text))
+    return str(int(whole[1])) if whole and whole[2] else found
 
 
 def _counted(words: Sequence[str], names: Sequence[str], where: str, numbers: bool) -> list[str]:

@@ -38,7 +38,8 @@ def of_targets(data: Dataset, name: str) -> Dataset:
     own: dict[str, Any] = dict(data.notes.get(PREDICTS, {}))
     told = {**own, "targets": list(columns), "columns": list(data.columns), "classes": counted}
     others = {key: values for key, values in data.conditions.items() if key not in (TARGET, "label")}
-    inputs = np.asarray(data.x[:], dtype=np.float32).reshape(len(x), -1)
+    rows = np.asarray(data.x[:]).reshape(len(x), -1)
+    inputs = rows if rows.dtype == np.float64 else rows.astype(np.float32)
     notes = {**data.notes, PREDICTS: told}
     return replace(
         data, x=x, conditions={**others, name: inputs}, classes=(), columns=columns, notes=notes, names=(), known=seen

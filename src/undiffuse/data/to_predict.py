@@ -1,6 +1,6 @@
 """Rows whose target is to be predicted: a file, a data frame or an array, as the numbers that a run predicts from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
+from undiffuse.data.labels import same_class
 from undiffuse.data.survey import Survey, survey
 from undiffuse.data.tables.columns import Column
 from undiffuse.data.tables.inputs import TableInputs
@@ -52,7 +53,7 @@ def aimed(model: Described, path: str) -> Dataset:
     words = cells[name].str.strip_chars()
     if told.get("classes"):
         known = {word: i for i, word in enumerate(names)}
-        places = np.array([known.get(word, -1) for word in words.to_list()])
+        places = np.array([known.get(word, known.get(same_class(word), -1)) for word in words.to_list()])
         targets, wrong = np.eye(len(names), dtype=np.float32)[places], places < 0
     else:
         column = Column(**{**told.get("aim", {"at": 0, "name": name}), "categories": ()})
@@ -72,8 +73,22 @@ def _frame(given: Any) -> "DataFrame | None":
     if isinstance(given, pl.DataFrame):
         return given
     if type(given).__module__.startswith("pandas"):
-        given = given.to_dict("list")
-    return pl.DataFrame(dict(given), strict=False) if isinstance(given, Mapping) else None
+        if not given.columns.is_unique:
+            raise Refused("the data frame has several columns of one name: give each its own name")
+        given = {name: column.astype(object).where(column.notna(), None) for name, column in given.items()}
+    if not isinstance(given, Mapping):
+        return None
+    cells = {str(name): _listed(column) for name, column in given.items()}
+    counts = {name: len(column) for name, column in cells.items() if isinstance(column, Sized)}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise Refused(f"the columns have different counts of rows: {shown}")
+    return pl.DataFrame(cells, strict=False)
+
+
+def _listed(column: Any) -> Any:
+    """A column's values for polars: a list where it is of another library."""
+    return [column] if isinstance(column, str) else column.tolist() if hasattr(column, "tolist") else column
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
@@ -81,4 +96,4 @@ def _rows(x: np.ndarray) -> np.ndarray:
         raise Refused(
             f"rows to predict from are an array of numbers (rows, ...), not one of shape {x.shape}, {x.dtype}"
         )
-    return x.reshape(len(x), -1).astype(np.float32)
+    return x.reshape(len(x), -1)

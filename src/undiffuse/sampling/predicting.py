@@ -65,7 +65,7 @@ def predict(
     few = max(1, NUMBERS // (n * max(1, inputs.shape[1])))
     drawn: list[np.ndarray] = []
     for start in range(0, len(inputs), few):
-        part = np.ascontiguousarray(inputs[start : start + few], dtype=np.float32)
+        part = np.ascontiguousarray(inputs[start : start + few])
         session: Any = model.open(replace(asked, n=len(part), indices=None, conditions={name: part}))
         total = len(inputs) * n * session.steps
         before = start * n * session.steps

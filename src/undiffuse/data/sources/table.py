@@ -74,14 +74,15 @@ class TableData(Stored):
         at = {column.at: i for i, column in enumerate(reading.columns)}
         for name, given in self.conditions.items():
             places = [at[self._at(reading.top, each, name)] for each in given]
-            beside[name] = np.ascontiguousarray(kept.x[:][:, places], dtype=np.float32)
+            beside[name] = np.ascontiguousarray(kept.x[:][:, places])
         own = [i for i in range(len(reading.names)) if i >= len(at) or reading.columns[i].at not in aside]
         named = reading.top.named or any(reading.categories)
         kinds = tuple(reading.categories[i] for i in own)
         x, names = np.ascontiguousarray(kept.x[:][:, own]) if aside else kept.x, tuple(reading.names[i] for i in own)
         notes = {**about, TABLE: self._told(reading, aside)}
         if self.target:
-            inputs = TableInputs(tuple(c for c in reading.columns if c.at not in aside), tuple(reading.holes))
+            read = tuple(column for column in reading.columns if column.at not in aside)
+            inputs = TableInputs(read, tuple(reading.holes), reading.top.named, self.encoding)
             told = {"name": self.target, "targets": [self.target], **inputs.described()}
             told |= {"aim": asdict(reading.columns[at[place]]) for place in self._aimed(reading)}  # noqa: B035 - one
             notes = {**about, PREDICTS: told}
