@@ -219,3 +219,31 @@ def test_a_forecast_in_a_file_has_the_digits_of_large_numbers():
     samples = np.array([1234567.0, 1234569.0]).reshape(2, 1, 1)
     found = SeriesForecast(SeriesFile(np.zeros((1, 1)), ("x",), Clock()), np.array([1]), samples)
     assert table({"": found}).decode().splitlines()[1].split(",")[:3] == ["1", "1234568", "1"]
+
+
+def test_dates_that_are_not_iso_are_read_by_their_format_and_else_refused(tmp_path: Path):
+    """Taken for words they would stand in the order of the alphabet, and days that are lacking would be closed up."""
+    days = [f"{1 + i % 28:02d}.{1 + i // 28:02d}.2024" for i in range(56) if i != 5]
+    for text, by in (
+        ("date,x\n" + "".join(f"{day},{i}\n" for i, day in enumerate(days[:9])), ""),
+        ("date,shop,x\n" + "".join(f"{day},{shop},{i}\n" for i, day in enumerate(days) for shop in "abc"), "shop"),
+    ):
+        path = written(tmp_path, text)
+        with pytest.raises(Refused, match=r"column 'date' holds no number and no date of ISO.*data.dates=%d.%m.%Y;"):
+            read_each(path, by=by)
+        found = next(iter(read_each(path, by=by, dates="%d.%m.%Y").values()))
+        assert np.isnan(found.values[:, 0]).tolist()[:9] == [i == 5 for i in range(9)]
+        assert found.clock.written(np.array([0, 10])) == ["01.01.2024", "11.01.2024"]
+    when = written(tmp_path, "when,x\n" + "".join(f"{day},{i}\n" for i, day in enumerate(days[:9])))
+    with pytest.raises(Refused, match=r"if it is the time, --set data.dates=%d.%m.%Y$"):
+        read(when)
+    assert Series(when, window=4, dates="%d.%m.%Y").load().shape == (1, 4)
+
+
+def test_times_are_counted_with_all_their_digits(tmp_path: Path):
+    stamps = "".join(f"{1700003000123 + 60000 * i},{i}\n" for i in range(9))
+    clock = read(written(tmp_path, "timestamp,x\n" + stamps)).clock
+    assert clock.written(np.array([9])) == [str(1700003000123 + 60000 * 9)]
+    tenths = "".join(f"{start + i / 10:.1f},{shop},{i}\n" for start, shop in ((0, "a"), (5e5, "b")) for i in range(9))
+    found = read_each(written(tmp_path, "t,shop,x\n" + tenths), by="shop")
+    assert [each.clock.written(np.array([50])) for each in found.values()] == [["5"], ["500005"]]

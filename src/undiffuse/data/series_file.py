@@ -1,5 +1,7 @@
 """A file of time series: columns of numbers that go on in even steps of time, NaN where a number is missing."""
 
+import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from undiffuse.data.sources.table import TableData
 from undiffuse.data.tables.columns import setting
 from undiffuse.data.tables.csv_reader import blocks
 from undiffuse.data.tables.head import Header, TableHead, head
-from undiffuse.data.tables.kinds import is_date, is_missing, number
+from undiffuse.data.tables.kinds import dated, is_date, is_missing, local, number
 from undiffuse.sampling.data_frame import TABLE, UNITS
 
 USUAL = ("time", "date", "datetime", "timestamp", "ds", "t")  # names of a column of times
@@ -41,7 +43,7 @@ class Clock:
 
         times = self.first + steps * self.step
         if not self.unit:
-            return [f"{time:.12g}" for time in times]
+            return [f"{time:.0f}" if time == np.rint(time) else f"{time:.12g}" for time in times]
         whole = np.rint(times).astype(np.int64)
         if self.unit == "months":
             whole = np.minimum(_days(whole) + self.day, _days(whole + 1)) - 1
@@ -75,10 +77,11 @@ def read_each(
     header: Header = "auto",
     encoding: str = "utf-8",
     by: str = "",
+    dates: str = "",
 ) -> dict[str, SeriesFile]:
     """The series of a .csv or .tsv file, a line a step; a line that is lacking is a step without numbers.
 
-    time: the column of times; "": one called so, or that of dates. columns: the channels; (): all others, but drop.
+    time: the column of times; "": one called so, or that of dates. dates: their format, "": ISO 8601. columns: the channels; (): all others, but drop.
     by: the column that says which series a line is of; the series are found by its words, "": the file is one series.
     Raises Refused for files that cannot be read, for times that do not rise in even steps, and for series whose steps
     are not alike.
@@ -87,16 +90,21 @@ def read_each(
     if not there.is_file():
         raise Refused(f"there is no file {path}")
     top = head(there, encoding, header, {time, *columns, *drop, by} - {""})
-    clock = time or _clock(there, encoding, top, {*columns, *drop, by})
+    clock = time or _clock(there, encoding, top, {*columns, *drop, by}, dates)
     own = tuple(columns) or tuple(name for name in top.names if name not in (clock, by, *drop))
     if not own:
         raise Refused(f"{path} has no column of numbers beside its time")
     aside = tuple(name for name in (clock, by) if name)
-    _refuse_words(there, encoding, top, own)
+    _refuse_words(there, encoding, top, own, clock, dates)
     how: Any = {"header": header, "encoding": encoding, "skip_broken": None, "categorical": (by,) if by else ()}
+    how |= {"dates": {clock: dates} if clock and dates else {}}
     table = TableData(path, columns=aside + own, numeric=own, **how).load()
     told, names = table.notes[TABLE], table.columns or aside + own
     x = np.array(table.x, np.float64)
+    if clock and table.categories and table.categories[names.index(clock)]:
+        raise Refused(_timeless(path, clock, table.categories[names.index(clock)][-1]))
+    if clock and table.x.dtype == np.float32:  # 0.1 as it is written, and not as float32 has it
+        x[:, names.index(clock)] = table.x[:][:, names.index(clock)].astype(str).astype(np.float64)
     for name, base in told.get("bases", {}).items():
         x[:, names.index(name)] += base
     for name, hole in told.get("holes", {}).items():
@@ -122,16 +130,29 @@ def read_each(
     return found
 
 
-def _refuse_words(path: Path, encoding: str, top: TableHead, own: Sequence[str]) -> None:
-    """Raises Refused for a channel that holds words, as far as the file's first part shows."""
+def _timeless(path: Path | str, clock: str, cell: str, form: str = "") -> str:
+    """What to say of a column of times that holds other words."""
+    known = f"--set data.dates={shlex.quote(form)}" if form else "--set data.dates=%d.%m.%Y, for example"
+    return (
+        f"{path}: the column {clock!r} holds no number and no date of ISO 8601, such as {cell[:40]!r}: if it is the "
+        f"time, say how dates are written, {known}; else leave it out, {setting('drop', clock)}"
+    )
+
+
+def _refuse_words(path: Path, encoding: str, top: TableHead, own: Sequence[str], clock: str, dates: str) -> None:
+    """Raises Refused for a channel, or a column of times, that holds words, as far as the file's first part shows."""
     cells = next(blocks(path, encoding, top.delimiter, len(top.names), top.skip)).cells
     for name, column in zip(top.names, cells.iter_columns(), strict=False):
+        times = [cell.strip() for cell in column.to_list() if not is_missing(cell)] if name == clock else []
+        if times and not dates and not all(is_date(cell) or number(cell, comma=True) is not None for cell in times):
+            raise Refused(_timeless(path, clock, times[0], local(times)))
         said = [cell for cell in column.drop_nulls().to_list() if not is_missing(cell)] if name in own else []
         if said and all(number(cell.strip(), comma=True) is None for cell in said):
+            form = local(said)
             raise Refused(
                 f"{path}: the column {name!r} holds words, such as {said[0][:40]!r}, and a channel holds numbers: "
                 f"leave it out, {setting('drop', name)}; if it says which of several series a line is of, "
-                f"{setting('by', name)}"
+                f"{setting('by', name)}" + f"; if it is the time, --set data.dates={shlex.quote(form)}" * bool(form)
             )
 
 
@@ -140,14 +161,14 @@ def _refuse_unlike(path: str, found: Mapping[str, SeriesFile]) -> None:
     long = {word: each.clock for word, each in found.items() if len(each.values) > 1}
     for word, clock in long.items():
         first, other = next(iter(long.items()))
-        if (clock.step, clock.unit) != (other.step, other.unit):
+        if clock.unit != other.unit or not math.isclose(clock.step, other.step, rel_tol=1e-6):
             raise Refused(
                 f"{path}: {first} has steps of {other.step:g} {other.unit or 'each'} and {word} of {clock.step:g} "
                 f"{clock.unit or 'each'}: the series of one file have steps alike"
             )
 
 
-def _clock(path: Path, encoding: str, top: TableHead, taken: set[str]) -> str:
+def _clock(path: Path, encoding: str, top: TableHead, taken: set[str], dates: str) -> str:
     """The column of times; "" where none is to be seen. Raises Refused where several hold dates."""
     free = [name for name in top.names if name not in taken]
     called = [name for name in free if top.named and name.lower() in USUAL]
@@ -155,10 +176,17 @@ def _clock(path: Path, encoding: str, top: TableHead, taken: set[str]) -> str:
         return called[0]
     cells = next(blocks(path, encoding, top.delimiter, len(top.names), top.skip)).cells
     first = dict(zip(top.names, cells.row(0) if len(cells) else (), strict=False))
-    dated = [name for name in free if is_date(str(first.get(name, "")).strip())]
-    if len(dated) > 1:
-        raise Refused(f"{path} has the dates {', '.join(dated)}: say which is the time, --set data.time={dated[0]}")
-    return dated[0] if dated else ""
+    found = [name for name in free if _is_time(str(first.get(name, "")).strip(), dates)]
+    if len(found) > 1:
+        raise Refused(f"{path} has the dates {', '.join(found)}: say which is the time, --set data.time={found[0]}")
+    return found[0] if found else ""
+
+
+def _is_time(cell: str, dates: str) -> bool:
+    """Whether a cell is a date of this format, "": of ISO 8601."""
+    import polars as pl
+
+    return dated(pl.Series([cell]), dates).null_count() == 0 if dates else is_date(cell)
 
 
 def _even(path: str, values: np.ndarray, names: tuple[str, ...], times: np.ndarray, clock: Clock) -> SeriesFile:

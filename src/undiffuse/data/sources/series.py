@@ -33,7 +33,8 @@ class Series(Stored):
     each has its own times, and those shorter than a window are left out.
     missing: what becomes of missing numbers. "keep": a straight line between their neighbours stands there, and an
     array `missing` says where, so that the objective `imputation` leaves them out; "fill": the line only; "refuse".
-    Of windows the last ones in time are held out. header, encoding: as of a table. Raises Refused for what cannot be
+    Of windows the last ones in time are held out. dates: how times are written that are not ISO 8601, such as
+    "%d.%m.%Y". header, encoding: as of a table. Raises Refused for what cannot be
     read.
     """
 
@@ -49,6 +50,7 @@ class Series(Stored):
     missing: Literal["keep", "fill", "refuse"] = "keep"
     header: Header = "auto"
     encoding: str = "utf-8"
+    dates: str = ""
 
     aliases: ClassVar[tuple[str, ...]] = ("time_series",)
     own: ClassVar[bool] = True
@@ -75,7 +77,7 @@ class Series(Stored):
 
     def each_series(self) -> dict[str, SeriesFile]:
         """The series of the file, by the words of the column `by`; without it one, called ""."""
-        return read_each(self.path, self.time, self.columns, self.drop, self.header, self.encoding, self.by)
+        return read_each(self.path, self.time, self.columns, self.drop, self.header, self.encoding, self.by, self.dates)
 
     def _windows(self) -> Dataset:
         found = self.each_series()
