@@ -110,7 +110,7 @@ def _overfitting(curves: Mapping[str, Curve]) -> Card | None:
     risen = values[-1] / values[lowest] - 1
     why = (
         f"held-out data: {values[lowest]:.4g} at step {there:,}, {values[-1]:.4g} now, while the training loss fell "
-        f"from {then:.4g} to {now:.4g}: more data, dropout or fewer steps"
+        f"from {then:.4g} to {now:.4g}: more data, augmentation, dropout or fewer steps"
     )
     return Card("Overfitting", f"+{100 * risen:.1f} %", why, "poor" if risen > 0.1 else "fair")
 
