@@ -51,7 +51,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
         {"name": "multistep", "order": 3, "eta": 0.5},
         *({"name": "unipc", "order": n, "variant": v} for n, v in ((1, "bh1"), (1, "bh2"), (2, "bh1"), (3, "bh2"))),
         {"name": "singlestep", "order": 3},
-        *({"name": "deis", "order": n, "variable": v} for n, v in ((1, "t"), (2, "t"), (2, "log_rho"), (3, "log_rho"))),
+        *({"name": "deis", "order": n, "variable": v} for n, v in ((1, "t"), (2, "t"), (3, "rho"), (3, "log_rho"))),
         *({"name": "sa", "order": n, "corrector": c, "tau": 0.0} for n, c in ((1, 0), (2, 1), (2, 2), (3, 0), (3, 4))),
         {"name": "sa", "order": 3, "corrector": 3, "tau": 0.5},
         *({"name": "adams", "order": n, "corrector": c} for n, c in ((1, 0), (2, 0), (3, 3))),

@@ -125,6 +125,8 @@ def test_an_option_of_a_condition_is_read_from_its_file(name: str):
         ("samplers", "unipc_multistep", samplers.UniPC()),
         ("samplers", "uni_pc_bh1", samplers.UniPC(variant="bh1")),
         ("samplers", "deis_multistep", samplers.DEIS(variable="log_rho")),
+        ("samplers", "lms", samplers.DEIS(order=4, variable="rho")),
+        ("samplers", "pndm", samplers.PLMS()),
         ("samplers", "dpm_solver_singlestep", samplers.Singlestep()),
         ("samplers", "sa_solver", samplers.SA()),
         ("samplers", "dpm_adaptive", samplers.ProbabilityFlow()),

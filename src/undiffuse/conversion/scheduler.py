@@ -1,5 +1,6 @@
 """What a scheduler's configuration means: schedule, parameterization and sampler, each field understood or refused."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -141,7 +142,8 @@ def _grid(name: str, known: SchedulerClass, c: Mapping[str, Any], schedule: Mapp
             "and final_sigmas_type = 'zero'"
         )
     made = registry.build("schedules", dict(schedule))
-    if levels[0] != "use_karras_sigmas":
-        return {"name": "log_snr", "t_min": 1 / made.steps}
     low, high = (-made.log_snr(torch.tensor([1 / made.steps, 1.0], dtype=torch.float64)) / 2).exp().tolist()
-    return {"name": "karras", "sigma_min": low, "sigma_max": min(high, MOST)}
+    high = high if math.isfinite(high) else MOST
+    if levels[0] == "use_karras_sigmas":
+        return {"name": "karras", "sigma_min": low, "sigma_max": high}
+    return {"name": "log_snr", "t_min": 1 / made.steps, "limit": 2 * math.log(max(high, 1 / low))}

@@ -70,7 +70,7 @@ CLASSES: Final[Mapping[str, SchedulerClass]] = {
         {"name": "ddim"}, {**TABLE, **LEADING, **ZERO, **CLIP, **THRESHOLD, "set_alpha_to_one": True}
     ),
     "PNDMScheduler": SchedulerClass(
-        {"name": "deis"},
+        {"name": "plms"},
         {**TABLE, **LEADING, "set_alpha_to_one": False},
         only={"skip_prk_steps": (True, False)},
     ),
@@ -101,7 +101,9 @@ CLASSES: Final[Mapping[str, SchedulerClass]] = {
         },
         rounded=False,
     ),
-    "LMSDiscreteScheduler": SchedulerClass({"name": "deis"}, {**TABLE, **LINSPACE, **LEVELS}, rounded=False),
+    "LMSDiscreteScheduler": SchedulerClass(
+        {"name": "deis", "order": 4, "variable": "rho"}, {**TABLE, **LINSPACE, **LEVELS}, rounded=False
+    ),
     "DPMSolverMultistepScheduler": SchedulerClass(
         {"name": "multistep"},
         {

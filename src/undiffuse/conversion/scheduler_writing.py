@@ -8,6 +8,7 @@ import torch
 
 from undiffuse.conversion.pipeline_source import SCHEDULER
 from undiffuse.conversion.scheduler import PREDICTIONS, VARIANCES
+from undiffuse.conversion.scheduler_classes import CLASSES
 from undiffuse.conversion.writing import write_config
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
@@ -23,7 +24,10 @@ SAMPLERS = {
     "heun": "HeunDiscreteScheduler",
     "multistep": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
+    "plms": "PNDMScheduler",
 }
+NOISES = {("rho", 4): "LMSDiscreteScheduler"}  # deis by what its noise is a polynomial of, and its order
+NOISES |= {("log_rho", order): "DEISMultistepScheduler" for order in (1, 2, 3)}
 CLIPPING = ("DDPMScheduler", "DDIMScheduler")
 LEFT_OUT = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 SPACINGS = ("leading", "trailing", "linspace")
@@ -42,7 +46,9 @@ def config(recipe: Recipe) -> dict[str, Any]:
         raise Refused(f"parameterization {prediction!r}: schedulers of diffusers have {', '.join(names)}")
     asked: Any = recipe_defaults(recipe)
     sampler = registry.name_of(asked.sampler) if asked.sampler is not None else ""
-    kind = SAMPLERS.get(sampler, "DDIMScheduler")
+    made = _fields(asked.sampler)
+    kind = NOISES.get((made["variable"], made["order"])) if sampler == "deis" else SAMPLERS.get(sampler)
+    kind = kind or "DDIMScheduler"
     bounded = bool(recipe["denoiser"].get("bounded")) and recipe.component("codec").bounds is not None
     if bounded and kind not in CLIPPING:
         raise Refused(
@@ -91,13 +97,13 @@ def _spacing(kind: str, grid: Any) -> dict[str, Any]:
     name = registry.name_of(grid) if grid is not None else ""
     made = _fields(grid)
     levels = {"karras": "use_karras_sigmas", "log_snr": "use_exponential_sigmas"}
-    if name in levels and kind not in CLIPPING:
+    if name in levels and CLASSES[kind].levelled:
         return {"timestep_spacing": "linspace", levels[name]: True}
     spacing = made.get("spacing", name)
     said: dict[str, Any] = {"timestep_spacing": spacing if spacing in SPACINGS else "trailing"}
     if made.get("offset"):
         said["steps_offset"] = made["offset"]
-    if kind == "DDIMScheduler":
+    if kind in ("DDIMScheduler", "PNDMScheduler"):
         said["set_alpha_to_one"] = not made.get("first", False)
     elif made.get("first") and kind in ("EulerDiscreteScheduler", *LEFT_OUT):
         said["final_sigmas_type"] = "sigma_min"
@@ -116,7 +122,9 @@ def _own(kind: str, sampler: Any) -> dict[str, Any]:
         return {"solver_order": made["order"], "algorithm_type": algorithm, "solver_type": "midpoint"}
     if kind == "UniPCMultistepScheduler":
         return {"solver_order": made["order"], "solver_type": made["variant"]}
-    return {}
+    if kind == "DEISMultistepScheduler":
+        return {"solver_order": made["order"]}
+    return {"skip_prk_steps": True} if kind == "PNDMScheduler" else {}
 
 
 def _fields(component: Any) -> dict[str, Any]:

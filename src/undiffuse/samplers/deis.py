@@ -16,31 +16,37 @@ from undiffuse.core.random import Random
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 
+_NOISE = 1e15  # sigma/alpha of pure noise, where it is infinite
+
 
 @dataclass(frozen=True)
 class DEIS(Sampler):
     """x_s = (alpha_s/alpha_t) x_t + alpha_s integral of eps dr from r_t to r_s,  r = sigma/alpha,
     eps the polynomial through the noise in the last `order` states, (x - alpha guess)/sigma.
 
-    variable: what eps is a polynomial of: "t", the time of the schedule (the paper's tAB), or "log_rho", log r, as in
-    diffusers. The integrals are by quadrature in asinh(r), exact up to rounding. The first steps have the order that
-    their history allows; with "log_rho" a step that lands on sigma = 0 has order 1. It depends on the schedule's own
-    time, which other solvers do not. Source: arXiv:2204.13902, eq. 14 and 15.
+    variable: what eps is a polynomial of: "t", the time of the schedule (the paper's tAB), "rho", r itself (rhoAB; of
+    order 4 the linear multistep method of k-diffusion), or "log_rho", log r, as in diffusers. The integrals are by
+    quadrature in asinh(r), exact up to rounding. The first steps have the order that their history allows; with
+    "log_rho" a step that lands on sigma = 0 has order 1. "t" depends on the schedule's own time, which other solvers do
+    not. Source: arXiv:2204.13902, eq. 14 and 15.
     """
 
     order: int = 3
-    variable: Literal["t", "log_rho"] = "t"
+    variable: Literal["t", "rho", "log_rho"] = "t"
 
     aliases: ClassVar[dict[str, dict[str, Any]]] = {
         "tab_deis": {},
         "deis_tab": {},
         "deis_multistep": {"variable": "log_rho"},
+        "lms": {"order": 4, "variable": "rho"},
+        "k_lms": {"order": 4, "variable": "rho"},
+        "lms_discrete": {"order": 4, "variable": "rho"},
     }
     batch_times: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
-            raise Refused(f"deis has order 1, 2 or 3, not {self.order}")
+        if self.order not in (1, 2, 3, 4):
+            raise Refused(f"deis has order 1 to 4, not {self.order}")
 
     @property
     def convergence_order(self) -> int:
@@ -68,6 +74,9 @@ class DEIS(Sampler):
         begin, end = ((-level(schedule, u)).exp().asinh() for u in (times[0], s))
         if self.variable == "t":
             return mean(begin, end, lambda y: (y.cosh(), lagrange(times, schedule.time(-2 * y.sinh().log()))))
+        if self.variable == "rho":
+            rhos = [(-level(schedule, u)).exp().clamp(max=_NOISE) for u in times]
+            return mean(begin, end, lambda y: (y.cosh(), lagrange(rhos, y.sinh())))
         lands = end == 0
         end = torch.where(lands, begin / 2, end)
         nodes = [-level(schedule, u) for u in times]
