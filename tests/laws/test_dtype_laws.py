@@ -1,5 +1,5 @@
 """Nothing depends on torch's default dtype: a model is made, loaded, trained, sampled, steered and scored the same; nor
-is it loaded, trained or sampled otherwise under another default device.
+is it loaded, trained, sampled, edited, scored or judged otherwise under another default device.
 """
 
 import ast
@@ -29,6 +29,8 @@ from undiffuse.core.sample import sample
 from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import Schedule
 from undiffuse.core.time_distribution import TimeDistribution
+from undiffuse.data.dataset import Dataset
+from undiffuse.evaluation.metrics.judge import judge
 from undiffuse.grids.listed import Listed
 from undiffuse.grids.published import Published
 from undiffuse.objectives.autoencoding import Autoencoding
@@ -267,3 +269,21 @@ def test_a_function_is_sampled_on_any_default_device():
     drawn = sample(oracle, (3, 2), steps=3)
     with torch.device("meta"):
         assert torch.equal(drawn, sample(oracle, (3, 2), steps=3))
+
+
+def test_items_are_edited_judged_and_scored_on_any_default_device(tmp_path: Path):
+    undiffuse.train(runs(tmp_path)["pictures"], out=tmp_path / "run").run(progress=False)
+    model, found = undiffuse.load(tmp_path / "run", precision="float32"), []
+    x = model.sample(12, seed=1, steps=2).numpy()
+    hole = np.zeros(x.shape[2:], bool)
+    hole[:2] = True
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            edited = editing.vary(model, x[:1], n=2, steps=3), editing.inpaint(model, x[:1], hole, n=2, steps=3)
+            encoded = model.codec.encode(x[:2])
+            scored = likelihood.elbo(model.denoiser, encoded, subset=3).nats
+            density = likelihood.ode(model.denoiser, encoded, rtol=0.1, atol=0.1).log_prob
+            judged = judge(x, Dataset(x), Dataset(x + 1), metrics=["frechet"])["frechet"]["value"]
+            found.append([*edited, scored, density, torch.tensor(judged, dtype=torch.float64, device="cpu")])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)

@@ -18,6 +18,7 @@ from undiffuse.core.sampler import Sampler
 from undiffuse.core.schedule import ROUNDING
 
 
+@devices.on_cpu()
 def trajectory(
     denoiser: Denoiser, sampler: Sampler, x: Any, times: Tensor, *, random: Random, **cond: Any
 ) -> Iterator[Any]:

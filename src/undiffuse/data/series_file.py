@@ -81,8 +81,9 @@ def read_each(
 ) -> dict[str, SeriesFile]:
     """The series of a .csv or .tsv file, a line a step; a line that is lacking is a step without numbers.
 
-    time: the column of times; "": one called so, or that of dates. dates: their format, "": ISO 8601. columns: the channels; (): all others, but drop.
-    by: the column that says which series a line is of; the series are found by its words, "": the file is one series.
+    time: the column of times; "": one called so, or that of dates. dates: their format, "": ISO 8601. columns: the
+    channels; (): all others, but drop. by: the column that says which series a line is of; the series are found by its
+    words, "": the file is one series.
     Raises Refused for files that cannot be read, for times that do not rise in even steps, and for series whose steps
     are not alike.
     """

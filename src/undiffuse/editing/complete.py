@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.autoregressive import order
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import item
@@ -16,6 +16,7 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.run import Run
 
 
+@devices.on_cpu()
 def complete(
     model: CompletingGenerator,
     x: np.ndarray | Tensor,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import embedding, encoded, item, opened
 from undiffuse.editing.interpolate import inverted, spherical
@@ -19,6 +19,7 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def variations(
     model: DenoisingGenerator,
@@ -41,6 +42,7 @@ def variations(
     return session.decoded(replace(session, start=code).encoded())
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def towards(
     model: DenoisingGenerator,

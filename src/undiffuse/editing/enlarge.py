@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 
+@devices.on_cpu()
 def enlarge(
     model: Generator,
     video: np.ndarray | Tensor,

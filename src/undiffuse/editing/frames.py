@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import opened
 from undiffuse.editing.impute import completes, impute
@@ -23,6 +23,7 @@ from undiffuse.sampling.request import SampleRequest
 WINDOWS = "windows"  # the method that draws all windows of a long video together
 
 
+@devices.on_cpu()
 def fill(
     model: DenoisingGenerator,
     x: np.ndarray | Tensor,
@@ -46,6 +47,7 @@ def fill(
     return inpaint(model, item, known.astype(np.float32), method, n, request, **options)
 
 
+@devices.on_cpu()
 def extend(
     model: DenoisingGenerator,
     first: np.ndarray | Tensor | None,

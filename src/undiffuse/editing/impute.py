@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
 
+@devices.on_cpu()
 def impute(
     model: Generator, x: np.ndarray | Tensor, n: int = 1, request: SampleRequest | None = None, **options: Any
 ) -> Tensor:

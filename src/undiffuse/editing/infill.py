@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import encoded, opened
 from undiffuse.guidance.constraint import Constraint
@@ -18,6 +18,7 @@ from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.session import Session
 
 
+@devices.on_cpu()
 def infill(
     model: DenoisingGenerator,
     x: np.ndarray | Tensor,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments, jumps
+from undiffuse.core import arguments, devices, jumps
 from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
@@ -18,6 +18,7 @@ from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Tensor:
     """The states at times[0] from which deterministic DDIM on these falling times comes back to x_0 (batch, *shape).
@@ -42,6 +43,7 @@ def inverted(denoiser: Denoiser, x_0: Tensor, times: Tensor, **cond: Any) -> Ten
     return x
 
 
+@devices.on_cpu()
 def between(
     model: DenoisingGenerator,
     first: np.ndarray | Tensor,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.sampler import Sampler
@@ -56,6 +56,7 @@ REPLACING = ("replace", "repaint")  # for masks only
 NETWORK = "network"  # for masks, of a run that was trained to paint in: its network is told the hole
 
 
+@devices.on_cpu()
 def restore(
     model: DenoisingGenerator,
     y: np.ndarray | Tensor,
@@ -86,6 +87,7 @@ def restore(
     return session.decoded(_posterior(session, Measurement(operator, known, max(std * scale, STD)), method))
 
 
+@devices.on_cpu()
 def inpaint(
     model: Generator,
     image: np.ndarray | Tensor,

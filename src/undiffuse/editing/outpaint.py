@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.editing.given import item, opened
 from undiffuse.editing.inverse_problems import STD
@@ -19,6 +19,7 @@ from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
 
 
+@devices.on_cpu()
 def outpaint(
     model: DenoisingGenerator,
     image: np.ndarray | Tensor | None,

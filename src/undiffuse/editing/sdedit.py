@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.editing.by_stage import by_stage
 from undiffuse.editing.given import encoded, opened, refuse_uneditable, unit
@@ -21,6 +21,7 @@ STEPS = 100  # of the ancestral sampler that removes noise
 START = 7  # the stream of the noise that is put on the item
 
 
+@devices.on_cpu()
 def vary(
     model: Generator,
     image: np.ndarray | Tensor,
@@ -66,6 +67,7 @@ def _varied(session: Session, x: Tensor, strength: float) -> Tensor:
     return session.decoded(replace(session, start=start, times=times).encoded())
 
 
+@devices.on_cpu()
 def denoise(
     model: DenoisingGenerator,
     image: np.ndarray | Tensor,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from undiffuse.core import devices
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation import sources, wording
 from undiffuse.evaluation.evaluate import (
@@ -107,6 +108,7 @@ def best(verdicts: Sequence[Verdicts], name: str) -> set[int]:
     return {i for i, each in enumerate(worse) if each == min(worse)}
 
 
+@devices.on_cpu()
 def compare(paths: Sequence[Path], models: Sequence[Generator], asked: EvaluationRequest) -> Comparison:
     """Draw the same n samples, by seed and class, from every run and judge them against what the first one held out.
 

@@ -15,6 +15,7 @@ import torch
 
 from undiffuse import __version__, pictures
 from undiffuse.conditions.from_data import examples
+from undiffuse.core import devices
 from undiffuse.core.errors import Refused
 from undiffuse.data.derived_conditions import of_recipe
 from undiffuse.evaluation import nearest_items, nll, sources, text_bits, wording
@@ -134,6 +135,7 @@ class RunEvaluation(DrawnEvaluation):
     field: DriftField | None = None
 
 
+@devices.on_cpu()
 def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evaluation:
     """Judge finished samples against data; raises Refused where either cannot be read or they do not fit together."""
     how, seed = asked.how or Judge(), asked.request.seed
@@ -148,6 +150,7 @@ def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evalua
     return Evaluation(judged, real, about)
 
 
+@devices.on_cpu()
 def evaluate_run(model: DenoisingGenerator, asked: EvaluationRequest) -> RunEvaluation:
     """Draw n samples from a run and judge them against what it held out, or other data that is new to it.
 

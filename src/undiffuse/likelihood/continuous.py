@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core import devices
 from undiffuse.core.continuous_time_bound import rate
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.discretised_normal import Decoder
@@ -15,6 +16,7 @@ from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
 from undiffuse.likelihood.terms import data, prior
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def continuous(
     denoiser: Denoiser,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core import devices
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.bins import Bins
 from undiffuse.core.distribution.discretised_normal import Decoder
@@ -20,6 +21,7 @@ from undiffuse.likelihood.question import Progress, has_tokens, parts, silent
 from undiffuse.likelihood.terms import Last, Variance, data, ending, prior, step
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def elbo(
     denoiser: Denoiser,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from undiffuse.core import devices
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
 from undiffuse.likelihood.bound import TOKENS, Bound
@@ -15,6 +16,7 @@ from undiffuse.likelihood.elbo import elbo
 from undiffuse.likelihood.question import parts
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def embedded(denoiser: Denoiser, tokens: Tensor, *, seed: int = 0, indices: Tensor | None = None, **how: Any) -> Bound:
     """-log p(w) <= E[log q(x_0 | w) - log p(w | x_0) + bound on -log p(x_0)],  x_0 = Emb(w) + sigma_0 noise.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from undiffuse.core import devices
 from undiffuse.core.distribution.distribution import Distribution
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
@@ -78,6 +79,7 @@ class HierarchicalVAE:
         return beliefs, latents
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def hierarchical(
     vae: HierarchicalVAE,
@@ -114,6 +116,7 @@ def hierarchical(
     return Bound(prior, steps, rebuilt, error, times, x[0].numel(), vae.convention)
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def importance_weighted(
     vae: HierarchicalVAE,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from undiffuse.core import devices
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.distribution.discretised_normal import Decoder
 from undiffuse.core.distribution.normal import Normal
@@ -58,6 +59,7 @@ class Code:
     error: Tensor
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def ode(
     denoiser: Denoiser,
@@ -119,6 +121,7 @@ def ode(
     return _density(logs, kind == "exact", asked / (len(x_0) * draws), elements, LEVELS if decoder else DENSITY)
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def encode(
     denoiser: Denoiser,
@@ -141,6 +144,7 @@ def encode(
     return torch.cat(found).cpu()
 
 
+@devices.on_cpu()
 @torch.no_grad()
 def decode(
     denoiser: Denoiser,
@@ -163,6 +167,7 @@ def decode(
     return torch.cat(found).cpu()
 
 
+@devices.on_cpu()
 def round_trip(denoiser: Denoiser, x_0: Tensor, **options: Tensor | float | int | None) -> Code:
     """The latent codes of data, decoded again, and how far that is from the data; options as in `encode`."""
     latent = encode(denoiser, x_0, **options)  # type: ignore[arg-type]

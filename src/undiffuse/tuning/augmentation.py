@@ -10,6 +10,7 @@ import numpy as np
 
 from undiffuse.conditions.from_data import examples
 from undiffuse.conditions.label import LABEL
+from undiffuse.core import devices
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import on
@@ -39,6 +40,7 @@ class TriedLevel:
     distance: float
 
 
+@devices.on_cpu()
 def augmentation(
     run: Path,
     levels: Sequence[float] | None = None,

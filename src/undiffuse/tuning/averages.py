@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from undiffuse.conditions.from_data import examples, tensors
+from undiffuse.core import devices
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import of_model
@@ -66,6 +67,7 @@ class Trial:
         return self.validation_loss if self.distance is None else self.distance
 
 
+@devices.on_cpu()
 def ema(
     run: Path,
     lengths: Sequence[float] = LENGTHS,

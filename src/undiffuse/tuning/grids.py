@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from undiffuse.core import arguments
+from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
 from undiffuse.core.sampler import Sampler
 from undiffuse.data.paths import on
@@ -60,6 +60,7 @@ class TunedGrid:
     stopped: bool
 
 
+@devices.on_cpu()
 def grid(
     run: Path,
     steps: Sequence[int] = (8,),

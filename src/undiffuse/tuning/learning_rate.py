@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from undiffuse.core import devices
 from undiffuse.core.errors import Refused
 from undiffuse.progress import Advance
 from undiffuse.recipes.recipe import Recipe
@@ -22,6 +23,7 @@ RATE_TABLE, RATE_CURVE = "lr.json", "lr.png"
 FEWEST = 20  # steps of a range test
 
 
+@devices.on_cpu()
 def learning_rate(
     recipe: str | Path | Mapping[str, Any] | Recipe,
     *,

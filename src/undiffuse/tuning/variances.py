@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from undiffuse.conditions.from_data import tensors
-from undiffuse.core import registry
+from undiffuse.core import devices, registry
 from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.random import Random
 from undiffuse.core.schedule import Schedule
@@ -52,6 +52,7 @@ class Estimate:
     steps: tuple[float, ...] = ()
 
 
+@devices.on_cpu()
 def variance(
     run: Path,
     *,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from undiffuse.core import registry
+from undiffuse.core import devices, registry
 from undiffuse.core.errors import Refused
 from undiffuse.evaluation.answers import Answer
 from undiffuse.evaluation.features.choice import choose
@@ -50,6 +50,7 @@ class JudgedData(Protocol):
         ...
 
 
+@devices.on_cpu()
 def judge(
     samples: JudgedData | np.ndarray,
     held_out: JudgedData,
