@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import resample
 
 import undiffuse
 from undiffuse.cli.main import main
@@ -128,6 +129,9 @@ def test_a_tone_is_the_same_tone_at_another_rate():
     t = np.arange(400)
     tone = np.sin(2 * np.pi * 0.05 * t)[None]
     np.testing.assert_allclose(resampled(tone, 8000, 4000)[0], np.sin(2 * np.pi * 0.1 * t[:200]), atol=1e-5)
+    noise = np.random.default_rng(0).normal(size=(1, 100))
+    for count in (50, 51, 100, 150, 200):
+        np.testing.assert_allclose(resampled(noise, 100, count), resample(noise, count, axis=1), atol=1e-6)
     np.testing.assert_allclose(resampled(tone, 4000, 8000)[0, ::2], tone[0], atol=1e-5)
     assert pieces(np.ones((1, 5), np.float32), 8)[0, 0].tolist() == [1] * 5 + [0] * 3
 

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from undiffuse.data.paths import settings
 from undiffuse.data.series_file import Clock, SeriesFile, read, read_each
 from undiffuse.data.sources.series import Series
 from undiffuse.data.toys.seasonal import Seasonal
+from undiffuse.editing import forecast
 from undiffuse.editing.forecast import SeriesForecast, table
 from undiffuse.recipes.recipe import Recipe
 
@@ -247,3 +250,16 @@ def test_times_are_counted_with_all_their_digits(tmp_path: Path):
     tenths = "".join(f"{start + i / 10:.1f},{shop},{i}\n" for start, shop in ((0, "a"), (5e5, "b")) for i in range(9))
     found = read_each(written(tmp_path, "t,shop,x\n" + tenths), by="shop")
     assert [each.clock.written(np.array([50])) for each in found.values()] == [["5"], ["500005"]]
+
+
+def test_a_file_of_other_steps_than_those_learned_is_named_and_a_line_alone_has_those(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    learned = {"names": ["x"], "step": 1.0, "unit": "days"}
+    run: Any = SimpleNamespace(recipe={"data": {}}, facts={"data": {"series": learned}}, data_shape=(1, 8))
+    found, _ = forecast.read(run, written(tmp_path, "when,x\n2024-02-28 12:00,5\n"))
+    assert found[""].clock.written(np.array([1, 2])) == ["2024-02-29 12:00", "2024-03-01 12:00"]
+    forecast.read(run, written(tmp_path, "when,x\n" + "".join(f"2024-02-{i + 1:02d} 00:00:00,{i}\n" for i in range(9))))
+    assert not caplog.text
+    forecast.read(run, written(tmp_path, "when,x\n" + "".join(f"2024-02-01 {i:02d}:00,{i}\n" for i in range(9))))
+    assert "has steps of 60 minutes, and the run learned from steps of 1440" in caplog.text

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +16,7 @@ from undiffuse.core.errors import Refused, unknown
 from undiffuse.data.series_file import SeriesFile
 from undiffuse.editing.impute import completed_by, impute, windows
 from undiffuse.progress import Advance
+from undiffuse.sampling.dates import UNITS
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.request import SampleRequest
 
@@ -103,7 +106,8 @@ def read(
         raise unknown("settings of reading a series", wrong, READING)
     data = {**model.recipe["data"], **settings}
     told = {name: data[name] for name in READING if name in data}
-    names = model.facts.get("data", {}).get("series", {}).get("names", ())
+    learned = model.facts.get("data", {}).get("series", {})
+    names = learned.get("names", ())
     if names and "columns" not in settings:
         told["columns"] = tuple(names)
     found = registry.build("data", {"name": "series", "path": path, **told}).each_series()
@@ -113,7 +117,24 @@ def read(
             f"{path} has the columns {', '.join(own)}, and the run's series have {channels} channel"
             + "s" * (channels != 1)
         )
-    return found, str(told.get("by", ""))
+    step, unit = float(learned.get("step", 1.0)), str(learned.get("unit", ""))
+    return {word: _in_step(each, step, unit, path) for word, each in found.items()}, str(told.get("by", ""))
+
+
+def _in_step(series: SeriesFile, step: float, unit: str, path: str) -> SeriesFile:
+    """The series, a single line of it with the steps of dates that were learned; warns of steps of another length."""
+    clock = series.clock
+    if unit not in UNITS or clock.unit not in UNITS:
+        return series
+    wanted = step * UNITS[unit] / UNITS[clock.unit]
+    if len(series.values) == 1:
+        return replace(series, clock=replace(clock, step=wanted))
+    if not math.isclose(clock.step, wanted, rel_tol=1e-6):
+        logging.getLogger("undiffuse").warning(
+            "%s has steps of %g %s, and the run learned from steps of %g: each is taken for one of those",
+            path, clock.step, clock.unit, wanted,
+        )  # fmt: skip
+    return series
 
 
 def horizon_of(model: Generator, asked: int | None) -> int:

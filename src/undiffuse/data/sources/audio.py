@@ -140,6 +140,8 @@ def pieces(x: np.ndarray, length: int) -> np.ndarray:
 
 def resampled(x: np.ndarray, now: int, rate: int) -> np.ndarray:
     """A sound (channels, frames) at another rate, by its Fourier transform: frequencies beyond both are left out."""
-    frames = max(1, round(x.shape[1] * rate / now))
+    before, frames = x.shape[1], max(1, round(x.shape[1] * rate / now))
     found = np.fft.rfft(x, axis=1)[:, : frames // 2 + 1]
+    if frames != before and min(frames, before) % 2 == 0:  # the highest frequency is one term of one, two of the other
+        found[:, -1] *= 2 if frames < before else 0.5
     return (np.fft.irfft(found, frames, axis=1) * (frames / x.shape[1])).astype(np.float32)
