@@ -140,6 +140,21 @@ def test_a_class_that_was_asked_for_by_its_number_is_judged(recipe: Recipe, tmp_
     assert (judged.asked, judged.about["count"]) == ("cube", 3)
 
 
+def test_words_are_judged_by_the_class_that_they_name():
+    from types import SimpleNamespace
+
+    from undiffuse.evaluation.view_accuracy import _asked
+
+    def said(**conditions: Any) -> Any:
+        return SimpleNamespace(settings=SimpleNamespace(conditions=conditions))
+
+    told, name = _asked(said(text="blue cone, {view} view", size=[1.0]), cameras.turntable(3), ("cube", "cone"))
+    assert (told.tolist(), name) == ([1, 1, 1], "cone")
+    for words, message in (({"text": "cones"}, "asked for 'cones'"), ({"text": "cone, cube"}, "cube'"), ({}, "'none'")):
+        with pytest.raises(Refused, match=message):
+            _asked(said(**words), cameras.turntable(3), ("cube", "cone"))
+
+
 def test_words_for_the_view_are_those_of_each_camera(recipe: Recipe, prior: Path, monkeypatch: pytest.MonkeyPatch):
     from undiffuse.conditions.label import LabelCondition
     from undiffuse.sampling.scene_prior import PriorSettings, ScenePrior
@@ -249,6 +264,9 @@ def test_solids_are_what_their_labels_say():
     assert background.min() > least - 0.12
     assert background.max() < most
     assert (data.conditions["colour"][:, 0] > data.conditions["colour"][:, 1:].max(1)).all()
+    assert set(data.conditions["text"][data.labels == 0]) <= {f"red cone, {view} view" for view in cameras.VIEWS}
+    front = np.char.find(data.conditions["text"], "front") >= 0
+    assert ((data.conditions["camera"][:, 0] > np.abs(data.conditions["camera"][:, 1])) == front).all()
     np.testing.assert_allclose(np.linalg.norm(data.conditions["camera"], axis=1), 1, atol=1e-6)
 
 

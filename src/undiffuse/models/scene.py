@@ -46,7 +46,10 @@ class SceneRun(Generator):
     reads: ClassVar[str] = "scene"
     predicts: ClassVar[str] = "scene"
     what: ClassVar[str] = "a scene"
-    use: ClassVar[str] = "show it by `undiffuse sample {run} -o turntable.gif`, or take its mesh by `-o mesh.obj`"
+    use: ClassVar[str] = (
+        "show it by `undiffuse sample {run} -o views.png`; a solid turns by `-o turntable.gif`, and has a mesh, "
+        "`-o mesh.obj`"
+    )
     rounds: ClassVar[bool] = False
     writes: ClassVar[tuple[str, ...]] = (EVALUATION,)
 

@@ -37,7 +37,8 @@ Distance = Callable[[Tensor], Tensor]  # points (n, 3) -> signed distances (n,),
 @dataclass(frozen=True)
 class Solids(Source):
     """`count` pictures, (count, 3, size, size) uint8, of a solid before white, from drawn cameras; an item has the
-    `label` of its shape, its `colour` as red, green and blue in [0, 1], and `camera`, the unit vector to the camera.
+    `label` of its shape, its `colour` as red, green and blue in [0, 1], `camera`, the unit vector to the camera, and a
+    `text` such as "red cone, side view", with the words of `rendering.cameras.VIEWS`.
 
     Shape, colour, azimuth, elevation in [-10, 60] degrees and size are drawn independently. Light falls from one
     side of the scene: colour x (0.4 + 0.6 max(0, normal . light)). without: combinations that are never drawn, such
@@ -81,7 +82,9 @@ class Solids(Source):
         where = torch.from_numpy(np.stack([azimuth, elevation, np.full(self.count, cameras.DISTANCE)], axis=1)).float()
         x = self._rendered(pairs[:, 1], torch.from_numpy(colour), where, scale)
         labels = np.array([list(SHAPES).index(shape) for shape in pairs[:, 1]], np.int64)
-        conditions = {"label": labels, "colour": colour, "camera": cameras.towards(where).numpy()}
+        views = np.array(cameras.VIEWS)[cameras.views(where).numpy()]
+        text = np.array([f"{c} {shape}, {view} view" for (c, shape), view in zip(pairs, views, strict=True)])
+        conditions = {"label": labels, "colour": colour, "camera": cameras.towards(where).numpy(), "text": text}
         return Dataset(x, conditions, tuple(SHAPES), "solids", drawn=True)
 
     def _rendered(self, named: np.ndarray, colour: Tensor, where: Tensor, scale: Tensor) -> Items:
