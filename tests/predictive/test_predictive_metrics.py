@@ -103,6 +103,15 @@ def test_what_predictions_refuse():
         found.chances  # noqa: B018
 
 
+def test_a_chance_that_ends_a_bin_is_in_it():
+    """Bins of arXiv:1706.04599 are (low, high]: 0.6 and 0.8 are the ends of two of five."""
+    chances, right = np.array([0.6, 0.7, 0.8, 0.9]), np.array([False, True, True, True])
+    found: Any = SimpleNamespace(probabilities=np.stack([chances, 1 - chances], 1), best=np.zeros(4, int))
+    targets = np.eye(2)[(~right).astype(int)]
+    each = [abs(np.sum(right[i] - chances[i])) for i in ([0], [1, 2], [3])]
+    assert registry.get("metrics", "ece")(bins=5).of(found, targets) == pytest.approx(sum(each) / 4)
+
+
 def test_the_frame_has_a_column_for_each_thing_asked():
     found = Predictions(torch.arange(6, dtype=torch.float32).reshape(1, 6, 1).numpy(), ("y",))
     frame = found.frame([0.0, 0.5], samples=True)

@@ -13,7 +13,7 @@ from undiffuse.sampling.predictions import Predictions
 class ECE(PredictiveMetric):
     """sum over `bins` of equal width of (items in it)/(items) |accuracy - mean chance|, by the chance of the likeliest.
 
-    Source: arXiv:1706.04599, eq. 3.
+    A chance that ends a bin is in it. Source: arXiv:1706.04599, eq. 3.
     """
 
     classes: ClassVar[bool] = True
@@ -22,6 +22,6 @@ class ECE(PredictiveMetric):
 
     def of(self, found: Predictions, targets: np.ndarray) -> float:
         chance, right = found.probabilities.max(1), found.best == targets.argmax(1)
-        places = np.minimum((chance * self.bins).astype(int), self.bins - 1)
+        places = np.searchsorted(np.arange(1, self.bins) / self.bins, chance)
         sums = (np.bincount(places, weights=each, minlength=self.bins) for each in (right, chance))
         return float(np.abs(np.subtract(*sums)).sum() / len(chance))
