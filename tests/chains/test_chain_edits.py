@@ -9,10 +9,13 @@ import torch
 import toy
 
 import undiffuse
+from undiffuse.conditions.prompt import PromptCondition
 from undiffuse.conversion.stages import export_stages
 from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing.by_stage import known_blocks, smaller
+from undiffuse.editing.embeddings import towards, variations
+from undiffuse.editing.interpolate import between
 from undiffuse.editing.inverse_problems import inpaint
 from undiffuse.editing.outpaint import outpaint
 from undiffuse.editing.sdedit import vary, vary_each
@@ -55,8 +58,18 @@ def test_every_stage_paints_where_its_pixels_are_not_known_whole():
 
 
 def test_edits_that_stages_cannot_follow_are_refused():
-    with pytest.raises(Refused, match=r"a chain is edited by --mask and --strength.*--format stages"):
-        outpaint(cast(Any, chain()), ITEM, (8, 8))
+    """Whatever the stages are told: the runs inside their conditions are theirs, and not the chain's."""
+    told: Any = chain()
+    vars(told)["conditions"] = {"text": PromptCondition()}
+    for edit in (
+        lambda made: outpaint(made, ITEM, (8, 8)),
+        lambda made: variations(made, ITEM),
+        lambda made: towards(made, ITEM, "a red dot"),
+        lambda made: between(made, ITEM, ITEM),
+    ):
+        for made in (chain(), told):
+            with pytest.raises(Refused, match=r"a chain is edited by --mask and --strength.*--format stages"):
+                edit(cast(Any, made))
     with pytest.raises(Refused, match=r"samples have the shape \(1, 4, 4\), and this is \(1, 2, 2\)"):
         vary(chain(), ITEM[..., :2, :2])
     with pytest.raises(Refused, match=r"stage 'base' makes samples of shape \(1, 3, 3\), which are not items"):

@@ -108,6 +108,8 @@ def test_what_is_no_frame_is_refused():
         condition(FRAMES)
     with pytest.raises(Refused, match="two or more"):
         FramesCondition().fit(levels(2, 1), ())
+    with pytest.raises(Refused, match=r"frames are of videos, and the model's samples have shape \(1, 8, 8\)"):
+        placed(Path("clip.gif"), "0", (1, 8, 8))
 
 
 @pytest.fixture(scope="session")

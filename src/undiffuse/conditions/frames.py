@@ -133,6 +133,8 @@ def placed(path: Path, which: str, shape: tuple[int, ...]) -> np.ndarray:
     many frames as numbers, where these are to stand; "": the first ones, which a file with fewer frames has. Raises
     Refused for files and numbers that do not fit.
     """
+    if len(shape) != 4:
+        raise Refused(f"frames are of videos, and the model's samples have shape {shape}")
     frames, x = shape[1], frames_like(path, shape)
     places = numbers(which, frames) if which else list(range(x.shape[1]))
     if len(places) >= frames:

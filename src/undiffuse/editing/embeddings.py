@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from undiffuse.core import arguments, devices
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import embedding, encoded, item, opened
+from undiffuse.editing.given import embedding, encoded, item, opened, refuse_stages
 from undiffuse.editing.interpolate import inverted, spherical
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
@@ -104,6 +104,7 @@ def _vector(model: DenoisingGenerator, name: str, image: np.ndarray | Tensor) ->
 
 def _needed(model: DenoisingGenerator) -> str:
     """The name of the condition that is a vector of the item."""
+    refuse_stages(model)
     if (name := embedding(model)) is None:
         raise Refused(
             "variations and steps towards a text are of a model that is told the vector of a picture, by a condition "

@@ -25,14 +25,19 @@ def refuse_uneditable(model: Any) -> None:
         raise Refused(f"edits are made by a denoiser, and {run.what} has none: {use}")
 
 
-def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
-    """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
-    refuse_uneditable(model)
+def refuse_stages(model: Generator) -> None:
+    """Raises Refused for a chain, where an edit is of one run."""
     if model.stages:
         raise Refused(
             "a chain is edited by --mask and --strength, in Python inpaint and vary, which each stage does at its own "
             "size; for another edit take one of its stages: undiffuse export CHAIN --format stages -o FOLDER"
         )
+
+
+def opened(model: Generator, request: Any, options: dict[str, Any], n: int, *, tokens: bool = False) -> Session:
+    """The request opened on a model of values, or of tokens; raises Refused for others, and as `sample` does."""
+    refuse_uneditable(model)
+    refuse_stages(model)
     denoising: Any = model
     session = denoising.open(request, n=n, **options).untuned()
     family = "tokens" if model.codec.tokens else denoising.denoiser.process.family

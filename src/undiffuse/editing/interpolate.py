@@ -12,7 +12,7 @@ from undiffuse.core import arguments, devices, jumps
 from undiffuse.core.broadcast import column
 from undiffuse.core.denoiser import Denoiser
 from undiffuse.core.errors import Refused
-from undiffuse.editing.given import difference, embedding, encoded, item, opened, refuse_uneditable
+from undiffuse.editing.given import difference, embedding, encoded, item, opened, refuse_stages, refuse_uneditable
 from undiffuse.samplers.ddim import DDIM
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.request import SampleRequest
@@ -64,6 +64,7 @@ def between(
     Raises Refused for fewer than two frames. Source: arXiv:2010.02502, app. C.5; arXiv:2204.06125, sec. 3.2 (vectors).
     """
     refuse_uneditable(model)
+    refuse_stages(model)
     if arguments.whole(frames, "frames") < 2:
         raise Refused(f"a way between two items needs at least 2 frames, not {frames}")
     share = torch.linspace(0, 1, frames, dtype=torch.float64)
