@@ -21,8 +21,9 @@ SMALL = {
     "pixelcnn": {"width": 9, "depth": 4, "kernel": 3},
     "pixelrnn": {"width": 12, "depth": 1, "kernel": 3},
     "rows": {"name": "pixelrnn", "width": 12, "depth": 1, "kernel": 3, "lstm": "row"},
+    "placed": {"name": "pixelcnn", "width": 18, "depth": 4, "kernel": 3, "coordinates": True},
 }
-WAYS = [*NAMES, "rows"]
+WAYS = [*NAMES, "rows", "placed"]
 SHAPES = [(1, 4, 4), (3, 3, 3)]
 
 
@@ -44,7 +45,7 @@ def jacobian(made: AutoregressiveNetwork, shape: tuple[int, ...]) -> Tensor:
     return torch.stack([torch.stack([row[j[1:]] for j in at]) for row in rows]).detach()
 
 
-@pytest.mark.each("name", NAMES)
+@pytest.mark.each("name", [*NAMES, "placed"])
 @pytest.mark.each("shape", SHAPES)
 def test_the_jacobian_is_triangular_in_the_order_and_has_no_blind_spot(name: str, shape: tuple[int, ...]):
     moved = jacobian(network(name, shape), shape)
@@ -62,6 +63,13 @@ def test_the_row_lstm_sees_its_row_and_a_triangle_above():
         if (k < i and abs(m - j) <= i - k) or (k == i and 0 < j - m <= 3):
             assert moved[i, j, k, m] != 0
     assert moved[1, 0, 0, 4] == 0
+
+
+@pytest.mark.each(("name", "alike"), [("pixelcnn", True), ("placed", False)])
+def test_coordinates_tell_places_apart_whose_neighbours_are_alike(name: str, alike: bool):
+    found = network(name, (1, 15, 15))(torch.full((1, 1, 15, 15), 0.5, dtype=torch.float64))[0, 0]
+    here, there = found[:, 7, 6], found[:, 9, 8]  # neither reaches an edge: four layers of one row or place each
+    assert torch.allclose(here, there) == alike
 
 
 @pytest.mark.each("name", WAYS)

@@ -20,8 +20,10 @@ class PixelCNN(AutoregressiveNetwork):
 
     The vertical stack sees all rows above, the horizontal one its own row up to the value and what the vertical one
     says, so that no value before is hidden: there is no blind spot where depth * (kernel // 2) reaches across the
-    image. kernel: places across, odd. A label is a bias in every gate. channels, outputs, classes: given by the data;
-    symbol_width: numbers that a value is seen as, of symbols without an order.
+    image. kernel: places across, odd. coordinates: the vertical stack also sees where a place is, two channels from -1
+    to 1 (arXiv:1807.03247), so that it knows how much is left where it does not reach the edges. A label is a bias in
+    every gate. channels, outputs, classes: given by the data; symbol_width: numbers that a value is seen as, of symbols
+    without an order.
     Raises Refused for sizes below 1, an even kernel, a width below the channels, and items that are no images of these
     channels. Source: arXiv:1606.05328, sec. 2 and fig. 2.
     """
@@ -38,20 +40,22 @@ class PixelCNN(AutoregressiveNetwork):
         kernel: int = 5,
         classes: int = 0,
         symbol_width: int = 1,
+        coordinates: bool = False,
     ) -> None:
         super().__init__()
         refuse_sizes(OWNER, channels, dimensions, width, depth, kernel)
         self.channels, self.outputs, self.width, self.reach = channels, outputs, width, kernel // 2
         self.inputs = inputs = channels * symbol_width
-        self.layers = nn.ModuleList(
-            [GatedLayer(width if i else inputs, width, channels, kernel // 2, classes, i == 0) for i in range(depth)]
-        )
+        self.places = 2 * coordinates
+        first = GatedLayer(inputs, width, channels, kernel // 2, classes, True, self.places)
+        later = [GatedLayer(width, width, channels, kernel // 2, classes, False) for _ in range(depth - 1)]
+        self.layers = nn.ModuleList([first, *later])
         self.leave = leave(width, channels, outputs)
 
     def forward(self, x: Tensor, label: Tensor | None = None, drop: Any = None) -> Tensor:
         refuse_shape(x, self.inputs, 2, OWNER)
         reach, rows = self.reach, x.shape[2]
-        above = row = x
+        above, row = self._placed(x), x
         for layer in self._layers:
             told = layer.told(x, label, drop)
             v = layer.vertical(F.pad(above, (reach, reach, reach, 0)))[:, :, :rows] + told[0]
@@ -64,10 +68,11 @@ class PixelCNN(AutoregressiveNetwork):
         (batch, inputs, rows, columns), reach = x.shape, self.reach
         widths = [inputs, *[self.width] * (len(self.layers) - 1)]
         told = [layer.told(x, label, drop) for layer in self._layers]
-        above = [x.new_zeros(batch, width, rows + reach, columns + 2 * reach) for width in widths]
+        above = [F.pad(self._placed(torch.zeros_like(x)), (reach, reach, reach, 0))]
+        above += [x.new_zeros(batch, width, rows + reach, columns + 2 * reach) for width in widths[1:]]
         for i in range(rows):
             if i:
-                above[0][:, :, reach + i - 1, reach:-reach] = x[:, :, i - 1]
+                above[0][:, :inputs, reach + i - 1, reach:-reach] = x[:, :, i - 1]
             links = list[Tensor]()
             for k, layer in enumerate(self._layers):
                 v = layer.vertical(above[k][:, :, i : i + layer.rows]) + told[k][0]
@@ -83,18 +88,29 @@ class PixelCNN(AutoregressiveNetwork):
                         h = layer.across(row[k][..., j : j + reach + 1], links[k][..., j : j + 1])
                     yield self.leave(h)[:, channel * self.outputs : (channel + 1) * self.outputs, 0, 0]
 
+    def _placed(self, x: Tensor) -> Tensor:
+        """Values, and where they are."""
+        if not self.places:
+            return x
+        along = (torch.linspace(-1, 1, side, dtype=x.dtype, device=x.device) for side in x.shape[2:])
+        return torch.cat([x, torch.stack(torch.meshgrid(*along, indexing="ij")).expand(len(x), -1, -1, -1)], 1)
+
     @property
     def _layers(self) -> "list[GatedLayer]":
         return list(self.layers)  # pyright: ignore[reportReturnType]
 
 
 class GatedLayer(nn.Module):
-    """One layer of both stacks. reach: places to each side and rows above. first: of the values themselves."""
+    """One layer of both stacks. reach: places to each side and rows above. first: of the values themselves, to which
+    the vertical stack has so many channels `more`.
+    """
 
-    def __init__(self, inside: int, width: int, channels: int, reach: int, classes: int, first: bool) -> None:
+    def __init__(
+        self, inside: int, width: int, channels: int, reach: int, classes: int, first: bool, more: int = 0
+    ) -> None:
         super().__init__()
         self.rows, self.first = reach + (not first), first  # the first does not see its own row
-        self.vertical = nn.Conv2d(inside, 2 * width, (self.rows, 2 * reach + 1))
+        self.vertical = nn.Conv2d(inside + more, 2 * width, (self.rows, 2 * reach + 1))
         self.link = nn.Conv2d(2 * width, 2 * width, 1)
         self.horizontal = MaskedConv(inside, 2 * width, channels, reach + 1, itself=not first, parts=2)
         self.out = MaskedConv(width, width, channels)
