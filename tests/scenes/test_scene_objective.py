@@ -19,13 +19,19 @@ from undiffuse.core.random import Random
 from undiffuse.objectives import ScoreDistillation
 from undiffuse.objectives.score_distillation import FAKE, at_angle, inverted
 from undiffuse.rendering.scene_module import SceneModule
+from undiffuse.sampling.scene_prior import PriorSettings, ScenePrior
 from undiffuse.scenes import ImageScene, Voxels
 
 EDM, COSINE = Gaussian(schedules.EDMSchedule()), Gaussian(schedules.ContinuousCosine())
 
 
+def told(denoiser: Denoiser, inverse: Denoiser | None = None) -> Any:
+    """A prior that is told nothing of a camera."""
+    return SimpleNamespace(denoiser=denoiser, inverse=inverse or denoiser, conditions=lambda cameras: {})
+
+
 def scene(prior: Denoiser, renderable: Any) -> SceneModule:
-    return SceneModule(renderable, SimpleNamespace(denoiser=prior, conditions=lambda cameras: {}))
+    return SceneModule(renderable, told(prior))
 
 
 def cameras(count: int) -> Tensor:
@@ -39,7 +45,7 @@ def test_a_point_has_dreamfusions_gradient(process: Gaussian):
     angle = (angle[1:] + angle[:-1]) / 2
     oracle, made = GaussianOracle(process, 1.0, 0.09), ScoreDistillation()
     x = torch.full((4000, 1), 0.2, dtype=torch.float64)
-    found = torch.stack([made.gradient(oracle, x, angle, Random(seed), {}) for seed in range(4)])
+    found = torch.stack([made.gradient(told(oracle), x, angle, Random(seed), {}) for seed in range(4)])
     spread = float(found.std()) / math.sqrt(found.numel())
     assert float(found.mean()) == pytest.approx(-0.221811, abs=4 * spread)
     assert spread < 2e-3
@@ -66,7 +72,7 @@ def test_inversion_leads_along_the_ode_of_a_gaussian():
     errors = [(inverted(oracle, x, angle, n, 0.001, {}) - exact).abs().max() for n in (25, 100)]
     assert float(errors[1]) < 0.02
     assert float(errors[1]) < 0.35 * float(errors[0])
-    g = ScoreDistillation("sdi", inversion=100, low=0.001).gradient(oracle, x, angle, Random(0), {})
+    g = ScoreDistillation("sdi", inversion=100, low=0.001).gradient(told(oracle), x, angle, Random(0), {})
     pull = alpha * sigma * (x - 1) * (1 - alpha * 0.5 / (alpha**2 * 0.25 + sigma**2).sqrt())
     torch.testing.assert_close(g, pull, rtol=0.05, atol=1e-3)
 
@@ -91,6 +97,28 @@ class Fit(nn.Module, Denoiser):
         return Normal(self.mean + alpha * var / (alpha**2 * var + sigma**2) * (x_t - alpha * self.mean))
 
     __call__ = nn.Module.__call__
+
+
+def test_sdi_finds_noise_by_the_inverse_and_removes_it_by_the_denoiser():
+    """At the mode of the one, g is alpha sigma (x - D(x_t)) of the other at the x_t that leads to x in the first."""
+    here, there = GaussianOracle(COSINE, 1.0, 0.25), GaussianOracle(COSINE, -1.0, 0.25)
+    x, angle = torch.ones(1, 1, dtype=torch.float64), torch.tensor([0.6], dtype=torch.float64)
+    made, t = ScoreDistillation("sdi", inversion=50, low=0.001), at_angle(COSINE.schedule, angle)
+    alpha, sigma = COSINE.schedule.at(t, x)
+    expected = alpha * sigma * (x - there(alpha * x, t).mean)
+    torch.testing.assert_close(
+        made.gradient(told(there, here), x, angle, Random(0), {}), expected, rtol=0.05, atol=1e-3
+    )
+    still = made.gradient(told(here, here), x, angle, Random(0), {})
+    assert float(still.abs()) < 0.01 * float(expected.abs())
+
+
+@pytest.mark.parametrize(("guidance", "inverse"), [(2.0, -2.0), (1.0, None)])
+def test_noise_is_found_with_the_opposite_guidance(guidance: float, inverse: float | None):
+    run = SimpleNamespace(denoiser=GaussianOracle(COSINE), conditions={})
+    prior = ScenePrior(run, PriorSettings("", {}, guidance), solid=True)
+    found: Any = prior.inverse
+    assert (None if found is run.denoiser else found.weight) == inverse
 
 
 @pytest.mark.parametrize(("method", "std"), [("sds", 0.25), ("sdi", 0.05)])
@@ -123,7 +151,7 @@ def test_vsd_moves_a_distribution_until_it_is_the_prior():
     for mean, std in ((1.0, 0.5), (0.4, 0.3)):
         made._made[FAKE] = Fit(COSINE, mean, std)
         with torch.no_grad():
-            g = made.gradient(prior, x, angle, Random(0), {})
+            g = made.gradient(told(prior), x, angle, Random(0), {})
         t = at_angle(COSINE.schedule, angle)
         alpha, sigma = COSINE.schedule.at(t, x)
         x_t = COSINE.marginal(x, t).sample(Random(0))
@@ -153,7 +181,7 @@ def test_sdi_draws_no_noise():
         torch.full((3, 1), 0.9),
     )
     angle = torch.full((3,), 0.15, dtype=torch.float64)
-    g = [ScoreDistillation("sdi").gradient(oracle, x, angle, Random(seed), {}) for seed in range(2)]
+    g = [ScoreDistillation("sdi").gradient(told(oracle), x, angle, Random(seed), {}) for seed in range(2)]
     assert torch.equal(*g)
     assert float(g[0].max()) < 0  # towards the mode at 1
 
@@ -165,7 +193,7 @@ def test_the_loss_has_the_gradient_and_the_terms_that_it_says():
     plain = ScoreDistillation()
     seen = model(batch.x, Random(0).fold(0))
     with torch.no_grad():
-        g = plain.gradient(oracle, seen.pictures, plain.angles(Random(0).fold(2), 2), Random(0).fold(3), {})
+        g = plain.gradient(told(oracle), seen.pictures, plain.angles(Random(0).fold(2), 2), Random(0).fold(3), {})
     expected = torch.autograd.grad((seen.pictures * g).sum() / 192 / 2, model.renderable.grid)[0]  # type: ignore[union-attr]
     found = torch.autograd.grad(plain.loss(model, batch, Random(0)).mean(), model.renderable.grid)[0]  # type: ignore[union-attr]
     torch.testing.assert_close(found, expected)

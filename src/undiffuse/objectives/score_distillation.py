@@ -34,7 +34,8 @@ class ScoreDistillation(Objective):
     With x_t = alpha x + sigma noise, where alpha^2 + sigma^2 = 1, and D the prior's guess,
         "sds"  g = alpha sigma (x - D(x_t)), that is sigma^2 (its guess of the noise - the noise),
         "vsd"  g = alpha sigma (D_fake(x_t) - D(x_t)), where a fake denoiser, at first the prior, learns the pictures,
-        "sdi"  the first, with the noise that `inversion` steps of DDIM find in x in place of drawn noise.
+        "sdi"  the first, with the noise that `inversion` steps of DDIM find in x in place of drawn noise, by the prior
+               with the opposite guidance: with the same, the noise leads back to x, whatever x is.
     The first draws x to a mode of the prior, so that all pictures become alike; the second leaves them as different as
     samples; the third has no noise that changes from step to step, and so keeps details.
 
@@ -103,7 +104,7 @@ class ScoreDistillation(Objective):
             return self.critic.loss(self.fake(model.prior.denoiser), Batch(x.detach(), cond), random.fold(1))
         with torch.no_grad():
             angle = self.angles(random.fold(2), len(x), step)
-            g = self.gradient(model.prior.denoiser, x, angle, random.fold(3), cond)
+            g = self.gradient(model.prior, x, angle, random.fold(3), cond)
         loss = (x - (x - g).detach()).square().flatten(1).mean(1) / 2
         if self.opacity and seen.opacity is not None:
             loss = loss + self.opacity * (seen.opacity.square() + FLOOR).sqrt().mean(1)
@@ -117,14 +118,14 @@ class ScoreDistillation(Objective):
         high = self.high + done * (self.last_high - self.high)
         return self.low + (high - self.low) * random.uniform((count,))
 
-    def gradient(self, prior: Denoiser, x: Tensor, angle: Tensor, random: Random, cond: dict[str, Any]) -> Tensor:
-        """g of pictures x at these noise levels (batch,), in x's shape."""
-        process: Any = prior.process
+    def gradient(self, prior: Any, x: Tensor, angle: Tensor, random: Random, cond: dict[str, Any]) -> Tensor:
+        """g of pictures x at these noise levels (batch,), in x's shape. prior: see `SceneModule`."""
+        process: Any = prior.denoiser.process
         t = at_angle(process.schedule, angle)
-        x_t = inverted(prior, x, angle, self.inversion, self.low, cond) if self.method == "sdi" else None
+        x_t = inverted(prior.inverse, x, angle, self.inversion, self.low, cond) if self.method == "sdi" else None
         x_t = process.marginal(x, t).sample(random) if x_t is None else x_t
-        real: Any = prior(x_t, t, **cond)
-        made: Any = self.fake(prior)(x_t, t, **cond).mean if self.method == "vsd" else x
+        real: Any = prior.denoiser(x_t, t, **cond)
+        made: Any = self.fake(prior.denoiser)(x_t, t, **cond).mean if self.method == "vsd" else x
         alpha, sigma = process.schedule.at(t, x)
         return (alpha * sigma / (alpha**2 + sigma**2)).to(x) * (made - real.mean)
 

@@ -11,7 +11,8 @@ from undiffuse.rendering.renderable import Renderable, Rendering
 class SceneModule(nn.Module):
     """Its weights are the renderable's alone.
 
-    prior: has a `denoiser` and `conditions(cameras)`, what it is told of each camera, see `sampling.scene_prior`.
+    prior: has a `denoiser`, the `inverse` that finds noise, and `conditions(cameras)`, what both are told of each
+    camera, see `sampling.scene_prior`.
     """
 
     def __init__(self, renderable: Renderable, prior: Any) -> None:

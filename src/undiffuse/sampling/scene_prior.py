@@ -64,7 +64,16 @@ class ScenePrior:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The run's denoiser, with guidance where it is asked for."""
-        weight, plain = self.settings.guidance, self.run.denoiser
+        return self._guided(self.settings.guidance)
+
+    @cached_property
+    def inverse(self) -> Denoiser:
+        """The denoiser that finds the noise in a picture: with the opposite guidance, where there is any."""
+        weight = self.settings.guidance
+        return self._guided(weight if weight == 1 else -weight)
+
+    def _guided(self, weight: float) -> Denoiser:
+        plain = self.run.denoiser
         return plain if weight == 1 else ClassifierFree(plain, weight=weight, hide=tuple(self.settings.conditions))
 
     def conditions(self, cameras: Tensor) -> dict[str, Tensor]:
