@@ -1,11 +1,14 @@
 """A request for samples: one more field reaches Python, every command and the JSON, and others are refused."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from alone import Alone
 
+from undiffuse.cli.options import conditions
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.models.load import load
 from undiffuse.samplers import DDIM
@@ -15,6 +18,13 @@ from undiffuse.sampling.request import SampleRequest
 def test_one_more_field_is_one_more_option_everywhere(alone: Alone):
     assert alone.err.count("loudness 7") == 6, alone.err
     assert alone.out.splitlines()[-2:] == ["How loud.", "{'loudness': 7}"]
+
+
+def test_a_kind_of_condition_takes_no_option_of_a_request_away():
+    """The kind `augmentation` is called as the field of a request that `sample --augmentation 0.3` means."""
+    assert not {field.name for field in fields(SampleRequest)} & {*conditions()}
+    assert {"augmentation", "label"} <= {*registry.names("conditions")}
+    assert "label" in conditions()
 
 
 def test_a_request_is_what_json_says_and_back():

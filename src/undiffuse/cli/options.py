@@ -107,12 +107,13 @@ def flag(name: str) -> str:
 
 
 def conditions(help: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The annotations that typer makes options of conditions of, by name: every kind is one, and --condition.
+    """The annotations that typer makes options of conditions of, by name: every kind is one, but one that is called as
+    a field of a request, and --condition.
 
     help: what a command says of some in words of its own.
     """
     about: dict[str, tuple[str | None, str]] = {}
-    for kind in registry.names("conditions"):
+    for kind in sorted({*registry.names("conditions")} - {*options(SampleRequest)}):
         own = partial(registry.constant, "conditions", kind)
         about[kind] = own("metavar"), own("help", f"A condition of kind {kind}.")
         about |= {
