@@ -63,6 +63,9 @@ def test_what_is_missing_or_unknown_is_refused_by_name(folder: Path, tmp_path: P
 def test_a_run_that_no_pipeline_holds_says_why(folder: Path, tmp_path: Path):
     run = undiffuse.load(folder, "float32")
     recipe = run.recipe.with_tables(schedule={"name": "edm"})
+    moving = type(run)(run.denoiser, run.codec, (3, 4, 8, 8), run.recipe, run.conditions, run.facts)
+    with pytest.raises(Refused, match=r"ddpm: items have the shape \(3, 4, 8, 8\), and those of a UNet2DModel are"):
+        export(moving, tmp_path / "out")
     changed = type(run)(run.denoiser, run.codec, run.shape, recipe, run.conditions, run.facts)
     with pytest.raises(Refused, match=r"no pipeline of diffusers holds this run\n(.*\n)*  ddpm: schedule 'edm'"):
         export(changed, tmp_path / "out")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from undiffuse.conditions.label import LabelCondition
 from undiffuse.conversion.assembly import differing, part
 from undiffuse.conversion.writing import write_config, write_weights
+from undiffuse.core.errors import Refused
 from undiffuse.networks.diffusers_format import arguments, config_of, weights_from, weights_to
 from undiffuse.networks.unet import UNet
 from undiffuse.sampling.run import Run
@@ -47,6 +48,8 @@ def weights(theirs: Mapping[str, Tensor]) -> Callable[[Any], dict[str, Tensor]]:
 def config(run: Run, what: str) -> dict[str, Any]:
     """The config of the UNet2DModel of a run; what: needs it. Raises Refused, naming what it could not."""
     unet = _unet(run, what)
+    if len(run.shape) != 3:
+        raise Refused(f"items have the shape {tuple(run.shape)}, and those of a UNet2DModel are pictures: {what}")
     groups = {m.num_groups for m in unet.modules() if isinstance(m, nn.GroupNorm)}
     height, width = run.shape[1:]
     return config_of(unet, groups, height if height == width else (height, width))
