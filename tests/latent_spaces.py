@@ -13,6 +13,7 @@ from torch import Tensor
 from undiffuse.codecs.identity import Identity
 from undiffuse.codecs.pixels import PixelsCodec
 from undiffuse.conditions.label import LabelCondition
+from undiffuse.conditions.text import TextCondition
 from undiffuse.conditions.vector import VectorCondition
 from undiffuse.core.denoiser import Predictor
 from undiffuse.core.distribution.normal import Normal
@@ -174,6 +175,8 @@ def named(path: str) -> Any:
     """What is in place of a run that a bundled recipe names."""
     if path == "runs/emoji-vq":
         return CODED
+    if path == "runs/solids-text":
+        return READS_WORDS
     return base() if path in ("runs/fashion-class", "runs/photos") else WRITTEN
 
 
@@ -189,6 +192,11 @@ WRITTEN = SimpleNamespace(  # in place of the runs that a recipe names
         "colour": VectorCondition(0.1, (3,)),
         "camera": VectorCondition(0.1, (3,)),
     },
+)
+
+
+READS_WORDS = SimpleNamespace(
+    **{**vars(WRITTEN), "conditions": {"text": TextCondition(0.1).fit(np.array(["red cone"]), ())}}
 )
 
 
