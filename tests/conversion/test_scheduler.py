@@ -306,6 +306,21 @@ def test_samplers_and_grids_that_diffusers_has_not_become_ddim_spaced_trailing()
         )
 
 
+@pytest.mark.parametrize(
+    ("sampler", "spaced"),
+    [
+        ({"name": "unipc", "grid": "leading"}, "trailing"),  # theirs leaves out the cleanest of one step more
+        ({"name": "multistep", "grid": {"name": "timesteps", "spacing": "leading", "left_out": 1}}, "leading"),
+        ({"name": "euler", "grid": "linspace"}, "trailing"),  # theirs lies between the table's entries
+        ({"name": "euler", "grid": "leading"}, "leading"),
+        ({"name": "ddim", "grid": "linspace"}, "linspace"),
+    ],
+)
+def test_a_grid_is_written_where_the_scheduler_has_the_same(sampler: dict[str, Any], spaced: str):
+    tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "noise"}}
+    assert config(recipe(**tables, sampler=sampler))["timestep_spacing"] == spaced
+
+
 def test_guesses_within_bounds_are_what_clip_sample_clips():
     tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "noise"}, "codec": {"name": "pixels"}}
     for sampler in ({}, {"sampler": {"name": "ancestral", "variance": "posterior"}}):

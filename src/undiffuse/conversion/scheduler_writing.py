@@ -95,12 +95,14 @@ def _betas(schedule: Schedule) -> dict[str, Any]:
 def _spacing(kind: str, grid: Any) -> dict[str, Any]:
     """How steps are spaced on the table."""
     name = registry.name_of(grid) if grid is not None else ""
-    made = _fields(grid)
+    made, known = _fields(grid), CLASSES[kind]
     levels = {"karras": "use_karras_sigmas", "log_snr": "use_exponential_sigmas"}
-    if name in levels and CLASSES[kind].levelled:
+    if name in levels and known.levelled:
         return {"timestep_spacing": "linspace", levels[name]: True}
     spacing = made.get("spacing", name)
-    said: dict[str, Any] = {"timestep_spacing": spacing if spacing in SPACINGS else "trailing"}
+    rounded = spacing != "linspace" or made.get("rounded", True) == known.rounded
+    same = rounded and made.get("left_out", 0) == known.left_out
+    said: dict[str, Any] = {"timestep_spacing": spacing if spacing in SPACINGS and same else "trailing"}
     if made.get("offset"):
         said["steps_offset"] = made["offset"]
     if kind in ("DDIMScheduler", "PNDMScheduler"):
