@@ -149,7 +149,8 @@ def check(
         if field not in known:
             raise unknown(owner, field, known)
         hint = hints.get(field, Any)
-        if hint == tuple[str, ...] and isinstance(value, str | int) and not isinstance(value, bool):
+        number = _numbered(component) and isinstance(value, int) and not isinstance(value, bool)
+        if hint == tuple[str, ...] and (number or isinstance(value, str)):
             value = tuple(part.strip() for part in str(value).split(","))  # one name, or some between commas
         value = _nested(field, value, hint, owner, runs, given)
         try:
@@ -221,11 +222,16 @@ def _hints(component: type) -> Mapping[str, Any]:
 
 @cache
 def _adapter(component: type, field: str) -> Any:
-    """What converts a value to the type of a field; a number in the place of a text is its text, as of column 0"""
+    """What converts a value to the type of a field."""
     from pydantic import ConfigDict, TypeAdapter
 
-    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
+    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=_numbered(component))
     return TypeAdapter(_hints(component).get(field, Any), config=config)
+
+
+def _numbered(component: type) -> bool:
+    """Whether a number in the place of a text is its text, as of column 0 of a table without names."""
+    return bool(getattr(component, "numbered", False))
 
 
 def _classes(hint: Any) -> list[type]:

@@ -14,12 +14,13 @@ class Source(ABC):
 
     files: the fields that may name files. suffixes: of files, or of those in a folder, that it reads in place of what
     reads such files otherwise, where a recipe names it. own: files of these suffixes that such data are compared with
-    are read by it as well, with the same fields.
+    are read by it as well, with the same fields. numbered: a number in the place of a name is its text, see `registry`.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
     suffixes: ClassVar[tuple[str, ...]] = ()
     own: ClassVar[bool] = False
+    numbered: ClassVar[bool] = True
 
     @abstractmethod
     def load(self) -> Dataset:
