@@ -239,3 +239,12 @@ def test_broken_sounds_are_left_out_where_that_is_asked_for(tmp_path: Path):
     (tmp_path / "a.mp3").rename(tmp_path / "only" / "a.mp3")
     with pytest.raises(Refused, match=r"^a.mp3 is no .wav file: make one of it"):
         Audio(str(tmp_path / "only")).peek()
+
+
+def test_files_of_which_some_lie_in_subfolders_are_refused(tmp_path: Path):
+    for file in ("loose.wav", "cat/one.wav"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(riff(body(16), 1, 16))
+    with pytest.raises(Refused, match=r"loose \(loose\.wav\) and in subfolders \(cat/one\.wav\)"):
+        Audio(str(tmp_path), length=64).load()
+    assert not Audio(str(tmp_path), length=64, labels="none").load().classes

@@ -56,6 +56,27 @@ def classify(
     return np.array([number[word] for word in words], np.int64)[at], tuple(order)
 
 
+def by_folder(files: Sequence[str], where: str, level: int = 0) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """(count,) class numbers by the subfolder, at this level, that each file lies in, and the names of the classes;
+    None and no names where no file lies in one.
+
+    Raises Refused where some do and some do not.
+    """
+    loose = [file for file in files if file.count("/") == level]
+    if len(loose) == len(files):
+        return None, ()
+    if loose:
+        raise Refused(
+            f"{where} has files both loose ({loose[0]}) and in subfolders "
+            f"({max(files, key=lambda file: file.count('/'))}); move all into subfolders, one a class, or none, "
+            "or give --set data.labels=none"
+        )
+    names = [same(file.split("/")[level]) for file in files]
+    classes = ordered(set(names))
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[name] for name in names], np.int64), tuple(classes)
+
+
 def ordered(names: Collection[str]) -> list[str]:
     """Classes in order of size where all are whole numbers, else by the alphabet.
 

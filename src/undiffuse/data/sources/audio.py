@@ -9,9 +9,9 @@ import numpy as np
 
 from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.labels import classify
+from undiffuse.data.labels import by_folder
 from undiffuse.data.source import Peek, Stored
-from undiffuse.data.walk import ending, same, walk
+from undiffuse.data.walk import ending, walk
 from undiffuse.progress import progress_bar
 from undiffuse.storage.notes import SOUND
 from undiffuse.storage.sound_file import Sound, read
@@ -75,20 +75,18 @@ class Audio(Stored):
         notes = {SOUND: {"rate": first.rate}} | (
             {"broken": {"count": len(broken), "examples": broken}} if broken else {}
         )
-        names = [same(file.split("/")[0]) for file in kept] if all("/" in file for file in files) else []
-        conditions, classes = {}, ()
-        if names and self.labels == "folders":
-            conditions["label"], classes = classify(names, self.path)
+        label, classes = by_folder(kept, self.path) if self.labels == "folders" else (None, ())
+        conditions = {} if label is None else {"label": label}
         groups = np.unique(kept, return_inverse=True)[1]
         split: dict[str, Any] = {"groups": groups} if groups.any() else {"overlap": 1}
-        return Dataset(np.concatenate(parts), conditions, tuple(classes), root.resolve().name, notes=notes, **split)
+        return Dataset(np.concatenate(parts), conditions, classes, root.resolve().name, notes=notes, **split)
 
     def peek(self) -> Peek:
         """The shape of a piece of the first file, and whether there are subfolders."""
         root, files = self._files()
         wav = next(file for file in files if ending(file) == WAV)
         sound = self._brought(read(root / wav), wav, None)
-        labelled = self.labels == "folders" and all("/" in file for file in files)
+        labelled = self.labels == "folders" and bool(by_folder(files, self.path)[1])
         return Peek((len(sound.x), self.length), labelled, sound=True)
 
     def _files(self) -> tuple[Path, list[str]]:

@@ -17,9 +17,9 @@ from undiffuse.data.dataset import Dataset
 from undiffuse.data.decoded_cache import place
 from undiffuse.data.images.decode import ENDINGS, Images, known_channels
 from undiffuse.data.images.encoded import dataset
-from undiffuse.data.labels import TABLES, classify, of_files, ordered
+from undiffuse.data.labels import TABLES, by_folder, classify, of_files
 from undiffuse.data.source import Encoded, Peek
-from undiffuse.data.walk import Walked, ending, same, walk
+from undiffuse.data.walk import Walked, ending, walk
 from undiffuse.storage.image_file import Pages
 
 TRAIN = "train|training"
@@ -151,25 +151,10 @@ class Folder(Encoded):
         if self.labels == "none":
             return None, ()
         if self.labels == "folders":
-            return self._folders(files, 1 if part else 0)
+            return by_folder(files, self.path, 1 if part else 0)
         if not self.labels.lower().endswith(TABLES):
             raise Refused(f"labels = {self.labels!r}: write folders, none, or the path of a {' '.join(TABLES)} file")
         return classify(of_files(self.labels, files, root=self.path), self.labels)
-
-    def _folders(self, files: list[str], level: int) -> tuple[np.ndarray | None, Sequence[str]]:
-        loose = [file for file in files if file.count("/") == level]
-        if len(loose) == len(files):
-            return None, ()
-        if loose:
-            raise Refused(
-                f"{self.path} has images both loose ({loose[0]}) and in subfolders "
-                f"({max(files, key=lambda file: file.count('/'))}); move all into subfolders, one a class, or none, "
-                "or give --set data.labels=none"
-            )
-        names = [same(file.split("/")[level]) for file in files]
-        classes = ordered(set(names))
-        number = {name: i for i, name in enumerate(classes)}
-        return np.array([number[name] for name in names], np.int64), classes
 
 
 def _top(file: str) -> str:

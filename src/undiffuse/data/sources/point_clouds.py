@@ -9,9 +9,9 @@ import numpy as np
 from undiffuse.core.errors import Refused
 from undiffuse.data.cloud_file import read
 from undiffuse.data.dataset import Dataset
-from undiffuse.data.labels import classify
+from undiffuse.data.labels import by_folder
 from undiffuse.data.source import Peek, Stored
-from undiffuse.data.walk import ending, same, walk
+from undiffuse.data.walk import ending, walk
 from undiffuse.progress import progress_bar
 from undiffuse.storage.notes import CLOUD
 
@@ -48,18 +48,16 @@ class PointClouds(Stored):
         clouds, files = self._clouds()
         random = np.random.Generator(np.random.Philox(self.seed))
         x = np.stack([self._chosen(cloud, random) for cloud in clouds])
-        conditions: dict[str, np.ndarray] = {}
-        classes: tuple[str, ...] = ()
-        if self.labels == "folders" and files and all("/" in file for file in files):
-            conditions["label"], classes = classify([same(file.split("/")[0]) for file in files], self.path)
+        label, classes = by_folder(files, self.path) if self.labels == "folders" else (None, ())
+        conditions = {} if label is None else {"label": label}
         counts = [len(cloud) for cloud in clouds]
         notes: dict[str, Any] = {CLOUD: {"fewest": min(counts), "most": max(counts)}}
-        return Dataset(x, conditions, tuple(classes), Path(self.path).resolve().stem, notes=notes)
+        return Dataset(x, conditions, classes, Path(self.path).resolve().stem, notes=notes)
 
     def peek(self) -> Peek:
         """The shape of an item, and whether there are subfolders."""
-        folders = Path(self.path).is_dir() and all("/" in file for file in self._files())
-        return Peek((3, self.points), folders and self.labels == "folders", cloud=True)
+        folders = self.labels == "folders" and Path(self.path).is_dir()
+        return Peek((3, self.points), folders and bool(by_folder(self._files(), self.path)[1]), cloud=True)
 
     def _files(self) -> list[str]:
         files = [file for file in walk(Path(self.path)).files if ending(file) in ENDINGS]

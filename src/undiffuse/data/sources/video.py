@@ -12,13 +12,13 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.images.decode import known_channels
 from undiffuse.data.images.resize import Resize
-from undiffuse.data.labels import classify
+from undiffuse.data.labels import by_folder
 from undiffuse.data.resolve import open as open_data
 from undiffuse.data.source import Peek, Resized
 from undiffuse.data.sources.file import File
 from undiffuse.data.stills import with_images
 from undiffuse.data.video_clips import Clips, cut
-from undiffuse.data.walk import ending, same, walk
+from undiffuse.data.walk import ending, walk
 from undiffuse.progress import progress_bar
 from undiffuse.storage import image_file, video_file
 from undiffuse.storage.notes import VIDEO
@@ -204,11 +204,9 @@ class Video(Resized):
         return np.stack([self.resize.apply(x[:, i]) for i in range(x.shape[1])], axis=1)
 
     def _classes(self, kept: list[str]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        """The label of each clip by the folder that its video lies in, where all lie in one."""
-        if self.labels != "folders" or not all("/" in name for name in kept):
-            return {}, ()
-        numbers, classes = classify([same(name.split("/")[0]) for name in kept], self.path)
-        return {"label": numbers}, tuple(classes)
+        """The label of each clip by the folder that its video lies in."""
+        label, classes = by_folder(kept, self.path) if self.labels == "folders" else (None, ())
+        return ({} if label is None else {"label": label}), classes
 
     def _clips(self, x: np.ndarray, name: str) -> Clips:
         return cut(x, self.frames, self.strides, name)
