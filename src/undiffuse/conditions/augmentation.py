@@ -1,8 +1,7 @@
 """How a picture was moved, turned and stretched in training: samples are told that they were not."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -72,9 +71,6 @@ class AugmentationCondition(ConditionKind):
     def accepts(self, values: np.ndarray) -> bool:
         return values.ndim == 2 and values.dtype.kind == "f"
 
-    def fit(self, values: np.ndarray, classes: Sequence[str]) -> Self:
-        return replace(self, shape=(sum(NUMBERS[name] for name in self.names),))
-
     def encode(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32))
 
@@ -102,17 +98,9 @@ class AugmentationCondition(ConditionKind):
         """Values drawn for n pictures, (n, numbers)."""
         made: list[Tensor] = []
         for i, name in enumerate(self.names):
-            chosen = random.fold(i).uniform((n, 1), device) < self.chance
-            normal = random.fold(i, 1).normal((n, NUMBERS[name]), device=device)
-            angle = math.pi * (2 * random.fold(i, 2).uniform((n, 1), device).float() - 1)
-            around = torch.cat([angle.cos(), angle.sin()], 1)
-            if name == "mirror":
-                drawn = random.fold(i, 3).integers(2, (n, 1), device).float()
-            elif name == "turn":
-                drawn = around - around.new_tensor([1.0, 0.0])
-            else:
-                drawn = normal[:, :1] * around if name == "stretch" else normal
-            made.append(drawn * chosen)
+            stream = random.fold(i)
+            chosen = stream.uniform((n, 1), device) < self.chance
+            made.append(_drawn(name, n, stream, device) * chosen)
         return torch.cat(made, 1)
 
     def moved(self, x: Tensor, values: Tensor) -> Tensor:
@@ -123,12 +111,25 @@ class AugmentationCondition(ConditionKind):
         columns = iter(values.double().split([NUMBERS[name] for name in self.names], 1))
         for name in self.names:
             matrix = _matrix(name, next(columns), size) @ matrix
-        to_pixels = torch.diag(torch.cat([size / 2, size.new_ones(1)]))
-        inverse = torch.linalg.inv(to_pixels) @ torch.linalg.inv(matrix) @ to_pixels
+        half = torch.cat([size / 2, size.new_ones(1)])  # pixels of a unit of `affine_grid`
+        inverse = torch.linalg.inv(matrix) * half / half[:, None]
         grid = F.affine_grid(inverse[:, :2].float(), list(x.shape), align_corners=False)
         found = F.grid_sample(x.float(), grid, padding_mode="reflection", align_corners=False)
         found = found if x.is_floating_point() else found.round()
         return torch.where(column(values.any(1), x), found.to(x.dtype), x)
+
+
+def _drawn(name: str, n: int, random: Random, device: torch.device | None) -> Tensor:
+    """Values of a transformation that is done, (n, numbers)."""
+    if name == "mirror":
+        return random.fold(3).integers(2, (n, 1), device).float()
+    if name in ("scale", "move"):
+        return random.fold(1).normal((n, NUMBERS[name]), device=device)
+    angle = math.pi * (2 * random.fold(2).uniform((n, 1), device).float() - 1)
+    around = torch.cat([angle.cos(), angle.sin()], 1)
+    if name == "turn":
+        return around - around.new_tensor([1.0, 0.0])
+    return random.fold(1).normal((n, 1), device=device) * around
 
 
 def _matrix(name: str, values: Tensor, size: Tensor) -> Tensor:

@@ -39,10 +39,10 @@ def declared(tables: Mapping[str, Any], runs: Callable[[str], registry.Runs] | N
         except Refused as error:
             raise Refused(f"{table}: {error}") from None
     if changing := next((name for name, each in found.items() if each.augments), None):
-        still = next((name for name, each in found.items() if each.beside or each.placed or each.masks), None)
-        if still:
+        fixed = next((name for name, each in found.items() if each.beside or each.placed or each.masks), None)
+        if fixed:
             raise Refused(
-                f"conditions.{changing} moves what is in pictures, and conditions.{still} names its places, which do "
+                f"conditions.{changing} moves what is in pictures, and conditions.{fixed} names its places, which do "
                 "not move along: leave one of them out"
             )
     return found

@@ -22,15 +22,8 @@ from undiffuse.sampling.request import SampleRequest
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DIGITS = 9  # that tell every float32 from the next one
-READING = (
-    "time",
-    "columns",
-    "drop",
-    "header",
-    "encoding",
-    "by",
-    "dates",
-)  # what a recipe says of reading a file of series
+# what a recipe says of reading a file of series
+READING = ("time", "columns", "drop", "header", "encoding", "by", "dates")
 PAST = 2  # times as many steps as are forecast, in a picture
 
 
