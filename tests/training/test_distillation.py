@@ -1,6 +1,7 @@
 """Distillation as training: phases, resuming, several processes, and the command."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from undiffuse import Train, Training
 from undiffuse.core import registry
 from undiffuse.core.denoiser import Denoiser, Predictor
 from undiffuse.core.errors import Refused
+from undiffuse.core.oracles import GaussianOracle
 from undiffuse.core.process.gaussian import Gaussian
 from undiffuse.grids import Angle
 from undiffuse.guidance import ClassifierFree, ClassifierFreeInput
 from undiffuse.networks.mlp import MLP
 from undiffuse.objectives.progressive import Progressive
 from undiffuse.schedules import ContinuousCosine
+from undiffuse.training.angle_width import angle_width
 from undiffuse.training.distill import distill
 from undiffuse.training.distill import student as recipe_of
 
@@ -34,6 +37,17 @@ def predictor(seed: int = 0, **options: Any) -> Predictor:
         for weight in made.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     return made
+
+
+class Trained(torch.nn.Module, Denoiser):
+    """A denoiser in closed form in the place of a network."""
+
+    def __init__(self, oracle: GaussianOracle) -> None:
+        super().__init__()
+        self.oracle, self.process, self.weight = oracle, oracle.process, torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x_t: torch.Tensor, t: torch.Tensor, **cond: Any) -> Any:
+        return self.oracle(x_t, t)
 
 
 def training(folder: Path | None, teacher: Denoiser | None = None, first: int = 4, **settings: Any) -> Training[Any]:
@@ -128,6 +142,16 @@ def test_a_student_learns_the_guidance_that_its_teacher_samples_with(base: Path)
     assert recipe_of(base, "mean_flow", 1)["objective"]["guidance"] == 1.5
     assert recipe_of(base, "mean_flow", 1, guidance=(1, 3))["denoiser"]["guidance_input"] == [1.0, 3.0]
     assert recipe_of(base, "dmd2", 1, guidance=3)["objective"]["teacher"]["weight"] == 3
+
+
+@pytest.mark.parametrize(("deviation", "wanted"), [(0.1, 0.1), (0.4, 0.28)], ids=["alike", "uneven"])
+def test_the_grid_of_a_student_is_as_wide_as_what_decides_its_samples(deviation: float, wanted: float, base: Path):
+    """DDIM strays where the largest variance is: data of one variance want its own deviation, the paper's grid."""
+    teacher = undiffuse.load(base, "float32")
+    variances = torch.full((1, 8, 8), 0.1**2, dtype=torch.float64)
+    variances[0, :2] = deviation**2
+    oracle = Trained(GaussianOracle(teacher.denoiser.process, 0.0, variances))
+    assert angle_width(replace(teacher, module=oracle), 0.1) == pytest.approx(wanted)
 
 
 def test_a_threshold_of_the_teacher_clips_what_the_student_learns(base: Path, tmp_path: Path):

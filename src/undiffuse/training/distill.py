@@ -1,6 +1,6 @@
 """Distillation: the recipe of a student of few steps, written from its teacher's, and its training prepared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from undiffuse.core.errors import Refused, unknown
 from undiffuse.core.jumps import WORDS
 from undiffuse.models.load import denoising
 from undiffuse.progress import LOGGER
-from undiffuse.recipes.recipe import Recipe
+from undiffuse.recipes.recipe import Recipe, is_run
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
 from undiffuse.sampling.guidance import resolve_guidance
 from undiffuse.sampling.request import SampleRequest
 from undiffuse.sampling.threshold import OFF, bounds, percentile
+from undiffuse.training.angle_width import angle_width
 from undiffuse.training.loop import Training
 from undiffuse.training.start import train
 
@@ -44,13 +45,23 @@ def distill(
     Raises Refused as `train` does, for methods that are none, steps and guidance that a method cannot do, and for runs
     that are no teacher.
     """
-    return train(student(run, method, to, steps, guidance), out=out, overrides=overrides, resume=resume)
+    begun: Any = Recipe.find(Path(out))["sampler"].get("grid", {}) if resume and is_run(Path(out)) else {}
+    recipe = student(run, method, to, steps, guidance, begun.get("data_std"))
+    return train(recipe, out=out, overrides=overrides, resume=resume)
 
 
 def student(
-    run: str | Path, method: str, to: int, steps: int | None = None, guidance: Guidance | None = None
+    run: str | Path,
+    method: str,
+    to: int,
+    steps: int | None = None,
+    guidance: Guidance | None = None,
+    width: float | None = None,
 ) -> Recipe:
-    """The recipe of the student; arguments and errors: see `distill`."""
+    """The recipe of the student; arguments and errors: see `distill`.
+
+    width: of its grid `angle`, by default the measured one.
+    """
     table = registry.canonical("objectives", {"name": method})
     methods = [name for name in registry.names("objectives") if registry.constant("objectives", name, "distils", False)]
     if table["name"] not in methods:
@@ -59,7 +70,8 @@ def student(
         raise Refused(f"to is how many steps the student takes, 1 or more, not {count}")
     teacher = denoising(run, "float32", "cpu")
     tables, folder = teacher.recipe.tables, str(run)
-    asked, settings = _guided(teacher, folder, guidance)
+    weights = _weights(guidance)
+    asked, settings = _guided(teacher, folder, weights)
     objective: Any = registry.get("objectives", str(table["name"]))
     made = objective.student(tables, folder, asked, count)
     if teacher.denoiser.jumps == "any" and made.get("denoiser", {}).get("jumps") != "any":
@@ -71,6 +83,9 @@ def student(
         if guidance is not None:
             raise Refused(f"{table['name']} asks its teacher for no guesses, and so learns no guidance: leave it out")
         LOGGER.warning("%s samples with guidance or a threshold, which %s does not learn", folder, table["name"])
+    if made["sampler"].get("grid", {}).get("name") == "angle" and teacher.denoiser.jumps == "none":
+        std, weight = made["objective"]["data_std"], weights[-1] if weights else None
+        made = _widened(made, angle_width(teacher, std, weight) if width is None else width)
     own = {name: value for name, value in tables.get("denoiser", {}).items() if name not in PARTED}
     said = {"steps": whole(steps, "steps")} if steps is not None else {}
     written = {
@@ -86,9 +101,14 @@ def student(
     return replace(recipe, arrays=teacher.recipe.arrays)
 
 
-def _guided(teacher: DenoisingGenerator, folder: str, guidance: Guidance | None) -> tuple[Any, dict[str, Any]]:
+def _widened(made: Mapping[str, Any], width: float) -> dict[str, Any]:
+    """The student's tables, whose steps are even in the angle of this width."""
+    grid = {"name": "angle", "data_std": width}
+    return {**made, **{table: {**made[table], "grid": grid} for table in ("objective", "sampler")}}
+
+
+def _guided(teacher: DenoisingGenerator, folder: str, weights: tuple[float, ...]) -> tuple[Any, dict[str, Any]]:
     """What the student's recipe names as its teacher, the run or guidance around it, and what [denoiser] says of it."""
-    weights = _weights(guidance)
     if teacher.denoiser.guidance_input is not None:
         if weights:
             raise Refused(f"{folder} takes the guidance weight as an input, and so does its student: leave it out")
