@@ -1,5 +1,6 @@
 """Imagen's Efficient U-Net: blocks where the resolution is low, smaller skips, halving before the blocks."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from undiffuse.core.errors import Refused
 from undiffuse.networks.blocks import Residual
+from undiffuse.networks.resampling import Subpixels
 from undiffuse.networks.unet import UNet
 
 SIZES: dict[str, Any] = {"channels": 2, "width": 8, "multipliers": (1, 2), "attention": (1,), "groups": 4}
@@ -43,6 +45,18 @@ def test_no_block_works_at_the_inputs_resolution_and_all_weights_learn(resample:
     assert seen == [4, *(3 * [2]), 2, 2, *(4 * [2]), 4, 4]  # the way down, the middle, the way up
     out.square().sum().backward()
     assert [name for name, weight in unet.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_twice_the_resolution_has_places_of_its_own(axes: int):
+    """A convolution of repeated places could not tell those of one place apart."""
+    double = Subpixels(3, axes).double()
+    x = torch.randn(2, 3, *(4, 5, 6)[:axes], dtype=torch.float64)
+    values, found = double.conv(x), double(x)
+    assert found.shape == (2, 3, *(8, 10, 12)[:axes])
+    for i, corner in enumerate(itertools.product((0, 1), repeat=axes)):
+        place = tuple(slice(each, None, 2) for each in corner)
+        torch.testing.assert_close(found[(slice(None), slice(None), *place)], values[:, i :: 2**axes])
 
 
 def test_skips_are_divided_by_sqrt_2_and_nothing_else_changes():

@@ -47,6 +47,23 @@ class Double(nn.Module):
         return TRANSPOSED[self.dimensions](x, kernel, self.conv.bias, stride=2, padding=1)
 
 
+class Subpixels(nn.Module):
+    """A convolution of width 3 to 2^axes values of each place, which are the places of twice the resolution.
+
+    Source: arXiv:1609.05158, eq. 3 and 4.
+    """
+
+    def __init__(self, channels: int, dimensions: int = 2) -> None:
+        super().__init__()
+        self.conv = begin(convolution(dimensions, channels, channels * 2**dimensions, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = x.ndim - 2
+        values = self.conv(x).unflatten(1, (-1, *(2,) * axes))  # (batch, channels, 2 an axis, places)
+        between = [axis for i in range(axes) for axis in (2 + axes + i, 2 + i)]
+        return values.permute(0, 1, *between).reshape(len(x), -1, *(2 * side for side in x.shape[2:]))
+
+
 def average(x: Tensor) -> Tensor:
     """The mean of every two places along each axis."""
     return POOLED[x.ndim - 2](x, 2)

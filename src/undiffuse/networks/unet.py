@@ -20,7 +20,7 @@ from undiffuse.networks.blocks import Resample, Residual, activate, group_count,
 from undiffuse.networks.conditions import ConditionEmbedding, Specs
 from undiffuse.networks.embeddings import Label, exactly, fourier_features, positional
 from undiffuse.networks.levels import LevelParts, Trunk, ascend, blocks_each, depths_of, descend, joined_smaller, levels
-from undiffuse.networks.resampling import CHANGES, refuse_levels
+from undiffuse.networks.resampling import CHANGES, Subpixels, refuse_levels
 from undiffuse.networks.space_time import LAYERS
 from undiffuse.networks.spatial_attention import head_count
 from undiffuse.networks.steering import Steerable, own_copy, zeroed
@@ -152,7 +152,7 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
         self.enter = begin(convolution(axes, channels + self.conditioning.channels, width, 3, padding=1))
         self.halve_input = parts.halve(width) if halve_first else None
         self.down, self.middle, self.up = levels(width, widths, self.each_blocks, attention, parts)
-        self.double_output = parts.double(widths[0]) if halve_first else None
+        self.double_output = Subpixels(widths[0], axes) if halve_first else None
         self.leave_norm = nn.GroupNorm(group_count(widths[0], groups), widths[0], eps=eps)
         self.leave = begin(convolution(axes, widths[0], self.out_channels, 3, padding=1), scale=0.0)
         # one matrix product gives every block its time; blocks are numbered down, middle, up
@@ -201,7 +201,7 @@ class UNet(ExchangedUNet, HasDepths, Steerable):
     def ascend(self, trunk: Trunk) -> Tensor:
         """The way up and the output."""
         x = ascend(trunk, self.up)
-        x = x if self.double_output is None else self.double_output(x, trunk.times)
+        x = x if self.double_output is None else self.layers.each(self.double_output, x)
         return self.layers.each(self._leave, x)
 
     def _leave(self, h: Tensor) -> Tensor:
