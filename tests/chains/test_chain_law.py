@@ -1,5 +1,7 @@
 """The law of a cascade of exact models is the closed form, and noise on its condition lessens the base's error."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
-from undiffuse.tuning.augmentation import distance
+from undiffuse.tuning.augmentation import distance, numbers
 
 N = 3000
 
@@ -40,9 +42,10 @@ def test_the_distance_that_levels_are_chosen_by_tells_the_right_one():
     """Of a base that is off the largest level is the best; of an exact one all are alike."""
     variance = toy.C**2 * toy.V + toy.W
     real = Dataset((np.random.default_rng(0).normal(size=(4000, 1, 1, 1)) * variance**0.5).astype(np.float32))
-    off = [distance(chain(0.0, 1.0), real, 2000, {"up": {"augmentation": level}}) for level in (0.0, 0.5, 0.9)]
+    flat = partial(numbers, chain(0.0))
+    off = [distance(chain(0.0, 1.0), real, 2000, {"up": {"augmentation": level}}, flat) for level in (0.0, 0.5, 0.9)]
     assert off[0] > off[1] > off[2]
-    exact = [distance(chain(0.0), real, 2000, {"up": {"augmentation": level}}) for level in (0.0, 0.5, 0.9)]
+    exact = [distance(chain(0.0), real, 2000, {"up": {"augmentation": level}}, flat) for level in (0.0, 0.5, 0.9)]
     assert max(exact) < 0.02
     assert off[2] < 0.1 * off[0]
 

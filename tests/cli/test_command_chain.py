@@ -165,6 +165,11 @@ def test_the_level_of_noise_between_stages_is_found_and_kept(
     kept: Any = undiffuse.load(tmp_path / "c")
     assert kept.stages[1].augmentation == best
     assert (tmp_path / "c" / "tuning" / "augmentation.png").stat().st_size > 1000
+    done = undiffuse_("tune", tmp_path / "c", "augmentation", "--levels", "0", "-n", 20, "--features", "pixels")
+    assert done.status == 0, done.err
+    assert "augmentation --levels 0 -n 20 --features pixels --keep" in done.out
+    seen = json.loads((tmp_path / "c" / "tuning" / "augmentation.json").read_text())["tried"]
+    assert seen[0]["distance"] not in (0.0, said["tried"][0]["distance"])  # by principal components of the numbers
     done = undiffuse_("tune", runs / "small", "augmentation")
     assert done.status == 2
     assert "has no stage that was trained with noise on its condition" in " ".join(done.err.split())

@@ -1,6 +1,6 @@
 """The noise on the condition of a chain's stages: the level at which samples come nearest to held-out data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,12 @@ from undiffuse.core.errors import Refused
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.paths import on
 from undiffuse.evaluation import sources
+from undiffuse.evaluation.features.choice import choose
+from undiffuse.evaluation.features.features import Features
 from undiffuse.evaluation.metrics.frechet import frechet
-from undiffuse.models.load import generator
+from undiffuse.models.load import generator, load
 from undiffuse.progress import Advance
+from undiffuse.recipes.uses import Uses
 from undiffuse.sampling.generator import Generator
 from undiffuse.storage.files import write_json
 from undiffuse.tuning.place import FOLDER, draw, keep
@@ -31,9 +34,7 @@ POINTS = 6  # levels that are tried where none are named
 
 @dataclass(frozen=True)
 class TriedLevel:
-    """A level of noise on the condition of a stage, and the Frechet distance of the chain's samples to held-out items,
-    of the numbers in the units of the last stage's network.
-    """
+    """A level of noise on the condition of a stage, and the distance of the chain's samples to held-out items."""
 
     stage: str
     level: float
@@ -47,13 +48,15 @@ def augmentation(
     *,
     count: int = 500,
     data: Any = None,
+    features: str | Features | None = None,
     store: bool = False,
     advance: Advance = lambda done, total: None,
 ) -> tuple[list[TriedLevel], dict[str, float]]:
     """All that was tried, and the best level of each stage, one stage after the other; store: keep them with the run.
 
     levels: to try, None for 6 even ones from 0 to the greatest that each stage was trained with. The noise is the same
-    for all levels. Raises Refused for runs whose stages take no noise, and for levels that a network never saw.
+    for all levels. features: what distances are measured in, see `choose`; None: the numbers as the last stage's
+    network sees them. Raises Refused for runs whose stages take no noise, and for levels that a network never saw.
     """
     model = generator(run, "float32")
     model = replace(model, recipe=on(model.recipe, data))
@@ -66,7 +69,9 @@ def augmentation(
         for level in levels or ():
             if not 0 <= level <= most:
                 raise Refused(f"stage {stage!r} was trained with noise of levels from 0 to {most:g}, not {level:g}")
-    real = sources.of_run(model).held_out
+    source = sources.of_run(model)
+    real = source.held_out
+    seen = partial(numbers, model) if features is None else _seen(features, source.train)
     total = sum(len(levels or range(POINTS)) for _ in model.noisy_stages)
     found: list[TriedLevel] = []
     chosen: dict[str, float] = {}
@@ -74,7 +79,7 @@ def augmentation(
         tried: list[TriedLevel] = []
         for level in levels or np.linspace(0, most, POINTS).tolist():
             at = {name: {"augmentation": each} for name, each in {**chosen, stage: float(level)}.items()}
-            tried.append(TriedLevel(stage, float(level), distance(model, real, count, at)))
+            tried.append(TriedLevel(stage, float(level), distance(model, real, count, at, seen)))
             advance(len(found) + len(tried), total)
         chosen[stage] = min(tried, key=lambda each: each.distance).level
         found += tried
@@ -87,13 +92,24 @@ def augmentation(
     return found, chosen
 
 
-def distance(model: Generator, real: Dataset, count: int, stages: Mapping[str, Any]) -> float:
-    """Of so many samples by these requests of stages to held-out items, with their conditions, encoded."""
+def distance(
+    model: Generator, real: Dataset, count: int, stages: Mapping[str, Any], seen: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """Of so many samples by these requests of stages to held-out items, with their conditions; seen: their vectors."""
     known = model.classes if LABEL in model.conditions else ()
     label = {LABEL: [known[i % len(known)] for i in range(count)]} if known else {}
     drawn = model.sample(count, stages=stages, **{**examples(model.conditions, real.conditions, count), **label})
     items = np.asarray(real.some(max(count, 1000)).x)
-    return frechet(*(model.codec.encode(x).flatten(1).double().numpy() for x in (drawn, items)))
+    return frechet(*(np.asarray(seen(np.asarray(x)), dtype=np.float64) for x in (drawn, items)))
+
+
+def numbers(model: Generator, x: np.ndarray) -> np.ndarray:
+    """Items as the network sees them, a vector each."""
+    return model.codec.encode(x).flatten(1).double().numpy()
+
+
+def _seen(features: str | Features, train: Dataset) -> Features:
+    return choose(features, Uses(load).of("features")).fit(np.asarray(train.x))
 
 
 def _curve(found: Sequence[TriedLevel], axes: "Axes") -> None:
