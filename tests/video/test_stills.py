@@ -67,6 +67,17 @@ def test_a_share_of_the_items_are_stacks_that_are_only_learned_from(tmp_path: Pa
     assert {x.tobytes() for x in learned.compared().x} == {x.tobytes() for x in again.x}, "videos stay on their side"
 
 
+def test_clips_of_a_video_stay_together_beside_images(tmp_path: Path):
+    videos = np.broadcast_to(np.arange(30, dtype=np.uint8)[:, None, None, None], (30, 16, 4, 4)).copy()
+    videos[:, :, 1] = levels(30, 16, 4, seed=2)
+    np.save(tmp_path / "videos.npy", videos)
+    np.save(tmp_path / "images.npy", levels(9, 4, 4, seed=1))
+    both = Video(str(tmp_path / "videos.npy"), frames=4, images=str(tmp_path / "images.npy")).load().split(0.3)
+    learned, held_out = (set(part.compared().x[:, 0, 0, 0, 0].tolist()) for part in both)
+    assert not learned & held_out
+    assert learned | held_out == set(range(30))
+
+
 def test_it_need_not_be_given_and_is_0_or_1():
     condition = StillCondition().fit(np.zeros((4, 1), np.float32), ())
     assert not condition.needed

@@ -84,6 +84,26 @@ def test_arrays_are_videos_with_what_stands_beside_them(tmp_path: Path):
     assert source.peek().shape == source.load().shape == (3, FRAMES, 8, 12)
 
 
+@pytest.mark.parametrize("strides", [(1,), (1, 2), (2, 1, 4)])
+def test_of_one_video_what_is_held_out_shares_no_frame_with_what_is_learned_from(tmp_path: Path, strides: Any):
+    count = np.arange(64, dtype=np.uint8)
+    np.save(tmp_path / "one.npy", np.broadcast_to(count[None, :, None, None], (1, 64, 4, 4)))
+    learned, held_out = Video(str(tmp_path / "one.npy"), frames=4, strides=strides).load().split(0.3)
+    before, after = (set(np.unique(part.x).tolist()) for part in (learned, held_out))
+    assert not before & after
+    assert max(before) < min(after)
+    if len(strides) > 1:
+        for part in (learned, held_out):
+            steps = np.diff(np.asarray(part.x)[:, 0, :, 0, 0].astype(int), axis=1)
+            np.testing.assert_array_equal(2 ** part.conditions["rate"], steps[:, :1])
+
+
+def test_one_video_that_is_too_short_to_hold_a_part_out_is_refused(tmp_path: Path):
+    np.save(tmp_path / "one.npy", np.zeros((1, 8, 4, 4), np.uint8))
+    with pytest.raises(Refused, match=r"has 1 windows: nothing is left to learn from .* data.frames=N"):
+        Video(str(tmp_path / "one.npy"), frames=8).load().split(0.2)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_check_data_says_what_was_found_and_which_recipe_fits(gifs: Path):
     assert resolve.table(str(gifs))["name"] == "video"

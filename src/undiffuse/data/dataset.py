@@ -11,10 +11,11 @@ from undiffuse.codecs.text import TextCodec
 from undiffuse.core.errors import Refused
 from undiffuse.data.rows import Items, chunk, mapped, taken
 from undiffuse.data.survey import Survey, survey
-from undiffuse.storage.notes import VIDEO
+from undiffuse.storage.notes import SOUND, VIDEO
 
 KINDS = {2: "points", 3: "sequences", 4: "images", 5: "volumes"}
 FEWEST = 10  # items that are held out, of small sets too
+LONG = {VIDEO: "frames", SOUND: "length"}  # the field of data that says how long an item is
 MISSING = "missing"  # among the conditions: booleans (count, *shape), where x holds something in a number's place
 TOKENS = (np.uint8, np.uint16, np.int64)
 FLOATS = (np.float32, np.float64)
@@ -37,9 +38,9 @@ class Dataset:
     has none. vocabulary: how many symbols tokens have; 0 for all else. spelling: of a text, the fields of the codec
     `text` that say what its tokens stand for. drawn: the items are independent draws of a known law, so that equal ones
     are no copies. together: so many neighbouring items are held out together, or learned from; groups: (count,), so are
-    those of one number, such as the pieces of a file. beside: (count,) booleans, items that are only
-    learned from, such as images beside videos: none is held out, or compared with. overlap: the items stand
-    in the order of time, and each shares numbers with so many before it: the last ones are held out.
+    those of one number, such as the pieces of a file. beside: (count,) booleans, items that are only learned from, such
+    as images beside videos: none is held out, or compared with. overlap: the items stand in the order of time, and each
+    shares numbers with so many before it: the last ones are held out.
     Raises Refused for no items, other shapes or dtypes, numbers that are not finite, tokens outside the vocabulary and
     conditions of another length.
     """
@@ -169,7 +170,8 @@ class Dataset:
 
     def compared(self) -> Self:
         """The items without those that are only learned from."""
-        return self if self.beside is None else replace(self.take(~self.beside), beside=None)
+        groups = self.groups if self.beside is None or self.groups is None else self.groups[~self.beside]
+        return self if self.beside is None else replace(self.take(~self.beside), beside=None, groups=groups)
 
     def with_beside(self, others: Self) -> Self:
         """The items, and others that are only learned from."""
@@ -183,10 +185,10 @@ class Dataset:
         few = max(round(held_out * len(self)), min(FEWEST, len(self) // 3))
         learned = len(self) - few - self.overlap
         if learned < 1 or not few:
+            long = next((field for note, field in LONG.items() if note in self.notes), "window")
             raise Refused(
-                f"{self.name} has {len(self)} windows, each of which overlaps with {self.overlap}: nothing is left to "
-                "learn from beside what is held out; make them shorter (--set data.window=N) or hold nothing out "
-                "(--set train.held_out=0)"
+                f"{self.name} has {len(self)} windows: nothing is left to learn from beside what is held out; make "
+                f"them shorter (--set data.{long}=N) or hold nothing out (--set train.held_out=0)"
             )
         places = np.arange(len(self))
         return self.take(places[:learned]), self.take(places[-few:])
@@ -272,10 +274,7 @@ class Dataset:
         return type(self)(
             x,
             conditions,
-            self.classes,
-            self.name,
-            self.columns,
-            self.notes,
+            *(self.classes, self.name, self.columns, self.notes),
             known=known,
             vocabulary=self.vocabulary,
             spelling=self.spelling,

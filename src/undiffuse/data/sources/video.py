@@ -139,11 +139,13 @@ class Video(Resized):
         notes: dict[str, Any],
         kept: list[str],
     ) -> Dataset:
+        split: dict[str, Any] = {"groups": np.unique(kept, return_inverse=True)[1]}
+        if len(parts) == 1:
+            clips, overlap = parts[0].in_time()
+            parts, split = [clips], {"overlap": overlap}
         if len(self.strides) > 1:
             strides = np.concatenate([each.stride for each in parts])
             conditions = {**conditions, PACE: np.log2(strides).astype(np.float32)[:, None]}
-        groups = np.unique(kept, return_inverse=True)[1]
-        split: dict[str, Any] = {"groups": groups} if groups.any() else {"overlap": 1}
         x = np.concatenate([each.x for each in parts])
         made = Dataset(x, conditions, tuple(classes), name, notes=notes, names=kept, **split)
         if not self.images:
