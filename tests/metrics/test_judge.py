@@ -257,6 +257,12 @@ def test_parts_that_do_not_fit_are_refused(samples: np.ndarray, labels: np.ndarr
         judge(samples, DATA, DATA, labels=labels)
 
 
+def test_samples_of_doubles_are_judged_against_single_precision():
+    x = np.random.default_rng(0).normal(size=(3, 40, 2)).astype(np.float32)
+    found = [judge(samples, Dataset(x[1]), Dataset(x[2])) for samples in (x[0], x[0].astype(np.float64))]
+    assert found[0] == found[1]
+
+
 def test_images_of_different_sizes_are_refused_with_what_helps():
     small, large = (Dataset(np.zeros((20, 1, side, side), np.uint8)) for side in (8, 9))
     with pytest.raises(Refused, match=r"\(1, 8, 8\), uint8 cannot be judged .* \(1, 9, 9\), uint8; .*--resize N"):

@@ -13,9 +13,10 @@ from undiffuse.evaluation.metrics.columns import ColumnsMetric, wasserstein
 from undiffuse.evaluation.metrics.density_coverage import density_coverage
 from undiffuse.evaluation.metrics.distances import covered, radii
 from undiffuse.evaluation.metrics.energy_distance import EnergyDistance, energy
+from undiffuse.evaluation.metrics.evidence import Parts
 from undiffuse.evaluation.metrics.frechet import frechet, frechet_gaussians, gaussian
 from undiffuse.evaluation.metrics.frechet_infinity import PARTS, FrechetInfinity, intercept
-from undiffuse.evaluation.metrics.inception_score import inception_scores
+from undiffuse.evaluation.metrics.inception_score import InceptionScore, inception_scores
 from undiffuse.evaluation.metrics.judge import collect, judge
 
 
@@ -253,3 +254,11 @@ def test_the_inception_score_counts_classes():
     assert inception_scores(certain, 4) == pytest.approx(5 * np.ones(4))
     assert inception_scores(np.full((100, 5), 0.2)) == pytest.approx(np.ones(10))
     assert inception_scores(np.tile([0.7, 0.2, 0.1], (50, 1))) == pytest.approx(np.ones(10))
+
+
+def test_items_sorted_by_class_have_the_inception_score_of_all_classes():
+    evidence = collect(*(Dataset(normal(count, 2, count)) for count in (1000, 1200, 1100)))
+    rows = [np.eye(5)[np.arange(count) * 5 // count] for count in (1000, 1200, 1100)]
+    vars(evidence)["probabilities"] = Parts(*rows)
+    found = InceptionScore().judge(evidence)["inception_score"]
+    assert (found["value"], found["floor"]) == pytest.approx((5, 5), abs=0.3)

@@ -15,7 +15,8 @@ SPLITS = 10
 class InceptionScore(Metric):
     """exp of the mean KL(p(class | sample), p(class)), averaged over ten parts; the floor is held-out data's score.
 
-    It does not look at real data, so a model that memorised them scores best. Source: arXiv:1606.03498, sec. 4.
+    The parts are random ones, so that items that lie sorted by their class score the same. It does not look at real
+    data, so a model that memorised them scores best. Source: arXiv:1606.03498, sec. 4.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ("is",)
@@ -28,8 +29,9 @@ class InceptionScore(Metric):
     def judge(self, evidence: Evidence) -> dict[str, dict[str, Any]]:
         """`inception_score`; its spread is that over the ten parts."""
         assert evidence.probabilities is not None, "`applies` was asked before"
-        samples, held_out, _ = evidence.probabilities
-        values, floors = inception_scores(samples[: evidence.count]), inception_scores(held_out[: evidence.count])
+        random, count = evidence.random(12), evidence.count
+        samples, held_out, _ = (part[random.permutation(len(part))[:count]] for part in evidence.probabilities)
+        values, floors = inception_scores(samples), inception_scores(held_out)
         warning = evidence.few(10_000, "the score is biased downwards, so read it only beside its floor")
         common = {"better": "higher", "count": evidence.count, "seed": evidence.seed, "warning": warning}
         return {"inception_score": verdict(values, floors, **common, splits=SPLITS, **evidence.about)}

@@ -163,7 +163,8 @@ def collect(
 
 def _refuse_other_kind(name: str, part: np.ndarray, real: np.ndarray) -> None:
     tokens = part.ndim == 2 and {part.dtype.kind, real.dtype.kind} <= set("iu")
-    if part.shape[1:] == real.shape[1:] and (part.dtype == real.dtype or tokens):
+    floats = {part.dtype.kind, real.dtype.kind} == {"f"}
+    if part.shape[1:] == real.shape[1:] and (part.dtype == real.dtype or tokens or floats):
         return
     sizes = part.ndim == real.ndim == 4 and part.shape[2:] != real.shape[2:]
     advice = "bring both to one size with --resize N" if sizes else "give both in the data's own units"
