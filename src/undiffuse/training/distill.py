@@ -83,7 +83,8 @@ def student(
         if guidance is not None:
             raise Refused(f"{table['name']} asks its teacher for no guesses, and so learns no guidance: leave it out")
         LOGGER.warning("%s samples with guidance or a threshold, which %s does not learn", folder, table["name"])
-    if made["sampler"].get("grid", {}).get("name") == "angle" and teacher.denoiser.jumps == "none":
+    able = teacher.denoiser.jumps == "none" and teacher.denoiser.process.family in objective.families
+    if able and made["sampler"].get("grid", {}).get("name") == "angle":
         std, weight = made["objective"]["data_std"], weights[-1] if weights else None
         made = _widened(made, angle_width(teacher, std, weight) if width is None else width)
     own = {name: value for name, value in tables.get("denoiser", {}).items() if name not in PARTED}
