@@ -290,8 +290,8 @@ def test_a_run_that_is_no_denoiser_is_no_teacher(tmp_path: Path):
     undiffuse.train(reader, out=tmp_path / "reader", overrides=["train.steps=1"]).run(progress=False)
     with pytest.raises(Refused, match=r"reader holds a classifier"):
         distill(tmp_path / "reader", "progressive", 4, out=tmp_path / "no")
-    (tmp_path / "rows.csv").write_text("a,b\n" + "".join(f"{i}.5,x{i % 3}\n" for i in range(40)))
-    settings = ["data.path=" + str(tmp_path / "rows.csv"), "train.steps=1", "train.batch=8"]
+    (tmp_path / "rows.csv").write_text("a,b,c\n" + "".join(f"{i}.5,x{i % 3},{i % 2}\n" for i in range(40)))
+    settings = ["data.path=" + str(tmp_path / "rows.csv"), "data.label=c", "train.steps=1", "train.batch=8"]
     undiffuse.train("table-mixed", out=tmp_path / "rows", overrides=settings).run(progress=False)
     with pytest.raises(Refused, match="progressive is for values, and Product is a process of values and tokens"):
         distill(tmp_path / "rows", "progressive", 4, out=tmp_path / "no")
