@@ -314,6 +314,8 @@ def test_samplers_and_grids_that_diffusers_has_not_become_ddim_spaced_trailing()
         ({"name": "euler", "grid": "linspace"}, "trailing"),  # theirs lies between the table's entries
         ({"name": "euler", "grid": "leading"}, "leading"),
         ({"name": "ddim", "grid": "linspace"}, "linspace"),
+        ({"name": "euler", "grid": "karras"}, "trailing"),
+        ({"name": "euler", "grid": {"name": "karras", "rho": 5.0}}, "trailing"),
     ],
 )
 def test_a_grid_is_written_where_the_scheduler_has_the_same(sampler: dict[str, Any], spaced: str):
@@ -327,8 +329,42 @@ def test_guesses_within_bounds_are_what_clip_sample_clips():
         assert config(recipe(**tables, denoiser={"bounded": True}, **sampler))["clip_sample"] is True
     unbounded = {**tables, "codec": {"name": "whiten"}}
     assert config(recipe(**unbounded, denoiser={"bounded": True}))["clip_sample"] is False
-    with pytest.raises(Refused, match=r"denoiser.bounded with sampler 'unipc': of the schedulers of diffusers"):
-        config(recipe(**tables, denoiser={"bounded": True}, sampler={"name": "unipc"}))
+    for sampler in ("plms", "euler"):
+        with pytest.raises(Refused, match=rf"denoiser.bounded with sampler '{sampler}': schedulers of diffusers keep"):
+            config(recipe(**tables, denoiser={"bounded": True}, sampler={"name": sampler}))
+
+
+@OLD_NUMPY
+@pytest.mark.parametrize("own", [{"denoiser": {"bounded": True}}, {}])
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("ddim", "clip_sample"), ("heun", "clip_sample"), ("multistep", "thresholding"), ("unipc", "thresholding")],
+)
+def test_bounds_of_guesses_are_kept_by_each_scheduler_that_can(name: str, field: str, own: dict[str, Any]):
+    tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "data"}, **own}
+    written = config(recipe(**tables, sampler={"name": name, **({} if own else {"threshold": "static"})}))
+    assert written[field] is True
+    there = theirs(written["_class_name"]).from_config(written)
+    there.set_timesteps(4)
+    x = there.scale_model_input(torch.zeros(1, 1, 2, 2), there.timesteps[0])
+    for index in there.timesteps:  # ever the same guess: the last step lands on it
+        x = there.step(torch.full_like(x, 3.0), index, x).prev_sample
+    torch.testing.assert_close(x, torch.ones_like(x))
+    assert scheduler.tables(written)["sampler"]["threshold"] == "static"
+
+
+def test_a_threshold_that_no_scheduler_has_is_not_written():
+    tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "noise"}}
+    for sampler, threshold in (("euler", "static"), ("ddim", "dynamic")):
+        with pytest.raises(Refused, match=rf"sampler.threshold = '{threshold}' with sampler '{sampler}': schedulers"):
+            config(recipe(**tables, sampler={"name": sampler, "threshold": threshold}))
+    assert config(recipe(**tables, sampler={"name": "euler", "threshold": "none"}))["_class_name"] == EULER
+
+
+def test_noise_between_none_and_all_is_no_solver_of_diffusers():
+    tables = {"schedule": {"name": "linear_beta"}, "parameterization": {"name": "noise"}}
+    kinds = [config(recipe(**tables, sampler={"name": "multistep", "eta": eta}))["_class_name"] for eta in (0, 0.5, 1)]
+    assert kinds == [DPM, DDIM, DPM]
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from undiffuse.conversion.pipeline_source import SCHEDULER
-from undiffuse.conversion.scheduler import PREDICTIONS, VARIANCES
+from undiffuse.conversion.scheduler import PREDICTIONS, VARIANCES, tables
 from undiffuse.conversion.scheduler_classes import CLASSES
 from undiffuse.conversion.writing import write_config
 from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.core.schedule import Schedule
 from undiffuse.recipes.recipe import Recipe
-from undiffuse.sampling.plan import recipe_defaults
-from undiffuse.sampling.threshold import STATIC
+from undiffuse.sampling.plan import recipe_defaults, resolved_grid
+from undiffuse.sampling.threshold import OFF, STATIC
 
 SAMPLERS = {
     "ancestral": "DDPMScheduler",
@@ -28,17 +28,19 @@ SAMPLERS = {
 }
 NOISES = {("rho", 4): "LMSDiscreteScheduler"}  # deis by what its noise is a polynomial of, and its order
 NOISES |= {("log_rho", order): "DEISMultistepScheduler" for order in (1, 2, 3)}
-CLIPPING = ("DDPMScheduler", "DDIMScheduler")
+CLIPPING = ("clip_sample", "thresholding")  # fields that keep guesses within [-1, 1]; the second up to 1 at most
 LEFT_OUT = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
 SPACINGS = ("leading", "trailing", "linspace")
 ROUNDING = 1e-9
+STEPS, NEAR = 10, 1e-6  # at which two grids are the same
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
     """The configuration, with its `_class_name`; samplers that diffusers has not become a DDIMScheduler, and grids that
     it has not are spaced "trailing": neither is part of what was trained.
 
-    Raises Refused, naming the table, for a schedule or a parameterization that no scheduler of diffusers has.
+    Raises Refused, naming the table, for a schedule or a parameterization that no scheduler of diffusers has, and for
+    guesses within bounds where the sampler's scheduler has no such thing.
     """
     names = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     prediction = registry.name_of(recipe.component("parameterization"))
@@ -48,22 +50,17 @@ def config(recipe: Recipe) -> dict[str, Any]:
     sampler = registry.name_of(asked.sampler) if asked.sampler is not None else ""
     made = _fields(asked.sampler)
     kind = NOISES.get((made["variable"], made["order"])) if sampler == "deis" else SAMPLERS.get(sampler)
-    kind = kind or "DDIMScheduler"
+    kind = kind if kind and made.get("eta", 0) in (0, 1) else "DDIMScheduler"
     bounded = bool(recipe["denoiser"].get("bounded")) and recipe.component("codec").bounds is not None
-    if bounded and kind not in CLIPPING:
-        raise Refused(
-            f"denoiser.bounded with sampler {sampler!r}: of the schedulers of diffusers {' and '.join(CLIPPING)} clip "
-            "guesses, those of the samplers ancestral and ddim"
-        )
-    return {
+    said = {
         "_class_name": kind,
         "_diffusers_version": "0.30.0",
         **_betas(recipe.component("schedule")),
         "prediction_type": names[prediction],
-        **_spacing(kind, asked.grid),
         **_own(kind, asked.sampler),
-        **({"clip_sample": bounded or asked.threshold == STATIC} if kind in CLIPPING else {}),
+        **_clipping(kind, sampler, bounded, asked.threshold),
     }
+    return said | _spacing(said, asked.grid, recipe.component("schedule"))
 
 
 def write(recipe: Recipe, folder: Path) -> str:
@@ -92,13 +89,29 @@ def _betas(schedule: Schedule) -> dict[str, Any]:
     return {"num_train_timesteps": steps, "trained_betas": (1 - bars[1:] / bars[:-1]).tolist()}
 
 
-def _spacing(kind: str, grid: Any) -> dict[str, Any]:
-    """How steps are spaced on the table."""
-    name = registry.name_of(grid) if grid is not None else ""
+def _clipping(kind: str, sampler: str, bounded: bool, threshold: str | None) -> dict[str, Any]:
+    """The field that keeps guesses within bounds; raises Refused where it is asked for and there is none."""
+    asked = "denoiser.bounded" if bounded else "" if threshold in (None, OFF) else f"sampler.threshold = {threshold!r}"
+    field = next((field for field in CLIPPING if field in CLASSES[kind].fields), "")
+    if asked and (not field or not (bounded or threshold == STATIC)):
+        able = [ours for ours, theirs in SAMPLERS.items() if not {*CLIPPING}.isdisjoint(CLASSES[theirs].fields)]
+        raise Refused(
+            f"{asked} with sampler {sampler!r}: schedulers of diffusers keep guesses within fixed bounds, those of the "
+            f"samplers {', '.join(able)}"
+        )
+    return {field: bool(asked)} if field else {}
+
+
+def _spacing(rest: dict[str, Any], grid: Any, schedule: Schedule) -> dict[str, Any]:
+    """How steps are spaced on the table; rest: all other fields."""
+    name, kind = registry.name_of(grid) if grid is not None else "", rest["_class_name"]
     made, known = _fields(grid), CLASSES[kind]
     levels = {"karras": "use_karras_sigmas", "log_snr": "use_exponential_sigmas"}
-    if name in levels and known.levelled:
-        return {"timestep_spacing": "linspace", levels[name]: True}
+    if grid is not None and name in levels and known.levelled:
+        levelled = {"timestep_spacing": "linspace", levels[name]: True}
+        read = resolved_grid(tables({**rest, **levelled})["sampler"]["grid"])
+        same = torch.allclose(read(schedule, STEPS), grid(schedule, STEPS), rtol=0, atol=NEAR)
+        return levelled if same else {"timestep_spacing": "trailing"}
     spacing = made.get("spacing", name)
     rounded = spacing != "linspace" or made.get("rounded", True) == known.rounded
     same = rounded and made.get("left_out", 0) == known.left_out
