@@ -38,3 +38,5 @@ def test_samples_are_videos_that_are_written_and_read_back(video_run: Path, tmp_
     np.testing.assert_array_equal(Video(str(tmp_path / "videos.npy"), frames=0).load().x, drawn.numpy())
     assert undiffuse_(*asked, "--format", "gifs", "-o", tmp_path / "folder")[0] == 0
     np.testing.assert_array_equal(Video(str(tmp_path / "folder"), frames=0, channels=1).load().x, drawn.numpy())
+    status, said = undiffuse_("score", video_run, tmp_path / "folder", "--tolerance", 1, "-o", tmp_path / "scores.csv")
+    assert (status, "2 items" in said) == (0, True), said

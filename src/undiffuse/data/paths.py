@@ -5,14 +5,14 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 from undiffuse.core import registry
 from undiffuse.data.resolve import table
-from undiffuse.data.source import Source
+from undiffuse.data.source import Resized, Source
 from undiffuse.data.walk import walk
 from undiffuse.recipes.recipe import Recipe
 
@@ -42,9 +42,36 @@ def settings(data: str, recipe: Recipe) -> list[str]:
     """What changes a recipe's data to these, in the form that `resolve.table` understands; the path alone, where the
     recipe's own component reads such files.
     """
-    own = cast(type[Source], registry.get("data", str(recipe["data"].get("name"))))
-    described = {PATH: data} if own.suffixes and _has(Path(data), own.suffixes) else table(data)
+    described = {PATH: data} if _reads(recipe, data) else table(data)
     return [f"data.{field}={json.dumps(value)}" for field, value in described.items()]
+
+
+def others(data: str, recipe: Recipe, shape: Sequence[int]) -> dict[str, Any]:
+    """The component that reads data that a run is asked about, which need not be its own, and its fields: what becomes
+    of an item is as the run's recipe says, such as the size of pictures and the length of sounds. shape: of the run's
+    items, which videos are cut and read like.
+    """
+    own, said = _component(recipe), recipe["data"]
+    found: dict[str, Any] = {"name": said["name"], PATH: data} if _reads(recipe, data) else table(data)
+    kind = cast(type[Source], registry.get("data", str(found["name"])))
+    brought = {name: said[name] for name in kind.brings if name in own.brings and name in said}
+    if "frames" in kind.brings and len(shape) == 4:
+        brought |= {"frames": shape[1]} | ({"channels": shape[0]} if shape[0] in (1, 3) else {})
+    if brought.get("crop"):
+        plain = {name: value for name, value in brought.items() if name not in Resized.brings}
+        seen = registry.build("data", {**found, **plain}).peek()
+        brought = plain if seen is not None and seen.shape == tuple(shape) else brought  # of samples nothing is cut off
+    return {"name": found["name"], **brought}
+
+
+def _component(recipe: Recipe) -> type[Source]:
+    return cast(type[Source], registry.get("data", str(recipe["data"].get("name"))))
+
+
+def _reads(recipe: Recipe, data: str) -> bool:
+    """Whether the recipe's own component reads such files in place of what reads them otherwise."""
+    own = _component(recipe)
+    return bool(own.suffixes) and _has(Path(data), own.suffixes)
 
 
 def _has(place: Path, suffixes: tuple[str, ...]) -> bool:

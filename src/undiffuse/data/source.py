@@ -13,13 +13,14 @@ class Source(ABC):
     """A description of data, written in a recipe; nothing is read before `load`.
 
     files: the fields that may name files. suffixes: of files, or of those in a folder, that it reads in place of what
-    reads such files otherwise, where a recipe names it. own: files of these suffixes that such data are compared with
-    are read by it as well, with the same fields. numbered: a number in the place of a name is its text, see `registry`.
+    reads such files otherwise, where a recipe names it. brings: the fields that say what becomes of an item: other data
+    that a run is asked about are read with those of its own. numbered: a number in the place of a name is its text, see
+    `registry`.
     """
 
     files: ClassVar[tuple[str, ...]] = ()
     suffixes: ClassVar[tuple[str, ...]] = ()
-    own: ClassVar[bool] = False
+    brings: ClassVar[tuple[str, ...]] = ()
     numbered: ClassVar[bool] = True
 
     @abstractmethod
@@ -74,6 +75,8 @@ class Resized(Stored):
     crop: int = 0
     skip_broken: bool = False
 
+    brings: ClassVar[tuple[str, ...]] = ("size", "fit", "filter", "crop")
+
     @property
     def resize(self) -> Resize:
         """How images change their size."""
@@ -90,6 +93,8 @@ class Encoded(Resized):
     channels: int | None = None
     most_pixels: int = 50_000_000
     most_side: int = 32_768
+
+    brings: ClassVar[tuple[str, ...]] = (*Resized.brings, "channels")
 
     @property
     def limits(self) -> Limits:

@@ -141,7 +141,7 @@ def evaluate_samples(path: Path, which: str, asked: EvaluationRequest) -> Evalua
     how, seed = asked.how or Judge(), asked.request.seed
     if NLL in how.metrics:
         raise Refused("the metric nll asks a run how likely it finds data; finished samples cannot say")
-    real = sources.split(which, how.resize)
+    real = sources.split(which, how.resize, path)
     samples = sources.open_samples(path, real, how.resize)
     started = time.perf_counter()
     with asked.bar("judging", "metric") as advance:

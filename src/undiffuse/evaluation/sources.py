@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from undiffuse.codecs import steps
+from undiffuse.core import registry
 from undiffuse.core.errors import Refused
 from undiffuse.data import resolve
 from undiffuse.data.dataset import Dataset
 from undiffuse.data.derived_conditions import derived, of_model, of_recipe, renumber
-from undiffuse.data.paths import on
+from undiffuse.data.paths import on, others
 from undiffuse.data.to_predict import aimed
 from undiffuse.evaluation import text_files
 from undiffuse.recipes import build
@@ -20,6 +21,7 @@ from undiffuse.sampling.data_frame import TABLE, columns
 from undiffuse.sampling.generator import Generator
 from undiffuse.sampling.predicting import PREDICTS
 from undiffuse.sampling.run import Run
+from undiffuse.storage.notes import VIDEO
 
 SHARE = 0.2  # held out of data that no run has split
 
@@ -46,19 +48,20 @@ def open_samples(path: Path, real: Real, resize: int | None = None) -> Dataset:
     """Finished samples from a file or a folder, with the classes of the real data; raises Refused if there are none."""
     if not path.exists():
         raise Refused(f"there is no run and no file of samples at {path}")
-    return text_files.written(path, real.train) if real.train.spelling else alike(str(path), real.train, resize)
+    if real.train.spelling:
+        return text_files.written(path, real.train)
+    return alike(str(path), real.train, resize, **_frames(str(path), path))
 
 
-def alike(which: str, like: Dataset, resize: int | None = None) -> Dataset:
+def alike(which: str, like: Dataset, resize: int | None = None, **fields: Any) -> Dataset:
     """Data with the columns, and the classes and categories counted as, in other data; raises Refused for categories
-    that these do not have, and for numbers of another dtype.
+    that these do not have, and for numbers of another dtype. fields: of its component.
     """
     if like.spelling:
         return text_files.text(which, like)
-    fields: dict[str, Any] = {}
-    if like.columns and resolve.table(which)["name"] == "table":
+    if like.columns and fields.get("name", resolve.table(which)["name"]) == "table":
         kinds = like.categories or ((),) * len(like.columns)
-        fields = _columns(like.columns, kinds, like.notes.get(TABLE, {}))
+        fields |= _columns(like.columns, kinds, like.notes.get(TABLE, {}))
     data = open_data(which, resize, **fields)
     _refuse_other_numbers(data, like)
     return renumber(recount(data, like), like.classes)
@@ -84,9 +87,10 @@ def counted(which: str, model: Generator, labelled: bool = False, **fields: Any)
         return text_files.spelled(which, codec, model.data_shape[0], "what the run has learned", **key)
     names, kinds = columns(model), codec.categories
     told = {TABLE: model.facts.get("data", {}).get(TABLE, {})}
-    if names and resolve.table(which)["name"] == "table":
+    fields = others(which, model.recipe, model.data_shape) | fields
+    if names and fields["name"] == "table":
         label = {"label": model.recipe["data"].get("label", "")} if labelled else {}
-        fields = _columns(names, kinds or ((),) * len(names), told[TABLE]) | label | fields
+        fields |= _columns(names, kinds or ((),) * len(names), told[TABLE]) | label
     data = open_data(which, **fields)
     if not set(names) >= set(data.columns) or not data.columns:
         return data
@@ -145,9 +149,21 @@ def _in_dtype(data: Dataset, dtype: np.dtype) -> Dataset:
     return replace(data, x=x.astype(dtype), known=None)
 
 
-def split(which: str, resize: int | None = None) -> Real:
-    """Any data in two parts; an item's part depends on the item alone, so that a run's held-out items stay held out."""
-    return Real(*open_data(which, resize).split(SHARE))
+def split(which: str, resize: int | None = None, samples: Path | None = None) -> Real:
+    """Any data in two parts; an item's part depends on the item alone, so that a run's held-out items stay held out.
+
+    samples: finished videos, of as many frames as which videos are cut into clips.
+    """
+    return Real(*open_data(which, resize, **_frames(which, samples)).split(SHARE))
+
+
+def _frames(which: str, samples: Path | None) -> dict[str, int]:
+    """The field that cuts videos into clips as long as the first of the samples; {} of other data."""
+    tables = [resolve.table(each) for each in (which, *([str(samples)] if samples and samples.exists() else []))]
+    if len(tables) < 2 or any(table["name"] != VIDEO for table in tables):
+        return {}
+    seen = registry.build("data", {**tables[1], "frames": 0}).peek()
+    return {"frames": seen.shape[1]}
 
 
 def of_run(model: Run) -> Real:
@@ -178,15 +194,13 @@ def against(model: Run, which: str | None) -> Real:
     learned = of_model(model)
     learned = (learned.split(share)[0] if share else learned).compared()
     told = learned.notes.get(PREDICTS, {})
-    source: Any = model.recipe.component("data")
-    if source.own and Path(which).suffix.lower() in source.suffixes:
-        other = derived(renumber(replace(source, path=which).load(), learned.classes), model.conditions)
-    elif model.codec.space:
+    if model.codec.space:
         other = of_recipe(on(model.recipe, which))
     elif told.get("reads") and resolve.table(which)["name"] == "table":
         other = aimed(model, which)
     else:
-        other = derived(alike(which, learned), model.conditions)
+        fields = {} if learned.spelling else others(which, model.recipe, model.data_shape)
+        other = derived(alike(which, learned, **fields), model.conditions)
     if other.drawn:
         return Real(learned, other)
     new = np.flatnonzero(~np.isin(other.survey().hashes, learned.survey().hashes))

@@ -41,6 +41,7 @@ class Audio(Stored):
 
     aliases: ClassVar[tuple[str, ...]] = ("wav", "sound")
     suffixes: ClassVar[tuple[str, ...]] = (WAV,)
+    brings: ClassVar[tuple[str, ...]] = ("length", "rate", "channels")
 
     def __post_init__(self) -> None:
         if self.length < 2 or min(self.rate, self.channels) < 0 or self.labels not in ("folders", "none"):

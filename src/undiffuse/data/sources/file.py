@@ -53,6 +53,7 @@ class File(Resized):
     origin: str = ""
 
     aliases: ClassVar[tuple[str, ...]] = ("npz", "npy")
+    brings: ClassVar[tuple[str, ...]] = (*Resized.brings, "axes", "vocabulary")
 
     def __post_init__(self) -> None:
         known(self.axes)

@@ -36,6 +36,7 @@ class PointClouds(Stored):
 
     aliases: ClassVar[tuple[str, ...]] = ("clouds",)
     suffixes: ClassVar[tuple[str, ...]] = ENDINGS
+    brings: ClassVar[tuple[str, ...]] = ("points", "normalise")
 
     def __post_init__(self) -> None:
         if self.points < 2 or self.seed < 0 or self.labels not in ("folders", "none"):

@@ -53,7 +53,10 @@ class Series(Stored):
     dates: str = ""
 
     aliases: ClassVar[tuple[str, ...]] = ("time_series",)
-    own: ClassVar[bool] = True
+    brings: ClassVar[tuple[str, ...]] = (
+        *("window", "stride", "time", "columns", "drop", "series", "label", "by", "missing", "header", "encoding"),
+        "dates",
+    )
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
 
     def __post_init__(self) -> None:

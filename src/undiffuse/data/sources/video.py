@@ -59,6 +59,7 @@ class Video(Resized):
     files: ClassVar[tuple[str, ...]] = (*Resized.files, "images")
     aliases: ClassVar[tuple[str, ...]] = ("videos",)
     suffixes: ClassVar[tuple[str, ...]] = (*video_file.ENDINGS, *image_file.ENDINGS, ".npy", ".npz")
+    brings: ClassVar[tuple[str, ...]] = (*Resized.brings, "frames", "strides", "channels", "axes")
 
     def __post_init__(self) -> None:
         known_channels(self.channels)
