@@ -122,7 +122,7 @@ def _spacing(rest: dict[str, Any], grid: Any, schedule: Schedule) -> dict[str, A
         said["set_alpha_to_one"] = not made.get("first", False)
     elif made.get("first") and kind in ("EulerDiscreteScheduler", *LEFT_OUT):
         said["final_sigmas_type"] = "sigma_min"
-        said |= {"lower_order_final": False} if kind == "UniPCMultistepScheduler" else {}
+        said |= {"lower_order_final": False} if kind in LEFT_OUT else {}
     return said
 
 
@@ -138,7 +138,7 @@ def _own(kind: str, sampler: Any) -> dict[str, Any]:
     if kind == "UniPCMultistepScheduler":
         return {"solver_order": made["order"], "solver_type": made["variant"]}
     if kind == "DEISMultistepScheduler":
-        return {"solver_order": made["order"]}
+        return {"solver_order": made["order"], "lower_order_final": False}
     return {"skip_prk_steps": True} if kind == "PNDMScheduler" else {}
 
 
