@@ -65,6 +65,9 @@ def test_samples_depend_on_seed_and_index_alone_and_stages_on_their_own_requests
         found.sample(1, guidance=2.0)
     with pytest.raises(Refused, match="stage 'base' of the chain: samplers has no 'eulerr'"):
         found.sample(1, sampler="eulerr")
+    for field in ("n", "seed", "indices", "batch"):
+        with pytest.raises(Refused, match=f"{field} is of the whole chain, and not of stage 'up'"):
+            found.sample(1, stages={"up": {field: 3}})
     base = found.stages[0].run.sample(6, seed=3)
     told = found.sample(6, seed=3, low=base.numpy())
     assert torch.equal(told, drawn)  # the base's samples given: only the second stage is sampled

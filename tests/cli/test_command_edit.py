@@ -72,6 +72,8 @@ def test_an_answer_as_it_is_can_be_edited_again(undiffuse_: Any, digits: Path, p
     [
         ((), "ask for one of --mask, --strength"),
         (("--image", "a.png", "--strength", "0.5", "--mask", "mask.png"), "this asks for 2: --mask, --strength"),
+        (("--between", "a.png"), "--between takes 2 values, --between A B, and is given 1"),
+        (("--between", "a.png", "--steps", "2"), "--between takes 2 values, --between A B, and is given 1"),
         (("--between", "a.png", "b.png", "--frames", "3"), "this asks for 2: --between, --frames"),
         (("--image", "a.png", "--strength", "0.5", "--method", "dps"), "--method is of --mask and --measurement and"),
         (("--image", "a.png", "--mask", "mask.png", "--noise", "3"), "--noise is of --measurement, and this asks for"),

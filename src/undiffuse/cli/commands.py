@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Command(TyperCommand):
             raise Refused(f"{foreign!a} is no UTF-8: rename what it names, or set a locale of UTF-8, as LC_ALL=C.UTF-8")
         _use_named(args)
         words = conditions(map(home, args), _own_kinds(self.params))
+        _refuse_fewer(self.params, args)
         rest = super().parse_args(ctx, list(spread(words)))
         if "" in args:
             _refuse_empty(self.params, ctx.params)
@@ -114,6 +115,17 @@ def _refuse_empty(parameters: Iterable[Any], values: Mapping[str, Any]) -> None:
         if each.metavar not in TEXTS and any(isinstance(v, Path | str) and str(v) in ("", ".") for v in several):
             name = each.metavar.strip("[]") if each.param_type_name == "argument" else each.opts[-1]
             raise Refused(f"{name} is empty: is a variable of the shell not set?")
+
+
+def _refuse_fewer(parameters: Iterable[Any], words: Sequence[str]) -> None:
+    """Raises Refused for an option of several values with fewer before the next option."""
+    known = {name: each for each in parameters if each.param_type_name == "option" for name in each.opts}
+    for place, word in enumerate(words):
+        count = known[word].nargs if word in known else 1
+        given = words[place + 1 : place + 1 + count] if count > 1 else ()
+        own = list(takewhile(lambda value: value.partition("=")[0] not in known, given))
+        if count > 1 and len(own) < count:
+            raise Refused(f"{word} takes {count} values, {word} {known[word].metavar}, and is given {len(own)}")
 
 
 def spread(words: Iterable[str]) -> Iterable[str]:

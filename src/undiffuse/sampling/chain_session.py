@@ -23,6 +23,7 @@ from undiffuse.sampling.samples import Samples
 from undiffuse.sampling.truncated import stopped_early
 
 SHARED = ("n", "seed", "indices", "batch")  # what is the chain's own, and not one stage's
+WHOLE = (*SHARED, "stages")  # what is asked of no stage
 ONE = ("classifier", "weaker", "lora", "control", "controlnet", "candidates", "rank")  # what fits one run alone
 GUIDANCE = ("guidance", "interval", "rescale", "negative")  # of stages whose conditions training dropped
 BY_NAME = ("guidance", "negative")  # which may be said of each condition
@@ -63,6 +64,9 @@ class ChainSession(OpenedRequest):
                 )
         if missing := next((each for each in request.stages if each not in {s.name for s in stages}), None):
             raise unknown("the chain's stages", str(missing), [stage.name for stage in stages])
+        for stage, name in ((stage, name) for stage, said in request.stages.items() for name in said):
+            if name in WHOLE:
+                raise Refused(f"{name} is of the whole chain, and not of stage {stage!r}: ask for it without the stage")
         for name in (each for each in request.to_json() if each not in OWN):
             if not any(_answers(stage, name) for stage in stages):
                 able = ", since training dropped none of their conditions" if name in GUIDANCE else ""
