@@ -15,6 +15,9 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.models.chain import Chain
 from undiffuse.sampling.chained import StageTable
+from undiffuse.sampling.option import options
+from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.words import stages
 
 Undiffuse = Callable[..., Any]
 
@@ -138,9 +141,27 @@ def test_stages_that_do_not_meet_are_refused(
     assert message in " ".join(done.err.split())
 
 
+def test_fields_of_a_stage_are_said_as_those_of_a_run():
+    said = stages(
+        [
+            *("up:steps=8", "up:interval=0.2,inf", "up:guidance=low=2,label=1.5", "up:settings=eta=0.5"),
+            *("up:lora=runs/a:0.5", "up:lora=runs/b", "low:negative=grey", "low:controlnet=runs/edges:0.5"),
+        ],
+        options(SampleRequest),
+    )
+    wanted = {"up": {"lora": {"runs/a": 0.5, "runs/b": 1}, "steps": 8}, "low": {"controlnet": ["runs/edges:0.5"]}}
+    wanted["up"] |= {"interval": [0.2, "inf"], "guidance": {"low": 2, "label": 1.5}, "settings": {"eta": 0.5}}
+    wanted["low"] |= {"negative": "grey"}
+    assert said == wanted
+    for fields in said.values():
+        assert SampleRequest.from_json(fields).to_json() == fields
+
+
 def test_what_is_of_one_run_is_not_asked_of_a_chain(undiffuse_: Undiffuse, cascade: Path, runs: Path, tmp_path: Path):
     for words, message in (
-        (["--weaker", runs / "small"], "weaker is of one run: ask one stage for it"),
+        (["--weaker", runs / "small"], "weaker is of one run: ask one stage for it, --stage up:weaker=..."),
+        (["--stage", "up:interval=5"], "interval = 5 does not fit"),
+        (["--stage", "up:interval=a,b"], "--interval is LOW,HIGH, as 0.2,5; not 'a,b'"),
         (["--stage", "top:steps=3"], "the chain's stages has no 'top'"),
         (["--text", "a cat"], "the model has no condition 'text'"),
     ):

@@ -59,8 +59,10 @@ class ChainSession(OpenedRequest):
                 raise unknown("the chain's conditions", name, known)
         for name in request.to_json():
             if name in ONE:
+                last = stages[-1].name
                 raise Refused(
-                    f"{name} is of one run: ask one stage for it, stages = {{{stages[-1].name}: {name} = ...}}"
+                    f"{name} is of one run: ask one stage for it, --stage {last}:{name}=... "
+                    f"(stages={{{last!r}: {{{name!r}: ...}}}})"
                 )
         if missing := next((each for each in request.stages if each not in {s.name for s in stages}), None):
             raise unknown("the chain's stages", str(missing), [stage.name for stage in stages])

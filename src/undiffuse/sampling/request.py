@@ -143,7 +143,8 @@ class SampleRequest:
     control_weight: float = option(0.01, "How much fluency counts against --control: more obeys less.", float)
     stages: Mapping[str, Mapping[str, Any]] = option(
         {}, "Of a chain: a field of one stage's request; a field alone is of all stages.", dict[str, dict[str, Any]],
-        flag="--stage", metavar="STAGE:FIELD=VALUE", read=words.stages, repeated=True,
+        flag="--stage", metavar="STAGE:FIELD=VALUE", repeated=True,
+        read=lambda said: words.stages(said, options(SampleRequest)),
     )  # fmt: skip
     candidates: int | None = option(
         None, "Of each N texts or vectors keep the best. [default: the recipe's, or 1]", int | None, metavar="N",
@@ -294,7 +295,6 @@ def _folder(run: Any) -> str | None:
 def _finite(weight: Any, name: str) -> float:
     from undiffuse.core.arguments import number
 
-    found = number(weight, name)
-    if found in (float("inf"), float("-inf")):
+    if (found := number(weight, name)) in (float("inf"), float("-inf")):
         raise Refused(f"{name} is a finite weight, not {found}")
     return found

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from undiffuse.core.errors import Refused
+from undiffuse.sampling.option import Option, as_json
 
 MOST = 1_000_000  # indices in one range
 
@@ -39,17 +40,25 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def stages(words: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`NAME:FIELD=VALUE`, several of these: fields of the requests of a chain's stages, by stage."""
+def stages(words: Sequence[str], known: Mapping[str, Option]) -> dict[str, dict[str, Any]]:
+    """`NAME:FIELD=VALUE`, several of these: fields of the requests of a chain's stages, by stage, in JSON's types.
+
+    known: how each field is read from a word, or from all of its words where it may be `repeated`.
+    """
     from undiffuse.recipes.recipe import setting
 
     found: dict[str, dict[str, Any]] = {}
+    several: dict[tuple[str, str], list[str]] = {}
     for word in words:
         name, colon, said = word.partition(":")
         if not (name and colon and "=" in said[1:]):
             raise Refused(f"cannot read the stage setting {word!r}; write STAGE:FIELD=VALUE, for example up:steps=8")
         path, value = setting(f"sampler.{said}")
-        found.setdefault(name, {})[".".join(path[1:])] = value
+        field, about = ".".join(path[1:]), known.get(".".join(path[1:]))
+        if isinstance(value, str) and about is not None and about.read is not None:
+            several.setdefault((name, field), []).append(value)
+            value = as_json(about.read(several[name, field] if about.repeated else value))
+        found.setdefault(name, {})[field] = value
     return found
 
 
