@@ -17,6 +17,7 @@ from undiffuse.core.errors import Refused
 from undiffuse.core.random import Random
 from undiffuse.editing import extend, fill, outpaint
 from undiffuse.models.load import load
+from undiffuse.sampling.request import SEED, SampleRequest
 from undiffuse.storage import video_file
 from undiffuse.training.start import train
 
@@ -134,6 +135,10 @@ def test_given_frames_stay_and_videos_go_on(trained: bool, filling_run: Path, vi
     longer = extend(model, levels()[0, :, :2], 9, n=2, label=1, **how)
     assert longer.shape == (2, 1, 9, 8, 8)
     np.testing.assert_array_equal(longer[:, :, :2], levels().repeat(2, 0)[:, :, :2])
+    asked = SampleRequest(n=2, seed=SEED, steps=2, conditions={"label": 1})  # as the command asks, with the last seed
+    both = extend(model, levels()[0, :, :2], 7, n=2, request=asked)
+    last = extend(model, levels()[0, :, :2], 7, n=1, request=replace(asked, n=1, indices=[1]))
+    assert torch.equal(both[1:], last)
     if not trained:
         together = extend(model, levels()[0, :, :2], 8, n=2, label=1, method="windows", steps=2)
         assert together.shape == (2, 1, 8, 8, 8)

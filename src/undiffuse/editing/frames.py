@@ -18,7 +18,7 @@ from undiffuse.guidance.mmps import MMPS
 from undiffuse.guidance.multidiffusion import MultiDiffusion
 from undiffuse.operators.mask import Mask
 from undiffuse.sampling.denoising_generator import DenoisingGenerator
-from undiffuse.sampling.request import SampleRequest
+from undiffuse.sampling.request import SEED, SampleRequest
 
 WINDOWS = "windows"  # the method that draws all windows of a long video together
 
@@ -87,7 +87,7 @@ def extend(
     turn = 0
     while made.shape[2] < length:
         turn += 1
-        fresh = replace(asked, seed=asked.seed + turn)
+        fresh = replace(asked, seed=(asked.seed + turn) % (SEED + 1))
         known = np.full((n, *model.data_shape), np.nan, np.float32)
         known[:, :, :overlap] = made[:, :, -overlap:].numpy()
         drawn = _each(model, known, fresh, method, options)
@@ -137,7 +137,9 @@ def _each(model: Any, known: np.ndarray, request: SampleRequest, method: str, op
     if completes(model):
         name = completes(model)
         return model.sample(len(known), request, **{**options, name: known}).as_subclass(Tensor)
-    made = [fill(model, x, 1, replace(request, indices=[i]), method, **options) for i, x in enumerate(known)]
+    which = request.indices or range(len(known))
+    alone = [replace(request, n=None, indices=[i]) for i in which]
+    made = [fill(model, x, 1, each, method, **options) for x, each in zip(known, alone, strict=True)]
     return torch.cat(made)
 
 
